@@ -1,0 +1,13 @@
+"""Web services beside your notebooks, in your browser, under the Jupyter server's own URL and login."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    from .app import PortProxyApp
+
+    return [{"module": "jupyter_portproxy", "app": PortProxyApp}]

@@ -1,0 +1,147 @@
+"""PURE. The errors a client may see: each knows its status, its one fixed sentence and what to do about it.
+
+Rule of this file: nothing internal (paths, credentials, exception texts) ever enters a message. What a message quotes
+(a port, a host) is what the client itself sent; whoever prints it escapes it.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """An exchange or tunnel that the gateway answers itself.
+
+    Args:
+        message: one sentence for people: what was wrong, with the value.
+        hint: one sentence: what to do about it.
+        retry_after: seconds after which a retry may help; None if it will not.
+    """
+
+    status = 500
+    code = "internal"
+    title = "Internal error"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.retry_after = retry_after
+
+
+class BadRoute(GatewayError):
+    """The URL names no port or host that could exist (400)."""
+
+    status, code, title = 400, "bad_route", "Bad request"
+
+    @classmethod
+    def port(cls, text: str) -> BadRoute:
+        return cls(f"Invalid port parameter: {text[:100]}", "A port is a whole number from 1 to 65535, for example 8050.")
+
+    @classmethod
+    def host(cls, text: str) -> BadRoute:
+        return cls(f"Invalid host parameter: {text[:200]}", "Write HOST:PORT, for example localhost:8050 or [::1]:8050.")
+
+
+class BadFraming(GatewayError):
+    """The request's own head cannot be passed on safely (400)."""
+
+    status, code, title = 400, "bad_request", "Bad request"
+
+
+class Unauthenticated(GatewayError):
+    """Nobody is logged in (403; a page navigation is sent to the login page instead)."""
+
+    status, code, title = 403, "unauthenticated", "Log in first"
+
+    def __init__(self) -> None:
+        super().__init__("This request carries no valid login.", "Log in to Jupyter, or send an API token.")
+
+
+class Forbidden(GatewayError):
+    """The policy says no (403)."""
+
+    status, code, title = 403, "forbidden", "Not allowed"
+
+
+class MethodRefused(GatewayError):
+    """CONNECT and TRACE are not for a gateway (405; RFC 9110 9.3.6 and 9.3.8)."""
+
+    status, code, title = 405, "method_refused", "Method not allowed"
+
+
+class UpgradeRefused(GatewayError):
+    """The upgrade request lacks what RFC 6455 4.2.1 asks for (400)."""
+
+    status, code, title = 400, "bad_upgrade", "Bad WebSocket request"
+
+
+class Unreachable(GatewayError):
+    """Nobody answers at the upstream's address (502)."""
+
+    status, code, title = 502, "unreachable", "The service does not answer"
+
+    @classmethod
+    def port(cls, port: int) -> Unreachable:
+        return cls(
+            f"Failed to connect to service on port {port}.",
+            f"Is the service running? Try: python3 -m http.server {port}",
+            retry_after=2,
+        )
+
+    @classmethod
+    def host(cls, authority: str) -> Unreachable:
+        return cls(f"Failed to connect to {authority}.", "Is the service running there?", retry_after=2)
+
+
+class BadUpstream(GatewayError):
+    """The upstream answered, but not with HTTP that can be passed on (502)."""
+
+    status, code, title = 502, "bad_upstream", "The service gave no valid answer"
+
+    def __init__(self, what: str = "no valid HTTP answer") -> None:
+        super().__init__(
+            f"The service's answer could not be used: {what}.",
+            "Look at the service's own log. Does it speak plain HTTP on this port?",
+        )
+
+
+class UpstreamTimeout(GatewayError):
+    """The upstream took longer than the configured time (504)."""
+
+    status, code, title = 504, "timeout", "The service took too long"
+
+    @classmethod
+    def connect(cls, seconds: float) -> UpstreamTimeout:
+        return cls(
+            f"The service accepted no connection within {seconds:g} s.",
+            "Is it overloaded or stopped? The administrator can raise c.PortProxy.connect_timeout.",
+            retry_after=5,
+        )
+
+    @classmethod
+    def first_byte(cls, seconds: float) -> UpstreamTimeout:
+        return cls(
+            f"The service sent no answer within {seconds:g} s.",
+            "Is it busy? The administrator can raise c.PortProxy.first_byte_timeout.",
+            retry_after=5,
+        )
+
+
+class ShuttingDown(GatewayError):
+    """The server is about to stop (503)."""
+
+    status, code, title = 503, "shutting_down", "The server is shutting down"
+
+    def __init__(self) -> None:
+        super().__init__("The Jupyter server is shutting down.", "Try again when it is back.", retry_after=5)
+
+
+class LoopDetected(GatewayError):
+    """The request would come back to this very gateway (508)."""
+
+    status, code, title = 508, "loop", "Loop detected"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request leads back to this Jupyter server.",
+            "Name the port of a service, not the Jupyter server's own.",
+        )

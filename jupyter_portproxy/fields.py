@@ -1,0 +1,442 @@
+"""PURE. Which header fields cross the gateway, and in what form, in both directions; HTTP and WebSocket alike.
+
+Rule of this file: an inbound list of fields is never changed, the outbound one is built from it. A field list is
+`[(name, value), ...]` in order, repeated names repeated, each character one byte (latin-1). Every decision about a field's
+name is taken on its plain form (lower case, `_` and `.` read as `-`), as CGI-like services read it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+
+from .errors import BadFraming, BadUpstream
+from .routes import Route, Upstream, bracketed, ip_literal
+
+Fields = list[tuple[str, str]]
+
+# RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
+HOP_BY_HOP = frozenset(
+    "connection keep-alive proxy-connection proxy-authenticate proxy-authorization proxy-authentication-info te trailer "
+    "transfer-encoding upgrade http2-settings".split()
+)
+# Written anew by the gateway or the transport; `proxy` is the "httpoxy" field (CVE-2016-5385).
+_REBUILT = frozenset("host content-length expect proxy via forwarded".split())
+# Who the client is, as fronts of many makes tell it: only our own word counts, and we say it in X-Forwarded-*.
+_IDENTITY = re.compile(
+    r"x-forwarded(-.*)?|x-original-.*|x-rewrite-url|x-real-ip|x-proxycontextpath|(x-|true-|cf-|fastly-)?client-ip"
+    r"|x-cluster-client-ip|cf-connecting-ip|(x-|http-)?remote-(user|email|name|groups?|addr|role)s?|x-auth-request-.*"
+    r"|x-auth(enticated)?-(user|userid|username|email|groups?|roles?)|x-(user|username|userid|email|groups?|roles?)"
+    r"|x-webauth-.*|x-authenti[kc]-.*|x-pomerium-.*|x-goog-(authenticated-user|iap)-.*|x-ms-client-principal.*"
+    r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*",
+    re.ASCII,
+)
+_XSRF_FIELDS = frozenset({"x-xsrftoken"})
+# What a service may not tell the browser about the origin that it shares with Jupyter.
+_ORIGIN_WIDE = frozenset(
+    "clear-site-data strict-transport-security public-key-pins public-key-pins-report-only alt-svc nel report-to "
+    "reporting-endpoints accept-ch critical-ch origin-agent-cluster origin-trial".split()
+)
+_JUPYTER_COOKIE = re.compile(r"_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*", re.ASCII | re.IGNORECASE)
+_TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_AUTHORIZATION = re.compile(r"(?:token|bearer)[ \t]+(.+)\Z", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
+_MAX_FIELDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the gateway knows about the client of one request.
+
+    Attributes:
+        address: IP address of the client, as this server believes it.
+        peer: IP address at the other end of the connection (a front's, if there is one).
+        scheme: "http" or "https", as the client wrote it.
+        host: the client's Host field.
+        trusted: True if the peer's own X-Forwarded-* are to be believed (`trust_xheaders`).
+        secrets: Jupyter's own tokens; none of them may leave.
+        login_cookie: name of Jupyter's own login cookie.
+    """
+
+    address: str
+    peer: str
+    scheme: str
+    host: str
+    trusted: bool = False
+    secrets: frozenset[str] = frozenset()
+    login_cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Framing of a request's content: `length` in bytes, or None for the chunked coding."""
+
+    length: int | None
+
+
+def plain(name: str) -> str:
+    """The form in which a name is compared."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def first(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> str:
+    """The first value of the field `name` (lower case)."""
+    return next((value for key, value in fields if key.lower() == name), default)
+
+
+def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """The lower-case members of a comma-separated field (RFC 9110 5.6.1), all its lines together."""
+    return [t.strip().lower() for key, value in fields if key.lower() == name for t in value.split(",") if t.strip()]
+
+
+def is_method(method: str) -> bool:
+    """True for a method token (RFC 9110 9.1)."""
+    return bool(_TOKEN.match(method))
+
+
+def is_websocket(method: str, version: str, fields: Fields) -> bool:
+    """True for an upgrade request to WebSocket (RFC 6455 4.1); any other upgrade is served as if it were not asked."""
+    if method != "GET" or version != "HTTP/1.1" or first(fields, "upgrade").strip().lower() != "websocket":
+        return False
+    return "upgrade" in list_tokens(fields, "connection")
+
+
+def request_content(version: str, fields: Fields) -> Content | None:
+    """How the request's content is framed; None if it has none.
+
+    Raises:
+        BadFraming: framing that two readers could read in two ways (RFC 9112 6.1 to 6.3).
+    """
+    codings = [value for name, value in fields if plain(name) == "transfer-encoding"]
+    lengths = [value for name, value in fields if plain(name) == "content-length"]
+    if codings:
+        if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
+            raise BadFraming("The request's Transfer-Encoding cannot be passed on safely.", "Send either Content-Length or chunked.")
+        return Content(None)
+    if not lengths:
+        return None
+    length = _content_length(lengths)
+    if length is None:
+        raise BadFraming("The request's Content-Length is not one whole number.", "Send one Content-Length in decimal digits.")
+    return Content(length)
+
+
+def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client, *, via: str, keep_host: bool = False) -> Fields:
+    """The fields of the outbound request, except those that frame its content.
+
+    Args:
+        fields: the inbound request's.
+        via: this gateway's name in Via.
+        keep_host: leave Host, Origin and Referer as the client sent them.
+    """
+    named = set(list_tokens(fields, "connection"))
+    out: Fields = [("Host", client.host if keep_host else upstream.authority)]
+    vias: list[str] = []
+    for name, value in fields:
+        key = plain(name)
+        if key == "via":
+            vias.append(value)
+        if key in HOP_BY_HOP or key in _REBUILT or key in _XSRF_FIELDS or key in named or _IDENTITY.fullmatch(key):
+            continue
+        kept = _REQUEST_FIELDS[key](value, route, upstream, client, keep_host) if key in _REQUEST_FIELDS else value
+        if kept is not None:
+            out.append((name, kept))
+    out.extend(_forwarding(fields, route, client))
+    out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
+    return out
+
+
+def upgrade_fields() -> Fields:
+    """The fields that ask for, or grant, the WebSocket upgrade (RFC 6455 4.1, 4.2.2): they belong to the tunnel's hop."""
+    return [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+
+
+def target_without_secrets(target: str, client: Client) -> str:
+    """The target without Jupyter's `token` and `_xsrf` parameters; all else stays byte for byte."""
+    path, mark, query = target.partition("?")
+    if not mark or not client.secrets:
+        return target
+    kept = [p for p in query.split("&") if not _is_secret_parameter(p, client.secrets)]
+    if len(kept) == query.count("&") + 1:
+        return target
+    return f"{path}?{'&'.join(kept)}" if kept else path
+
+
+def loops(fields: Fields, via: str) -> bool:
+    """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
+    return any(member.split()[1:2] == [via] for key, value in fields if key.lower() == "via" for member in value.split(","))
+
+
+def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
+    """The upstream's head, line by line without line ends -> (status, reason, fields); folded lines are joined.
+
+    Raises:
+        BadUpstream: it is none, or framing or a value could be read in two ways.
+    """
+    status, reason = _status_line(lines[0].decode("latin-1"))
+    fields: Fields = []
+    for raw in lines[1:]:
+        line = raw.decode("latin-1")
+        if line[:1] in " \t":
+            if not fields:
+                raise BadUpstream("its first header line is folded")
+            name, value = fields[-1]
+            fields[-1] = (name, f"{value} {line.strip(' 	')}")
+            continue
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN.match(name):
+            raise BadUpstream("a header line has no valid name")
+        fields.append((name, value.strip(" \t")))
+    check_head(fields)
+    return status, reason, fields
+
+
+def check_head(fields: Fields) -> None:
+    """Refuse an upstream's head that could split or smuggle.
+
+    Raises:
+        BadUpstream: control characters, differing Content-Length, or a transfer coding other than chunked.
+    """
+    if len(fields) > _MAX_FIELDS:
+        raise BadUpstream(f"it has more than {_MAX_FIELDS} header fields")
+    if any(_BAD_VALUE.search(value) for _, value in fields):
+        raise BadUpstream("a header field has control characters in it")
+    lengths = [value for name, value in fields if name.lower() == "content-length"]
+    if lengths and _content_length(lengths) is None:
+        raise BadUpstream("its Content-Length is not one whole number")
+    codings = list_tokens(fields, "transfer-encoding")
+    if codings and codings != ["chunked"]:
+        raise BadUpstream("its Transfer-Encoding is not chunked")
+
+
+def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
+    """The fields of the answer that the client gets, except those that frame its content in this hop."""
+    named = set(list_tokens(fields, "connection"))
+    chunked = any(name.lower() == "transfer-encoding" for name, _ in fields)
+    out: Fields = []
+    seen_length = False
+    for name, value in fields:
+        key = name.lower()
+        if key in HOP_BY_HOP or key in _ORIGIN_WIDE or key in named:
+            continue
+        if key == "content-length":
+            # RFC 9112 6.3: Transfer-Encoding overrides Content-Length; equal repeats are one.
+            if chunked or seen_length:
+                continue
+            seen_length, value = True, value.split(",")[0].strip()
+        kept = _RESPONSE_FIELDS[key](value, route, upstream, client) if key in _RESPONSE_FIELDS else value
+        if kept is not None:
+            out.append((name, kept))
+    return out
+
+
+def subprotocol_for_client(offered: Fields, answered: Fields) -> Fields:
+    """The subprotocol to add to a 101, if any.
+
+    A browser that offered only Jupyter's token subprotocol fails the connection unless it is answered; the upstream, which
+    never saw it, cannot.
+    """
+    tokens = [t for t in list_tokens(offered, "sec-websocket-protocol") if t == _TOKEN_SUBPROTOCOL]
+    answered_one = any(name.lower() == "sec-websocket-protocol" for name, _ in answered)
+    return [("Sec-WebSocket-Protocol", tokens[0])] if tokens and not answered_one else []
+
+
+# ---- request fields whose value is looked at: None drops the field ----
+
+
+def _request_cookie(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    pairs = value.split(";")
+    kept = [p for p in pairs if not _is_jupyter_cookie(p.partition("=")[0].strip(), upstream, client)]
+    if len(kept) == len(pairs):
+        return value
+    return ";".join(kept).strip() or None
+
+
+def _request_authorization(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    match = _AUTHORIZATION.match(value.strip())
+    return None if match and match[1].strip() in client.secrets else value
+
+
+def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    own = _own_origin(value, client)
+    return f"http://{upstream.authority}" if own is not None and not keep_host else value
+
+
+def _request_referer(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    value = target_without_secrets(value, client)
+    rest = _own_origin(value, client)
+    if rest is None or keep_host:
+        return value
+    if not _is_below(rest, route.prefix):
+        rest = "/"
+    elif not route.keep:
+        rest = rest[len(route.prefix) :]
+    return f"http://{upstream.authority}{rest if rest.startswith('/') else '/' + rest}"
+
+
+def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    names = value.split(",")
+    kept = [n for n in names if not n.strip().lower().startswith(_TOKEN_SUBPROTOCOL)]
+    return value if len(kept) == len(names) else ",".join(kept).strip() or None
+
+
+_REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | None]] = {
+    "cookie": _request_cookie,
+    "authorization": _request_authorization,
+    "origin": _request_origin,
+    "referer": _request_referer,
+    "sec-websocket-protocol": _request_subprotocols,
+}
+
+
+# ---- response fields whose value is looked at: None drops the field ----
+
+
+def _response_location(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+    """A URL on this upstream -> below the prefix, once; any other as it is."""
+    match = _ABSOLUTE.match(value)
+    if match:
+        if match["scheme"] == "https" or not _is_upstream(match["authority"], upstream):
+            return value
+        value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
+    if not value.startswith("/") or route.keep or _is_below(value, route.prefix):
+        return value
+    return route.prefix + value
+
+
+def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+    """RFC 6265 5.2: no Domain, Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped."""
+    pair, *attributes = value.split(";")
+    name = pair.partition("=")[0].strip()
+    if _is_jupyter_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
+        return None
+    kept = [pair]
+    for attribute in attributes:
+        key, _, path = attribute.partition("=")
+        key, path = key.strip().lower(), path.strip()
+        if key == "domain":
+            continue
+        if key == "path":
+            below = _is_below(path, route.prefix)
+            attribute = f" Path={path if below else route.prefix + (path if path.startswith('/') else '/')}"
+        kept.append(attribute)
+    return ";".join(kept)
+
+
+def _response_worker_scope(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+    return value if _is_below(value.strip(), route.prefix) else None
+
+
+_RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
+    "location": _response_location,
+    "content-location": _response_location,
+    "set-cookie": _response_set_cookie,
+    "service-worker-allowed": _response_worker_scope,
+}
+
+
+# ---- helpers ----
+
+
+def _is_jupyter_cookie(name: str, upstream: Upstream, client: Client) -> bool:
+    """Jupyter's own, JupyterHub's, and those of other Jupyter servers on this host name (cookies know no ports).
+
+    A nested Jupyter server names its login cookie after the Host that it sees: that one is the service's own.
+    """
+    if name == client.login_cookie:
+        return True
+    if name == "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority):
+        return False
+    return _JUPYTER_COOKIE.fullmatch(name) is not None
+
+
+def _is_secret_parameter(parameter: str, secrets: frozenset[str]) -> bool:
+    name, _, value = parameter.partition("=")
+    return unquote_plus(name) in ("token", "_xsrf") and unquote_plus(value).strip() in secrets
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    """True if the path is the prefix or lies below it; dot segments could lead out again and are no proof."""
+    head = path.partition("?")[0].partition("#")[0]
+    if head != prefix and not head.startswith(prefix + "/"):
+        return False
+    return not re.search(r"(?:/|%2f|\\)(?:\.|%2e){2}(?:/|%2f|\\|\Z)", head, re.IGNORECASE)
+
+
+def _is_upstream(authority: str, upstream: Upstream) -> bool:
+    """True if `host[:port]` names this upstream; every spelling of loopback names a loopback one."""
+    authority = authority.lower()
+    if authority == upstream.authority:
+        return True
+    host, colon, port = authority.rpartition(":")
+    if not colon or port != str(upstream.port):
+        return authority == bracketed(upstream.host) and upstream.port == 80
+    host = host.strip("[]")
+    if host == upstream.host or host in upstream.addresses:
+        return True
+    return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
+
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
+
+
+def _is_loopback(address: str) -> bool:
+    literal = ip_literal(address)
+    return literal is not None and literal.is_loopback
+
+
+def _own_origin(url: str, client: Client) -> str | None:
+    """What follows the origin in a URL of the client's own origin; None for any other."""
+    match = _ABSOLUTE.match(url)
+    if not match or not match["scheme"] or not client.host or match["authority"].lower() != client.host.lower():
+        return None
+    return match["rest"]
+
+
+def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
+    """X-Forwarded-* and Forwarded (RFC 7239) as this gateway vouches for them."""
+    claims = {plain(name): value for name, value in fields} if client.trusted else {}
+    host = claims.get("x-forwarded-host", client.host)
+    peer = f'"[{client.peer}]"' if ":" in client.peer else client.peer
+    element = f"for={peer};proto={client.scheme}" + (f";host={_quoted(host)}" if host else "")
+    out = [
+        ("X-Forwarded-For", ", ".join(filter(None, [claims.get("x-forwarded-for"), client.peer]))),
+        ("X-Forwarded-Proto", client.scheme),
+        ("X-Forwarded-Host", host),
+        ("X-Forwarded-Port", claims.get("x-forwarded-port") or _port_of(host, client.scheme)),
+        ("X-Forwarded-Context", route.prefix),
+        ("X-ProxyContextPath", route.prefix),
+        ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
+    ]
+    if not route.keep:
+        out.append(("X-Forwarded-Prefix", route.prefix))
+    return out
+
+
+def _port_of(host: str, scheme: str) -> str:
+    _, colon, port = host.rpartition(":")
+    return port if colon and port.isascii() and port.isdigit() else "443" if scheme == "https" else "80"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _content_length(values: list[str]) -> int | None:
+    """One length from all Content-Length values; None unless they are equal decimal numbers (RFC 9110 8.6)."""
+    members = {m.strip(" \t") for value in values for m in value.split(",")}
+    text = members.pop()
+    if members or not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+        return None
+    return int(text)
+
+
+def _status_line(line: str) -> tuple[int, str]:
+    match = re.match(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: (.*))?\Z", line)
+    if match is None:
+        raise BadUpstream("its status line is none of HTTP/1.1")
+    return int(match[1]), re.sub(r"[^\t\x20-\x7e\x80-\xff]", "", match[2] or "")

@@ -1,0 +1,316 @@
+"""The gateway: who may reach what, where that is, and what is under way.
+
+Rule of this file: every decision on access that is not the login is taken here, before a byte leaves. It knows no Tornado
+handler and writes no answer; it raises GatewayErrors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import traitlets
+from traitlets import Bool, Float, Integer, List, TraitError, Unicode, Union
+from traitlets.config import LoggingConfigurable
+
+from . import fields as f
+from . import routes
+from .discovery import SUPPORTED, OwnerUnknown, SocketOwners
+from .errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
+from .resolver import addresses_of
+from .routes import Route, Upstream
+from .transport import CurlTransport, Exchange, Head, Outbound
+from .tunnel import Tunnel
+
+_ROOT = 0
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class PortProxy(LoggingConfigurable):
+    """Policy and work of the gateway; `c.PortProxy` in a Jupyter configuration file."""
+
+    allowed_ports = List(
+        Union([Integer(), Unicode()]),
+        default_value=["10000-20000"],
+        help="""Ports that may be reached: numbers and inclusive ranges, 1 to 65535.
+        Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
+    ).tag(config=True)
+
+    allowed_hosts = List(
+        Unicode(),
+        default_value=[],
+        help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
+        in CIDR form. The unspecified addresses (0.0.0.0, ::) never are.
+        Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
+    ).tag(config=True)
+
+    allow_other_users = Bool(
+        False,
+        help="""Linux: also reach loopback ports that another user of this machine listens on (root's are always reached:
+        that is how container engines publish ports). Example: `c.PortProxy.allow_other_users = True`.""",
+    ).tag(config=True)
+
+    connect_timeout = Float(
+        5.0, help="Seconds to wait for a connection to the service. Example: `c.PortProxy.connect_timeout = 10`."
+    ).tag(config=True)
+
+    first_byte_timeout = Float(
+        0.0,
+        help="""Seconds to wait for the head of the service's answer; 0 waits for ever.
+        Example: `c.PortProxy.first_byte_timeout = 300`.""",
+    ).tag(config=True)
+
+    idle_timeout = Float(
+        0.0,
+        help="""Seconds without a byte of the answer after which it is cut; 0 never cuts.
+        Example: `c.PortProxy.idle_timeout = 3600`.""",
+    ).tag(config=True)
+
+    keep_host = Bool(
+        False,
+        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
+        check them (Bokeh, Vite, Django, Jupyter) must then be told this server's name.
+        Example: `c.PortProxy.keep_host = True`.""",
+    ).tag(config=True)
+
+    count_activity = Bool(
+        True,
+        help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler lets it run.
+        Example: `c.PortProxy.count_activity = False`.""",
+    ).tag(config=True)
+
+    @traitlets.validate("allowed_ports")
+    def _check_ports(self, proposal: Any) -> Any:
+        try:
+            routes.parse_ports(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.allowed_ports: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("allowed_hosts")
+    def _check_hosts(self, proposal: Any) -> Any:
+        for item in proposal["value"]:
+            if _network(item) is None and not routes.is_name(item.lower()):
+                raise TraitError(f"c.PortProxy.allowed_hosts: {item!r} is no DNS name, no IP address and no network in CIDR form")
+        return proposal["value"]
+
+    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout")
+    def _check_seconds(self, proposal: Any) -> Any:
+        least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
+        if not least <= proposal["value"] <= 86400 * 365:
+            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited")
+        return proposal["value"]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
+        self.own_port: Callable[[], int | None] = lambda: None
+        self.on_activity: Callable[[], None] = lambda: None
+        self._ports = routes.parse_ports(self.allowed_ports)
+        self._names = frozenset(h.lower() for h in self.allowed_hosts if _network(h) is None)
+        self._networks = [n for n in map(_network, self.allowed_hosts) if n is not None]
+        self._owners = SocketOwners()
+        self._transport: CurlTransport | None = None
+        self._tunnels: set[Tunnel] = set()
+        self._closing = False
+        self._last_activity = 0.0
+
+    # ---- policy ----
+
+    def check(self, route: Route) -> None:
+        """Refuse a route that the policy does not allow.
+
+        Raises:
+            Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
+            LoopDetected: the port is this server's own.
+        """
+        local = _is_local(route.host)
+        if not local and not self._allows_host(route.host):
+            raise Forbidden(
+                f"Host '{route.host}' is not allowed.",
+                f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}'].",
+            )
+        if local and route.port == self.own_port():
+            raise LoopDetected()
+        if not any(route.port in r for r in self._ports):
+            raise Forbidden(
+                f"Port {route.port} is outside allowed range ({routes.print_ports(self._ports)})",
+                f"Start the service on an allowed port, or allow this one: c.PortProxy.allowed_ports = [..., {route.port}].",
+            )
+
+    async def resolve(self, route: Route) -> Upstream:
+        """The upstream of a route, with the addresses that the policy approves.
+
+        Raises:
+            Unreachable: the name does not resolve to an approved address. And all that `check` raises.
+        """
+        self.check(route)
+        found = await addresses_of(route.host, route.port)
+        approved = tuple(a for a in found if self._allows_address(a))
+        if not approved:
+            raise Unreachable.host(f"{routes.bracketed(route.host)}:{route.port}")
+        if any(_is_local(a) for a in approved) and route.port == self.own_port():
+            raise LoopDetected()
+        return Upstream(route.host, route.port, approved)
+
+    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int) -> None:
+        """Called with a fresh connection before anything is sent on it.
+
+        Raises:
+            Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
+        """
+        if self.allow_other_users or not SUPPORTED or not _is_local(remote):
+            return
+        try:
+            owner = self._owners.peer_owner(local, local_port, remote, remote_port)
+        except OwnerUnknown as error:
+            self.log.warning("portproxy: the owner of port %d is unknown: %s", remote_port, error)
+            raise Forbidden(
+                f"The system does not tell who owns port {remote_port}.",
+                "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
+            ) from None
+        if owner not in (os.getuid(), _ROOT):
+            raise Forbidden(
+                f"Port {remote_port} belongs to another user of this machine ({_user_name(owner)}).",
+                "Start your service on another port.",
+            )
+
+    # ---- work ----
+
+    def open_exchange(self, method: str, route: Route, upstream: Upstream, fields: f.Fields, client: f.Client) -> Exchange:
+        """Start one exchange with an upstream that `resolve` gave.
+
+        Raises:
+            LoopDetected, ShuttingDown
+        """
+        outbound = Outbound(
+            method,
+            upstream,
+            f.target_without_secrets(route.target, client),
+            self.outbound_fields(route, upstream, fields, client),
+            content=f.request_content("HTTP/1.1", fields),
+            connect_timeout=self.connect_timeout,
+            approve=self.approve_connection,
+        )
+        if self._transport is None:
+            self._transport = CurlTransport(force_instance=True)
+        return self._transport.open(outbound)
+
+    def outbound_fields(self, route: Route, upstream: Upstream, fields: f.Fields, client: f.Client) -> f.Fields:
+        """The outbound request's fields; every way out passes here.
+
+        Raises:
+            LoopDetected, ShuttingDown
+        """
+        if self._closing:
+            raise ShuttingDown()
+        if f.loops(fields, self.via):
+            raise LoopDetected()
+        self.count()
+        return f.to_upstream(fields, route, upstream, client, via=self.via, keep_host=self.keep_host)
+
+    async def head_of(self, exchange: Exchange) -> Head:
+        """The head of an exchange's answer, within first_byte_timeout."""
+        if not self.first_byte_timeout:
+            return await exchange.head
+        return await _within(exchange.head, self.first_byte_timeout, UpstreamTimeout.first_byte(self.first_byte_timeout))
+
+    async def content_of(self, exchange: Exchange) -> bytes:
+        """The next piece of an exchange's content, within idle_timeout; empty at its end."""
+        if not self.idle_timeout:
+            return await exchange.read()
+        return await _within(exchange.read(), self.idle_timeout, UpstreamTimeout.first_byte(self.idle_timeout))
+
+    def count(self) -> None:
+        """Something moved: tell the server at most once a second."""
+        now = time.monotonic()
+        if self.count_activity and now - self._last_activity >= 1:
+            self._last_activity = now
+            self.on_activity()
+
+    def add_tunnel(self, tunnel: Tunnel) -> None:
+        """Keep an open tunnel until it closes.
+
+        Raises:
+            ShuttingDown
+        """
+        if self._closing:
+            raise ShuttingDown()
+        self._tunnels.add(tunnel)
+        tunnel.on_closed = self._tunnels.discard
+
+    @property
+    def tunnels(self) -> int:
+        """Open tunnels."""
+        return len(self._tunnels)
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges in flight."""
+        return len(self._transport) if self._transport is not None else 0
+
+    def close(self) -> None:
+        """Close every tunnel (1001 where a frame boundary allows it), abort every exchange, give all sockets back."""
+        self._closing = True
+        for tunnel in list(self._tunnels):
+            tunnel.shut_down()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        self._owners.close()
+
+    # ---- hosts ----
+
+    def _allows_host(self, host: str) -> bool:
+        literal = routes.ip_literal(host)
+        return host in self._names if literal is None else self._in_networks(literal)
+
+    def _allows_address(self, address: str) -> bool:
+        """An address that a name resolved to: never one that no honest name has, unless the list has it as such."""
+        literal = routes.ip_literal(address)
+        if literal is None or literal.is_unspecified:
+            return False
+        if literal.is_loopback and _is_local(address):
+            return True
+        odd = literal.is_link_local or literal.is_multicast or getattr(literal, "ipv4_mapped", None) is not None
+        return not odd or self._in_networks(literal)
+
+    def _in_networks(self, literal: Address) -> bool:
+        return not literal.is_unspecified and any(literal in network for network in self._networks)
+
+
+async def _within(awaitable: Any, seconds: float, error: Exception) -> Any:
+    try:
+        return await asyncio.wait_for(awaitable, seconds)
+    except asyncio.TimeoutError:
+        raise error from None
+
+
+def _is_local(host: str) -> bool:
+    """True for "localhost" and for loopback literals; IPv4 in IPv6's clothes is not one."""
+    literal = routes.ip_literal(host)
+    if literal is None:
+        return host == routes.LOOPBACK_NAME
+    return literal.is_loopback and getattr(literal, "ipv4_mapped", None) is None
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # POSIX only, as is everything that asks for it
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"

@@ -1,0 +1,197 @@
+"""PURE. What a URL means: parses and prints the proxy's URLs, the allowed ports, and nothing else.
+
+Rule of this file: paths and queries are cut, never decoded. What follows the port goes on as the client sent it, byte for
+byte (a `str` here is the request line read as latin-1, one character per byte).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import BadRoute
+
+_PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
+_RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
+LOOPBACK_NAME = "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where to dial and what to call it.
+
+    Attributes:
+        host: the name or address literal of the URL, without brackets; "localhost" for a bare port.
+        port: 1 to 65535.
+        addresses: IP literals to dial, in order; the gateway has approved each.
+    """
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+
+    @property
+    def authority(self) -> str:
+        """`host:port` as it stands in a Host field (RFC 9110 7.2)."""
+        return f"{bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the URL of one request asked for.
+
+    Attributes:
+        host: name or address literal, lower case, no brackets.
+        port: 1 to 65535.
+        prefix: the part of the path that leads to the service, without a final slash, as sent.
+        path: the path below the prefix, as sent; empty if the slash after the port is missing.
+        query: the query with its `?`, as sent; empty if there is none.
+        keep: True if the upstream sees the prefix too ("absolute" in the URL).
+    """
+
+    host: str
+    port: int
+    prefix: str
+    path: str
+    query: str
+    keep: bool = False
+
+    @property
+    def target(self) -> str:
+        """The request target for the upstream (RFC 9112 3.2.1)."""
+        path = self.path or "/"
+        return f"{self.prefix}{path}{self.query}" if self.keep else f"{path}{self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A URL of ours that is answered with a redirect: `location` is a path, `status` 307 or 308."""
+
+    location: str
+    status: int
+
+
+def parse(uri: str, base_url: str) -> Route | Redirect | None:
+    """Read a request target.
+
+    Args:
+        uri: the request target as sent.
+        base_url: the server's base URL, with a slash at both ends.
+
+    Returns:
+        None if the URL is none of ours.
+
+    Raises:
+        BadRoute: it is ours, but the port or host cannot be one.
+    """
+    root = base_url + "proxy/"
+    if not uri.startswith(root):
+        return None
+    path, mark, rest = uri.partition("?")
+    query = mark + rest
+    keep = path.startswith("absolute/", len(root))
+    start = len(root) + (len("absolute/") if keep else 0)
+    if not keep and start == len(path):
+        return _port_parameter(root, query)
+    bare = path.startswith("port/", start)
+    start += len("port/") if bare else 0
+    segment, slash, below = path[start:].partition("/")
+    prefix = path[: start + len(segment)]
+    if bare:
+        host, port = LOOPBACK_NAME, port_number(segment)
+    elif ":" in segment:
+        host, port = split_authority(segment)
+    elif segment[:1].isascii() and (segment[:1].isdigit() or segment[:1] in "+-%"):
+        host, port = LOOPBACK_NAME, port_number(segment)
+    else:
+        return None
+    if not slash:
+        return Redirect(f"{prefix}/{query}", 308)
+    return Route(host, port, prefix, f"/{below}", query, keep)
+
+
+def port_number(text: str) -> int:
+    """A port from its decimal digits: ASCII, no sign, no blanks, no leading zero.
+
+    Raises:
+        BadRoute: anything else, 0 and 65536 included.
+    """
+    if not _PORT.match(text) or int(text) > 65535:
+        raise BadRoute.port(text)
+    return int(text)
+
+
+def split_authority(text: str) -> tuple[str, int]:
+    """`HOST:PORT` -> (host in lower case without brackets, port).
+
+    Raises:
+        BadRoute: the host is neither a DNS name nor an IP literal (IPv6 in brackets), or the port is none.
+    """
+    match = _AUTHORITY.match(text)
+    if match is None:
+        raise BadRoute.host(text)
+    host, port = match["host"].lower(), port_number(match["port"])
+    if host.startswith("["):
+        if ip_literal(host[1:-1]) is None or "%" in host:
+            raise BadRoute.host(text)
+        return host[1:-1], port
+    if not is_name(host):
+        raise BadRoute.host(text)
+    return host, port
+
+
+def is_name(text: str) -> bool:
+    """True for a DNS name in lower case."""
+    return bool(_NAME.match(text))
+
+
+def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here)."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands in a URL: IPv6 literals in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def parse_ports(items: Iterable[object]) -> tuple[range, ...]:
+    """Ports and port ranges, `[8888, "10000-20000"]` -> ranges.
+
+    Raises:
+        ValueError: an item is no port and no range; the text names it.
+    """
+    return tuple(_port_range(item) for item in items)
+
+
+def print_ports(ranges: Iterable[range]) -> str:
+    """Ranges for people: `8888, 10000-20000`."""
+    return ", ".join(str(r.start) if len(r) == 1 else f"{r.start}-{r.stop - 1}" for r in ranges) or "none"
+
+
+def _port_range(item: object) -> range:
+    match = None if isinstance(item, bool) else _RANGE.match(str(item))
+    low = int(match[1]) if match else 0
+    high = int(match[2] or match[1]) if match else 0
+    if not 0 < low <= high <= 65535:
+        raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
+    return range(low, high + 1)
+
+
+def _port_parameter(root: str, query: str) -> Redirect | None:
+    """`proxy/?port=N&more` -> the port's own URL with the other parameters."""
+    parameters = query[1:].split("&") if query else []
+    ports = [p[5:] for p in parameters if p.startswith("port=")]
+    if not ports:
+        return None
+    if len(ports) > 1:
+        raise BadRoute.port("given more than once")
+    rest = "&".join(p for p in parameters if not p.startswith("port="))
+    return Redirect(f"{root}port/{port_number(ports[0])}/{'?' + rest if rest else ''}", 307)

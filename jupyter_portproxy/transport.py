@@ -1,0 +1,528 @@
+"""The only door to pycurl: an AsyncHTTPClient whose exchanges stream both ways, with back-pressure, over one CurlMulti.
+
+Rule of this file: libcurl calls back in the middle of its own work, so callbacks only move data and note what to do; what
+can re-enter libcurl (pause, remove_handle, socket_action) is called from the event loop alone.
+
+Tornado's own CurlAsyncHTTPClient is made for fetching: it queues behind ten handles, has no back-pressure towards a slow
+reader, no streamed upload and no cancel. `AsyncHTTPClient.fetch_impl` is the documented extension point; `fetch` works here
+as with any client, and `open` gives the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pycurl
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
+from tornado.ioloop import IOLoop
+
+from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
+from .fields import Content, Fields, parse_head
+from .routes import Upstream, bracketed
+
+_BUFFER = 256 * 1024
+_HIGH_WATER = 512 * 1024
+_MAX_HEAD_LINES = 1100
+_MAX_FETCHED = 1 << 20
+_IDLE_HANDLES = 64
+_KEPT_CONNECTIONS = 256
+# RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
+# to be dead, and nothing but an idempotent request without content may be repeated.
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
+_IO_EVENTS = {
+    pycurl.POLL_IN: IOLoop.READ,
+    pycurl.POLL_OUT: IOLoop.WRITE,
+    pycurl.POLL_INOUT: IOLoop.READ | IOLoop.WRITE,
+}
+
+Approve = Callable[[str, int, str, int], None]
+
+
+@dataclass(slots=True)
+class Head:
+    """The head of an upstream's final answer (1xx are not passed on)."""
+
+    status: int
+    reason: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """One request to send.
+
+    Attributes:
+        approve: called with (local address, local port, remote address, remote port) of the connection before anything is
+            sent on it; a GatewayError that it raises ends the exchange.
+        content: framing of the content that `Exchange.send` will carry; None for none.
+        connect_timeout: seconds.
+    """
+
+    method: str
+    upstream: Upstream
+    target: str
+    fields: Fields
+    content: Content | None = None
+    connect_timeout: float = 5.0
+    approve: Approve | None = None
+
+
+class Exchange:
+    """One request and its response in flight. Awaited by one sender (`send`) and one reader (`head`, `read`)."""
+
+    def __init__(self, transport: CurlTransport, outbound: Outbound) -> None:
+        self.outbound = outbound
+        self.error: GatewayError | None = None
+        self.head: asyncio.Future[Head] = transport.loop.create_future()
+        self._transport = transport
+        self._handle: _Handle | None = None
+        self._addresses = list(outbound.upstream.addresses)
+        self._ended = False
+        self._lines: list[bytes] = []
+        self._received: deque[bytes] = deque()
+        self._received_size = 0
+        self._receive_paused = False
+        self._reader: asyncio.Future[None] | None = None
+        self._to_send: deque[bytes] = deque()
+        self._to_send_size = 0
+        self._send_paused = False
+        self._send_ended = outbound.content is None
+        self._sender: asyncio.Future[None] | None = None
+
+    # ---- for the gateway ----
+
+    async def send(self, data: bytes) -> None:
+        """Hand on a piece of the request's content; returns when there is room for more.
+
+        Content that the upstream no longer wants (it has answered already) is dropped.
+        """
+        if self._ended or not data:
+            return
+        self._to_send.append(data)
+        self._to_send_size += len(data)
+        self._resume_sending()
+        while self._to_send_size >= _HIGH_WATER and not self._ended:
+            self._sender = self._transport.loop.create_future()
+            await self._sender
+
+    def end_content(self) -> None:
+        """The request's content is complete."""
+        if not self._send_ended:
+            self._send_ended = True
+            self._resume_sending()
+
+    async def read(self) -> bytes:
+        """The next piece of the response's content; empty at its proper end.
+
+        Raises:
+            GatewayError: the content was cut off.
+        """
+        while not self._received:
+            if self._ended:
+                if self.error is not None:
+                    raise self.error
+                return b""
+            self._reader = self._transport.loop.create_future()
+            await self._reader
+        data = self._received.popleft() if len(self._received) == 1 else b"".join(self._received)
+        self._received.clear()
+        self._received_size = 0
+        if self._receive_paused:
+            self._receive_paused = False
+            self._transport.resume(self)
+        return data
+
+    @property
+    def whole(self) -> bool:
+        """True if the response has ended well and all that is left of it can be read at once."""
+        return self._ended and self.error is None
+
+    def abort(self) -> None:
+        """Give the exchange up; its connection is closed, so that the upstream sees it."""
+        self._transport.abandon(self)
+
+    # ---- for the handle: called within libcurl, only to move data ----
+
+    def on_header(self, line: bytes) -> int | None:
+        if self.head.done():
+            return None  # a trailer field (RFC 9110 6.5): not passed on
+        line = line.rstrip(b"\r\n")
+        if line:
+            self._lines.append(line)
+            return None if len(self._lines) <= _MAX_HEAD_LINES else -1
+        return self._on_head_end()
+
+    def _on_head_end(self) -> int | None:
+        try:
+            status, reason, fields = parse_head(self._lines)
+        except (BadUpstream, IndexError) as error:
+            self.error = error if isinstance(error, BadUpstream) else BadUpstream()
+            return -1
+        self._lines.clear()
+        if 100 <= status < 200:
+            return None
+        self.head.set_result(Head(status, reason, fields))
+        return None
+
+    def on_content(self, data: bytes) -> int | None:
+        if self._received_size >= _BUFFER:
+            self._receive_paused = True
+            return pycurl.WRITEFUNC_PAUSE
+        self._received.append(data)
+        self._received_size += len(data)
+        _wake(self._reader)
+        return None
+
+    def on_wanted(self, size: int) -> bytes | int:
+        if not self._to_send:
+            if self._send_ended:
+                return b""
+            self._send_paused = True
+            return pycurl.READFUNC_PAUSE
+        data = self._to_send.popleft()
+        if len(data) > size:
+            self._to_send.appendleft(data[size:])
+            data = data[:size]
+        self._to_send_size -= len(data)
+        if self._to_send_size < _HIGH_WATER:
+            _wake(self._sender)
+        return data
+
+    def on_connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
+        """libcurl's PREREQFUNCTION: the connection stands, nothing has been sent."""
+        if self.outbound.approve is not None:
+            try:
+                self.outbound.approve(local, local_port, remote, remote_port)
+            except GatewayError as error:
+                self.error = error
+                return int(pycurl.PREREQFUNC_ABORT)
+        return int(pycurl.PREREQFUNC_OK)
+
+    # ---- for the transport ----
+
+    def attach(self, handle: _Handle | None) -> None:
+        self._handle = handle
+
+    @property
+    def handle(self) -> _Handle | None:
+        return self._handle
+
+    def next_address(self) -> str | None:
+        return self._addresses.pop(0) if self._addresses else None
+
+    def end(self, error: GatewayError | None) -> None:
+        """The transfer is over: everybody who waits learns it."""
+        if self._ended:
+            return
+        self._ended = True
+        self.error = self.error or error
+        if not self.head.done():
+            self.head.set_exception(self.error or BadUpstream())
+            self.head.exception()  # marked as seen: an aborted exchange has no reader
+        self._to_send.clear()
+        _wake(self._reader)
+        _wake(self._sender)
+
+    def _resume_sending(self) -> None:
+        if self._send_paused:
+            self._send_paused = False
+            self._transport.resume(self)
+
+
+class CurlTransport(AsyncHTTPClient):
+    """Exchanges over libcurl. One per event loop; create with `force_instance=True` and close it."""
+
+    def initialize(self, defaults: dict[str, Any] | None = None) -> None:
+        super().initialize(defaults=defaults)
+        self.loop = asyncio.get_running_loop()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT_CONNECTIONS)
+        self._multi.setopt(pycurl.M_PIPELINING, 0)
+        self._watched: dict[int, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._kick: asyncio.Handle | None = None
+        self._to_resume: list[Exchange] = []
+        self._idle: list[_Handle] = []
+        self._exchanges: set[Exchange] = set()
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def open(self, outbound: Outbound) -> Exchange:
+        """Start an exchange; it connects and sends in the background."""
+        exchange = Exchange(self, outbound)
+        self._exchanges.add(exchange)
+        self._start(exchange)
+        return exchange
+
+    def __len__(self) -> int:
+        """Exchanges in flight."""
+        return len(self._exchanges)
+
+    def close(self) -> None:
+        """Abort every exchange and close all connections."""
+        self._stopped = True
+        for exchange in list(self._exchanges):
+            self.abandon(exchange)
+        for handle in self._idle:
+            handle.curl.close()
+        self._idle.clear()
+        self._multi.close()
+        for fd in list(self._watched):
+            self.io_loop.remove_handler(fd)
+        self._watched.clear()
+        for planned in (self._timer, self._kick):
+            if planned is not None:
+                planned.cancel()
+        super().close()
+
+    def resume(self, exchange: Exchange) -> None:
+        """Let a paused transfer go on, from the event loop."""
+        self._to_resume.append(exchange)
+        if self._kick is None:
+            self._kick = self.loop.call_soon(self._resume_all)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
+        if exchange in self._exchanges:
+            self._release(exchange)
+            exchange.end(BadUpstream("the exchange was given up"))
+
+    def fetch_impl(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
+        """Buffered requests of our own (probes): at most 1 MiB of answer, the address is the URL's literal host."""
+        task = self.loop.create_task(self._fetch(request, callback), name="portproxy fetch")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _fetch(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
+        url = urlsplit(request.url)
+        host = url.hostname or ""
+        upstream = Upstream(host, url.port or 80, (host,))
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        fields = [("Host", upstream.authority), *HTTPHeaders(request.headers).get_all()]
+        timeout = request.connect_timeout or 5.0
+        exchange = self.open(Outbound(request.method, upstream, target, fields, connect_timeout=timeout))
+        try:
+            head, content = await asyncio.wait_for(_collect(exchange), request.request_timeout or None)
+            callback(_buffered(request, head, content))
+        except (GatewayError, asyncio.TimeoutError) as error:
+            callback(HTTPResponse(request, 599, error=error, request_time=0))
+        finally:
+            exchange.abort()
+
+    # ---- handles ----
+
+    def _start(self, exchange: Exchange) -> None:
+        handle = self._idle.pop() if self._idle else _Handle()
+        exchange.attach(handle)
+        handle.prepare(exchange, exchange.next_address() or "")
+        self._multi.add_handle(handle.curl)
+
+    def _release(self, exchange: Exchange) -> None:
+        self._exchanges.discard(exchange)
+        handle = exchange.handle
+        if handle is None:
+            return
+        self._multi.remove_handle(handle.curl)
+        exchange.attach(None)
+        handle.exchange = None
+        if len(self._idle) < _IDLE_HANDLES and not self._stopped:
+            self._idle.append(handle)
+        else:
+            handle.curl.close()
+
+    def _finish_done(self) -> None:
+        while True:
+            left, good, bad = self._multi.info_read()
+            for curl in good:
+                self._finish(curl.exchange_handle.exchange, None, "")
+            for curl, number, text in bad:
+                self._finish(curl.exchange_handle.exchange, number, text)
+            if not left:
+                return
+
+    def _finish(self, exchange: Exchange | None, number: int | None, text: str) -> None:
+        if exchange is None:
+            return
+        if number == pycurl.E_COULDNT_CONNECT and exchange.error is None:
+            address = exchange.next_address()
+            handle = exchange.handle
+            if address is not None and handle is not None:
+                self._multi.remove_handle(handle.curl)
+                handle.prepare(exchange, address)
+                self._multi.add_handle(handle.curl)
+                return
+        error = None if number is None else _translate(number, exchange)
+        if number is None and not exchange.head.done():
+            error = BadUpstream()
+        self._release(exchange)
+        exchange.end(error)
+
+    # ---- the event loop ----
+
+    def _set_timer(self, milliseconds: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if milliseconds >= 0:
+            self._timer = self.loop.call_later(milliseconds / 1000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._finish_done()
+
+    def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
+        wanted = _IO_EVENTS.get(event, 0)
+        known = self._watched.get(fd)
+        if wanted == known:
+            return
+        if not wanted:
+            if known is not None:
+                del self._watched[fd]
+                self.io_loop.remove_handler(fd)
+        elif known is None:
+            self.io_loop.add_handler(fd, self._on_socket, wanted)
+            self._watched[fd] = wanted
+        else:
+            self.io_loop.update_handler(fd, wanted)
+            self._watched[fd] = wanted
+
+    def _on_socket(self, fd: int, events: int) -> None:
+        action = (pycurl.CSELECT_IN if events & IOLoop.READ else 0) | (pycurl.CSELECT_OUT if events & IOLoop.WRITE else 0)
+        self._multi.socket_action(fd, action)
+        self._finish_done()
+
+    def _resume_all(self) -> None:
+        self._kick = None
+        exchanges, self._to_resume = self._to_resume, []
+        for exchange in exchanges:
+            if exchange.handle is not None:
+                try:
+                    exchange.handle.curl.pause(pycurl.PAUSE_CONT)
+                except pycurl.error:
+                    pass  # the transfer has failed meanwhile; info_read tells it
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._finish_done()
+
+
+class _Handle:
+    """A curl easy handle for life: what never changes is set once, what changes is set for every exchange."""
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None
+        self.curl = curl = pycurl.Curl()
+        curl.exchange_handle = self
+        for option, value in _FIXED_OPTIONS:
+            curl.setopt(option, value)
+        curl.setopt(pycurl.HEADERFUNCTION, self._header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._content)
+        curl.setopt(pycurl.READFUNCTION, self._wanted)
+        curl.setopt(pycurl.PREREQFUNCTION, self._connected)
+
+    def prepare(self, exchange: Exchange, address: str) -> None:
+        self.exchange = exchange
+        out = exchange.outbound
+        curl = self.curl
+        curl.setopt(pycurl.URL, f"http://{bracketed(address)}:{out.upstream.port}/")
+        curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(out.connect_timeout * 1000)))
+        curl.setopt(pycurl.FRESH_CONNECT, out.content is not None or out.method not in _REPEATABLE)
+        # NOBODY and UPLOAD choose how libcurl frames the exchange; CUSTOMREQUEST only names the method.
+        curl.setopt(pycurl.UPLOAD, 0)
+        curl.setopt(pycurl.NOBODY, 0)
+        curl.setopt(pycurl.HTTPGET, 1)
+        if out.content is not None:
+            curl.setopt(pycurl.UPLOAD, 1)
+            curl.setopt(pycurl.INFILESIZE_LARGE, -1 if out.content.length is None else out.content.length)
+        if out.method == "HEAD":
+            curl.setopt(pycurl.NOBODY, 1)
+        curl.setopt(pycurl.CUSTOMREQUEST, out.method)
+        curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
+
+    def _header(self, line: bytes) -> int | None:
+        return self.exchange.on_header(line) if self.exchange else -1
+
+    def _content(self, data: bytes) -> int | None:
+        return self.exchange.on_content(data) if self.exchange else -1
+
+    def _wanted(self, size: int) -> bytes | int:
+        return self.exchange.on_wanted(size) if self.exchange else pycurl.READFUNC_ABORT
+
+    def _connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
+        return self.exchange.on_connected(remote, local, remote_port, local_port) if self.exchange else pycurl.PREREQFUNC_ABORT
+
+
+# A gateway dials what it was told, as it was told, and reads what came: no environment, no redirect, no decoding, no jar.
+_FIXED_OPTIONS: list[tuple[int, Any]] = [
+    (pycurl.VERBOSE, 0),
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.PROXY, ""),
+    (pycurl.NOPROXY, "*"),
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.PATH_AS_IS, 1),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HTTP09_ALLOWED, 0),
+    (pycurl.HTTP_CONTENT_DECODING, 0),
+    (pycurl.USERAGENT, ""),
+    (pycurl.BUFFERSIZE, _BUFFER),
+    (pycurl.UPLOAD_BUFFERSIZE, _BUFFER),
+    (pycurl.TCP_NODELAY, 1),
+]
+
+
+def _header_lines(out: Outbound) -> list[bytes]:
+    """The fields as libcurl takes them: `Name:` alone would drop the field, `Name;` sends it empty."""
+    lines = [f"{name}: {value}".encode("latin-1") if value else f"{name};".encode("latin-1") for name, value in out.fields]
+    names = {name.lower() for name, _ in out.fields}
+    lines.append(b"Expect:")
+    if "accept" not in names:
+        lines.append(b"Accept:")
+    if out.content is not None and out.content.length is None:
+        lines.append(b"Transfer-Encoding: chunked")
+    return lines
+
+
+def _translate(number: int, exchange: Exchange) -> GatewayError:
+    """libcurl's error -> ours."""
+    upstream = exchange.outbound.upstream
+    if number == pycurl.E_COULDNT_CONNECT:
+        return Unreachable.port(upstream.port) if upstream.host == "localhost" else Unreachable.host(upstream.authority)
+    if number == pycurl.E_OPERATION_TIMEDOUT:
+        return UpstreamTimeout.connect(exchange.outbound.connect_timeout)
+    if number in (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
+        return BadUpstream("it closed the connection without an answer")
+    if number == pycurl.E_PARTIAL_FILE:
+        return BadUpstream("it ended in the middle")
+    return BadUpstream()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+async def _collect(exchange: Exchange) -> tuple[Head, bytes]:
+    head = await exchange.head
+    content = bytearray()
+    while data := await exchange.read():
+        content += data
+        if len(content) > _MAX_FETCHED:
+            raise BadUpstream("it is larger than 1 MiB")
+    return head, bytes(content)
+
+
+def _buffered(request: HTTPRequest, head: Head, content: bytes) -> HTTPResponse:
+    headers = HTTPHeaders()
+    for name, value in head.fields:
+        headers.add(name, value)
+    return HTTPResponse(request, head.status, headers, io.BytesIO(content), reason=head.reason)

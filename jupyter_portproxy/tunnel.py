@@ -1,0 +1,446 @@
+"""One upgraded connection: a tornado.websocket protocol that dials first and then relays bytes, both ways.
+
+Rule of this file: after the 101 nothing is parsed but the length of frames (to know where one ends), and nothing is
+changed: compression, subprotocol, fragmentation, pings, close codes and sizes are end to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
+
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol
+
+from . import fields as f
+from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
+from .routes import Upstream
+
+_MAX_HEAD = 65536
+_NO_LIMIT = 1 << 62
+_PIECE = 65536
+_LINGER = 10.0
+_MAX_FRAMES_PER_PIECE = 4096
+_GOING_AWAY = b"\x03\xe9"  # 1001, RFC 6455 7.4.1
+
+
+class Refusal(Protocol):
+    """Where an answer that is no 101 goes: the client, as plain HTTP."""
+
+    def start(self, status: int, reason: str, fields: f.Fields) -> Awaitable[None]: ...
+    def write(self, data: bytes) -> Awaitable[None]: ...
+    def finish(self) -> None: ...
+    def cut(self) -> None: ...
+
+
+class DialFirst(WebSocketProtocol):
+    """The protocol of a tunnel's handler: `accept` does the work, the rest of Tornado's interface has no meaning here."""
+
+    def __init__(self, handler: WebSocketHandler, accept: Callable[[], Awaitable[None]], abandon: Callable[[], None]) -> None:
+        super().__init__(handler)
+        self._accept, self._abandon = accept, abandon
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        await self._accept()
+
+    def on_connection_close(self) -> None:
+        """The client went away before the tunnel stood."""
+        self._abandon()
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        self._abandon()
+
+    def is_closing(self) -> bool:
+        return False
+
+    @property
+    def selected_subprotocol(self) -> str | None:
+        return None
+
+    def write_message(self, message: Any, binary: bool = False) -> Any:
+        raise _no_messages()
+
+    def write_ping(self, data: bytes) -> None:
+        raise _no_messages()
+
+    def _process_server_headers(self, key: str | bytes, headers: HTTPHeaders) -> None:
+        raise _no_messages()
+
+    def start_pinging(self) -> None:
+        raise _no_messages()
+
+    async def _receive_frame_loop(self) -> None:
+        raise _no_messages()
+
+    def set_nodelay(self, x: bool) -> None:
+        raise _no_messages()
+
+
+async def dial(upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float) -> IOStream:
+    """Connect to the first of the upstream's addresses that accepts; `approve` sees the connection before any byte does.
+
+    Raises:
+        Unreachable, UpstreamTimeout (after `timeout` seconds), and what `approve` raises.
+    """
+    for address in upstream.addresses:
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        stream = IOStream(sock)
+        try:
+            await asyncio.wait_for(_connected(stream, address, upstream.port), timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local = sock.getsockname()
+            approve(local[0], local[1], address, upstream.port)
+            return stream
+        except asyncio.TimeoutError:  # before OSError, of which it is one from Python 3.11 on
+            stream.close()
+            raise UpstreamTimeout.connect(timeout) from None
+        except (StreamClosedError, OSError):
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+    if upstream.host == "localhost":
+        raise Unreachable.port(upstream.port)
+    raise Unreachable.host(upstream.authority)
+
+
+async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal) -> f.Fields | None:
+    """Send the client's handshake to the upstream.
+
+    Returns:
+        The fields of the 101; `stream` then carries frames. None if the upstream refused: its answer has been relayed.
+
+    Raises:
+        BadUpstream: no HTTP came back.
+    """
+    parameters = HTTP1ConnectionParameters(no_keep_alive=True, max_header_size=_MAX_HEAD, max_body_size=_NO_LIMIT)
+    connection = HTTP1Connection(stream, True, parameters)
+    answer = _Answer(connection, refusal)
+    try:
+        await stream.write(head)
+        await connection.read_response(answer)
+    except StreamClosedError:
+        pass
+    if answer.granted is None:
+        stream.close()
+    if answer.error is not None:
+        raise answer.error
+    if answer.granted is None and not answer.whole:
+        if not answer.started:
+            raise BadUpstream("it closed the connection without an answer")
+        refusal.cut()
+    return answer.granted
+
+
+class Tunnel:
+    """Two ends that relay to each other. `on_closed` is called once, when both are gone."""
+
+    def __init__(self, on_data: Callable[[], None]) -> None:
+        self.on_closed: Callable[[Tunnel], None] = lambda tunnel: None
+        self.on_data = on_data
+        self._client: _End | None = None
+        self._upstream: _End | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._open = 2
+        self._half_closed = 0
+
+    async def connect(self, client: IOStream, upstream: IOStream, first: bytes) -> None:
+        """Take both streams over and relay until they close; `first` goes to the client ahead of all else."""
+        self._client, client_early = await _take(client, _End(self))
+        self._upstream, upstream_early = await _take(upstream, _End(self))
+        self._client.other, self._upstream.other = self._upstream, self._client
+        self._client.write(first)
+        self._client.start(client_early)
+        self._upstream.start(upstream_early)
+
+    def shut_down(self) -> None:
+        """Close with 1001 towards whoever stands at a frame boundary."""
+        if self._client is None or self._upstream is None:
+            return
+        if self._upstream.frames.at_boundary:
+            self._client.write(b"\x88\x02" + _GOING_AWAY)
+        if self._client.frames.at_boundary:
+            self._upstream.write(b"\x88\x82\0\0\0\0" + _GOING_AWAY)
+        self._client.close()
+        self._upstream.close()
+
+    def half_closed(self, end: _End) -> None:
+        """One side has sent all it will; the other may go on for a while, as a close handshake does."""
+        self._half_closed += 1
+        if end.other is not None:
+            end.other.write_eof()
+        if self._half_closed == 2:
+            self._close_both()
+        elif self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(_LINGER, self._close_both)
+
+    def lost(self, end: _End, failed: bool) -> None:
+        """One side is gone: what is under way to the other is still delivered, unless it was reset."""
+        if end.other is not None:
+            end.other.abort() if failed else end.other.close()
+        self._open -= 1
+        if self._open == 0:
+            if self._linger is not None:
+                self._linger.cancel()
+            self._client = self._upstream = None
+            self.on_closed(self)
+
+    def _close_both(self) -> None:
+        for end in (self._client, self._upstream):
+            if end is not None:
+                end.close()
+
+
+class FrameCursor:
+    """Knows whether a stream of WebSocket frames (RFC 6455 5.2) stands between two of them."""
+
+    __slots__ = ("_left", "_head", "_lost")
+
+    def __init__(self) -> None:
+        self._left, self._head, self._lost = 0, b"", False
+
+    @property
+    def at_boundary(self) -> bool:
+        return self._left == 0 and not self._head and not self._lost
+
+    def feed(self, data: bytes) -> None:
+        size = len(data)
+        if self._left >= size or self._lost:
+            self._left = max(0, self._left - size)
+            return
+        at, self._left = self._left, 0
+        if self._head:
+            data, self._head = self._head + data, b""
+            size = len(data)
+        for _ in range(_MAX_FRAMES_PER_PIECE):
+            if at >= size:
+                self._left = at - size
+                return
+            end = _frame_end(data, at, size)
+            if end is None:
+                self._head = data[at:]
+                return
+            at = end
+        self._lost = True  # thousands of tiny frames at once: not worth the time, the tunnel then closes without 1001
+
+
+def _frame_end(data: bytes, at: int, size: int) -> int | None:
+    """Where the frame that starts at `at` ends; None if its head is not complete."""
+    if size - at < 2:
+        return None
+    length = data[at + 1] & 0x7F
+    head = 6 if data[at + 1] & 0x80 else 2
+    if length == 126:
+        if size - at < 4:
+            return None
+        length, head = int.from_bytes(data[at + 2 : at + 4], "big"), head + 2
+    elif length == 127:
+        if size - at < 10:
+            return None
+        length, head = int.from_bytes(data[at + 2 : at + 10], "big"), head + 8
+    return None if size - at < head else at + head + length
+
+
+class _End(asyncio.Protocol):
+    """One side of a tunnel on a plain socket."""
+
+    __slots__ = ("frames", "other", "transport", "tunnel", "_early")
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.other: _End | None = None
+        self.frames = FrameCursor()
+        self.transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        other = self.other
+        if other is None:
+            self._early.append(data)
+            return
+        self.frames.feed(data)
+        other.write(data)
+        self.tunnel.on_data()
+
+    def start(self, first: bytes) -> None:
+        """Relay what came before the other end was known."""
+        early, self._early = [first, *self._early], []
+        for data in filter(None, early):
+            self.data_received(data)
+
+    def eof_received(self) -> bool:
+        self.tunnel.half_closed(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.tunnel.lost(self, exc is not None)
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.pause()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.resume()
+
+    # ---- what the other end does to this one ----
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def write_eof(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def pause(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class _StreamTransport(asyncio.Transport):
+    """An IOStream as an asyncio transport: for TLS, where Tornado holds the cipher and the socket carries no plain bytes."""
+
+    def __init__(self, stream: IOStream, end: _End, reading: Awaitable[bytes]) -> None:
+        super().__init__()
+        self._stream, self._end = stream, end
+        self._closing = False
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._unsent = 0
+        self._full = False
+        self._task = asyncio.get_running_loop().create_task(self._relay(reading), name="portproxy tls tunnel")
+
+    async def _relay(self, reading: Awaitable[bytes]) -> None:
+        try:
+            while True:
+                self._end.data_received(await reading)
+                await self._may_read.wait()
+                reading = self._stream.read_bytes(_PIECE, partial=True)
+        except StreamClosedError as error:
+            self._end.connection_lost(error.real_error if isinstance(error.real_error, Exception) else None)
+        finally:
+            self._stream.close()
+
+    def write(self, data: Any) -> None:
+        if self._stream.closed() or not data:
+            return
+        size = len(data)
+        self._unsent += size
+        self._stream.write(data).add_done_callback(lambda future: self._sent(size, future))
+        if self._unsent > _PIECE and not self._full:
+            self._full = True
+            self._end.pause_writing()
+
+    def _sent(self, size: int, future: asyncio.Future[None]) -> None:
+        future.cancelled() or future.exception()
+        self._unsent -= size
+        if self._full and self._unsent <= _PIECE // 4:
+            self._full = False
+            self._end.resume_writing()
+        if self._closing and not self._unsent:
+            self._stream.close()
+
+    def write_eof(self) -> None:
+        self.close()  # TLS as Tornado speaks it has no half-close
+
+    def is_closing(self) -> bool:
+        return self._closing or self._stream.closed()
+
+    def pause_reading(self) -> None:
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        self._may_read.set()
+
+    def close(self) -> None:
+        self._closing = True
+        if not self._unsent:
+            self._stream.close()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._stream.close()
+
+
+async def _take(stream: IOStream, end: _End) -> tuple[_End, bytes]:
+    """Hand a stream's connection over to `end`; returns the bytes that had been read already."""
+    early = b""
+    while True:
+        reading = stream.read_bytes(_PIECE, partial=True)
+        if not reading.done():
+            break
+        early += await reading
+    if isinstance(stream, SSLIOStream):
+        end.connection_made(_StreamTransport(stream, end, reading))
+        return end, early
+    sock = stream.socket
+    stream.io_loop.remove_handler(sock)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: end, sock)
+    return end, early
+
+
+class _Answer(HTTPMessageDelegate):
+    """The upstream's answer to the handshake, as Tornado's HTTP/1.1 reader tells it."""
+
+    def __init__(self, connection: HTTP1Connection, refusal: Refusal) -> None:
+        self._connection, self._refusal = connection, refusal
+        self.granted: f.Fields | None = None
+        self.error: GatewayError | None = None
+        self.started = self.whole = False
+
+    async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        line = cast(ResponseStartLine, start_line)
+        fields = list(headers.get_all())
+        try:
+            f.check_head(fields)
+        except BadUpstream as error:
+            self.error = error
+            self._connection.close()
+            return
+        if line.code == 101:
+            self._connection.detach()
+            self.granted = fields
+        elif line.code >= 200:
+            self.started = True
+            await self._refusal.start(line.code, line.reason, fields)
+
+    async def data_received(self, chunk: bytes) -> None:
+        if self.started:
+            await self._refusal.write(chunk)
+
+    def finish(self) -> None:
+        if self.started:
+            self.whole = True
+            self._refusal.finish()
+
+    def on_connection_close(self) -> None:
+        """Cut: `whole` stays False."""
+
+
+async def _connected(stream: IOStream, address: str, port: int) -> None:
+    await stream.connect((address, port))
+
+
+def _no_messages() -> TypeError:
+    return TypeError("a tunnel relays bytes; it has no messages of its own")
