@@ -1,10 +1,12 @@
 """PURE. The errors a client may see: each knows its status, its one fixed sentence and what to do about it.
 
 Rule of this file: nothing internal (paths, credentials, exception texts) ever enters a message. What a message quotes
-(a port, a host) is what the client itself sent; whoever prints it escapes it.
+(a port, a host) is what the client itself sent, with everything but plain URL characters percent-encoded.
 """
 
 from __future__ import annotations
+
+from urllib.parse import quote
 
 
 class GatewayError(Exception):
@@ -34,11 +36,11 @@ class BadRoute(GatewayError):
 
     @classmethod
     def port(cls, text: str) -> BadRoute:
-        return cls(f"Invalid port parameter: {text[:100]}", "A port is a whole number from 1 to 65535, for example 8050.")
+        return cls(f"Invalid port parameter: {_quoted(text)}", "A port is a whole number from 1 to 65535, for example 8050.")
 
     @classmethod
     def host(cls, text: str) -> BadRoute:
-        return cls(f"Invalid host parameter: {text[:200]}", "Write HOST:PORT, for example localhost:8050 or [::1]:8050.")
+        return cls(f"Invalid host parameter: {_quoted(text)}", "Write HOST:PORT, for example localhost:8050 or [::1]:8050.")
 
 
 class BadFraming(GatewayError):
@@ -145,3 +147,8 @@ class LoopDetected(GatewayError):
             "The request leads back to this Jupyter server.",
             "Name the port of a service, not the Jupyter server's own.",
         )
+
+
+def _quoted(text: str) -> str:
+    """A piece of a URL that is safe to print in any format: nothing in it is markup, a quote or a control character."""
+    return quote(text[:200], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from jupyter_server.base.handlers import JupyterHandler
@@ -77,7 +77,10 @@ class PortHandler(JupyterHandler):
 
         Raises:
             Unauthenticated, Forbidden
+            StreamClosedError: the connection was closed before this request's turn; Tornado still reads what it had buffered.
         """
+        if self._connection.stream.closed():
+            raise StreamClosedError()
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
         user = await ensure_async(self.identity_provider.get_user(self))
@@ -89,10 +92,14 @@ class PortHandler(JupyterHandler):
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
 
+    @property
+    def _connection(self) -> HTTP1Connection:
+        return cast(HTTP1Connection, self.request.connection)
+
     def client(self) -> f.Client:
         """What the gateway needs to know about who asks."""
         request = self.request
-        context: Any = request.connection.context  # type: ignore[union-attr]
+        context: Any = self._connection.context
         secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
         if self.token_authenticated:
             secrets.add(self.identity_provider.get_token(self) or "")
@@ -112,6 +119,7 @@ class PortHandler(JupyterHandler):
         if self._finished:
             return
         self.clear()
+        self.clear_header("Server")
         if isinstance(error, Unauthenticated) and self._is_navigation():
             self.set_status(302)
             self.set_header("Location", self._login_address())
@@ -329,6 +337,8 @@ class TunnelHandler(WebSocketHandler, PortHandler):
                 raise UpgradeRefused("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
         except GatewayError as error:
             self.refuse(error)
+        except StreamClosedError:
+            self._finished = True
 
     def check_origin(self, origin: str | None = None) -> bool:  # type: ignore[override]
         """`admit` has checked it."""
