@@ -58,6 +58,22 @@ class Unauthenticated(GatewayError):
         super().__init__("This request carries no valid login.", "Log in to Jupyter, or send an API token.")
 
 
+class LoginUnavailable(GatewayError):
+    """Whoever checks logins could not be asked (503)."""
+
+    status, code, title = 503, "login_unavailable", "The login could not be checked"
+
+    def __init__(self) -> None:
+        super().__init__("Your login could not be checked just now.", "Try again in a moment.", retry_after=5)
+
+
+class Internal(GatewayError):
+    """A fault of the gateway itself (500); the server's log has the details."""
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong inside the gateway.", "The server's log says more.")
+
+
 class Forbidden(GatewayError):
     """The policy says no (403)."""
 

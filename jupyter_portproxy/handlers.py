@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
+from jupyter_server.auth.identity import User
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
@@ -21,12 +25,12 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 from tornado.template import Loader
-from tornado.web import Application
+from tornado.web import Application, HTTPError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
 from . import routes
-from .errors import BadFraming, Forbidden, GatewayError, MethodRefused, Unauthenticated, UpgradeRefused
+from .errors import BadFraming, Forbidden, GatewayError, Internal, LoginUnavailable, MethodRefused, Unauthenticated, UpgradeRefused
 from .gateway import PortProxy
 from .routes import Redirect, Route, Upstream
 from .transport import Exchange
@@ -34,8 +38,19 @@ from .tunnel import DialFirst, Tunnel, dial, shake_hands
 
 RESOURCE, ACTION = "portproxy", "execute"
 _NO_LIMIT = 1 << 62
+_LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _PAGES = Loader(str(Path(__file__).parent / "templates"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """Who is logged in on a connection, and by which fields."""
+
+    user: User
+    by_token: bool
+    fields: f.Fields
+    since: float
 
 
 class PortRouter(Router):
@@ -54,7 +69,7 @@ class PortRouter(Router):
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
             return None
-        if isinstance(route, Route) and f.is_websocket(request.method or "", request.version, list(request.headers.get_all())):
+        if isinstance(route, Route) and _asks_for_websocket(request):
             arguments = {"gateway": self._gateway, "route": route}
             return self._application.get_handler_delegate(request, TunnelHandler, arguments)
         return PortExchange(self._application, request, self._gateway, route)
@@ -72,6 +87,49 @@ class PortHandler(JupyterHandler):
     def compute_etag(self) -> None:
         return None
 
+    async def _logged_in(self) -> User | None:
+        """The user, by the identity provider's word; for a second it holds for the very same fields on the same connection."""
+        now, fields = time.monotonic(), list(self.request.headers.get_all())
+        context: Any = self._connection.context
+        memo: _Login | None = getattr(context, _LOGIN, None)
+        in_url = "token=" in (self.request.uri or "")
+        if memo is not None and memo.fields == fields and now - memo.since < _LOGIN_SECONDS and not in_url:
+            self.current_user, self._token_authenticated = memo.user, memo.by_token
+            return memo.user
+        user = self.current_user = self._jupyter_current_user = await self._ask_identity_provider()
+        if user is not None and not in_url and not self.login_cookies():
+            setattr(context, _LOGIN, _Login(user, self.token_authenticated, fields, now))
+        return user
+
+    async def _ask_identity_provider(self) -> User | None:
+        try:
+            return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
+        except HTTPError as error:
+            if error.status_code < 500:
+                raise Forbidden("Your login is not accepted here.", "Log in to Jupyter again.") from None
+            self.log.warning("portproxy: the identity provider failed: %s", error)
+            raise LoginUnavailable() from None
+        except Exception:
+            self.log.exception("portproxy: the identity provider failed")
+            raise LoginUnavailable() from None
+
+    def set_signed_cookie(self, name: str, value: str | bytes, *args: Any, **kwargs: Any) -> None:
+        """No login cookie for a program that sends its token with each request: signing one costs more than the login."""
+        if "Authorization" not in self.request.headers:
+            super().set_signed_cookie(name, value, *args, **kwargs)
+
+    set_secure_cookie = set_signed_cookie
+
+    def log_answer(self) -> None:
+        """The access log. Successes are told at DEBUG there: not worth the words where nobody reads them."""
+        status = self.get_status()
+        if not (status < 300 or status == 304) or self._debugging():
+            self.application.log_request(self)
+
+    def _debugging(self) -> bool:
+        serverapp = self.serverapp
+        return bool(serverapp and int(serverapp.log_level) <= logging.DEBUG)
+
     async def admit(self) -> None:
         """Login, authorisation and origin of the request.
 
@@ -83,8 +141,7 @@ class PortHandler(JupyterHandler):
             raise StreamClosedError()
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
-        user = await ensure_async(self.identity_provider.get_user(self))
-        self.current_user = self._jupyter_current_user = user
+        user = await self._logged_in()
         if user is None:
             raise Unauthenticated()
         if not await ensure_async(self.authorizer.is_authorized(self, user, ACTION, RESOURCE)):
@@ -229,12 +286,12 @@ class Answer:
         self._connection.finish()
         if self._until_close:
             self._connection.close()
-        self._handler.application.log_request(self._handler)
+        self._handler.log_answer()
 
     def cut(self) -> None:
         """End the connection, so that what was sent cannot look whole."""
         self._connection.close()
-        self._handler.application.log_request(self._handler)
+        self._handler.log_answer()
 
 
 class PortExchange(HTTPMessageDelegate):
@@ -259,6 +316,9 @@ class PortExchange(HTTPMessageDelegate):
             self._handler.refuse(error)
         except StreamClosedError:
             self.on_connection_close()
+        except Exception:
+            self._handler.log.exception("portproxy: a request failed")
+            self._handler.refuse(Internal())
 
     async def _open(self) -> None:
         request, handler, gateway = self._request, self._handler, self._gateway
@@ -386,7 +446,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         except StreamClosedError:
             upstream.close()
             tunnel.on_closed(tunnel)
-        self.application.log_request(self)
+        self.log_answer()
 
     def _handshake(self, upstream: Upstream, client: f.Client) -> bytes:
         inbound = list(self.request.headers.get_all())
@@ -397,6 +457,11 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     def _abandon(self) -> None:
         if self._upstream_stream is not None:
             self._upstream_stream.close()
+
+
+def _asks_for_websocket(request: HTTPServerRequest) -> bool:
+    headers = request.headers
+    return "Upgrade" in headers and f.is_websocket(request.method or "", request.version, list(headers.get_all()))
 
 
 def _print_head(start_line: str, fields: f.Fields) -> bytes:

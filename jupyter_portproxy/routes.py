@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .errors import BadRoute
 
@@ -149,6 +150,7 @@ def is_name(text: str) -> bool:
     return bool(_NAME.match(text))
 
 
+@lru_cache(maxsize=1024)
 def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here)."""
     try:

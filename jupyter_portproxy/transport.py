@@ -248,7 +248,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT_CONNECTIONS)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._watched: dict[int, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
         self._idle: list[_Handle] = []
@@ -261,6 +261,7 @@ class CurlTransport(AsyncHTTPClient):
         exchange = Exchange(self, outbound)
         self._exchanges.add(exchange)
         self._start(exchange)
+        self._drive(pycurl.SOCKET_TIMEOUT, 0)
         return exchange
 
     def __len__(self) -> int:
@@ -372,12 +373,18 @@ class CurlTransport(AsyncHTTPClient):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if milliseconds >= 0:
+        if milliseconds == 0:
+            self._timer = self.loop.call_soon(self._on_timer)
+        elif milliseconds > 0:
             self._timer = self.loop.call_later(milliseconds / 1000, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._drive(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _drive(self, fd: int, action: int) -> None:
+        """Let libcurl work, then tell the exchanges that it has ended."""
+        self._multi.socket_action(fd, action)
         self._finish_done()
 
     def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
@@ -398,8 +405,7 @@ class CurlTransport(AsyncHTTPClient):
 
     def _on_socket(self, fd: int, events: int) -> None:
         action = (pycurl.CSELECT_IN if events & IOLoop.READ else 0) | (pycurl.CSELECT_OUT if events & IOLoop.WRITE else 0)
-        self._multi.socket_action(fd, action)
-        self._finish_done()
+        self._drive(fd, action)
 
     def _resume_all(self) -> None:
         self._kick = None
@@ -410,8 +416,7 @@ class CurlTransport(AsyncHTTPClient):
                     exchange.handle.curl.pause(pycurl.PAUSE_CONT)
                 except pycurl.error:
                     pass  # the transfer has failed meanwhile; info_read tells it
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._finish_done()
+        self._drive(pycurl.SOCKET_TIMEOUT, 0)
 
 
 class _Handle:
@@ -419,6 +424,7 @@ class _Handle:
 
     def __init__(self) -> None:
         self.exchange: Exchange | None = None
+        self._fresh = False
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
@@ -426,10 +432,12 @@ class _Handle:
         curl.setopt(pycurl.HEADERFUNCTION, self._header)
         curl.setopt(pycurl.WRITEFUNCTION, self._content)
         curl.setopt(pycurl.READFUNCTION, self._wanted)
+        curl.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
         curl.setopt(pycurl.PREREQFUNCTION, self._connected)
 
     def prepare(self, exchange: Exchange, address: str) -> None:
         self.exchange = exchange
+        self._fresh = False
         out = exchange.outbound
         curl = self.curl
         curl.setopt(pycurl.URL, f"http://{bracketed(address)}:{out.upstream.port}/")
@@ -457,8 +465,16 @@ class _Handle:
     def _wanted(self, size: int) -> bytes | int:
         return self.exchange.on_wanted(size) if self.exchange else pycurl.READFUNC_ABORT
 
+    def _opened(self, fd: int, purpose: int) -> int:
+        self._fresh = True
+        return int(pycurl.SOCKOPT_OK)
+
     def _connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
-        return self.exchange.on_connected(remote, local, remote_port, local_port) if self.exchange else pycurl.PREREQFUNC_ABORT
+        if self.exchange is None:
+            return int(pycurl.PREREQFUNC_ABORT)
+        if not self._fresh:  # a kept-alive connection, approved when it was new; a refused one is never kept
+            return int(pycurl.PREREQFUNC_OK)
+        return self.exchange.on_connected(remote, local, remote_port, local_port)
 
 
 # A gateway dials what it was told, as it was told, and reads what came: no environment, no redirect, no decoding, no jar.
