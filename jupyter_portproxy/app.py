@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
 from tornado.routing import AnyMatches, Rule
 
 from .gateway import PortProxy
@@ -21,26 +22,32 @@ class PortProxyApp(ExtensionApp):
     name = "jupyter_portproxy"
     extension_url = "/proxy/"
     load_other_extensions = True
-    classes = [PortProxy]
+    classes = [PortProxy]  # noqa: RUF012 (an instance trait of jupyter_server's)
 
     def initialize_settings(self) -> None:
         self.gateway = PortProxy(parent=self)
-        self.gateway.own_port = lambda: self.serverapp.port if self.serverapp else None
+        self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
         self.settings["portproxy"] = self.gateway
-        self.log.info("portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, self.gateway.allowed_ports)), self._base_url)
+        self.log.info(
+            "portproxy: ports %s are reachable below %sproxy/port/",
+            ", ".join(map(str, self.gateway.allowed_ports)),
+            self._server.base_url,
+        )
 
     def initialize_handlers(self) -> None:
-        web_app = self.serverapp.web_app
+        web_app: Any = self._server.web_app
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
     async def stop_extension(self) -> None:
         self.gateway.close()
 
     @property
-    def _base_url(self) -> str:
-        return str(self.serverapp.base_url) if self.serverapp else "/"
+    def _server(self) -> ServerApp:
+        if self.serverapp is None:
+            raise RuntimeError("an extension is linked to its server before it is initialized")
+        return self.serverapp
 
     def _touch(self) -> None:
-        activity: dict[str, Any] = self.serverapp.web_app.settings["last_activity_times"]
+        activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)

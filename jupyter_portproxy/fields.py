@@ -19,11 +19,22 @@ Fields = list[tuple[str, str]]
 
 # RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
 HOP_BY_HOP = frozenset(
-    "connection keep-alive proxy-connection proxy-authenticate proxy-authorization proxy-authentication-info te trailer "
-    "transfer-encoding upgrade http2-settings".split()
+    [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ]
 )
 # Written anew by the gateway or the transport; `proxy` is the "httpoxy" field (CVE-2016-5385).
-_REBUILT = frozenset("host content-length expect proxy via forwarded".split())
+_REBUILT = frozenset(["host", "content-length", "expect", "proxy", "via", "forwarded"])
 # Who the client is, as fronts of many makes tell it: only our own word counts, and we say it in X-Forwarded-*.
 _IDENTITY = re.compile(
     r"x-forwarded(-.*)?|x-original-.*|x-rewrite-url|x-real-ip|x-proxycontextpath|(x-|true-|cf-|fastly-)?client-ip"
@@ -36,11 +47,23 @@ _IDENTITY = re.compile(
 _XSRF_FIELDS = frozenset({"x-xsrftoken"})
 # What a service may not tell the browser about the origin that it shares with Jupyter.
 _ORIGIN_WIDE = frozenset(
-    "clear-site-data strict-transport-security public-key-pins public-key-pins-report-only alt-svc nel report-to "
-    "reporting-endpoints accept-ch critical-ch origin-agent-cluster origin-trial".split()
+    [
+        "clear-site-data",
+        "strict-transport-security",
+        "public-key-pins",
+        "public-key-pins-report-only",
+        "alt-svc",
+        "nel",
+        "report-to",
+        "reporting-endpoints",
+        "accept-ch",
+        "critical-ch",
+        "origin-agent-cluster",
+        "origin-trial",
+    ]
 )
 _JUPYTER_COOKIE = re.compile(r"_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*", re.ASCII | re.IGNORECASE)
-_TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"
+_TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _AUTHORIZATION = re.compile(r"(?:token|bearer)[ \t]+(.+)\Z", re.IGNORECASE)
@@ -115,7 +138,9 @@ def request_content(version: str, fields: Fields) -> Content | None:
     lengths = [value for name, value in fields if plain(name) == "content-length"]
     if codings:
         if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
-            raise BadFraming("The request's Transfer-Encoding cannot be passed on safely.", "Send either Content-Length or chunked.")
+            raise BadFraming(
+                "The request's Transfer-Encoding cannot be passed on safely.", "Send either Content-Length or chunked."
+            )
         return Content(None)
     if not lengths:
         return None
@@ -381,7 +406,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
 
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (nothing is bound here)
 
 
 def _is_loopback(address: str) -> bool:

@@ -11,8 +11,8 @@ import ipaddress
 import os
 import secrets
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import traitlets
 from traitlets import Bool, Float, Integer, List, TraitError, Unicode, Union
@@ -22,12 +22,13 @@ from . import fields as f
 from . import routes
 from .discovery import SUPPORTED, OwnerUnknown, SocketOwners
 from .errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
-from .resolver import addresses_of
+from .resolver import LOOPBACK, addresses_of
 from .routes import Route, Upstream
 from .transport import CurlTransport, Exchange, Head, Outbound
 from .tunnel import Tunnel
 
 _ROOT = 0
+T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -104,7 +105,9 @@ class PortProxy(LoggingConfigurable):
     def _check_seconds(self, proposal: Any) -> Any:
         least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
         if not least <= proposal["value"] <= 86400 * 365:
-            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited")
+            raise TraitError(
+                f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited"
+            )
         return proposal["value"]
 
     def __init__(self, **kwargs: Any) -> None:
@@ -113,6 +116,9 @@ class PortProxy(LoggingConfigurable):
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
         self._ports = routes.parse_ports(self.allowed_ports)
+        self._port_allowed = bytearray(65536)
+        for ports in self._ports:
+            self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
         self._names = frozenset(h.lower() for h in self.allowed_hosts if _network(h) is None)
         self._networks = [n for n in map(_network, self.allowed_hosts) if n is not None]
         self._owners = SocketOwners()
@@ -138,7 +144,7 @@ class PortProxy(LoggingConfigurable):
             )
         if local and route.port == self.own_port():
             raise LoopDetected()
-        if not any(route.port in r for r in self._ports):
+        if not self._port_allowed[route.port]:
             raise Forbidden(
                 f"Port {route.port} is outside allowed range ({routes.print_ports(self._ports)})",
                 f"Start the service on an allowed port, or allow this one: c.PortProxy.allowed_ports = [..., {route.port}].",
@@ -151,6 +157,8 @@ class PortProxy(LoggingConfigurable):
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
         self.check(route)
+        if route.host == routes.LOOPBACK_NAME:
+            return Upstream(route.host, route.port, LOOPBACK)
         found = await addresses_of(route.host, route.port)
         approved = tuple(a for a in found if self._allows_address(a))
         if not approved:
@@ -285,7 +293,7 @@ class PortProxy(LoggingConfigurable):
         return not literal.is_unspecified and any(literal in network for network in self._networks)
 
 
-async def _within(awaitable: Any, seconds: float, error: Exception) -> Any:
+async def _within(awaitable: Awaitable[T], seconds: float, error: Exception) -> T:
     try:
         return await asyncio.wait_for(awaitable, seconds)
     except asyncio.TimeoutError:

@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
+from http.client import responses
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +22,14 @@ from jupyter_server.auth.identity import User
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine, responses
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+    format_timestamp,
+)
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 from tornado.template import Loader
@@ -30,7 +38,16 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
 from . import routes
-from .errors import BadFraming, Forbidden, GatewayError, Internal, LoginUnavailable, MethodRefused, Unauthenticated, UpgradeRefused
+from .errors import (
+    BadFraming,
+    Forbidden,
+    GatewayError,
+    Internal,
+    LoginUnavailable,
+    MethodRefused,
+    Unauthenticated,
+    UpgradeRefused,
+)
 from .gateway import PortProxy
 from .routes import Redirect, Route, Upstream
 from .transport import Exchange
@@ -49,6 +66,7 @@ class _Login:
 
     user: User
     by_token: bool
+    client: f.Client
     fields: f.Fields
     since: float
 
@@ -78,28 +96,41 @@ class PortRouter(Router):
 class PortHandler(JupyterHandler):
     """Who asks, and what a refusal looks like; both kinds of traffic share it."""
 
+    client: f.Client  # known once `admit` has passed
+
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
 
-    def set_default_headers(self) -> None:
-        """None: a service's answer is its own, and a refusal sets what it needs."""
+    def clear(self) -> None:
+        """Without Tornado's own fields: a service's answer is its own, and a refusal sets what it needs."""
+        self._headers = HTTPHeaders()
+        self._write_buffer: list[bytes] = []
+        self.set_status(200)
 
     def compute_etag(self) -> None:
         return None
 
-    async def _logged_in(self) -> User | None:
-        """The user, by the identity provider's word; for a second it holds for the very same fields on the same connection."""
+    async def _log_in(self) -> None:
+        """Who asks, by the identity provider's word; for a second it holds for the very same fields on the same connection.
+
+        Raises:
+            Unauthenticated, Forbidden, LoginUnavailable
+        """
         now, fields = time.monotonic(), list(self.request.headers.get_all())
         context: Any = self._connection.context
         memo: _Login | None = getattr(context, _LOGIN, None)
         in_url = "token=" in (self.request.uri or "")
         if memo is not None and memo.fields == fields and now - memo.since < _LOGIN_SECONDS and not in_url:
-            self.current_user, self._token_authenticated = memo.user, memo.by_token
-            return memo.user
+            self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
+            return
+        if not self.check_host():
+            raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
         user = self.current_user = self._jupyter_current_user = await self._ask_identity_provider()
-        if user is not None and not in_url and not self.login_cookies():
-            setattr(context, _LOGIN, _Login(user, self.token_authenticated, fields, now))
-        return user
+        if user is None:
+            raise Unauthenticated()
+        self.client = self._describe_client()
+        if not in_url and not self.login_cookies():
+            setattr(context, _LOGIN, _Login(user, self.token_authenticated, self.client, fields, now))
 
     async def _ask_identity_provider(self) -> User | None:
         try:
@@ -128,23 +159,19 @@ class PortHandler(JupyterHandler):
 
     def _debugging(self) -> bool:
         serverapp = self.serverapp
-        return bool(serverapp and int(serverapp.log_level) <= logging.DEBUG)
+        return serverapp is not None and any(reader.level <= logging.DEBUG for reader in serverapp.log.handlers)
 
     async def admit(self) -> None:
         """Login, authorisation and origin of the request.
 
         Raises:
-            Unauthenticated, Forbidden
+            Unauthenticated, Forbidden, LoginUnavailable
             StreamClosedError: the connection was closed before this request's turn; Tornado still reads what it had buffered.
         """
         if self._connection.stream.closed():
             raise StreamClosedError()
-        if not self.check_host():
-            raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
-        user = await self._logged_in()
-        if user is None:
-            raise Unauthenticated()
-        if not await ensure_async(self.authorizer.is_authorized(self, user, ACTION, RESOURCE)):
+        await self._log_in()
+        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
@@ -153,7 +180,7 @@ class PortHandler(JupyterHandler):
     def _connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
-    def client(self) -> f.Client:
+    def _describe_client(self) -> f.Client:
         """What the gateway needs to know about who asks."""
         request = self.request
         context: Any = self._connection.context
@@ -176,7 +203,7 @@ class PortHandler(JupyterHandler):
         if self._finished:
             return
         self.clear()
-        self.clear_header("Server")
+        self.set_header("Date", format_timestamp(time.time()))
         if isinstance(error, Unauthenticated) and self._is_navigation():
             self.set_status(302)
             self.set_header("Location", self._login_address())
@@ -269,6 +296,8 @@ class Answer:
         headers = HTTPHeaders()
         for name, value in f.to_client(fields, self._route, self._upstream, self._client) + self._handler.login_cookies():
             headers.add(name, value)
+        if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
+            headers.add("Date", format_timestamp(time.time()))
         return headers
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
@@ -338,7 +367,7 @@ class PortExchange(HTTPMessageDelegate):
             handler.set_header("Location", found.location)
             await handler.finish()
             return
-        client = handler.client()
+        client = handler.client
         upstream = await gateway.resolve(found)
         self._exchange = gateway.open_exchange(method, found, upstream, fields, client)
         answer = Answer(handler, found, upstream, client)
@@ -386,7 +415,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
     def initialize(self, gateway: PortProxy, route: Route) -> None:  # type: ignore[override]
-        super().initialize(gateway=gateway)  # type: ignore[call-arg]
+        super().initialize(gateway=gateway)
         self._route = route
         self._upstream_stream: IOStream | None = None
 
@@ -400,7 +429,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         except StreamClosedError:
             self._finished = True
 
-    def check_origin(self, origin: str | None = None) -> bool:  # type: ignore[override]
+    def check_origin(self, origin: str | None = None) -> bool:
         """`admit` has checked it."""
         return True
 
@@ -408,7 +437,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         return DialFirst(self, self._accept, self._abandon)
 
     async def _accept(self) -> None:
-        client = self.client()
+        client = self.client
         answer: Answer | None = None
         try:
             upstream = await self.gateway.resolve(self._route)
@@ -475,4 +504,3 @@ def _cookie_value(lines: list[str], name: str) -> str:
         if key.strip() == name:
             return value.strip().strip('"')
     return ""
-

@@ -11,7 +11,9 @@ as with any client, and `open` gives the stream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import select
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,15 +35,10 @@ _MAX_HEAD_LINES = 1100
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
 _KEPT_CONNECTIONS = 256
+_EVENTS_AT_ONCE = 32
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
 # to be dead, and nothing but an idempotent request without content may be repeated.
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
-_IO_EVENTS = {
-    pycurl.POLL_IN: IOLoop.READ,
-    pycurl.POLL_OUT: IOLoop.WRITE,
-    pycurl.POLL_INOUT: IOLoop.READ | IOLoop.WRITE,
-}
-
 Approve = Callable[[str, int, str, int], None]
 
 
@@ -174,7 +171,7 @@ class Exchange:
     def on_content(self, data: bytes) -> int | None:
         if self._received_size >= _BUFFER:
             self._receive_paused = True
-            return pycurl.WRITEFUNC_PAUSE
+            return int(pycurl.WRITEFUNC_PAUSE)
         self._received.append(data)
         self._received_size += len(data)
         _wake(self._reader)
@@ -185,7 +182,7 @@ class Exchange:
             if self._send_ended:
                 return b""
             self._send_paused = True
-            return pycurl.READFUNC_PAUSE
+            return int(pycurl.READFUNC_PAUSE)
         data = self._to_send.popleft()
         if len(data) > size:
             self._to_send.appendleft(data[size:])
@@ -247,7 +244,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT_CONNECTIONS)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._watched: dict[int, int] = {}
+        self._sockets: _Epoll | _Sockets = (_Epoll if hasattr(select, "epoll") else _Sockets)(self.io_loop, self._drive)
         self._timer: asyncio.Handle | None = None
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
@@ -277,9 +274,7 @@ class CurlTransport(AsyncHTTPClient):
             handle.curl.close()
         self._idle.clear()
         self._multi.close()
-        for fd in list(self._watched):
-            self.io_loop.remove_handler(fd)
-        self._watched.clear()
+        self._sockets.close()
         for planned in (self._timer, self._kick):
             if planned is not None:
                 planned.cancel()
@@ -388,24 +383,7 @@ class CurlTransport(AsyncHTTPClient):
         self._finish_done()
 
     def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
-        wanted = _IO_EVENTS.get(event, 0)
-        known = self._watched.get(fd)
-        if wanted == known:
-            return
-        if not wanted:
-            if known is not None:
-                del self._watched[fd]
-                self.io_loop.remove_handler(fd)
-        elif known is None:
-            self.io_loop.add_handler(fd, self._on_socket, wanted)
-            self._watched[fd] = wanted
-        else:
-            self.io_loop.update_handler(fd, wanted)
-            self._watched[fd] = wanted
-
-    def _on_socket(self, fd: int, events: int) -> None:
-        action = (pycurl.CSELECT_IN if events & IOLoop.READ else 0) | (pycurl.CSELECT_OUT if events & IOLoop.WRITE else 0)
-        self._drive(fd, action)
+        self._sockets.watch(fd, 0 if event == pycurl.POLL_REMOVE else event)
 
     def _resume_all(self) -> None:
         self._kick = None
@@ -415,8 +393,82 @@ class CurlTransport(AsyncHTTPClient):
                 try:
                     exchange.handle.curl.pause(pycurl.PAUSE_CONT)
                 except pycurl.error:
-                    pass  # the transfer has failed meanwhile; info_read tells it
+                    continue  # the transfer has failed meanwhile; info_read tells it
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
+
+
+class _Sockets:
+    """libcurl's sockets in the event loop, one by one."""
+
+    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
+        self._io_loop, self._on_ready = io_loop, on_ready
+        self._watched: dict[int, int] = {}
+
+    def watch(self, fd: int, event: int) -> None:
+        """`event` is POLL_IN, POLL_OUT or both; 0 for no more."""
+        known = self._watched.get(fd, 0)
+        if event == known:
+            return
+        if not event:
+            del self._watched[fd]
+            self._io_loop.remove_handler(fd)
+            return
+        events = (IOLoop.READ if event & pycurl.POLL_IN else 0) | (IOLoop.WRITE if event & pycurl.POLL_OUT else 0)
+        self._watched[fd] = event
+        if known:
+            self._io_loop.update_handler(fd, events)
+        else:
+            self._io_loop.add_handler(fd, self._on_event, events)
+
+    def close(self) -> None:
+        for fd in list(self._watched):
+            self.watch(fd, 0)
+
+    def _on_event(self, fd: int, events: int) -> None:
+        readable = pycurl.CSELECT_IN if events & IOLoop.READ else 0
+        writable = pycurl.CSELECT_OUT if events & IOLoop.WRITE else 0
+        self._on_ready(fd, readable | writable)
+
+
+class _Epoll:
+    """Linux: libcurl's sockets in an epoll of their own, which the event loop sees as one descriptor.
+
+    libcurl lets go of a kept-alive connection after each request and takes it up for the next; here it stays registered in
+    between, which saves a tenth of a small request. The kernel forgets a socket that is closed.
+    """
+
+    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
+        self._io_loop, self._on_ready = io_loop, on_ready
+        self._epoll = select.epoll()
+        self._watched: dict[int, int] = {}
+        io_loop.add_handler(self._epoll.fileno(), self._on_events, IOLoop.READ)
+
+    def watch(self, fd: int, event: int) -> None:
+        if not event:
+            self._watched.pop(fd, None)
+            return
+        if self._watched.get(fd) == event:
+            return
+        self._watched[fd] = event
+        mask = (select.EPOLLIN if event & pycurl.POLL_IN else 0) | (select.EPOLLOUT if event & pycurl.POLL_OUT else 0)
+        try:
+            self._epoll.modify(fd, mask)
+        except FileNotFoundError:
+            self._epoll.register(fd, mask)
+
+    def close(self) -> None:
+        self._io_loop.remove_handler(self._epoll.fileno())
+        self._epoll.close()
+
+    def _on_events(self, _: int, __: int) -> None:
+        for fd, events in self._epoll.poll(0, _EVENTS_AT_ONCE):
+            if fd not in self._watched:
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(fd)  # a kept-alive connection that its upstream has closed
+                continue
+            readable = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0  # errors wake readers and writers
+            writable = pycurl.CSELECT_OUT if events & ~select.EPOLLIN else 0
+            self._on_ready(fd, readable | writable)
 
 
 class _Handle:
@@ -463,7 +515,7 @@ class _Handle:
         return self.exchange.on_content(data) if self.exchange else -1
 
     def _wanted(self, size: int) -> bytes | int:
-        return self.exchange.on_wanted(size) if self.exchange else pycurl.READFUNC_ABORT
+        return self.exchange.on_wanted(size) if self.exchange else int(pycurl.READFUNC_ABORT)
 
     def _opened(self, fd: int, purpose: int) -> int:
         self._fresh = True

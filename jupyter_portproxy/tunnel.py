@@ -198,7 +198,7 @@ class Tunnel:
 class FrameCursor:
     """Knows whether a stream of WebSocket frames (RFC 6455 5.2) stands between two of them."""
 
-    __slots__ = ("_left", "_head", "_lost")
+    __slots__ = ("_head", "_left", "_lost")
 
     def __init__(self) -> None:
         self._left, self._head, self._lost = 0, b"", False
@@ -248,7 +248,7 @@ def _frame_end(data: bytes, at: int, size: int) -> int | None:
 class _End(asyncio.Protocol):
     """One side of a tunnel on a plain socket."""
 
-    __slots__ = ("frames", "other", "transport", "tunnel", "_early")
+    __slots__ = ("_early", "frames", "other", "transport", "tunnel")
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
@@ -386,7 +386,7 @@ async def _take(stream: IOStream, end: _End) -> tuple[_End, bytes]:
     """Hand a stream's connection over to `end`; returns the bytes that had been read already."""
     early = b""
     while True:
-        reading = stream.read_bytes(_PIECE, partial=True)
+        reading = asyncio.ensure_future(stream.read_bytes(_PIECE, partial=True))
         if not reading.done():
             break
         early += await reading
