@@ -1,0 +1,63 @@
+"""Fixtures: a real Jupyter server with the extension, and raw connections to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import pytest
+
+from .clients import Answer, Wire
+
+TOKEN = "a-token-of-the-tests"
+
+
+@pytest.fixture
+def jp_server_config():
+    return {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}}, "IdentityProvider": {"token": TOKEN}}
+
+
+@pytest.fixture
+def gateway(jp_serverapp):
+    """The gateway of the server under test."""
+    return jp_serverapp.web_app.settings["portproxy"]
+
+
+@pytest.fixture
+def origin(jp_serverapp, http_server, jp_http_port) -> str:
+    """`host:port` of the server under test, as a browser writes it in Host."""
+    return f"127.0.0.1:{jp_http_port}"
+
+
+@pytest.fixture
+def wire(origin) -> Callable[[], Awaitable[Wire]]:
+    """Opens a raw connection to the server under test."""
+    return lambda: Wire.open(urlsplit(f"//{origin}").port)
+
+
+@pytest.fixture
+def call(origin, wire, jp_base_url) -> Callable[..., Awaitable[Answer]]:
+    """Sends one request below `base_url` with the token and returns the answer.
+
+    `call("proxy/port/8050/x", method="PUT", fields=["X: y"], content=b"...")`; `token=None` sends no token.
+    """
+
+    async def send(
+        path: str,
+        method: str = "GET",
+        fields: list[str] | None = None,
+        content: bytes | None = None,
+        token: str | None = TOKEN,
+        version: str = "HTTP/1.1",
+        host: str | None = None,
+    ) -> Answer:
+        async with await wire() as connection:
+            lines = [f"{method} {jp_base_url}{path} {version}", f"Host: {host or origin}"]
+            lines += [f"Authorization: token {token}"] if token else []
+            lines += [f"Content-Length: {len(content)}"] if content is not None else []
+            head = "\r\n".join([*lines, *(fields or []), "", ""])
+            await connection.send(head.encode("latin-1") + (content or b""))
+            return await asyncio.wait_for(connection.answer(method), 20)
+
+    return send
