@@ -11,6 +11,7 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.routing import AnyMatches, Rule
+from traitlets import TraitError
 
 from .gateway import PortProxy
 from .handlers import PortRouter
@@ -25,7 +26,12 @@ class PortProxyApp(ExtensionApp):
     classes = [PortProxy]  # noqa: RUF012 (an instance trait of jupyter_server's)
 
     def initialize_settings(self) -> None:
-        self.gateway = PortProxy(parent=self)
+        try:
+            self.gateway = PortProxy(parent=self)
+        except TraitError as error:
+            # As traitlets does for the server's own traits: one sentence and no server, rather than one with another policy.
+            self.log.critical("Bad config encountered during initialization: %s", error)
+            self.exit(1)
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
         self.settings["portproxy"] = self.gateway

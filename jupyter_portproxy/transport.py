@@ -145,6 +145,11 @@ class Exchange:
         """Give the exchange up; its connection is closed, so that the upstream sees it."""
         self._transport.abandon(self)
 
+    @property
+    def ends_with_head(self) -> bool:
+        """True for HEAD with content: libcurl, made to send content, would wait for content to come back."""
+        return self.outbound.method == "HEAD" and self.outbound.content is not None
+
     # ---- for the handle: called within libcurl, only to move data ----
 
     def on_header(self, line: bytes) -> int | None:
@@ -166,7 +171,7 @@ class Exchange:
         if 100 <= status < 200:
             return None
         self.head.set_result(Head(status, reason, fields))
-        return None
+        return -1 if self.ends_with_head else None
 
     def on_content(self, data: bytes) -> int | None:
         if self._received_size >= _BUFFER:
@@ -356,9 +361,10 @@ class CurlTransport(AsyncHTTPClient):
                 handle.prepare(exchange, address)
                 self._multi.add_handle(handle.curl)
                 return
-        error = None if number is None else _translate(number, exchange)
-        if number is None and not exchange.head.done():
-            error = BadUpstream()
+        if number is not None and not (exchange.ends_with_head and exchange.head.done()):
+            error: GatewayError | None = _translate(number, exchange)
+        else:
+            error = None if exchange.head.done() else BadUpstream()
         self._release(exchange)
         exchange.end(error)
 
@@ -503,7 +509,7 @@ class _Handle:
         if out.content is not None:
             curl.setopt(pycurl.UPLOAD, 1)
             curl.setopt(pycurl.INFILESIZE_LARGE, -1 if out.content.length is None else out.content.length)
-        if out.method == "HEAD":
+        elif out.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, out.method)
         curl.setopt(pycurl.HTTPHEADER, _header_lines(out))

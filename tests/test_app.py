@@ -1,13 +1,124 @@
-"""The extension as jupyter_server loads, configures and stops it."""
+"""The extension as jupyter_server finds, configures, runs and stops it."""
 
 from __future__ import annotations
 
-from .clients import frame
-from .upstreams import answers, echo_frames, serve
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from .conftest import TOKEN
+from .upstreams import answers, free_port, serve
+
+CONFIG = {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}}, "IdentityProvider": {"token": TOKEN}}
 
 
-async def test_is_loaded_and_serves_below_the_base_url(call, jp_base_url):
+async def test_serves_below_the_base_url(call, jp_base_url):
     assert jp_base_url == "/a%40b/"
     async with serve(answers(b"hello")) as upstream:
         answer = await call(f"proxy/port/{upstream.port}/")
     assert (answer.status, answer.text) == (200, "hello")
+
+
+@pytest.mark.parametrize("jp_server_config", [{**CONFIG, "PortProxy": {"allowed_ports": [9, "30000-30010"]}}])
+async def test_reads_its_traits_from_the_servers_configuration(call, gateway, jp_server_config):
+    assert gateway.allowed_ports == [9, "30000-30010"]
+    assert (await call("proxy/port/15000/")).text.startswith("Port 15000 is outside allowed range (9, 30000-30010)\n")
+
+
+async def test_traffic_is_the_servers_activity(call, jp_serverapp, jp_web_app):
+    assert "portproxy" not in jp_web_app.settings["last_activity_times"]
+    before = jp_web_app.last_activity()
+    async with serve(answers()) as upstream:
+        await call(f"proxy/port/{upstream.port}/")
+    assert jp_web_app.settings["last_activity_times"]["portproxy"] >= before
+
+
+@pytest.mark.parametrize("jp_server_config", [{**CONFIG, "PortProxy": {"count_activity": False}}])
+async def test_activity_can_be_left_uncounted(call, jp_web_app, jp_server_config):
+    async with serve(answers()) as upstream:
+        await call(f"proxy/port/{upstream.port}/")
+    assert "portproxy" not in jp_web_app.settings["last_activity_times"]
+
+
+# ---- a server in a process of its own ----
+
+
+@pytest.fixture
+def jupyter(tmp_path):
+    """Runs `jupyter ...` with a home of its own and waits for its end."""
+    environment = {**os.environ, "HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN}
+    running = []
+
+    def run(*arguments: str, wait: bool = True) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "jupyter", *arguments]
+        process = subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        running.append(process)
+        if wait:
+            process.wait(30)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_is_installed_enabled_and_valid(jupyter):
+    listed = jupyter("server", "extension", "list").stdout.read()
+    (line,) = [line for line in listed.splitlines() if "jupyter_portproxy" in line and "OK" in line]
+    assert "jupyter_portproxy" in line
+    assert "jupyter_portproxy \x1b[32menabled\x1b[0m" in listed or "jupyter_portproxy enabled" in listed
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("--PortProxy.allowed_ports=abc", "c.PortProxy.allowed_ports: 'abc' is no port and no range of ports: write 8888 or"),
+        ("--PortProxy.allowed_hosts=a b", "c.PortProxy.allowed_hosts: 'a b' is no DNS name, no IP address and no network"),
+        ("--PortProxy.connect_timeout=-1", "c.PortProxy.connect_timeout: -1.0 is no number of seconds that can be waited"),
+    ],
+)
+def test_bad_settings_stop_the_start_with_one_sentence(jupyter, setting, sentence):
+    process = jupyter("server", "--no-browser", "--allow-root", f"--ServerApp.port={free_port()}", setting)
+    said = process.stdout.read()
+    assert process.returncode == 1
+    assert f"Bad config encountered during initialization: {sentence}" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_starts_as_a_command_and_stops_on_sigterm(jupyter):
+    port = free_port()
+    extension = "--ServerApp.jpserver_extensions={'jupyter_portproxy': True}"
+    process = jupyter(
+        "server",
+        "--no-browser",
+        "--allow-root",
+        f"--ServerApp.port={port}",
+        extension,
+        "--PortProxy.allowed_ports=30000",
+        wait=False,
+    )
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/proxy/port/15000/", headers={"Authorization": f"token {TOKEN}"})
+    until = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(request)
+        except urllib.error.HTTPError as error:
+            assert error.read().decode().startswith("Port 15000 is outside allowed range (30000)\n")
+            error.close()
+            break
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert "Traceback" not in process.stdout.read()

@@ -176,7 +176,9 @@ async def mirror(connection: Connection) -> None:
             "content": request.content.decode("latin-1"),
         }
         body = b"" if request.method == "HEAD" else json.dumps(told).encode()
-        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await connection.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
 
 
 async def sink(connection: Connection) -> None:

@@ -1,0 +1,38 @@
+# `make run` and `make test` do all the set-up on a machine with Python >= 3.10 and make. Everything stays in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint types layers unit browser clean
+
+run: $(VENV)/ready
+	@$(BIN)/python docs/demo.py
+
+test: lint types layers unit browser
+	@echo "All checks passed."
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+layers: $(VENV)/ready
+	$(BIN)/lint-imports
+
+unit: $(VENV)/ready
+	$(BIN)/python -m pytest tests --ignore tests/ui
+
+# In a run of its own: Playwright's loop and pytest-jupyter's cannot share one.
+browser: $(VENV)/ready
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" tests/ui
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,97 @@
+"""What people see in their browser: the demonstration service through the gateway, and the error page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..upstreams import free_port
+
+DEMO = Path(__file__).parents[2] / "docs" / "demo.py"
+SERVE = """
+import asyncio, runpy, sys
+demo = runpy.run_path(sys.argv[1])
+routes = [("/", demo["Page"]), ("/events", demo["Events"]), ("/socket", demo["Socket"]), ("/upload", demo["Upload"])]
+async def main():
+    demo["Application"](routes, port=int(sys.argv[2])).listen(int(sys.argv[2]), "127.0.0.1")
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def start_demo():
+    """Starts the demonstration service on a port."""
+    running = []
+
+    def start(port: int) -> None:
+        running.append(subprocess.Popen([sys.executable, "-c", SERVE, str(DEMO), str(port)]))
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_the_error_page_retries_until_the_service_is_up(page, server, start_demo):
+    port = free_port()
+    answer = page.goto(f"{server}proxy/port/{port}/")
+    assert answer.status == 502
+    assert f"Failed to connect to service on port {port}." in page.inner_text("main")
+    start_demo(port)
+    page.wait_for_selector("text=It works", timeout=10_000)
+
+
+def test_a_page_its_events_and_its_websocket_pass(page, server, start_demo, tmp_path):
+    port = free_port()
+    start_demo(port)
+    page.goto(f"{server}proxy/port/{port}")
+    page.wait_for_selector("text=It works", timeout=10_000)
+    assert page.url == f"{server}proxy/port/{port}/"
+    page.wait_for_selector("#events:has-text('it is')", timeout=5_000)
+    page.wait_for_selector("#socket:has-text('the service echoed: hello')", timeout=5_000)
+    file = tmp_path / "file.bin"
+    file.write_bytes(bytes(3_000_000))
+    page.set_input_files("#file", file)
+    page.wait_for_selector("#upload:has-text('3000000 bytes arrived')", timeout=5_000)
+
+
+def test_without_a_login_the_browser_is_asked_for_one(chromium, server, start_demo):
+    port = free_port()
+    start_demo(port)
+    page = chromium.new_page()
+    page.goto(f"{server}proxy/port/{port}/x")
+    assert "/login?next=" in page.url
+    page.close()
+
+
+def test_a_page_of_another_site_reaches_no_service(page, server, start_demo, chromium):
+    """A page on `localhost` is another site than the server on `127.0.0.1`; its browser holds the login cookie."""
+    mine, theirs = free_port(), free_port()
+    start_demo(mine)
+    start_demo(theirs)
+    page.goto(f"{server}proxy/port/{mine}/")
+    page.wait_for_selector("text=It works", timeout=10_000)
+    page.goto(f"http://localhost:{theirs}/")
+    outcome = page.evaluate(
+        """async url => {
+          const socket = await new Promise(done => {
+            const ws = new WebSocket(url.replace(/^http/, "ws") + "socket");
+            ws.onopen = () => done("open");
+            ws.onclose = () => done("refused");
+          });
+          const fetched = await fetch(url, { credentials: "include", mode: "no-cors" }).then(a => a.type, () => "failed");
+          const image = await new Promise(done => {
+            const img = new Image();
+            img.onload = () => done("loaded");
+            img.onerror = () => done("refused");
+            img.src = url;
+          });
+          return [socket, fetched, image];
+        }""",
+        f"{server}proxy/port/{mine}/",
+    )
+    assert outcome == ["refused", "opaque", "refused"]
