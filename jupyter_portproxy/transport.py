@@ -315,7 +315,8 @@ class CurlTransport(AsyncHTTPClient):
             head, content = await asyncio.wait_for(_collect(exchange), request.request_timeout or None)
             callback(_buffered(request, head, content))
         except (GatewayError, asyncio.TimeoutError) as error:
-            callback(HTTPResponse(request, 599, error=error, request_time=0))
+            status = error.status if isinstance(error, GatewayError) else UpstreamTimeout.status
+            callback(HTTPResponse(request, status, error=error, request_time=0))
         finally:
             exchange.abort()
 
@@ -501,7 +502,9 @@ class _Handle:
         curl.setopt(pycurl.URL, f"http://{bracketed(address)}:{out.upstream.port}/")
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(out.connect_timeout * 1000)))
-        curl.setopt(pycurl.FRESH_CONNECT, out.content is not None or out.method not in _REPEATABLE)
+        once = out.content is not None or out.method not in _REPEATABLE
+        curl.setopt(pycurl.FRESH_CONNECT, once)
+        curl.setopt(pycurl.FORBID_REUSE, once)
         # NOBODY and UPLOAD choose how libcurl frames the exchange; CUSTOMREQUEST only names the method.
         curl.setopt(pycurl.UPLOAD, 0)
         curl.setopt(pycurl.NOBODY, 0)

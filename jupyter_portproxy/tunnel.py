@@ -122,6 +122,7 @@ async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal) -> f.Fiel
     answer = _Answer(connection, refusal)
     try:
         await stream.write(head)
+        connection.finish()  # all is sent: read_response waits for this too
         await connection.read_response(answer)
     except StreamClosedError:
         pass

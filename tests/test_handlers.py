@@ -538,6 +538,12 @@ async def test_a_refused_upgrade_is_the_answer_that_it_is(call, status):
     assert (answer.one("X-Why"), answer.content) == ("because", b"nope")
 
 
+async def test_a_refused_upgrade_leaves_no_connection(call):
+    async with serve(answers(b"no WebSocket here")) as up:
+        assert (await call(f"proxy/port/{up.port}/ws", fields=UPGRADE)).text == "no WebSocket here"
+        await asyncio.wait_for(up.gone.wait(), 1)
+
+
 async def test_an_upgrade_to_a_dead_port_is_a_502(call):
     answer = await call(f"proxy/port/{free_port()}/ws", fields=UPGRADE)
     assert (answer.status, answer.text.startswith("Failed to connect")) == (502, True)
