@@ -6,6 +6,7 @@ The service shows what passes the gateway: a page with relative links, an event 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 
+from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler
 
@@ -62,10 +64,11 @@ class Events(RequestHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
-        while True:
-            self.write(f"data: it is {time.strftime('%H:%M:%S')}\n\n")
-            await self.flush()
-            await asyncio.sleep(1)
+        with contextlib.suppress(StreamClosedError):  # the reader has gone
+            while True:
+                self.write(f"data: it is {time.strftime('%H:%M:%S')}\n\n")
+                await self.flush()
+                await asyncio.sleep(1)
 
 
 class Socket(WebSocketHandler):
