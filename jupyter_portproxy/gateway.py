@@ -20,7 +20,7 @@ from traitlets.config import LoggingConfigurable
 
 from . import fields as f
 from . import routes
-from .discovery import SUPPORTED, OwnerUnknown, SocketOwners
+from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
 from .errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, Upstream
@@ -185,7 +185,7 @@ class PortProxy(LoggingConfigurable):
             ) from None
         if owner not in (os.getuid(), _ROOT):
             raise Forbidden(
-                f"Port {remote_port} belongs to another user of this machine ({_user_name(owner)}).",
+                f"Port {remote_port} belongs to another user of this machine ({user_name(owner)}).",
                 "Start your service on another port.",
             )
 
@@ -313,12 +313,3 @@ def _network(text: str) -> Network | None:
         return ipaddress.ip_network(text)
     except ValueError:
         return None
-
-
-def _user_name(uid: int) -> str:
-    import pwd  # POSIX only, as is everything that asks for it
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
