@@ -137,7 +137,7 @@ def split_authority(text: str) -> tuple[str, int]:
         raise BadRoute.host(text)
     host, port = match["host"].lower(), port_number(match["port"])
     if host.startswith("["):
-        if ip_literal(host[1:-1]) is None or "%" in host:
+        if ip_literal(host[1:-1]) is None or ":" not in host:
             raise BadRoute.host(text)
         return host[1:-1], port
     if not is_name(host):
@@ -152,7 +152,12 @@ def is_name(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here)."""
+    """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here).
+
+    An IPv6 zone (RFC 4007) is no part of an address that a gateway may be asked for.
+    """
+    if "%" in text:
+        return None
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -194,6 +199,6 @@ def _port_parameter(root: str, query: str) -> Redirect | None:
     if not ports:
         return None
     if len(ports) > 1:
-        raise BadRoute.port("given more than once")
+        raise BadRoute("Invalid port parameter: it is given more than once.", "Name one port, for example proxy/?port=8050.")
     rest = "&".join(p for p in parameters if not p.startswith("port="))
     return Redirect(f"{root}port/{port_number(ports[0])}/{'?' + rest if rest else ''}", 307)

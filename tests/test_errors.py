@@ -1,0 +1,145 @@
+"""What a client is told when the gateway answers itself: the status, one fixed sentence with the value, and what to do about it.
+Whatever a URL carries, nothing that is quoted from it may end a header line, open a tag or leave an attribute.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_portproxy import errors
+from jupyter_portproxy.errors import BadRoute, BadUpstream, GatewayError, LoopDetected, Unreachable, UpstreamTimeout
+
+MARKUP = set("<>&\"'")
+TREE = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, GatewayError)]
+SAMPLES = [
+    errors.BadFraming("The request's Content-Length is not one whole number."),
+    errors.BadRoute.host("a b"),
+    errors.BadRoute.port("abc"),
+    errors.BadUpstream(),
+    errors.Forbidden("Port 5000 is outside allowed range (10000-20000)"),
+    errors.GatewayError("Something."),
+    errors.Internal(),
+    errors.LoginUnavailable(),
+    errors.LoopDetected(),
+    errors.MethodRefused("TRACE is not served."),
+    errors.ShuttingDown(),
+    errors.Unauthenticated(),
+    errors.Unreachable.host("lab.example:8050"),
+    errors.Unreachable.port(8050),
+    errors.UpgradeRefused("There is no Sec-WebSocket-Key."),
+    errors.UpstreamTimeout.connect(5),
+    errors.UpstreamTimeout.first_byte(30),
+]
+
+
+def test_the_samples_show_every_error_of_the_tree():
+    assert {type(e) for e in SAMPLES} == set(TREE)
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda e: type(e).__name__)
+def test_every_error_has_a_refusing_status_a_code_and_a_title(error):
+    assert 400 <= error.status <= 599 and error.status != 599
+    assert re.fullmatch(r"[a-z_]+", error.code)
+    assert error.title.isascii() and error.title.isprintable() and not MARKUP & set(error.title)
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda e: type(e).__name__)
+def test_every_error_says_what_was_wrong_without_markup(error):
+    assert error.message and str(error) == error.message
+    for text in (error.message, error.hint):
+        assert text.isascii() and (text.isprintable() or not text) and not set('<>&"') & set(text)
+
+
+def test_codes_tell_errors_apart():
+    codes = [e.code for e in TREE if e not in (GatewayError, errors.Internal)]
+    assert len(set(codes)) == len(codes) and "internal" not in codes
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("BadFraming", 400),
+        ("BadRoute", 400),
+        ("BadUpstream", 502),
+        ("Forbidden", 403),
+        ("Internal", 500),
+        ("LoginUnavailable", 503),
+        ("LoopDetected", 508),
+        ("MethodRefused", 405),
+        ("ShuttingDown", 503),
+        ("Unauthenticated", 403),
+        ("Unreachable", 502),
+        ("UpgradeRefused", 400),
+        ("UpstreamTimeout", 504),
+    ],
+)
+def test_the_status_is_the_right_one(kind, status):
+    assert getattr(errors, kind).status == status
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "65536", "+80", "0x50", "080", "-1", "80;x", "%2080", "%D9%A3", ""])
+def test_a_bad_port_is_quoted_as_it_was_sent(text):
+    error = BadRoute.port(text)
+    assert error.message == f"Invalid port parameter: {text}"
+    assert "1 to 65535" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        (" 80", "%2080"),
+        ("\xd9\xa3", "%D9%A3"),
+        ("<b>", "%3Cb%3E"),
+        ("a\r\nX: y", "a%0D%0AX:%20y"),
+        ("a&'\"", "a%26%27%22"),
+        ("\u0663", "%3F"),
+    ],
+)
+def test_what_a_url_may_not_hold_is_quoted_percent_encoded(text, quoted):
+    assert BadRoute.port(text).message == f"Invalid port parameter: {quoted}"
+
+
+@given(st.text())
+def test_nothing_quoted_carries_markup_or_control_characters(text):
+    for message in (BadRoute.port(text).message, BadRoute.host(text).message):
+        assert message.isascii() and message.isprintable() and not MARKUP & set(message)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=255), max_size=5000))
+def test_a_huge_value_does_not_make_a_huge_message(text):
+    assert len(BadRoute.port(text).message) < 1000
+
+
+def test_nobody_listens_on_a_port():
+    error = Unreachable.port(15000)
+    assert error.message == "Failed to connect to service on port 15000."
+    assert error.hint == "Is the service running? Try: python3 -m http.server 15000"
+    assert error.status == 502 and error.retry_after > 0
+
+
+def test_nobody_listens_on_another_host():
+    error = Unreachable.host("[::1]:8050")
+    assert error.message == "Failed to connect to [::1]:8050."
+    assert error.retry_after > 0
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (5.0, "5 s"), (0.5, "0.5 s")])
+@pytest.mark.parametrize("make", [UpstreamTimeout.connect, UpstreamTimeout.first_byte], ids=["connect", "first_byte"])
+def test_a_timeout_says_how_long_it_waited_and_which_trait_changes_it(make, seconds, said):
+    error = make(seconds)
+    assert f"within {said}." in error.message
+    assert f"c.PortProxy.{make.__name__}_timeout" in error.hint
+
+
+def test_garbage_is_blamed_on_the_service_and_told_in_words():
+    assert BadUpstream("a header line has no valid name").message.endswith(": a header line has no valid name.")
+
+
+def test_only_what_can_pass_asks_for_a_retry():
+    again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
+    assert again == {"LoginUnavailable", "ShuttingDown", "Unreachable", "UpstreamTimeout"}
+    assert LoopDetected().retry_after is None
