@@ -171,18 +171,27 @@ class Tunnel:
 
     def half_closed(self, end: _End) -> None:
         """One side has sent all it will; the other may go on for a while, as a close handshake does."""
-        self._half_closed += 1
         if end.other is not None:
             end.other.write_eof()
+        self._half_closed += 1
         if self._half_closed == 2:
             self._close_both()
         elif self._linger is None:
             self._linger = asyncio.get_running_loop().call_later(_LINGER, self._close_both)
 
     def lost(self, end: _End, failed: bool) -> None:
-        """One side is gone: what is under way to the other is still delivered, unless it was reset."""
+        """One side is gone. Cut in the middle, so is the other; else that one still gets all, and is read until it ends.
+
+        A reset after the end of a stream only says that what was sent to it meanwhile came too late; to close the other side
+        with its bytes unread would be answered with a reset too, which takes away what it was sent (RFC 9112 9.6).
+        """
         if end.other is not None:
-            end.other.abort() if failed else end.other.close()
+            if end.ended:
+                end.other.resume()
+            elif failed:
+                end.other.abort()
+            else:
+                end.other.close()
         self._open -= 1
         if self._open == 0:
             if self._linger is not None:
@@ -249,13 +258,14 @@ def _frame_end(data: bytes, at: int, size: int) -> int | None:
 class _End(asyncio.Protocol):
     """One side of a tunnel on a plain socket."""
 
-    __slots__ = ("_early", "frames", "other", "transport", "tunnel")
+    __slots__ = ("_early", "ended", "frames", "other", "transport", "tunnel")
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
         self.other: _End | None = None
         self.frames = FrameCursor()
         self.transport: asyncio.Transport | None = None
+        self.ended = False
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -277,10 +287,12 @@ class _End(asyncio.Protocol):
             self.data_received(data)
 
     def eof_received(self) -> bool:
+        self.ended = True
         self.tunnel.half_closed(self)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
         self.tunnel.lost(self, exc is not None)
 
     def pause_writing(self) -> None:
