@@ -27,7 +27,8 @@ _NLM_F_REQUEST = 1
 _NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
-_LISTENING = 1 << 10
+_LISTEN = 10
+_HALF_OPEN = (3, 12)  # TCP_SYN_RECV, TCP_NEW_SYN_RECV
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = 0xFFFFFFFF
 _HEADER = struct.Struct("=IHHII")
@@ -96,7 +97,14 @@ class SocketOwners:
         if not SUPPORTED:
             raise OwnerUnknown("only Linux tells who owns a socket")
         try:
-            return self._ask(remote, remote_port, local, local_port)
+            state, owner = self._ask(remote, remote_port, local, local_port)
+            if state in _HALF_OPEN:
+                # Not yet a socket of its own (TCP_DEFER_ACCEPT, or an ACK on its way): the kernel says uid 0 for it.
+                nobody = "::" if ":" in remote else "0.0.0.0"  # noqa: S104 (a question, nothing is bound)
+                state, owner = self._ask(remote, remote_port, nobody, 0)
+                if state != _LISTEN:
+                    raise OwnerUnknown("the connection is not established")
+            return owner
         except OSError as error:
             self.close()
             raise OwnerUnknown(str(error)) from error
@@ -106,7 +114,7 @@ class SocketOwners:
             self._netlink.close()
             self._netlink = None
 
-    def _ask(self, source: str, source_port: int, peer: str, peer_port: int) -> int:
+    def _ask(self, source: str, source_port: int, peer: str, peer_port: int) -> tuple[int, int]:
         if self._netlink is None:
             self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
             self._netlink.settimeout(0.25)
@@ -120,7 +128,8 @@ class SocketOwners:
         if kind == _NLMSG_ERROR:
             code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
             raise OSError(code or errno.ENOENT, os.strerror(code) if code else "no such socket")
-        return int(_ANSWER.unpack_from(answer, _HEADER.size)[-2])
+        found = _ANSWER.unpack_from(answer, _HEADER.size)
+        return found[1], found[-2]
 
 
 class Listeners:
@@ -186,7 +195,7 @@ def _linux_sockets() -> list[Socket]:
 
 def _dump(netlink: socket.socket, family: int) -> Iterator[Socket]:
     """Every listening socket of one address family (sock_diag(7), the dump form)."""
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _LISTENING, b"", b"", b"", b"", 0, _NO_COOKIE, _NO_COOKIE)
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << _LISTEN, b"", b"", b"", b"", 0, _NO_COOKIE, _NO_COOKIE)
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
     netlink.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, family, 0) + body)
     while True:

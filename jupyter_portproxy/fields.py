@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
 from .errors import BadFraming, BadUpstream
-from .routes import Route, Upstream, bracketed, ip_literal
+from .routes import Route, Upstream, ip_literal
 
 Fields = list[tuple[str, str]]
 
@@ -66,9 +66,10 @@ _JUPYTER_COOKIE = re.compile(r"_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_AUTHORIZATION = re.compile(r"(?:token|bearer)[ \t]+(.+)\Z", re.IGNORECASE)
+_AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _MAX_FIELDS = 1000
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def first(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> st
 
 def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
     """The lower-case members of a comma-separated field (RFC 9110 5.6.1), all its lines together."""
-    return [t.strip().lower() for key, value in fields if key.lower() == name for t in value.split(",") if t.strip()]
+    return [t.strip(" \t").lower() for key, value in fields if key.lower() == name for t in value.split(",") if t.strip(" \t")]
 
 
 def is_method(method: str) -> bool:
@@ -158,7 +159,7 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
         via: this gateway's name in Via.
         keep_host: leave Host, Origin and Referer as the client sent them.
     """
-    named = set(list_tokens(fields, "connection"))
+    named = {plain(token) for token in list_tokens(fields, "connection")}
     out: Fields = [("Host", client.host if keep_host else upstream.authority)]
     vias: list[str] = []
     for name, value in fields:
@@ -213,6 +214,7 @@ def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
             fields[-1] = (name, f"{value} {line.strip(' 	')}")
             continue
         name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
         if not colon or not _TOKEN.match(name):
             raise BadUpstream("a header line has no valid name")
         fields.append((name, value.strip(" \t")))
@@ -233,8 +235,8 @@ def check_head(fields: Fields) -> None:
     lengths = [value for name, value in fields if name.lower() == "content-length"]
     if lengths and _content_length(lengths) is None:
         raise BadUpstream("its Content-Length is not one whole number")
-    codings = list_tokens(fields, "transfer-encoding")
-    if codings and codings != ["chunked"]:
+    coded = any(name.lower() == "transfer-encoding" for name, _ in fields)
+    if coded and list_tokens(fields, "transfer-encoding") != ["chunked"]:
         raise BadUpstream("its Transfer-Encoding is not chunked")
 
 
@@ -325,9 +327,11 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
     """A URL on this upstream -> below the prefix, once; any other as it is."""
     match = _ABSOLUTE.match(value)
     if match:
-        if match["scheme"] == "https" or not _is_upstream(match["authority"], upstream):
+        if (match["scheme"] or "").lower() == "https" or not _is_upstream(match["authority"], upstream):
             return value
         value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
+        if route.keep and value[1:2] in ("/", "\\"):
+            return f"/.{value}"
     if not value.startswith("/") or route.keep or _is_below(value, route.prefix):
         return value
     return route.prefix + value
@@ -353,7 +357,9 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
 
 
 def _response_worker_scope(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
-    return value if _is_below(value.strip(), route.prefix) else None
+    """Scopes are compared as strings, tabs left out: without the final slash the scope of port 1500 has 15000 in it."""
+    below = value.startswith(route.prefix + "/") and "\t" not in value and _is_below(value.strip(), route.prefix)
+    return value if below else None
 
 
 _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
@@ -381,7 +387,7 @@ def _is_jupyter_cookie(name: str, upstream: Upstream, client: Client) -> bool:
 
 def _is_secret_parameter(parameter: str, secrets: frozenset[str]) -> bool:
     name, _, value = parameter.partition("=")
-    return unquote_plus(name) in ("token", "_xsrf") and unquote_plus(value).strip() in secrets
+    return unquote_plus(name) in ("token", "_xsrf") and _CONTROL.sub(" ", unquote_plus(value)).strip() in secrets
 
 
 def _is_below(path: str, prefix: str) -> bool:
@@ -397,10 +403,10 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     authority = authority.lower()
     if authority == upstream.authority:
         return True
-    host, colon, port = authority.rpartition(":")
-    if not colon or port != str(upstream.port):
-        return authority == bracketed(upstream.host) and upstream.port == 80
-    host = host.strip("[]")
+    match = re.fullmatch(r"(.*?)(?::([0-9]+))?", authority, re.ASCII)
+    if match is None or (match[2] or "80") != str(upstream.port):
+        return False
+    host = match[1].strip("[]")
     if host == upstream.host or host in upstream.addresses:
         return True
     return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
@@ -424,12 +430,16 @@ def _own_origin(url: str, client: Client) -> str | None:
 
 def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     """X-Forwarded-* and Forwarded (RFC 7239) as this gateway vouches for them."""
-    claims = {plain(name): value for name, value in fields} if client.trusted else {}
+    claims: dict[str, str] = {}
+    for name, value in fields if client.trusted else []:
+        key = name.lower()
+        claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
     host = claims.get("x-forwarded-host", client.host)
+    believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
     peer = f'"[{client.peer}]"' if ":" in client.peer else client.peer
     element = f"for={peer};proto={client.scheme}" + (f";host={_quoted(host)}" if host else "")
     out = [
-        ("X-Forwarded-For", ", ".join(filter(None, [claims.get("x-forwarded-for"), client.peer]))),
+        ("X-Forwarded-For", ", ".join(dict.fromkeys(filter(None, [claims.get("x-forwarded-for", believed), client.peer])))),
         ("X-Forwarded-Proto", client.scheme),
         ("X-Forwarded-Host", host),
         ("X-Forwarded-Port", claims.get("x-forwarded-port") or _port_of(host, client.scheme)),

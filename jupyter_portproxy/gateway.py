@@ -28,6 +28,7 @@ from .transport import CurlTransport, Exchange, Head, Outbound
 from .tunnel import Tunnel
 
 _ROOT = 0
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,7 +64,7 @@ class PortProxy(LoggingConfigurable):
 
     first_byte_timeout = Float(
         0.0,
-        help="""Seconds to wait for the head of the service's answer; 0 waits for ever.
+        help="""Seconds to wait for the head of the service's answer once the request has been sent; 0 waits for ever.
         Example: `c.PortProxy.first_byte_timeout = 300`.""",
     ).tag(config=True)
 
@@ -138,10 +139,10 @@ class PortProxy(LoggingConfigurable):
         """
         local = _is_local(route.host)
         if not local and not self._allows_host(route.host):
-            raise Forbidden(
-                f"Host '{route.host}' is not allowed.",
-                f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}'].",
-            )
+            remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
+            if route.host in _UNSPECIFIED:
+                remedy = f"A service that listens there is reached as proxy/port/{route.port}/."
+            raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
         if local and route.port == self.own_port():
             raise LoopDetected()
         if not self._port_allowed[route.port]:
@@ -173,7 +174,8 @@ class PortProxy(LoggingConfigurable):
         Raises:
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
         """
-        if self.allow_other_users or not SUPPORTED or not _is_local(remote):
+        same_machine = _is_local(remote) or local == remote
+        if self.allow_other_users or not SUPPORTED or not same_machine:
             return
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
@@ -224,10 +226,17 @@ class PortProxy(LoggingConfigurable):
         return f.to_upstream(fields, route, upstream, client, via=self.via, keep_host=self.keep_host)
 
     async def head_of(self, exchange: Exchange) -> Head:
-        """The head of an exchange's answer, within first_byte_timeout."""
-        if not self.first_byte_timeout:
-            return await exchange.head
-        return await _within(exchange.head, self.first_byte_timeout, UpstreamTimeout.first_byte(self.first_byte_timeout))
+        """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
+        sent = -1
+        while self.first_byte_timeout and sent != exchange.sent:
+            sent = exchange.sent
+            done, _ = await asyncio.wait({exchange.head}, timeout=self.first_byte_timeout)
+            if done:
+                break
+        else:
+            if self.first_byte_timeout:
+                raise UpstreamTimeout.first_byte(self.first_byte_timeout)
+        return await exchange.head
 
     async def content_of(self, exchange: Exchange) -> bytes:
         """The next piece of an exchange's content, within idle_timeout; empty at its end."""

@@ -422,6 +422,8 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         try:
             await self.admit()
+            if f.request_content(self.request.version, list(self.request.headers.get_all())) not in (None, f.Content(0)):
+                raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
                 raise UpgradeRefused("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
         except GatewayError as error:
@@ -445,7 +447,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             head = self._handshake(upstream, client)
             gateway = self.gateway
             stream = self._upstream_stream = await dial(upstream, gateway.approve_connection, gateway.connect_timeout)
-            granted = await shake_hands(stream, head, answer)
+            granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
             if granted is None:
                 self._finished = True
             else:

@@ -106,7 +106,7 @@ def parse(uri: str, base_url: str) -> Route | Redirect | None:
         host, port = LOOPBACK_NAME, port_number(segment)
     elif ":" in segment:
         host, port = split_authority(segment)
-    elif segment[:1].isascii() and (segment[:1].isdigit() or segment[:1] in "+-%"):
+    elif segment and segment[0] in "0123456789+-%":
         host, port = LOOPBACK_NAME, port_number(segment)
     else:
         return None

@@ -77,6 +77,7 @@ class Exchange:
     def __init__(self, transport: CurlTransport, outbound: Outbound) -> None:
         self.outbound = outbound
         self.error: GatewayError | None = None
+        self.sent = 0  # bytes of content
         self.head: asyncio.Future[Head] = transport.loop.create_future()
         self._transport = transport
         self._handle: _Handle | None = None
@@ -193,6 +194,7 @@ class Exchange:
             self._to_send.appendleft(data[size:])
             data = data[:size]
         self._to_send_size -= len(data)
+        self.sent += len(data)
         if self._to_send_size < _HIGH_WATER:
             _wake(self._sender)
         return data

@@ -108,24 +108,29 @@ async def dial(upstream: Upstream, approve: Callable[[str, int, str, int], None]
     raise Unreachable.host(upstream.authority)
 
 
-async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal) -> f.Fields | None:
-    """Send the client's handshake to the upstream.
+async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal, timeout: float = 0) -> f.Fields | None:
+    """Send the client's handshake to the upstream; its answer must begin within `timeout` seconds, if that is not 0.
 
     Returns:
         The fields of the 101; `stream` then carries frames. None if the upstream refused: its answer has been relayed.
 
     Raises:
         BadUpstream: no HTTP came back.
+        UpstreamTimeout
     """
     parameters = HTTP1ConnectionParameters(no_keep_alive=True, max_header_size=_MAX_HEAD, max_body_size=_NO_LIMIT)
     connection = HTTP1Connection(stream, True, parameters)
     answer = _Answer(connection, refusal)
+    patience = asyncio.get_running_loop().call_later(timeout, answer.give_up, timeout) if timeout else None
     try:
         await stream.write(head)
         connection.finish()  # all is sent: read_response waits for this too
         await connection.read_response(answer)
     except StreamClosedError:
         pass
+    finally:
+        if patience is not None:
+            patience.cancel()
     if answer.granted is None:
         stream.close()
     if answer.error is not None:
@@ -449,6 +454,12 @@ class _Answer(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """Cut: `whole` stays False."""
+
+    def give_up(self, seconds: float) -> None:
+        """Too late, unless the answer has begun."""
+        if not self.started and self.granted is None and self.error is None:
+            self.error = UpstreamTimeout.first_byte(seconds)
+            self._connection.close()
 
 
 async def _connected(stream: IOStream, address: str, port: int) -> None:

@@ -109,9 +109,9 @@ def test_nothing_quoted_carries_markup_or_control_characters(text):
         assert message.isascii() and message.isprintable() and not MARKUP & set(message)
 
 
-@given(st.text(alphabet=st.characters(max_codepoint=255), max_size=5000))
-def test_a_huge_value_does_not_make_a_huge_message(text):
-    assert len(BadRoute.port(text).message) < 1000
+@pytest.mark.parametrize("character", ["9", "<", "\xff", "\u0663"])
+def test_a_huge_value_does_not_make_a_huge_message(character):
+    assert len(BadRoute.port(character * 100_000).message) < 1000
 
 
 def test_nobody_listens_on_a_port():

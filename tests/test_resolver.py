@@ -1,4 +1,6 @@
-"""Names become IP literals, once."""
+"""How names become addresses: what needs no lookup gets none, and what is looked up comes out as IP literals, each once and in
+the order of the system. The system's own `getaddrinfo` is asked, or counted, or replaced where its answer is the point.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +12,63 @@ from jupyter_portproxy.resolver import addresses_of
 from jupyter_portproxy.routes import ip_literal
 
 
+@pytest.fixture
+def lookups(monkeypatch):
+    """The names that were looked up; `lookups.answer` replaces what the system says."""
+
+    class Lookups(list):
+        answer = None
+
+    asked, system = Lookups(), socket.getaddrinfo
+
+    def getaddrinfo(host, port, *args, **more):
+        asked.append((host, port))
+        return system(host, port, *args, **more) if asked.answer is None else asked.answer
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+async def test_localhost_is_loopback_without_a_lookup(lookups):
+    assert await addresses_of("localhost", 80) == ("127.0.0.1", "::1")
+    assert not lookups
+
+
 @pytest.mark.parametrize(
-    ("host", "addresses"),
-    [
-        ("localhost", ("127.0.0.1", "::1")),
-        ("127.0.0.9", ("127.0.0.9",)),
-        ("::1", ("::1",)),
-        ("nowhere.invalid", ()),
-        ("a..b", ()),
-        ("x" * 300, ()),
-    ],
+    "literal", ["127.0.0.1", "127.0.0.9", "10.1.2.3", "::1", "::ffff:127.0.0.1", "2001:db8::1", "fe80::1", "0.0.0.0"]
 )
-async def test_a_host_becomes_addresses(host, addresses):
-    assert await addresses_of(host, 80) == addresses
+async def test_a_literal_is_its_own_address_without_a_lookup(lookups, literal):
+    assert await addresses_of(literal, 80) == (literal,)
+    assert not lookups
 
 
-async def test_a_name_becomes_literals_each_once():
-    found = await addresses_of(socket.gethostname(), 80)
+@pytest.mark.parametrize("name", ["no-such-name.invalid", "a" * 64 + ".invalid", "a..b", "x" * 300, "\ud800.invalid"])
+async def test_a_name_that_does_not_exist_has_no_address(name):
+    assert await addresses_of(name, 80) == ()
+
+
+async def test_the_machines_own_name_is_looked_up_once_and_becomes_literals(lookups):
+    name = socket.gethostname()
+    found = await addresses_of(name, 8050)
+    assert lookups == [(name, 8050)]
+    assert found and all(ip_literal(address.partition("%")[0]) for address in found)
     assert len(set(found)) == len(found)
-    assert all(ip_literal(address.partition("%")[0]) for address in found)
+
+
+async def test_numbers_that_only_the_c_library_takes_for_an_address_become_literals(lookups):
+    assert await addresses_of("127.1", 80) == ("127.0.0.1",)
+    assert await addresses_of("0x7f000001", 80) == ("127.0.0.1",)
+    assert len(lookups) == 2
+
+
+async def test_duplicates_are_removed_and_the_order_is_the_systems(lookups):
+    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    four, six = (socket.AF_INET, *tcp), (socket.AF_INET6, *tcp)
+    lookups.answer = [
+        (*six, ("2001:db8::2", 80, 0, 0)),
+        (*four, ("10.0.0.2", 80)),
+        (*six, ("2001:db8::2", 80, 0, 0)),
+        (*four, ("10.0.0.1", 80)),
+        (*four, ("10.0.0.2", 80)),
+    ]
+    assert await addresses_of("many.example", 80) == ("2001:db8::2", "10.0.0.2", "10.0.0.1")
