@@ -240,6 +240,15 @@ def check_head(fields: Fields) -> None:
         raise BadUpstream("its Transfer-Encoding is not chunked")
 
 
+def content_length(method: str, status: int, fields: Fields) -> int | None:
+    """How many bytes of content follow the head of an answer (RFC 9112 6.3); None if only its end will tell."""
+    if method == "HEAD" or status in (204, 304):
+        return 0
+    lengths = [value for name, value in fields if name.lower() == "content-length"]
+    coded = any(name.lower() == "transfer-encoding" for name, _ in fields)
+    return _content_length(lengths) if lengths and not coded else None
+
+
 def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
     """The fields of the answer that the client gets, except those that frame its content in this hop."""
     named = set(list_tokens(fields, "connection"))

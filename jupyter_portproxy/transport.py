@@ -26,7 +26,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.ioloop import IOLoop
 
 from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
-from .fields import Content, Fields, parse_head
+from .fields import Content, Fields, content_length, parse_head
 from .routes import Upstream, bracketed
 
 _BUFFER = 256 * 1024
@@ -86,6 +86,7 @@ class Exchange:
         self._lines: list[bytes] = []
         self._received: deque[bytes] = deque()
         self._received_size = 0
+        self._left: int | None = None  # of the response's content, where its head tells
         self._receive_paused = False
         self._reader: asyncio.Future[None] | None = None
         self._to_send: deque[bytes] = deque()
@@ -169,10 +170,17 @@ class Exchange:
             self.error = error if isinstance(error, BadUpstream) else BadUpstream()
             return -1
         self._lines.clear()
-        if 100 <= status < 200:
+        if status == 101:
+            self.error = BadUpstream("it changed the protocol without being asked")
+            return -1
+        if status < 200:
             return None
         self.head.set_result(Head(status, reason, fields))
-        return -1 if self.ends_with_head else None
+        if self.ends_with_head:
+            return -1
+        self._left = content_length(self.outbound.method, status, fields)
+        self._check_early_end()
+        return None
 
     def on_content(self, data: bytes) -> int | None:
         if self._received_size >= _BUFFER:
@@ -181,7 +189,15 @@ class Exchange:
         self._received.append(data)
         self._received_size += len(data)
         _wake(self._reader)
+        if self._left is not None:
+            self._left -= len(data)
+            self._check_early_end()
         return None
+
+    def _check_early_end(self) -> None:
+        """A whole answer to a request that is still being sent ends the exchange (RFC 9112 9.3); libcurl would send on."""
+        if self._left == 0 and (self._to_send or not self._send_ended):
+            self._transport.loop.call_soon(self._transport.complete, self)
 
     def on_wanted(self, size: int) -> bytes | int:
         if not self._to_send:
@@ -274,6 +290,8 @@ class CurlTransport(AsyncHTTPClient):
 
     def close(self) -> None:
         """Abort every exchange and close all connections."""
+        if self._stopped:
+            return
         self._stopped = True
         for exchange in list(self._exchanges):
             self.abandon(exchange)
@@ -292,6 +310,12 @@ class CurlTransport(AsyncHTTPClient):
         self._to_resume.append(exchange)
         if self._kick is None:
             self._kick = self.loop.call_soon(self._resume_all)
+
+    def complete(self, exchange: Exchange) -> None:
+        """End an exchange whose answer is whole; its connection is closed if the request was not."""
+        if exchange in self._exchanges:
+            self._release(exchange)
+            exchange.end(None)
 
     def abandon(self, exchange: Exchange) -> None:
         """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
@@ -312,10 +336,14 @@ class CurlTransport(AsyncHTTPClient):
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         fields = [("Host", upstream.authority), *HTTPHeaders(request.headers).get_all()]
         timeout = request.connect_timeout or 5.0
-        exchange = self.open(Outbound(request.method, upstream, target, fields, connect_timeout=timeout))
+        body = request.body or b""
+        content = Content(len(body)) if body else None
+        exchange = self.open(Outbound(request.method, upstream, target, fields, content, connect_timeout=timeout))
         try:
-            head, content = await asyncio.wait_for(_collect(exchange), request.request_timeout or None)
-            callback(_buffered(request, head, content))
+            await exchange.send(body)
+            exchange.end_content()
+            head, answer = await asyncio.wait_for(_collect(exchange), request.request_timeout or None)
+            callback(_buffered(request, head, answer))
         except (GatewayError, asyncio.TimeoutError) as error:
             status = error.status if isinstance(error, GatewayError) else UpstreamTimeout.status
             callback(HTTPResponse(request, status, error=error, request_time=0))

@@ -434,9 +434,10 @@ async def test_what_the_upstream_says_right_behind_its_101_arrives(tunnel_to):
         assert await client.read(10) == b"early bird"
 
 
-async def test_what_the_upstream_says_right_behind_its_101_arrives_even_if_it_closes_at_once(tunnel_to):
-    async with serve(says(SWITCHING + b"\x88\x02\x0f\xa1")) as seen, tunnel_to(seen.port) as client:
-        assert await client.rest() == b"\x88\x02\x0f\xa1"
+@pytest.mark.parametrize("last", [b"\x88\x02\x0f\xa1", b""])
+async def test_what_the_upstream_says_right_behind_its_101_arrives_even_if_it_closes_at_once(tunnel_to, last):
+    async with serve(says(SWITCHING + last)) as seen, tunnel_to(seen.port) as client:
+        assert await client.rest() == last
 
 
 async def test_what_the_client_says_before_the_upstream_has_granted_anything_arrives(tunnel_to):
