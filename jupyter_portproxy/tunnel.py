@@ -23,6 +23,7 @@ from .routes import Upstream
 _MAX_HEAD = 65536
 _NO_LIMIT = 1 << 62
 _PIECE = 65536
+_PIECES_READ_AHEAD = 4
 _LINGER = 10.0
 _MAX_FRAMES_PER_PIECE = 4096
 _GOING_AWAY = b"\x03\xe9"  # 1001, RFC 6455 7.4.1
@@ -156,12 +157,12 @@ class Tunnel:
 
     async def connect(self, client: IOStream, upstream: IOStream, first: bytes) -> None:
         """Take both streams over and relay until they close; `first` goes to the client ahead of all else."""
-        self._client, client_early = await _take(client, _End(self))
-        self._upstream, upstream_early = await _take(upstream, _End(self))
-        self._client.other, self._upstream.other = self._upstream, self._client
+        self._client = await _take(client, _End(self))
+        self._upstream = await _take(upstream, _End(self))
         self._client.write(first)
-        self._client.start(client_early)
-        self._upstream.start(upstream_early)
+        self._client.other, self._upstream.other = self._upstream, self._client
+        self._client.start()
+        self._upstream.start()
 
     def shut_down(self) -> None:
         """Close with 1001 towards whoever stands at a frame boundary."""
@@ -263,7 +264,7 @@ def _frame_end(data: bytes, at: int, size: int) -> int | None:
 class _End(asyncio.Protocol):
     """One side of a tunnel on a plain socket."""
 
-    __slots__ = ("_early", "ended", "frames", "other", "transport", "tunnel")
+    __slots__ = ("_early", "_failed", "_lost", "_shut", "ended", "frames", "other", "transport", "tunnel")
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
@@ -271,6 +272,7 @@ class _End(asyncio.Protocol):
         self.frames = FrameCursor()
         self.transport: asyncio.Transport | None = None
         self.ended = False
+        self._lost = self._failed = self._shut = False
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -285,20 +287,26 @@ class _End(asyncio.Protocol):
         other.write(data)
         self.tunnel.on_data()
 
-    def start(self, first: bytes) -> None:
-        """Relay what came before the other end was known."""
-        early, self._early = [first, *self._early], []
-        for data in filter(None, early):
-            self.data_received(data)
-
     def eof_received(self) -> bool:
         self.ended = True
-        self.tunnel.half_closed(self)
+        if self.other is not None:
+            self.tunnel.half_closed(self)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        self.tunnel.lost(self, exc is not None)
+        self.transport, self._lost, self._failed = None, True, exc is not None
+        if self.other is not None:
+            self.tunnel.lost(self, self._failed)
+
+    def start(self) -> None:
+        """Relay what came before the other end was known."""
+        early, self._early = self._early, []
+        for data in early:
+            self.data_received(data)
+        if self.ended:
+            self.tunnel.half_closed(self)
+        if self._lost:
+            self.tunnel.lost(self, self._failed)
 
     def pause_writing(self) -> None:
         if self.other is not None:
@@ -311,10 +319,11 @@ class _End(asyncio.Protocol):
     # ---- what the other end does to this one ----
 
     def write(self, data: bytes) -> None:
-        if self.transport is not None:
+        if self.transport is not None and not self._shut:
             self.transport.write(data)
 
     def write_eof(self) -> None:
+        self._shut = True
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
 
@@ -338,7 +347,7 @@ class _End(asyncio.Protocol):
 class _StreamTransport(asyncio.Transport):
     """An IOStream as an asyncio transport: for TLS, where Tornado holds the cipher and the socket carries no plain bytes."""
 
-    def __init__(self, stream: IOStream, end: _End, reading: Awaitable[bytes]) -> None:
+    def __init__(self, stream: IOStream, end: _End, reading: Awaitable[bytes] | None) -> None:
         super().__init__()
         self._stream, self._end = stream, end
         self._closing = False
@@ -348,12 +357,12 @@ class _StreamTransport(asyncio.Transport):
         self._full = False
         self._task = asyncio.get_running_loop().create_task(self._relay(reading), name="portproxy tls tunnel")
 
-    async def _relay(self, reading: Awaitable[bytes]) -> None:
+    async def _relay(self, reading: Awaitable[bytes] | None) -> None:
         try:
             while True:
-                self._end.data_received(await reading)
+                self._end.data_received(await (reading or self._stream.read_bytes(_PIECE, partial=True)))
                 await self._may_read.wait()
-                reading = self._stream.read_bytes(_PIECE, partial=True)
+                reading = None
         except StreamClosedError as error:
             self._end.connection_lost(error.real_error if isinstance(error.real_error, Exception) else None)
         finally:
@@ -376,7 +385,7 @@ class _StreamTransport(asyncio.Transport):
             self._full = False
             self._end.resume_writing()
         if self._closing and not self._unsent:
-            self._stream.close()
+            self.abort()
 
     def write_eof(self) -> None:
         self.close()  # TLS as Tornado speaks it has no half-close
@@ -393,29 +402,37 @@ class _StreamTransport(asyncio.Transport):
     def close(self) -> None:
         self._closing = True
         if not self._unsent:
-            self._stream.close()
+            self.abort()
 
     def abort(self) -> None:
         self._closing = True
         self._stream.close()
+        self._may_read.set()  # the next read tells `_relay` of the end
 
 
-async def _take(stream: IOStream, end: _End) -> tuple[_End, bytes]:
-    """Hand a stream's connection over to `end`; returns the bytes that had been read already."""
-    early = b""
-    while True:
-        reading = asyncio.ensure_future(stream.read_bytes(_PIECE, partial=True))
-        if not reading.done():
-            break
-        early += await reading
+async def _take(stream: IOStream, end: _End) -> _End:
+    """Hand a stream's connection over to `end`, with the bytes that had been read already."""
+    reading: asyncio.Future[bytes] | None = None
+    try:
+        # The stream has read one piece at most beyond the head; what an upstream that floods sends meanwhile can wait.
+        for _ in range(_PIECES_READ_AHEAD):
+            reading = asyncio.ensure_future(stream.read_bytes(_PIECE, partial=True))
+            if not reading.done():
+                break
+            end.data_received(reading.result())
+            reading = None
+        sock = stream.socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (StreamClosedError, OSError):
+        end.eof_received()
+        end.connection_lost(None)
+        return end
     if isinstance(stream, SSLIOStream):
         end.connection_made(_StreamTransport(stream, end, reading))
-        return end, early
-    sock = stream.socket
+        return end
     stream.io_loop.remove_handler(sock)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: end, sock)
-    return end, early
+    return end
 
 
 class _Answer(HTTPMessageDelegate):
