@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .notebook import show, url_for
+
+__all__ = ["__version__", "show", "url_for"]
 __version__ = "0.1.0"
 
 

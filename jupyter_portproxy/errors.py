@@ -6,6 +6,7 @@ Rule of this file: nothing internal (paths, credentials, exception texts) ever e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 
@@ -24,6 +25,7 @@ class GatewayError(Exception):
 
     def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(message)
+        self.details: tuple[str, ...] = ()
         self.message = message
         self.hint = hint
         self.retry_after = retry_after
@@ -142,6 +144,41 @@ class UpstreamTimeout(GatewayError):
             "Is it busy? The administrator can raise c.PortProxy.first_byte_timeout.",
             retry_after=5,
         )
+
+
+class BadInput(GatewayError):
+    """What was asked of the API cannot be done as asked (400)."""
+
+    status, code, title = 400, "bad_input", "Bad request"
+
+
+class NoSuchService(GatewayError):
+    """Nothing is known under that name (404)."""
+
+    status, code, title = 404, "not_found", "No such service"
+
+    def __init__(self, name: str, kind: str = "service") -> None:
+        super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", "The list of services shows what there is.")
+
+
+class ServiceFailed(GatewayError):
+    """A service that should run does not (502). `details` are its last lines."""
+
+    status, code, title = 502, "service_failed", "The service does not run"
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message, "Its log says more.")
+        self.details = tuple(details)
+
+
+class ServiceStarting(GatewayError):
+    """A service is not ready yet (503). `details` are its last lines."""
+
+    status, code, title = 503, "service_starting", "The service is starting"
+
+    def __init__(self, name: str, details: Sequence[str] = ()) -> None:
+        super().__init__(f"The service '{name}' is starting.", "", retry_after=1)
+        self.details = tuple(details)
 
 
 class ShuttingDown(GatewayError):

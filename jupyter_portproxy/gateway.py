@@ -15,19 +15,31 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import traitlets
-from traitlets import Bool, Float, Integer, List, TraitError, Unicode, Union
+from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, Union
 from traitlets.config import LoggingConfigurable
 
 from . import fields as f
 from . import routes
 from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
-from .errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
+from .errors import (
+    Forbidden,
+    GatewayError,
+    LoopDetected,
+    NoSuchService,
+    ServiceStarting,
+    ShuttingDown,
+    Unreachable,
+    UpstreamTimeout,
+)
 from .resolver import LOOPBACK, addresses_of
-from .routes import Route, Upstream
+from .routes import Route, ServiceRoute, Upstream
+from .services import Service, Services
 from .transport import CurlTransport, Exchange, Head, Outbound
-from .tunnel import Tunnel
+from .tunnel import Tunnel, dial
 
 _ROOT = 0
+_PROBE_SECONDS = 2.0
+_PROBE_BYTES = 65536
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -87,6 +99,18 @@ class PortProxy(LoggingConfigurable):
         Example: `c.PortProxy.count_activity = False`.""",
     ).tag(config=True)
 
+    unprobed_ports = List(
+        Integer(),
+        default_value=[],
+        help="""Ports that are listed but never asked for their page.
+        Example: `c.PortProxy.unprobed_ports = [15432]`.""",
+    ).tag(config=True)
+
+    service_templates = Dict(
+        help="""Templates of services, besides those that come with the package: name -> template.
+        Example: `c.PortProxy.service_templates = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",
+    ).tag(config=True)
+
     @traitlets.validate("allowed_ports")
     def _check_ports(self, proposal: Any) -> Any:
         try:
@@ -116,6 +140,7 @@ class PortProxy(LoggingConfigurable):
         self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
+        self.services: Services | None = None
         self._ports = routes.parse_ports(self.allowed_ports)
         self._port_allowed = bytearray(65536)
         for ports in self._ports:
@@ -168,6 +193,54 @@ class PortProxy(LoggingConfigurable):
             raise LoopDetected()
         return Upstream(route.host, route.port, approved)
 
+    async def locate(self, asked: ServiceRoute, *, patient: bool) -> tuple[Route, Upstream]:
+        """Where a service is now.
+
+        Args:
+            patient: wait while it is starting.
+
+        Raises:
+            NoSuchService, ServiceStarting, ServiceFailed
+        """
+        if self.services is None or asked.name not in self.services:
+            raise NoSuchService(asked.name)
+        service = self.services.get(asked.name)
+        if service.state == "starting" and not patient:
+            raise ServiceStarting(service.name, service.log.last_lines())
+        await self.services.ready(service)
+        service.last_used = time.monotonic()
+        upstream = _upstream_of(service)
+        return Route(upstream.host, upstream.port, asked.prefix, asked.path, asked.query, service.template.keep_prefix), upstream
+
+    async def look(self, port: int) -> tuple[f.Fields, bytes] | None:
+        """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
+        upstream = Upstream(routes.LOOPBACK_NAME, port, LOOPBACK)
+        fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
+        exchange = self._open(Outbound("GET", upstream, "/", fields, approve=self.approve_connection))
+        try:
+            return await asyncio.wait_for(_beginning(exchange), _PROBE_SECONDS)
+        except (GatewayError, asyncio.TimeoutError):
+            return None
+        finally:
+            exchange.abort()
+
+    async def answers(self, service: Service) -> bool:
+        """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
+        upstream, template = _upstream_of(service), service.template
+        try:
+            if template.ready == "tcp":
+                (await dial(upstream, self.approve_connection, _PROBE_SECONDS)).close()
+                return True
+            target = service.prefix + template.ready if template.keep_prefix else template.ready
+            outbound = Outbound("GET", upstream, target, [("Host", upstream.authority)], approve=self.approve_connection)
+            exchange = self._open(outbound)
+            try:
+                return (await asyncio.wait_for(asyncio.shield(exchange.head), _PROBE_SECONDS)).status < 500
+            finally:
+                exchange.abort()
+        except (GatewayError, asyncio.TimeoutError):
+            return False
+
     def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int) -> None:
         """Called with a fresh connection before anything is sent on it.
 
@@ -175,8 +248,8 @@ class PortProxy(LoggingConfigurable):
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
         """
         same_machine = _is_local(remote) or local == remote
-        if self.allow_other_users or not SUPPORTED or not same_machine:
-            return
+        if self.allow_other_users or not SUPPORTED or not same_machine or not remote:
+            return  # no address: a Unix socket of our own making, in a folder that only this user can enter
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
@@ -208,6 +281,9 @@ class PortProxy(LoggingConfigurable):
             connect_timeout=self.connect_timeout,
             approve=self.approve_connection,
         )
+        return self._open(outbound)
+
+    def _open(self, outbound: Outbound) -> Exchange:
         if self._transport is None:
             self._transport = CurlTransport(force_instance=True)
         return self._transport.open(outbound)
@@ -263,6 +339,11 @@ class PortProxy(LoggingConfigurable):
         tunnel.on_closed = self._tunnels.discard
 
     @property
+    def ports(self) -> tuple[range, ...]:
+        """The allowed ports."""
+        return self._ports
+
+    @property
     def tunnels(self) -> int:
         """Open tunnels."""
         return len(self._tunnels)
@@ -300,6 +381,18 @@ class PortProxy(LoggingConfigurable):
 
     def _in_networks(self, literal: Address) -> bool:
         return not literal.is_unspecified and any(literal in network for network in self._networks)
+
+
+async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:
+    head, content = await exchange.head, b""
+    while len(content) < _PROBE_BYTES and (more := await exchange.read()):
+        content += more
+    return head.fields, content[:_PROBE_BYTES]
+
+
+def _upstream_of(service: Service) -> Upstream:
+    place = service.place
+    return Upstream(routes.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket)
 
 
 async def _within(awaitable: Awaitable[T], seconds: float, error: Exception) -> T:

@@ -49,7 +49,7 @@ from .errors import (
     UpgradeRefused,
 )
 from .gateway import PortProxy
-from .routes import Redirect, Route, Upstream
+from .routes import Redirect, Route, ServiceRoute, Upstream
 from .transport import Exchange
 from .tunnel import DialFirst, Tunnel, dial, shake_hands
 
@@ -87,7 +87,7 @@ class PortRouter(Router):
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
             return None
-        if isinstance(route, Route) and _asks_for_websocket(request):
+        if isinstance(route, (Route, ServiceRoute)) and _asks_for_websocket(request):
             arguments = {"gateway": self._gateway, "route": route}
             return self._application.get_handler_delegate(request, TunnelHandler, arguments)
         return PortExchange(self._application, request, self._gateway, route)
@@ -180,6 +180,12 @@ class PortHandler(JupyterHandler):
     def _connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
+    async def locate(self, asked: Route | ServiceRoute) -> tuple[Route, Upstream]:
+        """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
+        if isinstance(asked, Route):
+            return asked, await self.gateway.resolve(asked)
+        return await self.gateway.locate(asked, patient=not self._is_navigation())
+
     def _describe_client(self) -> f.Client:
         """What the gateway needs to know about who asks."""
         request = self.request
@@ -226,13 +232,15 @@ class PortHandler(JupyterHandler):
     def _page(self, error: GatewayError) -> tuple[str, str]:
         accept = self.request.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
-            body = {"code": error.code, "message": error.message, "hint": error.hint}
+            body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+            if error.details:
+                body["details"] = error.details
             return "application/json", json.dumps(body)
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None
             page = _PAGES.load("error.html").generate(error=error, reload=reload)
             return "text/html", page.decode("utf-8")
-        return "text/plain", f"{error.message}\n{error.hint}\n"
+        return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
 
     def _is_navigation(self) -> bool:
         headers = self.request.headers
@@ -327,7 +335,11 @@ class PortExchange(HTTPMessageDelegate):
     """One HTTP request, from its head on. `found` is where its URL leads, or why nowhere."""
 
     def __init__(
-        self, application: Application, request: HTTPServerRequest, gateway: PortProxy, found: Route | Redirect | GatewayError
+        self,
+        application: Application,
+        request: HTTPServerRequest,
+        gateway: PortProxy,
+        found: Route | ServiceRoute | Redirect | GatewayError,
     ) -> None:
         self._gateway, self._found, self._request = gateway, found, request
         self._handler = PortHandler(application, request, gateway=gateway)
@@ -368,9 +380,9 @@ class PortExchange(HTTPMessageDelegate):
             await handler.finish()
             return
         client = handler.client
-        upstream = await gateway.resolve(found)
-        self._exchange = gateway.open_exchange(method, found, upstream, fields, client)
-        answer = Answer(handler, found, upstream, client)
+        route, upstream = await handler.locate(found)
+        self._exchange = gateway.open_exchange(method, route, upstream, fields, client)
+        answer = Answer(handler, route, upstream, client)
         self._relay = asyncio.get_running_loop().create_task(self._relay_answer(self._exchange, answer), name="portproxy relay")
 
     async def data_received(self, chunk: bytes) -> None:
@@ -414,9 +426,9 @@ class PortExchange(HTTPMessageDelegate):
 class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: PortProxy, route: Route) -> None:  # type: ignore[override]
+    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute) -> None:  # type: ignore[override]
         super().initialize(gateway=gateway)
-        self._route = route
+        self._asked = route
         self._upstream_stream: IOStream | None = None
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -442,9 +454,9 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         client = self.client
         answer: Answer | None = None
         try:
-            upstream = await self.gateway.resolve(self._route)
-            answer = Answer(self, self._route, upstream, client)
-            head = self._handshake(upstream, client)
+            route, upstream = await self.locate(self._asked)
+            answer = Answer(self, route, upstream, client)
+            head = self._handshake(route, upstream, client)
             gateway = self.gateway
             stream = self._upstream_stream = await dial(upstream, gateway.approve_connection, gateway.connect_timeout)
             granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
@@ -479,10 +491,10 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             tunnel.on_closed(tunnel)
         self.log_answer()
 
-    def _handshake(self, upstream: Upstream, client: f.Client) -> bytes:
+    def _handshake(self, route: Route, upstream: Upstream, client: f.Client) -> bytes:
         inbound = list(self.request.headers.get_all())
-        fields = self.gateway.outbound_fields(self._route, upstream, inbound, client)
-        target = f.target_without_secrets(self._route.target, client)
+        fields = self.gateway.outbound_fields(route, upstream, inbound, client)
+        target = f.target_without_secrets(route.target, client)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *f.upgrade_fields()])
 
     def _abandon(self) -> None:

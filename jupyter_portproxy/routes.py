@@ -29,11 +29,13 @@ class Upstream:
         host: the name or address literal of the URL, without brackets; "localhost" for a bare port.
         port: 1 to 65535.
         addresses: IP literals to dial, in order; the gateway has approved each.
+        unix_socket: path of the Unix socket to dial instead, if not empty.
     """
 
     host: str
     port: int
     addresses: tuple[str, ...]
+    unix_socket: str = ""
 
     @property
     def authority(self) -> str:
@@ -69,6 +71,16 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceRoute:
+    """What the URL of one request asked for: a service by its name. The rest is as in a Route."""
+
+    name: str
+    prefix: str
+    path: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """A URL of ours that is answered with a redirect: `location` is a path, `status` 307 or 308."""
 
@@ -76,7 +88,7 @@ class Redirect:
     status: int
 
 
-def parse(uri: str, base_url: str) -> Route | Redirect | None:
+def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     """Read a request target.
 
     Args:
@@ -94,6 +106,8 @@ def parse(uri: str, base_url: str) -> Route | Redirect | None:
         return None
     path, mark, rest = uri.partition("?")
     query = mark + rest
+    if path.startswith("service/", len(root)):
+        return _service_route(path, len(root) + len("service/"), query)
     keep = path.startswith("absolute/", len(root))
     start = len(root) + (len("absolute/") if keep else 0)
     if not keep and start == len(path):
@@ -113,6 +127,11 @@ def parse(uri: str, base_url: str) -> Route | Redirect | None:
     if not slash:
         return Redirect(f"{prefix}/{query}", 308)
     return Route(host, port, prefix, f"/{below}", query, keep)
+
+
+def service_url(base_url: str, name: str) -> str:
+    """The path of a service's URL, without a final slash."""
+    return f"{base_url}proxy/service/{name}"
 
 
 def port_number(text: str) -> int:
@@ -190,6 +209,12 @@ def _port_range(item: object) -> range:
     if not 0 < low <= high <= 65535:
         raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
     return range(low, high + 1)
+
+
+def _service_route(path: str, start: int, query: str) -> ServiceRoute | Redirect:
+    name, slash, below = path[start:].partition("/")
+    prefix = path[: start + len(name)]
+    return ServiceRoute(name, prefix, f"/{below}", query) if slash else Redirect(f"{prefix}/{query}", 308)
 
 
 def _port_parameter(root: str, query: str) -> Redirect | None:

@@ -353,7 +353,8 @@ class CurlTransport(AsyncHTTPClient):
     # ---- handles ----
 
     def _start(self, exchange: Exchange) -> None:
-        handle = self._idle.pop() if self._idle else _Handle()
+        unix_socket = exchange.outbound.upstream.unix_socket
+        handle = _Handle(unix_socket) if unix_socket or not self._idle else self._idle.pop()
         exchange.attach(handle)
         handle.prepare(exchange, exchange.next_address() or "")
         self._multi.add_handle(handle.curl)
@@ -366,7 +367,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.remove_handle(handle.curl)
         exchange.attach(None)
         handle.exchange = None
-        if len(self._idle) < _IDLE_HANDLES and not self._stopped:
+        if len(self._idle) < _IDLE_HANDLES and not handle.unix_socket and not self._stopped:
             self._idle.append(handle)
         else:
             handle.curl.close()
@@ -511,13 +512,16 @@ class _Epoll:
 class _Handle:
     """A curl easy handle for life: what never changes is set once, what changes is set for every exchange."""
 
-    def __init__(self) -> None:
+    def __init__(self, unix_socket: str = "") -> None:
         self.exchange: Exchange | None = None
+        self.unix_socket = unix_socket
         self._fresh = False
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
             curl.setopt(option, value)
+        if unix_socket:
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, unix_socket)
         curl.setopt(pycurl.HEADERFUNCTION, self._header)
         curl.setopt(pycurl.WRITEFUNCTION, self._content)
         curl.setopt(pycurl.READFUNCTION, self._wanted)

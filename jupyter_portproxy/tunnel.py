@@ -87,14 +87,15 @@ async def dial(upstream: Upstream, approve: Callable[[str, int, str, int], None]
     Raises:
         Unreachable, UpstreamTimeout (after `timeout` seconds), and what `approve` raises.
     """
-    for address in upstream.addresses:
-        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    for address in [upstream.unix_socket] if upstream.unix_socket else upstream.addresses:
+        sock = _socket_for(address)
         stream = IOStream(sock)
         try:
             await asyncio.wait_for(_connected(stream, address, upstream.port), timeout)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            local = sock.getsockname()
-            approve(local[0], local[1], address, upstream.port)
+            _send_at_once(sock)
+            if not upstream.unix_socket:
+                local = sock.getsockname()
+                approve(local[0], local[1], address, upstream.port)
             return stream
         except asyncio.TimeoutError:  # before OSError, of which it is one from Python 3.11 on
             stream.close()
@@ -422,7 +423,7 @@ async def _take(stream: IOStream, end: _End) -> _End:
             end.data_received(reading.result())
             reading = None
         sock = stream.socket
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _send_at_once(sock)
     except (StreamClosedError, OSError):
         end.eof_received()
         end.connection_lost(None)
@@ -479,8 +480,21 @@ class _Answer(HTTPMessageDelegate):
             self._connection.close()
 
 
+def _socket_for(address: str) -> socket.socket:
+    """For an IP literal, or for the path of a Unix socket."""
+    if "/" in address:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """No waiting for more to send (Nagle's algorithm, RFC 1122 4.2.3.4); Unix sockets have none."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 async def _connected(stream: IOStream, address: str, port: int) -> None:
-    await stream.connect((address, port))
+    await stream.connect(address if "/" in address else (address, port))
 
 
 def _no_messages() -> TypeError:

@@ -1,0 +1,268 @@
+"""`jupyter portproxy ...`: lists, starts, stops and explains, by asking the running server's API.
+
+Rule of this file: tables for people, `--json` for programs; an error is one sentence on standard error and exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+import webbrowser
+from collections.abc import Sequence
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urljoin
+from urllib.request import Request, urlopen
+
+from jupyter_server.serverapp import list_running_servers
+
+from . import __version__
+
+_SECONDS = 30
+
+
+class CliError(Exception):
+    """What the user is told."""
+
+
+class Server:
+    """The API of one running Jupyter server."""
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.url = str(info["url"])
+        self._token = str(info.get("token", ""))
+
+    def link(self, path: str) -> str:
+        """An absolute URL that logs in."""
+        url = urljoin(self.url, path)
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Call the API and return its JSON.
+
+        Raises:
+            CliError: with the API's own sentence.
+        """
+        with self.open(method, path, body) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def open(self, method: str, path: str, body: object = None) -> Any:
+        fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            return urlopen(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=_SECONDS)  # noqa: S310
+        except HTTPError as error:
+            raise CliError(_sentence(error)) from None
+        except (URLError, OSError) as error:
+            raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(_server(options.server), options) or 0)
+    except CliError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+# ---- commands ----
+
+
+def _list(server: Server, options: argparse.Namespace) -> None:
+    services, ports = server.ask("GET", "services"), server.ask("GET", "ports")
+    if options.json:
+        return _print_json({"services": services, "ports": ports})
+    _table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
+    shown = ports if options.all else [port for port in ports if port["allowed"]]
+    rows = [[p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", p["url"] or p["reason"]] for p in shown]
+    _table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
+    if len(shown) < len(ports):
+        print(f"{len(ports) - len(shown)} ports more cannot be reached; --all lists them with the reason.")
+
+
+def _url(server: Server, options: argparse.Namespace) -> None:
+    print(server.link(_path_of(server, options.target)))
+
+
+def _open(server: Server, options: argparse.Namespace) -> None:
+    url = server.link(_path_of(server, options.target))
+    if not webbrowser.open(url):
+        raise CliError(f"No browser could be opened. The address is {url}")
+
+
+def _start(server: Server, options: argparse.Namespace) -> None:
+    arguments = {}
+    for item in options.arguments:
+        name, mark, value = item.partition("=")
+        if not mark:
+            raise CliError(f"{item!r} is not of the form NAME=VALUE.")
+        arguments[name] = value
+    body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
+    service = server.ask("POST", "services", body)
+    while options.wait and service["state"] == "starting":
+        time.sleep(0.2)
+        service = server.ask("GET", f"services/{quote(service['name'], safe='')}")
+    if options.json:
+        return _print_json(service)
+    if service["state"] == "failed":
+        raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
+    print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
+
+
+def _stop(server: Server, options: argparse.Namespace) -> None:
+    server.ask("DELETE", f"services/{quote(options.name, safe='')}")
+    print(f"{options.name} is stopped.")
+
+
+def _logs(server: Server, options: argparse.Namespace) -> None:
+    follow = "?follow=1" if options.follow else ""
+    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}") as answer:
+        while data := answer.read1(65536):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+
+def _check(server: Server, options: argparse.Namespace) -> int:
+    """Explain whether a port can be reached, and if not what to do."""
+    ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
+    problem, remedy = _diagnose(options.port, ports)
+    if options.json:
+        _print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
+    elif problem:
+        print(f"{problem}\n{remedy}")
+    else:
+        print(f"Port {options.port} answers HTTP: {server.link(ports[0]['url'])}")
+    return 1 if problem else 0
+
+
+def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
+    if not found:
+        return (
+            f"Nothing listens on port {port} of the server's machine.",
+            f"Start the service, for example: python3 -m http.server {port}",
+        )
+    reached = [listener for listener in found if listener["allowed"]]
+    if not reached:
+        reason = found[0]["reason"]
+        if "outside allowed range" in reason:
+            return reason, f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
+        if "another user" in reason:
+            return reason, "Start your service on another port."
+        return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."
+    if not any(listener["http"] for listener in reached):
+        return (
+            f"Port {port} is listened on, but does not answer HTTP.",
+            "Is it a web service? Does it expect https, or is it still starting?",
+        )
+    return "", ""
+
+
+# ---- help ----
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jupyter portproxy", description="Web services beside your Jupyter server.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--server", metavar="URL", help="the server to ask; by default the only one that runs (jupyter server list)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        if as_json:
+            added.add_argument("--json", action="store_true", help="print JSON")
+        return added
+
+    listing = command("list", _list, "List services and ports.", as_json=True)
+    listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
+    for name, run, text in (("url", _url, "Print the URL of a port or service."), ("open", _open, "Open a port or service.")):
+        command(name, run, text).add_argument("target", metavar="PORT|NAME")
+    starting = command("start", _start, "Start a service from a template.", as_json=True)
+    starting.add_argument("template")
+    starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
+    starting.add_argument("--name", help="the service's name; by default the template's")
+    starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is up")
+    command("stop", _stop, "Stop a service and forget it.").add_argument("name")
+    logs = command("logs", _logs, "Print what a service has printed.")
+    logs.add_argument("name")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=_port)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a port is a whole number from 1 to 65535")
+    return int(text)
+
+
+# ---- helpers ----
+
+
+def _server(url: str | None) -> Server:
+    running = list(list_running_servers())
+    if url is not None:
+        running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
+    if not running:
+        raise CliError("No Jupyter server of yours runs here." if url is None else f"No Jupyter server of yours runs at {url}.")
+    if len(running) > 1:
+        raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
+    return Server(running[0])
+
+
+def _path_of(server: Server, target: str) -> str:
+    if target.isdigit():
+        return f"{server.url}proxy/port/{_checked_port(target)}/"
+    return str(server.ask("GET", f"services/{quote(target, safe='')}")["url"])
+
+
+def _checked_port(text: str) -> int:
+    try:
+        return _port(text)
+    except argparse.ArgumentTypeError as error:
+        raise CliError(f"{error}.") from None
+
+
+def _sentence(error: HTTPError) -> str:
+    if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
+        return "The server has no jupyter_portproxy; see: jupyter server extension list"
+    try:
+        body = json.loads(error.read())
+        return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered {error.code} {error.reason}."
+    finally:
+        error.close()
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> None:
+    if not rows:
+        print(f"No {head[0].lower()}s.\n")
+        return
+    table = [head, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head) - 1)]
+    room = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
+    for row in table:
+        line = "  ".join([*(cell[:40].ljust(min(width, 40)) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        print(line[:room])
+    print()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""What runs beside this server, as one list: listeners with what the policy says of them, and services; and its changes.
+
+Rule of this file: it looks only while somebody asks or watches, and sends a packet only to allowed ports of this very user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import Any
+
+from . import fields as f
+from . import routes
+from .discovery import Listener, Listeners
+from .errors import GatewayError
+from .gateway import PortProxy
+from .routes import Route
+from .services import Service
+
+_FRESH = 1.0  # s: two that ask within it get the same list
+_PERIOD = 2.0  # s between looks while somebody watches
+_HEARTBEAT = 15.0  # s: a comment on quiet event streams, so that fronts keep them open
+_PROBES_AT_ONCE = 8
+_REACHED_BY_LOCALHOST = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 (nothing is bound here)
+Item = dict[str, Any]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a port answered: whether it speaks HTTP, and the title and icon of its page, if it is one."""
+
+    http: bool
+    title: str = ""
+    icon: str = ""
+
+
+class Inventory:
+    """Lists ports and services. `hidden` tells the ports that are Jupyter's own."""
+
+    def __init__(self, gateway: PortProxy, base_url: str, hidden: Callable[[], set[int]]) -> None:
+        self._gateway, self._base_url, self._hidden = gateway, base_url, hidden
+        self._listeners = Listeners()
+        self._seen: list[Listener] = []
+        self._seen_at = float("-inf")
+        self._pages: dict[tuple[int, int], Page] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
+        self._known: dict[Key, Item] = {}
+        self._poll: asyncio.Task[None] | None = None
+
+    async def ports(self) -> list[Item]:
+        """The listeners, each with what a person needs to know of it."""
+        if time.monotonic() - self._seen_at > _FRESH:
+            hidden = self._hidden()
+            self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
+            self._seen_at = time.monotonic()
+            await self._look_at_new_pages()
+        return [self._port(found) for found in self._seen]
+
+    async def look_again(self, port: int) -> None:
+        """Ask a port once more for its page, when it is listed next."""
+        self._pages = {key: page for key, page in self._pages.items() if key[0] != port}
+        self._seen_at = float("-inf")
+
+    def services(self) -> list[Item]:
+        manager = self._gateway.services
+        return [self.service(service) for service in manager.list()] if manager is not None else []
+
+    def service(self, service: Service) -> Item:
+        """One service as the API tells it."""
+        return {
+            "name": service.name,
+            "template": service.template.name,
+            "title": service.template.title,
+            "arguments": dict(service.arguments),
+            "state": service.state,
+            "since": service.since,
+            "error": service.error,
+            "exit_code": service.exit_code,
+            "port": service.place.port or None,
+            "url": f"{service.prefix}/{service.template.path_info.lstrip('/')}",
+            "open_in": service.template.open_in,
+            "last_lines": service.log.last_lines() if service.state == "failed" else [],
+        }
+
+    def templates(self) -> list[Item]:
+        manager = self._gateway.services
+        return [
+            {
+                "name": template.name,
+                "title": template.title,
+                "category": template.category,
+                "icon": template.icon,
+                "open_in": template.open_in,
+                "available": template.available,
+                "hint": template.requires.hint if template.requires and not template.available else "",
+                "arguments": [
+                    {"name": a.name, "label": a.label or a.name, "default": a.default, "kind": a.kind, "choices": list(a.choices)}
+                    for a in template.arguments
+                ],
+            }
+            for template in (manager.templates.values() if manager is not None else ())
+        ]
+
+    async def watch(self) -> AsyncIterator[tuple[str, Item] | None]:
+        """First ("snapshot", everything), then ("changed" | "removed", item) as it happens; None when it has long been quiet."""
+        queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=10_000)
+        yield "snapshot", {"ports": await self.ports(), "services": self.services()}
+        if not self._watchers:
+            self._known = await self._everything()
+            self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
+        self._watchers.add(queue)
+        try:
+            while True:
+                try:
+                    yield await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                except asyncio.TimeoutError:
+                    yield None
+        finally:
+            self._watchers.discard(queue)
+            if not self._watchers and self._poll is not None:
+                self._poll.cancel()
+                self._poll = None
+
+    def service_changed(self, service: Service) -> None:
+        """The manager's word that a service has another state; watchers learn it at once."""
+        if self._watchers:
+            self._compare({**self._known_of("port"), **{("service", item["name"]): item for item in self.services()}})
+
+    def close(self) -> None:
+        for task in (self._poll, self._looking):
+            if task is not None:
+                task.cancel()
+
+    # ---- changes ----
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_PERIOD)
+            self._compare(await self._everything())
+
+    async def _everything(self) -> dict[Key, Item]:
+        ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self.ports()}
+        return {**ports, **{("service", item["name"]): item for item in self.services()}}
+
+    def _known_of(self, kind: str) -> dict[Key, Item]:
+        return {key: item for key, item in self._known.items() if key[0] == kind}
+
+    def _compare(self, now: dict[Key, Item]) -> None:
+        before, self._known = self._known, now
+        for key, item in now.items():
+            if before.get(key) != item:
+                self._publish("changed", {"kind": key[0], **item})
+        for key in before.keys() - now.keys():
+            self._publish("removed", {"kind": key[0], **before[key]})
+
+    def _publish(self, event: str, item: Item) -> None:
+        for queue in list(self._watchers):
+            if queue.full():
+                queue.get_nowait()  # a watcher that does not read; its next snapshot mends it
+            queue.put_nowait((event, item))
+
+    # ---- one port ----
+
+    def _port(self, found: Listener) -> Item:
+        reason = self._why_not(found)
+        page = self._pages.get(_page_key(found), Page(False))
+        process = found.process
+        return {
+            "port": found.port,
+            "addresses": list(found.addresses),
+            "owner": found.owner,
+            "mine": found.mine,
+            "pid": process.pid if process else None,
+            "process": process.name if process else "",
+            "command": list(process.command) if process else [],
+            "since": process.since if process else None,
+            "allowed": not reason,
+            "reason": reason,
+            "url": f"{self._base_url}proxy/port/{found.port}/" if not reason else None,
+            "http": page.http,
+            "title": page.title,
+            "icon": page.icon,
+            "service": self._service_on(found.port),
+        }
+
+    def _why_not(self, found: Listener) -> str:
+        """Why a port cannot be reached; empty if it can."""
+        try:
+            self._gateway.check(Route(routes.LOOPBACK_NAME, found.port, "", "/", ""))
+        except GatewayError as error:
+            return error.message
+        if not _REACHED_BY_LOCALHOST & set(found.addresses):
+            return f"It listens on {', '.join(found.addresses)} only, not on localhost."
+        if not found.mine and found.owner not in ("root", "") and not self._gateway.allow_other_users:
+            return f"It belongs to another user of this machine ({found.owner})."
+        return ""
+
+    def _service_on(self, port: int) -> str | None:
+        manager = self._gateway.services
+        on_it = [service.name for service in manager.list() if service.alive and service.place.port == port] if manager else []
+        return on_it[0] if on_it else None
+
+    # ---- pages ----
+
+    async def _look_at_new_pages(self) -> None:
+        keys = {_page_key(found) for found in self._seen}
+        self._pages = {key: page for key, page in self._pages.items() if key in keys}
+        excluded = set(self._gateway.unprobed_ports)
+        new = [
+            found
+            for found in self._seen
+            if found.mine and found.port not in excluded and _page_key(found) not in self._pages and not self._why_not(found)
+        ]
+        gate = asyncio.Semaphore(_PROBES_AT_ONCE)
+        await asyncio.gather(*(self._look_at(found, gate) for found in new))
+
+    async def _look_at(self, found: Listener, gate: asyncio.Semaphore) -> None:
+        self._pages[_page_key(found)] = Page(False)  # whatever comes, it is asked once
+        async with gate:
+            answer = await self._gateway.look(found.port)
+        if answer is not None:
+            self._pages[_page_key(found)] = read_page(*answer, prefix=f"{self._base_url}proxy/port/{found.port}")
+
+
+def read_page(fields: f.Fields, content: bytes, *, prefix: str) -> Page:
+    """Title and icon of an HTML page; the icon as a URL below `prefix`, or empty."""
+    if "html" not in f.first(fields, "content-type").lower():
+        return Page(True)
+    reader = _HeadReader()
+    reader.feed(content.decode("utf-8", "replace"))
+    title = " ".join(reader.title.split())[:200]
+    icon = reader.icon
+    if icon.startswith("//") or ":" in icon.partition("/")[0] or not icon.isprintable():
+        icon = ""  # another host's, or a data URL
+    return Page(True, title, f"{prefix}/{icon.removeprefix('./').lstrip('/')}"[:500] if icon else "")
+
+
+class _HeadReader(HTMLParser):
+    """Reads the title and the icon out of a page's head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = ""
+        self.icon = ""
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_title = tag == "title" and not self.title
+        values = dict(attrs)
+        if tag == "link" and not self.icon and "icon" in (values.get("rel") or "").lower().split():
+            self.icon = values.get("href") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+
+
+def _page_key(found: Listener) -> tuple[int, int]:
+    return found.port, found.process.pid if found.process else 0

@@ -1,0 +1,55 @@
+"""For notebooks: the URL of a port or service of this environment, and an IFrame that shows it.
+
+Rule of this file: it works from the environment alone, without asking the server, and needs IPython for `show` only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import routes
+from .catalog import NAME
+
+if TYPE_CHECKING:
+    from IPython.display import IFrame
+
+
+def url_for(target: int | str, path: str = "") -> str:
+    """The URL path at which this Jupyter server serves a port, or a service by its name.
+
+    Args:
+        target: a port from 1 to 65535, or the name of a service.
+        path: what follows, for example "index.html?a=1".
+
+    Returns:
+        A path below this server's base URL (under JupyterHub that of this user's server), such as
+        `/user/ada/proxy/port/8050/`. In a page of the same origin it is a complete link.
+
+    Raises:
+        BadRoute: the target is no port.
+        ValueError: the target is no name either.
+    """
+    base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
+    if isinstance(target, int) or target.isdigit():
+        return f"{base_url}proxy/port/{routes.port_number(str(target))}/{path.lstrip('/')}"
+    if not NAME.match(target):
+        raise ValueError(f"{target!r} is neither a port nor the name of a service")
+    return f"{routes.service_url(base_url, target)}/{path.lstrip('/')}"
+
+
+def show(target: int | str, path: str = "", *, width: str = "100%", height: int = 500) -> IFrame:
+    """An IFrame in the notebook's output with the page of a port or service. `height` is in pixels."""
+    from IPython.display import IFrame
+
+    return IFrame(url_for(target, path), width, height)
+
+
+def _running_base_url() -> str:
+    """The base URL of the server that started this kernel, else of the first that runs for this user, else `/`."""
+    from jupyter_server.serverapp import list_running_servers
+
+    servers: list[dict[str, Any]] = list(list_running_servers())
+    parent = os.environ.get("JPY_PARENT_PID")
+    mine = [server for server in servers if str(server.get("pid")) == parent]
+    return str((mine or servers or [{"base_url": "/"}])[0]["base_url"])

@@ -1,0 +1,432 @@
+"""Services: processes that are started from templates, watched, and stopped. Knows no HTTP; raises GatewayErrors.
+
+Rule of this file: every process has one owner here, from its start to the moment when nothing of it is left. Where it runs
+(a port, or a Unix socket) is leased before it starts and given back when it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .catalog import NAME, Template, TemplateError
+from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+
+_GUARD = Path(__file__).parent / "guard.py"
+_RING = 1 << 20
+_LOG_FILE = 10 << 20
+_STARTS_PER_MINUTE = 5
+_MAX_SERVICES = 100
+_FIRST_PAUSE = 2.0  # s; doubled with each restart: 5 starts in the first minute
+_HEALTH_PERIOD = 5.0  # s
+# Two checks of a service that does not answer make it unhealthy; one that answers makes it up again.
+_MISSES = 2
+State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked, or by itself with 0), "failed"
+Probe = Callable[["Service"], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a service listens: a loopback port, or a Unix socket (then `port` is 0)."""
+
+    port: int
+    unix_socket: str = ""
+
+
+class Log:
+    """What a service has printed: the last MiB in memory, and a file of at most 10 MiB, the file before it kept as `.1`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = 0  # bytes since the service's first start
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._file = path.open("ab")
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        self._pieces.append(data)
+        self._size += len(data)
+        while self._size - len(self._pieces[0]) >= _RING:
+            self._size -= len(self._pieces.popleft())
+        if self._file.tell() + len(data) > _LOG_FILE:
+            self._file.close()
+            self.path.replace(self.path.with_suffix(".log.1"))
+            self._file = self.path.open("ab")
+        self._file.write(data)
+        self._file.flush()
+
+    def tail(self, size: int = _RING) -> bytes:
+        """The last bytes, at most `size` of what is in memory."""
+        return b"".join(self._pieces)[-size:]
+
+    def last_lines(self, count: int = 20) -> list[str]:
+        """The last lines, at most 400 characters of each."""
+        lines = self.tail(64 << 10).decode("utf-8", "replace").splitlines()
+        return [line[:400] for line in lines[-count:]]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(eq=False)
+class Service:
+    """A process started from a template, or what is left of one.
+
+    Attributes:
+        prefix: path of its URL, without a final slash.
+        since: when it came into its state, seconds since 1970.
+        exit_code: of its last end; None while it has none.
+        last_used: monotonic time of its last request.
+    """
+
+    name: str
+    template: Template
+    arguments: Mapping[str, str]
+    prefix: str
+    place: Place
+    log: Log
+    state: State = "starting"
+    since: float = field(default_factory=time.time)
+    error: str = ""
+    exit_code: int | None = None
+    last_used: float = field(default_factory=time.monotonic)
+    process: asyncio.subprocess.Process | None = None
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def become(self, state: State, error: str = "") -> None:
+        if (state, error) != (self.state, self.error):
+            self.state, self.error, self.since = state, error, time.time()
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ("starting", "up", "unhealthy", "stopping")
+
+
+class Services:
+    """The manager of all services of one server.
+
+    Args:
+        ports: the ranges from which a service's port is taken.
+        prefix_of: service name -> path of its URL, without a final slash.
+        probe: asks whether a service answers; it must not take longer than a second or two.
+        directory: where log files and Unix sockets are kept; made private to this user.
+    """
+
+    def __init__(
+        self, ports: Iterable[range], prefix_of: Callable[[str], str], base_url: str, probe: Probe, directory: Path
+    ) -> None:
+        self.templates: dict[str, Template] = {}
+        self.on_change: Callable[[Service], None] = lambda service: None
+        self._ports, self._prefix_of, self._base_url, self._probe = list(ports), prefix_of, base_url, probe
+        self._directory = directory
+        self._sockets: tempfile.TemporaryDirectory[str] | None = None
+        self._services: dict[str, Service] = {}
+        self._leased: set[int] = set()
+        self._starts: dict[str, deque[float]] = {}
+        self._closing = False
+
+    # ---- what there is ----
+
+    def list(self) -> list[Service]:
+        return sorted(self._services.values(), key=lambda service: service.name)
+
+    def get(self, name: str) -> Service:
+        """Raises: NoSuchService"""
+        try:
+            return self._services[name]
+        except KeyError:
+            raise NoSuchService(name) from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._services
+
+    # ---- what can be done ----
+
+    def start(self, template_name: str, name: str | None = None, arguments: Mapping[str, object] | None = None) -> Service:
+        """Start a service; one that runs already under that name is returned as it is.
+
+        Raises:
+            NoSuchService: there is no such template.
+            BadInput: a bad name or argument, or the name belongs to a service of another template.
+            ServiceFailed: no port is free, or it was started too often.
+        """
+        if self._closing:
+            raise ShuttingDown()
+        template = self.templates.get(template_name)
+        if template is None:
+            raise NoSuchService(template_name, "template")
+        name = template_name if name is None else name
+        if not isinstance(name, str) or not NAME.match(name):
+            raise BadInput("This is no name for a service.", "Use up to 64 letters, digits, '.', '_' and '-'.")
+        known = self._services.get(name)
+        if known is not None and known.template.name != template_name:
+            raise BadInput(
+                f"The name '{name}' belongs to a service of another template.", "Choose another name, or delete that service."
+            )
+        if known is not None and known.alive:
+            return known
+        try:
+            filled = template.fill_in(arguments or {})
+        except TemplateError as error:
+            raise BadInput(str(error), "See the template's list of arguments.") from None
+        if known is None and len(self._services) >= _MAX_SERVICES:
+            raise BadInput(f"There are {_MAX_SERVICES} services already.", "Delete one first.")
+        return self._begin(name, template, filled)
+
+    async def stop(self, name: str) -> Service:
+        """Stop a service and wait until nothing of it is left."""
+        service = self.get(name)
+        if service.alive and service.task is not None:
+            service.become("stopping")
+            self._tell(service)
+            self._end(service)
+            await asyncio.wait({service.task})
+        return service
+
+    async def restart(self, name: str) -> Service:
+        """Stop a service and start it anew with the same arguments, on another port perhaps."""
+        service = await self.stop(name)
+        return self._begin(name, service.template, service.arguments)
+
+    async def delete(self, name: str) -> None:
+        """Stop a service and forget it."""
+        service = await self.stop(name)
+        service.log.close()
+        self._services.pop(name, None)
+        self._tell(service)
+
+    async def ready(self, service: Service) -> None:
+        """Wait until a service that is starting is up.
+
+        Raises:
+            ServiceFailed: it ended, or is stopped.
+        """
+        while service.state == "starting":
+            await service.changed.wait()
+        if service.state not in ("up", "unhealthy"):
+            raise self.failure(service)
+
+    def failure(self, service: Service) -> ServiceFailed:
+        """Why a service cannot be used, with its last lines."""
+        what = service.error or ("It is being stopped." if service.state == "stopping" else "It is not running.")
+        return ServiceFailed(f"The service '{service.name}' is {service.state}. {what}".strip(), service.log.last_lines())
+
+    async def close(self) -> None:
+        """Stop everything at once."""
+        self._closing = True
+        running = [service for service in self._services.values() if service.task is not None and not service.task.done()]
+        for service in running:
+            self._end(service)
+        if running:
+            await asyncio.wait({service.task for service in running if service.task is not None})
+        for service in self._services.values():
+            service.log.close()
+        if self._sockets is not None:
+            self._sockets.cleanup()
+
+    # ---- one service's life ----
+
+    def _begin(self, name: str, template: Template, arguments: Mapping[str, str]) -> Service:
+        if self._closing:
+            raise ShuttingDown()
+        self._count_start(name)
+        place = self._lease(name, template)
+        known = self._services.get(name)
+        if known is None:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            service = Service(name, template, arguments, self._prefix_of(name), place, Log(self._directory / f"{name}.log"))
+            self._services[name] = service
+        else:
+            service = known
+            service.template, service.arguments, service.place = template, arguments, place
+            service.stop.clear()
+            service.exit_code = None
+            service.become("starting")
+        service.last_used = time.monotonic()
+        service.task = asyncio.get_running_loop().create_task(self._live(service), name=f"portproxy service {name}")
+        self._tell(service)
+        return service
+
+    async def _live(self, service: Service) -> None:
+        """From start to end, restarts included."""
+        pause = _FIRST_PAUSE
+        while True:
+            await self._run_once(service)
+            self._give_back(service.place)
+            if service.template.restart != "on-failure" or service.state != "failed" or await _asked_to_stop(service, pause):
+                break
+            pause *= 2
+            try:
+                self._count_start(service.name)
+                service.place = self._lease(service.name, service.template)
+            except ServiceFailed as error:
+                service.become("failed", f"{service.error} It is not started again: {error.message}")
+                break
+            service.become("starting", service.error)
+            self._tell(service)
+        self._tell(service)
+
+    async def _run_once(self, service: Service) -> None:
+        if service.stop.is_set():
+            service.become("down")
+            return
+        try:
+            process = service.process = await self._spawn(service)
+        except (OSError, ServiceFailed) as error:
+            said = error.message if isinstance(error, ServiceFailed) else f"It could not be started: {error.strerror}."
+            service.become("failed", said)
+            return
+        if service.stop.is_set():
+            self._end(service)
+        reading = asyncio.ensure_future(self._collect(service, process))
+        watching = asyncio.ensure_future(self._watch(service))
+        try:
+            service.exit_code = await process.wait()
+            await asyncio.wait({reading}, timeout=1)
+        finally:
+            reading.cancel()
+            watching.cancel()
+            service.process = None
+            if process.stdin is not None:
+                process.stdin.close()
+        if service.stop.is_set() or (service.exit_code == 0 and service.state != "starting"):
+            service.become("down")
+        else:
+            before = " before it was ready" if service.state == "starting" else ""
+            service.become("failed", service.error or f"It ended with exit code {service.exit_code}{before}.")
+
+    async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
+        template = service.template
+        values = {
+            "port": str(service.place.port),
+            "unix_socket": service.place.unix_socket,
+            "base_url": self._base_url,
+            "prefix": service.prefix,
+            "name": service.name,
+            **service.arguments,
+        }
+        command, variables, cwd = template.expand(values)
+        environment = self._environment(variables)
+        program = shutil.which(command[0], path=environment["PATH"])
+        if program is None:
+            hint = template.requires.hint if template.requires else ""
+            raise ServiceFailed(f"The program '{command[0]}' is not installed.{' ' + hint + '.' if hint else ''}")
+        if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
+            raise ServiceFailed(f"The folder '{cwd}' does not exist.")
+        guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout)]
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            *guard, program, *command[1:], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT,
+            cwd=cwd or None, env=environment, start_new_session=True, limit=1 << 16,
+        )  # fmt: skip
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """This server's environment without its token; programs of its own Python come first."""
+        kept = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN")}
+        kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+        return {**kept, "PYTHONUNBUFFERED": "1", **variables}
+
+    async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None  # it was asked for
+        while data := await process.stdout.read(1 << 16):
+            service.log.write(data)
+
+    async def _watch(self, service: Service) -> None:
+        """Readiness first, then health and idleness, until the process ends."""
+        template = service.template
+        deadline, pause = time.monotonic() + template.ready_timeout, 0.05
+        while not await self._probe(service):
+            if time.monotonic() >= deadline:
+                where = service.place.unix_socket or f"port {service.place.port}"
+                service.error = f"It did not listen on {where} within {template.ready_timeout:g} s."
+                self._end_process(service)
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        if service.state == "starting":
+            service.become("up")
+            self._tell(service)
+        misses = 0
+        while True:
+            await asyncio.sleep(_HEALTH_PERIOD)
+            if template.idle_timeout and time.monotonic() - service.last_used >= template.idle_timeout:
+                self._end(service)
+                return
+            misses = 0 if await self._probe(service) else misses + 1
+            state = "unhealthy" if misses >= _MISSES else "up"
+            if service.state in ("up", "unhealthy") and state != service.state:
+                service.become(state, "It does not answer." if misses else "")
+                self._tell(service)
+
+    def _end(self, service: Service) -> None:
+        service.stop.set()
+        self._end_process(service)
+
+    def _end_process(self, service: Service) -> None:
+        """The end of its input is the guard's order to stop; so is this server's death."""
+        if service.process is not None and service.process.stdin is not None:
+            service.process.stdin.close()
+
+    def _tell(self, service: Service) -> None:
+        self.on_change(service)
+
+    # ---- places ----
+
+    def _count_start(self, name: str) -> None:
+        starts = self._starts.setdefault(name, deque(maxlen=_STARTS_PER_MINUTE))
+        now = time.monotonic()
+        if len(starts) == _STARTS_PER_MINUTE and now - starts[0] < 60:
+            raise ServiceFailed(f"It was started {_STARTS_PER_MINUTE} times within a minute. Try again later.")
+        starts.append(now)
+
+    def _lease(self, name: str, template: Template) -> Place:
+        if template.unix_socket:
+            if self._sockets is None:
+                self._sockets = tempfile.TemporaryDirectory(prefix="portproxy-")
+            path = Path(self._sockets.name, f"{name[:40]}.sock")
+            path.unlink(missing_ok=True)
+            return Place(0, str(path))
+        for _ in range(200):
+            port = random.choice(random.choice(self._ports)) if self._ports else 0  # noqa: S311 (no secret)
+            if port >= 1024 and port not in self._leased and _is_free(port):
+                self._leased.add(port)
+                return Place(port)
+        raise ServiceFailed("No allowed port is free.")
+
+    def _give_back(self, place: Place) -> None:
+        self._leased.discard(place.port)
+
+
+async def _asked_to_stop(service: Service, seconds: float) -> bool:
+    """Wait; True at once if the service is to be stopped meanwhile."""
+    try:
+        await asyncio.wait_for(service.stop.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if family == socket.AF_INET or error.errno == 98:
+                    return False
+    return True

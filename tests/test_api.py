@@ -1,0 +1,179 @@
+"""The REST API: who may call, what it answers, and what it says to bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+from .conftest import TOKEN
+from .upstreams import mirror, serve
+
+SERVE = """
+import http.server, sys
+print("hello log", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+WEB = {"command": [sys.executable, "-c", SERVE, "{port}"], "title": "A web server", "stop_timeout": 1}
+SLOW = {"command": [sys.executable, "-c", "import time; print('not yet', flush=True); time.sleep(60)"], "stop_timeout": 1}
+FAILS = {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]}
+
+
+@pytest.fixture
+def jp_server_config():
+    return {
+        "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
+        "IdentityProvider": {"token": TOKEN},
+        "PortProxy": {"service_templates": {"web": WEB, "slow": SLOW, "fails": FAILS, "broken": {"comand": []}}},
+    }
+
+
+@pytest.fixture
+def api(call):
+    """Calls the API; returns (status, JSON)."""
+
+    async def ask(method: str, path: str, body: object = None, **more):
+        content = None if body is None else json.dumps(body).encode()
+        answer = await call(f"proxy/api/{path}", method, content=content, **more)
+        return answer.status, json.loads(answer.content) if answer.content else None
+
+    return ask
+
+
+async def until(api, name: str, state: str) -> dict:
+    for _ in range(200):
+        _, service = await api("GET", f"services/{name}")
+        if service["state"] == state:
+            return service
+        await asyncio.sleep(0.05)
+    raise AssertionError(service)
+
+
+async def test_a_service_is_started_reached_logged_restarted_stopped_and_deleted(api, call, jp_base_url):
+    status, service = await api("POST", "services", {"template": "web", "name": "mine"})
+    assert (status, service["state"], service["url"]) == (201, "starting", f"{jp_base_url}proxy/service/mine/")
+    page = await call("proxy/service/mine/")  # no page navigation: it is held until the service is up
+    assert (page.status, "Directory listing" in page.text) == (200, True)
+    up = await until(api, "mine", "up")
+    listed = [item for item in (await api("GET", "ports"))[1] if item["port"] == up["port"]]
+    assert (listed[0]["service"], listed[0]["allowed"], listed[0]["http"]) == ("mine", True, True)
+    assert listed[0]["title"].startswith("Directory listing")
+    assert (await call("proxy/api/services/mine/logs")).text.startswith("hello log\n")
+    status, again = await api("POST", "services/mine/restart", {})
+    assert (status, again["state"]) == (200, "starting")
+    await until(api, "mine", "up")
+    assert (await api("POST", "services/mine/stop", {}))[1]["state"] == "down"
+    assert (await call("proxy/service/mine/")).status == 502
+    assert (await api("DELETE", "services/mine"))[0] == 204
+    assert (await api("GET", "services"))[1] == []
+    assert (await call("proxy/service/mine/")).status == 404
+
+
+async def test_a_page_of_a_starting_service_says_so_and_reloads(api, call):
+    await api("POST", "services", {"template": "slow"})
+    for _ in range(100):
+        page = await call("proxy/service/slow/", fields=["Accept: text/html", "Sec-Fetch-Mode: navigate"])
+        if "not yet" in page.text:
+            break
+        await asyncio.sleep(0.05)
+    assert (page.status, page.one("Retry-After")) == (503, "1")
+    assert "The service &#x27;slow&#x27; is starting." in page.text or "The service &#39;slow&#39; is starting." in page.text
+    assert '<meta http-equiv="refresh" content="1">' in page.text
+    assert "<pre>not yet</pre>" in page.text
+
+
+async def test_a_failed_service_shows_its_last_lines(api, call):
+    await api("POST", "services", {"template": "fails"})
+    service = await until(api, "fails", "failed")
+    assert (service["exit_code"], service["last_lines"]) == (3, ["this is why"])
+    page = await call("proxy/service/fails/", fields=["Accept: application/json"])
+    assert (page.status, json.loads(page.text)["code"], json.loads(page.text)["details"]) == (
+        502,
+        "service_failed",
+        ["this is why"],
+    )
+
+
+async def test_templates_are_listed_and_broken_ones_left_out(api):
+    _, templates = await api("GET", "templates")
+    by_name = {template["name"]: template for template in templates}
+    assert by_name["web"]["title"] == "A web server"
+    assert by_name["http-server"]["arguments"][0] == {
+        "name": "folder", "label": "Folder", "default": ".", "kind": "path", "choices": []
+    }  # fmt: skip
+    assert "broken" not in by_name
+
+
+async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_serverapp):
+    outside = 22222
+    async with serve(mirror) as inside, serve(mirror, port=outside):
+        _, ports = await api("GET", "ports")
+        by_port = {item["port"]: item for item in ports}
+        assert by_port[inside.port]["allowed"] and by_port[inside.port]["mine"]
+        assert [request.target for request in inside.requests] == ["/"]
+        assert by_port[outside]["reason"] == "Port 22222 is outside allowed range (10000-20000)"
+        assert jp_serverapp.port not in by_port
+        await asyncio.sleep(1.1)
+        await api("GET", "ports")
+        assert len(inside.requests) == 1  # asked once
+        await api("GET", f"ports?look={inside.port}")
+        assert len(inside.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "services/none", None, 404, "not_found"),
+        ("DELETE", "services/none", None, 404, "not_found"),
+        ("POST", "services/none/restart", {}, 404, "not_found"),
+        ("POST", "services", {"template": "none"}, 404, "not_found"),
+        ("POST", "services", {}, 400, "bad_input"),
+        ("POST", "services", {"template": 1}, 400, "bad_input"),
+        ("POST", "services", {"template": "web", "x": 1}, 400, "bad_input"),
+        ("POST", "services", {"template": "web", "name": "a/b"}, 400, "bad_input"),
+        ("POST", "services", {"template": "web", "name": ["a"]}, 400, "bad_input"),
+        ("POST", "services", {"template": "web", "arguments": []}, 201, None),
+        ("POST", "services", {"template": "web", "arguments": {"a": 1}}, 400, "bad_input"),
+        ("POST", "services", [], 400, "bad_input"),
+        ("PUT", "services", {}, 405, "method_refused"),
+        ("GET", "nothing", None, 404, "not_found"),
+        ("GET", "ports?look=x", None, 400, "bad_input"),
+    ],
+)
+async def test_bad_input_gets_a_status_and_a_code(api, method, path, body, status, code):
+    got, answer = await api(method, path, body)
+    assert (got, (answer or {}).get("code")) == (status, code)
+
+
+async def test_nobody_calls_without_a_login_and_nobody_writes_without_an_xsrf_token(api, call):
+    assert (await api("GET", "services", token=None))[0] == 403
+    first = await call(f"api/status?token={TOKEN}", token=None)
+    cookies = "; ".join(value.split(";")[0] for value in first.all("Set-Cookie"))
+    with_cookie = {"token": None, "fields": [f"Cookie: {cookies}"]}
+    assert (await api("GET", "services", **with_cookie))[0] == 200
+    assert (await api("POST", "services", {"template": "web"}, **with_cookie))[0] == 403
+
+
+async def test_events_tell_what_there_is_and_what_changes(api, wire, origin, jp_base_url):
+    async with await wire() as connection:
+        head = f"GET {jp_base_url}proxy/api/events HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
+        await connection.send(head.encode())
+        assert (await connection.head()).one("Content-Type") == "text/event-stream"
+        pieces = connection.chunks()
+        name, data = (await asyncio.wait_for(anext(pieces), 5)).decode().strip().split("\n")
+        assert name == "event: snapshot" and json.loads(data[6:])["services"] == []
+        await api("POST", "services", {"template": "fails"})
+        states = []
+        while "failed" not in states:
+            name, data = (await asyncio.wait_for(anext(pieces), 5)).decode().strip().split("\n")
+            item = json.loads(data[6:])
+            if item["kind"] == "service":
+                states.append(item["state"])
+        assert states == ["starting", "failed"]
+
+
+async def test_a_log_is_followed_to_its_end(api, call):
+    await api("POST", "services", {"template": "fails"})
+    assert (await call("proxy/api/services/fails/logs?follow=1")).text == "this is why\n"

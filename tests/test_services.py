@@ -1,0 +1,259 @@
+"""Services of every temper: they start, crash, hang, linger and are stopped; nothing of them is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+
+import psutil
+import pytest
+
+from jupyter_portproxy import services
+from jupyter_portproxy.catalog import load
+from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+from jupyter_portproxy.services import Log, Service, Services
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+SERVE = """
+import http.server, os, sys
+print("serving", sys.argv[1:], os.environ.get("WHO"), flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+STUBBORN = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + SERVE
+PYTHON = [sys.executable, "-c"]
+
+
+async def answers(service: Service) -> bool:
+    """What the gateway's probe asks, without HTTP."""
+    try:
+        if service.place.unix_socket:
+            _, writer = await asyncio.open_unix_connection(service.place.unix_socket)
+        else:
+            _, writer = await asyncio.open_connection("127.0.0.1", service.place.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+@pytest.fixture
+def make(tmp_path, jp_asyncio_loop):
+    """Builds a manager with the given templates; at the end it is closed and must have left no process."""
+    made = []
+
+    def build(**templates) -> Services:
+        manager = Services([range(10000, 20001)], lambda name: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs")
+        manager.templates = {name: load(name, {"stop_timeout": 0.5, **data}) for name, data in templates.items()}
+        made.append(manager)
+        return manager
+
+    before = set(psutil.Process().children(recursive=True))
+    yield build
+    for manager in made:
+        jp_asyncio_loop.run_until_complete(manager.close())
+    assert set(psutil.Process().children(recursive=True)) <= before
+
+
+async def ended(service: Service, seconds: float = 15) -> None:
+    await asyncio.wait_for(asyncio.wait({service.task}), seconds)
+
+
+async def test_a_service_is_started_told_its_place_and_stopped(make):
+    manager = make(
+        web={"command": [*PYTHON, SERVE, "{port}", "{prefix}", "{name}", "{base_url}"], "environment": {"WHO": "{name}!"}}
+    )
+    service = manager.start("web", "mine")
+    assert service.state == "starting"
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert (service.state, service.exit_code) == ("up", None)
+    said = service.log.tail().decode()
+    assert said.startswith(f"serving ['{service.place.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
+    await manager.stop("mine")
+    assert service.state == "down"
+    assert not await answers(service)
+
+
+async def test_two_clicks_start_one_process(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+    first, second = manager.start("web"), manager.start("web")
+    assert first is second
+    await asyncio.wait_for(manager.ready(first), 10)
+    assert manager.start("web") is first
+    assert first.log.tail().count(b"serving") == 1
+
+
+async def test_a_restart_keeps_name_and_prefix(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}", "{word}"], "arguments": [{"name": "word", "default": "a"}]})
+    service = manager.start("web", arguments={"word": "b"})
+    await asyncio.wait_for(manager.ready(service), 10)
+    again = await manager.restart("web")
+    assert again is service and service.prefix == "/b/proxy/service/web"
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert service.log.tail().count(b"'b']") == 2
+
+
+async def test_a_unix_socket_is_a_place(make):
+    program = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
+    manager = make(web={"command": [*PYTHON, program, "{unix_socket}"], "unix_socket": True})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    directory = os.path.dirname(service.place.unix_socket)
+    assert os.stat(directory).st_mode & 0o077 == 0
+    await manager.close()
+    assert not os.path.exists(directory)  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["no-such-program"], "The program 'no-such-program' is not installed."),
+        ([*PYTHON, "raise SystemExit(3)"], "It ended with exit code 3 before it was ready."),
+        ([*PYTHON, "pass"], "It ended with exit code 0 before it was ready."),
+        (
+            [*PYTHON, "import os, time; os.fork() and os._exit(0); time.sleep(60)"],
+            "It ended with exit code 0 before it was ready.",
+        ),
+        ([*PYTHON, "import os; os.kill(os.getpid(), 9)"], "It ended with exit code 137 before it was ready."),
+    ],
+)
+async def test_a_command_that_does_not_become_a_service_says_why(make, command, said):
+    manager = make(bad={"command": command})
+    service = manager.start("bad")
+    await ended(service)
+    assert (service.state, service.error) == ("failed", said)
+    with pytest.raises(ServiceFailed, match="The service 'bad' is failed"):
+        await manager.ready(service)
+
+
+async def test_a_command_that_never_listens_is_stopped(make):
+    manager = make(bad={"command": [*PYTHON, "import time; time.sleep(60)"], "ready_timeout": 0.3})
+    service = manager.start("bad")
+    await ended(service)
+    assert (service.state, service.error) == ("failed", f"It did not listen on port {service.place.port} within 0.3 s.")
+
+
+async def test_a_command_that_listens_elsewhere_is_stopped(make):
+    manager = make(bad={"command": [*PYTHON, SERVE, "0"], "ready_timeout": 0.6})
+    service = manager.start("bad")
+    await ended(service)
+    assert "did not listen" in service.error
+
+
+async def test_a_folder_that_does_not_exist_is_named(make):
+    manager = make(bad={"command": [*PYTHON, "pass"], "cwd": "/no/such/folder"})
+    service = manager.start("bad")
+    await ended(service)
+    assert service.error == "The folder '/no/such/folder' does not exist."
+
+
+async def test_a_service_that_ignores_sigterm_is_killed(make):
+    manager = make(web={"command": [*PYTHON, STUBBORN, "{port}"]})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    started = time.monotonic()
+    await manager.stop("web")
+    assert (service.state, service.exit_code) == ("down", 137)
+    assert time.monotonic() - started < 3
+
+
+async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make, monkeypatch):
+    manager = make(bad={"command": [*PYTHON, "print('once more'); raise SystemExit(1)"], "restart": "on-failure"})
+    monkeypatch.setattr(services, "_FIRST_PAUSE", 0.01)
+    service = manager.start("bad")
+    await ended(service)
+    assert service.log.tail().count(b"once more") == 5
+    assert "It was started 5 times within a minute" in service.error
+    with pytest.raises(ServiceFailed, match="5 times within a minute"):
+        manager.start("bad")
+
+
+async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make):
+    manager = make(bad={"command": [*PYTHON, "raise SystemExit(1)"], "restart": "on-failure"})
+    service = manager.start("bad")
+    while service.state != "failed":
+        await service.changed.wait()
+    await asyncio.wait_for(manager.close(), 1)
+
+
+async def test_an_idle_service_is_stopped(make, monkeypatch):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1})
+    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.1)
+    service = manager.start("web")
+    await ended(service)
+    assert service.state == "down"
+
+
+async def test_a_service_that_prints_much_fills_neither_memory_nor_disk(make, tmp_path):
+    program = "import sys\nfor _ in range(40): sys.stdout.write('x' * (1 << 20) + '\\n')\nprint('the end', flush=True)"
+    manager = make(loud={"command": [*PYTHON, program]})
+    service = manager.start("loud")
+    await ended(service)
+    assert service.log.written > 40 << 20
+    assert len(service.log.tail()) <= (1 << 20) + (1 << 16)
+    assert service.log.last_lines()[-1] == "the end"
+    assert sum(file.stat().st_size for file in (tmp_path / "logs").iterdir()) <= 20 << 20
+
+
+async def test_fifty_starts_at_once_take_fifty_ports(make):
+    manager = make(web={"command": [*PYTHON, "import time; time.sleep(60)"]})
+    started = [manager.start("web", f"web-{n}") for n in range(50)]
+    assert len({service.place.port for service in started}) == 50
+    assert len(manager.list()) == 50
+
+
+async def test_a_taken_port_is_not_leased(make):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        manager = make(web={"command": ["true"]})
+        manager._ports = [range(port, port + 1)]
+        with pytest.raises(ServiceFailed, match="No allowed port is free"):
+            manager.start("web")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "x" * 300, 7])
+async def test_a_bad_name_is_refused(make, name):
+    with pytest.raises(BadInput, match="no name for a service"):
+        make(web={"command": ["true"]}).start("web", name)
+
+
+async def test_what_does_not_fit_is_refused(make):
+    manager = make(web={"command": [*PYTHON, "import time; time.sleep(60)"]}, other={"command": ["true"]})
+    manager.start("web", "mine")
+    with pytest.raises(BadInput, match="another template"):
+        manager.start("other", "mine")
+    with pytest.raises(BadInput, match="no argument 'x'"):
+        manager.start("web", "second", {"x": "1"})
+    with pytest.raises(NoSuchService):
+        manager.start("none")
+    with pytest.raises(NoSuchService):
+        await manager.stop("none")
+
+
+async def test_a_deleted_service_is_forgotten_and_a_closed_manager_starts_nothing(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+    manager.start("web")
+    await manager.delete("web")
+    assert manager.list() == []
+    await manager.close()
+    with pytest.raises(ShuttingDown):
+        manager.start("web")
+
+
+async def test_a_services_environment_has_no_token_of_the_server(make, monkeypatch):
+    monkeypatch.setenv("JUPYTER_TOKEN", "secret-of-the-server")
+    manager = make(show={"command": [*PYTHON, "import os; print(dict(os.environ))"]})
+    service = manager.start("show")
+    await ended(service)
+    assert b"secret-of-the-server" not in service.log.tail()
+
+
+def test_a_log_keeps_its_end(tmp_path):
+    log = Log(tmp_path / "a.log")
+    for n in range(30000):
+        log.write(b"%0100d\n" % n)
+    log.close()
+    assert log.last_lines(1) == [f"{29999:0100d}"]
+    assert 1 << 20 <= len(log.tail()) < (1 << 20) + 200
