@@ -12,14 +12,15 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urljoin
 from urllib.request import Request, urlopen
 
-from jupyter_server.serverapp import list_running_servers
-
-from . import __version__
+import psutil
+from jupyter_core.paths import jupyter_runtime_dir
 
 _SECONDS = 30
 
@@ -63,7 +64,12 @@ class Server:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "arguments") or any(item.startswith("-") for item in rest)):
+        parser.error(f"unknown: {' '.join(rest)}")
+    if rest:
+        options.arguments += rest  # argparse takes those behind an option for strangers
     try:
         return int(options.run(_server(options.server), options) or 0)
     except CliError as error:
@@ -172,7 +178,7 @@ def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jupyter portproxy", description="Web services beside your Jupyter server.")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=version("jupyter_portproxy"))
     parser.add_argument(
         "--server", metavar="URL", help="the server to ask; by default the only one that runs (jupyter server list)"
     )
@@ -211,8 +217,21 @@ def _port(text: str) -> int:
 # ---- helpers ----
 
 
+def _running_servers() -> list[dict[str, Any]]:
+    """What `jupyter server list` shows, without importing the server, which takes a second."""
+    running = []
+    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
+        try:
+            info = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue  # just being written or removed
+        if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", 0))):
+            running.append(info)
+    return running
+
+
 def _server(url: str | None) -> Server:
-    running = list(list_running_servers())
+    running = _running_servers()
     if url is not None:
         running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
     if not running:

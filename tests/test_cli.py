@@ -1,0 +1,145 @@
+"""`jupyter portproxy` against a real server in a process of its own; and what is left when that server ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import psutil
+import pytest
+
+from .conftest import TOKEN
+from .upstreams import free_port
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
+SERVE = """
+import http.server, sys
+print("hello log", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+TEMPLATES = {
+    "web": {
+        "command": [sys.executable, "-c", SERVE, "{port}", "{word}"],
+        "arguments": [{"name": "word", "default": "x"}],
+        "stop_timeout": 1,
+    },
+    "fails": {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
+    "leaves": {
+        "command": [sys.executable, "-c", f"import os, sys\nif os.fork(): os.wait()\nos.setsid()\n{SERVE}", "{port}"],
+        "stop_timeout": 1,
+    },
+}
+
+
+@pytest.fixture
+def environment(tmp_path):
+    config = tmp_path / ".jupyter"
+    config.mkdir()
+    (config / "jupyter_portproxy.d").mkdir()
+    (config / "jupyter_portproxy.d" / "mine.json").write_text(json.dumps(TEMPLATES))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    return {**kept, "HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN, "JUPYTER_PLATFORM_DIRS": "0"}
+
+
+@pytest.fixture
+def server(environment, tmp_path):
+    """A Jupyter server; templates come from `jupyter_portproxy.d` on its configuration path."""
+    port = free_port(range(21000, 29000))
+    command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api").close()
+            break
+        except OSError:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.1)
+    process.url = f"http://127.0.0.1:{port}/"
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Runs `jupyter portproxy ...`; returns (exit code, output, errors)."""
+
+    def command(*arguments: str):
+        done = subprocess.run(
+            [sys.executable, "-m", "jupyter_portproxy.cli", *arguments],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return command
+
+
+def test_a_service_is_started_listed_read_and_stopped(server, run):
+    code, said, _ = run("start", "web", "--name", "mine", "word=b")
+    assert (code, said.startswith("mine is up: http://")) == (0, True)
+    url = said.split(": ", 1)[1].strip()
+    with urllib.request.urlopen(url) as page:
+        assert page.status == 200
+    assert run("url", "mine")[1].strip() == url
+    _, listed, _ = run("list")
+    assert "mine" in listed and "up" in listed and "/proxy/service/mine/" in listed
+    services = json.loads(run("list", "--json")[1])["services"]
+    assert [(service["name"], service["arguments"]) for service in services] == [("mine", {"word": "b"})]
+    assert run("logs", "mine")[1].startswith("hello log\n")
+    assert run("stop", "mine") == (0, "mine is stopped.\n", "")
+    assert json.loads(run("list", "--json")[1])["services"] == []
+
+
+def test_what_went_wrong_is_said_in_words(server, run):
+    code, _, said = run("start", "fails")
+    assert (code, said) == (1, "fails failed: It ended with exit code 3 before it was ready.\nthis is why\n")
+    assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
+    assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"
+    assert run("stop", "none")[2].startswith("There is no service named 'none'.\n")
+    assert run("url", "99999")[2] == "'99999' is no port: a port is a whole number from 1 to 65535.\n"
+
+
+def test_check_explains(server, run):
+    port = free_port()
+    code, said, _ = run("check", str(port))
+    assert (code, said.splitlines()[0]) == (1, f"Nothing listens on port {port} of the server's machine.")
+    with socket.create_server(("127.0.0.1", port)):
+        assert run("check", str(port))[1].startswith(f"Port {port} is listened on, but does not answer HTTP.\n")
+    outside = free_port(range(30000, 40000))
+    with socket.create_server(("127.0.0.1", outside)):
+        code, said, _ = run("check", str(outside), "--json")
+        assert json.loads(said)["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+    with socket.create_server(("127.0.0.2", port)):
+        assert "It listens on 127.0.0.2 only, not on localhost." in run("check", str(port))[1]
+    web = json.loads(run("start", "web", "--json")[1])
+    assert run("check", str(web["port"]))[1].startswith(f"Port {web['port']} answers HTTP: http://")
+
+
+def test_without_a_server_it_says_so(run):
+    assert run("list") == (1, "", "No Jupyter server of yours runs here.\n")
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL", "/api/shutdown"])
+def test_nothing_survives_the_server(server, run, how):
+    for template in ("web", "leaves"):
+        assert run("start", template)[0] == 0
+    family = psutil.Process(server.pid).children(recursive=True)
+    assert len(family) >= 5
+    if how == "/api/shutdown":
+        fields = {"Authorization": f"token {TOKEN}"}
+        urllib.request.urlopen(urllib.request.Request(f"{server.url}api/shutdown", b"", fields, method="POST")).close()
+    else:
+        server.send_signal(getattr(signal, how))
+        if how == "SIGINT":
+            time.sleep(0.5)
+            server.send_signal(signal.SIGINT)  # twice, as it asks for
+    server.wait(15)
+    left = psutil.wait_procs(family, timeout=5)[1]
+    assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []

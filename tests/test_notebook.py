@@ -1,0 +1,49 @@
+"""URLs and frames for notebooks, from the environment alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyter_portproxy import show, url_for
+from jupyter_portproxy.errors import BadRoute
+
+
+@pytest.fixture
+def base(monkeypatch):
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    monkeypatch.setenv("JUPYTER_BASE_URL", "/base/")
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "url"),
+    [
+        (8050, "", "/base/proxy/port/8050/"),
+        ("8050", "/a?b", "/base/proxy/port/8050/a?b"),
+        ("tensorboard", "", "/base/proxy/service/tensorboard/"),
+        ("my.app-1", "x", "/base/proxy/service/my.app-1/x"),
+    ],
+)
+def test_a_port_or_a_name_has_a_url(base, target, path, url):
+    assert url_for(target, path) == url
+
+
+def test_under_jupyterhub_it_is_the_users_own(base, monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
+    assert url_for(8050) == "/user/ada/proxy/port/8050/"
+
+
+@pytest.mark.parametrize("target", [0, 65536, "0", "99999"])
+def test_a_port_that_is_none_is_refused(base, target):
+    with pytest.raises(BadRoute):
+        url_for(target)
+
+
+@pytest.mark.parametrize("target", ["", "a/b", "..", "a b"])
+def test_a_name_that_is_none_is_refused(base, target):
+    with pytest.raises(ValueError, match="neither a port nor"):
+        url_for(target)
+
+
+def test_show_is_a_frame_with_that_url(base):
+    frame = show(8050, height=300)
+    assert (frame.src, frame.width, frame.height) == ("/base/proxy/port/8050/", "100%", 300)
