@@ -82,7 +82,7 @@ class PortRouter(Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         try:
-            route = routes.parse(request.uri or "", self._base_url)
+            route = routes.parse(request.uri or "", self._base_url) or self._bare_name(request.uri or "")
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
@@ -91,6 +91,15 @@ class PortRouter(Router):
             arguments = {"gateway": self._gateway, "route": route}
             return self._application.get_handler_delegate(request, TunnelHandler, arguments)
         return PortExchange(self._application, request, self._gateway, route)
+
+    def _bare_name(self, uri: str) -> Redirect | None:
+        """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
+        services = self._gateway.services
+        name, rest = routes.bare_name(uri, self._base_url)
+        if not name or services is None or name not in services:
+            return None
+        slash = "" if rest.startswith("/") else "/"
+        return Redirect(f"{routes.service_url(self._base_url, name)}{slash}{rest}", 307)
 
 
 class PortHandler(JupyterHandler):

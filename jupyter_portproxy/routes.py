@@ -19,6 +19,46 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_](
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
 _RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
 LOOPBACK_NAME = "localhost"
+# First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
+_JUPYTERS = frozenset(
+    [
+        "api",
+        "auth",
+        "config",
+        "custom",
+        "doc",
+        "edit",
+        "favicon.ico",
+        "files",
+        "gateway",
+        "hub",
+        "jupyter",
+        "kernelspecs",
+        "lab",
+        "labextensions",
+        "login",
+        "logo",
+        "logout",
+        "lsp",
+        "metrics",
+        "nbclassic",
+        "nbconvert",
+        "nbextensions",
+        "notebooks",
+        "oauth_callback",
+        "proxy",
+        "server-proxy",
+        "services",
+        "static",
+        "template",
+        "terminals",
+        "themes",
+        "tree",
+        "user",
+        "view",
+        "voila",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +167,14 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     if not slash:
         return Redirect(f"{prefix}/{query}", 308)
     return Route(host, port, prefix, f"/{below}", query, keep)
+
+
+def bare_name(uri: str, base_url: str) -> tuple[str, str]:
+    """`{base_url}NAME/rest` -> (NAME, `/rest`); the name is empty where the URL is Jupyter's own."""
+    if not uri.startswith(base_url):
+        return "", ""
+    name = re.split(r"[/?]", uri[len(base_url) :], maxsplit=1)[0]
+    return ("" if name in _JUPYTERS else name), uri[len(base_url) + len(name) :]
 
 
 def service_url(base_url: str, name: str) -> str:

@@ -244,6 +244,8 @@ class Services:
     def _begin(self, name: str, template: Template, arguments: Mapping[str, str]) -> Service:
         if self._closing:
             raise ShuttingDown()
+        if os.name != "posix":
+            raise ServiceFailed("Services need a POSIX system. Start the program by hand and open its port.")
         self._count_start(name)
         place = self._lease(name, template)
         known = self._services.get(name)

@@ -16,8 +16,30 @@ import http.server, sys
 print("hello log", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
+UNIX = """
+import socketserver, sys, http.server
+class Server(socketserver.UnixStreamServer):
+    def get_request(self):
+        return super().get_request()[0], ("unix", 0)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.headers["Upgrade"]:
+            self.wfile.write(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n")
+            self.wfile.write(self.rfile.read(4))
+        else:
+            self.send_response(200); self.send_header("Content-Length", len(self.path)); self.end_headers()
+            self.wfile.write(self.path.encode())
+Server(sys.argv[1], Handler).serve_forever()
+"""
 WEB = {"command": [sys.executable, "-c", SERVE, "{port}"], "title": "A web server", "stop_timeout": 1}
 SLOW = {"command": [sys.executable, "-c", "import time; print('not yet', flush=True); time.sleep(60)"], "stop_timeout": 1}
+SOCKET = {
+    "command": [sys.executable, "-c", UNIX, "{unix_socket}"],
+    "unix_socket": True,
+    "keep_prefix": True,
+    "ready": "/",
+    "stop_timeout": 1,
+}
 FAILS = {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]}
 
 
@@ -26,7 +48,7 @@ def jp_server_config():
     return {
         "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
         "IdentityProvider": {"token": TOKEN},
-        "PortProxy": {"service_templates": {"web": WEB, "slow": SLOW, "fails": FAILS, "broken": {"comand": []}}},
+        "PortProxy": {"service_templates": {"web": WEB, "slow": SLOW, "fails": FAILS, "unix": SOCKET, "broken": {"comand": []}}},
     }
 
 
@@ -69,6 +91,29 @@ async def test_a_service_is_started_reached_logged_restarted_stopped_and_deleted
     assert (await api("DELETE", "services/mine"))[0] == 204
     assert (await api("GET", "services"))[1] == []
     assert (await call("proxy/service/mine/")).status == 404
+
+
+async def test_a_service_on_a_unix_socket_is_reached_by_http_and_websocket(api, call, wire, origin, jp_base_url):
+    await api("POST", "services", {"template": "unix"})
+    await until(api, "unix", "up")
+    for path in ("a", "b?c=%2F"):
+        assert (await call(f"proxy/service/unix/{path}")).text == f"{jp_base_url}proxy/service/unix/{path}"  # it keeps its prefix
+    async with await wire() as connection:
+        lines = [f"GET {jp_base_url}proxy/service/unix/ws HTTP/1.1", f"Host: {origin}", f"Authorization: token {TOKEN}"]
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="]
+        await connection.send("\r\n".join([*lines, *upgrade, "", "ping"]).encode())
+        assert (await connection.head()).status == 101
+        assert await asyncio.wait_for(connection.reader.readexactly(4), 5) == b"ping"
+
+
+async def test_a_service_is_also_reached_by_its_bare_name(api, call, jp_base_url):
+    await api("POST", "services", {"template": "web"})
+    answer = await call("web/a?b")
+    assert (answer.status, answer.one("Location")) == (307, f"{jp_base_url}proxy/service/web/a?b")
+    assert (await call("web")).one("Location") == f"{jp_base_url}proxy/service/web/"
+    assert (await call("slow/x")).status == 404
+    await api("POST", "services", {"template": "web", "name": "api"})
+    assert (await call("api/status")).status == 200  # Jupyter's own names stay Jupyter's
 
 
 async def test_a_page_of_a_starting_service_says_so_and_reloads(api, call):

@@ -273,3 +273,26 @@ NO_RANGES = words("abc 0 0-80 80- -80 90-80 80-65536 080 +80 80,90 0x50 * \u0668
 def test_what_is_no_range_of_ports_is_refused_by_name(item):
     with pytest.raises(ValueError, match=re.escape(repr(item))):
         routes.parse_ports([8888, item])
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "rest"),
+    [
+        ("app/x?y", "app", "/x?y"),
+        ("app", "app", ""),
+        ("app?y", "app", "?y"),
+        ("lab/tree", "", "/tree"),
+        ("api", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_bare_name_is_cut_out_and_jupyters_own_are_not(uri, name, rest):
+    assert routes.bare_name(BASE + uri, BASE) == (name, rest)
+    assert routes.bare_name("/other/app", BASE) == ("", "")
+
+
+def test_a_service_is_named_by_its_url():
+    prefix = f"{BASE}proxy/service/my.app"
+    assert parse(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
+    assert parse(f"{prefix}?c", BASE) == Redirect(f"{prefix}/?c", 308)
+    assert routes.service_url(BASE, "my.app") == prefix
