@@ -17,6 +17,7 @@ from tornado.web import HTTPError, authenticated
 
 from .errors import BadInput, GatewayError
 from .inventory import Inventory
+from .leases import Reservations
 from .services import Service, Services
 
 _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_refused"}
@@ -28,8 +29,8 @@ class Api(APIHandler):
 
     auth_resource = "portproxy"
 
-    def initialize(self, inventory: Inventory, services: Services) -> None:
-        self.inventory, self.services = inventory, services
+    def initialize(self, inventory: Inventory, services: Services, reservations: Reservations) -> None:
+        self.inventory, self.services, self.reservations = inventory, services, reservations
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -148,6 +149,34 @@ class Stop(Api):
         self.told(await self.services.stop(name))
 
 
+class ReservationList(Api):
+    """`GET reservations`; `POST reservations` lends a free port to a name: {name, seconds?}."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.answer(self.inventory.reservations())
+
+    @authenticated
+    @authorized("execute")
+    async def post(self) -> None:
+        asked = self.body("name", "seconds")
+        if asked.get("name") in self.services:
+            raise BadInput("A service has that name.", "Choose another name.")
+        self.answer(self.inventory.reservation(self.reservations.reserve(asked.get("name"), asked.get("seconds", 600))), 201)
+
+
+class OneReservation(Api):
+    """`DELETE reservations/NAME`: gives the port back."""
+
+    @authenticated
+    @authorized("execute")
+    async def delete(self, name: str) -> None:
+        self.reservations.release(name)
+        self.set_status(204)
+        self.finish()
+
+
 class Logs(Api):
     """`GET services/NAME/logs`: what it has printed, at most the last MiB; `?follow=1` goes on until it ends."""
 
@@ -213,6 +242,8 @@ ROUTES: list[tuple[str, type[Api]]] = [
     (rf"/proxy/api/services/{_NAME}/restart", Restart),
     (rf"/proxy/api/services/{_NAME}/stop", Stop),
     (rf"/proxy/api/services/{_NAME}/logs", Logs),
+    (r"/proxy/api/reservations", ReservationList),
+    (rf"/proxy/api/reservations/{_NAME}", OneReservation),
     (r"/proxy/api/events", Events),
     (r"/proxy/api/.*", NotFound),
 ]

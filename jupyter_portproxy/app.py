@@ -20,6 +20,7 @@ from . import api, catalog, routes
 from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
+from .leases import Ports, Reservations
 from .services import Services
 
 
@@ -51,7 +52,7 @@ class PortProxyApp(ExtensionApp):
         )
 
     def initialize_handlers(self) -> None:
-        parts = {"inventory": self.inventory, "services": self.services}
+        parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in api.ROUTES)
         web_app: Any = self._server.web_app
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
@@ -64,7 +65,9 @@ class PortProxyApp(ExtensionApp):
     def _make_services(self) -> Services:
         base_url, gateway = str(self._server.base_url), self.gateway
         directory = Path(jupyter_runtime_dir()) / "portproxy"
-        services = Services(gateway.ports, partial(routes.service_url, base_url), base_url, gateway.answers, directory)
+        ports = Ports(gateway.ports)
+        gateway.reservations = Reservations(ports)
+        services = Services(ports, partial(routes.service_url, base_url), base_url, gateway.answers, directory)
         found, unreadable = catalog.from_directories(jupyter_config_path())
         services.templates, wrong = catalog.load_all(catalog.shipped(), found, gateway.service_templates)
         for problem in unreadable + wrong:

@@ -85,10 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(server: Server, options: argparse.Namespace) -> None:
-    services, ports = server.ask("GET", "services"), server.ask("GET", "ports")
+    services, ports, reserved = (server.ask("GET", what) for what in ("services", "ports", "reservations"))
     if options.json:
-        return _print_json({"services": services, "ports": ports})
+        return _print_json({"services": services, "ports": ports, "reservations": reserved})
     _table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
+    if reserved:
+        _table(["RESERVED", "PORT", "URL"], [[r["name"], r["port"], r["url"]] for r in reserved])
     shown = ports if options.all else [port for port in ports if port["allowed"]]
     rows = [[p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", p["url"] or p["reason"]] for p in shown]
     _table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
@@ -136,6 +138,14 @@ def _logs(server: Server, options: argparse.Namespace) -> None:
         while data := answer.read1(65536):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
+
+
+def _reserve(server: Server, options: argparse.Namespace) -> None:
+    """The port alone on standard output: for `PORT=$(jupyter portproxy reserve NAME)`."""
+    reservation = server.ask("POST", "reservations", {"name": options.name, "seconds": options.seconds})
+    if options.json:
+        return _print_json(reservation)
+    print(reservation["port"])
 
 
 def _check(server: Server, options: argparse.Namespace) -> int:
@@ -204,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     logs = command("logs", _logs, "Print what a service has printed.")
     logs.add_argument("name")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+    reserving = command("reserve", _reserve, "Lend a free allowed port to a name, and print it.", as_json=True)
+    reserving.add_argument("name")
+    reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
     command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=_port)
     return parser
 

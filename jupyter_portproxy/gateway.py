@@ -31,6 +31,7 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
+from .leases import Reservations
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
 from .services import Service, Services
@@ -141,6 +142,7 @@ class PortProxy(LoggingConfigurable):
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
         self.services: Services | None = None
+        self.reservations: Reservations | None = None
         self._ports = routes.parse_ports(self.allowed_ports)
         self._port_allowed = bytearray(65536)
         for ports in self._ports:
@@ -202,8 +204,12 @@ class PortProxy(LoggingConfigurable):
         Raises:
             NoSuchService, ServiceStarting, ServiceFailed
         """
-        if self.services is None or asked.name not in self.services:
+        if self.services is None or self.reservations is None:
             raise NoSuchService(asked.name)
+        reserved = self.reservations.get(asked.name)
+        if reserved is not None and asked.name not in self.services:
+            route = Route(routes.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
+            return route, await self.resolve(route)
         service = self.services.get(asked.name)
         if service.state == "starting" and not patient:
             raise ServiceStarting(service.name, service.log.last_lines())

@@ -17,6 +17,7 @@ from . import routes
 from .discovery import Listener, Listeners
 from .errors import GatewayError
 from .gateway import PortProxy
+from .leases import Reservation
 from .routes import Route
 from .services import Service
 
@@ -87,6 +88,21 @@ class Inventory:
             "last_lines": service.log.last_lines() if service.state == "failed" else [],
         }
 
+    def reservations(self) -> list[Item]:
+        held = self._gateway.reservations
+        return [self.reservation(reservation) for reservation in held.list()] if held is not None else []
+
+    def reservation(self, reservation: Reservation) -> Item:
+        """One reservation as the API tells it."""
+        url = f"{routes.service_url(self._base_url, reservation.name)}/"
+        return {
+            "name": reservation.name,
+            "port": reservation.port,
+            "until": reservation.until,
+            "used": reservation.used,
+            "url": url,
+        }
+
     def templates(self) -> list[Item]:
         manager = self._gateway.services
         return [
@@ -109,7 +125,7 @@ class Inventory:
     async def watch(self) -> AsyncIterator[tuple[str, Item] | None]:
         """First ("snapshot", everything), then ("changed" | "removed", item) as it happens; None when it has long been quiet."""
         queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=10_000)
-        yield "snapshot", {"ports": await self.ports(), "services": self.services()}
+        yield "snapshot", {"ports": await self.ports(), "services": self.services(), "reservations": self.reservations()}
         if not self._watchers:
             self._known = await self._everything()
             self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
@@ -129,7 +145,8 @@ class Inventory:
     def service_changed(self, service: Service) -> None:
         """The manager's word that a service has another state; watchers learn it at once."""
         if self._watchers:
-            self._compare({**self._known_of("port"), **{("service", item["name"]): item for item in self.services()}})
+            others = {key: item for key, item in self._known.items() if key[0] != "service"}
+            self._compare({**others, **{("service", item["name"]): item for item in self.services()}})
 
     def close(self) -> None:
         for task in (self._poll, self._looking):
@@ -145,10 +162,8 @@ class Inventory:
 
     async def _everything(self) -> dict[Key, Item]:
         ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self.ports()}
-        return {**ports, **{("service", item["name"]): item for item in self.services()}}
-
-    def _known_of(self, kind: str) -> dict[Key, Item]:
-        return {key: item for key, item in self._known.items() if key[0] == kind}
+        reserved = {("reservation", item["name"]): item for item in self.reservations()}
+        return {**ports, **reserved, **{("service", item["name"]): item for item in self.services()}}
 
     def _compare(self, now: dict[Key, Item]) -> None:
         before, self._known = self._known, now

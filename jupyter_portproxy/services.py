@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
-import socket
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .catalog import NAME, Template, TemplateError
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+from .leases import Ports
 
 _GUARD = Path(__file__).parent / "guard.py"
 _RING = 1 << 20
@@ -121,22 +120,19 @@ class Services:
     """The manager of all services of one server.
 
     Args:
-        ports: the ranges from which a service's port is taken.
+        ports: from which a service's port is taken.
         prefix_of: service name -> path of its URL, without a final slash.
         probe: asks whether a service answers; it must not take longer than a second or two.
         directory: where log files and Unix sockets are kept; made private to this user.
     """
 
-    def __init__(
-        self, ports: Iterable[range], prefix_of: Callable[[str], str], base_url: str, probe: Probe, directory: Path
-    ) -> None:
+    def __init__(self, ports: Ports, prefix_of: Callable[[str], str], base_url: str, probe: Probe, directory: Path) -> None:
         self.templates: dict[str, Template] = {}
         self.on_change: Callable[[Service], None] = lambda service: None
-        self._ports, self._prefix_of, self._base_url, self._probe = list(ports), prefix_of, base_url, probe
+        self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory = directory
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self._services: dict[str, Service] = {}
-        self._leased: set[int] = set()
         self._starts: dict[str, deque[float]] = {}
         self._closing = False
 
@@ -152,7 +148,7 @@ class Services:
         except KeyError:
             raise NoSuchService(name) from None
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._services
 
     # ---- what can be done ----
@@ -403,15 +399,10 @@ class Services:
             path = Path(self._sockets.name, f"{name[:40]}.sock")
             path.unlink(missing_ok=True)
             return Place(0, str(path))
-        for _ in range(200):
-            port = random.choice(random.choice(self._ports)) if self._ports else 0  # noqa: S311 (no secret)
-            if port >= 1024 and port not in self._leased and _is_free(port):
-                self._leased.add(port)
-                return Place(port)
-        raise ServiceFailed("No allowed port is free.")
+        return Place(self._ports.lend())
 
     def _give_back(self, place: Place) -> None:
-        self._leased.discard(place.port)
+        self._ports.give_back(place.port)
 
 
 async def _asked_to_stop(service: Service, seconds: float) -> bool:
@@ -420,15 +411,4 @@ async def _asked_to_stop(service: Service, seconds: float) -> bool:
         await asyncio.wait_for(service.stop.wait(), seconds)
     except asyncio.TimeoutError:
         return False
-    return True
-
-
-def _is_free(port: int) -> bool:
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if family == socket.AF_INET or error.errno == 98:
-                    return False
     return True

@@ -182,6 +182,10 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
         ("POST", "services", {"template": "web", "arguments": []}, 201, None),
         ("POST", "services", {"template": "web", "arguments": {"a": 1}}, 400, "bad_input"),
         ("POST", "services", [], 400, "bad_input"),
+        ("POST", "reservations", {}, 400, "bad_input"),
+        ("POST", "reservations", {"name": ".."}, 400, "bad_input"),
+        ("POST", "reservations", {"name": "a", "seconds": 0}, 400, "bad_input"),
+        ("POST", "reservations", {"name": "a", "seconds": "x"}, 400, "bad_input"),
         ("PUT", "services", {}, 405, "method_refused"),
         ("GET", "nothing", None, 404, "not_found"),
         ("GET", "ports?look=x", None, 400, "bad_input"),
@@ -190,6 +194,21 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
 async def test_bad_input_gets_a_status_and_a_code(api, method, path, body, status, code):
     got, answer = await api(method, path, body)
     assert (got, (answer or {}).get("code")) == (status, code)
+
+
+async def test_a_reserved_port_is_found_by_its_name_and_ends_with_its_listener(api, call):
+    status, reserved = await api("POST", "reservations", {"name": "script"})
+    assert (status, reserved["used"]) == (201, False)
+    assert (await call("proxy/service/script/")).status == 502
+    async with serve(mirror, port=reserved["port"]) as up:
+        assert json.loads((await call("proxy/service/script/a")).text)["target"] == "/a"
+        assert up.last.one("X-Forwarded-Prefix").endswith("/proxy/service/script")
+        assert (await api("GET", "reservations"))[1][0]["used"]
+    assert (await api("GET", "reservations"))[1] == []
+    await api("POST", "reservations", {"name": "script", "seconds": 60})
+    assert (await api("POST", "reservations", {"name": "script"}))[1]["message"] == "The name 'script' is reserved already."
+    assert (await api("DELETE", "reservations/script"))[0] == 204
+    assert (await api("DELETE", "reservations/script"))[0] == 404
 
 
 async def test_nobody_calls_without_a_login_and_nobody_writes_without_an_xsrf_token(api, call):

@@ -122,6 +122,12 @@ def test_check_explains(server, run):
     assert run("check", str(web["port"]))[1].startswith(f"Port {web['port']} answers HTTP: http://")
 
 
+def test_a_port_is_reserved_for_a_script(server, run):
+    code, port, _ = run("reserve", "mine", "--seconds", "60")
+    assert (code, 10000 <= int(port) <= 20000) == (0, True)
+    assert [item["name"] for item in json.loads(run("list", "--json")[1])["reservations"]] == ["mine"]
+
+
 def test_without_a_server_it_says_so(run):
     assert run("list") == (1, "", "No Jupyter server of yours runs here.\n")
 

@@ -14,6 +14,7 @@ import pytest
 from jupyter_portproxy import services
 from jupyter_portproxy.catalog import load
 from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+from jupyter_portproxy.leases import Ports
 from jupyter_portproxy.services import Log, Service, Services
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
@@ -45,7 +46,9 @@ def make(tmp_path, jp_asyncio_loop):
     made = []
 
     def build(**templates) -> Services:
-        manager = Services([range(10000, 20001)], lambda name: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs")
+        manager = Services(
+            Ports([range(10000, 20001)]), lambda name: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs"
+        )
         manager.templates = {name: load(name, {"stop_timeout": 0.5, **data}) for name, data in templates.items()}
         made.append(manager)
         return manager
@@ -208,7 +211,7 @@ async def test_a_taken_port_is_not_leased(make):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         manager = make(web={"command": ["true"]})
-        manager._ports = [range(port, port + 1)]
+        manager._ports = Ports([range(port, port + 1)])
         with pytest.raises(ServiceFailed, match="No allowed port is free"):
             manager.start("web")
 
