@@ -1,26 +1,16 @@
-"""Tornado's side: authenticate, authorise, parse, hand over to the gateway; the one error page.
+"""Tornado's side: choose who serves a URL, hand the request over to the gateway, relay the answer.
 
-Rule of this file: nothing of a request's content is read and no upgrade is answered before `PortHandler.admit` has passed.
-HTTP is served as an HTTPMessageDelegate (tornado.routing), which streams both ways at once and knows every method; upgrades
-go to a WebSocketHandler.
+Rule of this file: every way in begins with `PortHandler.admit`. HTTP is served as an HTTPMessageDelegate (tornado.routing),
+which streams both ways at once and knows every method; upgrades go to a WebSocketHandler.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import re
 import time
-from dataclasses import dataclass
 from http.client import responses
-from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from typing import Any
 
-from jupyter_server.auth.identity import User
-from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
     HTTPHeaders,
@@ -32,43 +22,19 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
-from tornado.template import Loader
-from tornado.web import Application, HTTPError
+from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
 from . import routes
-from .errors import (
-    BadFraming,
-    Forbidden,
-    GatewayError,
-    Internal,
-    LoginUnavailable,
-    MethodRefused,
-    Unauthenticated,
-    UpgradeRefused,
-)
+from .access import PortHandler
+from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .gateway import PortProxy
 from .routes import Redirect, Route, ServiceRoute, Upstream
 from .transport import Exchange
 from .tunnel import DialFirst, Tunnel, dial, shake_hands
 
-RESOURCE, ACTION = "portproxy", "execute"
 _NO_LIMIT = 1 << 62
-_LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_PAGES = Loader(str(Path(__file__).parent / "templates"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Login:
-    """Who is logged in on a connection, and by which fields."""
-
-    user: User
-    by_token: bool
-    client: f.Client
-    fields: f.Fields
-    since: float
 
 
 class PortRouter(Router):
@@ -100,204 +66,6 @@ class PortRouter(Router):
             return None
         slash = "" if rest.startswith("/") else "/"
         return Redirect(f"{routes.service_url(self._base_url, name)}{slash}{rest}", 307)
-
-
-class PortHandler(JupyterHandler):
-    """Who asks, and what a refusal looks like; both kinds of traffic share it."""
-
-    client: f.Client  # known once `admit` has passed
-
-    def initialize(self, gateway: PortProxy) -> None:
-        self.gateway = gateway
-
-    def clear(self) -> None:
-        """Without Tornado's own fields: a service's answer is its own, and a refusal sets what it needs."""
-        self._headers = HTTPHeaders()
-        self._write_buffer: list[bytes] = []
-        self.set_status(200)
-
-    def compute_etag(self) -> None:
-        return None
-
-    async def _log_in(self) -> None:
-        """Who asks, by the identity provider's word; for a second it holds for the very same fields on the same connection.
-
-        Raises:
-            Unauthenticated, Forbidden, LoginUnavailable
-        """
-        now, fields = time.monotonic(), list(self.request.headers.get_all())
-        context: Any = self._connection.context
-        memo: _Login | None = getattr(context, _LOGIN, None)
-        in_url = "token=" in (self.request.uri or "")
-        if memo is not None and memo.fields == fields and now - memo.since < _LOGIN_SECONDS and not in_url:
-            self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
-            return
-        if not self.check_host():
-            raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
-        user = self.current_user = self._jupyter_current_user = await self._ask_identity_provider()
-        if user is None:
-            raise Unauthenticated()
-        self.client = self._describe_client()
-        if not in_url and not self.login_cookies():
-            setattr(context, _LOGIN, _Login(user, self.token_authenticated, self.client, fields, now))
-
-    async def _ask_identity_provider(self) -> User | None:
-        try:
-            return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
-        except HTTPError as error:
-            if error.status_code < 500:
-                raise Forbidden("Your login is not accepted here.", "Log in to Jupyter again.") from None
-            self.log.warning("portproxy: the identity provider failed: %s", error)
-            raise LoginUnavailable() from None
-        except Exception:
-            self.log.exception("portproxy: the identity provider failed")
-            raise LoginUnavailable() from None
-
-    def set_signed_cookie(self, name: str, value: str | bytes, *args: Any, **kwargs: Any) -> None:
-        """No login cookie for a program that sends its token with each request: signing one costs more than the login."""
-        if "Authorization" not in self.request.headers:
-            super().set_signed_cookie(name, value, *args, **kwargs)
-
-    set_secure_cookie = set_signed_cookie
-
-    def log_answer(self) -> None:
-        """The access log. Successes are told at DEBUG there: not worth the words where nobody reads them."""
-        status = self.get_status()
-        if not (status < 300 or status == 304) or self._debugging():
-            self.application.log_request(self)
-
-    def _debugging(self) -> bool:
-        serverapp = self.serverapp
-        return serverapp is not None and any(reader.level <= logging.DEBUG for reader in serverapp.log.handlers)
-
-    async def admit(self) -> None:
-        """Login, authorisation and origin of the request.
-
-        Raises:
-            Unauthenticated, Forbidden, LoginUnavailable
-            StreamClosedError: the connection was closed before this request's turn; Tornado still reads what it had buffered.
-        """
-        if self._connection.stream.closed():
-            raise StreamClosedError()
-        await self._log_in()
-        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
-            raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
-        if not self._same_site():
-            raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
-
-    @property
-    def _connection(self) -> HTTP1Connection:
-        return cast(HTTP1Connection, self.request.connection)
-
-    async def locate(self, asked: Route | ServiceRoute) -> tuple[Route, Upstream]:
-        """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
-        if isinstance(asked, Route):
-            return asked, await self.gateway.resolve(asked)
-        return await self.gateway.locate(asked, patient=not self._is_navigation())
-
-    def _describe_client(self) -> f.Client:
-        """What the gateway needs to know about who asks."""
-        request = self.request
-        context: Any = self._connection.context
-        secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
-        if self.token_authenticated:
-            secrets.add(self.identity_provider.get_token(self) or "")
-        secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
-        return f.Client(
-            address=request.remote_ip or "",
-            peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
-            scheme=request.protocol,
-            host=request.headers.get("Host", ""),
-            trusted=bool(self.settings.get("trust_xheaders") or self._trusts_front()),
-            secrets=frozenset(secrets - {""}),
-            login_cookie=self.identity_provider.get_cookie_name(self),
-        )
-
-    def refuse(self, error: GatewayError) -> None:
-        """Answer with the error page, or send a page navigation to the login."""
-        if self._finished:
-            return
-        self.clear()
-        self.set_header("Date", format_timestamp(time.time()))
-        if isinstance(error, Unauthenticated) and self._is_navigation():
-            self.set_status(302)
-            self.set_header("Location", self._login_address())
-            self.finish()
-            return
-        retry = error.retry_after
-        if retry is not None:
-            self.set_header("Retry-After", str(retry))
-        self.set_status(error.status)
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        kind, text = self._page(error)
-        self.set_header("Content-Type", f"{kind}; charset=utf-8")
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'")
-        self.finish(text)
-
-    def on_connection_close(self) -> None:
-        """The client is gone."""
-
-    def _page(self, error: GatewayError) -> tuple[str, str]:
-        accept = self.request.headers.get("Accept", "")
-        if "application/json" in accept and "text/html" not in accept:
-            body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
-            if error.details:
-                body["details"] = error.details
-            return "application/json", json.dumps(body)
-        if "text/html" in accept:
-            reload = error.retry_after if self.request.method == "GET" else None
-            page = _PAGES.load("error.html").generate(error=error, reload=reload)
-            return "text/html", page.decode("utf-8")
-        return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
-
-    def _is_navigation(self) -> bool:
-        headers = self.request.headers
-        if self.request.method not in ("GET", "HEAD") or "Upgrade" in headers:
-            return False
-        mode = headers.get("Sec-Fetch-Mode")
-        return mode == "navigate" if mode else "text/html" in headers.get("Accept", "")
-
-    def _login_address(self) -> str:
-        url = self.get_login_url()
-        if "?" in url:
-            return url
-        uri = self.request.uri or ""
-        return f"{url}?{urlencode({'next': self.request.full_url() if urlsplit(url).scheme else uri})}"
-
-    def _same_site(self) -> bool:
-        """True unless another site's page sent this (Fetch Metadata, else RFC 6454 Origin)."""
-        headers = self.request.headers
-        upgrade = "Upgrade" in headers
-        site = headers.get("Sec-Fetch-Site")
-        if site is not None and site not in ("same-origin", "none"):
-            top = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest", "document") == "document"
-            if not (top and self.request.method in ("GET", "HEAD") and not upgrade) and not self._origin_allowed():
-                return False
-        if self.request.method in _SAFE and not upgrade:
-            return True
-        return "Origin" not in headers or self._origin_allowed()
-
-    def _origin_allowed(self) -> bool:
-        """True for our own origin and those that the administrator gave to Jupyter (allow_origin, allow_origin_pat)."""
-        origin = self.request.headers.get("Origin", "").lower()
-        scheme, _, host = origin.partition("://")
-        if scheme in ("http", "https") and host and host == self.request.headers.get("Host", "").lower():
-            return True
-        if not origin:
-            return False
-        if self.allow_origin:
-            return self.allow_origin in ("*", origin)
-        return bool(self.allow_origin_pat and re.match(str(self.allow_origin_pat), origin))
-
-    def _trusts_front(self) -> bool:
-        serverapp = self.serverapp
-        return bool(serverapp and serverapp.trust_xheaders)
-
-    def login_cookies(self) -> f.Fields:
-        """The Set-Cookie fields that logging in has left for the answer."""
-        jar: Any = getattr(self, "_new_cookie", None) or {}
-        return [("Set-Cookie", morsel.OutputString(None)) for morsel in jar.values()]
 
 
 class Answer:
@@ -519,11 +287,3 @@ def _asks_for_websocket(request: HTTPServerRequest) -> bool:
 def _print_head(start_line: str, fields: f.Fields) -> bytes:
     lines = [start_line, *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("latin-1")
-
-
-def _cookie_value(lines: list[str], name: str) -> str:
-    for pair in ";".join(lines).split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip() == name:
-            return value.strip().strip('"')
-    return ""

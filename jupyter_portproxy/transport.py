@@ -11,9 +11,7 @@ as with any client, and `open` gives the stream.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
-import select
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +21,11 @@ from urllib.parse import urlsplit
 import pycurl
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
-from tornado.ioloop import IOLoop
 
 from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
 from .fields import Content, Fields, content_length, parse_head
 from .routes import Upstream, bracketed
+from .sockets import sockets_of
 
 _BUFFER = 256 * 1024
 _HIGH_WATER = 512 * 1024
@@ -35,7 +33,6 @@ _MAX_HEAD_LINES = 1100
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
 _KEPT_CONNECTIONS = 256
-_EVENTS_AT_ONCE = 32
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
 # to be dead, and nothing but an idempotent request without content may be repeated.
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
@@ -267,7 +264,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT_CONNECTIONS)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._sockets: _Epoll | _Sockets = (_Epoll if hasattr(select, "epoll") else _Sockets)(self.io_loop, self._drive)
+        self._sockets = sockets_of(self.io_loop, self._drive)
         self._timer: asyncio.Handle | None = None
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
@@ -433,80 +430,6 @@ class CurlTransport(AsyncHTTPClient):
                 except pycurl.error:
                     continue  # the transfer has failed meanwhile; info_read tells it
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
-
-
-class _Sockets:
-    """libcurl's sockets in the event loop, one by one."""
-
-    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
-        self._io_loop, self._on_ready = io_loop, on_ready
-        self._watched: dict[int, int] = {}
-
-    def watch(self, fd: int, event: int) -> None:
-        """`event` is POLL_IN, POLL_OUT or both; 0 for no more."""
-        known = self._watched.get(fd, 0)
-        if event == known:
-            return
-        if not event:
-            del self._watched[fd]
-            self._io_loop.remove_handler(fd)
-            return
-        events = (IOLoop.READ if event & pycurl.POLL_IN else 0) | (IOLoop.WRITE if event & pycurl.POLL_OUT else 0)
-        self._watched[fd] = event
-        if known:
-            self._io_loop.update_handler(fd, events)
-        else:
-            self._io_loop.add_handler(fd, self._on_event, events)
-
-    def close(self) -> None:
-        for fd in list(self._watched):
-            self.watch(fd, 0)
-
-    def _on_event(self, fd: int, events: int) -> None:
-        readable = pycurl.CSELECT_IN if events & IOLoop.READ else 0
-        writable = pycurl.CSELECT_OUT if events & IOLoop.WRITE else 0
-        self._on_ready(fd, readable | writable)
-
-
-class _Epoll:
-    """Linux: libcurl's sockets in an epoll of their own, which the event loop sees as one descriptor.
-
-    libcurl lets go of a kept-alive connection after each request and takes it up for the next; here it stays registered in
-    between, which saves a tenth of a small request. The kernel forgets a socket that is closed.
-    """
-
-    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
-        self._io_loop, self._on_ready = io_loop, on_ready
-        self._epoll = select.epoll()
-        self._watched: dict[int, int] = {}
-        io_loop.add_handler(self._epoll.fileno(), self._on_events, IOLoop.READ)
-
-    def watch(self, fd: int, event: int) -> None:
-        if not event:
-            self._watched.pop(fd, None)
-            return
-        if self._watched.get(fd) == event:
-            return
-        self._watched[fd] = event
-        mask = (select.EPOLLIN if event & pycurl.POLL_IN else 0) | (select.EPOLLOUT if event & pycurl.POLL_OUT else 0)
-        try:
-            self._epoll.modify(fd, mask)
-        except FileNotFoundError:
-            self._epoll.register(fd, mask)
-
-    def close(self) -> None:
-        self._io_loop.remove_handler(self._epoll.fileno())
-        self._epoll.close()
-
-    def _on_events(self, _: int, __: int) -> None:
-        for fd, events in self._epoll.poll(0, _EVENTS_AT_ONCE):
-            if fd not in self._watched:
-                with contextlib.suppress(OSError):
-                    self._epoll.unregister(fd)  # a kept-alive connection that its upstream has closed
-                continue
-            readable = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0  # errors wake readers and writers
-            writable = pycurl.CSELECT_OUT if events & ~select.EPOLLIN else 0
-            self._on_ready(fd, readable | writable)
 
 
 class _Handle:

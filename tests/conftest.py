@@ -61,3 +61,14 @@ def call(origin, wire, jp_base_url) -> Callable[..., Awaitable[Answer]]:
             return await asyncio.wait_for(connection.answer(method), 20)
 
     return send
+
+
+@pytest.fixture
+def head_of(origin, jp_base_url):
+    """The first lines of a request to a port, to be completed by the test."""
+
+    def lines(method: str, port: int, login: str = f"token {TOKEN}", version: str = "HTTP/1.1") -> bytes:
+        start = f"{method} {jp_base_url}proxy/port/{port}/ {version}"
+        return f"{start}\r\nHost: {origin}\r\nAuthorization: {login}\r\n".encode()
+
+    return lines

@@ -16,6 +16,7 @@ from jupyter_portproxy.errors import BadRoute, BadUpstream, GatewayError, LoopDe
 MARKUP = set("<>&\"'")
 TREE = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, GatewayError)]
 SAMPLES = [
+    errors.BadInput("This is no name for a service.", "Use letters."),
     errors.BadFraming("The request's Content-Length is not one whole number."),
     errors.BadRoute.host("a b"),
     errors.BadRoute.port("abc"),
@@ -26,6 +27,9 @@ SAMPLES = [
     errors.LoginUnavailable(),
     errors.LoopDetected(),
     errors.MethodRefused("TRACE is not served."),
+    errors.NoSuchService("a<b>"),
+    errors.ServiceFailed("The service is failed.", ["its last line"]),
+    errors.ServiceStarting("app", ["its last line"]),
     errors.ShuttingDown(),
     errors.Unauthenticated(),
     errors.Unreachable.host("lab.example:8050"),
@@ -70,6 +74,10 @@ def test_codes_tell_errors_apart():
         ("LoginUnavailable", 503),
         ("LoopDetected", 508),
         ("MethodRefused", 405),
+        ("BadInput", 400),
+        ("NoSuchService", 404),
+        ("ServiceFailed", 502),
+        ("ServiceStarting", 503),
         ("ShuttingDown", 503),
         ("Unauthenticated", 403),
         ("Unreachable", 502),
@@ -141,5 +149,5 @@ def test_garbage_is_blamed_on_the_service_and_told_in_words():
 
 def test_only_what_can_pass_asks_for_a_retry():
     again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
-    assert again == {"LoginUnavailable", "ShuttingDown", "Unreachable", "UpstreamTimeout"}
+    assert again == {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "Unreachable", "UpstreamTimeout"}
     assert LoopDetected().retry_after is None

@@ -18,7 +18,8 @@ from tornado.httpclient import HTTPClientError
 from jupyter_portproxy.errors import BadUpstream, Forbidden, GatewayError, Unreachable, UpstreamTimeout
 from jupyter_portproxy.fields import Content
 from jupyter_portproxy.routes import Upstream
-from jupyter_portproxy.transport import CurlTransport, Exchange, Outbound, _Epoll, _Sockets
+from jupyter_portproxy.sockets import EpollSockets, LoopSockets
+from jupyter_portproxy.transport import CurlTransport, Exchange, Outbound
 
 from . import upstreams
 from .upstreams import Connection, answers, free_port, mirror, says, serve
@@ -35,9 +36,9 @@ def make(request):
     def build() -> CurlTransport:
         with pytest.MonkeyPatch.context() as patch:
             if request.param == "sockets":
-                patch.delattr("jupyter_portproxy.transport.select.epoll", raising=False)
+                patch.delattr("jupyter_portproxy.sockets.select.epoll", raising=False)
             made = CurlTransport(force_instance=True)
-        assert isinstance(made._sockets, (_Epoll, _Sockets) if request.param == "epoll" else _Sockets)
+        assert isinstance(made._sockets, (EpollSockets, LoopSockets) if request.param == "epoll" else LoopSockets)
         return made
 
     return build

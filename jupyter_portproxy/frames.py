@@ -1,0 +1,58 @@
+"""PURE. Where a stream of WebSocket frames stands: between two of them, or within one (RFC 6455 5.2).
+
+Rule of this file: only lengths are read; no frame is changed, checked or kept.
+"""
+
+from __future__ import annotations
+
+_MAX_FRAMES_PER_PIECE = 4096
+
+
+class FrameCursor:
+    """Knows whether a stream of WebSocket frames (RFC 6455 5.2) stands between two of them."""
+
+    __slots__ = ("_head", "_left", "_lost")
+
+    def __init__(self) -> None:
+        self._left, self._head, self._lost = 0, b"", False
+
+    @property
+    def at_boundary(self) -> bool:
+        return self._left == 0 and not self._head and not self._lost
+
+    def feed(self, data: bytes) -> None:
+        size = len(data)
+        if self._left >= size or self._lost:
+            self._left = max(0, self._left - size)
+            return
+        at, self._left = self._left, 0
+        if self._head:
+            data, self._head = self._head + data, b""
+            size = len(data)
+        for _ in range(_MAX_FRAMES_PER_PIECE):
+            if at >= size:
+                self._left = at - size
+                return
+            end = _frame_end(data, at, size)
+            if end is None:
+                self._head = data[at:]
+                return
+            at = end
+        self._lost = True  # thousands of tiny frames at once: not worth the time, the tunnel then closes without 1001
+
+
+def _frame_end(data: bytes, at: int, size: int) -> int | None:
+    """Where the frame that starts at `at` ends; None if its head is not complete."""
+    if size - at < 2:
+        return None
+    length = data[at + 1] & 0x7F
+    head = 6 if data[at + 1] & 0x80 else 2
+    if length == 126:
+        if size - at < 4:
+            return None
+        length, head = int.from_bytes(data[at + 2 : at + 4], "big"), head + 2
+    elif length == 127:
+        if size - at < 10:
+            return None
+        length, head = int.from_bytes(data[at + 2 : at + 10], "big"), head + 8
+    return None if size - at < head else at + head + length

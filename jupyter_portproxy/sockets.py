@@ -1,0 +1,95 @@
+"""Sockets that another library opens and closes, watched by Tornado's event loop on its behalf.
+
+Rule of this file: it knows descriptors and events, and nothing of what goes over them. READ and WRITE have the values that
+libcurl gives them (CURL_POLL_IN and CURL_CSELECT_IN, and the same for OUT).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Callable
+
+from tornado.ioloop import IOLoop
+
+READ, WRITE = 1, 2
+_EVENTS_AT_ONCE = 32
+
+
+def sockets_of(io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> EpollSockets | LoopSockets:
+    """The best watcher of this system; `on_ready` is called with a descriptor and READ, WRITE or both."""
+    return (EpollSockets if hasattr(select, "epoll") else LoopSockets)(io_loop, on_ready)
+
+
+class LoopSockets:
+    """libcurl's sockets in the event loop, one by one."""
+
+    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
+        self._io_loop, self._on_ready = io_loop, on_ready
+        self._watched: dict[int, int] = {}
+
+    def watch(self, fd: int, event: int) -> None:
+        """`event` is READ, WRITE or both; 0 for no more."""
+        known = self._watched.get(fd, 0)
+        if event == known:
+            return
+        if not event:
+            del self._watched[fd]
+            self._io_loop.remove_handler(fd)
+            return
+        events = (IOLoop.READ if event & READ else 0) | (IOLoop.WRITE if event & WRITE else 0)
+        self._watched[fd] = event
+        if known:
+            self._io_loop.update_handler(fd, events)
+        else:
+            self._io_loop.add_handler(fd, self._on_event, events)
+
+    def close(self) -> None:
+        for fd in list(self._watched):
+            self.watch(fd, 0)
+
+    def _on_event(self, fd: int, events: int) -> None:
+        readable = READ if events & IOLoop.READ else 0
+        writable = WRITE if events & IOLoop.WRITE else 0
+        self._on_ready(fd, readable | writable)
+
+
+class EpollSockets:
+    """Linux: libcurl's sockets in an epoll of their own, which the event loop sees as one descriptor.
+
+    libcurl lets go of a kept-alive connection after each request and takes it up for the next; here it stays registered in
+    between, which saves a tenth of a small request. The kernel forgets a socket that is closed.
+    """
+
+    def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
+        self._io_loop, self._on_ready = io_loop, on_ready
+        self._epoll = select.epoll()
+        self._watched: dict[int, int] = {}
+        io_loop.add_handler(self._epoll.fileno(), self._on_events, IOLoop.READ)
+
+    def watch(self, fd: int, event: int) -> None:
+        if not event:
+            self._watched.pop(fd, None)
+            return
+        if self._watched.get(fd) == event:
+            return
+        self._watched[fd] = event
+        mask = (select.EPOLLIN if event & READ else 0) | (select.EPOLLOUT if event & WRITE else 0)
+        try:
+            self._epoll.modify(fd, mask)
+        except FileNotFoundError:
+            self._epoll.register(fd, mask)
+
+    def close(self) -> None:
+        self._io_loop.remove_handler(self._epoll.fileno())
+        self._epoll.close()
+
+    def _on_events(self, _: int, __: int) -> None:
+        for fd, events in self._epoll.poll(0, _EVENTS_AT_ONCE):
+            if fd not in self._watched:
+                with contextlib.suppress(OSError):
+                    self._epoll.unregister(fd)  # a kept-alive connection that its upstream has closed
+                continue
+            readable = READ if events & ~select.EPOLLOUT else 0  # errors wake readers and writers
+            writable = WRITE if events & ~select.EPOLLIN else 0
+            self._on_ready(fd, readable | writable)

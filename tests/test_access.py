@@ -1,0 +1,128 @@
+"""Who may ask, through a real Jupyter server: no byte reaches a service before login, authorisation and site check."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from jupyter_server.auth.authorizer import Authorizer
+from jupyter_server.auth.identity import IdentityProvider
+from tornado.web import HTTPError
+
+from .conftest import TOKEN
+from .test_handlers import CROSS, UPGRADE
+from .upstreams import mirror, serve
+
+
+async def test_without_a_login_no_byte_reaches_a_service(call, jp_base_url):
+    async with serve(mirror) as up:
+        path = f"proxy/port/{up.port}/x"
+        page = await call(path, token=None, fields=["Accept: text/html", "Sec-Fetch-Mode: navigate"])
+        assert (page.status, page.one("Location").startswith(f"{jp_base_url}login?next=")) == (302, True)
+        for method, fields in [
+            ("GET", ["Accept: text/html", "Sec-Fetch-Mode: cors"]),
+            ("GET", []),
+            ("POST", ["Accept: text/html"]),
+            ("OPTIONS", []),
+            ("GET", UPGRADE),
+        ]:
+            answer = await call(path, method, fields, token=None)
+            assert answer.status == 403, (method, fields)
+            assert "Log in" in answer.text
+        assert (await call(path, token="wrong")).status == 403
+        assert up.connections == 0
+
+
+async def test_what_another_site_sends_is_refused(call, origin):
+    async with serve(mirror) as up:
+        path = f"proxy/port/{up.port}/x"
+        refused = [
+            ("GET", [*CROSS, "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"]),
+            ("GET", ["Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"]),
+            ("GET", [*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"]),
+            ("POST", [*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]),
+            ("POST", ["Origin: https://evil.example"]),
+            ("POST", ["Origin: null"]),
+            ("GET", [*UPGRADE, "Origin: https://evil.example"]),
+            ("GET", [*UPGRADE, *CROSS, "Origin: https://evil.example", "Sec-Fetch-Mode: websocket"]),
+            ("OPTIONS", [*CROSS, "Origin: https://evil.example"]),
+        ]
+        for method, fields in refused:
+            assert (await call(f"{path}?token={TOKEN}", method, fields)).status == 403, (method, fields)
+        assert up.connections == 0
+        allowed = [
+            ("GET", [*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]),
+            ("POST", [f"Origin: http://{origin}"]),
+            ("POST", ["Sec-Fetch-Site: same-origin", f"Origin: http://{origin}"]),
+            ("POST", []),
+            ("GET", ["Origin: https://evil.example"]),
+        ]
+        for method, fields in allowed:
+            assert (await call(path, method, fields)).status == 200, (method, fields)
+
+
+async def test_no_xsrf_token_is_asked_for(call):
+    async with serve(mirror) as up:
+        assert (await call(f"proxy/port/{up.port}/", "POST", content=b"a=1")).status == 200
+
+
+async def test_a_token_in_the_url_sets_the_login_cookie_and_the_cookie_logs_in(call):
+    async with serve(mirror) as up:
+        first = await call(f"proxy/port/{up.port}/?token={TOKEN}", token=None)
+        (cookie,) = [value for value in first.all("Set-Cookie") if value.startswith("username-")]
+        pair = cookie.split(";")[0]
+        second = await call(f"proxy/port/{up.port}/", token=None, fields=[f"Cookie: {pair}; mine=2"])
+        assert second.status == 200
+        assert up.last.one("Cookie") == "mine=2"
+
+
+async def test_a_login_is_not_remembered_for_other_fields_on_the_same_connection(wire, head_of):
+    async with serve(mirror) as up, await wire() as connection:
+        for login, status in [(f"token {TOKEN}", 200), (f"token {TOKEN}", 200), ("token wrong", 403)]:
+            await connection.send(head_of("GET", up.port, login) + b"\r\n")
+            assert (await connection.answer()).status == status
+
+
+async def test_another_host_name_is_refused(call):
+    async with serve(mirror) as up:
+        assert (await call(f"proxy/port/{up.port}/", host="evil.example")).status == 403
+        assert up.connections == 0
+
+
+class Nobody(Authorizer):
+    """Allows nothing of this extension's."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return (action, resource) != ("execute", "portproxy")
+
+
+class Broken(IdentityProvider):
+    """Fails as a hub that is away does."""
+
+    async def get_user(self, handler):
+        raise HTTPError(503) if self.token else RuntimeError("secret detail")
+
+
+def configured(**more) -> dict:
+    return {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}, **more}, "IdentityProvider": {"token": TOKEN}}
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Nobody)])
+async def test_the_authorizer_is_asked(call, jp_server_config):
+    async with serve(mirror) as up:
+        for fields in ([], UPGRADE):
+            answer = await call(f"proxy/port/{up.port}/", fields=fields)
+            assert (answer.status, "portproxy:execute" in answer.text) == (403, True)
+        assert up.connections == 0
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Broken)])
+async def test_a_login_that_cannot_be_checked_is_a_503(call, jp_server_config, jp_serverapp):
+    async with serve(mirror) as up:
+        for fields in ([], UPGRADE):
+            answer = await call(f"proxy/port/{up.port}/", fields=[*fields, "Accept: application/json"])
+            assert (answer.status, json.loads(answer.text)["code"]) == (503, "login_unavailable")
+        jp_serverapp.identity_provider.token = ""
+        answer = await call(f"proxy/port/{up.port}/")
+        assert (answer.status, "secret detail" in answer.text) == (503, False)
+        assert up.connections == 0
