@@ -25,6 +25,7 @@ _FRESH = 1.0  # s: two that ask within it get the same list
 _PERIOD = 2.0  # s between looks while somebody watches
 _HEARTBEAT = 15.0  # s: a comment on quiet event streams, so that fronts keep them open
 _PROBES_AT_ONCE = 8
+_CLOSED = "closed"
 _REACHED_BY_LOCALHOST = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 (nothing is bound here)
 Item = dict[str, Any]
 Key = tuple[str, str]
@@ -48,7 +49,6 @@ class Inventory:
         self._seen: list[Listener] = []
         self._seen_at = float("-inf")
         self._pages: dict[tuple[int, int], Page] = {}
-        self._looking: asyncio.Task[None] | None = None
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
         self._known: dict[Key, Item] = {}
         self._poll: asyncio.Task[None] | None = None
@@ -133,9 +133,13 @@ class Inventory:
         try:
             while True:
                 try:
-                    yield await asyncio.wait_for(queue.get(), _HEARTBEAT)
+                    event = await asyncio.wait_for(queue.get(), _HEARTBEAT)
                 except asyncio.TimeoutError:
                     yield None
+                    continue
+                if event[0] == _CLOSED:
+                    return
+                yield event
         finally:
             self._watchers.discard(queue)
             if not self._watchers and self._poll is not None:
@@ -149,9 +153,10 @@ class Inventory:
             self._compare({**others, **{("service", item["name"]): item for item in self.services()}})
 
     def close(self) -> None:
-        for task in (self._poll, self._looking):
-            if task is not None:
-                task.cancel()
+        """End every watch."""
+        self._publish(_CLOSED, {})
+        if self._poll is not None:
+            self._poll.cancel()
 
     # ---- changes ----
 

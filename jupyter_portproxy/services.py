@@ -149,7 +149,7 @@ class Services:
             raise NoSuchService(name) from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._services
+        return isinstance(name, str) and name in self._services
 
     # ---- what can be done ----
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from .conftest import TOKEN
-from .upstreams import mirror, serve
+from .upstreams import free_port, mirror, serve
 
 SERVE = """
 import http.server, sys
@@ -152,13 +152,13 @@ async def test_templates_are_listed_and_broken_ones_left_out(api):
 
 
 async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_serverapp):
-    outside = 22222
+    outside = free_port(range(21000, 29000))
     async with serve(mirror) as inside, serve(mirror, port=outside):
         _, ports = await api("GET", "ports")
         by_port = {item["port"]: item for item in ports}
         assert by_port[inside.port]["allowed"] and by_port[inside.port]["mine"]
         assert [request.target for request in inside.requests] == ["/"]
-        assert by_port[outside]["reason"] == "Port 22222 is outside allowed range (10000-20000)"
+        assert by_port[outside]["reason"] == f"Port {outside} is outside allowed range (10000-20000)"
         assert jp_serverapp.port not in by_port
         await asyncio.sleep(1.1)
         await api("GET", "ports")
@@ -183,6 +183,12 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
         ("POST", "services", {"template": "web", "arguments": {"a": 1}}, 400, "bad_input"),
         ("POST", "services", [], 400, "bad_input"),
         ("POST", "reservations", {}, 400, "bad_input"),
+        ("POST", "reservations", {"name": ["a"]}, 400, "bad_input"),
+        ("POST", "reservations", {"name": {}}, 400, "bad_input"),
+        ("GET", "services/%2e%2e", None, 404, "not_found"),
+        ("GET", "services/a%00b", None, 404, "not_found"),
+        ("DELETE", "services/" + "x" * 3000, None, 404, "not_found"),
+        ("POST", "services", {"template": "web", "arguments": {"a": {"b": [1]}}}, 400, "bad_input"),
         ("POST", "reservations", {"name": ".."}, 400, "bad_input"),
         ("POST", "reservations", {"name": "a", "seconds": 0}, 400, "bad_input"),
         ("POST", "reservations", {"name": "a", "seconds": "x"}, 400, "bad_input"),
@@ -236,6 +242,18 @@ async def test_events_tell_what_there_is_and_what_changes(api, wire, origin, jp_
             if item["kind"] == "service":
                 states.append(item["state"])
         assert states == ["starting", "failed"]
+
+
+async def test_event_streams_end_with_the_server(wire, origin, jp_base_url, jp_serverapp):
+    async with await wire() as connection:
+        head = f"GET {jp_base_url}proxy/api/events HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
+        await connection.send(head.encode())
+        await connection.head()
+        pieces = connection.chunks()
+        await asyncio.wait_for(anext(pieces), 5)
+        await asyncio.sleep(0.1)
+        await jp_serverapp.extension_manager.stop_all_extensions()
+        assert await asyncio.wait_for(anext(pieces, None), 2) is None
 
 
 async def test_a_log_is_followed_to_its_end(api, call):
