@@ -25,7 +25,7 @@ from tornado.template import Loader
 from tornado.web import HTTPError
 
 from . import fields as f
-from .errors import Forbidden, GatewayError, LoginUnavailable, Unauthenticated
+from .errors import BadUpstream, Forbidden, GatewayError, LoginUnavailable, Unauthenticated, Unreachable, UpstreamTimeout
 from .gateway import PortProxy
 from .routes import Route, ServiceRoute, Upstream
 
@@ -107,6 +107,7 @@ class PortHandler(JupyterHandler):
     def log_answer(self) -> None:
         """The access log. Successes are told at DEBUG there: not worth the words where nobody reads them."""
         status = self.get_status()
+        self.gateway.counts.answer(status)
         if not (status < 300 or status == 304) or self._debugging():
             self.application.log_request(self)
 
@@ -172,6 +173,9 @@ class PortHandler(JupyterHandler):
         if retry is not None:
             self.set_header("Retry-After", str(retry))
         self.set_status(error.status)
+        self.gateway.counts.answer(error.status)
+        if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
+            self.gateway.counts.upstream_error(error.code)
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)

@@ -21,6 +21,7 @@ from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
+from .metrics import PortProxyCollector
 from .services import Services
 
 
@@ -41,6 +42,8 @@ class PortProxyApp(ExtensionApp):
             self.exit(1)
         self.services = self.gateway.services = self._make_services()
         self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
+        self.collector = PortProxyCollector(self.gateway, self.services)
+        self.collector.register()
         self.services.on_change = self.inventory.service_changed
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
@@ -58,6 +61,7 @@ class PortProxyApp(ExtensionApp):
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
     async def stop_extension(self) -> None:
+        self.collector.unregister()
         self.inventory.close()
         await self.services.close()
         self.gateway.close()

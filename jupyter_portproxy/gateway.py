@@ -12,6 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import traitlets
@@ -45,6 +46,24 @@ _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has passed since the start, for `/metrics`."""
+
+    answers: dict[str, int] = field(default_factory=dict)
+    upstream_errors: dict[str, int] = field(default_factory=dict)
+    bytes_to_service: int = 0
+    bytes_to_client: int = 0
+    bytes_in_tunnels: int = 0
+
+    def answer(self, status: int) -> None:
+        kind = f"{status // 100}xx"
+        self.answers[kind] = self.answers.get(kind, 0) + 1
+
+    def upstream_error(self, code: str) -> None:
+        self.upstream_errors[code] = self.upstream_errors.get(code, 0) + 1
 
 
 class PortProxy(LoggingConfigurable):
@@ -152,6 +171,7 @@ class PortProxy(LoggingConfigurable):
         self._owners = SocketOwners()
         self._transport: CurlTransport | None = None
         self._tunnels: set[Tunnel] = set()
+        self.counts = Counts()
         self._closing = False
         self._last_activity = 0.0
 
@@ -332,6 +352,11 @@ class PortProxy(LoggingConfigurable):
         if self.count_activity and now - self._last_activity >= 1:
             self._last_activity = now
             self.on_activity()
+
+    def count_tunnel(self, size: int) -> None:
+        """So many bytes have passed a tunnel."""
+        self.counts.bytes_in_tunnels += size
+        self.count()
 
     def add_tunnel(self, tunnel: Tunnel) -> None:
         """Keep an open tunnel until it closes.

@@ -91,9 +91,11 @@ class Answer:
         self._until_close = request.version == "HTTP/1.0" and "Content-Length" not in headers
         self._handler.set_status(status, reason or responses.get(status, "Unknown"))
         self.started = True
+        self._handler.gateway.counts.bytes_to_client += len(first or b"")
         await self._connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), headers, first)
 
     async def write(self, data: bytes) -> None:
+        self._handler.gateway.counts.bytes_to_client += len(data)
         await self._connection.write(data)
 
     def finish(self) -> None:
@@ -164,6 +166,7 @@ class PortExchange(HTTPMessageDelegate):
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
+            self._gateway.counts.bytes_to_service += len(chunk)
             await self._exchange.send(chunk)
 
     def finish(self) -> None:
@@ -253,7 +256,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._finished = True
 
     async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields) -> None:
-        tunnel = Tunnel(self.gateway.count)
+        tunnel = Tunnel(self.gateway.count_tunnel)
         self.gateway.add_tunnel(tunnel)
         headers = answer.headers(granted)
         offered = list(self.request.headers.get_all())

@@ -128,12 +128,13 @@ class Services:
 
     def __init__(self, ports: Ports, prefix_of: Callable[[str], str], base_url: str, probe: Probe, directory: Path) -> None:
         self.templates: dict[str, Template] = {}
+        self.starts: dict[str, int] = {}  # template -> how often, for /metrics
         self.on_change: Callable[[Service], None] = lambda service: None
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory = directory
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self._services: dict[str, Service] = {}
-        self._starts: dict[str, deque[float]] = {}
+        self._recent_starts: dict[str, deque[float]] = {}
         self._closing = False
 
     # ---- what there is ----
@@ -291,6 +292,7 @@ class Services:
             return
         if service.stop.is_set():
             self._end(service)
+        self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
         reading = asyncio.ensure_future(self._collect(service, process))
         watching = asyncio.ensure_future(self._watch(service))
         try:
@@ -386,7 +388,7 @@ class Services:
     # ---- places ----
 
     def _count_start(self, name: str) -> None:
-        starts = self._starts.setdefault(name, deque(maxlen=_STARTS_PER_MINUTE))
+        starts = self._recent_starts.setdefault(name, deque(maxlen=_STARTS_PER_MINUTE))
         now = time.monotonic()
         if len(starts) == _STARTS_PER_MINUTE and now - starts[0] < 60:
             raise ServiceFailed(f"It was started {_STARTS_PER_MINUTE} times within a minute. Try again later.")

@@ -145,9 +145,9 @@ async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal, timeout: 
 
 
 class Tunnel:
-    """Two ends that relay to each other. `on_closed` is called once, when both are gone."""
+    """Two ends that relay to each other. `on_data` is told how many bytes, `on_closed` once, when both ends are gone."""
 
-    def __init__(self, on_data: Callable[[], None]) -> None:
+    def __init__(self, on_data: Callable[[int], None]) -> None:
         self.on_closed: Callable[[Tunnel], None] = lambda tunnel: None
         self.on_data = on_data
         self._client: _End | None = None
@@ -236,7 +236,7 @@ class _End(asyncio.Protocol):
             return
         self.frames.feed(data)
         other.write(data)
-        self.tunnel.on_data()
+        self.tunnel.on_data(len(data))
 
     def eof_received(self) -> bool:
         self.ended = True

@@ -262,7 +262,7 @@ class Relay(TCPServer):
         self.upstream_port = upstream_port
         self.tunnels, self.closed, self.sockets, self.moved, self.sent = [], [], [], 0, 0
 
-    def on_data(self) -> None:
+    def on_data(self, size: int) -> None:
         self.moved += 1
 
     async def handle_stream(self, stream, address) -> None:
