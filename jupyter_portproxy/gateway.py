@@ -32,11 +32,12 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
+from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
 from .services import Service, Services
-from .transport import CurlTransport, Exchange, Head, Outbound
+from .transport import CurlTransport
 from .tunnel import Tunnel, dial
 
 _ROOT = 0

@@ -29,9 +29,9 @@ from . import fields as f
 from . import routes
 from .access import PortHandler
 from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
+from .exchange import Exchange
 from .gateway import PortProxy
 from .routes import Redirect, Route, ServiceRoute, Upstream
-from .transport import Exchange
 from .tunnel import DialFirst, Tunnel, dial, shake_hands
 
 _NO_LIMIT = 1 << 62

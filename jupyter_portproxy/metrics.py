@@ -7,6 +7,7 @@ worth naming per request; they are read when Prometheus asks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -40,7 +41,8 @@ class PortProxyCollector(Collector):
         REGISTRY.register(self)
 
     def unregister(self) -> None:
-        REGISTRY.unregister(self)
+        with suppress(KeyError):  # a server may stop its extensions twice
+            REGISTRY.unregister(self)
 
 
 def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:

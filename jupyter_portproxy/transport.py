@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,234 +21,17 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
 from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
-from .fields import Content, Fields, content_length, parse_head
+from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
+from .fields import Content
 from .routes import Upstream, bracketed
 from .sockets import sockets_of
 
-_BUFFER = 256 * 1024
-_HIGH_WATER = 512 * 1024
-_MAX_HEAD_LINES = 1100
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
 _KEPT_CONNECTIONS = 256
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
 # to be dead, and nothing but an idempotent request without content may be repeated.
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
-Approve = Callable[[str, int, str, int], None]
-
-
-@dataclass(slots=True)
-class Head:
-    """The head of an upstream's final answer (1xx are not passed on)."""
-
-    status: int
-    reason: str
-    fields: Fields
-
-
-@dataclass(frozen=True, slots=True)
-class Outbound:
-    """One request to send.
-
-    Attributes:
-        approve: called with (local address, local port, remote address, remote port) of the connection before anything is
-            sent on it; a GatewayError that it raises ends the exchange.
-        content: framing of the content that `Exchange.send` will carry; None for none.
-        connect_timeout: seconds.
-    """
-
-    method: str
-    upstream: Upstream
-    target: str
-    fields: Fields
-    content: Content | None = None
-    connect_timeout: float = 5.0
-    approve: Approve | None = None
-
-
-class Exchange:
-    """One request and its response in flight. Awaited by one sender (`send`) and one reader (`head`, `read`)."""
-
-    def __init__(self, transport: CurlTransport, outbound: Outbound) -> None:
-        self.outbound = outbound
-        self.error: GatewayError | None = None
-        self.sent = 0  # bytes of content
-        self.head: asyncio.Future[Head] = transport.loop.create_future()
-        self._transport = transport
-        self._handle: _Handle | None = None
-        self._addresses = list(outbound.upstream.addresses)
-        self._ended = False
-        self._lines: list[bytes] = []
-        self._received: deque[bytes] = deque()
-        self._received_size = 0
-        self._left: int | None = None  # of the response's content, where its head tells
-        self._receive_paused = False
-        self._reader: asyncio.Future[None] | None = None
-        self._to_send: deque[bytes] = deque()
-        self._to_send_size = 0
-        self._send_paused = False
-        self._send_ended = outbound.content is None
-        self._sender: asyncio.Future[None] | None = None
-
-    # ---- for the gateway ----
-
-    async def send(self, data: bytes) -> None:
-        """Hand on a piece of the request's content; returns when there is room for more.
-
-        Content that the upstream no longer wants (it has answered already) is dropped.
-        """
-        if self._ended or not data:
-            return
-        self._to_send.append(data)
-        self._to_send_size += len(data)
-        self._resume_sending()
-        while self._to_send_size >= _HIGH_WATER and not self._ended:
-            self._sender = self._transport.loop.create_future()
-            await self._sender
-
-    def end_content(self) -> None:
-        """The request's content is complete."""
-        if not self._send_ended:
-            self._send_ended = True
-            self._resume_sending()
-
-    async def read(self) -> bytes:
-        """The next piece of the response's content; empty at its proper end.
-
-        Raises:
-            GatewayError: the content was cut off.
-        """
-        while not self._received:
-            if self._ended:
-                if self.error is not None:
-                    raise self.error
-                return b""
-            self._reader = self._transport.loop.create_future()
-            await self._reader
-        data = self._received.popleft() if len(self._received) == 1 else b"".join(self._received)
-        self._received.clear()
-        self._received_size = 0
-        if self._receive_paused:
-            self._receive_paused = False
-            self._transport.resume(self)
-        return data
-
-    @property
-    def whole(self) -> bool:
-        """True if the response has ended well and all that is left of it can be read at once."""
-        return self._ended and self.error is None
-
-    def abort(self) -> None:
-        """Give the exchange up; its connection is closed, so that the upstream sees it."""
-        self._transport.abandon(self)
-
-    @property
-    def ends_with_head(self) -> bool:
-        """True for HEAD with content: libcurl, made to send content, would wait for content to come back."""
-        return self.outbound.method == "HEAD" and self.outbound.content is not None
-
-    # ---- for the handle: called within libcurl, only to move data ----
-
-    def on_header(self, line: bytes) -> int | None:
-        if self.head.done():
-            return None  # a trailer field (RFC 9110 6.5): not passed on
-        line = line.rstrip(b"\r\n")
-        if line:
-            self._lines.append(line)
-            return None if len(self._lines) <= _MAX_HEAD_LINES else -1
-        return self._on_head_end()
-
-    def _on_head_end(self) -> int | None:
-        try:
-            status, reason, fields = parse_head(self._lines)
-        except (BadUpstream, IndexError) as error:
-            self.error = error if isinstance(error, BadUpstream) else BadUpstream()
-            return -1
-        self._lines.clear()
-        if status == 101:
-            self.error = BadUpstream("it changed the protocol without being asked")
-            return -1
-        if status < 200:
-            return None
-        self.head.set_result(Head(status, reason, fields))
-        if self.ends_with_head:
-            return -1
-        self._left = content_length(self.outbound.method, status, fields)
-        self._check_early_end()
-        return None
-
-    def on_content(self, data: bytes) -> int | None:
-        if self._received_size >= _BUFFER:
-            self._receive_paused = True
-            return int(pycurl.WRITEFUNC_PAUSE)
-        self._received.append(data)
-        self._received_size += len(data)
-        _wake(self._reader)
-        if self._left is not None:
-            self._left -= len(data)
-            self._check_early_end()
-        return None
-
-    def _check_early_end(self) -> None:
-        """A whole answer to a request that is still being sent ends the exchange (RFC 9112 9.3); libcurl would send on."""
-        if self._left == 0 and (self._to_send or not self._send_ended):
-            self._transport.loop.call_soon(self._transport.complete, self)
-
-    def on_wanted(self, size: int) -> bytes | int:
-        if not self._to_send:
-            if self._send_ended:
-                return b""
-            self._send_paused = True
-            return int(pycurl.READFUNC_PAUSE)
-        data = self._to_send.popleft()
-        if len(data) > size:
-            self._to_send.appendleft(data[size:])
-            data = data[:size]
-        self._to_send_size -= len(data)
-        self.sent += len(data)
-        if self._to_send_size < _HIGH_WATER:
-            _wake(self._sender)
-        return data
-
-    def on_connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
-        """libcurl's PREREQFUNCTION: the connection stands, nothing has been sent."""
-        if self.outbound.approve is not None:
-            try:
-                self.outbound.approve(local, local_port, remote, remote_port)
-            except GatewayError as error:
-                self.error = error
-                return int(pycurl.PREREQFUNC_ABORT)
-        return int(pycurl.PREREQFUNC_OK)
-
-    # ---- for the transport ----
-
-    def attach(self, handle: _Handle | None) -> None:
-        self._handle = handle
-
-    @property
-    def handle(self) -> _Handle | None:
-        return self._handle
-
-    def next_address(self) -> str | None:
-        return self._addresses.pop(0) if self._addresses else None
-
-    def end(self, error: GatewayError | None) -> None:
-        """The transfer is over: everybody who waits learns it."""
-        if self._ended:
-            return
-        self._ended = True
-        self.error = self.error or error
-        if not self.head.done():
-            self.head.set_exception(self.error or BadUpstream())
-            self.head.exception()  # marked as seen: an aborted exchange has no reader
-        self._to_send.clear()
-        _wake(self._reader)
-        _wake(self._sender)
-
-    def _resume_sending(self) -> None:
-        if self._send_paused:
-            self._send_paused = False
-            self._transport.resume(self)
 
 
 class CurlTransport(AsyncHTTPClient):
@@ -269,28 +50,27 @@ class CurlTransport(AsyncHTTPClient):
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
         self._idle: list[_Handle] = []
-        self._exchanges: set[Exchange] = set()
+        self._handles: dict[Exchange, _Handle] = {}  # of the exchanges in flight
         self._fetches: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     def open(self, outbound: Outbound) -> Exchange:
         """Start an exchange; it connects and sends in the background."""
         exchange = Exchange(self, outbound)
-        self._exchanges.add(exchange)
         self._start(exchange)
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
         return exchange
 
     def __len__(self) -> int:
         """Exchanges in flight."""
-        return len(self._exchanges)
+        return len(self._handles)
 
     def close(self) -> None:
         """Abort every exchange and close all connections."""
         if self._stopped:
             return
         self._stopped = True
-        for exchange in list(self._exchanges):
+        for exchange in list(self._handles):
             self.abandon(exchange)
         for handle in self._idle:
             handle.curl.close()
@@ -310,13 +90,13 @@ class CurlTransport(AsyncHTTPClient):
 
     def complete(self, exchange: Exchange) -> None:
         """End an exchange whose answer is whole; its connection is closed if the request was not."""
-        if exchange in self._exchanges:
+        if exchange in self._handles:
             self._release(exchange)
             exchange.end(None)
 
     def abandon(self, exchange: Exchange) -> None:
         """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
-        if exchange in self._exchanges:
+        if exchange in self._handles:
             self._release(exchange)
             exchange.end(BadUpstream("the exchange was given up"))
 
@@ -352,17 +132,15 @@ class CurlTransport(AsyncHTTPClient):
     def _start(self, exchange: Exchange) -> None:
         unix_socket = exchange.outbound.upstream.unix_socket
         handle = _Handle(unix_socket) if unix_socket or not self._idle else self._idle.pop()
-        exchange.attach(handle)
+        self._handles[exchange] = handle
         handle.prepare(exchange, exchange.next_address() or "")
         self._multi.add_handle(handle.curl)
 
     def _release(self, exchange: Exchange) -> None:
-        self._exchanges.discard(exchange)
-        handle = exchange.handle
+        handle = self._handles.pop(exchange, None)
         if handle is None:
             return
         self._multi.remove_handle(handle.curl)
-        exchange.attach(None)
         handle.exchange = None
         if len(self._idle) < _IDLE_HANDLES and not handle.unix_socket and not self._stopped:
             self._idle.append(handle)
@@ -384,7 +162,7 @@ class CurlTransport(AsyncHTTPClient):
             return
         if number == pycurl.E_COULDNT_CONNECT and exchange.error is None:
             address = exchange.next_address()
-            handle = exchange.handle
+            handle = self._handles.get(exchange)
             if address is not None and handle is not None:
                 self._multi.remove_handle(handle.curl)
                 handle.prepare(exchange, address)
@@ -424,9 +202,10 @@ class CurlTransport(AsyncHTTPClient):
         self._kick = None
         exchanges, self._to_resume = self._to_resume, []
         for exchange in exchanges:
-            if exchange.handle is not None:
+            handle = self._handles.get(exchange)
+            if handle is not None:
                 try:
-                    exchange.handle.curl.pause(pycurl.PAUSE_CONT)
+                    handle.curl.pause(pycurl.PAUSE_CONT)
                 except pycurl.error:
                     continue  # the transfer has failed meanwhile; info_read tells it
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
@@ -475,13 +254,18 @@ class _Handle:
         curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
 
     def _header(self, line: bytes) -> int | None:
-        return self.exchange.on_header(line) if self.exchange else -1
+        return None if self.exchange is not None and self.exchange.on_header(line) else -1
 
     def _content(self, data: bytes) -> int | None:
-        return self.exchange.on_content(data) if self.exchange else -1
+        if self.exchange is None:
+            return -1
+        return None if self.exchange.on_content(data) else int(pycurl.WRITEFUNC_PAUSE)
 
     def _wanted(self, size: int) -> bytes | int:
-        return self.exchange.on_wanted(size) if self.exchange else int(pycurl.READFUNC_ABORT)
+        if self.exchange is None:
+            return int(pycurl.READFUNC_ABORT)
+        data = self.exchange.on_wanted(size)
+        return int(pycurl.READFUNC_PAUSE) if data is None else data
 
     def _opened(self, fd: int, purpose: int) -> int:
         self._fresh = True
@@ -492,7 +276,8 @@ class _Handle:
             return int(pycurl.PREREQFUNC_ABORT)
         if not self._fresh:  # a kept-alive connection, approved when it was new; a refused one is never kept
             return int(pycurl.PREREQFUNC_OK)
-        return self.exchange.on_connected(remote, local, remote_port, local_port)
+        approved = self.exchange.on_connected(remote, local, remote_port, local_port)
+        return int(pycurl.PREREQFUNC_OK if approved else pycurl.PREREQFUNC_ABORT)
 
 
 # A gateway dials what it was told, as it was told, and reads what came: no environment, no redirect, no decoding, no jar.
@@ -508,8 +293,8 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.HTTP09_ALLOWED, 0),
     (pycurl.HTTP_CONTENT_DECODING, 0),
     (pycurl.USERAGENT, ""),
-    (pycurl.BUFFERSIZE, _BUFFER),
-    (pycurl.UPLOAD_BUFFERSIZE, _BUFFER),
+    (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
+    (pycurl.UPLOAD_BUFFERSIZE, RECEIVE_BUFFER),
     (pycurl.TCP_NODELAY, 1),
 ]
 
@@ -538,11 +323,6 @@ def _translate(number: int, exchange: Exchange) -> GatewayError:
     if number == pycurl.E_PARTIAL_FILE:
         return BadUpstream("it ended in the middle")
     return BadUpstream()
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
 
 
 async def _collect(exchange: Exchange) -> tuple[Head, bytes]:

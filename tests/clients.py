@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from .upstreams import Message
+
 
 @dataclass
-class Answer:
+class Answer(Message):
     """An answer as it came over the wire. `whole` is False if it ended before its framing said so."""
 
     status: int
@@ -18,14 +20,6 @@ class Answer:
     fields: list[tuple[str, str]]
     content: bytes = b""
     whole: bool = True
-
-    def all(self, name: str) -> list[str]:
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def one(self, name: str) -> str | None:
-        values = self.all(name)
-        assert len(values) <= 1, values
-        return values[0] if values else None
 
     @property
     def text(self) -> str:

@@ -12,6 +12,7 @@ from . import upstreams as u
 from .clients import frame
 from .conftest import TOKEN
 from .upstreams import answers, free_port, mirror, says, serve
+from .waiting import eventually
 
 UPGRADE = [
     "Connection: Upgrade",
@@ -20,14 +21,6 @@ UPGRADE = [
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ]
 CROSS = ["Sec-Fetch-Site: cross-site"]
-
-
-async def eventually(condition, seconds: float = 1.0) -> None:
-    """Returns once the condition holds; fails after `seconds`."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 # ---- URLs ----

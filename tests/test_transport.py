@@ -16,13 +16,15 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from jupyter_portproxy.errors import BadUpstream, Forbidden, GatewayError, Unreachable, UpstreamTimeout
+from jupyter_portproxy.exchange import Exchange, Outbound
 from jupyter_portproxy.fields import Content
 from jupyter_portproxy.routes import Upstream
 from jupyter_portproxy.sockets import EpollSockets, LoopSockets
-from jupyter_portproxy.transport import CurlTransport, Exchange, Outbound
+from jupyter_portproxy.transport import CurlTransport
 
 from . import upstreams
 from .upstreams import Connection, answers, free_port, mirror, says, serve
+from .waiting import eventually, settled
 
 BLOCK = bytes(65536)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -86,25 +88,6 @@ async def upload(exchange: Exchange, sent: list[int], blocks: int) -> None:
         await exchange.send(BLOCK)
         sent[0] += 1
     exchange.end_content()
-
-
-async def eventually(predicate, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not predicate():
-        assert time.monotonic() < end, "it did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-async def settled(count, seconds: float = 10) -> int:
-    """The value of `count()` once it has stood still for 0.3 s."""
-    end, value, since = time.monotonic() + seconds, -1, 0.0
-    while time.monotonic() < end:
-        if (now := count()) != value:
-            value, since = now, time.monotonic()
-        elif time.monotonic() - since > 0.3:
-            return value
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"it never stood still; it is at {value}")
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from jupyter_portproxy.tunnel import Tunnel, dial, shake_hands
 
 from .clients import frame
 from .upstreams import SWITCHING, Connection, echo_frames, free_port, resets_without_answer, says, serve
+from .waiting import eventually, settled
 
 ASK = b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n\r\n"
 FIRST = b"HTTP/1.1 101 First\r\n\r\n"
@@ -55,25 +56,6 @@ def upstream(port: int, addresses=("127.0.0.1", "::1"), host="localhost") -> Ups
 
 def approve(*ends) -> None:
     pass
-
-
-async def eventually(predicate, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not predicate():
-        assert time.monotonic() < end, "it did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-async def settled(count, seconds: float = 10) -> int:
-    """The value of `count()` once it has stood still for 0.3 s."""
-    end, value, since = time.monotonic() + seconds, -1, 0.0
-    while time.monotonic() < end:
-        if (now := count()) != value:
-            value, since = now, time.monotonic()
-        elif time.monotonic() - since > 0.3:
-            return value
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"it never stood still; it is at {value}")
 
 
 # ---- dialling ----

@@ -17,14 +17,10 @@ Script = Callable[["Connection"], Awaitable[None]]
 ALLOWED = range(10000, 20001)
 
 
-@dataclass
-class Request:
-    """A request as it came over the wire."""
+class Message:
+    """Something with header fields."""
 
-    method: str
-    target: str
     fields: list[tuple[str, str]]
-    content: bytes = b""
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.fields if key.lower() == name.lower()]
@@ -33,6 +29,16 @@ class Request:
         values = self.all(name)
         assert len(values) <= 1, values
         return values[0] if values else None
+
+
+@dataclass
+class Request(Message):
+    """A request as it came over the wire."""
+
+    method: str
+    target: str
+    fields: list[tuple[str, str]]
+    content: bytes = b""
 
 
 @dataclass
