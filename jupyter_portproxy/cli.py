@@ -98,6 +98,21 @@ def _list(server: Server, options: argparse.Namespace) -> None:
         print(f"{len(ports) - len(shown)} ports more cannot be reached; --all lists them with the reason.")
 
 
+def _templates(server: Server, options: argparse.Namespace) -> None:
+    templates = server.ask("GET", "templates")
+    if options.json:
+        return _print_json(templates)
+    rows = [
+        [
+            t["name"],
+            " ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) or "-",
+            t["title"] if t["available"] else t["hint"],
+        ]
+        for t in templates
+    ]
+    _table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
+
+
 def _url(server: Server, options: argparse.Namespace) -> None:
     print(server.link(_path_of(server, options.target)))
 
@@ -203,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = command("list", _list, "List services and ports.", as_json=True)
     listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
+    command("templates", _templates, "List what can be started, with the arguments' defaults.", as_json=True)
     for name, run, text in (("url", _url, "Print the URL of a port or service."), ("open", _open, "Open a port or service.")):
         command(name, run, text).add_argument("target", metavar="PORT|NAME")
     starting = command("start", _start, "Start a service from a template.", as_json=True)

@@ -158,7 +158,7 @@ class NoSuchService(GatewayError):
     status, code, title = 404, "not_found", "No such service"
 
     def __init__(self, name: str, kind: str = "service") -> None:
-        super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", "The list of services shows what there is.")
+        super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", f"The list of {kind}s shows what there is.")
 
 
 class ServiceFailed(GatewayError):

@@ -101,6 +101,7 @@ def test_what_went_wrong_is_said_in_words(server, run):
     code, _, said = run("start", "fails")
     assert (code, said) == (1, "fails failed: It ended with exit code 3 before it was ready.\nthis is why\n")
     assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
+    assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
     assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"
     assert run("stop", "none")[2].startswith("There is no service named 'none'.\n")
     assert run("url", "99999")[2] == "'99999' is no port: a port is a whole number from 1 to 65535.\n"
