@@ -306,7 +306,7 @@ async def tunnel(port: int, tls: tuple[ssl.SSLContext, ssl.SSLContext] | tuple[N
         assert await client.read(len(FIRST)) == FIRST
         yield client
         writer.transport.abort()
-        await eventually(lambda: relay.closed, 2)
+        await eventually(lambda: relay.closed, 5)
         await asyncio.sleep(0)
         assert relay.closed == relay.tunnels
     finally:
