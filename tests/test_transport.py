@@ -570,11 +570,10 @@ async def test_fetch_is_that_of_any_client(transport):
         await transport.fetch(f"http://127.0.0.1:{seen.port}/")
 
 
-async def test_fetch_never_loses_the_content_that_it_was_given(transport):
+async def test_fetch_sends_the_content_that_it_was_given(transport):
     async with serve(mirror) as seen:
-        with contextlib.suppress(GatewayError, ValueError, NotImplementedError):
-            response = await transport.fetch(f"http://127.0.0.1:{seen.port}/", method="POST", body=b"content")
-            assert json.loads(response.body)["content"] == "content"
+        response = await transport.fetch(f"http://127.0.0.1:{seen.port}/", method="POST", body=b"content")
+    assert json.loads(response.body)["content"] == "content"
 
 
 async def test_fetch_gives_up_in_time_and_at_1_mib(transport):
