@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# jupyter-server-proxy and packages made for it, apart: enabled beside ours only where a test says so.
+INCUMBENT := jupyter-server-proxy hello-jupyter-proxy jupyter-www-proxy simpervisor
 
 .PHONY: run test lint types layers unit browser clean
 
@@ -32,6 +34,7 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/incumbent $(INCUMBENT)
 	@touch $@
 
 clean:

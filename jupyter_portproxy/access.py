@@ -25,9 +25,19 @@ from tornado.template import Loader
 from tornado.web import HTTPError
 
 from . import fields as f
-from .errors import BadUpstream, Forbidden, GatewayError, LoginUnavailable, Unauthenticated, Unreachable, UpstreamTimeout
-from .gateway import PortProxy
-from .routes import Route, ServiceRoute, Upstream
+from .catalog import Special
+from .errors import (
+    BadUpstream,
+    Forbidden,
+    GatewayError,
+    Internal,
+    LoginUnavailable,
+    Unauthenticated,
+    Unreachable,
+    UpstreamTimeout,
+)
+from .gateway import Destination, PortProxy
+from .routes import Route, ServiceRoute
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
@@ -134,11 +144,23 @@ class PortHandler(JupyterHandler):
     def _connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
-    async def locate(self, asked: Route | ServiceRoute) -> tuple[Route, Upstream]:
+    async def locate(self, asked: Route | ServiceRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
         if isinstance(asked, Route):
-            return asked, await self.gateway.resolve(asked)
+            return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
         return await self.gateway.locate(asked, patient=not self._is_navigation())
+
+    def is_activity(self, special: Special | None) -> bool:
+        """True if the request counts as activity of this server.
+
+        Raises:
+            Internal: the function that was to tell has failed.
+        """
+        try:
+            return special is None or special.counts_as_activity(self)
+        except Exception:
+            self.log.exception("portproxy: 'update_last_activity' failed")
+            raise Internal() from None
 
     def _describe_client(self) -> f.Client:
         """What the gateway needs to know about who asks."""

@@ -16,12 +16,13 @@ from jupyter_server.serverapp import ServerApp
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from . import api, catalog, routes
+from . import api, catalog, routes, serverproxy
 from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
+from .serverproxy import ServerProxy
 from .services import Services
 
 
@@ -31,7 +32,7 @@ class PortProxyApp(ExtensionApp):
     name = "jupyter_portproxy"
     extension_url = "/proxy/"
     load_other_extensions = True
-    classes = [PortProxy]  # noqa: RUF012 (an instance trait of jupyter_server's)
+    classes = [PortProxy, ServerProxy]  # noqa: RUF012 (an instance trait of jupyter_server's)
 
     def initialize_settings(self) -> None:
         try:
@@ -40,7 +41,9 @@ class PortProxyApp(ExtensionApp):
             # As traitlets does for the server's own traits: one sentence and no server, rather than one with another policy.
             self.log.critical("Bad config encountered during initialization: %s", error)
             self.exit(1)
+        self.gateway.base_url = str(self._server.base_url)
         self.services = self.gateway.services = self._make_services()
+        self._take_over()
         self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
@@ -57,6 +60,7 @@ class PortProxyApp(ExtensionApp):
     def initialize_handlers(self) -> None:
         parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in api.ROUTES)
+        self.handlers.extend(serverproxy.handlers(self.taken_over) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
@@ -66,12 +70,46 @@ class PortProxyApp(ExtensionApp):
         await self.services.close()
         self.gateway.close()
 
+    def _take_over(self) -> None:
+        """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
+        self.taken_over: dict[str, catalog.Template] = {}
+        settings, gateway = ServerProxy(parent=self), self.gateway
+        if self._is_enabled(serverproxy.INCUMBENT):
+            gateway.foreign_names = serverproxy.names_of(settings.servers) | {"server-proxy"}
+            self.log.info(
+                "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
+                "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
+                ", ".join(sorted(gateway.foreign_names - {"server-proxy"})) or "it has none",
+            )
+            return
+        entries, wrong_entries = serverproxy.read_entry_points(gateway.base_url)
+        servers, wrong = serverproxy.read_servers(settings.servers, gateway.base_url)
+        self.taken_over.update({**entries, **servers})
+        gateway.allow_ports(serverproxy.fixed_ports(self.taken_over.values()))
+        gateway.special_for_ports = serverproxy.for_plain_ports(settings.non_service_rewrite_response)
+        wrong += wrong_entries + self._take_over_hosts(settings.hosts)
+        for problem in wrong:
+            self.log.error("portproxy: %s", problem)
+        self.services.templates.update(self.taken_over)
+
+    def _take_over_hosts(self, hosts: Any) -> list[str]:
+        if callable(hosts):
+            self.gateway.also_allows_host = hosts
+            return []
+        good, bad = serverproxy.split_hosts(hosts)
+        self.gateway.also_allows_host = lambda asker, host: host in good
+        return [f"{host!r} in c.ServerProxy.host_allowlist is neither a name nor an address of a host." for host in bad]
+
+    def _is_enabled(self, extension: str) -> bool:
+        package = self._server.extension_manager.extensions.get(extension)
+        return package is not None and bool(package.enabled)
+
     def _make_services(self) -> Services:
         base_url, gateway = str(self._server.base_url), self.gateway
         directory = Path(jupyter_runtime_dir()) / "portproxy"
         ports = Ports(gateway.ports)
         gateway.reservations = Reservations(ports)
-        services = Services(ports, partial(routes.service_url, base_url), base_url, gateway.answers, directory)
+        services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory)
         found, unreadable = catalog.from_directories(jupyter_config_path())
         services.templates, wrong = catalog.load_all(catalog.shipped(), found, gateway.service_templates)
         for problem in unreadable + wrong:
@@ -95,3 +133,7 @@ class PortProxyApp(ExtensionApp):
     def _touch(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
+
+
+def _service_url(base_url: str, name: str, template: catalog.Template) -> str:
+    return base_url + name if template.at_root else routes.service_url(base_url, name)

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -64,6 +64,50 @@ class Requires:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a service listens: a loopback port, or a Unix socket (then `port` is 0)."""
+
+    port: int
+    unix_socket: str = ""
+
+
+class Special(Protocol):
+    """What a template asks for that is no data: functions from somebody's configuration file. serverproxy.py has them."""
+
+    @property
+    def raw_socket(self) -> bool:
+        """The service speaks no HTTP: the messages of a WebSocket are its byte stream."""
+
+    @property
+    def rewrites(self) -> bool:
+        """`rewrite` wants to see every answer."""
+
+    def command(self, values: Mapping[str, str]) -> list[str]: ...
+
+    def environment(self, values: Mapping[str, str]) -> dict[str, str]: ...
+
+    def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
+        """Fields that replace those of the request."""
+
+    def path(self, path: str) -> str:
+        """The path that the service is asked for instead."""
+
+    def counts_as_activity(self, handler: object) -> bool: ...
+
+    def rewrite(self, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that was read to its end."""
+
+    status: int
+    reason: str
+    fields: list[tuple[str, str]]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A recipe for a service. Times are in seconds; 0 for `idle_timeout` never stops it.
 
@@ -74,6 +118,11 @@ class Template:
         keep_prefix: the service is told its prefix and wants to see it in every request.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
+        start_on_open: whoever opens its URL starts it.
+        at_root: its URL is `{base_url}NAME/`, as jupyter-server-proxy had it.
+        place: where it listens, if that is fixed.
+        external: somebody else starts it; it has no command.
+        launcher: it has a tile in the launcher.
     """
 
     name: str
@@ -94,6 +143,12 @@ class Template:
     category: str = "Services"
     open_in: str = "lab"
     requires: Requires | None = None
+    start_on_open: bool = False
+    at_root: bool = False
+    place: Place | None = None
+    external: bool = False
+    launcher: bool = True
+    special: Special | None = None
 
     @property
     def available(self) -> bool:
@@ -113,7 +168,13 @@ class Template:
         return {name: argument.check(given.get(name, argument.default)) for name, argument in known.items()}
 
     def expand(self, values: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
-        """Command, environment and working directory with every placeholder replaced by its value."""
+        """Command, environment and working directory with every placeholder replaced by its value.
+
+        Raises:
+            TemplateError: a function of a configuration file gave no command or no environment.
+        """
+        if self.special is not None:
+            return self.special.command(values), self.special.environment(values), self.cwd
         command = [expand(part, values) for part in self.command]
         return command, {name: expand(value, values) for name, value in self.environment.items()}, expand(self.cwd, values)
 
@@ -128,7 +189,7 @@ def load(name: str, data: object) -> Template:
         raise TemplateError(f"{str(name)[:80]!r} is no name for a template: use up to 64 letters, digits, '.', '_' and '-'.")
     if not isinstance(data, Mapping):
         raise TemplateError(f"Template '{name}': it is no mapping of keys to values.")
-    known = {f.name for f in fields(Template)} - {"name"}
+    known = _READERS.keys()
     for key in data:
         if key not in known:
             raise TemplateError(f"Template '{name}': the key '{key}' is unknown; there are {', '.join(sorted(known))}.")
@@ -292,4 +353,5 @@ _READERS: Mapping[str, Any] = {
     "category": _text,
     "open_in": _one_of("lab", "browser"),
     "requires": _requires,
+    "start_on_open": _truth,
 }

@@ -176,6 +176,18 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
     return out
 
 
+def replaced(fields: Fields, by: Fields) -> Fields:
+    """Fields with those of the same name taken out, and the new ones put in."""
+    names = {name.lower() for name, _ in by}
+    return [(name, value) for name, value in fields if name.lower() not in names] + by
+
+
+def with_content_length(fields: Fields, length: int | None) -> Fields:
+    """Fields of an answer whose content was read whole and perhaps changed: framed by its length alone, if there is one."""
+    kept = [(name, value) for name, value in fields if name.lower() not in ("content-length", "transfer-encoding")]
+    return kept if length is None else [*kept, ("Content-Length", str(length))]
+
+
 def upgrade_fields() -> Fields:
     """The fields that ask for, or grant, the WebSocket upgrade (RFC 6455 4.1, 4.2.2): they belong to the tunnel's hop."""
     return [("Connection", "Upgrade"), ("Upgrade", "websocket")]
@@ -437,6 +449,10 @@ def _own_origin(url: str, client: Client) -> str | None:
     return match["rest"]
 
 
+# jupyter-server-proxy's two, in its spelling: some services look for that very text.
+_PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
+
+
 def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     """X-Forwarded-* and Forwarded (RFC 7239) as this gateway vouches for them."""
     claims: dict[str, str] = {}
@@ -452,12 +468,10 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
         ("X-Forwarded-Proto", client.scheme),
         ("X-Forwarded-Host", host),
         ("X-Forwarded-Port", claims.get("x-forwarded-port") or _port_of(host, client.scheme)),
-        ("X-Forwarded-Context", route.prefix),
-        ("X-ProxyContextPath", route.prefix),
         ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
     ]
     if not route.keep:
-        out.append(("X-Forwarded-Prefix", route.prefix))
+        out += [(name, route.prefix) for name in _PREFIX_FIELDS]
     return out
 
 

@@ -11,9 +11,9 @@ import ipaddress
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import traitlets
 from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, Union
@@ -21,10 +21,13 @@ from traitlets.config import LoggingConfigurable
 
 from . import fields as f
 from . import routes
+from .catalog import Place, Special, Template, TemplateError
 from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
 from .errors import (
+    BadUpstream,
     Forbidden,
     GatewayError,
+    Internal,
     LoopDetected,
     NoSuchService,
     ServiceStarting,
@@ -38,11 +41,13 @@ from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
 from .services import Service, Services
 from .transport import CurlTransport
-from .tunnel import Tunnel, dial
+from .tunnel import dial
 
 _ROOT = 0
 _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
+_WHOLE = 100 << 20
+_ACTIVITY_PERIOD = 0.01
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -65,6 +70,23 @@ class Counts:
 
     def upstream_error(self, code: str) -> None:
         self.upstream_errors[code] = self.upstream_errors.get(code, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request goes, and what a configuration file wants to be done with it on its way."""
+
+    route: Route
+    upstream: Upstream
+    special: Special | None = None
+
+
+class Closable(Protocol):
+    """An open tunnel, whatever it carries."""
+
+    on_closed: Callable[[Any], None]
+
+    def shut_down(self) -> None: ...
 
 
 class PortProxy(LoggingConfigurable):
@@ -167,26 +189,38 @@ class PortProxy(LoggingConfigurable):
         self._port_allowed = bytearray(65536)
         for ports in self._ports:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
+        self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
+        self.special_for_ports: Special | None = None
+        self.base_url = "/"
+        self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
         self._names = frozenset(h.lower() for h in self.allowed_hosts if _network(h) is None)
         self._networks = [n for n in map(_network, self.allowed_hosts) if n is not None]
         self._owners = SocketOwners()
         self._transport: CurlTransport | None = None
-        self._tunnels: set[Tunnel] = set()
+        self._tunnels: set[Closable] = set()
         self.counts = Counts()
         self._closing = False
         self._last_activity = 0.0
 
     # ---- policy ----
 
-    def check(self, route: Route) -> None:
+    def allow_ports(self, ports: Iterable[int]) -> None:
+        """Allow ports that the configuration names elsewhere."""
+        for port in ports:
+            self._port_allowed[port] = 1
+
+    def check(self, route: Route, asker: object = None) -> None:
         """Refuse a route that the policy does not allow.
+
+        Args:
+            asker: the request's handler, for a policy that is a function of it.
 
         Raises:
             Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
             LoopDetected: the port is this server's own.
         """
         local = _is_local(route.host)
-        if not local and not self._allows_host(route.host):
+        if not local and not self._allows_host(route.host) and not self.also_allows_host(asker, route.host):
             remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
             if route.host in _UNSPECIFIED:
                 remedy = f"A service that listens there is reached as proxy/port/{route.port}/."
@@ -199,13 +233,13 @@ class PortProxy(LoggingConfigurable):
                 f"Start the service on an allowed port, or allow this one: c.PortProxy.allowed_ports = [..., {route.port}].",
             )
 
-    async def resolve(self, route: Route) -> Upstream:
+    async def resolve(self, route: Route, asker: object = None) -> Upstream:
         """The upstream of a route, with the addresses that the policy approves.
 
         Raises:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
-        self.check(route)
+        self.check(route, asker)
         if route.host == routes.LOOPBACK_NAME:
             return Upstream(route.host, route.port, LOOPBACK)
         found = await addresses_of(route.host, route.port)
@@ -216,28 +250,51 @@ class PortProxy(LoggingConfigurable):
             raise LoopDetected()
         return Upstream(route.host, route.port, approved)
 
-    async def locate(self, asked: ServiceRoute, *, patient: bool) -> tuple[Route, Upstream]:
-        """Where a service is now.
+    async def locate(self, asked: ServiceRoute, *, patient: bool) -> Destination:
+        """Where a service is now; one that starts when it is opened is started.
 
         Args:
             patient: wait while it is starting.
 
         Raises:
             NoSuchService, ServiceStarting, ServiceFailed
+            Forbidden: it is a Unix socket of another user.
         """
         if self.services is None or self.reservations is None:
             raise NoSuchService(asked.name)
         reserved = self.reservations.get(asked.name)
         if reserved is not None and asked.name not in self.services:
             route = Route(routes.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
-            return route, await self.resolve(route)
-        service = self.services.get(asked.name)
+            return Destination(route, await self.resolve(route))
+        template = self.services.templates.get(asked.name)
+        if template is not None and template.external and template.place is not None:
+            return self._at(template.place, template, asked)
+        service = self.services.opened(asked.name, by_page=not patient)
         if service.state == "starting" and not patient:
             raise ServiceStarting(service.name, service.log.last_lines())
         await self.services.ready(service)
         service.last_used = time.monotonic()
-        upstream = _upstream_of(service)
-        return Route(upstream.host, upstream.port, asked.prefix, asked.path, asked.query, service.template.keep_prefix), upstream
+        return self._at(service.place, service.template, asked)
+
+    def _at(self, place: Place, template: Template, asked: ServiceRoute) -> Destination:
+        upstream, special = _upstream_of(place), template.special
+        if upstream.unix_socket:
+            _check_socket(upstream.unix_socket)
+        try:
+            path = special.path(asked.path) if special is not None else asked.path
+        except Exception:
+            self.log.exception("portproxy: 'mappath' of '%s' failed", template.name)
+            raise Internal() from None
+        return Destination(
+            Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix), upstream, special
+        )
+
+    def special_of(self, name: str) -> Special | None:
+        """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""
+        if self.services is None:
+            return None
+        template = self.services.get(name).template if name in self.services else self.services.templates.get(name)
+        return template.special if template is not None else None
 
     async def look(self, port: int) -> tuple[f.Fields, bytes] | None:
         """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
@@ -253,7 +310,7 @@ class PortProxy(LoggingConfigurable):
 
     async def answers(self, service: Service) -> bool:
         """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
-        upstream, template = _upstream_of(service), service.template
+        upstream, template = _upstream_of(service.place), service.template
         try:
             if template.ready == "tcp":
                 (await dial(upstream, self.approve_connection, _PROBE_SECONDS)).close()
@@ -293,17 +350,19 @@ class PortProxy(LoggingConfigurable):
 
     # ---- work ----
 
-    def open_exchange(self, method: str, route: Route, upstream: Upstream, fields: f.Fields, client: f.Client) -> Exchange:
-        """Start one exchange with an upstream that `resolve` gave.
+    def open_exchange(
+        self, method: str, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True
+    ) -> Exchange:
+        """Start one exchange.
 
         Raises:
             LoopDetected, ShuttingDown
         """
         outbound = Outbound(
             method,
-            upstream,
-            f.target_without_secrets(route.target, client),
-            self.outbound_fields(route, upstream, fields, client),
+            to.upstream,
+            f.target_without_secrets(to.route.target, client),
+            self.outbound_fields(to, fields, client, counted=counted),
             content=f.request_content("HTTP/1.1", fields),
             connect_timeout=self.connect_timeout,
             approve=self.approve_connection,
@@ -315,8 +374,11 @@ class PortProxy(LoggingConfigurable):
             self._transport = CurlTransport(force_instance=True)
         return self._transport.open(outbound)
 
-    def outbound_fields(self, route: Route, upstream: Upstream, fields: f.Fields, client: f.Client) -> f.Fields:
+    def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True) -> f.Fields:
         """The outbound request's fields; every way out passes here.
+
+        Args:
+            counted: it is activity of this server.
 
         Raises:
             LoopDetected, ShuttingDown
@@ -325,8 +387,17 @@ class PortProxy(LoggingConfigurable):
             raise ShuttingDown()
         if f.loops(fields, self.via):
             raise LoopDetected()
-        self.count()
-        return f.to_upstream(fields, route, upstream, client, via=self.via, keep_host=self.keep_host)
+        if counted:
+            self.count()
+        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=self.keep_host)
+        return out if to.special is None else f.replaced(out, self._fields_of(to, to.special))
+
+    def _fields_of(self, to: Destination, special: Special) -> f.Fields:
+        try:
+            return special.request_fields(Place(to.upstream.port, to.upstream.unix_socket), self.base_url)
+        except TemplateError as error:
+            self.log.error("portproxy: %s", error)
+            raise Internal() from None
 
     async def head_of(self, exchange: Exchange) -> Head:
         """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
@@ -347,19 +418,38 @@ class PortProxy(LoggingConfigurable):
             return await exchange.read()
         return await _within(exchange.read(), self.idle_timeout, UpstreamTimeout.first_byte(self.idle_timeout))
 
+    async def whole_content_of(self, exchange: Exchange) -> bytes:
+        """All of an exchange's content.
+
+        Raises:
+            BadUpstream: it is larger than 100 MiB.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.content_of(exchange):
+            size += len(piece)
+            if size > _WHOLE:
+                raise BadUpstream("it is larger than 100 MiB, and a rewrite_response function must see it whole")
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def count(self) -> None:
-        """Something moved: tell the server at most once a second."""
+        """Something moved: tell the server, not for every piece of a stream."""
         now = time.monotonic()
-        if self.count_activity and now - self._last_activity >= 1:
+        if self.count_activity and now - self._last_activity >= _ACTIVITY_PERIOD:
             self._last_activity = now
             self.on_activity()
 
     def count_tunnel(self, size: int) -> None:
         """So many bytes have passed a tunnel."""
-        self.counts.bytes_in_tunnels += size
+        self.count_quiet_tunnel(size)
         self.count()
 
-    def add_tunnel(self, tunnel: Tunnel) -> None:
+    def count_quiet_tunnel(self, size: int) -> None:
+        """So many bytes have passed a tunnel that is no activity of this server."""
+        self.counts.bytes_in_tunnels += size
+
+    def add_tunnel(self, tunnel: Closable) -> None:
         """Keep an open tunnel until it closes.
 
         Raises:
@@ -422,9 +512,18 @@ async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:
     return head.fields, content[:_PROBE_BYTES]
 
 
-def _upstream_of(service: Service) -> Upstream:
-    place = service.place
+def _upstream_of(place: Place) -> Upstream:
     return Upstream(routes.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket)
+
+
+def _check_socket(path: str) -> None:
+    """Refuse a Unix socket that another user has put there. One that is not there yet is found out when it is dialled."""
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return
+    if owner not in (os.getuid(), _ROOT):
+        raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
 
 
 async def _within(awaitable: Awaitable[T], seconds: float, error: Exception) -> T:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from http.client import responses
 from typing import Any
 
@@ -28,10 +30,12 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 from . import fields as f
 from . import routes
 from .access import PortHandler
+from .catalog import WholeAnswer
 from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange
-from .gateway import PortProxy
-from .routes import Redirect, Route, ServiceRoute, Upstream
+from .gateway import Destination, PortProxy
+from .rawsocket import RawSocketHandler
+from .routes import Redirect, Route, ServiceRoute
 from .tunnel import DialFirst, Tunnel, dial, shake_hands
 
 _NO_LIMIT = 1 << 62
@@ -47,32 +51,43 @@ class PortRouter(Router):
         self._base_url: str = application.settings["base_url"]
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        uri, upgrade = request.uri or "", _asks_for_websocket(request)
         try:
-            route = routes.parse(request.uri or "", self._base_url) or self._bare_name(request.uri or "")
+            route = routes.parse(uri, self._base_url) or self._bare_name(uri)
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
             return None
-        if isinstance(route, (Route, ServiceRoute)) and _asks_for_websocket(request):
-            arguments = {"gateway": self._gateway, "route": route}
-            return self._application.get_handler_delegate(request, TunnelHandler, arguments)
+        if isinstance(route, ServiceRoute) and not upgrade:
+            route = self._at_its_own_url(route)
+        if isinstance(route, (Route, ServiceRoute)) and upgrade:
+            special = self._gateway.special_of(route.name) if isinstance(route, ServiceRoute) else None
+            kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
+            return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route)
 
-    def _bare_name(self, uri: str) -> Redirect | None:
+    def _bare_name(self, uri: str) -> ServiceRoute | Redirect | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
         services = self._gateway.services
-        name, rest = routes.bare_name(uri, self._base_url)
-        if not name or services is None or name not in services:
+        name = routes.bare_name(uri, self._base_url)
+        if not name or name in self._gateway.foreign_names or services is None or services.prefix(name) is None:
             return None
-        slash = "" if rest.startswith("/") else "/"
-        return Redirect(f"{routes.service_url(self._base_url, name)}{slash}{rest}", 307)
+        return routes.service_route(name, uri, self._base_url + name)
+
+    def _at_its_own_url(self, asked: ServiceRoute) -> ServiceRoute | Redirect:
+        """A service has one URL; its other spelling leads there."""
+        prefix = self._gateway.services.prefix(asked.name) if self._gateway.services is not None else None
+        if prefix is None or prefix == asked.prefix:
+            return asked
+        return Redirect(f"{prefix}{asked.path}{asked.query}", 307)
 
 
 class Answer:
     """Writes a relayed answer to the client, each piece flushed before the next is read."""
 
-    def __init__(self, handler: PortHandler, route: Route, upstream: Upstream, client: f.Client) -> None:
-        self._handler, self._route, self._upstream, self._client = handler, route, upstream, client
+    def __init__(self, handler: PortHandler, destination: Destination, client: f.Client) -> None:
+        self._handler, self._client = handler, client
+        self._route, self._upstream = destination.route, destination.upstream
         self._connection: HTTP1Connection = handler.request.connection  # type: ignore[assignment]
         self._until_close = False
         self.started = False
@@ -125,6 +140,7 @@ class PortExchange(HTTPMessageDelegate):
         self._handler._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
         self._exchange: Exchange | None = None
         self._relay: asyncio.Task[None] | None = None
+        self._counted = True
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         connection: Any = self._request.connection
@@ -158,11 +174,16 @@ class PortExchange(HTTPMessageDelegate):
             handler.set_header("Location", found.location)
             await handler.finish()
             return
-        client = handler.client
-        route, upstream = await handler.locate(found)
-        self._exchange = gateway.open_exchange(method, route, upstream, fields, client)
-        answer = Answer(handler, route, upstream, client)
-        self._relay = asyncio.get_running_loop().create_task(self._relay_answer(self._exchange, answer), name="portproxy relay")
+        destination = await handler.locate(found)
+        special = destination.special
+        if special is not None and special.raw_socket:
+            raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
+        self._counted = handler.is_activity(special)
+        self._exchange = gateway.open_exchange(method, destination, fields, handler.client, counted=self._counted)
+        answer = Answer(handler, destination, handler.client)
+        relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
+        coroutine = self._relay_answer(self._exchange, answer, partial(relay, destination))
+        self._relay = asyncio.get_running_loop().create_task(coroutine, name="portproxy relay")
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
@@ -177,18 +198,41 @@ class PortExchange(HTTPMessageDelegate):
         if self._exchange is not None:
             self._exchange.abort()
 
-    async def _relay_answer(self, exchange: Exchange, answer: Answer) -> None:
+    async def _relay_pieces(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+        """The answer as it comes."""
         gateway = self._gateway
-        try:
-            head = await gateway.head_of(exchange)
-            first = await gateway.content_of(exchange) if exchange.whole else None
-            await answer.start(head.status, head.reason, head.fields, first)
-            while first != b"":
-                first = await gateway.content_of(exchange)
-                if first:
+        head = await gateway.head_of(exchange)
+        first = await gateway.content_of(exchange) if exchange.whole else None
+        await answer.start(head.status, head.reason, head.fields, first)
+        while first != b"":
+            first = await gateway.content_of(exchange)
+            if first:
+                if self._counted:
                     gateway.count()
-                    await answer.write(first)
-            answer.finish()
+                await answer.write(first)
+        answer.finish()
+
+    async def _relay_rewritten(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+        """The answer read to its end and changed by functions of the configuration; event streams have no end."""
+        head = await self._gateway.head_of(exchange)
+        if f.first(head.fields, "content-type").lower().startswith("text/event-stream"):
+            await self._relay_pieces(destination, exchange, answer)
+            return
+        content = await self._gateway.whole_content_of(exchange)
+        route, special = destination.route, destination.special
+        assert special is not None  # it asked for this
+        whole = WholeAnswer(head.status, head.reason, head.fields, content)
+        whole = special.rewrite(whole, self._request, route.host, route.port, route.path)
+        bodyless = self._request.method == "HEAD" or whole.status in (204, 304)
+        fields = f.with_content_length(whole.fields, None if bodyless else len(whole.content))
+        await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)
+        answer.finish()
+
+    async def _relay_answer(
+        self, exchange: Exchange, answer: Answer, relay: Callable[[Exchange, Answer], Awaitable[None]]
+    ) -> None:
+        try:
+            await relay(exchange, answer)
         except StreamClosedError:
             pass  # the client is gone: the upstream is told by the abort below and blamed for nothing
         except GatewayError as error:
@@ -198,7 +242,10 @@ class PortExchange(HTTPMessageDelegate):
                 self._handler.refuse(error)
         except Exception:
             self._handler.log.exception("portproxy: relaying an answer failed")
-            answer.cut()
+            if answer.started:
+                answer.cut()
+            else:
+                self._handler.refuse(Internal())
         finally:
             exchange.abort()
 
@@ -209,6 +256,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     def initialize(self, gateway: PortProxy, route: Route | ServiceRoute) -> None:  # type: ignore[override]
         super().initialize(gateway=gateway)
         self._asked = route
+        self._counted = True
         self._upstream_stream: IOStream | None = None
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -234,11 +282,12 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         client = self.client
         answer: Answer | None = None
         try:
-            route, upstream = await self.locate(self._asked)
-            answer = Answer(self, route, upstream, client)
-            head = self._handshake(route, upstream, client)
+            destination = await self.locate(self._asked)
+            answer = Answer(self, destination, client)
+            self._counted = self.is_activity(destination.special)
+            head = self._handshake(destination, client)
             gateway = self.gateway
-            stream = self._upstream_stream = await dial(upstream, gateway.approve_connection, gateway.connect_timeout)
+            stream = self._upstream_stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
             granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
             if granted is None:
                 self._finished = True
@@ -256,7 +305,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._finished = True
 
     async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields) -> None:
-        tunnel = Tunnel(self.gateway.count_tunnel)
+        tunnel = Tunnel(self.gateway.count_tunnel if self._counted else self.gateway.count_quiet_tunnel)
         self.gateway.add_tunnel(tunnel)
         headers = answer.headers(granted)
         offered = list(self.request.headers.get_all())
@@ -271,10 +320,10 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             tunnel.on_closed(tunnel)
         self.log_answer()
 
-    def _handshake(self, route: Route, upstream: Upstream, client: f.Client) -> bytes:
+    def _handshake(self, destination: Destination, client: f.Client) -> bytes:
         inbound = list(self.request.headers.get_all())
-        fields = self.gateway.outbound_fields(route, upstream, inbound, client)
-        target = f.target_without_secrets(route.target, client)
+        fields = self.gateway.outbound_fields(destination, inbound, client, counted=self._counted)
+        target = f.target_without_secrets(destination.route.target, client)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *f.upgrade_fields()])
 
     def _abandon(self) -> None:

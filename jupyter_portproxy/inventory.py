@@ -14,6 +14,7 @@ from typing import Any
 
 from . import fields as f
 from . import routes
+from .catalog import Template
 from .discovery import Listener, Listeners
 from .errors import GatewayError
 from .gateway import PortProxy
@@ -83,10 +84,15 @@ class Inventory:
             "error": service.error,
             "exit_code": service.exit_code,
             "port": service.place.port or None,
-            "url": f"{service.prefix}/{service.template.path_info.lstrip('/')}",
+            "url": self._url(service.prefix, service.template),
             "open_in": service.template.open_in,
             "last_lines": service.log.last_lines() if service.state == "failed" else [],
         }
+
+    @staticmethod
+    def _url(prefix: str | None, template: Template) -> str | None:
+        """The address of a service's first page; None for a template that nobody starts by opening it."""
+        return f"{prefix}/{template.path_info.lstrip('/')}" if prefix is not None else None
 
     def reservations(self) -> list[Item]:
         held = self._gateway.reservations
@@ -112,6 +118,9 @@ class Inventory:
                 "category": template.category,
                 "icon": template.icon,
                 "open_in": template.open_in,
+                "launcher": template.launcher,
+                "external": template.external,
+                "url": self._url(manager.prefix(template.name), template) if manager is not None else None,
                 "available": template.available,
                 "hint": template.requires.hint if template.requires and not template.available else "",
                 "arguments": [

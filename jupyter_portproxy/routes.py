@@ -147,7 +147,8 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     path, mark, rest = uri.partition("?")
     query = mark + rest
     if path.startswith("service/", len(root)):
-        return _service_route(path, len(root) + len("service/"), query)
+        name = path[len(root) + len("service/") :].partition("/")[0]
+        return service_route(name, uri, f"{root}service/{name}")
     keep = path.startswith("absolute/", len(root))
     start = len(root) + (len("absolute/") if keep else 0)
     if not keep and start == len(path):
@@ -158,6 +159,8 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     prefix = path[: start + len(segment)]
     if bare:
         host, port = LOOPBACK_NAME, port_number(segment)
+    elif "@" in segment or (":" not in segment and ip_literal(segment) is not None):
+        return None  # user information, or a host without a port: no URL of ours
     elif ":" in segment:
         host, port = split_authority(segment)
     elif segment and segment[0] in "0123456789+-%":
@@ -169,12 +172,20 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     return Route(host, port, prefix, f"/{below}", query, keep)
 
 
-def bare_name(uri: str, base_url: str) -> tuple[str, str]:
-    """`{base_url}NAME/rest` -> (NAME, `/rest`); the name is empty where the URL is Jupyter's own."""
+def bare_name(uri: str, base_url: str) -> str:
+    """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
     if not uri.startswith(base_url):
-        return "", ""
+        return ""
     name = re.split(r"[/?]", uri[len(base_url) :], maxsplit=1)[0]
-    return ("" if name in _JUPYTERS else name), uri[len(base_url) + len(name) :]
+    return "" if name in _JUPYTERS else name
+
+
+def service_route(name: str, uri: str, prefix: str) -> ServiceRoute | Redirect:
+    """The route of a service's URL: `uri` begins with `prefix`, which ends with its name."""
+    path, mark, query = uri.partition("?")
+    if path == prefix:
+        return Redirect(f"{prefix}/{mark}{query}", 308)
+    return ServiceRoute(name, prefix, path[len(prefix) :], mark + query)
 
 
 def service_url(base_url: str, name: str) -> str:
@@ -257,12 +268,6 @@ def _port_range(item: object) -> range:
     if not 0 < low <= high <= 65535:
         raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
     return range(low, high + 1)
-
-
-def _service_route(path: str, start: int, query: str) -> ServiceRoute | Redirect:
-    name, slash, below = path[start:].partition("/")
-    prefix = path[: start + len(name)]
-    return ServiceRoute(name, prefix, f"/{below}", query) if slash else Redirect(f"{prefix}/{query}", 308)
 
 
 def _port_parameter(root: str, query: str) -> Redirect | None:

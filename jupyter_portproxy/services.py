@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -17,9 +18,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .catalog import NAME, Template, TemplateError
+from .catalog import NAME, Place, Template, TemplateError
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
-from .leases import Ports
+from .leases import Ports, is_free
 
 _GUARD = Path(__file__).parent / "guard.py"
 _RING = 1 << 20
@@ -32,14 +33,6 @@ _HEALTH_PERIOD = 5.0  # s
 _MISSES = 2
 State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked, or by itself with 0), "failed"
 Probe = Callable[["Service"], Awaitable[bool]]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a service listens: a loopback port, or a Unix socket (then `port` is 0)."""
-
-    port: int
-    unix_socket: str = ""
 
 
 class Log:
@@ -121,12 +114,14 @@ class Services:
 
     Args:
         ports: from which a service's port is taken.
-        prefix_of: service name -> path of its URL, without a final slash.
+        prefix_of: service name, its template -> path of its URL, without a final slash.
         probe: asks whether a service answers; it must not take longer than a second or two.
         directory: where log files and Unix sockets are kept; made private to this user.
     """
 
-    def __init__(self, ports: Ports, prefix_of: Callable[[str], str], base_url: str, probe: Probe, directory: Path) -> None:
+    def __init__(
+        self, ports: Ports, prefix_of: Callable[[str, Template], str], base_url: str, probe: Probe, directory: Path
+    ) -> None:
         self.templates: dict[str, Template] = {}
         self.starts: dict[str, int] = {}  # template -> how often, for /metrics
         self.on_change: Callable[[Service], None] = lambda service: None
@@ -152,7 +147,33 @@ class Services:
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._services
 
+    def prefix(self, name: str) -> str | None:
+        """The path of the URL of a service, or of one that starts when it is opened; None for an unknown name."""
+        if name in self._services:
+            return self._services[name].prefix
+        template = self.templates.get(name)
+        return self._prefix_of(name, template) if template is not None and template.start_on_open else None
+
     # ---- what can be done ----
+
+    def opened(self, name: str, *, by_page: bool) -> Service:
+        """The service whose URL was asked for; started if its template wants that and it does not run.
+
+        Args:
+            by_page: somebody opens a page of it; what an open page asks for starts no service that has ended.
+
+        Raises:
+            NoSuchService, ServiceFailed
+        """
+        service, template = self._services.get(name), self.templates.get(name)
+        if service is None:
+            return self.start(name) if template is not None and template.start_on_open else self.get(name)
+        if service.alive or not service.template.start_on_open or not (by_page or service.state == "failed"):
+            return service
+        try:
+            return self._begin(name, service.template, service.arguments)
+        except ServiceFailed:
+            raise self.failure(service) from None
 
     def start(self, template_name: str, name: str | None = None, arguments: Mapping[str, object] | None = None) -> Service:
         """Start a service; one that runs already under that name is returned as it is.
@@ -167,6 +188,8 @@ class Services:
         template = self.templates.get(template_name)
         if template is None:
             raise NoSuchService(template_name, "template")
+        if template.external:
+            raise BadInput(f"'{template_name}' is not started by this server.", "Start it as before, and open its address.")
         name = template_name if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput("This is no name for a service.", "Use up to 64 letters, digits, '.', '_' and '-'.")
@@ -248,7 +271,9 @@ class Services:
         known = self._services.get(name)
         if known is None:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            service = Service(name, template, arguments, self._prefix_of(name), place, Log(self._directory / f"{name}.log"))
+            service = Service(
+                name, template, arguments, self._prefix_of(name, template), place, Log(self._directory / f"{name}.log")
+            )
             self._services[name] = service
         else:
             service = known
@@ -286,9 +311,14 @@ class Services:
             return
         try:
             process = service.process = await self._spawn(service)
-        except (OSError, ServiceFailed) as error:
-            said = error.message if isinstance(error, ServiceFailed) else f"It could not be started: {error.strerror}."
-            service.become("failed", said)
+        except TemplateError as error:
+            service.become("failed", str(error))
+            return
+        except ServiceFailed as error:
+            service.become("failed", error.message)
+            return
+        except OSError as error:
+            service.become("failed", f"It could not be started: {error.strerror}.")
             return
         if service.stop.is_set():
             self._end(service)
@@ -395,6 +425,8 @@ class Services:
         starts.append(now)
 
     def _lease(self, name: str, template: Template) -> Place:
+        if template.place is not None:
+            return _free_again(template.place)
         if template.unix_socket:
             if self._sockets is None:
                 self._sockets = tempfile.TemporaryDirectory(prefix="portproxy-")
@@ -405,6 +437,28 @@ class Services:
 
     def _give_back(self, place: Place) -> None:
         self._ports.give_back(place.port)
+
+
+def _free_again(place: Place) -> Place:
+    """A fixed place, made ready for its next owner.
+
+    Raises:
+        ServiceFailed: somebody else is there.
+    """
+    if not place.unix_socket:
+        if not is_free(place.port):
+            raise ServiceFailed(f"Port {place.port} is in use by another program.")
+        return place
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(place.unix_socket)
+    except (FileNotFoundError, ConnectionRefusedError):
+        Path(place.unix_socket).unlink(missing_ok=True)
+        return place
+    except OSError as error:
+        raise ServiceFailed(f"The socket '{place.unix_socket}' cannot be used: {error.strerror}.") from None
+    raise ServiceFailed(f"The socket '{place.unix_socket}' is in use by another program.")
 
 
 async def _asked_to_stop(service: Service, seconds: float) -> bool:

@@ -14,7 +14,7 @@ from traitlets.config import Config
 from jupyter_portproxy import routes
 from jupyter_portproxy.errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
 from jupyter_portproxy.fields import Client
-from jupyter_portproxy.gateway import PortProxy
+from jupyter_portproxy.gateway import Destination, PortProxy
 from jupyter_portproxy.routes import Route
 
 from .upstreams import answers, drips, free_port, never_answers, serve
@@ -38,6 +38,10 @@ def make():
 
 def route(host: str, port: int) -> Route:
     return Route(host, port, f"/proxy/{host}:{port}", "/", "")
+
+
+async def found(gateway: PortProxy, to: Route) -> Destination:
+    return Destination(to, await gateway.resolve(to))
 
 
 # ---- traits ----
@@ -202,9 +206,7 @@ async def test_another_users_port_gets_no_byte(make, foreign_port, monkeypatch):
     port, process = foreign_port
     gateway = make()
     for _ in range(2):
-        exchange = gateway.open_exchange(
-            "GET", route("localhost", port), await gateway.resolve(route("localhost", port)), [], CLIENT
-        )
+        exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
         with pytest.raises(Forbidden) as caught:
             await exchange.head
         assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
@@ -215,7 +217,7 @@ async def test_another_users_port_gets_no_byte(make, foreign_port, monkeypatch):
 async def test_another_users_port_is_reached_where_the_administrator_allows_it(make, foreign_port):
     port, process = foreign_port
     gateway = make(allow_other_users=True)
-    exchange = gateway.open_exchange("GET", route("localhost", port), await gateway.resolve(route("localhost", port)), [], CLIENT)
+    exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
     with pytest.raises(Exception, match="without an answer"):
         await exchange.head
     assert int(process.stdout.readline()) > 0
@@ -226,7 +228,7 @@ async def test_another_users_port_is_reached_where_the_administrator_allows_it(m
 
 async def begin(gateway: PortProxy, port: int, fields=(), path="/"):
     to = Route("localhost", port, f"/proxy/port/{port}", path, "")
-    return gateway.open_exchange("GET", to, await gateway.resolve(to), list(fields), CLIENT)
+    return gateway.open_exchange("GET", await found(gateway, to), list(fields), CLIENT)
 
 
 async def test_the_head_must_come_within_first_byte_timeout(make):
@@ -284,6 +286,6 @@ async def test_an_exchange_carries_no_secret_in_its_target(make):
     async with serve(answers()) as upstream:
         to = Route("localhost", upstream.port, f"/proxy/port/{upstream.port}", "/x", "?a=1&token=s3cret&b=%20")
         client = Client("127.0.0.1", "127.0.0.1", "http", "h", secrets=frozenset({"s3cret"}))
-        exchange = gateway.open_exchange("GET", to, await gateway.resolve(to), [], client)
+        exchange = gateway.open_exchange("GET", await found(gateway, to), [], client)
         await exchange.head
     assert upstream.last.target == "/x?a=1&b=%20"

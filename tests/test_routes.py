@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy import routes
 from jupyter_portproxy.errors import BadRoute
-from jupyter_portproxy.routes import Redirect, Route, Upstream, parse
+from jupyter_portproxy.routes import Redirect, Route, ServiceRoute, Upstream, parse
 
 BASE = "/a%40b/"
 ROOT = BASE + "proxy/"
@@ -156,7 +156,7 @@ def test_the_sentence_about_a_repeated_port_is_readable():
     assert "%" not in caught.value.message  # the client sent none: a percent sign here is an encoded sentence of ours
 
 
-BAD_HOSTS = words(":80 a%2eb:80 user@a:80 -a:80 a-:80 a..b:80 .a:80 a.:80 \xe4:80 <b>:80")
+BAD_HOSTS = words(":80 a%2eb:80 -a:80 a-:80 a..b:80 .a:80 a.:80 \xe4:80 <b>:80")
 BAD_HOSTS += words(
     "[::1%eth0]:80 [fe80::1%25eth0]:80 []:80 [x]:80 [::1] [::1]80 [::1:80 ::1:80 ::1]:80 [[::1]]:80 a:b:80 a: a:80%40b"
 )
@@ -276,19 +276,23 @@ def test_what_is_no_range_of_ports_is_refused_by_name(item):
 
 
 @pytest.mark.parametrize(
-    ("uri", "name", "rest"),
-    [
-        ("app/x?y", "app", "/x?y"),
-        ("app", "app", ""),
-        ("app?y", "app", "?y"),
-        ("lab/tree", "", "/tree"),
-        ("api", "", ""),
-        ("", "", ""),
-    ],
+    ("uri", "name"),
+    [("app/x?y", "app"), ("app", "app"), ("app?y", "app"), ("lab/tree", ""), ("api", ""), ("", "")],
 )
-def test_a_bare_name_is_cut_out_and_jupyters_own_are_not(uri, name, rest):
-    assert routes.bare_name(BASE + uri, BASE) == (name, rest)
-    assert routes.bare_name("/other/app", BASE) == ("", "")
+def test_a_bare_name_is_cut_out_and_jupyters_own_are_not(uri, name):
+    assert routes.bare_name(BASE + uri, BASE) == name
+    assert routes.bare_name("/other/app", BASE) == ""
+
+
+@pytest.mark.parametrize("path", ["127.0.0.1", "127.0.0.1/x", "127.0.0.1@10.0.0.1/x", "user:pass@host:123/x", "user@host/x"])
+@pytest.mark.parametrize("form", ["", "absolute/"])
+def test_a_host_without_a_port_and_user_information_are_none_of_ours(form, path):
+    assert parse(f"{ROOT}{form}{path}", BASE) is None
+
+
+def test_the_route_of_a_services_url():
+    assert routes.service_route("app", "/b/app/x%2F?y", "/b/app") == ServiceRoute("app", "/b/app", "/x%2F", "?y")
+    assert routes.service_route("app", "/b/app?y", "/b/app") == Redirect("/b/app/?y", 308)
 
 
 def test_a_service_is_named_by_its_url():

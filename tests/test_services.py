@@ -47,7 +47,7 @@ def make(tmp_path, jp_asyncio_loop):
 
     def build(**templates) -> Services:
         manager = Services(
-            Ports([range(10000, 20001)]), lambda name: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs"
+            Ports([range(10000, 20001)]), lambda name, template: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs"
         )
         manager.templates = {name: load(name, {"stop_timeout": 0.5, **data}) for name, data in templates.items()}
         made.append(manager)

@@ -1,0 +1,107 @@
+"""WebSocket towards the client, a plain byte stream towards the service: what websockify does (`raw_socket_proxy`).
+
+Rule of this file: a message's content goes on as bytes, whatever its kind; bytes come back as binary messages. Neither side
+is read faster than the other takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from .access import PortHandler
+from .errors import GatewayError, ShuttingDown
+from .routes import ServiceRoute
+from .tunnel import dial
+
+_PIECE = 1 << 16
+_GOING_AWAY = 1001
+
+
+class RawSocketHandler(WebSocketHandler, PortHandler):
+    """One WebSocket of a service that speaks no HTTP."""
+
+    def initialize(self, gateway: Any, route: ServiceRoute) -> None:  # type: ignore[override]
+        super().initialize(gateway=gateway)
+        self._asked = route
+        self._stream: IOStream | None = None
+        self._relay: asyncio.Task[None] | None = None
+        self._count: Callable[[int], None] = gateway.count_tunnel
+        self.on_closed: Callable[[Any], None] = lambda tunnel: None
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Admitted and connected before the handshake is answered."""
+        try:
+            await self.admit()
+            destination = await self.locate(self._asked)
+            if not self.is_activity(destination.special):
+                self._count = self.gateway.count_quiet_tunnel
+            gateway = self.gateway
+            self._stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
+        except GatewayError as error:
+            self.refuse(error)
+        except StreamClosedError:
+            self._finished = True
+
+    def check_origin(self, origin: str | None = None) -> bool:
+        """`admit` has checked it."""
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """The first that is offered ("binary", as a rule), but never the one that carries Jupyter's token."""
+        return next((name for name in subprotocols if not name.startswith("v1.token.websocket.jupyter.org")), None)
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+        try:
+            self.gateway.add_tunnel(self)
+        except ShuttingDown:
+            self.close(_GOING_AWAY)
+            return
+        self._relay = asyncio.get_running_loop().create_task(self._relay_bytes(), name="portproxy raw socket")
+
+    async def on_message(self, message: str | bytes) -> None:
+        data = message.encode() if isinstance(message, str) else message
+        self._count(len(data))
+        if self._stream is not None and not self._stream.closed():
+            try:
+                await self._stream.write(data)
+            except StreamClosedError:
+                self.close()
+
+    async def _relay_bytes(self) -> None:
+        assert self._stream is not None  # `prepare` has connected it
+        try:
+            while True:
+                data = await self._stream.read_bytes(_PIECE, partial=True)
+                self._count(len(data))
+                await self.write_message(data, binary=True)
+        except (StreamClosedError, WebSocketClosedError):
+            self.close()
+
+    def on_close(self) -> None:
+        self._give_up()
+        self.on_closed(self)
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._give_up()
+
+    def on_finish(self) -> None:
+        """The handshake was refused after all."""
+        if self.ws_connection is None:
+            self._give_up()
+
+    def shut_down(self) -> None:
+        """The server is about to stop."""
+        self.close(_GOING_AWAY)
+
+    def _give_up(self) -> None:
+        if self._relay is not None:
+            self._relay.cancel()
+        if self._stream is not None:
+            self._stream.close()
