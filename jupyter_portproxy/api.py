@@ -22,6 +22,7 @@ from .services import Service, Services
 
 _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_refused"}
 _FOLLOW_PERIOD = 0.2
+_TEXT = "text/plain; charset=utf-8"
 
 
 class Api(APIHandler):
@@ -184,12 +185,12 @@ class Logs(Api):
     @authorized("read")
     async def get(self, name: str) -> None:
         service = self.services.get(name)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Content-Type", _TEXT)
         self.set_header("X-Content-Type-Options", "nosniff")
         sent = service.log.written
         self.write(service.log.tail())
         if self.get_query_argument("follow", "") != "1":
-            self.finish()
+            self.finish(set_content_type=_TEXT)
             return
         try:
             await self.flush()
@@ -200,7 +201,7 @@ class Logs(Api):
                     self.write(service.log.tail(more))
                     await self.flush()
                 await asyncio.sleep(_FOLLOW_PERIOD)
-            self.finish()
+            self.finish(set_content_type=_TEXT)
         except StreamClosedError:
             pass  # the reader has gone
 

@@ -48,6 +48,7 @@ class PortProxyApp(ExtensionApp):
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
         self.services.on_change = self.inventory.service_changed
+        self.services.is_watched = lambda: self.inventory.watched
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
         self.settings["portproxy"] = self.gateway

@@ -171,6 +171,26 @@ class ServiceFailed(GatewayError):
         self.details = tuple(details)
 
 
+class StartedTooOften(ServiceFailed):
+    """A service was started too often within a minute (429)."""
+
+    status, code, title = 429, "too_often", "Started too often"
+
+    def __init__(self, times: int) -> None:
+        super().__init__(f"It was started {times} times within a minute. Try again later.")
+        self.retry_after = 60
+
+
+class NoPort(ServiceFailed):
+    """All allowed ports are taken (503)."""
+
+    status, code, title = 503, "no_port", "No port is free"
+
+    def __init__(self) -> None:
+        super().__init__("No allowed port is free.")
+        self.hint = "Stop a service, or let the administrator allow more: c.PortProxy.allowed_ports."
+
+
 class ServiceStarting(GatewayError):
     """A service is not ready yet (503). `details` are its last lines."""
 

@@ -79,6 +79,7 @@ class Destination:
     route: Route
     upstream: Upstream
     special: Special | None = None
+    service: Service | None = None
 
 
 class Closable(Protocol):
@@ -273,10 +274,10 @@ class PortProxy(LoggingConfigurable):
         if service.state == "starting" and not patient:
             raise ServiceStarting(service.name, service.log.last_lines())
         await self.services.ready(service)
-        service.last_used = time.monotonic()
-        return self._at(service.place, service.template, asked)
+        service.touch()
+        return self._at(service.place, service.template, asked, service)
 
-    def _at(self, place: Place, template: Template, asked: ServiceRoute) -> Destination:
+    def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
         upstream, special = _upstream_of(place), template.special
         if upstream.unix_socket:
             _check_socket(upstream.unix_socket)
@@ -285,9 +286,8 @@ class PortProxy(LoggingConfigurable):
         except Exception:
             self.log.exception("portproxy: 'mappath' of '%s' failed", template.name)
             raise Internal() from None
-        return Destination(
-            Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix), upstream, special
-        )
+        route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
+        return Destination(route, upstream, special, service)
 
     def special_of(self, name: str) -> Special | None:
         """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""
@@ -440,14 +440,17 @@ class PortProxy(LoggingConfigurable):
             self._last_activity = now
             self.on_activity()
 
-    def count_tunnel(self, size: int) -> None:
-        """So many bytes have passed a tunnel."""
-        self.count_quiet_tunnel(size)
-        self.count()
+    def counter(self, to: Destination, *, counted: bool) -> Callable[[int], None]:
+        """What a tunnel calls with the number of bytes that have passed; `counted`: they are activity of this server."""
 
-    def count_quiet_tunnel(self, size: int) -> None:
-        """So many bytes have passed a tunnel that is no activity of this server."""
-        self.counts.bytes_in_tunnels += size
+        def count(size: int) -> None:
+            self.counts.bytes_in_tunnels += size
+            if counted:
+                self.count()
+            if to.service is not None:
+                to.service.touch()
+
+        return count
 
     def add_tunnel(self, tunnel: Closable) -> None:
         """Keep an open tunnel until it closes.

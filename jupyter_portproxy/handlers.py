@@ -256,7 +256,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     def initialize(self, gateway: PortProxy, route: Route | ServiceRoute) -> None:  # type: ignore[override]
         super().initialize(gateway=gateway)
         self._asked = route
-        self._counted = True
+        self._count: Callable[[int], None] = lambda size: None
         self._upstream_stream: IOStream | None = None
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -284,9 +284,9 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         try:
             destination = await self.locate(self._asked)
             answer = Answer(self, destination, client)
-            self._counted = self.is_activity(destination.special)
-            head = self._handshake(destination, client)
-            gateway = self.gateway
+            gateway, counted = self.gateway, self.is_activity(destination.special)
+            self._count = gateway.counter(destination, counted=counted)
+            head = self._handshake(destination, client, counted)
             stream = self._upstream_stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
             granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
             if granted is None:
@@ -305,7 +305,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._finished = True
 
     async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields) -> None:
-        tunnel = Tunnel(self.gateway.count_tunnel if self._counted else self.gateway.count_quiet_tunnel)
+        tunnel = Tunnel(self._count)
         self.gateway.add_tunnel(tunnel)
         headers = answer.headers(granted)
         offered = list(self.request.headers.get_all())
@@ -320,9 +320,9 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             tunnel.on_closed(tunnel)
         self.log_answer()
 
-    def _handshake(self, destination: Destination, client: f.Client) -> bytes:
+    def _handshake(self, destination: Destination, client: f.Client, counted: bool) -> bytes:
         inbound = list(self.request.headers.get_all())
-        fields = self.gateway.outbound_fields(destination, inbound, client, counted=self._counted)
+        fields = self.gateway.outbound_fields(destination, inbound, client, counted=counted)
         target = f.target_without_secrets(destination.route.target, client)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *f.upgrade_fields()])
 

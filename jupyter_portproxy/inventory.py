@@ -78,6 +78,7 @@ class Inventory:
             "name": service.name,
             "template": service.template.name,
             "title": service.template.title,
+            "icon": service.template.icon,
             "arguments": dict(service.arguments),
             "state": service.state,
             "since": service.since,
@@ -154,6 +155,11 @@ class Inventory:
             if not self._watchers and self._poll is not None:
                 self._poll.cancel()
                 self._poll = None
+
+    @property
+    def watched(self) -> bool:
+        """Somebody reads the stream of events."""
+        return bool(self._watchers)
 
     def service_changed(self, service: Service) -> None:
         """The manager's word that a service has another state; watchers learn it at once."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .catalog import NAME
-from .errors import BadInput, NoSuchService, ServiceFailed
+from .errors import BadInput, NoPort, NoSuchService
 
 _TRIES = 200
 _FIRST_UNPRIVILEGED = 1024
@@ -32,7 +32,7 @@ class Ports:
         """A port that is free now.
 
         Raises:
-            ServiceFailed: none was found.
+            NoPort: none was found.
         """
         for _ in range(_TRIES if self._ranges else 0):
             ports = random.choice(self._ranges)  # noqa: S311 (no secret)
@@ -40,7 +40,7 @@ class Ports:
             if port >= _FIRST_UNPRIVILEGED and port not in self._lent and is_free(port):
                 self._lent.add(port)
                 return port
-        raise ServiceFailed("No allowed port is free.")
+        raise NoPort()
 
     def give_back(self, port: int) -> None:
         self._lent.discard(port)
@@ -79,7 +79,7 @@ class Reservations:
 
         Raises:
             BadInput: a bad name or time, or the name is taken.
-            ServiceFailed: no port is free.
+            NoPort
         """
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput("This is no name for a reservation.", "Use up to 64 letters, digits, '.', '_' and '-'.")

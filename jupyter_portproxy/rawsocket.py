@@ -30,7 +30,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         self._asked = route
         self._stream: IOStream | None = None
         self._relay: asyncio.Task[None] | None = None
-        self._count: Callable[[int], None] = gateway.count_tunnel
+        self._count: Callable[[int], None] = lambda size: None
         self.on_closed: Callable[[Any], None] = lambda tunnel: None
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -38,9 +38,8 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         try:
             await self.admit()
             destination = await self.locate(self._asked)
-            if not self.is_activity(destination.special):
-                self._count = self.gateway.count_quiet_tunnel
             gateway = self.gateway
+            self._count = gateway.counter(destination, counted=self.is_activity(destination.special))
             self._stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
         except GatewayError as error:
             self.refuse(error)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .catalog import NAME, Place, Template, TemplateError
-from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from .leases import Ports, is_free
 
 _GUARD = Path(__file__).parent / "guard.py"
@@ -79,7 +79,7 @@ class Service:
         prefix: path of its URL, without a final slash.
         since: when it came into its state, seconds since 1970.
         exit_code: of its last end; None while it has none.
-        last_used: monotonic time of its last request.
+        last_used: monotonic time of its last request, or of the last byte in a tunnel.
     """
 
     name: str
@@ -104,6 +104,10 @@ class Service:
         self.changed.set()
         self.changed = asyncio.Event()
 
+    def touch(self) -> None:
+        """It is in use now."""
+        self.last_used = time.monotonic()
+
     @property
     def alive(self) -> bool:
         return self.state in ("starting", "up", "unhealthy", "stopping")
@@ -125,6 +129,7 @@ class Services:
         self.templates: dict[str, Template] = {}
         self.starts: dict[str, int] = {}  # template -> how often, for /metrics
         self.on_change: Callable[[Service], None] = lambda service: None
+        self.is_watched: Callable[[], bool] = lambda: True  # health is checked only then
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory = directory
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
@@ -281,7 +286,7 @@ class Services:
             service.stop.clear()
             service.exit_code = None
             service.become("starting")
-        service.last_used = time.monotonic()
+        service.touch()
         service.task = asyncio.get_running_loop().create_task(self._live(service), name=f"portproxy service {name}")
         self._tell(service)
         return service
@@ -397,6 +402,8 @@ class Services:
             if template.idle_timeout and time.monotonic() - service.last_used >= template.idle_timeout:
                 self._end(service)
                 return
+            if not self.is_watched():
+                continue
             misses = 0 if await self._probe(service) else misses + 1
             state = "unhealthy" if misses >= _MISSES else "up"
             if service.state in ("up", "unhealthy") and state != service.state:
@@ -421,7 +428,7 @@ class Services:
         starts = self._recent_starts.setdefault(name, deque(maxlen=_STARTS_PER_MINUTE))
         now = time.monotonic()
         if len(starts) == _STARTS_PER_MINUTE and now - starts[0] < 60:
-            raise ServiceFailed(f"It was started {_STARTS_PER_MINUTE} times within a minute. Try again later.")
+            raise StartedTooOften(_STARTS_PER_MINUTE)
         starts.append(now)
 
     def _lease(self, name: str, template: Template) -> Place:

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from .clients import Answer, Wire
-
-TOKEN = "a-token-of-the-tests"
+from .processes import TOKEN
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import urllib.request
 import psutil
 import pytest
 
-from .conftest import TOKEN
+from .processes import TOKEN, environment, jupyter_server
 from .upstreams import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
@@ -38,43 +37,28 @@ TEMPLATES = {
 
 
 @pytest.fixture
-def environment(tmp_path):
-    config = tmp_path / ".jupyter"
-    config.mkdir()
-    (config / "jupyter_portproxy.d").mkdir()
-    (config / "jupyter_portproxy.d" / "mine.json").write_text(json.dumps(TEMPLATES))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
-    return {**kept, "HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN, "JUPYTER_PLATFORM_DIRS": "0"}
+def home(tmp_path):
+    """A home whose `jupyter_portproxy.d` has the templates."""
+    config = tmp_path / ".jupyter" / "jupyter_portproxy.d"
+    config.mkdir(parents=True)
+    (config / "mine.json").write_text(json.dumps(TEMPLATES))
+    return tmp_path
 
 
 @pytest.fixture
-def server(environment, tmp_path):
-    """A Jupyter server; templates come from `jupyter_portproxy.d` on its configuration path."""
-    port = free_port(range(21000, 29000))
-    command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 20
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api").close()
-            break
-        except OSError:
-            assert time.monotonic() < until and process.poll() is None
-            time.sleep(0.1)
-    process.url = f"http://127.0.0.1:{port}/"
-    yield process
-    process.kill()
-    process.wait()
+def server(home):
+    with jupyter_server(home) as running:
+        yield running
 
 
 @pytest.fixture
-def run(environment, tmp_path):
+def run(home):
     """Runs `jupyter portproxy ...`; returns (exit code, output, errors)."""
 
     def command(*arguments: str):
         done = subprocess.run(
             [sys.executable, "-m", "jupyter_portproxy.cli", *arguments],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+            env=environment(home), cwd=home, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -137,16 +121,16 @@ def test_without_a_server_it_says_so(run):
 def test_nothing_survives_the_server(server, run, how):
     for template in ("web", "leaves"):
         assert run("start", template)[0] == 0
-    family = psutil.Process(server.pid).children(recursive=True)
+    family = psutil.Process(server.process.pid).children(recursive=True)
     assert len(family) >= 5
     if how == "/api/shutdown":
         fields = {"Authorization": f"token {TOKEN}"}
         urllib.request.urlopen(urllib.request.Request(f"{server.url}api/shutdown", b"", fields, method="POST")).close()
     else:
-        server.send_signal(getattr(signal, how))
+        server.process.send_signal(getattr(signal, how))
         if how == "SIGINT":
             time.sleep(0.5)
-            server.send_signal(signal.SIGINT)  # twice, as it asks for
-    server.wait(15)
+            server.process.send_signal(signal.SIGINT)  # twice, as it asks for
+    server.process.wait(15)
     left = psutil.wait_procs(family, timeout=5)[1]
     assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []

@@ -29,6 +29,8 @@ SAMPLES = [
     errors.MethodRefused("TRACE is not served."),
     errors.NoSuchService("a<b>"),
     errors.ServiceFailed("The service is failed.", ["its last line"]),
+    errors.NoPort(),
+    errors.StartedTooOften(5),
     errors.ServiceStarting("app", ["its last line"]),
     errors.ShuttingDown(),
     errors.Unauthenticated(),
@@ -149,5 +151,5 @@ def test_garbage_is_blamed_on_the_service_and_told_in_words():
 
 def test_only_what_can_pass_asks_for_a_retry():
     again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
-    assert again == {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "Unreachable", "UpstreamTimeout"}
+    assert again == {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "StartedTooOften", "Unreachable", "UpstreamTimeout"}
     assert LoopDetected().retry_after is None

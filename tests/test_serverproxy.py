@@ -6,11 +6,7 @@ import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -22,7 +18,7 @@ from jupyter_portproxy import serverproxy
 from jupyter_portproxy.catalog import Place, TemplateError, WholeAnswer
 from jupyter_portproxy.serverproxy import read_entry_points, read_server, read_servers, rewritten
 
-from .conftest import TOKEN
+from .processes import TOKEN, jupyter_server
 from .upstreams import answers, free_port, mirror, serve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
@@ -482,73 +478,35 @@ PACKAGES = Path(sys.prefix, "incumbent")
 
 
 @pytest.fixture
-def jupyter(tmp_path):
-    """A Jupyter server that sees jupyter-server-proxy and two packages made for it; returns its base address."""
+def packages():
+    """The variables of a process that sees jupyter-server-proxy and two packages made for it."""
     assert (PACKAGES / "jupyter_server_proxy").is_dir(), f"{PACKAGES} is missing: `make test` installs it"
-    running = []
-
-    def run(*extensions: str) -> tuple[str, Path]:
-        port, log = free_port(range(21000, 29000)), tmp_path / "log"
-        enabled = {"jupyter_portproxy": True, **dict.fromkeys(extensions, True)}
-        command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-        home = {"HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN, "PYTHONPATH": str(PACKAGES), "JUPYTER_CONFIG_DIR": str(tmp_path)}
-        command.append(f"--ServerApp.jpserver_extensions={enabled}")
-        with log.open("w") as said:
-            process = subprocess.Popen(command, env={**os.environ, **home}, cwd=tmp_path, stderr=said)
-        running.append(process)
-        base, until = f"http://127.0.0.1:{port}/", time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"{base}api").close()
-                return base, log
-            except OSError:
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.1)
-
-    yield run
-    for process in running:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:  # jupyter-server-proxy, where it is enabled, takes SIGTERM for itself
-            process.kill()
-            process.wait()
+    return {"PYTHONPATH": str(PACKAGES)}
 
 
-def get(address: str) -> tuple[int, str]:
-    request = urllib.request.Request(address, headers={"Authorization": f"token {TOKEN}"})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+def test_packages_made_for_it_work_unmodified(tmp_path, packages):
+    with jupyter_server(tmp_path, more=packages) as server:
+        status, page = server.get("hello/some/path")
+        assert (status, "Hello Jupyter-server-proxy" in page, "<code>/some/path</code>" in page) == (200, True, True)
+        assert "X-Forwarded-Context: /hello" in page and TOKEN not in page
+        status, page = server.get("www/")
+        assert (status, "Directory listing" in page) == (200, True)
+        status, icon = server.get("server-proxy/icon/www")
+        assert (status, "<svg" in icon) == (200, True)
+        listed = {item["name"] for item in json.loads(server.get("server-proxy/servers-info")[1])["server_processes"]}
+        assert listed == {"hello", "www"}
 
 
-def test_packages_made_for_it_work_unmodified(jupyter):
-    base, _ = jupyter()
-    status, page = get(f"{base}hello/some/path")
-    assert (status, "Hello Jupyter-server-proxy" in page, "<code>/some/path</code>" in page) == (200, True, True)
-    assert "X-Forwarded-Context: /hello" in page and TOKEN not in page
-    status, page = get(f"{base}www/")
-    assert (status, "Directory listing" in page) == (200, True)
-    status, icon = get(f"{base}server-proxy/icon/www")
-    assert (status, "<svg" in icon) == (200, True)
-    listed = {item["name"] for item in json.loads(get(f"{base}server-proxy/servers-info")[1])["server_processes"]}
-    assert listed == {"hello", "www"}
-
-
-async def test_where_it_is_enabled_itself_it_keeps_its_names(jupyter):
-    base, log = jupyter("jupyter_server_proxy")
-    status, page = await asyncio.to_thread(get, f"{base}hello/some/path")
-    assert (status, "Hello Jupyter-server-proxy" in page) == (200, True)
-    assert "Via:" not in page  # it did not come through this gateway
-    async with serve(mirror) as upstream:
-        status, told = await asyncio.to_thread(get, f"{base}proxy/{upstream.port}/x")
-    assert "via" in {name.lower() for name, _ in json.loads(told)["fields"]}  # ports stay ours
-    names = json.loads((await asyncio.to_thread(get, f"{base}proxy/api/templates"))[1])
-    assert not {"hello", "www"} & {item["name"] for item in names}
-    said = log.read_text()
-    assert said.count("jupyter server extension disable jupyter_server_proxy") == 1
-    assert "keeps its names (hello, www)" in said
-    assert "Traceback" not in said
+async def test_where_it_is_enabled_itself_it_keeps_its_names(tmp_path, packages):
+    enabled = {"jupyter_portproxy": True, "jupyter_server_proxy": True}
+    with jupyter_server(tmp_path, f"--ServerApp.jpserver_extensions={enabled}", more=packages) as server:
+        status, page = server.get("hello/some/path")
+        assert (status, "Hello Jupyter-server-proxy" in page) == (200, True)
+        assert "Via:" not in page  # it did not come through this gateway
+        async with serve(mirror) as upstream:
+            _, told = await asyncio.to_thread(server.get, f"proxy/{upstream.port}/x")
+        assert "via" in {name.lower() for name, _ in json.loads(told)["fields"]}  # ports stay ours
+        assert not {"hello", "www"} & {item["name"] for item in json.loads(server.get("proxy/api/templates")[1])}
+        assert server.log.count("jupyter server extension disable jupyter_server_proxy") == 1
+        assert "keeps its names (hello, www)" in server.log
+        assert "Traceback" not in server.log

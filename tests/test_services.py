@@ -17,6 +17,8 @@ from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, Shu
 from jupyter_portproxy.leases import Ports
 from jupyter_portproxy.services import Log, Service, Services
 
+from .waiting import eventually
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
 SERVE = """
 import http.server, os, sys
@@ -187,6 +189,52 @@ async def test_an_idle_service_is_stopped(make, monkeypatch):
     service = manager.start("web")
     await ended(service)
     assert service.state == "down"
+
+
+async def test_a_service_in_use_is_not_idle(make, monkeypatch):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3})
+    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.05)
+    service = manager.start("web")
+    await manager.ready(service)
+    for _ in range(10):
+        service.touch()
+        await asyncio.sleep(0.1)
+    assert service.state == "up"
+    await ended(service)
+
+
+# Listens, is deaf for a while after it finds a file, and listens again when that is gone.
+DEAF = """
+import pathlib, socket, sys, time
+port, file = int(sys.argv[1]), pathlib.Path(sys.argv[2])
+while True:
+    server = socket.create_server(("127.0.0.1", port))
+    while not file.exists():
+        time.sleep(0.01)
+    server.close()
+    while file.exists():
+        time.sleep(0.01)
+"""
+
+
+async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, monkeypatch, tmp_path):
+    deaf = tmp_path / "deaf"
+    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]})
+    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.05)
+    told: list[str] = []
+    manager.on_change = lambda service: told.append(service.state)
+    service = manager.start("web")
+    await manager.ready(service)
+    manager.is_watched = lambda: False
+    deaf.touch()
+    await asyncio.sleep(0.4)
+    assert service.state == "up"  # nobody watches, so nobody asks
+    manager.is_watched = lambda: True
+    await eventually(lambda: service.state == "unhealthy")
+    assert service.error == "It does not answer."
+    deaf.unlink()
+    await eventually(lambda: service.state == "up")
+    assert (service.error, told) == ("", ["starting", "up", "unhealthy", "up"])
 
 
 async def test_a_service_that_prints_much_fills_neither_memory_nor_disk(make, tmp_path):

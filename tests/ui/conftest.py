@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from ..upstreams import free_port
-
-TOKEN = "a-token-of-the-tests"
+from ..processes import TOKEN, jupyter_server
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Base URL of a running Jupyter server with the extension."""
     home = tmp_path_factory.mktemp("home")
-    port = free_port(range(21000, 29000))
-    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-    environment = {**os.environ, "HOME": str(home), "JUPYTER_TOKEN": TOKEN}
-    process = subprocess.Popen([*command, f"--ServerApp.root_dir={home}"], env=environment, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/"
-    until = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(f"{url}api", timeout=1).close()
-            break
-        except OSError:
-            assert time.monotonic() < until and process.poll() is None, "the Jupyter server did not start"
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    assert process.wait(15) == 0
+    with jupyter_server(home, f"--ServerApp.root_dir={home}") as running:
+        yield running.url
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,83 @@
+"""Jupyter servers in processes of their own, for what a server in the test's process cannot show."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .upstreams import free_port
+
+TOKEN = "a-token-of-the-tests"
+
+
+@dataclass
+class Server:
+    """A running server: `url` ends with a slash, `log` is what it has said so far."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    _log: Path
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def get(self, path: str) -> tuple[int, str]:
+        return self.call("GET", path)
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """Status and content of a path below the base URL, asked for with the token."""
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", content, {"Authorization": f"token {TOKEN}"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
+def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment with another home and without its Jupyter settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    return {**kept, "HOME": str(home), "JUPYTER_TOKEN": TOKEN, "JUPYTER_PLATFORM_DIRS": "0", **(more or {})}
+
+
+@contextlib.contextmanager
+def jupyter_server(home: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Runs `jupyter server` until the end of the block; `more` are further variables."""
+    port, log = free_port(range(21000, 29000)), home / "server.log"
+    command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    with log.open("w") as said:
+        process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=said)
+    server = Server(f"http://127.0.0.1:{port}/", process, log)
+    try:
+        _wait_for(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:  # jupyter-server-proxy, where it is enabled, takes SIGTERM for itself
+            process.kill()
+            process.wait()
+
+
+def _wait_for(server: Server) -> None:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(f"{server.url}api", timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < until and server.process.poll() is None, server.log
+            time.sleep(0.1)
