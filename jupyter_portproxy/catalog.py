@@ -122,7 +122,7 @@ class Template:
         at_root: its URL is `{base_url}NAME/`, as jupyter-server-proxy had it.
         place: where it listens, if that is fixed.
         external: somebody else starts it; it has no command.
-        launcher: it has a tile in the launcher.
+        launcher: the category of its tile in the launcher; empty if it has none.
     """
 
     name: str
@@ -147,7 +147,7 @@ class Template:
     at_root: bool = False
     place: Place | None = None
     external: bool = False
-    launcher: bool = True
+    launcher: str = "Services"
     special: Special | None = None
 
     @property

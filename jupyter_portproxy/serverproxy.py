@@ -271,7 +271,7 @@ def read_server(name: str, data: object, base_url: str, problems: list[str]) -> 
         at_root=True,
         place=place,
         external=not settings.command,
-        launcher=entry.enabled,
+        launcher=entry.category if entry.enabled else "",
         special=server,
     )
 
@@ -379,7 +379,7 @@ def _info(template: Template) -> dict[str, Any]:
     inside, outside = f"{template.name}/{template.path_info}", template.path_info.removeprefix("../")
     path_info = outside if template.path_info.startswith("../") else inside
     entry: dict[str, Any] = {
-        "enabled": template.launcher,
+        "enabled": bool(template.launcher),
         "title": template.title,
         "path_info": path_info,
         "category": template.category,

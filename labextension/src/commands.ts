@@ -1,0 +1,45 @@
+// The names of the commands, and what each takes. Everything that a person can do has one.
+
+export const CommandIDs = {
+  launch: 'portproxy:launch',
+  startForm: 'portproxy:start-form',
+  showPanel: 'portproxy:show-panel',
+  refresh: 'portproxy:refresh',
+  openInLab: 'portproxy:open-in-lab',
+  openInBrowser: 'portproxy:open-in-browser',
+  copyUrl: 'portproxy:copy-url',
+  showLog: 'portproxy:show-log',
+  restart: 'portproxy:restart',
+  stop: 'portproxy:stop',
+  forget: 'portproxy:forget'
+} as const;
+
+/** What a row, a tab or a command is about: a service by its name, or a port. */
+export type Target = { service: string } | { port: number };
+
+const TARGET = {
+  type: 'object',
+  properties: {
+    service: { type: 'string', description: 'Name of a service' },
+    port: { type: 'integer', description: 'Number of a port' }
+  }
+} as const;
+
+const SERVICE = { type: 'object', properties: { service: TARGET.properties.service } } as const;
+
+const TEMPLATE = { type: 'object', properties: { template: { type: 'string', description: 'Name of a template' } } } as const;
+
+/** JSON schemas of the commands' arguments. */
+export const ARGUMENTS: Record<string, object> = {
+  [CommandIDs.launch]: { ...TEMPLATE, required: ['template'] },
+  [CommandIDs.startForm]: TEMPLATE,
+  [CommandIDs.showPanel]: { type: 'object', properties: {} },
+  [CommandIDs.refresh]: { type: 'object', properties: {} },
+  [CommandIDs.openInLab]: TARGET,
+  [CommandIDs.openInBrowser]: TARGET,
+  [CommandIDs.copyUrl]: TARGET,
+  [CommandIDs.showLog]: SERVICE,
+  [CommandIDs.restart]: SERVICE,
+  [CommandIDs.stop]: SERVICE,
+  [CommandIDs.forget]: SERVICE
+};

@@ -1,0 +1,179 @@
+// "Start a service": which template, under which name, with which arguments.
+
+import { Dialog, showDialog } from '@jupyterlab/apputils';
+import type { Contents } from '@jupyterlab/services';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { ReactWidget } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import type { IArgument, ITemplate } from './tokens';
+
+export interface IChoice {
+  template: string;
+  name: string;
+  arguments: Record<string, string>;
+}
+
+/** Lists the folder of a path that is being typed; an empty list if there is none. */
+export type Complete = (path: string) => Promise<string[]>;
+
+/** Completes paths on the server's files. */
+export function completer(contents: Pick<Contents.IManager, 'get'>): Complete {
+  return async path => {
+    const folder = path.slice(0, path.lastIndexOf('/') + 1);
+    try {
+      const model = await contents.get(folder, { content: true });
+      const entries = model.type === 'directory' ? (model.content as Contents.IModel[]) : [];
+      return entries.map(entry => folder + entry.name + (entry.type === 'directory' ? '/' : '')).filter(p => p.startsWith(path));
+    } catch {
+      return [];
+    }
+  };
+}
+
+interface IFormProps {
+  templates: readonly ITemplate[];
+  first: string;
+  complete: Complete;
+  trans: TranslationBundle;
+  onChange: (choice: IChoice, complete: boolean) => void;
+}
+
+/** The fields; `onChange` is told what is chosen and whether nothing is missing. */
+export function StartForm({ templates, first, complete, trans, onChange }: IFormProps): React.JSX.Element {
+  const [name, setName] = React.useState('');
+  const [chosen, setChosen] = React.useState(first);
+  const [values, setValues] = React.useState<Record<string, string>>({});
+  const template = templates.find(item => item.name === chosen);
+  const args = template?.arguments ?? [];
+  const filled = Object.fromEntries(args.map(arg => [arg.name, values[`${chosen}.${arg.name}`] ?? arg.default]));
+  const missing = !template || args.some(arg => filled[arg.name] === '' && arg.default === '');
+  React.useEffect(() => onChange({ template: chosen, name, arguments: filled }, !missing), [chosen, name, JSON.stringify(filled)]);
+  return (
+    <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
+      <label>
+        {trans.__('Service')}
+        <select className="jp-mod-styled" value={chosen} onChange={event => setChosen(event.target.value)}>
+          {templates.map(item => (
+            <option key={item.name} value={item.name}>
+              {item.title}
+            </option>
+          ))}
+        </select>
+      </label>
+      {args.map(arg => (
+        <Field
+          key={`${chosen}.${arg.name}`}
+          arg={arg}
+          value={filled[arg.name] ?? ''}
+          complete={complete}
+          onChange={value => setValues({ ...values, [`${chosen}.${arg.name}`]: value })}
+        />
+      ))}
+      <label>
+        {trans.__('Name (optional)')}
+        <input
+          className="jp-mod-styled"
+          value={name}
+          placeholder={chosen}
+          maxLength={64}
+          onChange={event => setName(event.target.value)}
+        />
+      </label>
+    </form>
+  );
+}
+
+interface IFieldProps {
+  arg: IArgument;
+  value: string;
+  complete: Complete;
+  onChange: (value: string) => void;
+}
+
+function Field({ arg, value, complete, onChange }: IFieldProps): React.JSX.Element {
+  const [paths, setPaths] = React.useState<string[]>([]);
+  const list = `jp-PortProxy-paths-${arg.name}`;
+  React.useEffect(() => {
+    let current = arg.kind === 'path';
+    if (current) {
+      void complete(value).then(found => current && setPaths(found));
+    }
+    return () => {
+      current = false;
+    };
+  }, [value]);
+  if (arg.kind === 'choice') {
+    return (
+      <label>
+        {arg.label}
+        <select className="jp-mod-styled" value={value} onChange={event => onChange(event.target.value)}>
+          {arg.choices.map(choice => (
+            <option key={choice}>{choice}</option>
+          ))}
+        </select>
+      </label>
+    );
+  }
+  return (
+    <label>
+      {arg.label}
+      <input
+        className="jp-mod-styled"
+        inputMode={arg.kind === 'number' ? 'decimal' : 'text'}
+        list={arg.kind === 'path' ? list : undefined}
+        required={arg.default === ''}
+        value={value}
+        onChange={event => onChange(event.target.value)}
+      />
+      {arg.kind === 'path' ? (
+        <datalist id={list}>
+          {paths.map(path => (
+            <option key={path} value={path} />
+          ))}
+        </datalist>
+      ) : null}
+    </label>
+  );
+}
+
+class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
+  constructor(private readonly _props: Omit<IFormProps, 'onChange'>) {
+    super();
+    this._choice = { template: _props.first, name: '', arguments: {} };
+  }
+
+  getValue(): IChoice {
+    return this._choice;
+  }
+
+  protected override render(): React.JSX.Element {
+    return <StartForm {...this._props} onChange={this._onChange} />;
+  }
+
+  private _onChange = (choice: IChoice, complete: boolean): void => {
+    this._choice = choice;
+    const accept = this.node.closest('.jp-Dialog-content')?.querySelector<HTMLButtonElement>('.jp-Dialog-button.jp-mod-accept');
+    if (accept) {
+      accept.disabled = !complete;
+    }
+  };
+
+  private _choice: IChoice;
+}
+
+/** Asks what to start; null if the person thinks better of it. */
+export async function askWhatToStart(
+  templates: readonly ITemplate[],
+  first: string,
+  complete: Complete,
+  trans: TranslationBundle
+): Promise<IChoice | null> {
+  const result = await showDialog({
+    title: trans.__('Start a service'),
+    body: new Body({ templates, first, complete, trans }),
+    buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })],
+    focusNodeSelector: 'select'
+  });
+  return result.button.accept ? result.value : null;
+}

@@ -1,0 +1,269 @@
+// The plugins: the model, and what a person sees of it. Everything is introduced to everything here, and nothing is decided.
+
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import type { LabIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+
+import { Actions, INewPortSettings } from './actions';
+import { Api, IApi } from './api';
+import { ARGUMENTS, CommandIDs, Target } from './commands';
+import { askWhatToStart, completer } from './form';
+import { letterIcon, portsIcon } from './icons';
+import { Tiles } from './launcher';
+import { makeLog } from './log';
+import { PortsManager } from './manager';
+import { PanelState, PortsPanel } from './panel';
+import { absolute, ServiceTab } from './tab';
+import { IPortsManager, ITemplate } from './tokens';
+import { portLabel, serviceLabel } from './words';
+
+type Args = ReadonlyPartialJSONObject;
+
+const apis = new WeakMap<IPortsManager, IApi>();
+
+const managerPlugin: JupyterFrontEndPlugin<IPortsManager> = {
+  id: 'jupyter-portproxy:manager',
+  description: 'Knows what runs beside the Jupyter server.',
+  autoStart: true,
+  provides: IPortsManager,
+  activate: (app: JupyterFrontEnd): IPortsManager => {
+    const api = new Api(app.serviceManager.serverSettings);
+    const manager = new PortsManager(api);
+    apis.set(manager, api);
+    return manager;
+  }
+};
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: 'jupyter-portproxy:plugin',
+  description: 'Shows services and ports in a panel, in the launcher and in tabs.',
+  autoStart: true,
+  requires: [IPortsManager],
+  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer],
+  activate: (
+    app: JupyterFrontEnd,
+    manager: IPortsManager,
+    translator: ITranslator | null,
+    launcher: ILauncher | null,
+    palette: ICommandPalette | null,
+    settings: ISettingRegistry | null,
+    restorer: ILayoutRestorer | null
+  ): void => {
+    const { commands, shell } = app;
+    const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
+    const state = new PanelState();
+    const tabs = new WidgetTracker<ServiceTab>({ namespace: 'portproxy-tabs' });
+    const logs = new WidgetTracker<MainAreaWidget>({ namespace: 'portproxy-logs' });
+    const run = (command: string, target: Target) => void commands.execute(command, target);
+    const openIn = (where: 'lab' | 'browser', target: Target) =>
+      run(where === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser, target);
+    const usual = (target: Target) => ('service' in target ? (manager.service(target.service)?.open_in ?? 'lab') : 'lab');
+    const showLog = (service: string) => run(CommandIDs.showLog, { service });
+    const actions = new Actions(manager, trans, (target, where = usual(target)) => openIn(where, target), showLog);
+    const newPorts: INewPortSettings = { onNewPort: 'notify', ports: [] };
+
+    const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
+    shell.add(panel, 'left', { rank: 350, type: 'Ports' });
+    restorer?.add(panel, panel.id);
+    manager.appeared.connect((_, port) => actions.greet(port, newPorts));
+
+    // ---- what a command is about: its arguments, the row under the pointer, or the tab in front ----
+
+    const targetOf = (args: Args): Target | null => {
+      if (typeof args.service === 'string') {
+        return { service: args.service };
+      }
+      if (typeof args.port === 'number') {
+        return { port: args.port };
+      }
+      const row = app.contextMenuHitTest(node => node.classList.contains('jp-PortProxy-row'));
+      if (row) {
+        return row.dataset.service !== undefined ? { service: row.dataset.service } : { port: Number(row.dataset.port) };
+      }
+      return tabs.currentWidget && tabs.currentWidget === shell.currentWidget ? tabs.currentWidget.target : null;
+    };
+    const serviceOf = (args: Args) => {
+      const target = targetOf(args);
+      return target && 'service' in target ? manager.service(target.service) : undefined;
+    };
+    const isOpenable = (args: Args) => {
+      const target = targetOf(args);
+      return target !== null && actions.urlOf(target) !== undefined;
+    };
+    const labelOf = (target: Target): string => {
+      if ('service' in target) {
+        const service = manager.service(target.service);
+        return service ? serviceLabel(service) : (templateNamed(target.service)?.title ?? target.service);
+      }
+      const port = manager.port(target.port);
+      return port ? portLabel(port, state.rules, trans) : trans.__('Port %1', target.port);
+    };
+    const templateNamed = (name: unknown): ITemplate | undefined => manager.templates.find(item => item.name === name);
+
+    // ---- commands ----
+
+    const openTab = (target: Target, url: string, label: string, path?: string): void => {
+      const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
+      if (open) {
+        shell.activateById(open.id);
+        return;
+      }
+      const options = { target, url, label, manager, trans, run, ...(path ? { path } : {}) };
+      const tab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
+      void tabs.add(tab);
+      shell.add(tab, 'main', { type: 'Service' });
+      shell.activateById(tab.id);
+    };
+
+    const add = (
+      id: string,
+      label: string | ((args: Args) => string),
+      execute: (args: Args) => unknown,
+      more: { icon?: LabIcon | ((args: Args) => LabIcon); isEnabled?: (args: Args) => boolean; caption?: string } = {}
+    ) => commands.addCommand(id, { label, execute, describedBy: { args: (ARGUMENTS[id] ?? {}) as ReadonlyJSONObject }, ...more });
+
+    add(CommandIDs.showPanel, trans.__('Show Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
+    add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()));
+    add(CommandIDs.startForm, trans.__('Start a Service…'), async args => {
+      await actions.attempt(() => manager.refreshTemplates());
+      const templates = manager.templates.filter(item => item.available && !item.external);
+      const first = templateNamed(args.template)?.name ?? templates[0]?.name ?? '';
+      const choice = await askWhatToStart(templates, first, completer(app.serviceManager.contents), trans);
+      if (choice) {
+        const title = templateNamed(choice.template)?.title ?? choice.template;
+        await actions.start(choice.template, title, choice.name || undefined, choice.arguments);
+      }
+    });
+    add(
+      CommandIDs.launch,
+      args => templateNamed(args.template)?.title ?? trans.__('Start'),
+      async args => {
+        const template = templateNamed(args.template);
+        if (!template) {
+          return;
+        }
+        const running = manager.services.find(item => item.template === template.name && ['up', 'unhealthy'].includes(item.state));
+        if (running || template.external) {
+          openIn(template.open_in, { service: running?.name ?? template.name });
+        } else if (template.arguments.length) {
+          await commands.execute(CommandIDs.startForm, { template: template.name });
+        } else {
+          await actions.start(template.name, template.title);
+        }
+      },
+      { icon: args => letterIcon(templateNamed(args.template)?.title ?? '?'), caption: trans.__('Start or open this service') }
+    );
+    add(
+      CommandIDs.openInLab,
+      trans.__('Open in a Lab Tab'),
+      args => {
+        const target = targetOf(args);
+        const url = (target && actions.urlOf(target)) ?? (typeof args.url === 'string' ? args.url : undefined);
+        if (target && url !== undefined) {
+          const label = typeof args.label === 'string' ? args.label : labelOf(target);
+          openTab(target, url, label, typeof args.path === 'string' ? args.path : undefined);
+        }
+      },
+      { icon: portsIcon, isEnabled: args => isOpenable(args) || typeof args.url === 'string' }
+    );
+    add(
+      CommandIDs.openInBrowser,
+      trans.__('Open in a Browser Tab'),
+      args => {
+        const target = targetOf(args);
+        const url = target && actions.urlOf(target);
+        if (url) {
+          window.open(absolute(url), '_blank', 'noopener');
+        }
+      },
+      { isEnabled: isOpenable }
+    );
+    add(
+      CommandIDs.copyUrl,
+      trans.__('Copy Service URL'),
+      args => {
+        const target = targetOf(args);
+        if (target) {
+          actions.copyUrl(target);
+        }
+      },
+      { isEnabled: isOpenable }
+    );
+    add(
+      CommandIDs.showLog,
+      trans.__('Show Service Log'),
+      args => {
+        const target = targetOf(args);
+        const api = apis.get(manager);
+        if (!target || !('service' in target) || !api) {
+          return;
+        }
+        const id = `jp-portproxy-log-${target.service}`;
+        if (!logs.find(widget => widget.id === id)) {
+          const log = makeLog(target.service, api, manager, trans);
+          void logs.add(log);
+          shell.add(log, 'main', { type: 'Log' });
+        }
+        shell.activateById(id);
+      },
+      { isEnabled: args => typeof args.service === 'string' || serviceOf(args) !== undefined }
+    );
+    const onService = (what: (name: string) => Promise<unknown>) => (args: Args) => {
+      const target = targetOf(args);
+      return target && 'service' in target ? actions.attempt(() => what(target.service)) : undefined;
+    };
+    const isService = { isEnabled: (args: Args) => serviceOf(args) !== undefined };
+    add(CommandIDs.restart, trans.__('Restart Service'), onService(name => actions.restart(name)), isService);
+    add(CommandIDs.stop, trans.__('Stop Service'), onService(name => manager.stop(name)), isService);
+    add(
+      CommandIDs.forget,
+      trans.__('Remove Service'),
+      onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name)))
+    );
+
+    for (const command of Object.values(CommandIDs)) {
+      if (command !== CommandIDs.launch) {
+        palette?.addItem({ command, category: trans.__('Services') });
+      }
+    }
+
+    // ---- what stays over a reload ----
+
+    void restorer?.restore(tabs, {
+      command: CommandIDs.openInLab,
+      args: tab => tab.restored,
+      name: tab => tab.id
+    });
+    void restorer?.restore(logs, {
+      command: CommandIDs.showLog,
+      args: widget => ({ service: widget.id.slice('jp-portproxy-log-'.length) }),
+      name: widget => widget.id
+    });
+
+    // ---- templates and settings ----
+
+    if (launcher) {
+      const tiles = new Tiles(launcher);
+      manager.changed.connect(() => tiles.update(manager.templates));
+    }
+    void actions.attempt(() => manager.refreshTemplates());
+    void settings
+      ?.load(plugin.id)
+      .then(loaded => {
+        const read = () => {
+          Object.assign(newPorts, loaded.composite);
+          state.rules = newPorts.ports;
+        };
+        loaded.changed.connect(read);
+        read();
+      })
+      .catch(error => console.warn('The settings of jupyter-portproxy could not be loaded.', error));
+  }
+};
+
+export * from './tokens';
+export default [managerPlugin, plugin];

@@ -1,0 +1,37 @@
+// The tiles of the launcher: one for each template that can be started, in the category that it asks for.
+
+import type { ILauncher } from '@jupyterlab/launcher';
+import { DisposableSet } from '@lumino/disposable';
+
+import { CommandIDs } from './commands';
+import type { ITemplate } from './tokens';
+
+export class Tiles {
+  constructor(private readonly _launcher: Pick<ILauncher, 'add'>) {}
+
+  /** Shows tiles for these templates, if they are others than before. */
+  update(templates: readonly ITemplate[]): void {
+    if (templates === this._templates) {
+      return;
+    }
+    this._templates = templates;
+    this._tiles.dispose();
+    this._tiles = new DisposableSet();
+    templates
+      .filter(template => template.available && template.launcher)
+      .forEach((template, rank) => this._tiles.add(this._launcher.add(tileOf(template, rank))));
+  }
+
+  private _templates: readonly ITemplate[] = [];
+  private _tiles = new DisposableSet();
+}
+
+function tileOf(template: ITemplate, rank: number): ILauncher.IItemOptions {
+  return {
+    command: CommandIDs.launch,
+    args: { template: template.name },
+    category: template.launcher,
+    rank,
+    ...(template.icon ? { kernelIconUrl: template.icon } : {})
+  };
+}

@@ -1,0 +1,90 @@
+// The log of a service in a tab: what it has printed, followed while it runs, and again when it is started again.
+
+import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { listIcon } from '@jupyterlab/ui-components';
+import { Widget } from '@lumino/widgets';
+
+import { ApiError, IApi, textOf } from './api';
+import type { IPortsManager } from './tokens';
+
+const MOST = 1 << 20;
+/** Colours and cursor movements of terminals (ECMA-48). */
+const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
+
+/** Text as it is shown: without terminal controls, the last MiB. */
+export function readable(text: string): string {
+  return text.replace(CONTROL, '').replace(/\r+\n/g, '\n').slice(-MOST);
+}
+
+class LogView extends Widget {
+  constructor(
+    private readonly _name: string,
+    private readonly _api: IApi,
+    private readonly _manager: IPortsManager,
+    private readonly _trans: TranslationBundle
+  ) {
+    super({ node: document.createElement('pre') });
+    this.addClass('jp-PortProxy-log');
+    this.node.tabIndex = 0;
+    this.node.setAttribute('role', 'log');
+    this.node.setAttribute('aria-label', _trans.__('Log of %1', _name));
+    this._manager.changed.connect(this._onChange, this);
+    void this._follow();
+  }
+
+  override dispose(): void {
+    this._abort?.abort();
+    this._manager.changed.disconnect(this._onChange, this);
+    super.dispose();
+  }
+
+  private async _follow(): Promise<void> {
+    const abort = (this._abort = new AbortController());
+    this._text = '';
+    try {
+      const path = `services/${encodeURIComponent(this._name)}/logs?follow=1`;
+      for await (const piece of textOf(await this._api.open(path, abort.signal))) {
+        this._show(piece);
+      }
+      this._show(`\n— ${this._trans.__('ended')} —\n`);
+    } catch (error) {
+      if (!abort.signal.aborted) {
+        this._show(`\n— ${error instanceof ApiError ? error.message : this._trans.__('The log is cut.')} —\n`);
+      }
+    }
+    if (this._abort === abort) {
+      this._abort = undefined;
+    }
+  }
+
+  /** A service that runs again is followed again. */
+  private _onChange(): void {
+    if (!this._abort && this._manager.service(this._name)?.state === 'starting') {
+      void this._follow();
+    }
+  }
+
+  /** Adds text; the end stays in view if it was. */
+  private _show(piece: string): void {
+    const { node } = this;
+    const atEnd = node.scrollHeight - node.scrollTop - node.clientHeight < 40;
+    this._text = readable(this._text + piece);
+    node.textContent = this._text;
+    if (atEnd) {
+      node.scrollTop = node.scrollHeight;
+    }
+  }
+
+  private _text = '';
+  private _abort: AbortController | undefined;
+}
+
+export function makeLog(name: string, api: IApi, manager: IPortsManager, trans: TranslationBundle): MainAreaWidget {
+  const widget = new MainAreaWidget({ content: new LogView(name, api, manager, trans) });
+  widget.id = `jp-portproxy-log-${name}`;
+  widget.title.label = trans.__('Log: %1', name);
+  widget.title.icon = listIcon;
+  widget.title.closable = true;
+  return widget;
+}

@@ -1,0 +1,302 @@
+// The model: what runs beside the server, kept live by its event stream. Knows no widget.
+//
+// Rule of this file: one request while all is well, none while nobody looks, and ever fewer while the server is away.
+
+import type { IDisposable } from '@lumino/disposable';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { ApiError, eventsOf, IApi, IEvent } from './api';
+import type { Connection, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
+
+const FIRST_PAUSE = 1000;
+const LONGEST_PAUSE = 60_000;
+/** The server sends a comment every 15 s; three missed ones mean that the connection is dead. */
+const SILENCE = 45_000;
+const POLL = 1000;
+
+interface ISnapshot {
+  ports: IPort[];
+  services: IService[];
+  reservations: IReservation[];
+}
+
+type Item = ({ kind: 'port' } & IPort) | ({ kind: 'service' } & IService) | ({ kind: 'reservation' } & IReservation);
+
+/** Where a document tells whether somebody looks at it. */
+export interface IVisibility {
+  readonly hidden: boolean;
+  addEventListener(type: 'visibilitychange', listener: () => void): void;
+  removeEventListener(type: 'visibilitychange', listener: () => void): void;
+}
+
+export class PortsManager implements IPortsManager, IDisposable {
+  constructor(
+    private readonly _api: IApi,
+    private readonly _visibility: IVisibility = document
+  ) {
+    this._visibility.addEventListener('visibilitychange', this._onVisibility);
+    this._onVisibility();
+  }
+
+  get services(): readonly IService[] {
+    return [...this._services.values()].sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  get ports(): readonly IPort[] {
+    return [...this._ports.values()].sort((a, b) => a.port - b.port);
+  }
+
+  get reservations(): readonly IReservation[] {
+    return [...this._reservations.values()].sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  get templates(): readonly ITemplate[] {
+    return this._templates;
+  }
+
+  get connection(): Connection {
+    return this._connection;
+  }
+
+  get problem(): string {
+    return this._problem;
+  }
+
+  get changed(): ISignal<IPortsManager, void> {
+    return this._changed;
+  }
+
+  get appeared(): ISignal<IPortsManager, IPort> {
+    return this._appeared;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  service(name: string): IService | undefined {
+    return this._services.get(name);
+  }
+
+  port(port: number): IPort | undefined {
+    return this.ports.find(item => item.port === port);
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    this._visibility.removeEventListener('visibilitychange', this._onVisibility);
+    this._disconnect();
+    Signal.clearData(this);
+  }
+
+  async refresh(): Promise<void> {
+    await this.refreshTemplates();
+    this._failures = 0;
+    this._disconnect();
+    this._onVisibility();
+  }
+
+  async refreshTemplates(): Promise<void> {
+    this._templates = await this._api.ask<ITemplate[]>('GET', 'templates');
+    this._changed.emit();
+  }
+
+  async start(template: string, name?: string, args: Record<string, string> = {}): Promise<IService> {
+    const body = { template, arguments: args, ...(name ? { name } : {}) };
+    return this._take(await this._api.ask<IService>('POST', 'services', body));
+  }
+
+  async restart(name: string): Promise<IService> {
+    return this._take(await this._api.ask<IService>('POST', `${pathOf(name)}/restart`, {}));
+  }
+
+  async stop(name: string): Promise<IService> {
+    return this._take(await this._api.ask<IService>('POST', `${pathOf(name)}/stop`, {}));
+  }
+
+  async forget(name: string): Promise<void> {
+    await this._api.ask('DELETE', pathOf(name));
+    this._services.delete(name);
+    this._changed.emit();
+  }
+
+  async release(name: string): Promise<void> {
+    await this._api.ask('DELETE', `reservations/${encodeURIComponent(name)}`);
+    this._reservations.delete(name);
+    this._changed.emit();
+  }
+
+  async settled(name: string): Promise<IService> {
+    for (;;) {
+      const known = this._services.get(name);
+      if (known && known.state !== 'starting') {
+        return known;
+      }
+      await this._nextChange();
+      if (this._connection !== 'live') {
+        this._take(await this._api.ask<IService>('GET', pathOf(name)));
+      }
+    }
+  }
+
+  /** Resolves at the next change, and after a second in any case. */
+  private _nextChange(): Promise<void> {
+    return new Promise(resolve => {
+      const done = () => {
+        clearTimeout(timer);
+        this._changed.disconnect(done);
+        resolve();
+      };
+      const timer = setTimeout(done, POLL);
+      this._changed.connect(done);
+    });
+  }
+
+  private _take(service: IService): IService {
+    this._services.set(service.name, service);
+    this._changed.emit();
+    return service;
+  }
+
+  // ---- the stream ----
+
+  private _onVisibility = (): void => {
+    if (this._visibility.hidden) {
+      this._disconnect();
+      this._become('paused');
+    } else if (!this._abort) {
+      void this._follow();
+    }
+  };
+
+  private _disconnect(): void {
+    clearTimeout(this._retry);
+    clearTimeout(this._watchdog);
+    this._retry = undefined;
+    this._abort?.abort();
+    this._abort = undefined;
+  }
+
+  private async _follow(): Promise<void> {
+    const abort = (this._abort = new AbortController());
+    clearTimeout(this._retry);
+    if (this._connection !== 'lost') {
+      this._become('connecting');
+    }
+    let problem = '';
+    try {
+      for await (const event of eventsOf(await this._api.open('events', abort.signal))) {
+        this._expectMore(abort);
+        this._receive(event);
+      }
+    } catch (error) {
+      problem = error instanceof ApiError ? [error.message, error.hint].join(' ').trim() : '';
+    }
+    if (this._abort === abort) {
+      this._abort = undefined;
+      this._tryLater(problem || 'The connection to the Jupyter server is cut.');
+    }
+  }
+
+  private _expectMore(abort: AbortController): void {
+    clearTimeout(this._watchdog);
+    this._watchdog = setTimeout(() => abort.abort(), SILENCE);
+  }
+
+  private _tryLater(problem: string): void {
+    clearTimeout(this._watchdog);
+    const pause = Math.min(FIRST_PAUSE * 2 ** this._failures++, LONGEST_PAUSE);
+    this._become('lost', problem);
+    this._retry = setTimeout(() => void this._follow(), pause * (0.75 + Math.random() / 2));
+  }
+
+  private _become(connection: Connection, problem = ''): void {
+    if (connection !== this._connection || problem !== this._problem) {
+      this._connection = connection;
+      this._problem = problem;
+      this._changed.emit();
+    }
+  }
+
+  private _receive({ event, data }: IEvent): void {
+    if (event === 'snapshot') {
+      this._failures = 0;
+      this._replace(data as ISnapshot);
+      this._become('live');
+    } else if (event === 'changed') {
+      this._put(data as Item);
+    } else if (event === 'removed') {
+      this._remove(data as Item);
+    } else {
+      return;
+    }
+    this._changed.emit();
+  }
+
+  private _replace(snapshot: ISnapshot): void {
+    const before = this._hasSnapshot ? new Set(this._ports.keys()) : null;
+    this._ports = new Map(snapshot.ports.map(port => [keyOf(port), port]));
+    this._services = new Map(snapshot.services.map(service => [service.name, service]));
+    this._reservations = new Map(snapshot.reservations.map(reservation => [reservation.name, reservation]));
+    this._hasSnapshot = true;
+    if (before) {
+      snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._tellOfNew(port));
+    }
+  }
+
+  private _put(item: Item): void {
+    if (item.kind === 'port') {
+      const known = this._ports.get(keyOf(item));
+      this._ports.set(keyOf(item), item);
+      if (!known?.http) {
+        this._tellOfNew(item);
+      }
+    } else if (item.kind === 'service') {
+      this._services.set(item.name, item);
+    } else {
+      this._reservations.set(item.name, item);
+    }
+  }
+
+  private _remove(item: Item): void {
+    if (item.kind === 'port') {
+      this._ports.delete(keyOf(item));
+    } else if (item.kind === 'service') {
+      this._services.delete(item.name);
+    } else {
+      this._reservations.delete(item.name);
+    }
+  }
+
+  private _tellOfNew(port: IPort): void {
+    if (port.mine && port.allowed && port.http && !port.service) {
+      this._appeared.emit(port);
+    }
+  }
+
+  private _ports = new Map<string, IPort>();
+  private _services = new Map<string, IService>();
+  private _reservations = new Map<string, IReservation>();
+  private _templates: ITemplate[] = [];
+  private _connection: Connection = 'connecting';
+  private _problem = '';
+  private _failures = 0;
+  private _hasSnapshot = false;
+  private _abort: AbortController | undefined;
+  private _retry: ReturnType<typeof setTimeout> | undefined;
+  private _watchdog: ReturnType<typeof setTimeout> | undefined;
+  private _isDisposed = false;
+  private readonly _changed = new Signal<IPortsManager, void>(this);
+  private readonly _appeared = new Signal<IPortsManager, IPort>(this);
+}
+
+function keyOf(port: IPort): string {
+  return `${port.port}/${port.pid}`;
+}
+
+function pathOf(name: string): string {
+  return `services/${encodeURIComponent(name)}`;
+}

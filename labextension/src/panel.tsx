@@ -1,0 +1,188 @@
+// The Ports panel in the left side bar: services and other ports, with a filter and a way to start something.
+
+import { nullTranslator, ITranslator, TranslationBundle } from '@jupyterlab/translation';
+import { addIcon, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@jupyterlab/ui-components';
+import { ISignal, Signal } from '@lumino/signaling';
+import * as React from 'react';
+
+import { CommandIDs } from './commands';
+import { portsIcon } from './icons';
+import type { IPortsManager } from './tokens';
+import { PortRow, ReservationRow, Run, ServiceRow } from './views';
+import { IPortRule, passes, portLabel, serviceLabel } from './words';
+
+const TICK = 15_000;
+
+/** What the sections share besides the manager: the filter's text and the rules of the settings. */
+export class PanelState {
+  get filter(): string {
+    return this._filter;
+  }
+
+  set filter(filter: string) {
+    this._filter = filter;
+    this._changed.emit();
+  }
+
+  get rules(): readonly IPortRule[] {
+    return this._rules;
+  }
+
+  set rules(rules: readonly IPortRule[]) {
+    this._rules = rules;
+    this._changed.emit();
+  }
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  private _filter = '';
+  private _rules: readonly IPortRule[] = [];
+  private readonly _changed = new Signal<this, void>(this);
+}
+
+interface IProps {
+  manager: IPortsManager;
+  state: PanelState;
+  trans: TranslationBundle;
+  run: Run;
+  onStart: () => void;
+}
+
+/** Draws again when the manager or the panel's state changes, at most once a frame, and now and then for the durations. */
+export function useLive(manager: IPortsManager, state: PanelState): number {
+  const [now, setNow] = React.useState(Date.now());
+  React.useEffect(() => {
+    let frame = 0;
+    const draw = () => {
+      frame ||= requestAnimationFrame(() => {
+        frame = 0;
+        setNow(Date.now());
+      });
+    };
+    const timer = setInterval(draw, TICK);
+    manager.changed.connect(draw);
+    state.changed.connect(draw);
+    return () => {
+      clearInterval(timer);
+      cancelAnimationFrame(frame);
+      manager.changed.disconnect(draw);
+      state.changed.disconnect(draw);
+    };
+  }, [manager, state]);
+  return now;
+}
+
+export function ServicesSection({ manager, state, trans, run, onStart }: IProps): React.JSX.Element {
+  const now = useLive(manager, state);
+  const services = manager.services.filter(s => passes(state.filter, serviceLabel(s), s.port, s.state));
+  const reservations = manager.reservations.filter(r => passes(state.filter, r.name, r.port) && !manager.service(r.name));
+  return (
+    <>
+      <Problem manager={manager} trans={trans} />
+      {services.length + reservations.length ? (
+        <ul className="jp-PortProxy-list" aria-label={trans.__('Services')}>
+          {services.map(service => (
+            <ServiceRow key={service.name} {...{ service, now, trans, run }} />
+          ))}
+          {reservations.map(reservation => (
+            <ReservationRow key={reservation.name} {...{ reservation, now, trans, run }} />
+          ))}
+        </ul>
+      ) : (
+        <div className="jp-PortProxy-empty">
+          <p>{state.filter ? trans.__('No service matches the filter.') : trans.__('No service was started yet.')}</p>
+          <button className="jp-mod-styled jp-mod-accept" onClick={onStart}>
+            {trans.__('Start a service…')}
+          </button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Problem({ manager, trans }: { manager: IPortsManager; trans: TranslationBundle }): React.JSX.Element | null {
+  return manager.connection === 'lost' ? (
+    <p className="jp-PortProxy-problem" role="status">
+      {manager.problem} {trans.__('The list is not current; it is tried again.')}
+    </p>
+  ) : null;
+}
+
+export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.Element {
+  const now = useLive(manager, state);
+  const { rules, filter } = state;
+  const ports = manager.ports.filter(
+    port => !port.service && passes(filter, portLabel(port, rules, trans), port.port, port.process, port.owner)
+  );
+  return ports.length ? (
+    <ul className="jp-PortProxy-list" aria-label={trans.__('Other ports')}>
+      {ports.map(port => (
+        <PortRow key={`${port.port}/${port.pid}`} {...{ port, rules, now, trans, run }} />
+      ))}
+    </ul>
+  ) : (
+    <div className="jp-PortProxy-empty">
+      <p>
+        {filter
+          ? trans.__('No port matches the filter.')
+          : trans.__('Nothing else listens. Run a program that listens on a port, in a terminal for example, and it appears here.')}
+      </p>
+    </div>
+  );
+}
+
+/** The panel. `run` runs a command for a row. */
+export class PortsPanel extends SidePanel {
+  constructor(manager: IPortsManager, state: PanelState, run: Run, commands: PortsPanel.ICommands, translator?: ITranslator) {
+    super({ translator: translator ?? nullTranslator });
+    const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
+    this.id = 'jp-portproxy-panel';
+    this.title.icon = portsIcon;
+    this.title.caption = trans.__('Ports and services');
+    this.addClass('jp-PortProxy-panel');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', trans.__('Ports and services'));
+    this.toolbar.addItem('filter', filterBox(state, trans));
+    this.toolbar.addItem('start', button(addIcon, trans.__('Start a service…'), () => commands.execute(CommandIDs.startForm)));
+    this.toolbar.addItem('refresh', button(refreshIcon, trans.__('Refresh'), () => commands.execute(CommandIDs.refresh)));
+    const props: IProps = { manager, state, trans, run, onStart: () => void commands.execute(CommandIDs.startForm) };
+    this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
+    this.addWidget(section(trans.__('Other ports'), <PortsSection {...props} />));
+  }
+}
+
+export namespace PortsPanel {
+  export interface ICommands {
+    execute(id: string): unknown;
+  }
+}
+
+function section(title: string, element: React.JSX.Element): ReactWidget {
+  const widget = ReactWidget.create(element);
+  widget.title.label = title;
+  widget.addClass('jp-PortProxy-section');
+  return widget;
+}
+
+function button(icon: typeof addIcon, tooltip: string, onClick: () => void): ToolbarButton {
+  return new ToolbarButton({ icon, tooltip, onClick });
+}
+
+function filterBox(state: PanelState, trans: TranslationBundle): ReactWidget {
+  const text = trans.__('Filter');
+  const widget = ReactWidget.create(
+    <input
+      className="jp-PortProxy-filter"
+      type="search"
+      placeholder={text}
+      aria-label={trans.__('Filter services and ports')}
+      onChange={event => {
+        state.filter = event.target.value;
+      }}
+    />
+  );
+  widget.addClass('jp-PortProxy-filterBox');
+  return widget;
+}

@@ -1,0 +1,106 @@
+// What the parts of this extension say to each other, and to other extensions. The objects are those of docs/openapi.yaml.
+
+import { Token } from '@lumino/coreutils';
+import type { ISignal } from '@lumino/signaling';
+
+export type State = 'starting' | 'up' | 'unhealthy' | 'stopping' | 'down' | 'failed';
+
+export interface IService {
+  name: string;
+  template: string;
+  title: string;
+  icon: string;
+  arguments: Record<string, string>;
+  state: State;
+  /** Seconds since 1970. */
+  since: number;
+  error: string;
+  exit_code: number | null;
+  port: number | null;
+  url: string;
+  open_in: 'lab' | 'browser';
+  last_lines: string[];
+}
+
+export interface IPort {
+  port: number;
+  addresses: string[];
+  owner: string;
+  mine: boolean;
+  pid: number | null;
+  process: string;
+  command: string[];
+  since: number | null;
+  allowed: boolean;
+  reason: string;
+  url: string | null;
+  http: boolean;
+  title: string;
+  icon: string;
+  service: string | null;
+}
+
+export interface IReservation {
+  name: string;
+  port: number;
+  until: number;
+  used: boolean;
+  url: string;
+}
+
+export interface IArgument {
+  name: string;
+  label: string;
+  default: string;
+  kind: 'path' | 'text' | 'number' | 'choice';
+  choices: string[];
+}
+
+export interface ITemplate {
+  name: string;
+  title: string;
+  category: string;
+  icon: string;
+  open_in: 'lab' | 'browser';
+  /** Category of its launcher tile; empty if it has none. */
+  launcher: string;
+  external: boolean;
+  url: string | null;
+  available: boolean;
+  hint: string;
+  arguments: IArgument[];
+}
+
+/** `lost`: the server does not answer, or does not let us in; `problem` says which. `paused`: nobody looks. */
+export type Connection = 'connecting' | 'live' | 'paused' | 'lost';
+
+export interface IPortsManager {
+  readonly services: readonly IService[];
+  readonly ports: readonly IPort[];
+  readonly reservations: readonly IReservation[];
+  readonly templates: readonly ITemplate[];
+  readonly connection: Connection;
+  /** One sentence for people while the connection is lost. */
+  readonly problem: string;
+  /** Any of the above has changed. */
+  readonly changed: ISignal<IPortsManager, void>;
+  /** A port of this user that answers HTTP, belongs to no service, and was not there before. */
+  readonly appeared: ISignal<IPortsManager, IPort>;
+
+  service(name: string): IService | undefined;
+  port(port: number): IPort | undefined;
+  refresh(): Promise<void>;
+  refreshTemplates(): Promise<void>;
+  start(template: string, name?: string, args?: Record<string, string>): Promise<IService>;
+  restart(name: string): Promise<IService>;
+  stop(name: string): Promise<IService>;
+  forget(name: string): Promise<void>;
+  release(name: string): Promise<void>;
+  /** The service once it is no longer starting. */
+  settled(name: string): Promise<IService>;
+}
+
+export const IPortsManager = new Token<IPortsManager>(
+  'jupyter-portproxy:IPortsManager',
+  'What runs beside the Jupyter server: services, ports, reservations.'
+);

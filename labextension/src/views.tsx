@@ -1,0 +1,173 @@
+// The rows of the Ports panel. Nothing is fetched here: rows show what they are given and say what was asked for.
+//
+// Rule of this file: every text is a text node or an attribute, so that no title of a service can be markup.
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { closeIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { CommandIDs, Target } from './commands';
+import { outsideIcon, portsIcon } from './icons';
+import type { IPort, IReservation, IService } from './tokens';
+import { howLong, IPortRule, portLabel, portTitle, serviceLabel, stateText, stateTitle } from './words';
+
+/** Runs a command for a row. */
+export type Run = (command: string, target: Target) => void;
+
+interface IAction {
+  command: string;
+  label: string;
+  icon: LabIcon;
+}
+
+interface IRowProps {
+  target: Target;
+  label: string;
+  title: string;
+  dot: string;
+  dotTitle: string;
+  detail: string;
+  note?: string;
+  dimmed?: boolean;
+  actions: IAction[];
+  run: Run;
+}
+
+/** One row: a button with the name, which opens it; its actions are there while the row is pointed at or has the focus. */
+export function Row(props: IRowProps): React.JSX.Element {
+  const { target, label, title, dot, dotTitle, detail, note, dimmed, actions, run } = props;
+  const [active, setActive] = React.useState(false);
+  const first = actions[0];
+  const leave = (event: React.FocusEvent) => {
+    if (!event.currentTarget.contains(event.relatedTarget)) {
+      setActive(false);
+    }
+  };
+  return (
+    <li
+      className={`jp-PortProxy-row${dimmed ? ' jp-mod-dimmed' : ''}`}
+      data-service={'service' in target ? target.service : undefined}
+      data-port={'port' in target ? target.port : undefined}
+      onPointerEnter={() => setActive(true)}
+      onPointerLeave={() => setActive(false)}
+      onFocus={() => setActive(true)}
+      onBlur={leave}
+    >
+      <span className={`jp-PortProxy-dot jp-mod-${dot}`} role="img" aria-label={dotTitle} title={dotTitle} />
+      <button
+        className="jp-PortProxy-name"
+        title={title}
+        aria-disabled={dimmed || !first ? true : undefined}
+        onClick={() => !dimmed && first && run(first.command, target)}
+      >
+        <span className="jp-PortProxy-label">{label}</span>
+        {note ? <span className="jp-PortProxy-note">{note}</span> : null}
+      </button>
+      {active && actions.length ? (
+        <span className="jp-PortProxy-actions">
+          {actions.map(action => (
+            <button
+              key={action.command}
+              className="jp-PortProxy-action"
+              title={action.label}
+              aria-label={`${action.label}: ${label}`}
+              onClick={() => run(action.command, target)}
+            >
+              <action.icon.react tag="span" elementSize="normal" />
+            </button>
+          ))}
+        </span>
+      ) : (
+        <span className="jp-PortProxy-detail">{detail}</span>
+      )}
+    </li>
+  );
+}
+
+interface ICommonProps {
+  now: number;
+  trans: TranslationBundle;
+  run: Run;
+}
+
+/** A service that was started here. */
+export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, run }: { service: IService } & ICommonProps) {
+  const port = service.port === null ? '' : `:${service.port}`;
+  return (
+    <Row
+      target={{ service: service.name }}
+      label={serviceLabel(service)}
+      title={stateTitle(service, trans)}
+      dot={service.state}
+      dotTitle={stateText(service.state, trans)}
+      detail={[port, howLong(service.since, now, trans)].filter(Boolean).join('  ')}
+      {...(service.state === 'failed' ? { note: service.error } : {})}
+      actions={serviceActions(service, trans)}
+      run={run}
+    />
+  );
+});
+
+function serviceActions(service: IService, trans: TranslationBundle): IAction[] {
+  const runs = ['up', 'unhealthy', 'starting'].includes(service.state);
+  const log = { command: CommandIDs.showLog, label: trans.__('Show log'), icon: listIcon };
+  if (!runs) {
+    const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
+    const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
+    return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, forget] : [start, log, forget];
+  }
+  return [
+    ...openActions(trans, service.open_in),
+    log,
+    { command: CommandIDs.restart, label: trans.__('Restart'), icon: refreshIcon },
+    { command: CommandIDs.stop, label: trans.__('Stop'), icon: stopIcon }
+  ];
+}
+
+function openActions(trans: TranslationBundle, first: 'lab' | 'browser' = 'lab'): IAction[] {
+  const lab = { command: CommandIDs.openInLab, label: trans.__('Open in a Lab tab'), icon: portsIcon };
+  const browser = { command: CommandIDs.openInBrowser, label: trans.__('Open in a browser tab'), icon: outsideIcon };
+  const copy = { command: CommandIDs.copyUrl, label: trans.__('Copy URL'), icon: copyIcon };
+  return first === 'lab' ? [lab, browser, copy] : [browser, lab, copy];
+}
+
+/** A port that a script has asked for by name. */
+export const ReservationRow = React.memo(function ReservationRow(props: { reservation: IReservation } & ICommonProps) {
+  const { reservation, trans, run } = props;
+  const state = reservation.used ? trans.__('In use') : trans.__('Waiting for its program');
+  return (
+    <Row
+      target={{ service: reservation.name }}
+      label={reservation.name}
+      title={trans.__('Reserved port %1. %2', reservation.port, state)}
+      dot={reservation.used ? 'up' : 'starting'}
+      dotTitle={state}
+      detail={`:${reservation.port}`}
+      dimmed={!reservation.used}
+      actions={[
+        ...(reservation.used ? openActions(trans) : []),
+        { command: CommandIDs.forget, label: trans.__('Give the port back'), icon: closeIcon }
+      ]}
+      run={run}
+    />
+  );
+});
+
+/** A port on which somebody else's program listens. */
+export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: readonly IPortRule[] } & ICommonProps) {
+  const { port, rules, now, trans, run } = props;
+  return (
+    <Row
+      target={{ port: port.port }}
+      label={portLabel(port, rules, trans)}
+      title={portTitle(port, trans)}
+      dot={port.allowed ? (port.http ? 'up' : 'tcp') : 'forbidden'}
+      dotTitle={port.allowed ? (port.http ? trans.__('Answers HTTP') : trans.__('Listens')) : trans.__('Not reachable')}
+      detail={[`:${port.port}`, howLong(port.since, now, trans)].filter(Boolean).join('  ')}
+      {...(port.allowed ? {} : { note: port.reason })}
+      dimmed={!port.allowed}
+      actions={port.allowed ? openActions(trans) : []}
+      run={run}
+    />
+  );
+});

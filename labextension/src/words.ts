@@ -1,0 +1,103 @@
+// Texts of a row: what something is called, what its state is, how long it has been so. Pure.
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { IPort, IService, State } from './tokens';
+
+const LONGEST = 300;
+
+/** A rule of the settings: what to do about ports like this one. */
+export interface IPortRule {
+  port?: number;
+  process?: string;
+  label?: string;
+  action?: 'notify' | 'open' | 'silent';
+}
+
+export function stateText(state: State, trans: TranslationBundle): string {
+  switch (state) {
+    case 'starting':
+      return trans.__('Starting');
+    case 'up':
+      return trans.__('Up');
+    case 'unhealthy':
+      return trans.__('Unhealthy');
+    case 'stopping':
+      return trans.__('Stopping');
+    case 'down':
+      return trans.__('Stopped');
+    case 'failed':
+      return trans.__('Failed');
+  }
+}
+
+/** The state and, if there is one, the reason. */
+export function stateTitle(service: IService, trans: TranslationBundle): string {
+  return service.error ? `${stateText(service.state, trans)}: ${cut(service.error)}` : stateText(service.state, trans);
+}
+
+/** What a service is called: its title, and its own name where that says more. */
+export function serviceLabel(service: IService): string {
+  return service.name === service.template ? service.title : `${service.title} (${service.name})`;
+}
+
+/** The rule of the settings that is about a port, if there is one. A pattern that is no regular expression matches nothing. */
+export function ruleFor(port: IPort, rules: readonly IPortRule[]): IPortRule | undefined {
+  return rules.find(rule => {
+    if (rule.port !== undefined) {
+      return rule.port === port.port;
+    }
+    return rule.process !== undefined && matches(rule.process, `${port.process} ${port.command.join(' ')}`);
+  });
+}
+
+export function portLabel(port: IPort, rules: readonly IPortRule[], trans: TranslationBundle): string {
+  return ruleFor(port, rules)?.label || port.title || port.process || trans.__('Port %1', port.port);
+}
+
+/** All that there is to know of a port, for its tooltip. */
+export function portTitle(port: IPort, trans: TranslationBundle): string {
+  const lines = [
+    trans.__('Port %1 on %2', port.port, port.addresses.join(', ')),
+    port.pid === null ? '' : trans.__('Process %1: %2', port.pid, cut(port.command.join(' ') || port.process)),
+    port.owner ? trans.__('Owner: %1', port.owner) : '',
+    port.reason
+  ];
+  return lines.filter(Boolean).join('\n');
+}
+
+/** A duration in its largest unit. */
+export function howLong(since: number | null, now: number, trans: TranslationBundle): string {
+  if (since === null) {
+    return '';
+  }
+  const seconds = Math.max(0, now / 1000 - since);
+  if (seconds < 60) {
+    return trans.__('%1 s', Math.floor(seconds));
+  }
+  if (seconds < 3600) {
+    return trans.__('%1 min', Math.floor(seconds / 60));
+  }
+  return seconds < 86_400 ? trans.__('%1 h', Math.floor(seconds / 3600)) : trans.__('%1 d', Math.floor(seconds / 86_400));
+}
+
+/** True if every word of the filter occurs somewhere. */
+export function passes(filter: string, ...texts: (string | number | null)[]): boolean {
+  const text = texts.join(' ').toLowerCase();
+  return filter
+    .toLowerCase()
+    .split(/\s+/)
+    .every(word => text.includes(word));
+}
+
+function cut(text: string): string {
+  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+}
+
+function matches(pattern: string, text: string): boolean {
+  try {
+    return new RegExp(pattern).test(text);
+  } catch {
+    return false;
+  }
+}

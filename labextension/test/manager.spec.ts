@@ -1,0 +1,184 @@
+// The model: kept live by one stream, at rest while nobody looks, patient while the server is away.
+
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { ApiError } from '../src/api';
+import { PortsManager } from '../src/manager';
+import type { IPort } from '../src/tokens';
+import { PlayedApi, PlayedDocument, port, service, template } from './samples';
+
+let api: PlayedApi;
+let page: PlayedDocument;
+let manager: PortsManager;
+
+const settle = () => vi.advanceTimersByTimeAsync(1);
+const snapshot = (more: object = {}) => ({ ports: [], services: [], reservations: [], ...more });
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0.5);
+  api = new PlayedApi();
+  page = new PlayedDocument();
+  manager = new PortsManager(api, page);
+  await settle();
+});
+
+afterEach(() => {
+  manager.dispose();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+describe('the stream', () => {
+  it('fills the model and keeps it live', async () => {
+    api.send('snapshot', snapshot({ ports: [port(15001), port(15000)], services: [service('b'), service('a')] }));
+    await settle();
+    expect(manager.connection).toBe('live');
+    expect(manager.ports.map(item => item.port)).toEqual([15000, 15001]);
+    expect(manager.services.map(item => item.name)).toEqual(['a', 'b']);
+    api.send('changed', { kind: 'service', ...service('a', { state: 'failed' }) });
+    api.send('removed', { kind: 'port', ...port(15000) });
+    await settle();
+    expect(manager.service('a')?.state).toBe('failed');
+    expect(manager.port(15000)).toBeUndefined();
+    expect(api.opened).toBe(1);
+  });
+
+  it('survives pieces that are cut anywhere', async () => {
+    const bytes = `: hi\n\nevent: snapshot\ndata: ${JSON.stringify(snapshot({ services: [service('ü')] }))}\n\n`;
+    for (const character of bytes) {
+      api.sendText(character);
+      await settle();
+    }
+    expect(manager.services.map(item => item.name)).toEqual(['ü']);
+  });
+
+  it('is opened again when it is cut, ever later, and at most once a minute', async () => {
+    api.refusal = new ApiError(0, 'The Jupyter server does not answer.', 'Is it running?');
+    api.send('snapshot', snapshot({ services: [service('a')] }));
+    await settle();
+    api.cut();
+    await settle();
+    expect(manager.connection).toBe('lost');
+    expect(manager.services).toHaveLength(1);
+    const before = api.opened;
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect(manager.problem).toBe('The Jupyter server does not answer. Is it running?');
+    expect(api.opened - before).toBeGreaterThan(10);
+    expect(api.opened - before).toBeLessThan(17);
+    api.refusal = null;
+    await vi.advanceTimersByTimeAsync(61_000);
+    api.send('snapshot', snapshot());
+    await settle();
+    expect([manager.connection, manager.problem, manager.services.length]).toEqual(['live', '', 0]);
+  });
+
+  it('is taken for dead when the heartbeat stops', async () => {
+    api.send('snapshot', snapshot());
+    await settle();
+    for (let i = 0; i < 8; i++) {
+      await vi.advanceTimersByTimeAsync(15_000);
+      api.sendText(': still here\n\n');
+      await settle();
+    }
+    expect([manager.connection, api.opened]).toEqual(['live', 1]);
+    await vi.advanceTimersByTimeAsync(47_000);
+    expect(api.opened).toBe(2);
+  });
+
+  it('rests while the page is hidden', async () => {
+    page.show(false);
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect([manager.connection, api.opened]).toEqual(['paused', 1]);
+    page.show(true);
+    await settle();
+    expect(api.opened).toBe(2);
+  });
+
+  it('ends with the manager', async () => {
+    manager.dispose();
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect([api.opened, page.listeners]).toEqual([1, 0]);
+  });
+});
+
+describe('new ports', () => {
+  let greeted: IPort[];
+  beforeEach(async () => {
+    greeted = [];
+    manager.appeared.connect((_, found) => void greeted.push(found));
+    api.send('snapshot', snapshot({ ports: [port(15000)] }));
+    await settle();
+  });
+
+  it('are told once, and those of the first snapshot never', async () => {
+    api.send('changed', { kind: 'port', ...port(15000, { title: 'x' }) });
+    api.send('changed', { kind: 'port', ...port(15001) });
+    api.send('changed', { kind: 'port', ...port(15001, { title: 'x' }) });
+    await settle();
+    expect(greeted.map(found => found.port)).toEqual([15001]);
+  });
+
+  it('are told when they begin to answer, and after an interruption', async () => {
+    api.send('changed', { kind: 'port', ...port(15001, { http: false }) });
+    api.send('changed', { kind: 'port', ...port(15001) });
+    api.cut();
+    await vi.advanceTimersByTimeAsync(2000);
+    api.send('snapshot', snapshot({ ports: [port(15000), port(15001), port(15002)] }));
+    await settle();
+    expect(greeted.map(found => found.port)).toEqual([15001, 15002]);
+  });
+
+  it.each([{ mine: false }, { allowed: false }, { http: false }, { service: 'a' }])('are not told with %j', async more => {
+    api.send('changed', { kind: 'port', ...port(15001, more) });
+    await settle();
+    expect(greeted).toEqual([]);
+  });
+});
+
+describe('what is asked of the server', () => {
+  it('starts, restarts, stops and forgets', async () => {
+    const started = service('a b', { state: 'starting' });
+    api.answers = {
+      'POST services': started,
+      'POST services/a%20b/restart': started,
+      'POST services/a%20b/stop': { ...started, state: 'down' }
+    };
+    await manager.start('t', 'a b', { x: '1' });
+    expect(api.asked[0]).toEqual(['POST', 'services', { template: 't', name: 'a b', arguments: { x: '1' } }]);
+    expect(manager.service('a b')?.state).toBe('starting');
+    await manager.restart('a b');
+    await manager.stop('a b');
+    expect(manager.service('a b')?.state).toBe('down');
+    await manager.forget('a b');
+    expect(manager.services).toEqual([]);
+  });
+
+  it('passes its refusal on', async () => {
+    api.answers = { 'POST services': new ApiError(404, "There is no template named 't'.") };
+    await expect(manager.start('t')).rejects.toThrow("There is no template named 't'.");
+    expect(manager.services).toEqual([]);
+  });
+
+  it('waits until a service is settled, by the stream or, without it, by asking', async () => {
+    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a', { state: 'failed' }) };
+    api.send('snapshot', snapshot());
+    await settle();
+    await manager.start('t', 'a');
+    const settled = manager.settled('a');
+    api.send('changed', { kind: 'service', ...service('a') });
+    await settle();
+    expect((await settled).state).toBe('up');
+    page.show(false);
+    await manager.start('t', 'a');
+    const asked = manager.settled('a');
+    await vi.advanceTimersByTimeAsync(1100);
+    expect((await asked).state).toBe('failed');
+  });
+
+  it('reads the templates', async () => {
+    api.answers = { 'GET templates': [template('t')] };
+    await manager.refreshTemplates();
+    expect(manager.templates.map(item => item.name)).toEqual(['t']);
+  });
+});

@@ -1,0 +1,132 @@
+// Objects as the API gives them, and an API that a test plays.
+
+import { nullTranslator } from '@jupyterlab/translation';
+
+import type { IApi } from '../src/api';
+import type { IPort, IService, ITemplate } from '../src/tokens';
+
+export const trans = nullTranslator.load('jupyter-portproxy');
+
+export function service(name: string, more: Partial<IService> = {}): IService {
+  return {
+    name,
+    template: name,
+    title: name,
+    icon: '',
+    arguments: {},
+    state: 'up',
+    since: 0,
+    error: '',
+    exit_code: null,
+    port: 15000,
+    url: `/proxy/service/${name}/`,
+    open_in: 'lab',
+    last_lines: [],
+    ...more
+  };
+}
+
+export function port(number: number, more: Partial<IPort> = {}): IPort {
+  return {
+    port: number,
+    addresses: ['127.0.0.1'],
+    owner: 'me',
+    mine: true,
+    pid: number,
+    process: 'python',
+    command: ['python', 'app.py'],
+    since: 0,
+    allowed: true,
+    reason: '',
+    url: `/proxy/port/${number}/`,
+    http: true,
+    title: '',
+    icon: '',
+    service: null,
+    ...more
+  };
+}
+
+export function template(name: string, more: Partial<ITemplate> = {}): ITemplate {
+  return {
+    name,
+    title: name,
+    category: 'Services',
+    icon: '',
+    open_in: 'lab',
+    launcher: 'Services',
+    external: false,
+    url: null,
+    available: true,
+    hint: '',
+    arguments: [],
+    ...more
+  };
+}
+
+/** Answers with what the test has put there, and remembers what was asked. */
+export class PlayedApi implements IApi {
+  asked: [string, string, object | undefined][] = [];
+  answers: Record<string, unknown> = {};
+  opened = 0;
+  refusal: Error | null = null;
+
+  async ask<T>(method: string, path: string, body?: object): Promise<T> {
+    this.asked.push([method, path, body]);
+    const answer = this.answers[`${method} ${path}`];
+    if (answer instanceof Error) {
+      throw answer;
+    }
+    return answer as T;
+  }
+
+  async open(_path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    this.opened++;
+    if (this.refusal) {
+      throw this.refusal;
+    }
+    return new ReadableStream({
+      start: controller => {
+        this._controller = controller;
+        signal.addEventListener('abort', () => controller.error(new Error('aborted')));
+      }
+    });
+  }
+
+  send(event: string, data: unknown): void {
+    this.sendText(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+  }
+
+  sendText(text: string): void {
+    this._controller?.enqueue(new TextEncoder().encode(text));
+  }
+
+  cut(): void {
+    this._controller?.close();
+  }
+
+  private _controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+}
+
+/** A document that a test hides and shows. */
+export class PlayedDocument {
+  hidden = false;
+  private _listeners = new Set<() => void>();
+
+  addEventListener(_type: string, listener: () => void): void {
+    this._listeners.add(listener);
+  }
+
+  removeEventListener(_type: string, listener: () => void): void {
+    this._listeners.delete(listener);
+  }
+
+  get listeners(): number {
+    return this._listeners.size;
+  }
+
+  show(shown: boolean): void {
+    this.hidden = !shown;
+    this._listeners.forEach(listener => listener());
+  }
+}

@@ -1,0 +1,15 @@
+// What jsdom lacks and JupyterLab's widgets expect of a browser when they are imported.
+
+export {};
+
+const noMedia = (media: string) => ({
+  media,
+  matches: false,
+  addEventListener: () => undefined,
+  removeEventListener: () => undefined,
+  addListener: () => undefined,
+  removeListener: () => undefined
+});
+
+Object.assign(globalThis, { DragEvent: class extends MouseEvent {} });
+Object.assign(window, { matchMedia: noMedia });

@@ -1,0 +1,206 @@
+// What a person sees: rows, their actions, the empty panel, the form. No title can become markup.
+
+import { cleanup, fireEvent, render, screen } from '@testing-library/react';
+import * as React from 'react';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { StartForm } from '../src/form';
+import { readable } from '../src/log';
+import { PortsManager } from '../src/manager';
+import { PanelState, PortsSection, ServicesSection } from '../src/panel';
+import { Notice } from '../src/tab';
+import { PortRow, ServiceRow } from '../src/views';
+import { howLong, passes, portLabel, ruleFor } from '../src/words';
+import { PlayedApi, PlayedDocument, port, service, template, trans } from './samples';
+
+const run = vi.fn();
+const common = { now: 60_000, trans, run };
+
+beforeEach(() => run.mockReset());
+afterEach(cleanup);
+
+function rowOf(element: React.JSX.Element): HTMLElement {
+  render(<ul>{element}</ul>);
+  return screen.getByRole('listitem');
+}
+
+const actionsOf = (row: HTMLElement) => {
+  fireEvent.pointerEnter(row);
+  return [...row.querySelectorAll('.jp-PortProxy-action')].map(button => button.getAttribute('title'));
+};
+
+describe('a row', () => {
+  it.each([
+    ['up', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
+    ['unhealthy', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
+    ['down', ['Start', 'Show log', 'Remove']],
+    ['failed', ['Show log', 'Start', 'Remove']],
+    ['stopping', ['Show log']]
+  ] as const)('of a service that is %s offers what is possible', (state, offered) => {
+    expect(actionsOf(rowOf(<ServiceRow service={service('a', { state })} {...common} />))).toEqual(offered);
+  });
+
+  it('opens with its name, and its buttons say what they are about', () => {
+    const row = rowOf(<ServiceRow service={service('a')} {...common} />);
+    fireEvent.click(screen.getByRole('button', { name: 'a' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:open-in-lab', { service: 'a' });
+    fireEvent.focus(row);
+    fireEvent.click(screen.getByRole('button', { name: 'Stop: a' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:stop', { service: 'a' });
+  });
+
+  it('shows why a service failed, and its state to those who cannot see colours', () => {
+    rowOf(<ServiceRow service={service('a', { state: 'failed', error: 'It ended with exit code 3.' })} {...common} />);
+    expect(screen.getByText('It ended with exit code 3.')).toBeTruthy();
+    expect(screen.getByRole('img', { name: 'Failed' })).toBeTruthy();
+  });
+
+  it('takes markup for text, and cuts what is endless', () => {
+    const title = '<img src=x onerror=alert(1)>';
+    const row = rowOf(<PortRow port={port(15000, { title, command: ['x'.repeat(2000)] })} rules={[]} {...common} />);
+    expect(screen.getByText(title)).toBeTruthy();
+    expect(row.querySelector('img')).toBeNull();
+    expect(row.querySelector('.jp-PortProxy-name')?.getAttribute('title')?.length).toBeLessThan(400);
+  });
+
+  it('of a port that cannot be reached says why and does nothing', () => {
+    const row = rowOf(<PortRow port={port(80, { allowed: false, url: null, reason: 'Port 80 is outside.' })} rules={[]} {...common} />);
+    expect(screen.getByText('Port 80 is outside.')).toBeTruthy();
+    expect(actionsOf(row)).toEqual([]);
+    fireEvent.click(screen.getByRole('button'));
+    expect(run).not.toHaveBeenCalled();
+  });
+});
+
+describe('the sections', () => {
+  let api: PlayedApi;
+  let manager: PortsManager;
+  const state = new PanelState();
+  const onStart = vi.fn();
+  const props = () => ({ manager, state, trans, run, onStart });
+
+  beforeEach(async () => {
+    state.filter = '';
+    api = new PlayedApi();
+    manager = new PortsManager(api, new PlayedDocument());
+    await Promise.resolve();
+  });
+  afterEach(() => manager.dispose());
+
+  const live = async (more: object) => {
+    api.send('snapshot', { ports: [], services: [], reservations: [], ...more });
+    await vi.waitFor(() => expect(manager.connection).toBe('live'));
+  };
+
+  it('say how to begin when there is nothing', async () => {
+    render(<ServicesSection {...props()} />);
+    fireEvent.click(screen.getByRole('button', { name: 'Start a service…' }));
+    expect(onStart).toHaveBeenCalled();
+  });
+
+  it('follow the model and the filter', async () => {
+    render(<ServicesSection {...props()} />);
+    const reservations = [{ name: 'held', port: 15009, until: 0, used: false, url: '/x/' }];
+    await live({ services: [service('alpha'), service('beta')], reservations });
+    await screen.findByText('beta');
+    expect(screen.getAllByRole('listitem')).toHaveLength(3);
+    state.filter = 'ALP 15000';
+    await vi.waitFor(() => expect(screen.getAllByRole('listitem')).toHaveLength(1));
+    state.filter = 'nothing';
+    await screen.findByText('No service matches the filter.');
+  });
+
+  it('say when the list is not current', async () => {
+    render(<ServicesSection {...props()} />);
+    await live({ services: [service('alpha')] });
+    api.cut();
+    await screen.findByText(/The connection to the Jupyter server is cut\./);
+    expect(screen.getByText('alpha')).toBeTruthy();
+  });
+
+  it('list a port of a service only there, and 500 ports at once', async () => {
+    const ports = Array.from({ length: 500 }, (_, index) => port(10000 + index));
+    render(<PortsSection {...props()} />);
+    await live({ ports: [...ports, port(20000, { service: 'alpha' })] });
+    await vi.waitFor(() => expect(screen.getAllByRole('listitem')).toHaveLength(500));
+  });
+});
+
+describe('the form', () => {
+  const complete = async (path: string) => (path === 'da' ? ['data/'] : []);
+  const templates = [
+    template('plain'),
+    template('full', {
+      title: 'Full',
+      arguments: [
+        { name: 'file', label: 'File', default: '', kind: 'path', choices: [] },
+        { name: 'level', label: 'Level', default: 'low', kind: 'choice', choices: ['low', 'high'] }
+      ]
+    })
+  ];
+
+  it('asks for what has no default, completes paths, and keeps what was typed', async () => {
+    const told = vi.fn();
+    render(<StartForm {...{ templates, first: 'full', complete, trans }} onChange={told} />);
+    expect(told).toHaveBeenLastCalledWith({ template: 'full', name: '', arguments: { file: '', level: 'low' } }, false);
+    fireEvent.change(screen.getByLabelText('File'), { target: { value: 'da' } });
+    fireEvent.change(screen.getByLabelText('Level'), { target: { value: 'high' } });
+    fireEvent.change(screen.getByLabelText('Name (optional)'), { target: { value: 'mine' } });
+    const choice = { template: 'full', name: 'mine', arguments: { file: 'da', level: 'high' } };
+    expect(told).toHaveBeenLastCalledWith(choice, true);
+    await vi.waitFor(() => expect(document.querySelector('datalist option')?.getAttribute('value')).toBe('data/'));
+    fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'plain' } });
+    fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'full' } });
+    expect((screen.getByLabelText('File') as HTMLInputElement).value).toBe('da');
+  });
+});
+
+describe('a tab without a page', () => {
+  it('says so, and a stopped service can be started from it', async () => {
+    const api = new PlayedApi();
+    const manager = new PortsManager(api, new PlayedDocument());
+    await Promise.resolve();
+    const onChange = vi.fn();
+    const tab = { target: { service: 'a' }, url: '/proxy/service/a/', label: 'A', manager, trans, run, onChange };
+    render(<Notice {...tab} />);
+    expect(onChange).toHaveBeenLastCalledWith(true);
+    const services = [service('a', { state: 'failed', error: 'It broke.', last_lines: ['this is why'] })];
+    api.send('snapshot', { ports: [], services, reservations: [] });
+    await screen.findByText('A: Failed. It broke.');
+    expect(screen.getByText('this is why')).toBeTruthy();
+    fireEvent.click(screen.getByRole('button', { name: 'Start' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:restart', { service: 'a' });
+    expect(onChange).toHaveBeenLastCalledWith(false);
+    api.send('removed', { kind: 'service', ...services[0] });
+    await screen.findByText('There is no service named a any more.');
+    manager.dispose();
+  });
+});
+
+describe('words', () => {
+  it.each([
+    [0, '0 s'],
+    [59, '59 s'],
+    [60, '1 min'],
+    [7200, '2 h'],
+    [3 * 86_400, '3 d'],
+    [-5, '0 s']
+  ])('%d seconds are %s', (seconds, text) => expect(howLong(1000, (1000 + seconds) * 1000, trans)).toBe(text));
+
+  it('a rule of the settings is about a port or a process', () => {
+    const rules = [{ process: '(' }, { port: 1, label: 'one' }, { process: 'streamlit', label: 'app' }];
+    expect(ruleFor(port(1), rules)?.label).toBe('one');
+    expect(portLabel(port(2, { command: ['python', '-m', 'streamlit'] }), rules, trans)).toBe('app');
+    expect(portLabel(port(2, { process: '' }), rules, trans)).toBe('Port 2');
+  });
+
+  it('every word of the filter must occur', () => {
+    expect(passes('a  B', 'xb', 'ya')).toBe(true);
+    expect(passes('a c', 'xb', 'ya')).toBe(false);
+    expect(passes('')).toBe(true);
+  });
+
+  it('a log is shown without terminal controls', () => {
+    expect(readable('\u001b[1;31mred\u001b[0m\r\n\u001b]0;title\u0007end')).toBe('red\nend');
+  });
+});
