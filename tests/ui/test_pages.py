@@ -10,16 +10,7 @@ import pytest
 
 from ..upstreams import free_port
 
-DEMO = Path(__file__).parents[2] / "docs" / "demo.py"
-SERVE = """
-import asyncio, runpy, sys
-demo = runpy.run_path(sys.argv[1])
-routes = [("/", demo["Page"]), ("/events", demo["Events"]), ("/socket", demo["Socket"]), ("/upload", demo["Upload"])]
-async def main():
-    demo["Application"](routes, port=int(sys.argv[2])).listen(int(sys.argv[2]), "127.0.0.1")
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
+DEMO = Path(__file__).parent / "demo_app.py"
 
 
 @pytest.fixture
@@ -28,7 +19,7 @@ def start_demo():
     running = []
 
     def start(port: int) -> None:
-        running.append(subprocess.Popen([sys.executable, "-c", SERVE, str(DEMO), str(port)]))
+        running.append(subprocess.Popen([sys.executable, str(DEMO), str(port)], stderr=subprocess.DEVNULL))
 
     yield start
     for process in running:

@@ -1,0 +1,310 @@
+"""JupyterLab as a person uses it: tiles, the panel, tabs, logs and notices, in a real Chromium against a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from ..processes import TOKEN, jupyter_server
+from ..upstreams import free_port
+from .test_pages import DEMO
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
+PICTURES = ROOT / "artifacts"
+MARKUP = "<img src=x onerror=\"document.title='owned'\">"
+TEMPLATES = {
+    "demo": {"title": "Demonstration", "command": [sys.executable, str(DEMO), "{port}"], "stop_timeout": 1},
+    "asks": {
+        "title": "Folder",
+        "command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", "{folder}", "{port}"],
+        "arguments": [{"name": "folder", "label": "Folder", "default": ".", "kind": "path"}],
+        "stop_timeout": 1,
+    },
+    "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
+    "markup": {
+        "title": MARKUP,
+        "command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"],
+        "stop_timeout": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def lab_server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("lab")
+    config = home / ".jupyter" / "jupyter_portproxy.d"
+    config.mkdir(parents=True)
+    (config / "mine.json").write_text(json.dumps(TEMPLATES))
+    news = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    (home / "files").mkdir()
+    (home / "files" / "data").mkdir()
+    with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as running:
+        yield running
+        assert "Traceback" not in running.log, running.log
+
+
+def open_lab(page: Page, url: str) -> None:
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+    page.wait_for_selector("#jp-left-stack, .jp-LauncherCard", state="attached", timeout=30_000)
+
+
+@pytest.fixture
+def lab(chromium, lab_server):
+    """JupyterLab with its Ports panel open. What the page throws or logs as an error fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.problems = errors
+    open_lab(page, f"{lab_server.url}lab?token={TOKEN}&reset")
+    page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
+    page.click('[data-id="jp-portproxy-panel"]')
+    yield page
+    for name in ("demo", "asks", "fails", "markup"):
+        lab_server.call("DELETE", f"proxy/api/services/{name}")
+    context.close()
+    assert [error for error in errors if "sandbox" not in error] == []
+
+
+def tile(page: Page, title: str):
+    return page.locator(f'.jp-LauncherCard:has(.jp-LauncherCard-label:text-is("{title}"))')
+
+
+def row(page: Page, name: str):
+    return page.locator(f'.jp-PortProxy-row[data-service="{name}"]')
+
+
+def act(page: Page, name: str, action: str) -> None:
+    row(page, name).hover()
+    row(page, name).locator(f'button[title="{action}"]').click()
+
+
+def picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+@contextlib.contextmanager
+def listener(title: str = "A stranger"):
+    """A web server of this test's process; its port."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = f"<title>{title}</title>".encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Page)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_service_from_its_tile_to_its_end(lab, lab_server):
+    tile(lab, "Demonstration").click()
+    lab.wait_for_selector("text=Demonstration is up.", timeout=15_000)
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up")
+    lab.click('.jp-toast-button:text-is("Open")')
+    frame = lab.frame_locator(".jp-PortProxy-frame iframe")
+    expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=10_000)
+    expect(frame.locator("#events")).to_contain_text("it is", timeout=10_000)
+    expect(lab.locator(".jp-PortProxy-address input")).to_have_value("/")
+    expect(lab.locator(".lm-TabBar-tab.jp-mod-current .lm-TabBar-tabLabel").first).to_have_text("Demonstration")
+    row(lab, "demo").hover()
+    picture(lab, "tab-light")
+
+    act(lab, "demo", "Show log")
+    expect(lab.locator(".jp-PortProxy-log")).to_contain_text("GET /socket", timeout=10_000)
+    lab.click('.lm-TabBar-tabLabel:text-is("Demonstration")')
+
+    act(lab, "demo", "Stop")
+    expect(lab.locator(".jp-PortProxy-message")).to_contain_text("Demonstration: Stopped.", timeout=10_000)
+    lab.click('.jp-PortProxy-message button:text-is("Start")')
+    expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=15_000)
+
+    open_lab(lab, f"{lab_server.url}lab")
+    expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=20_000)
+
+
+def test_the_form_asks_and_completes_paths(lab):
+    tile(lab, "Folder").click()
+    field = lab.locator('.jp-Dialog label:has-text("Folder") input')
+    field.fill("da")
+    expect(lab.locator("datalist option")).to_have_attribute("value", "data/")
+    field.fill("")
+    field.fill("data")
+    lab.fill('.jp-Dialog label:has-text("Name") input', "asks")
+    picture(lab, "form-light")
+    lab.click('.jp-Dialog-button:has-text("Start")')
+    lab.wait_for_selector("text=Folder is up.", timeout=15_000)
+    expect(row(lab, "asks")).to_be_visible()
+
+
+def test_a_service_that_fails_says_why(lab):
+    tile(lab, "Broken").click()
+    lab.wait_for_selector("text=Broken did not start. It ended with exit code 3 before it was ready.", timeout=15_000)
+    lab.click('.jp-toast-button:text-is("Show log")')
+    expect(lab.locator(".jp-PortProxy-log")).to_contain_text("this is why")
+    expect(row(lab, "fails").locator(".jp-PortProxy-note")).to_contain_text("exit code 3")
+
+
+def test_a_template_that_is_gone_while_its_form_is_open_is_said_in_words(lab):
+    lab.route(re.compile("proxy/api/services$"), lambda route: route.continue_(post_data='{"template": "gone", "arguments": {}}'))
+    tile(lab, "Folder").click()
+    lab.click('.jp-Dialog-button:has-text("Start")')
+    lab.wait_for_selector("text=There is no template named 'gone'.", timeout=10_000)
+    lab.problems[:] = [text for text in lab.problems if "404" not in text]  # the browser's own line about the answer
+
+
+def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
+    with listener() as port:
+        appeared = time.monotonic()
+        found = lab.locator(f'.jp-PortProxy-row[data-port="{port}"]')
+        expect(found).to_be_visible(timeout=3000)
+        expect(found.locator(".jp-PortProxy-label")).to_have_text("A stranger")
+        lab.wait_for_selector(f"text=A service is running on port {port} (A stranger)", timeout=3000)
+        assert time.monotonic() - appeared < 4
+        picture(lab, "panel-light")
+        lab.click('.jp-toast-button:text-is("Ignore")')
+        found.locator(".jp-PortProxy-name").click()
+        expect(lab.locator(".jp-PortProxy-frame iframe")).to_be_visible()
+    expect(found).to_have_count(0, timeout=3000)
+    expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"Nothing listens on port {port}.")
+
+
+def test_markup_is_text_everywhere(lab):
+    tile(lab, MARKUP.replace('"', '\\"')).click()
+    expect(row(lab, "markup").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=15_000)
+    with listener(MARKUP.replace("<", "&lt;")) as port:
+        expect(lab.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-label')).to_have_text(MARKUP, timeout=3000)
+        lab.wait_for_timeout(500)
+    row(lab, "markup").locator(".jp-PortProxy-name").click()
+    lab.wait_for_timeout(1000)
+    assert "owned" not in lab.title()
+    assert lab.locator("img[src=x]").count() == 0
+
+
+def test_two_windows_agree(lab, lab_server):
+    other = lab.context.new_page()
+    open_lab(other, f"{lab_server.url}lab/workspaces/other")
+    other.click('[data-id="jp-portproxy-panel"]')
+    tile(lab, "Demonstration").click()
+    expect(row(other, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=15_000)
+    act(other, "demo", "Stop")
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Stopped", timeout=10_000)
+    act(lab, "demo", "Remove")
+    expect(row(other, "demo")).to_have_count(0, timeout=10_000)
+    other.close()
+
+
+def test_commands_are_in_the_palette_and_in_the_context_menu(lab):
+    lab.keyboard.press("Control+Shift+C")
+    lab.keyboard.type("Start a Service")
+    lab.keyboard.press("Enter")
+    expect(lab.locator(".jp-Dialog-header")).to_have_text("Start a service")
+    lab.keyboard.press("Escape")
+    tile(lab, "Demonstration").click()
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=15_000)
+    row(lab, "demo").click(button="right")
+    lab.click('.lm-Menu-itemLabel:text-is("Stop Service")')
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Stopped", timeout=10_000)
+
+
+def test_the_keyboard_is_enough(lab):
+    tile(lab, "Demonstration").click()
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=15_000)
+    lab.focus(".jp-PortProxy-filter")
+    for _ in range(20):
+        lab.keyboard.press("Tab")
+        if lab.evaluate("document.activeElement.getAttribute('aria-label')") == "Stop: Demonstration":
+            break
+    lab.keyboard.press("Enter")
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Stopped", timeout=10_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(lab, theme):
+    assert AXE.is_file(), f"{AXE} is missing: `make test` installs it"
+    if theme == "dark":
+        lab.evaluate("window.jupyterapp?.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+        lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
+        lab.click('.lm-Menu-itemLabel:text-is("JupyterLab Dark")')
+        expect(lab.locator("body")).to_have_attribute("data-jp-theme-light", "false", timeout=10_000)
+    tile(lab, "Broken").click()
+    tile(lab, "Demonstration").click()
+    lab.wait_for_selector("text=Demonstration is up.", timeout=15_000)
+    act(lab, "demo", "Open in a Lab tab")
+    act(lab, "demo", "Show log")
+    with listener():
+        lab.wait_for_timeout(2500)
+        row(lab, "demo").hover()
+        picture(lab, f"panel-services-{theme}")
+        lab.add_script_tag(path=AXE)
+        found = lab.evaluate(
+            """async () => (await axe.run({include: [['.jp-PortProxy-panel'], ['.jp-PortProxy-log']]}, {iframes: false})).violations
+                 .filter(v => ['serious', 'critical'].includes(v.impact))
+                 .map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])"""
+        )
+    if theme == "dark":
+        lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+        lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
+        lab.click('.lm-Menu-itemLabel:text-is("JupyterLab Light")')
+    assert found == []
+
+
+def test_a_server_that_is_gone_is_said_in_words(chromium, tmp_path):
+    with jupyter_server(tmp_path) as server:
+        page = chromium.new_context().new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        open_lab(page, f"{server.url}lab?token={TOKEN}")
+        page.click('[data-id="jp-portproxy-panel"]')
+        expect(page.locator(".jp-PortProxy-empty").first).to_be_visible()
+        page.wait_for_timeout(1000)
+    expect(page.locator(".jp-PortProxy-problem")).to_contain_text("The Jupyter server does not answer.", timeout=20_000)
+    assert errors == []
+    page.context.close()
+
+
+def test_a_login_that_has_ended_is_said_in_words(lab):
+    lab.context.clear_cookies()
+    lab.evaluate("document.getElementById('jupyter-config-data').textContent")  # the token is in the page: refuse it at the door
+    lab.route(re.compile("proxy/api/"), lambda route: route.fulfill(status=403, body="{}"))
+    lab.click(".jp-PortProxy-panel .jp-ToolbarButtonComponent >> nth=1")
+    expect(lab.locator(".jp-PortProxy-problem, .jp-toast-message, .Toastify__toast").first).to_contain_text(
+        "Your login has ended.", timeout=10_000
+    )
+    lab.problems[:] = [text for text in lab.problems if "403" not in text]
+
+
+def test_the_panel_costs_no_requests_while_nothing_changes(lab):
+    seen: list[str] = []
+    lab.on("request", lambda request: seen.append(request.url) if "/proxy/" in request.url else None)
+    lab.wait_for_timeout(8000)
+    assert seen == []
