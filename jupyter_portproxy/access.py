@@ -42,7 +42,7 @@ from .routes import Route, ServiceRoute
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_PAGES = Loader(str(Path(__file__).parent / "templates"))
+PAGES = Loader(str(Path(__file__).parent / "templates"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class PortHandler(JupyterHandler):
             return "application/json", json.dumps(body)
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None
-            page = _PAGES.load("error.html").generate(error=error, reload=reload)
+            page = PAGES.load("error.html").generate(error=error, reload=reload)
             return "text/html", page.decode("utf-8")
         return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
 

@@ -16,7 +16,7 @@ from jupyter_server.serverapp import ServerApp
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from . import api, catalog, routes, serverproxy
+from . import api, catalog, pages, routes, serverproxy
 from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
@@ -61,6 +61,8 @@ class PortProxyApp(ExtensionApp):
     def initialize_handlers(self) -> None:
         parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in api.ROUTES)
+        page = {"inventory": self.inventory, "services": self.services}
+        self.handlers.append((r"/proxy/?", pages.IndexPage, page))
         self.handlers.extend(serverproxy.handlers(self.taken_over) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])

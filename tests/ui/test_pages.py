@@ -1,4 +1,4 @@
-"""What people see in their browser: the demonstration service through the gateway, and the error page."""
+"""What people see in their browser: the demonstration service through the gateway, the error page, and the list."""
 
 from __future__ import annotations
 
@@ -86,3 +86,27 @@ def test_a_page_of_another_site_reaches_no_service(page, server, start_demo, chr
         f"{server}proxy/port/{mine}/",
     )
     assert outcome == ["refused", "opaque", "refused"]
+
+
+def test_a_service_is_started_opened_and_stopped_without_jupyterlab(page, server):
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{server}proxy/")
+    page.get_by_text("Static files").click()
+    page.get_by_label("Name (optional)").locator("visible=true").fill("files")
+    page.get_by_role("button", name="Start http-server", exact=True).click()
+    page.wait_for_selector("text=/^up for/", timeout=20_000)  # it reloads itself
+    assert page.url == f"{server}proxy/"
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    targets = page.locator("a, button, summary, input").locator("visible=true").all()
+    assert min(target.bounding_box()["height"] for target in targets) >= 44
+    page.get_by_role("link", name="Open files").click()
+    page.wait_for_selector("text=Directory listing for /")
+    assert page.url == f"{server}proxy/service/files/"
+    page.go_back()
+    page.get_by_role("button", name="Stop files").click()
+    page.wait_for_selector("text=/^down for/", timeout=20_000)
+    page.get_by_role("button", name="Delete files").click()
+    page.wait_for_selector("text=Nothing has been started.")
+    assert [text for text in said if "Content Security Policy" in text] == []
