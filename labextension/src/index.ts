@@ -71,7 +71,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer?.add(panel, panel.id);
     manager.appeared.connect((_, port) => actions.greet(port, newPorts));
 
-    // ---- what a command is about: its arguments, the row under the pointer, or the tab in front ----
+    // ---- what a command is about: its arguments, the row whose menu is open, or the tab in front ----
 
     const targetOf = (args: Args): Target | null => {
       if (typeof args.service === 'string') {
@@ -80,9 +80,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       if (typeof args.port === 'number') {
         return { port: args.port };
       }
-      const row = app.contextMenuHitTest(node => node.classList.contains('jp-PortProxy-row'));
-      if (row) {
-        return row.dataset.service !== undefined ? { service: row.dataset.service } : { port: Number(row.dataset.port) };
+      if (args.fromRow) {
+        return panel.pointed;
       }
       return tabs.currentWidget && tabs.currentWidget === shell.currentWidget ? tabs.currentWidget.target : null;
     };

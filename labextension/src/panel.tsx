@@ -5,7 +5,7 @@ import { addIcon, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@ju
 import { ISignal, Signal } from '@lumino/signaling';
 import * as React from 'react';
 
-import { CommandIDs } from './commands';
+import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
 import type { IPortsManager } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow } from './views';
@@ -148,9 +148,23 @@ export class PortsPanel extends SidePanel {
     this.toolbar.addItem('start', button(addIcon, trans.__('Start a service…'), () => commands.execute(CommandIDs.startForm)));
     this.toolbar.addItem('refresh', button(refreshIcon, trans.__('Refresh'), () => commands.execute(CommandIDs.refresh)));
     const props: IProps = { manager, state, trans, run, onStart: () => void commands.execute(CommandIDs.startForm) };
+    this.node.addEventListener('contextmenu', event => this._point(event.target as Element), true);
     this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
     this.addWidget(section(trans.__('Other ports'), <PortsSection {...props} />));
   }
+
+  /** What the row is about on which the context menu was opened last. The row itself may be drawn anew meanwhile. */
+  get pointed(): Target | null {
+    return this._pointed;
+  }
+
+  private _point(element: Element): void {
+    const row = element.closest<HTMLElement>('.jp-PortProxy-row');
+    const { service, port } = row?.dataset ?? {};
+    this._pointed = service !== undefined ? { service } : port !== undefined ? { port: Number(port) } : null;
+  }
+
+  private _pointed: Target | null = null;
 }
 
 export namespace PortsPanel {

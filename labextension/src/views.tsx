@@ -36,11 +36,13 @@ interface IRowProps {
 /** One row: a button with the name, which opens it; its actions are there while the row is pointed at or has the focus. */
 export function Row(props: IRowProps): React.JSX.Element {
   const { target, label, title, dot, dotTitle, detail, note, dimmed, actions, run } = props;
-  const [active, setActive] = React.useState(false);
+  const [hovered, setHovered] = React.useState(false);
+  const [focused, setFocused] = React.useState(false);
+  const active = hovered || focused;
   const first = actions[0];
   const leave = (event: React.FocusEvent) => {
     if (!event.currentTarget.contains(event.relatedTarget)) {
-      setActive(false);
+      setFocused(false);
     }
   };
   return (
@@ -48,9 +50,9 @@ export function Row(props: IRowProps): React.JSX.Element {
       className={`jp-PortProxy-row${dimmed ? ' jp-mod-dimmed' : ''}`}
       data-service={'service' in target ? target.service : undefined}
       data-port={'port' in target ? target.port : undefined}
-      onPointerEnter={() => setActive(true)}
-      onPointerLeave={() => setActive(false)}
-      onFocus={() => setActive(true)}
+      onPointerEnter={() => setHovered(true)}
+      onPointerLeave={() => setHovered(false)}
+      onFocus={() => setFocused(true)}
       onBlur={leave}
     >
       <span className={`jp-PortProxy-dot jp-mod-${dot}`} role="img" aria-label={dotTitle} title={dotTitle} />
