@@ -8,12 +8,12 @@ INCUMBENT := jupyter-server-proxy hello-jupyter-proxy jupyter-www-proxy simpervi
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser clean
+.PHONY: run test lint types layers panel unit browser package clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
 
-test: lint types layers panel unit browser
+test: lint types layers panel unit browser package
 	@echo "All checks passed."
 
 lint: $(VENV)/ready
@@ -35,6 +35,13 @@ unit: $(VENV)/ready
 # In a run of its own: Playwright's loop and pytest-jupyter's cannot share one.
 browser: $(VENV)/ready
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" tests/ui
+
+# What people install: a wheel, in an environment of its own, without Node.
+package: $(VENV)/ready
+	rm -rf build/package && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/package .
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/python -m pip install --quiet --disable-pip-version-check build/package/*.whl "jupyterlab>=4,<5"
+	env -i HOME=build/package PATH=build/package/venv/bin:/bin jupyter labextension list 2>&1 | grep "jupyter-portproxy.*enabled.*OK"
 
 $(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labextension/src/* labextension/style/* labextension/schema/*)
 	rm -rf jupyter_portproxy/labextension

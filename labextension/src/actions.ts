@@ -9,6 +9,8 @@ import { absolute } from './tab';
 import type { IPort, IPortsManager, IService } from './tokens';
 import { IPortRule, portLabel, ruleFor, serviceLabel } from './words';
 
+const DRAWN = 1000;
+
 /** What the settings say about ports that appear. */
 export interface INewPortSettings {
   onNewPort: 'notify' | 'open' | 'silent';
@@ -66,9 +68,12 @@ export class Actions {
   private async _tell(label: string, begin: () => Promise<IService>): Promise<void> {
     const trans = this._trans;
     const id = Notification.emit(trans.__('Starting %1…', label), 'in-progress', { autoClose: false });
+    // JupyterLab loses an update that comes before its toast is drawn.
+    const drawn = new Promise(resolve => setTimeout(resolve, DRAWN));
     try {
       const { name } = await begin();
       const service = await this._manager.settled(name);
+      await drawn;
       if (service.state === 'up' || service.state === 'unhealthy') {
         const open = { label: trans.__('Open'), callback: () => this._open({ service: name }) };
         const message = trans.__('%1 is up.', label);
@@ -79,6 +84,7 @@ export class Actions {
         Notification.update({ id, message, type: 'error', autoClose: false, actions: [log] });
       }
     } catch (error) {
+      await drawn;
       Notification.update({ id, message: wordsOf(error), type: 'error', autoClose: 10_000, actions: [] });
     }
   }

@@ -134,13 +134,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const choice = await askWhatToStart(templates, first, completer(app.serviceManager.contents), trans);
       if (choice) {
         const title = templateNamed(choice.template)?.title ?? choice.template;
-        await actions.start(choice.template, title, choice.name || undefined, choice.arguments);
+        void actions.start(choice.template, title, choice.name || undefined, choice.arguments);
       }
     });
     add(
       CommandIDs.launch,
       args => templateNamed(args.template)?.title ?? trans.__('Start'),
-      async args => {
+      args => {
+        // Nothing is awaited: while a tile's command runs, the launcher takes no other click.
         const template = templateNamed(args.template);
         if (!template) {
           return;
@@ -149,9 +150,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
         if (running || template.external) {
           openIn(template.open_in, { service: running?.name ?? template.name });
         } else if (template.arguments.length) {
-          await commands.execute(CommandIDs.startForm, { template: template.name });
+          void commands.execute(CommandIDs.startForm, { template: template.name });
         } else {
-          await actions.start(template.name, template.title);
+          void actions.start(template.name, template.title);
         }
       },
       { icon: args => letterIcon(templateNamed(args.template)?.title ?? '?'), caption: trans.__('Start or open this service') }

@@ -80,6 +80,7 @@ def lab(chromium, lab_server):
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     page.click('[data-id="jp-portproxy-panel"]')
     yield page
+    picture(page, "last")  # for whoever looks into a failure
     for name in TEMPLATES:
         lab_server.call("DELETE", f"proxy/api/services/{name}")
     context.close()
