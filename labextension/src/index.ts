@@ -1,7 +1,8 @@
 // The plugins: the model, and what a person sees of it. Everything is introduced to everything here, and nothing is decided.
 
-import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -43,7 +44,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'Shows services and ports in a panel, in the launcher and in tabs.',
   autoStart: true,
   requires: [IPortsManager],
-  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer],
+  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer, ILabShell],
   activate: (
     app: JupyterFrontEnd,
     manager: IPortsManager,
@@ -51,7 +52,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     launcher: ILauncher | null,
     palette: ICommandPalette | null,
     settings: ISettingRegistry | null,
-    restorer: ILayoutRestorer | null
+    restorer: ILayoutRestorer | null,
+    labShell: ILabShell | null
   ): void => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
@@ -105,7 +107,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     // ---- commands ----
 
+    const openOutside = (url: string) => void window.open(absolute(url), '_blank', 'noopener');
     const openTab = (target: Target, url: string, label: string, path?: string): void => {
+      if (!labShell) {
+        openOutside(url); // Notebook has room for one document only
+        return;
+      }
       const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
       if (open) {
         shell.activateById(open.id);
@@ -177,7 +184,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const target = targetOf(args);
         const url = target && actions.urlOf(target);
         if (url) {
-          window.open(absolute(url), '_blank', 'noopener');
+          openOutside(url);
         }
       },
       { isEnabled: isOpenable }
@@ -200,6 +207,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const target = targetOf(args);
         const api = apis.get(manager);
         if (!target || !('service' in target) || !api) {
+          return;
+        }
+        if (!labShell) {
+          openOutside(`${PageConfig.getBaseUrl()}proxy/api/services/${encodeURIComponent(target.service)}/logs?follow=1`);
           return;
         }
         const id = `jp-portproxy-log-${target.service}`;
