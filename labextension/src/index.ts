@@ -6,14 +6,14 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import type { LabIcon } from '@jupyterlab/ui-components';
+import { addIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Actions, INewPortSettings } from './actions';
 import { Api, IApi } from './api';
 import { ARGUMENTS, CommandIDs, Target } from './commands';
 import { askWhatToStart, completer } from './form';
-import { letterIcon, portsIcon } from './icons';
+import { letterIcon, outsideIcon, portsIcon } from './icons';
 import { Tiles } from './launcher';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
@@ -133,8 +133,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ) => commands.addCommand(id, { label, execute, describedBy: { args: (ARGUMENTS[id] ?? {}) as ReadonlyJSONObject }, ...more });
 
     add(CommandIDs.showPanel, trans.__('Show Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
-    add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()));
-    add(CommandIDs.startForm, trans.__('Start a Service…'), async args => {
+    add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
+    const startForm = async (args: Args) => {
       await actions.attempt(() => manager.refreshTemplates());
       const templates = manager.templates.filter(item => item.available && !item.external);
       const first = templateNamed(args.template)?.name ?? templates[0]?.name ?? '';
@@ -143,7 +143,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const title = templateNamed(choice.template)?.title ?? choice.template;
         void actions.start(choice.template, title, choice.name || undefined, choice.arguments);
       }
-    });
+    };
+    add(CommandIDs.startForm, trans.__('Start a Service…'), startForm, { icon: addIcon });
     add(
       CommandIDs.launch,
       args => templateNamed(args.template)?.title ?? trans.__('Start'),
@@ -187,7 +188,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           openOutside(url);
         }
       },
-      { isEnabled: isOpenable }
+      { icon: outsideIcon, isEnabled: isOpenable }
     );
     add(
       CommandIDs.copyUrl,
@@ -198,7 +199,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           actions.copyUrl(target);
         }
       },
-      { isEnabled: isOpenable }
+      { icon: copyIcon, isEnabled: isOpenable }
     );
     add(
       CommandIDs.showLog,
@@ -221,19 +222,20 @@ const plugin: JupyterFrontEndPlugin<void> = {
         }
         shell.activateById(id);
       },
-      { isEnabled: args => typeof args.service === 'string' || serviceOf(args) !== undefined }
+      { icon: listIcon, isEnabled: args => typeof args.service === 'string' || serviceOf(args) !== undefined }
     );
     const onService = (what: (name: string) => Promise<unknown>) => (args: Args) => {
       const target = targetOf(args);
       return target && 'service' in target ? actions.attempt(() => what(target.service)) : undefined;
     };
-    const isService = { isEnabled: (args: Args) => serviceOf(args) !== undefined };
-    add(CommandIDs.restart, trans.__('Restart Service'), onService(name => actions.restart(name)), isService);
-    add(CommandIDs.stop, trans.__('Stop Service'), onService(name => manager.stop(name)), isService);
+    const isService = (icon: LabIcon) => ({ icon, isEnabled: (args: Args) => serviceOf(args) !== undefined });
+    add(CommandIDs.restart, trans.__('Restart Service'), onService(name => actions.restart(name)), isService(refreshIcon));
+    add(CommandIDs.stop, trans.__('Stop Service'), onService(name => manager.stop(name)), isService(stopIcon));
     add(
       CommandIDs.forget,
       trans.__('Remove Service'),
-      onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name)))
+      onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name))),
+      { icon: deleteIcon }
     );
 
     for (const command of Object.values(CommandIDs)) {

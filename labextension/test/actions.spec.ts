@@ -1,0 +1,119 @@
+// What a person is told: while something starts, when it fails, and when a port appears.
+
+import { Notification } from '@jupyterlab/apputils';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import { Actions, INewPortSettings } from '../src/actions';
+import { ApiError } from '../src/api';
+import { Tiles } from '../src/launcher';
+import { PortsManager } from '../src/manager';
+import { PlayedApi, PlayedDocument, port, service, template, trans } from './samples';
+
+const open = vi.fn();
+const showLog = vi.fn();
+let api: PlayedApi;
+let manager: PortsManager;
+let actions: Actions;
+
+const told = () => Notification.manager.notifications.map(note => [note.type, note.message]);
+const press = (label: string) => {
+  const found = Notification.manager.notifications[0]?.options.actions?.find(action => action.label === label);
+  found?.callback(new MouseEvent('click'));
+};
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  open.mockReset();
+  showLog.mockReset();
+  Notification.manager.dismiss();
+  api = new PlayedApi();
+  manager = new PortsManager(api, new PlayedDocument());
+  actions = new Actions(manager, trans, open, showLog);
+});
+
+afterEach(() => {
+  manager.dispose();
+  vi.useRealTimers();
+});
+
+describe('a start', () => {
+  it('is told until it is up, and then opens', async () => {
+    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a') };
+    const started = actions.start('a', 'A');
+    expect(told()).toEqual([['in-progress', 'Starting A…']]);
+    await vi.advanceTimersByTimeAsync(3000);
+    await started;
+    expect(told()).toEqual([['success', 'A is up.']]);
+    press('Open');
+    expect(open).toHaveBeenCalledWith({ service: 'a' });
+  });
+
+  it('that fails tells why, with the log', async () => {
+    api.answers = { 'POST services': service('a', { state: 'failed', error: 'It ended.' }) };
+    const started = actions.start('a', 'A');
+    await vi.advanceTimersByTimeAsync(3000);
+    await started;
+    expect(told()).toEqual([['error', 'A did not start. It ended.']]);
+    press('Show log');
+    expect(showLog).toHaveBeenCalledWith('a');
+  });
+
+  it('that is refused is told in the words of the server', async () => {
+    api.answers = { 'POST services': new ApiError(404, "There is no template named 'a'.", 'Look at the list.') };
+    const started = actions.start('a', 'A');
+    await vi.advanceTimersByTimeAsync(3000);
+    await started;
+    expect(told()).toEqual([['error', "There is no template named 'a'. Look at the list."]]);
+  });
+});
+
+describe('a new port', () => {
+  const rules: INewPortSettings = {
+    onNewPort: 'notify',
+    ports: [{ port: 15001, action: 'silent' }, { process: 'streamlit', action: 'open' }, { port: 15003, label: 'Mine' }]
+  };
+
+  it('is told with what it is, and opened from there', () => {
+    actions.greet(port(15003), rules);
+    expect(told()).toEqual([['info', 'A service is running on port 15003 (Mine)']]);
+    press('Open');
+    expect(open).toHaveBeenCalledWith({ port: 15003 });
+  });
+
+  it.each([
+    ['a rule that silences it', port(15001), rules, 0],
+    ['a rule that opens it', port(15002, { process: 'streamlit' }), rules, 1],
+    ['silence for all', port(15004), { onNewPort: 'silent', ports: [] }, 0],
+    ['opening all', port(15004), { onNewPort: 'open', ports: [] }, 1]
+  ] as const)('is not told with %s', (_, found, settings, opened) => {
+    actions.greet(found, settings);
+    expect(told()).toEqual([]);
+    expect(open).toHaveBeenCalledTimes(opened);
+  });
+});
+
+describe('tiles', () => {
+  it('are those of templates that can be started, and follow them', () => {
+    const shown = new Set<unknown>();
+    const add = (item: { args?: unknown; category?: string; kernelIconUrl?: string }) => {
+      const tile = [item.args, item.category, item.kernelIconUrl];
+      shown.add(tile);
+      return { isDisposed: false, dispose: () => void shown.delete(tile) };
+    };
+    const tiles = new Tiles({ add } as never);
+    const templates = [
+      template('a'),
+      template('b', { launcher: 'Notebook', icon: '/icon/b' }),
+      template('c', { available: false }),
+      template('d', { launcher: '' })
+    ];
+    tiles.update(templates);
+    tiles.update(templates);
+    expect([...shown]).toEqual([
+      [{ template: 'a' }, 'Services', undefined],
+      [{ template: 'b' }, 'Notebook', '/icon/b']
+    ]);
+    tiles.update([template('e')]);
+    expect([...shown]).toEqual([[{ template: 'e' }, 'Services', undefined]]);
+  });
+});
