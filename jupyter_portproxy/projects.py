@@ -20,7 +20,9 @@ Role = Literal["owner", "member", "viewer"]
 Visibility = Literal["private", "shared"]
 ROLES: tuple[str, ...] = get_args(Role)
 VISIBILITIES: tuple[str, ...] = get_args(Visibility)
-KEY_RULE = "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
+KEY_RULE = (
+    "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
+)
 # A UUID in lower case is one of these. The bound on the length comes first: a key of a megabyte costs nothing.
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z", re.ASCII)
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{1,4096}\Z", re.ASCII)  # it becomes a header field's value
