@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
-from .errors import BadInput, UnknownProject
-from .routes import bare_name
+from .errors import BadInput, BadRoute, UnknownProject
+from .routes import bare_name, ip_literal, split_authority
 
 HUB = "hub"
 PROJECT_HOST = "project host"
@@ -25,6 +25,7 @@ KEY_RULE = (
 )
 # A UUID in lower case is one of these. The bound on the length comes first: a key of a megabyte costs nothing.
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z", re.ASCII)
+_NEXT_HOP = re.compile(r"(https?)://([^/?#@\s]{1,300})/?\Z", re.ASCII)
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{1,4096}\Z", re.ASCII)  # it becomes a header field's value
 
 
@@ -199,3 +200,22 @@ def role_of(username: str, owner: str, members: Mapping[str, str], visibility: s
     if role in ROLES:
         return role
     return "viewer" if visibility == "shared" else None
+
+
+def next_hop(url: object) -> tuple[str, str, int]:
+    """`http(s)://HOST:PORT` -> (scheme, host without brackets, port); a final slash is nothing else.
+
+    Raises:
+        ValueError: there is anything else to it (a user, a path, no port), or no host can have that address.
+    """
+    match = _NEXT_HOP.match(url) if isinstance(url, str) else None
+    if match is None:
+        raise ValueError("it is not of the form http://HOST:PORT or https://HOST:PORT")
+    try:
+        host, port = split_authority(match[2])
+    except BadRoute:
+        raise ValueError("its host or its port can be none") from None
+    literal = ip_literal(host)
+    if literal is not None and (literal.is_unspecified or literal.is_multicast or literal.is_link_local):
+        raise ValueError("no host of ours has such an address")
+    return match[1], host, port

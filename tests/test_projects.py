@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadInput, UnknownProject
-from jupyter_portproxy.projects import HUB, Subscribers, Target, is_credential, is_key, known_key, new_credential, new_key
+from jupyter_portproxy.projects import (
+    HUB,
+    Subscribers,
+    Target,
+    is_credential,
+    is_key,
+    known_key,
+    new_credential,
+    new_key,
+    next_hop,
+)
 
 TARGET = Target("p1", "http", "10.0.0.1", 8000, "s3cret", 7, (range(6000, 6011),), "ann", {"bob": "member", "cy": "viewer"})
 
@@ -121,3 +131,51 @@ def test_subscribers_are_told_until_they_end_it_and_do_not_harm_each_other():
     end()
     subscribers.tell(["c"])
     assert told == ["a", "b"] and len(problems) == 3 and "ZeroDivisionError" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://10.0.0.1:8000", ("http", "10.0.0.1", 8000)),
+        ("https://Host-1.example.org:443/", ("https", "host-1.example.org", 443)),
+        ("http://[fd00::1]:8000", ("http", "fd00::1", 8000)),
+    ],
+)
+def test_where_a_host_is(url, parts):
+    assert next_hop(url) == parts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "host:8000",
+        "http://host",
+        "http://host:0",
+        "http://host:65536",
+        "http://:8000",
+        "http://host:8000/path",
+        "http://host:8000?q",
+        "http://host:8000#f",
+        "http://user:word@host:8000",
+        "ftp://host:8000",
+        "HTTP://host:8000",
+        "file:///etc/passwd",
+        "http://a b:8000",
+        "http://host:8000\n",
+        "http://host:80\r\nX: y",
+        "http://[::1:8000",
+        "http://[::1%25eth0]:8000",
+        "http://0.0.0.0:8000",
+        "http://[::]:8000",
+        "http://169.254.169.254:80",
+        "http://224.0.0.1:8000",
+        "http://h\u00f6st:8000",
+        "http://" + "a" * 10_000 + ":80",
+        None,
+        7,
+    ],
+)
+def test_where_no_host_is(url):
+    with pytest.raises(ValueError, match=r"it is not of the form|can be none|no host of ours"):
+        next_hop(url)
