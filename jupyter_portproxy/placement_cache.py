@@ -112,9 +112,7 @@ class Cache(Generic[T]):
 
     async def close(self) -> None:
         """Wait for the questions that are under way; each has a limit of its own."""
-        tasks = [question.task for question in self._questions.values() if question.task is not None]
-        self.clear()
-        if tasks:
+        while tasks := [question.task for question in self._questions.values() if question.task is not None]:
             await asyncio.wait(tasks)
 
     def _begin(self, key: str) -> _Question[T]:
