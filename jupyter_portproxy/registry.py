@@ -215,19 +215,19 @@ class Registry:
     # ---- inside ----
 
     def _target(
-        self, key: str, state: Any, port: Any, generation: int, pid: int | None, secret: Any, birth: str, its_boot: str
+        self, key: str, state: Any, port: Any, generation: Any, pid: Any, secret: Any, birth: str, its_boot: str
     ) -> Target:
         if state == "stopped" or self._is_over(pid, birth, its_boot):
             raise ProjectStopped(PROJECT_HOST)
         if state == "starting":
             raise ProjectStarting(PROJECT_HOST)
-        if state != "running" or not _is_port(port) or not is_credential(secret):
+        if state != "running" or not _is_port(port) or not is_credential(secret) or type(generation) is not int:
             self._log.error("portproxy: the registry's row of project %s is damaged; it counts as stopped", key)
             raise ProjectStopped(PROJECT_HOST)
         return Target(key, "http", "127.0.0.1", port, secret, generation)
 
-    def _is_over(self, pid: int | None, birth: str, its_boot: str) -> bool:
-        return its_boot != self._boot or (pid is not None and born(pid) != birth)
+    def _is_over(self, pid: Any, birth: str, its_boot: str) -> bool:
+        return its_boot != self._boot or (pid is not None and (type(pid) is not int or born(pid) != birth))
 
     def _check_claim(self, db: Connection, key: str, port: int | None) -> None:
         """Refuse a port that another project has; one whose process has ended loses it."""

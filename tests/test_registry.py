@@ -205,7 +205,8 @@ async def test_the_file_itself_refuses_two_projects_on_one_port(registry, path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("http_port", "127.0.0.1:80"), ("http_port", 70000), ("secret", "a\nb"), ("secret", b"s")]
+    ("column", "value"),
+    [("http_port", "127.0.0.1:80"), ("http_port", 70000), ("secret", "a\nb"), ("secret", b"s"), ("generation", "new")],
 )
 async def test_a_damaged_row_is_no_target_and_harms_no_other(registry, path, column, value, caplog):
     registry.register("p1", 40001, "s")
@@ -253,6 +254,14 @@ async def test_a_pid_that_was_given_anew_is_not_the_project(registry, path):
     registry.register("p1", 40001, "s", os.getpid())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("update projects set born = '1'")
+    other.close()
+    await refused(registry, ProjectStopped)
+
+
+async def test_a_pid_that_is_no_number_is_nobodys(registry, path):
+    registry.register("p1", 40001, "s", os.getpid())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("update projects set pid = 'self'")
     other.close()
     await refused(registry, ProjectStopped)
 
