@@ -17,6 +17,10 @@ class GatewayError(Exception):
         message: one sentence for people: what was wrong, with the value.
         hint: one sentence: what to do about it.
         retry_after: seconds after which a retry may help; None if it will not.
+
+    Attributes:
+        details: lines of a service's log.
+        hop: which gateway of a chain says so; empty where there is one only.
     """
 
     status = 500
@@ -26,6 +30,7 @@ class GatewayError(Exception):
     def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.details: tuple[str, ...] = ()
+        self.hop = ""
         self.message = message
         self.hint = hint
         self.retry_after = retry_after
@@ -220,6 +225,69 @@ class LoopDetected(GatewayError):
             "The request leads back to this Jupyter server.",
             "Name the port of a service, not the Jupyter server's own.",
         )
+
+
+class UnknownProject(GatewayError):
+    """There is no such project, or none that the asker may see: the two answers are alike (404)."""
+
+    status, code, title = 404, "unknown_project", "No such project"
+
+    def __init__(self, key: str, hop: str) -> None:
+        super().__init__(
+            f"The {hop} knows no project '{_quoted(str(key)[:64])}'.",
+            "Look at the project's name in the address. A project that is not shared with you is not found either.",
+        )
+        self.hop = hop
+
+
+class NotPlaced(GatewayError):
+    """The project has no host yet (503)."""
+
+    status, code, title = 503, "not_placed", "The project has no host yet"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(f"The {hop} has no host for this project yet.", "Try again in a moment.", retry_after=1)
+        self.hop = hop
+
+
+class HostDown(GatewayError):
+    """The project's host is down, silent, or registered wrongly (502)."""
+
+    status, code, title = 502, "host_down", "The host is down"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(f"The {hop} cannot reach the host of this project.", "Try again later, or tell the administrator.")
+        self.hop = hop
+
+
+class ProjectStopped(GatewayError):
+    """The project is on its host but does not run (503)."""
+
+    status, code, title = 503, "project_stopped", "The project is stopped"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(f"This project does not run, says the {hop}.", "Start the project, then try again.")
+        self.hop = hop
+
+
+class ProjectStarting(GatewayError):
+    """The project's server is not ready yet (503)."""
+
+    status, code, title = 503, "project_starting", "The project is starting"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(f"This project is starting, says the {hop}.", "Try again in a moment.", retry_after=1)
+        self.hop = hop
+
+
+class RegistryAway(GatewayError):
+    """Where projects are looked up does not answer (503)."""
+
+    status, code, title = 503, "registry_away", "Projects cannot be looked up"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(f"The {hop} cannot look up projects just now.", "Try again in a moment.", retry_after=2)
+        self.hop = hop
 
 
 def _quoted(text: str) -> str:

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from .clients import Answer, Wire
+from .postgres import database, empty_database, postgres_server
 from .processes import TOKEN
+
+__all__ = ["database", "empty_database", "postgres_server"]
 
 
 @pytest.fixture

@@ -39,6 +39,12 @@ SAMPLES = [
     errors.UpgradeRefused("There is no Sec-WebSocket-Key."),
     errors.UpstreamTimeout.connect(5),
     errors.UpstreamTimeout.first_byte(30),
+    errors.UnknownProject("a<b>", "hub"),
+    errors.NotPlaced("hub"),
+    errors.HostDown("hub"),
+    errors.ProjectStopped("project host"),
+    errors.ProjectStarting("project host"),
+    errors.RegistryAway("hub"),
 ]
 
 
@@ -85,6 +91,12 @@ def test_codes_tell_errors_apart():
         ("Unreachable", 502),
         ("UpgradeRefused", 400),
         ("UpstreamTimeout", 504),
+        ("UnknownProject", 404),
+        ("NotPlaced", 503),
+        ("HostDown", 502),
+        ("ProjectStopped", 503),
+        ("ProjectStarting", 503),
+        ("RegistryAway", 503),
     ],
 )
 def test_the_status_is_the_right_one(kind, status):
@@ -151,5 +163,19 @@ def test_garbage_is_blamed_on_the_service_and_told_in_words():
 
 def test_only_what_can_pass_asks_for_a_retry():
     again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
-    assert again == {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "StartedTooOften", "Unreachable", "UpstreamTimeout"}
+    one_hop = {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "StartedTooOften", "Unreachable", "UpstreamTimeout"}
+    assert again == one_hop | {"NotPlaced", "ProjectStarting", "RegistryAway"}
     assert LoopDetected().retry_after is None
+
+
+@pytest.mark.parametrize("hop", ["hub", "project host"])
+@pytest.mark.parametrize("kind", ["NotPlaced", "HostDown", "ProjectStopped", "ProjectStarting", "RegistryAway"])
+def test_a_projects_error_names_the_hop_that_says_so(kind, hop):
+    error = getattr(errors, kind)(hop)
+    assert hop in error.message and error.hop == hop
+
+
+@given(st.text())
+def test_an_unknown_project_is_quoted_harmlessly_and_shortly(text):
+    message = errors.UnknownProject(text, "hub").message
+    assert message.isascii() and message.isprintable() and not set('<>&"') & set(message) and len(message) < 1000

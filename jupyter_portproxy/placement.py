@@ -1,0 +1,271 @@
+"""Placements: on which host a project is, read from Postgres by a hub.
+
+Rule of this file: the table of changes is the truth, looked at each second, and a notification only says that now is a good
+moment. Ages are the database's own differences of times, deadlines are monotonic: a clock that jumps changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import placement_schema as sql
+from .errors import HostDown, NotPlaced, RegistryAway, UnknownProject
+from .placement_cache import Cache
+from .postgres import Away, Line, Postgres, Refused, Row
+from .projects import ANY, HUB, Snapshot, Subscribers, Target, is_credential, known_key, next_hop, role_of
+from .routes import parse_ports
+
+_SILENT_HEARTBEATS = 3
+_GATHER = 0.02  # seconds in which further notifications are taken together
+_RETRY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a hub reads placements. Times are seconds.
+
+    Attributes:
+        heartbeat: between two signs of life of a host; silent for three of them, it counts as down.
+        poll: between two looks at the changes.
+        patience: for one statement, or one connection.
+        serve_on: for how long known placements are served while the database is away.
+        most: placements that are kept.
+        connections: for look-ups, besides the one that follows the changes.
+    """
+
+    heartbeat: float = 5.0
+    poll: float = 1.0
+    patience: float = 2.0
+    serve_on: float = 300.0
+    most: int = 10_000
+    connections: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """`address`: scheme, host and port; None if its row makes no sense."""
+
+    address: tuple[str, str, int] | None
+    credential: str = field(repr=False)
+    generation: int
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Project:
+    """`good`: its row makes sense."""
+
+    owner: str
+    host_id: str | None
+    ports: tuple[range, ...] | None
+    members: Mapping[str, str]
+    visibility: str
+    generation: int
+    good: bool = True
+
+
+_NOBODYS = _Project("", None, None, {}, "private", 0)
+
+
+class Placement:
+    """A ProjectResolver over the tables of `placement_schema`.
+
+    Args:
+        dsn: as libpq's: `postgresql://user@host:5432/database`.
+
+    Raises:
+        MissingPackage
+    """
+
+    def __init__(self, dsn: str, options: Options | None = None, *, log: logging.Logger | None = None) -> None:
+        self._options = options or Options()
+        self._log = log or logging.getLogger(__name__)
+        self._postgres = Postgres(dsn, seconds=self._options.patience, most=self._options.connections)
+        self._cache: Cache[_Project] = Cache(self._fetch, lambda project: project.host_id is not None, self._options.most)
+        self._hosts: dict[str, _Host] = {}
+        self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
+        self._heard = -float("inf")  # when the changes were last looked at
+        self._away, self._problem = True, ""
+        self._tried = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lookups = 0
+
+    async def resolve(self, key: str, asker: str | None) -> Target:
+        """See ProjectResolver."""
+        self._lookups += 1
+        known_key(key, HUB)
+        project = self._cache.get(key) if self._is_bearable() else None
+        if project is None:
+            project = await self._ask(key)
+        if project is _NOBODYS:
+            raise UnknownProject(key, HUB)
+        if asker is not None and role_of(asker, project.owner, project.members, project.visibility) is None:
+            raise UnknownProject(key, HUB)
+        return self._target(key, project)
+
+    def invalidate(self, key: str) -> None:
+        self._cache.drop(key)
+
+    def report_failure(self, key: str, generation: int) -> None:
+        project = self._cache.get(key)
+        host = self._hosts.get(project.host_id or "") if project is not None else None
+        if project is not None and host is not None and generation == max(project.generation, host.generation):
+            self._cache.doubt(key, self._heard + self._options.serve_on)
+
+    def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        return self._subscribers.add(callback)
+
+    def snapshot(self) -> Snapshot:
+        silent = time.monotonic() - self._heard
+        return Snapshot(HUB, self._away, silent, len(self._cache), self._lookups, self._cache.questions)
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._follow(), name="portproxy placement")
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), self._options.patience)
+
+    async def close(self) -> None:
+        while self._task is not None and not self._task.done():
+            self._task.cancel()  # more than once: wait_for of Python < 3.12 may swallow it
+            await asyncio.wait({self._task}, timeout=1)
+        await self._cache.close()
+        await self._postgres.close()
+
+    # ---- answers ----
+
+    def _is_bearable(self) -> bool:
+        return time.monotonic() - self._heard <= self._options.serve_on
+
+    async def _ask(self, key: str) -> _Project:
+        if not self._away:
+            try:
+                return await self._cache.ask(key)
+            except (Away, Refused) as error:
+                self._log.warning("portproxy: the placement of %s could not be looked up: %s", key, error)
+        known = self._cache.last_resort(key) if self._is_bearable() else None
+        if known is None:
+            raise RegistryAway(HUB)
+        return known
+
+    def _target(self, key: str, project: _Project) -> Target:
+        if project.host_id is None:
+            raise NotPlaced(HUB)
+        host = self._hosts.get(project.host_id)
+        if host is None or not host.up or host.address is None or not project.good:
+            raise HostDown(HUB)
+        generation = max(project.generation, host.generation)
+        scheme, name, port = host.address
+        access = (project.ports, project.owner, project.members, project.visibility)
+        return Target(key, scheme, name, port, host.credential, generation, *access)
+
+    async def _fetch(self, key: str) -> _Project:
+        rows = await self._postgres.fetch(sql.PROJECT, key)
+        if not rows:
+            return _NOBODYS
+        row = rows[0]
+        if row["host_id"] is not None and row["host_id"] not in self._hosts:  # one that came after the last look
+            self._hosts[row["host_id"]] = self._host_of(row, row["host_generation"])
+        members = json.loads(row["members"] or "{}")
+        try:
+            ports = None if row["allowed_ports"] is None else parse_ports(row["allowed_ports"])
+            good = True
+        except ValueError as error:
+            self._log.error("portproxy: allowed_ports of project %s cannot be used: %s", key, error)
+            ports, good = (), False
+        return _Project(row["owner"], row["host_id"], ports, members, row["visibility"], row["generation"], good)
+
+    def _host_of(self, row: Row, generation: int) -> _Host:
+        silent = row["silent"]
+        up = row["status"] == "up" and silent is not None and silent <= _SILENT_HEARTBEATS * self._options.heartbeat
+        address = None
+        with contextlib.suppress(ValueError):
+            address = next_hop(row["internal_url"]) if is_credential(row["credential"]) else None
+        return _Host(address, row["credential"], generation, up)
+
+    # ---- changes ----
+
+    async def _follow(self) -> None:
+        while True:
+            line, heard, problem = None, self._heard, ""
+            try:
+                line = await self._postgres.connect()
+                await self._follow_on(line)
+            except (Away, Refused) as error:
+                problem = str(error)
+            except Exception as error:
+                self._log.exception("portproxy: a fault in following placements")
+                problem = type(error).__name__
+            finally:
+                if line is not None:
+                    line.cut()
+            if self._heard == heard:  # good for nothing. One that was good and is lost is first tried again
+                self._note(problem)
+            await asyncio.sleep(_RETRY if self._away else _GATHER)
+
+    def _note(self, problem: str) -> None:
+        if not self._away or problem != self._problem:
+            self._log.error("portproxy: placements cannot be read: %s", problem)
+        self._away, self._problem = True, problem
+        self._tried.set()
+
+    async def _follow_on(self, line: Line) -> None:
+        """Follow the changes until the connection fails."""
+        hint = asyncio.Event()
+        try:
+            await line.listen(sql.CHANNEL, hint.set)
+        except Away:  # a standby server: polling does
+            if not line.usable:
+                raise
+        snapshot = await self._begin_anew(line)
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(hint.wait(), self._options.poll)
+                await asyncio.sleep(_GATHER)
+            hint.clear()
+            snapshot = await self._poll(line, snapshot)
+
+    async def _begin_anew(self, line: Line) -> str:
+        """Nobody knows what has changed: all is asked again. First the snapshot, so that nothing falls in between."""
+        begun = time.monotonic()
+        snapshot = str((await line.fetch(sql.SNAPSHOT))[0]["snapshot"])
+        await line.fetch(sql.CHANGES, snapshot)
+        rows = await line.fetch(sql.HOSTS)
+        self._cache.doubt_all(self._heard + self._options.serve_on)
+        self._take_hosts(rows)
+        self._heard = begun
+        if self._away:
+            self._log.info("portproxy: placements are read")
+        self._away, self._problem = False, ""
+        self._tried.set()
+        self._subscribers.tell([ANY])
+        return snapshot
+
+    async def _poll(self, line: Line, snapshot: str) -> str:
+        begun = time.monotonic()
+        row = (await line.fetch(sql.CHANGES, snapshot))[0]
+        rows = await line.fetch(sql.HOSTS)
+        changed: Iterable[str] = row["changed"]
+        if len(row["changed"]) > sql.MANY:
+            self._cache.clear()
+            changed = [ANY]
+        for key in changed:
+            self._cache.drop(key)
+        if self._take_hosts(rows):
+            changed = [ANY]
+        self._heard = begun
+        self._subscribers.tell(changed)
+        return str(row["snapshot"])
+
+    def _take_hosts(self, rows: Iterable[Row]) -> bool:
+        """True if a host is somewhere else now, or wants another credential."""
+        before, self._hosts = self._hosts, {row["host_id"]: self._host_of(row, row["generation"]) for row in rows}
+        for host_id, host in self._hosts.items():
+            if host.address is None and before.get(host_id) != host:
+                self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)
+        return any(host_id in before and before[host_id].generation != host.generation for host_id, host in self._hosts.items())

@@ -1,0 +1,182 @@
+"""PURE. The tables of placements, as numbered migrations, and the questions that are asked of them.
+
+Rule of this file: what decides for everybody is in the database, so that a change by hand counts as any other: generations,
+the table of changes, the notification, what a row may hold. PostgreSQL 13 or newer.
+"""
+
+from __future__ import annotations
+
+CHANNEL = "portproxy_placement"
+LOCK = 5071_2091  # of the advisory lock under which migrations run
+MANY = 1000  # changes at once, above which they are not told apart
+
+_TABLES = """
+create sequence placement_generation;
+
+create table project_hosts (
+    host_id text primary key check (host_id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    internal_url text not null,
+    status text not null default 'up' check (status in ('up', 'down')),
+    last_seen timestamptz,
+    credential text not null,
+    generation bigint not null default nextval('placement_generation')
+);
+
+create table projects (
+    project_id text primary key check (project_id ~ '^[a-z0-9][a-z0-9_-]{0,63}$'),
+    owner text not null check (owner <> ''),
+    name text not null default '',
+    host_id text constraint host_exists references project_hosts,
+    allowed_ports text[],
+    visibility text not null default 'private' check (visibility in ('private', 'shared')),
+    generation bigint not null default nextval('placement_generation')
+);
+create index projects_host on projects (host_id);
+
+create table project_members (
+    project_id text not null references projects on delete cascade,
+    username text not null check (username <> ''),
+    role text not null check (role in ('owner', 'member', 'viewer')),
+    primary key (project_id, username)
+);
+
+-- xid: by it a reader tells what has become visible since it last looked. Numbers of a sequence would not do: they are
+-- given in another order than transactions end, and what is committed late would be missed.
+create table placement_changes (
+    id bigint generated always as identity primary key,
+    project_id text not null,
+    xid xid8 not null default pg_current_xact_id(),
+    at timestamptz not null default clock_timestamp()
+);
+create index placement_changes_xid on placement_changes (xid);
+create index placement_changes_at on placement_changes (at);
+"""
+
+_GENERATIONS = """
+create function placement_new_generation() returns trigger language plpgsql as $$
+begin
+    new.generation := nextval('placement_generation');
+    return new;
+end $$;
+
+create trigger projects_generation before update on projects
+    for each row when (old.host_id is distinct from new.host_id) execute function placement_new_generation();
+create trigger hosts_generation before update on project_hosts
+    for each row when ((old.internal_url, old.credential) is distinct from (new.internal_url, new.credential))
+    execute function placement_new_generation();
+"""
+
+_CHANGES = """
+create function placement_write_new() returns trigger language plpgsql as $$
+begin
+    insert into placement_changes (project_id) select distinct project_id from new_rows;
+    return null;
+end $$;
+create function placement_write_old() returns trigger language plpgsql as $$
+begin
+    insert into placement_changes (project_id) select distinct project_id from old_rows;
+    return null;
+end $$;
+create function placement_write_both() returns trigger language plpgsql as $$
+begin
+    insert into placement_changes (project_id) select project_id from new_rows union select project_id from old_rows;
+    return null;
+end $$;
+
+create trigger projects_insert after insert on projects
+    referencing new table as new_rows for each statement execute function placement_write_new();
+create trigger projects_update after update on projects
+    referencing old table as old_rows new table as new_rows for each statement execute function placement_write_both();
+create trigger projects_delete after delete on projects
+    referencing old table as old_rows for each statement execute function placement_write_old();
+create trigger members_insert after insert on project_members
+    referencing new table as new_rows for each statement execute function placement_write_new();
+create trigger members_update after update on project_members
+    referencing old table as old_rows new table as new_rows for each statement execute function placement_write_both();
+create trigger members_delete after delete on project_members
+    referencing old table as old_rows for each statement execute function placement_write_old();
+
+create function placement_notify() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('portproxy_placement', '');
+    return null;
+end $$;
+create trigger changes_notify after insert on placement_changes
+    for each statement execute function placement_notify();
+-- Not of last_seen: heartbeats are no news.
+create trigger hosts_notify after insert or delete or update of internal_url, status, credential on project_hosts
+    for each statement execute function placement_notify();
+"""
+
+# Numbered by their place, from 1. Never change one: append.
+MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES,)
+
+VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
+
+VERSION = "insert into placement_migrations (number) values ({number})"
+
+# What became visible since an earlier snapshot, as PostgreSQL's own functions say.
+CHANGES = f"""
+select pg_current_snapshot()::text as snapshot, array(
+    select distinct project_id from placement_changes
+    where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    limit {MANY + 1}
+) as changed
+"""  # noqa: S608 (a number)
+
+SNAPSHOT = "select pg_current_snapshot()::text as snapshot"
+
+# Times are the database's: `silent` is an interval between two readings of one clock.
+HOSTS = """
+select host_id, internal_url, status, credential, generation,
+    extract(epoch from clock_timestamp() - last_seen)::float8 as silent
+from project_hosts
+"""
+
+PROJECT = """
+select p.project_id, p.owner, p.host_id, p.allowed_ports, p.visibility, p.generation,
+    (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members,
+    h.internal_url, h.status, h.credential, h.generation as host_generation,
+    extract(epoch from clock_timestamp() - h.last_seen)::float8 as silent
+from projects p left join project_hosts h on h.host_id = p.host_id
+where p.project_id = $1
+"""
+
+PROJECTS = """
+select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,
+    (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members
+from projects p order by p.project_id
+"""
+
+PLACE = """
+insert into projects (project_id, owner, name, host_id, allowed_ports, visibility) values ($1, $2, $3, $4, $5, $6)
+on conflict (project_id) do update set owner = excluded.owner, name = excluded.name, host_id = excluded.host_id,
+    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility
+"""
+
+MOVE = "update projects set host_id = $2 where project_id = $1 returning project_id"
+
+REMOVE = "delete from projects where project_id = $1 returning project_id"
+
+ADD_MEMBER = """
+insert into project_members (project_id, username, role) values ($1, $2, $3)
+on conflict (project_id, username) do update set role = excluded.role
+"""
+
+REMOVE_MEMBER = "delete from project_members where project_id = $1 and username = $2 returning username"
+
+SET_HOST = """
+insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, $4)
+on conflict (host_id) do update set internal_url = excluded.internal_url, credential = excluded.credential,
+    status = excluded.status
+"""
+
+REMOVE_HOST = "delete from project_hosts where host_id = $1 returning host_id"
+
+HEARTBEAT = "update project_hosts set last_seen = clock_timestamp() where host_id = $1 returning host_id"
+
+# Every hub has read an hour-old change, unless the database's clock has jumped: so the last of them are kept in any case.
+PRUNE = """
+delete from placement_changes
+where at < clock_timestamp() - interval '1 hour' and id < (select max(id) from placement_changes) - 10000
+"""
