@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
@@ -26,6 +26,7 @@ from tornado.web import HTTPError
 
 from . import fields as f
 from .catalog import Special
+from .chain import CREDENTIAL, USER
 from .errors import (
     BadUpstream,
     Forbidden,
@@ -36,7 +37,8 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from .gateway import Destination, PortProxy
+from .gateway import Destination, PortProxy, Projects
+from .projects import ProjectRoute
 from .routes import Route, ServiceRoute
 
 RESOURCE, ACTION = "portproxy", "execute"
@@ -63,6 +65,7 @@ class PortHandler(JupyterHandler):
 
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
+        self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:
         """Without Tornado's own fields: a service's answer is its own, and a refusal sets what it needs."""
@@ -95,6 +98,19 @@ class PortHandler(JupyterHandler):
         if not in_url and not self.login_cookies():
             setattr(context, _LOGIN, _Login(user, self.token_authenticated, self.client, fields, now))
 
+    def _believe(self, chain: Projects) -> None:
+        """The user as the hop before this one tells it.
+
+        Raises:
+            Forbidden: it did not show its credential.
+        """
+        headers = self.request.headers
+        if not chain.admits(headers.get(CREDENTIAL, "")):
+            raise Forbidden("This address is not for browsers.", "Open the project through the hub.")
+        self.current_user = self._jupyter_current_user = User(headers.get(USER, ""))
+        self._token_authenticated = False
+        self.client = replace(self._describe_client(), trusted=True)
+
     async def _ask_identity_provider(self) -> User | None:
         try:
             return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
@@ -125,8 +141,11 @@ class PortHandler(JupyterHandler):
         serverapp = self.serverapp
         return serverapp is not None and any(reader.level <= logging.DEBUG for reader in serverapp.log.handlers)
 
-    async def admit(self) -> None:
+    async def admit(self, asked: object = None) -> None:
         """Login, authorisation and origin of the request.
+
+        Args:
+            asked: what its URL asked for. A project host believes the hop before it, which has checked the rest.
 
         Raises:
             Unauthenticated, Forbidden, LoginUnavailable
@@ -134,6 +153,10 @@ class PortHandler(JupyterHandler):
         """
         if self._connection.stream.closed():
             raise StreamClosedError()
+        chain = self.gateway.chain
+        if isinstance(asked, ProjectRoute) and chain is not None and chain.believes_credentials:
+            self._believe(chain)
+            return
         await self._log_in()
         if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
@@ -144,8 +167,12 @@ class PortHandler(JupyterHandler):
     def _connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
-    async def locate(self, asked: Route | ServiceRoute) -> Destination:
+    async def locate(self, asked: Route | ServiceRoute | ProjectRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
+        if isinstance(asked, ProjectRoute):
+            assert self.gateway.chain is not None  # it has found the route
+            self.destination = await self.gateway.chain.locate(asked, self.current_user.username)
+            return self.destination
         if isinstance(asked, Route):
             return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
         return await self.gateway.locate(asked, patient=not self._is_navigation())
@@ -184,6 +211,8 @@ class PortHandler(JupyterHandler):
         """Answer with the error page, or send a page navigation to the login."""
         if self._finished:
             return
+        if self.destination is not None and self.gateway.chain is not None:
+            error = self.gateway.chain.translate(error, self.destination)
         self.clear()
         self.set_header("Date", format_timestamp(time.time()))
         if isinstance(error, Unauthenticated) and self._is_navigation():

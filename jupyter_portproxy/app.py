@@ -13,15 +13,17 @@ from typing import Any
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
+from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from . import api, catalog, pages, routes, serverproxy
+from . import api, catalog, hops, pages, routes, serverproxy
 from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
+from .postgres import MissingPackage
 from .serverproxy import ServerProxy
 from .services import Services
 
@@ -52,6 +54,7 @@ class PortProxyApp(ExtensionApp):
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
         self.settings["portproxy"] = self.gateway
+        self.hop = self._join_chain()
         self.log.info(
             "portproxy: ports %s are reachable below %sproxy/port/",
             ", ".join(map(str, self.gateway.allowed_ports)),
@@ -68,10 +71,25 @@ class PortProxyApp(ExtensionApp):
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
     async def stop_extension(self) -> None:
+        if self.hop is not None:
+            await self.hop.close()
         self.collector.unregister()
         self.inventory.close()
         await self.services.close()
         self.gateway.close()
+
+    def _join_chain(self) -> hops.Hop | None:
+        """Be a hub or a project host, if the configuration says so."""
+        parts = None
+        try:
+            parts = hops.build(self.gateway, self.log)
+        except (TraitError, MissingPackage) as error:
+            self.log.critical("Bad config encountered during initialization: %s", error)
+            self.exit(1)
+        if parts is not None:
+            self.gateway.chain = parts.chain
+            IOLoop.current().add_callback(parts.start)
+        return parts
 
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""

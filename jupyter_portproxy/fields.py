@@ -41,7 +41,7 @@ _IDENTITY = re.compile(
     r"|x-cluster-client-ip|cf-connecting-ip|(x-|http-)?remote-(user|email|name|groups?|addr|role)s?|x-auth-request-.*"
     r"|x-auth(enticated)?-(user|userid|username|email|groups?|roles?)|x-(user|username|userid|email|groups?|roles?)"
     r"|x-webauth-.*|x-authenti[kc]-.*|x-pomerium-.*|x-goog-(authenticated-user|iap)-.*|x-ms-client-principal.*"
-    r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*",
+    r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*|x-portproxy-.*",
     re.ASCII,
 )
 _XSRF_FIELDS = frozenset({"x-xsrftoken"})

@@ -37,11 +37,12 @@ from .errors import (
 )
 from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
+from .projects import ProjectRoute
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
 from .services import Service, Services
 from .transport import CurlTransport
-from .tunnel import dial
+from .tunnel import GOING_AWAY, dial
 
 _ROOT = 0
 _PROBE_SECONDS = 2.0
@@ -87,7 +88,22 @@ class Closable(Protocol):
 
     on_closed: Callable[[Any], None]
 
-    def shut_down(self) -> None: ...
+    def shut_down(self, code: int = GOING_AWAY) -> None: ...
+
+
+class Projects(Protocol):
+    """What the doors ask of a chain of hops; chain.py is it."""
+
+    @property
+    def believes_credentials(self) -> bool: ...
+
+    def admits(self, credential: str) -> bool: ...
+
+    async def locate(self, asked: ProjectRoute, user: str) -> Destination: ...
+
+    def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
+
+    def watch(self, tunnel: Closable, to: Destination, user: str) -> None: ...
 
 
 class PortProxy(LoggingConfigurable):
@@ -155,6 +171,44 @@ class PortProxy(LoggingConfigurable):
         Example: `c.PortProxy.service_templates = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",
     ).tag(config=True)
 
+    project_resolver = Unicode(
+        "",
+        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the dotted
+        path of a function that gets this object and returns a ProjectResolver and the hop's name. Empty: it serves no projects.
+        Example: `c.PortProxy.project_resolver = "placement"`.""",
+    ).tag(config=True)
+
+    placement_dsn = Unicode(
+        "",
+        help="""Where a hub finds the placements of projects; and where a project host tells that it lives.
+        Example: `c.PortProxy.placement_dsn = "postgresql://portproxy@db.example.org/portproxy"`.""",
+    ).tag(config=True)
+
+    registry_path = Unicode(
+        "",
+        help="""The file in which a project host finds its projects.
+        Example: `c.PortProxy.registry_path = "/var/lib/portproxy/registry.sqlite"`.""",
+    ).tag(config=True)
+
+    hop_credentials = List(
+        Unicode(),
+        default_value=[],
+        help="""What the hub sends to this project host, so that its requests are believed; two while one replaces the other.
+        Example: `c.PortProxy.hop_credentials = ["a long random text"]`.""",
+    ).tag(config=True)
+
+    host_id = Unicode(
+        "",
+        help="""The name of this project host in the placements: it tells every five seconds that it lives.
+        Example: `c.PortProxy.host_id = "host-1"`.""",
+    ).tag(config=True)
+
+    project_roles = Dict(
+        default_value={"owner": ["ports", "jupyter"], "member": ["ports", "jupyter"], "viewer": []},
+        help="""What each role of a project may reach through a hub: "ports" are its services, "jupyter" its own Jupyter server.
+        Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
+    ).tag(config=True)
+
     @traitlets.validate("allowed_ports")
     def _check_ports(self, proposal: Any) -> Any:
         try:
@@ -185,6 +239,7 @@ class PortProxy(LoggingConfigurable):
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
         self.services: Services | None = None
+        self.chain: Projects | None = None
         self.reservations: Reservations | None = None
         self._ports = routes.parse_ports(self.allowed_ports)
         self._port_allowed = bytearray(65536)
@@ -209,6 +264,10 @@ class PortProxy(LoggingConfigurable):
         """Allow ports that the configuration names elsewhere."""
         for port in ports:
             self._port_allowed[port] = 1
+
+    def allows_port(self, port: int) -> bool:
+        """True if the configuration has the port."""
+        return bool(self._port_allowed[port])
 
     def check(self, route: Route, asker: object = None) -> None:
         """Refuse a route that the policy does not allow.

@@ -34,6 +34,7 @@ from .catalog import WholeAnswer
 from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange
 from .gateway import Destination, PortProxy
+from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
 from .tunnel import DialFirst, Tunnel, dial, shake_hands
@@ -53,18 +54,21 @@ class PortRouter(Router):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         uri, upgrade = request.uri or "", _asks_for_websocket(request)
         try:
-            route = routes.parse(uri, self._base_url) or self._bare_name(uri)
+            route = routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
             return None
         if isinstance(route, ServiceRoute) and not upgrade:
             route = self._at_its_own_url(route)
-        if isinstance(route, (Route, ServiceRoute)) and upgrade:
+        if not isinstance(route, Redirect) and upgrade:
             special = self._gateway.special_of(route.name) if isinstance(route, ServiceRoute) else None
             kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route)
+
+    def _project(self, uri: str) -> ProjectRoute | Redirect | None:
+        return route_of(uri, self._base_url) if self._gateway.chain is not None else None
 
     def _bare_name(self, uri: str) -> ServiceRoute | Redirect | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
@@ -133,7 +137,7 @@ class PortExchange(HTTPMessageDelegate):
         application: Application,
         request: HTTPServerRequest,
         gateway: PortProxy,
-        found: Route | ServiceRoute | Redirect | GatewayError,
+        found: Route | ServiceRoute | ProjectRoute | Redirect | GatewayError,
     ) -> None:
         self._gateway, self._found, self._request = gateway, found, request
         self._handler = PortHandler(application, request, gateway=gateway)
@@ -165,7 +169,7 @@ class PortExchange(HTTPMessageDelegate):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not f.is_method(method):
             raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
-        await handler.admit()
+        await handler.admit(self._found)
         found = self._found
         if isinstance(found, GatewayError):
             raise found
@@ -253,7 +257,7 @@ class PortExchange(HTTPMessageDelegate):
 class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute) -> None:  # type: ignore[override]
+    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute) -> None:  # type: ignore[override]
         super().initialize(gateway=gateway)
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
@@ -261,7 +265,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         try:
-            await self.admit()
+            await self.admit(self._asked)
             if f.request_content(self.request.version, list(self.request.headers.get_all())) not in (None, f.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
@@ -292,7 +296,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             if granted is None:
                 self._finished = True
             else:
-                await self._connect(stream, answer, granted)
+                await self._connect(stream, answer, granted, destination)
         except GatewayError as error:
             self._abandon()
             if answer is not None and answer.started:
@@ -304,9 +308,11 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._abandon()
             self._finished = True
 
-    async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields) -> None:
+    async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields, destination: Destination) -> None:
         tunnel = Tunnel(self._count)
         self.gateway.add_tunnel(tunnel)
+        if self.gateway.chain is not None:
+            self.gateway.chain.watch(tunnel, destination, self.current_user.username)
         headers = answer.headers(granted)
         offered = list(self.request.headers.get_all())
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(offered, granted)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 from .errors import BadInput, BadRoute, UnknownProject
-from .routes import bare_name, ip_literal, split_authority
+from .routes import Redirect, Route, bare_name, ip_literal, parse, split_authority
 
 HUB = "hub"
 PROJECT_HOST = "project host"
@@ -82,6 +82,44 @@ class Snapshot:
     cached: int
     lookups: int
     queries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRoute:
+    """What the URL of one request asked for: something of a project.
+
+    Attributes:
+        prefix: the path of the project, without a final slash.
+        port: of a service there; None for the project's own Jupyter.
+        path: the path below the prefix, as sent.
+        query: the query with its `?`, as sent.
+    """
+
+    key: str
+    prefix: str
+    port: int | None
+    path: str
+    query: str
+
+
+def route_of(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
+    """`{base_url}KEY/...` as a route; None if the first segment can be no project's key.
+
+    Raises:
+        BadRoute: a port or host in it cannot be one.
+    """
+    path, mark, query = uri.partition("?")
+    if not path.startswith(base_url):
+        return None
+    key, slash, _ = path[len(base_url) :].partition("/")
+    if not is_key(key):
+        return None
+    prefix = base_url + key
+    if not slash:
+        return Redirect(f"{prefix}/{mark}{query}", 308)
+    below = parse(uri, f"{prefix}/")
+    port = below.port if isinstance(below, Route) else None
+    return ProjectRoute(key, prefix, port, path[len(prefix) :], mark + query)
 
 
 class ProjectResolver(Protocol):

@@ -16,10 +16,9 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from .access import PortHandler
 from .errors import GatewayError, ShuttingDown
 from .routes import ServiceRoute
-from .tunnel import dial
+from .tunnel import GOING_AWAY, dial
 
 _PIECE = 1 << 16
-_GOING_AWAY = 1001
 
 
 class RawSocketHandler(WebSocketHandler, PortHandler):
@@ -59,7 +58,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         try:
             self.gateway.add_tunnel(self)
         except ShuttingDown:
-            self.close(_GOING_AWAY)
+            self.close(GOING_AWAY)
             return
         self._relay = asyncio.get_running_loop().create_task(self._relay_bytes(), name="portproxy raw socket")
 
@@ -95,9 +94,9 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         if self.ws_connection is None:
             self._give_up()
 
-    def shut_down(self) -> None:
+    def shut_down(self, code: int = GOING_AWAY) -> None:
         """The server is about to stop."""
-        self.close(_GOING_AWAY)
+        self.close(code)
 
     def _give_up(self) -> None:
         if self._relay is not None:

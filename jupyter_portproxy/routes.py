@@ -17,6 +17,7 @@ from .errors import BadRoute
 _PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
+_SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
 _RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
 LOOPBACK_NAME = "localhost"
 # First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
@@ -46,7 +47,9 @@ _JUPYTERS = frozenset(
         "nbextensions",
         "notebooks",
         "oauth_callback",
+        "port",
         "proxy",
+        "server",
         "server-proxy",
         "services",
         "static",
@@ -142,10 +145,10 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
         BadRoute: it is ours, but the port or host cannot be one.
     """
     root = base_url + "proxy/"
-    if not uri.startswith(root):
-        return None
     path, mark, rest = uri.partition("?")
     query = mark + rest
+    if not uri.startswith(root):
+        return _short_form(path, base_url, query)
     if path.startswith("service/", len(root)):
         name = path[len(root) + len("service/") :].partition("/")[0]
         return service_route(name, uri, f"{root}service/{name}")
@@ -268,6 +271,17 @@ def _port_range(item: object) -> range:
     if not 0 < low <= high <= 65535:
         raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
     return range(low, high + 1)
+
+
+def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None:
+    """`{base_url}port/N/` keeps the prefix, `{base_url}server/N/` strips it: the forms of a project's own server."""
+    match = _SHORT.match(path, len(base_url)) if path.startswith(base_url) else None
+    if match is None:
+        return None
+    port, prefix, below = port_number(match["port"]), path[: match.end()], path[match.end() :]
+    if not below:
+        return Redirect(f"{prefix}/{query}", 308)
+    return Route(LOOPBACK_NAME, port, prefix, below, query, match["form"] == "port")
 
 
 def _port_parameter(root: str, query: str) -> Redirect | None:

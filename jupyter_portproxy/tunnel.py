@@ -26,7 +26,7 @@ _NO_LIMIT = 1 << 62
 _PIECE = 65536
 _PIECES_READ_AHEAD = 4
 _LINGER = 10.0
-_GOING_AWAY = b"\x03\xe9"  # 1001, RFC 6455 7.4.1
+GOING_AWAY = 1001
 
 
 class Refusal(Protocol):
@@ -165,14 +165,14 @@ class Tunnel:
         self._client.start()
         self._upstream.start()
 
-    def shut_down(self) -> None:
-        """Close with 1001 towards whoever stands at a frame boundary."""
+    def shut_down(self, code: int = GOING_AWAY) -> None:
+        """Close with a code (RFC 6455 7.4.1) towards whoever stands at a frame boundary."""
         if self._client is None or self._upstream is None:
             return
         if self._upstream.frames.at_boundary:
-            self._client.write(b"\x88\x02" + _GOING_AWAY)
+            self._client.write(b"\x88\x02" + code.to_bytes(2, "big"))
         if self._client.frames.at_boundary:
-            self._upstream.write(b"\x88\x82\0\0\0\0" + _GOING_AWAY)
+            self._upstream.write(b"\x88\x82\0\0\0\0" + code.to_bytes(2, "big"))
         self._client.close()
         self._upstream.close()
 

@@ -206,16 +206,16 @@ def postgres_server():
 
 @pytest.fixture
 def empty_database(postgres_server, jp_asyncio_loop) -> Database:
-    return jp_asyncio_loop.run_until_complete(_make(postgres_server, "template1"))
+    return jp_asyncio_loop.run_until_complete(make_database(postgres_server, "template1"))
 
 
 @pytest.fixture
 def database(postgres_server, jp_asyncio_loop) -> Database:
     """One with the tables of placements, as `init` makes them."""
-    return jp_asyncio_loop.run_until_complete(_make(postgres_server, "portproxy"))
+    return jp_asyncio_loop.run_until_complete(make_database(postgres_server, "portproxy"))
 
 
-async def _make(server: Server, template: str) -> Database:
+async def make_database(server: Server, template: str = "portproxy") -> Database:
     connection = await asyncpg.connect(server.dsn(), timeout=10)
     try:
         if template != "template1" and not await connection.fetch("select from pg_database where datname = $1", template):

@@ -34,10 +34,10 @@ class Server:
     def get(self, path: str) -> tuple[int, str]:
         return self.call("GET", path)
 
-    def call(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        """Status and content of a path below the base URL, asked for with the token."""
+    def call(self, method: str, path: str, body: object = None, token: str = TOKEN) -> tuple[int, str]:
+        """Status and content of a path below the base URL, asked for with a token."""
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", content, {"Authorization": f"token {TOKEN}"}, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", content, {"Authorization": f"token {token}"}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.status, answer.read().decode()
@@ -53,13 +53,14 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
 
 
 @contextlib.contextmanager
-def jupyter_server(home: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Runs `jupyter server` until the end of the block; `more` are further variables."""
+def jupyter_server(home: Path, *arguments: str, more: Mapping[str, str] | None = None, base: str = "/") -> Iterator[Server]:
+    """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL."""
     port, log = free_port(range(21000, 29000)), home / "server.log"
     command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command.append(f"--ServerApp.base_url={base}")
     with log.open("w") as said:
         process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=said)
-    server = Server(f"http://127.0.0.1:{port}/", process, log)
+    server = Server(f"http://127.0.0.1:{port}{base}", process, log)
     try:
         _wait_for(server)
         yield server

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.errors import BadInput, UnknownProject
+from jupyter_portproxy.errors import BadInput, BadRoute, UnknownProject
 from jupyter_portproxy.projects import (
     HUB,
+    ProjectRoute,
     Subscribers,
     Target,
     is_credential,
@@ -21,7 +22,9 @@ from jupyter_portproxy.projects import (
     new_credential,
     new_key,
     next_hop,
+    route_of,
 )
+from jupyter_portproxy.routes import Redirect
 
 TARGET = Target("p1", "http", "10.0.0.1", 8000, "s3cret", 7, (range(6000, 6011),), "ann", {"bob": "member", "cy": "viewer"})
 
@@ -179,3 +182,42 @@ def test_where_a_host_is(url, parts):
 def test_where_no_host_is(url):
     with pytest.raises(ValueError, match=r"it is not of the form|can be none|no host of ours"):
         next_hop(url)
+
+
+# ---- URLs ----
+
+
+@pytest.mark.parametrize("base", ["/", "/hub/"])
+@pytest.mark.parametrize(
+    ("below", "port"),
+    [
+        ("/port/6002/x%2F", 6002),
+        ("/server/6002/", 6002),
+        ("/proxy/6002/x", 6002),
+        ("/proxy/port/6002/x", 6002),
+        ("/proxy/absolute/6002/x", 6002),
+        ("/proxy/localhost:6002/x", 6002),
+        ("/lab/tree/x", None),
+        ("/api/kernels", None),
+        ("/port/x/", None),
+        ("/", None),
+    ],
+)
+def test_what_a_projects_url_asks_for(base, below, port):
+    for query in ("", "?port=1&x=%20", "?"):
+        found = route_of(f"{base}p-1{below}{query}", base)
+        assert found == ProjectRoute("p-1", f"{base}p-1", port, below, query)
+
+
+@pytest.mark.parametrize(
+    "uri", ["/", "/lab/tree", "/api/x", "/P1/x", "/a%2Fb/x", "/../x", "/proxy/port/1/", "/port/1/", "x", "//p/"]
+)
+def test_what_is_no_projects_url(uri):
+    assert route_of(uri, "/") is None
+    assert route_of(uri, "/hub/") is None
+
+
+def test_a_project_without_its_slash_is_sent_there():
+    assert route_of("/p1?x", "/") == Redirect("/p1/?x", 308)
+    with pytest.raises(BadRoute):
+        route_of("/p1/port/99999/", "/")

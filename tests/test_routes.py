@@ -300,3 +300,25 @@ def test_a_service_is_named_by_its_url():
     assert parse(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
     assert parse(f"{prefix}?c", BASE) == Redirect(f"{prefix}/?c", 308)
     assert routes.service_url(BASE, "my.app") == prefix
+
+
+# ---- the short forms, as the last hop of a chain has them ----
+
+
+@pytest.mark.parametrize(("form", "keep"), [("port", True), ("server", False)])
+@pytest.mark.parametrize("below", ["/", "/a%2Fb//;x", "/proxy/port/1/"])
+def test_the_short_forms_keep_or_strip(form, keep, below):
+    found = parse(f"{BASE}{form}/6002{below}?q", BASE)
+    assert found == Route("localhost", 6002, f"{BASE}{form}/6002", below, "?q", keep)
+    assert parse(f"{BASE}{form}/6002?q", BASE) == Redirect(f"{BASE}{form}/6002/?q", 308)
+
+
+@pytest.mark.parametrize("uri", ["port/", "port", "port/x/", "server/-1/", "ports/1/", "x/port/1/"])
+def test_what_is_no_short_form(uri):
+    assert parse(BASE + uri, BASE) is None
+
+
+def test_a_short_form_with_a_port_that_cannot_be_is_refused():
+    for port in ("0", "70000", "80a", "08"):
+        with pytest.raises(BadRoute):
+            parse(f"{BASE}port/{port}/", BASE)

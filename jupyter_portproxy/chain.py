@@ -1,0 +1,202 @@
+"""Projects on other hops: who may reach one, where it is, and what the next hop is told.
+
+Rule of this file: a project's requests pass here and nowhere else. A hub asks the members table; a project host believes the
+hub's credential and nothing else. What goes on carries the next hop's credential in place of everything that came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from .catalog import Place, WholeAnswer
+from .errors import BadUpstream, Forbidden, GatewayError, HostDown, ProjectStopped, RegistryAway, Unreachable, UpstreamTimeout
+from .gateway import Closable, Destination, PortProxy
+from .projects import HUB, ProjectResolver, ProjectRoute, Target
+from .resolver import addresses_of
+from .routes import Route, Upstream
+
+CREDENTIAL, USER = "X-Portproxy-Credential", "X-Portproxy-User"
+PORTS, JUPYTER = "ports", "jupyter"  # what a role may reach: services, and the project's own Jupyter
+_MOVED = 1012  # "Service Restart" of the WebSocket close codes: come back, you will be served
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The next hop, as the `Special` of a request: it adds the fields that let the request in there."""
+
+    target: Target
+    fields: tuple[tuple[str, str], ...]
+    raw_socket: bool = False
+    rewrites: bool = False
+
+    def command(self, values: Mapping[str, str]) -> list[str]:
+        return []
+
+    def environment(self, values: Mapping[str, str]) -> dict[str, str]:
+        return {}
+
+    def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
+        return list(self.fields)
+
+    def path(self, path: str) -> str:
+        return path
+
+    def counts_as_activity(self, handler: object) -> bool:
+        return True
+
+    def rewrite(self, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer:
+        return answer
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """An open tunnel: whose it is, and where it leads."""
+
+    tunnel: Closable
+    user: str | None
+    target: Target
+
+
+class Chain:
+    """One hop of a chain.
+
+    Args:
+        resolver: where projects are.
+        hop: HUB or PROJECT_HOST.
+        roles: role -> what it may reach, for a hub.
+        credentials: what the hop before this one sends, for a project host.
+    """
+
+    def __init__(
+        self,
+        gateway: PortProxy,
+        resolver: ProjectResolver,
+        hop: str,
+        roles: Mapping[str, Collection[str]],
+        credentials: Collection[str],
+        log: logging.Logger,
+    ) -> None:
+        self.hop = hop
+        self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
+        self._credentials = [credential.encode() for credential in credentials]
+        self._watched: set[_Watched] = set()
+        self._starting: asyncio.Future[None] | None = None
+        self._end: Callable[[], None] = lambda: None
+        self._checks: set[asyncio.Task[None]] = set()
+
+    # ---- who asks ----
+
+    @property
+    def believes_credentials(self) -> bool:
+        """The hop before this one has logged the user in, and vouches by its credential."""
+        return self.hop != HUB
+
+    def admits(self, credential: str) -> bool:
+        """True for a credential of the hop before this one."""
+        given = credential.encode("latin-1", "replace")
+        return bool(given) and any([hmac.compare_digest(given, known) for known in self._credentials])
+
+    # ---- where it is ----
+
+    async def locate(self, asked: ProjectRoute, user: str) -> Destination:
+        """The next hop of a request.
+
+        Raises:
+            UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
+            Forbidden: the role, or the list of ports, says no.
+        """
+        await self._started()
+        target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
+        self._check(asked, target, user)
+        if target.scheme != "http":
+            self._log.error(
+                "portproxy: the host of project %s is reached by %s, which is not supported", asked.key, target.scheme
+            )
+            raise HostDown(self.hop)
+        addresses = await addresses_of(target.host, target.port)
+        if not addresses:
+            raise HostDown(self.hop)
+        route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
+        return Destination(route, Upstream(target.host, target.port, addresses), Hop(target, self._fields(target, user)))
+
+    def _check(self, asked: ProjectRoute, target: Target, user: str) -> None:
+        if self.hop == HUB:
+            role = target.role_of(user) or ""
+            if (JUPYTER if asked.port is None else PORTS) not in self._roles.get(role, ()):
+                raise Forbidden(
+                    f"As a {role or 'stranger'} of this project you may not reach this.", "Ask its owner for another role."
+                )
+        if asked.port is None:
+            return
+        if not self._gateway.allows_port(asked.port):
+            raise Forbidden(f"Port {asked.port} is not allowed by the {self.hop}.", "Start the service on an allowed port.")
+        if not target.allows(asked.port):
+            raise Forbidden(f"Port {asked.port} is not among the ports of this project.", "Start the service on one of them.")
+
+    def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
+        if self.hop == HUB:
+            return (CREDENTIAL, target.credential), (USER, user)
+        return (("Authorization", f"token {target.credential}"),)
+
+    def translate(self, error: GatewayError, to: Destination) -> GatewayError:
+        """An error as the client may see it: with the hop's name, and without the address of the next one."""
+        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream)):
+            return error
+        target = to.special.target
+        self._resolver.report_failure(target.key, target.generation)
+        return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
+
+    # ---- tunnels ----
+
+    def watch(self, tunnel: Closable, to: Destination, user: str) -> None:
+        """Close a tunnel (1012) when its project moves or stops, or when its user may not reach it any more."""
+        if not isinstance(to.special, Hop):
+            return
+        watched = _Watched(tunnel, user if self.hop == HUB else None, to.special.target)
+        before = tunnel.on_closed
+
+        def closed(tunnel: Closable) -> None:
+            self._watched.discard(watched)
+            before(tunnel)
+
+        tunnel.on_closed = closed
+        self._watched.add(watched)
+
+    def _on_change(self, key: str) -> None:
+        for watched in [watched for watched in self._watched if key in ("", watched.target.key)]:
+            task = asyncio.get_running_loop().create_task(self._check_again(watched), name="portproxy tunnel check")
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def _check_again(self, watched: _Watched) -> None:
+        try:
+            now = await self._resolver.resolve(watched.target.key, watched.user)
+            role = now.role_of(watched.user) if watched.user is not None else None
+            stays = now.generation == watched.target.generation and (watched.user is None or bool(self._roles.get(role or "")))
+        except RegistryAway:
+            return  # known placements serve on
+        except GatewayError:
+            stays = False
+        if not stays:
+            watched.tunnel.shut_down(_MOVED)
+
+    # ---- life ----
+
+    async def _started(self) -> None:
+        """Begins with the first request, once."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._resolver.start())
+            self._end = self._resolver.subscribe(self._on_change)
+        await asyncio.shield(self._starting)
+
+    async def close(self) -> None:
+        self._end()
+        for task in self._checks:
+            task.cancel()
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
+            await self._resolver.close()

@@ -1,0 +1,114 @@
+"""Makes a server one hop of a chain, as its configuration says: the resolver, the chain, and a host's heartbeat.
+
+Rule of this file: settings are read and parts are built here; what they do is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_data_dir
+from tornado.util import import_object
+from traitlets import TraitError
+
+from .chain import JUPYTER, PORTS, Chain
+from .errors import GatewayError
+from .gateway import PortProxy
+from .placement import Placement
+from .placement_admin import PlacementAdmin
+from .projects import HUB, PROJECT_HOST, ROLES, ProjectResolver
+from .registry import Registry
+
+_HEARTBEAT = 5.0
+
+
+class Heartbeat:
+    """Tells the placements every five seconds that this host lives."""
+
+    def __init__(self, dsn: str, host_id: str, log: logging.Logger) -> None:
+        self._admin, self._host_id, self._log = PlacementAdmin(dsn, log=log), host_id, log
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._beat(), name="portproxy heartbeat")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        await self._admin.close()
+
+    async def _beat(self) -> None:
+        failed = False
+        while True:
+            try:
+                await self._admin.heartbeat(self._host_id)
+                failed = False
+            except GatewayError as error:
+                if not failed:
+                    self._log.error("portproxy: the heartbeat of %s failed: %s", self._host_id, error)
+                failed = True
+            await asyncio.sleep(_HEARTBEAT)
+
+
+class Hop:
+    """This server's part in a chain."""
+
+    def __init__(self, chain: Chain, heartbeat: Heartbeat | None) -> None:
+        self.chain, self._heartbeat = chain, heartbeat
+
+    def start(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.start()
+
+    async def close(self) -> None:
+        await self.chain.close()
+        if self._heartbeat is not None:
+            await self._heartbeat.close()
+
+
+def build(gateway: PortProxy, log: logging.Logger) -> Hop | None:
+    """The hop that the settings ask for; None if they ask for none.
+
+    Raises:
+        TraitError: a setting is missing or cannot be.
+        MissingPackage: asyncpg is not installed.
+    """
+    if not gateway.project_resolver:
+        return None
+    resolver, hop = _resolver(gateway, log)
+    if hop != HUB and not gateway.hop_credentials:
+        raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
+    chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log)
+    beats = gateway.host_id and gateway.placement_dsn and hop != HUB
+    return Hop(chain, Heartbeat(gateway.placement_dsn, gateway.host_id, log) if beats else None)
+
+
+def _resolver(gateway: PortProxy, log: logging.Logger) -> tuple[ProjectResolver, str]:
+    name = gateway.project_resolver
+    if name == "placement":
+        if not gateway.placement_dsn:
+            raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs to know where its placements are")
+        return Placement(gateway.placement_dsn, log=log), HUB
+    if name == "registry":
+        path = gateway.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite")
+        return Registry(path, log=log), PROJECT_HOST
+    try:
+        made: tuple[ProjectResolver, str] = import_object(name)(gateway)
+    except (ImportError, ValueError) as error:
+        raise TraitError(
+            f"c.PortProxy.project_resolver: {name!r} is neither placement nor registry, and not found: {error}"
+        ) from None
+    return made
+
+
+def _roles(gateway: PortProxy) -> dict[str, list[str]]:
+    for role, reaches in gateway.project_roles.items():
+        if role not in ROLES or not isinstance(reaches, (list, tuple)) or not set(reaches) <= {PORTS, JUPYTER}:
+            raise TraitError(
+                f"c.PortProxy.project_roles: {role!r}: {reaches!r} is no role ({', '.join(ROLES)}) "
+                f"with a list of {PORTS!r} and {JUPYTER!r}"
+            )
+    return {role: list(reaches) for role, reaches in gateway.project_roles.items()}

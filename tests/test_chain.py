@@ -1,0 +1,362 @@
+"""hub -> project host -> container: three real servers, Postgres and SQLite, and what passes through them all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import websockets
+
+from jupyter_portproxy.placement_admin import PlacementAdmin
+from jupyter_portproxy.registry import Registry
+
+from .clients import Answer, Wire
+from .postgres import Database, make_database
+from .processes import Server, jupyter_server
+from .upstreams import Seen, drips, free_port, mirror, serve
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes")
+ROOT = str(Path(__file__).parents[1])
+SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
+KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
+OUT = 30_000  # a port that the project's own list leaves out
+PORTS = ("--PortProxy.allowed_ports=10000-20000", f"--PortProxy.allowed_ports={OUT}")
+
+
+@dataclass
+class Hops:
+    """The three servers, and who administers them."""
+
+    hub: Server
+    host: Server
+    container: Server
+    dsn: str
+    registry: Registry
+    admin: PlacementAdmin = field(init=False)  # of the running test's loop
+
+    @property
+    def port(self) -> int:
+        return int(self.hub.url.rsplit(":", 1)[1].strip("/"))
+
+    async def ask(self, path: str, user: str | None = "ann", method: str = "GET", fields=(), content=None) -> Answer:
+        """One request to the hub, byte for byte."""
+        async with await Wire.open(self.port) as wire:
+            lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *fields]
+            lines += [f"Authorization: token user-{user}"] if user else []
+            lines += [f"Content-Length: {len(content)}"] if content is not None else []
+            await wire.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (content or b""))
+            return await asyncio.wait_for(wire.answer(method), 20)
+
+    def socket(self, path: str, user: str = "ann"):
+        fields = {"Authorization": f"token user-{user}"}
+        return websockets.connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=fields, compression=None)
+
+    async def until(self, path: str, status: int, user: str = "ann", seconds: float = 10.0) -> tuple[float, Answer]:
+        """Ask until the status comes; how long it took, and the answer."""
+        begun = time.monotonic()
+        while (answer := await self.ask(path, user)).status != status:
+            assert time.monotonic() - begun < seconds, answer
+            await asyncio.sleep(0.05)
+        return time.monotonic() - begun, answer
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@contextmanager
+def three_servers(database: Database, home: Path) -> Iterator[Hops]:
+    registry_file = home / "registry.sqlite"
+    users = "--ServerApp.identity_provider_class=tests.identities.NamedUsers"
+    dsn = f"--PortProxy.placement_dsn={database.dsn}"
+    registry_at = f"--PortProxy.registry_path={registry_file}"
+    credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
+    made = [
+        jupyter_server(
+            folder(home / "hub"), *PORTS, users, dsn, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+        ),
+        jupyter_server(
+            folder(home / "host"), *PORTS, dsn, registry_at, credentials,
+            "--PortProxy.project_resolver=registry", "--PortProxy.host_id=one",
+        ),
+        jupyter_server(
+            folder(home / "home"), *PORTS, "--ServerApp.trust_xheaders=True", base=f"/{KEY}/", more={"JUPYTER_TOKEN": SECRET}
+        ),
+    ]  # fmt: skip
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        hub, host, container = servers = list(pool.map(stack.enter_context, made))
+        yield Hops(hub, host, container, database.dsn, Registry(registry_file))
+        for server in servers:
+            assert "Traceback" not in server.log, server.log
+
+
+@pytest.fixture(scope="module")
+def servers(postgres_server, tmp_path_factory):
+    with three_servers(asyncio.run(make_database(postgres_server)), tmp_path_factory.mktemp("chain")) as found:
+        yield found
+
+
+@pytest.fixture
+def hops(servers, jp_asyncio_loop):
+    """The chain with one running project of ann's."""
+    yield from placed(servers, jp_asyncio_loop)
+
+
+@pytest.fixture
+def doomed(database, tmp_path, jp_asyncio_loop):
+    """The same, for a test that kills servers."""
+    with three_servers(database, tmp_path) as found:
+        yield from placed(found, jp_asyncio_loop)
+
+
+def placed(found: Hops, loop: asyncio.AbstractEventLoop) -> Iterator[Hops]:
+    found.admin = PlacementAdmin(found.dsn)
+    loop.run_until_complete(place(found.admin, found.host))
+    found.registry.register(KEY, port_of(found.container), SECRET, found.container.process.pid)
+    loop.run_until_complete(found.until(f"/{KEY}/api/status", 200))
+    yield found
+    loop.run_until_complete(found.admin.close())
+
+
+@asynccontextmanager
+async def echo() -> AsyncIterator[int]:
+    """A WebSocket server that echoes; its port."""
+
+    async def answer(connection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    port = free_port()
+    async with websockets.serve(answer, "127.0.0.1", port):
+        yield port
+
+
+async def place(admin: PlacementAdmin, host: Server) -> None:
+    await admin.set_host("one", host.url.rstrip("/"), CREDENTIAL)
+    await admin.heartbeat("one")
+    await admin.place(KEY, "one", owner="ann", allowed_ports=["10000-20000"])
+    await admin.add_member(KEY, "bob", "member")
+    await admin.add_member(KEY, "eve", "viewer")
+
+
+def port_of(server: Server) -> int:
+    return int(server.url.split(":")[2].split("/")[0])
+
+
+def told(answer: Answer) -> dict:
+    assert answer.status == 200, answer.text
+    return json.loads(answer.text)
+
+
+def values(request: dict, name: str) -> list[str]:
+    return [value for key, value in request["fields"] if key.lower() == name.lower()]
+
+
+async def test_a_request_passes_three_hops_byte_for_byte_and_without_a_secret(hops):
+    async with serve(mirror) as upstream:
+        odd = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4;x=1?q=%20&port=1&a=b%26"
+        request = told(await hops.ask(odd, fields=("X-Portproxy-Credential: mine", "X-Portproxy-User: eve", "Cookie: a=b")))
+        assert request["target"] == odd  # the last hop keeps the path
+        for form in ("server", "proxy", "proxy/port"):
+            short = told(await hops.ask(f"/{KEY}/{form}/{upstream.port}/x?y"))
+            assert short["target"] == "/x?y"
+            assert values(short, "X-Forwarded-Prefix") == [f"/{KEY}/{form}/{upstream.port}"]
+        posted = told(await hops.ask(f"/{KEY}/server/{upstream.port}/x", method="POST", content=b"\0\xff" * 9))
+        assert posted["content"] == "\0\xff" * 9
+        everything = json.dumps(request)
+    for secret in (SECRET, CREDENTIAL, "user-ann", "X-Portproxy", "mine"):
+        assert secret.lower() not in everything.lower()
+    assert values(request, "Cookie") == ["a=b"]
+    assert values(request, "X-Forwarded-Host") == [f"127.0.0.1:{hops.port}"]
+    assert values(request, "Host") == [f"localhost:{upstream.port}"]
+    assert len(values(request, "Via")[0].split(",")) == 3
+
+
+async def test_the_projects_own_jupyter_is_reached(hops):
+    assert json.loads((await hops.ask(f"/{KEY}/api/status")).text)["kernels"] == 0
+    assert "JupyterLab" in (await hops.ask(f"/{KEY}/lab")).text
+    assert (await hops.ask(f"/{KEY}")).one("Location") == f"/{KEY}/"
+    body = json.dumps({"type": "directory"}).encode()
+    assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body)).status == 201
+    origin = ("Origin: http://evil.example",)
+    assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body, fields=origin)).status == 403
+
+
+async def test_a_websocket_and_an_event_stream_pass(hops):
+    async with echo() as port, hops.socket(f"/{KEY}/port/{port}/ws") as socket:
+        await socket.send("hello")
+        assert await asyncio.wait_for(socket.recv(), 5) == "hello"
+    pieces = [b"data: 1\n\n", b"data: 2\n\n"]
+    async with serve(drips(pieces, 0.2)) as upstream, await Wire.open(hops.port) as wire:
+        lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", "Authorization: token user-ann"]
+        await wire.send("\r\n".join([*lines, "", ""]).encode())
+        assert (await wire.head()).status == 200
+        for piece in pieces:  # each as it comes, although the stream has no end
+            assert piece in await asyncio.wait_for(wire.reader.readuntil(piece), 5)
+
+
+@pytest.mark.timeout(180)
+async def test_a_gibibyte_passes_whole(hops):
+    size, piece = 1 << 30, bytes(range(256)) * 4096
+
+    async def sends(connection) -> None:
+        await connection.head()
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // len(piece)):
+            await connection.write(piece)
+
+    expected = hashlib.sha256()
+    for _ in range(size // len(piece)):
+        expected.update(piece)
+    async with serve(sends) as upstream, await Wire.open(hops.port) as wire:
+        lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", "Authorization: token user-ann"]
+        await wire.send("\r\n".join([*lines, "", ""]).encode())
+        assert (await wire.head()).status == 200
+        received, got = 0, hashlib.sha256()
+        while received < size:
+            data = await asyncio.wait_for(wire.reader.read(1 << 20), 20)
+            assert data
+            received += len(data)
+            got.update(data)
+    assert got.digest() == expected.digest()
+
+
+@pytest.mark.parametrize(
+    ("user", "status"),
+    [("ann", 200), ("bob", 200), ("eve", 403), ("zed", 404), (None, 403)],
+    ids=["owner", "member", "viewer", "stranger", "nobody"],
+)
+async def test_the_members_table_decides_and_no_byte_leaves_before(hops, user, status):
+    async with serve(mirror) as upstream:
+        answer = await hops.ask(f"/{KEY}/port/{upstream.port}/x", user)
+        assert (answer.status, upstream.connections) == (status, 1 if status == 200 else 0)
+        nothing = await hops.ask(f"/nothing-here/port/{upstream.port}/x", user)
+    if user == "zed":  # what may not be seen is answered like what does not exist
+        assert answer.text.replace(KEY, "nothing-here") == nothing.text
+
+
+async def test_the_project_host_believes_its_hub_only(hops):
+    async with serve(mirror) as upstream:
+        for credential in ("", "wrong", SECRET):
+            async with await Wire.open(port_of(hops.host)) as wire:
+                lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{port_of(hops.host)}"]
+                lines += [
+                    f"X-Portproxy-Credential: {credential}",
+                    "X-Portproxy-User: ann",
+                    "Authorization: token a-token-of-the-tests",
+                ]
+                await wire.send("\r\n".join([*lines, "", ""]).encode())
+                answer = await wire.answer()
+                assert (answer.status, answer.text.splitlines()[0]) == (403, "This address is not for browsers.")
+        assert upstream.connections == 0
+
+
+async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
+    answer = await hops.ask(f"/{KEY}/port/{OUT}/")
+    assert (answer.status, answer.text.splitlines()[0]) == (403, f"Port {OUT} is not among the ports of this project.")
+    answer = await hops.ask(f"/{KEY}/proxy/22/")
+    assert (answer.status, answer.text.splitlines()[0]) == (403, "Port 22 is not allowed by the hub.")
+    assert (await hops.ask(f"/{KEY}/port/99999/")).status == 400
+
+
+@pytest.mark.parametrize("key", ["..", "A" * 8, "a" * 10_000, "'; drop table projects; --", "%2e%2e", "a%2Fb", "\xe4"])
+async def test_what_can_be_no_key_is_not_found(hops, key):
+    answer = await hops.ask(f"/{key.replace(' ', '%20')}/port/15000/x")
+    assert answer.status == 404
+    assert (await hops.ask(f"/{KEY}/api/status")).status == 200
+
+
+async def test_states_are_told_with_the_hop_that_says_so(hops):
+    await hops.admin.place("waits", None, owner="ann")
+    answer = await hops.ask("/waits/port/15000/")
+    assert (answer.status, answer.one("Retry-After"), "hub" in answer.text) == (503, "1", True)
+    await hops.admin.move("waits", "one")
+    took, answer = await hops.until("/waits/port/15000/", 404)  # now it is the host that knows no such project
+    assert took < 1.5 and "project host" in answer.text
+    hops.registry.set_state(KEY, "stopped")
+    _, answer = await hops.until(f"/{KEY}/api/status", 503)
+    assert "project host" in answer.text
+    hops.registry.register(KEY, port_of(hops.container), SECRET, hops.container.process.pid, state="starting")
+    _, answer = await hops.until(f"/{KEY}/api/status", 503)
+    hops.registry.set_state(KEY, "running")
+    await hops.until(f"/{KEY}/api/status", 200)
+
+
+async def test_a_port_of_a_stopped_project_is_never_served_to_whoever_takes_it(doomed):
+    port = port_of(doomed.container)
+    doomed.container.process.kill()
+    doomed.container.process.wait()
+    with socket.create_server(("127.0.0.1", port)) as stranger:
+        stranger.settimeout(1)
+        assert (await doomed.ask(f"/{KEY}/api/status")).status == 503
+        with pytest.raises(TimeoutError):
+            stranger.accept()
+
+
+async def test_a_moved_projects_tunnels_close_with_1012_and_the_next_request_lands_there(hops):
+    async with serve(mirror) as elsewhere, echo() as port:
+        await hops.admin.set_host("two", f"http://127.0.0.1:{elsewhere.port}", "other")
+        await hops.admin.heartbeat("two")
+        async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
+            await tunnel.send("hello")
+            await tunnel.recv()
+            await hops.admin.move(KEY, "two")
+            await asyncio.wait_for(tunnel.wait_closed(), 3)
+            assert tunnel.close_code == 1012
+        request = told(await hops.ask(f"/{KEY}/port/{port}/x"))
+        assert values(request, "X-Portproxy-Credential") == ["other"] and values(request, "X-Portproxy-User") == ["ann"]
+        assert values(request, "Authorization") == []
+
+
+async def test_a_revoked_members_tunnels_end(hops):
+    async with echo() as port:
+        path = f"/{KEY}/port/{port}/ws"
+        async with hops.socket(path, "bob") as tunnel, hops.socket(path, "ann") as other:
+            await hops.admin.remove_member(KEY, "bob")
+            await asyncio.wait_for(tunnel.wait_closed(), 5)
+            await other.send("still here")
+            assert await other.recv() == "still here"
+    assert (await hops.ask(f"/{KEY}/api/status", "bob")).status == 404
+
+
+async def test_a_hop_that_dies_is_named_and_nothing_hangs(doomed):
+    async with streaming() as upstream, await Wire.open(doomed.port) as wire:
+        lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{doomed.port}", "Authorization: token user-ann"]
+        await wire.send("\r\n".join([*lines, "", ""]).encode())
+        assert (await wire.head()).status == 200
+        os.kill(doomed.host.process.pid, signal.SIGKILL)
+        while await asyncio.wait_for(wire.reader.read(1 << 16), 5):  # cut, not ended: no last chunk
+            pass
+        assert upstream.connections == 1
+    begun = time.monotonic()
+    answer = await doomed.ask(f"/{KEY}/api/status")
+    assert (answer.status, answer.text.splitlines()[0]) == (502, "The hub cannot reach the host of this project.")
+    assert time.monotonic() - begun < 6
+
+
+@asynccontextmanager
+async def streaming() -> AsyncIterator[Seen]:
+    """An upstream whose answer has no end."""
+
+    async def sends(connection) -> None:
+        await connection.head()
+        await connection.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            await connection.write(b"1\r\nx\r\n")
+            await asyncio.sleep(0.01)
+
+    async with serve(sends) as upstream:
+        yield upstream

@@ -1,0 +1,88 @@
+"""A server becomes a hop as its settings say, or does not start and says which setting is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from traitlets import TraitError
+from traitlets.config import Config
+
+from jupyter_portproxy import hops
+from jupyter_portproxy.gateway import PortProxy
+from jupyter_portproxy.placement_admin import PlacementAdmin
+from jupyter_portproxy.projects import HUB, PROJECT_HOST
+
+LOG = logging.getLogger("test")
+
+
+def made(**traits):
+    gateway = PortProxy(config=Config({"PortProxy": traits}))
+    try:
+        return hops.build(gateway, LOG)
+    finally:
+        gateway.close()
+
+
+def plugged(gateway):
+    """A resolver of somebody else's."""
+    return object(), HUB
+
+
+def test_without_a_resolver_a_server_is_no_hop():
+    assert made() is None
+
+
+async def test_a_hub_a_project_host_and_a_resolver_of_somebody_elses(tmp_path):
+    hub = made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x")
+    host = made(project_resolver="registry", registry_path=str(tmp_path / "r"), hop_credentials=["c"])
+    other = made(project_resolver="tests.test_hops.plugged")
+    assert [hop.chain.hop for hop in (hub, host, other)] == [HUB, PROJECT_HOST, HUB]
+    assert [hop.chain.believes_credentials for hop in (hub, host)] == [False, True]
+    for hop in (hub, host):
+        await hop.close()
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ({"project_resolver": "placement"}, "placement_dsn is empty"),
+        ({"project_resolver": "registry"}, "hop_credentials is empty"),
+        ({"project_resolver": "nothing"}, "'nothing' is neither placement nor registry"),
+        ({"project_resolver": "tests.test_hops.nothing"}, "cannot be imported"),
+        ({"project_roles": {"boss": []}}, "'boss': [] is no role (owner, member, viewer)"),
+        ({"project_roles": {"owner": ["all"]}}, "'owner': ['all'] is no role"),
+        ({"project_roles": {"owner": "ports"}}, "'owner': 'ports' is no role"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(traits, sentence):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    with pytest.raises(TraitError) as caught:
+        made(**(hub | traits if "project_roles" in traits else traits))
+    assert sentence in str(caught.value)
+
+
+async def test_a_host_tells_that_it_lives(database):
+    admin = PlacementAdmin(database.dsn)
+    await admin.set_host("one", "http://127.0.0.1:1", "c")
+    heartbeat = hops.Heartbeat(database.dsn, "one", LOG)
+    heartbeat.start()
+    for _ in range(100):
+        (host,) = await admin.hosts()
+        if host.silent is not None and host.silent < 5:
+            break
+        await asyncio.sleep(0.05)
+    assert host.silent < 5
+    await heartbeat.close()
+    await admin.close()
+
+
+async def test_a_heartbeat_that_fails_is_told_once_and_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(hops, "_HEARTBEAT", 0.05)
+    heartbeat = hops.Heartbeat("postgresql://x@127.0.0.1:1/x", "one", LOG)
+    with caplog.at_level(logging.ERROR, "test"):
+        heartbeat.start()
+        await asyncio.sleep(0.5)
+    await heartbeat.close()
+    assert len([record for record in caplog.records if "heartbeat of one failed" in record.getMessage()]) == 1
