@@ -1,13 +1,13 @@
 """`jupyter portproxy ...`: lists, starts, stops and explains, by asking the running server's API.
 
 Rule of this file: tables for people, `--json` for programs; an error is one sentence on standard error and exit code 1.
+What an operator does without a server is in `operate`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 import webbrowser
@@ -22,11 +22,10 @@ from urllib.request import Request, urlopen
 import psutil
 from jupyter_core.paths import jupyter_runtime_dir
 
+from .console import CliError, port_number, print_json, table
+from .operate import add_commands
+
 _SECONDS = 30
-
-
-class CliError(Exception):
-    """What the user is told."""
 
 
 class Server:
@@ -65,13 +64,14 @@ class Server:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and (not hasattr(options, "arguments") or any(item.startswith("-") for item in rest)):
-        parser.error(f"unknown: {' '.join(rest)}")
-    if rest:
-        options.arguments += rest  # argparse takes those behind an option for strangers
+    own, behind = _halves(sys.argv[1:] if arguments is None else arguments)
+    options, rest = parser.parse_known_args(own)
+    if (rest or behind) and (not hasattr(options, "arguments") or any(item.startswith("-") for item in rest)):
+        parser.error(f"unknown: {' '.join([*rest, *behind])}")
+    if rest or behind:
+        options.arguments = [*options.arguments, *rest, *behind]  # argparse takes those behind an option for strangers
     try:
-        return int(options.run(_server(options.server), options) or 0)
+        return int(options.run(options) or 0)
     except CliError as error:
         print(error, file=sys.stderr)
         return 1
@@ -87,13 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _list(server: Server, options: argparse.Namespace) -> None:
     services, ports, reserved = (server.ask("GET", what) for what in ("services", "ports", "reservations"))
     if options.json:
-        return _print_json({"services": services, "ports": ports, "reservations": reserved})
-    _table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
+        return print_json({"services": services, "ports": ports, "reservations": reserved})
+    table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
     if reserved:
-        _table(["RESERVED", "PORT", "URL"], [[r["name"], r["port"], r["url"]] for r in reserved])
+        table(["RESERVED", "PORT", "URL"], [[r["name"], r["port"], r["url"]] for r in reserved])
     shown = ports if options.all else [port for port in ports if port["allowed"]]
     rows = [[p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", p["url"] or p["reason"]] for p in shown]
-    _table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
+    table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
     if len(shown) < len(ports):
         print(f"{len(ports) - len(shown)} ports more cannot be reached; --all lists them with the reason.")
 
@@ -101,7 +101,7 @@ def _list(server: Server, options: argparse.Namespace) -> None:
 def _templates(server: Server, options: argparse.Namespace) -> None:
     templates = server.ask("GET", "templates")
     if options.json:
-        return _print_json(templates)
+        return print_json(templates)
     rows = [
         [
             t["name"],
@@ -110,7 +110,7 @@ def _templates(server: Server, options: argparse.Namespace) -> None:
         ]
         for t in templates
     ]
-    _table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
+    table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
 
 
 def _url(server: Server, options: argparse.Namespace) -> None:
@@ -136,7 +136,7 @@ def _start(server: Server, options: argparse.Namespace) -> None:
         time.sleep(0.2)
         service = server.ask("GET", f"services/{quote(service['name'], safe='')}")
     if options.json:
-        return _print_json(service)
+        return print_json(service)
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
     print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
@@ -159,7 +159,7 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
     """The port alone on standard output: for `PORT=$(jupyter portproxy reserve NAME)`."""
     reservation = server.ask("POST", "reservations", {"name": options.name, "seconds": options.seconds})
     if options.json:
-        return _print_json(reservation)
+        return print_json(reservation)
     print(reservation["port"])
 
 
@@ -168,7 +168,7 @@ def _check(server: Server, options: argparse.Namespace) -> int:
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
     problem, remedy = _diagnose(options.port, ports)
     if options.json:
-        _print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
+        print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
         print(f"{problem}\n{remedy}")
     else:
@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
+        added.set_defaults(run=lambda options: run(_server(options.server), options))
         if as_json:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
@@ -233,14 +233,15 @@ def _parser() -> argparse.ArgumentParser:
     reserving = command("reserve", _reserve, "Lend a free allowed port to a name, and print it.", as_json=True)
     reserving.add_argument("name")
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
-    command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=_port)
+    command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=port_number)
+    add_commands(commands)
     return parser
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a port is a whole number from 1 to 65535")
-    return int(text)
+def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What stands before and behind `--`, which argparse reads in another way in each version of Python."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
 
 
 # ---- helpers ----
@@ -278,7 +279,7 @@ def _path_of(server: Server, target: str) -> str:
 
 def _checked_port(text: str) -> int:
     try:
-        return _port(text)
+        return port_number(text)
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{error}.") from None
 
@@ -293,23 +294,6 @@ def _sentence(error: HTTPError) -> str:
         return f"The server answered {error.code} {error.reason}."
     finally:
         error.close()
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _table(head: list[str], rows: list[list[Any]]) -> None:
-    if not rows:
-        print(f"No {head[0].lower()}s.\n")
-        return
-    table = [head, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(head) - 1)]
-    room = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
-    for row in table:
-        line = "  ".join([*(cell[:40].ljust(min(width, 40)) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        print(line[:room])
-    print()
 
 
 if __name__ == "__main__":

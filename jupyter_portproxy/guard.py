@@ -84,34 +84,39 @@ def _reap(child: int, code: int | None) -> int | None:
 
 
 def _signal(child: int, number: int) -> None:
-    """To the service's group, and to every process that descends from it, in whatever group it is now."""
+    """To the service's group, and to every process that descends from it and is in another group now.
+
+    To each of them once: for many programs a second SIGTERM is the order not to end in good order.
+    """
+    others = [pid for pid, group in _descendants().items() if group != child]
     with contextlib.suppress(OSError):
         os.killpg(child, number)
-    for pid in _descendants():
+    for pid in others:
         with contextlib.suppress(OSError):
             os.kill(pid, number)
 
 
-def _descendants() -> list[int]:
-    """All processes below this one (Linux; elsewhere none is known)."""
+def _descendants() -> dict[int, int]:
+    """All processes below this one, and their groups (Linux; elsewhere none is known)."""
     parents: dict[int, int] = {}
+    groups: dict[int, int] = {}
     try:
         names = os.listdir("/proc")
     except OSError:
-        return []
+        return {}
     for name in filter(str.isdigit, names):
         try:
             with open(f"/proc/{name}/stat", "rb") as stat:
-                state, parent = stat.read().rpartition(b")")[2].split()[:2]
+                state, parent, group = stat.read().rpartition(b")")[2].split()[:3]
         except OSError:
             continue
         if state != b"Z":
-            parents[int(name)] = int(parent)
-    found: list[int] = []
+            parents[int(name)], groups[int(name)] = int(parent), int(group)
+    found: dict[int, int] = {}
     level = {os.getpid()}
     while level:
         level = {pid for pid, parent in parents.items() if parent in level}
-        found += level
+        found.update((pid, groups[pid]) for pid in level)
     return found
 
 

@@ -98,7 +98,14 @@ class Registry:
     # ---- what the host's manager of projects does ----
 
     def register(
-        self, key: str, http_port: int | None, secret: str, pid: int | None = None, *, state: str = "running"
+        self,
+        key: str,
+        http_port: int | None,
+        secret: str,
+        pid: int | None = None,
+        *,
+        state: str = "running",
+        replace: bool = True,
     ) -> Registered:
         """A new run of a project.
 
@@ -106,9 +113,10 @@ class Registry:
             http_port: where its server listens on loopback; None if that is not known yet.
             secret: what that server asks of us.
             pid: a process of this machine whose end is the project's end, however it comes.
+            replace: False leaves a run that is not over alone.
 
         Raises:
-            BadInput: a bad value, or the port belongs to another project.
+            BadInput: a bad value, the port belongs to another project, or there is a run that is to be left alone.
             RegistryAway
         """
         new_key(key)
@@ -120,6 +128,8 @@ class Registry:
             raise BadInput("There is no process with that pid.", "Register the project once its process runs.")
 
         def work(db: Connection) -> Registered:
+            if not replace:
+                self._check_over(db, key)
             self._check_claim(db, key, http_port)
             generation = _next_generation(db)
             row = (key, state, http_port, generation, pid, secret, birth, self._boot)
@@ -228,6 +238,11 @@ class Registry:
 
     def _is_over(self, pid: Any, birth: str, its_boot: str) -> bool:
         return its_boot != self._boot or (pid is not None and (type(pid) is not int or born(pid) != birth))
+
+    def _check_over(self, db: Connection, key: str) -> None:
+        row = db.execute(f"{_ROW} where key = ?", (key,)).fetchone()
+        if row is not None and row[1] != "stopped" and not self._is_over(row[4], *row[6:]):
+            raise BadInput(f"The project '{key}' is {row[1]} already.", "Stop it first.")
 
     def _check_claim(self, db: Connection, key: str, port: int | None) -> None:
         """Refuse a port that another project has; one whose process has ended loses it."""

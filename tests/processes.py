@@ -82,3 +82,12 @@ def _wait_for(server: Server) -> None:
         except OSError:
             assert time.monotonic() < until and server.process.poll() is None, server.log
             time.sleep(0.1)
+
+
+def portproxy(home: Path, *arguments: str, more: Mapping[str, str] | None = None, given: str = "") -> tuple[int, str, str]:
+    """Runs `jupyter portproxy ...`; returns exit code, output and errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_portproxy.cli", *arguments],
+        env=environment(home, more), cwd=home, capture_output=True, text=True, timeout=40, check=False, input=given,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr

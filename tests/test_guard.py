@@ -17,6 +17,16 @@ GUARD = Path(jupyter_portproxy.__file__).parent / "guard.py"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+COUNTS = """
+import signal, time
+came = []
+signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+print("up", flush=True)
+while not came:
+    time.sleep(0.05)
+time.sleep(1)
+print(len(came))
+"""
 LEAVES = """
 import os, time
 if os.fork() == 0:
@@ -88,6 +98,15 @@ def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(guard):
     process.stdin.close()
     assert process.wait(5) == 128 + signal.SIGKILL
     assert 0.4 < time.monotonic() - started < 3
+
+
+def test_a_service_is_asked_to_end_once(guard):
+    """A second SIGTERM cut the good end of a Jupyter server short: it exited with 143."""
+    process = guard(COUNTS)
+    assert process.stdout.readline() == "up\n"
+    process.stdin.close()
+    assert process.stdout.read() == "1\n"
+    assert process.wait(5) == 0
 
 
 @linux

@@ -105,6 +105,23 @@ async def test_a_life(registry):
     await refused(registry, UnknownProject)
 
 
+async def test_a_run_that_is_not_over_may_be_left_alone(registry, process):
+    def claim():
+        return registry.register("p1", 40002, "t", state="starting", replace=False)
+
+    registry.register("p1", 40001, "s", process.pid)
+    with pytest.raises(BadInput, match="'p1' is running already"):
+        claim()
+    assert (await target(registry)).credential == "s"
+    process.kill()
+    process.wait()
+    assert claim().state == "starting", "its process has ended"
+    with pytest.raises(BadInput, match="'p1' is starting already"):
+        claim()
+    registry.set_state("p1", "stopped")
+    assert claim().http_port == 40002
+
+
 async def test_nothing_is_there_before_the_file(make, path):
     registry = make()
     await refused(registry, RegistryAway)

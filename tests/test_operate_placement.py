@@ -1,0 +1,191 @@
+"""`jupyter portproxy placement ...` in processes of its own, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+import time
+
+import pytest
+
+from jupyter_portproxy.operate_placement import _cause
+
+from .processes import environment, portproxy
+from .upstreams import free_port
+
+URL = "http://10.0.0.1:8000"
+BAD_KEYS = ["..", "P1", "x'; drop table projects; --", "a" * 300, "proxy", ""]
+
+
+@pytest.fixture
+def placement(tmp_path, database):
+    """Runs `jupyter portproxy placement ...` on the test's database, which the environment names."""
+    more = {"PORTPROXY_PLACEMENT": database.dsn}
+    return lambda *arguments, given="": portproxy(tmp_path, "placement", *arguments, more=more, given=given)
+
+
+@pytest.fixture
+def hosts(placement):
+    assert placement("host", "h1", URL, "--credential", "c1-s3cret")[0] == 0
+    assert placement("host", "h2", "https://[fd00::2]:443", "--credential-file", "-", given="c2-s3cret\n")[0] == 0
+
+
+async def test_tables_are_made_by_init(tmp_path, empty_database):
+    dsn = ("--dsn", empty_database.dsn)
+    code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
+    assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 1).\n", "")
+    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 1}
+    assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
+
+
+async def test_a_projects_life(tmp_path, placement, hosts, database):
+    def listed():
+        more = {"PORTPROXY_PLACEMENT": database.dsn}
+        return json.loads(portproxy(tmp_path, "projects", "--json", more=more)[1])
+
+    assert placement("place", "p1", "h1")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
+    assert placement("place", "p1", "h1", "--owner", "ann", "--name", "Ünit") == (0, "p1 is on h1.\n", "")
+    await database.sql("update projects set visibility = 'shared', allowed_ports = '{6000-6010}'")
+    assert placement("place", "p1", "h2")[0] == 0, "what is not given stays"
+    (one,) = listed()
+    assert (one["key"], one["host"], one["owner"], one["name"]) == ("p1", "h2", "ann", "Ünit")
+    assert (one["state"], one["visibility"], one["allowed_ports"]) == ("host silent", "shared", ["6000-6010"])
+    assert placement("heartbeat", "h1") == (0, "h1 lives.\n", "")
+    assert json.loads(placement("move", "p1", "h1", "--json")[1]) == {"key": "p1", "host": "h1"}
+    assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
+    (two,) = listed()
+    assert (two["host"], two["state"], two["members"]) == ("h1", "host up", {"bob": "viewer"})
+    assert placement("member", "p1", "bob", "--remove")[1] == "bob is no member of p1.\n"
+    assert placement("unplace", "p1")[1] == "p1 is on no host.\n"
+    (three,) = listed()
+    assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
+
+
+async def test_credentials_are_stored_and_never_listed(placement, hosts, database):
+    rows = await database.sql("select host_id, credential from project_hosts order by host_id")
+    assert [tuple(row) for row in rows] == [("h1", "c1-s3cret"), ("h2", "c2-s3cret")]
+    assert placement("heartbeat", "h2")[0] == 0
+    plain, whole = placement("hosts")[1], placement("hosts", "--json")[1]
+    assert "s3cret" not in plain + whole
+    assert plain.splitlines()[1].split() == ["h1", "silent", "-", URL]
+    assert [(host["host"], host["state"]) for host in json.loads(whole)] == [("h1", "silent"), ("h2", "up")]
+    assert placement("host", "h1", "http://10.0.0.9:1", "--credential", "new")[0] == 0
+    await database.sql("update project_hosts set status = 'down' where host_id = 'h2'")
+    assert [line.split()[1] for line in placement("hosts")[1].splitlines()[1:3]] == ["silent", "down"]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+async def test_a_bad_key_changes_nothing(placement, database, key):
+    code, said, error = placement("place", key, "h1", "--owner", "ann")
+    assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project.")
+    assert await database.sql("select from projects") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["host", "h1", "ftp://x"], "This is no URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
+        (["host", "h1", "http://h:80/path"], "This is no URL of a host: it is not of the form"),
+        (["host", "h1", "http://h:99999"], "This is no URL of a host: its host or its port can be none."),
+        (["host", "../h", URL], "This is no name for a host."),
+        (["move", "p1", "h1"], "There is no host 'h1'."),
+        (["move", "p9", "h7"], "The hub knows no project 'p9'."),
+        (["unplace", "p9"], "The hub knows no project 'p9'."),
+        (["place", "p1", "h9"], "There is no host 'h9'."),
+        (["place", "p1", "h7", "--owner", "\x1b[31m"], "This is no owner."),
+        (["member", "p1", "bob", "king"], "This is no role."),
+        (["member", "p9", "bob", "owner"], "The hub knows no project 'p9'."),
+        (["member", "p1", "bob"], "Give a role, or --remove."),
+        (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
+        (["member", "p1", "nobody", "--remove"], "That user is no member of the project."),
+        (["heartbeat", "h9"], "There is no host 'h9'."),
+        (["heartbeat", "h7", "--every", "0"], "Heartbeats come every 0.1 to 3600 seconds."),
+        (["heartbeat", "h7", "--every", "nan"], "Heartbeats come every 0.1 to 3600 seconds."),
+    ],
+)
+async def test_bad_input_is_refused_in_a_sentence(placement, database, arguments, said):
+    await database.sql("insert into project_hosts (host_id, internal_url, credential) values ('h7', 'http://h:1', 'c')")
+    await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h7')")
+    arguments += ["--credential", "c"] if arguments[0] == "host" else []
+    code, out, error = placement(*arguments)
+    assert (code, out, error.startswith(said)) == (1, "", True), error
+    assert len(error.splitlines()) <= 2
+
+
+def test_a_credential_must_be_one(placement):
+    assert placement("host", "h1", URL)[0] == 2
+    assert placement("host", "h1", URL, "--credential", "two words")[2].startswith("This is no credential.\n")
+    assert placement("host", "h1", URL, "--credential-file", "none")[2] == (
+        "The file none cannot be read: No such file or directory.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("postgresql://ann:geheim@127.0.0.1:{closed}/x", "The database does not answer.\n"),
+        ("postgresql://ann:geheim@127.0.0.1:{open}/x", "The database does not take this user or password.\n"),
+        ("postgresql://postgres:geheim@127.0.0.1:{open}/nowhere", "The server has no such database.\n"),
+        ("postgresql://ann:geheim@no-such-host.invalid/x", "The database does not answer.\n"),
+        ("postgresql://ann:geheim#geheim@h/x", "The DSN is no address of a database.\n"),
+        ("mysql://ann:geheim@h/x", "The DSN is no address of a database.\n"),
+        ("geheim", "The DSN is no address of a database.\n"),
+    ],
+)
+async def test_a_dsn_that_leads_nowhere_is_told_without_its_password(tmp_path, postgres_server, dsn, said):
+    whole = dsn.format(closed=free_port(), open=postgres_server.port)
+    for arguments in (("placement", "init"), ("placement", "hosts"), ("projects",)):
+        code, out, error = portproxy(tmp_path, *arguments, "--dsn", whole)
+        assert (code, out) == (1, "") and error.startswith(said), error
+        assert "geheim" not in error
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for_long(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        dsn = f"postgresql://ann:geheim@127.0.0.1:{mute.getsockname()[1]}/x"
+        begun = time.monotonic()
+        assert portproxy(tmp_path, "placement", "hosts", "--dsn", dsn) == (1, "", "The database takes too long.\n")
+        assert 14 < time.monotonic() - begun < 25
+
+
+def test_without_a_dsn_it_says_so(tmp_path):
+    said = "It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
+    assert portproxy(tmp_path, "placement", "hosts") == (1, "", said)
+
+
+async def test_heartbeats_go_on_through_a_restart_of_the_database(tmp_path, placement, hosts, database):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jupyter_portproxy.cli", "placement", "heartbeat", "h1", "--every", "0.2"),
+        env=environment(tmp_path, {"PORTPROXY_PLACEMENT": database.dsn}),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        first = await _seen_after(database, None)
+        second = await _seen_after(database, first)
+        database.server.stop()
+        assert (await asyncio.wait_for(process.stderr.readline(), 20)).startswith(b"The database ")
+        database.server.start()
+        while (said := await asyncio.wait_for(process.stderr.readline(), 20)) != b"The database answers again.\n":
+            assert said.startswith(b"The database "), "it is still starting"
+        await _seen_after(database, second)
+        assert process.returncode is None
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _seen_after(database, before):
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        (row,) = await database.sql("select last_seen from project_hosts where host_id = 'h1'")
+        if row["last_seen"] is not None and (before is None or row["last_seen"] > before):
+            return row["last_seen"]
+        await asyncio.sleep(0.1)
+    raise AssertionError("no heartbeat came")
+
+
+def test_an_unknown_cause_is_told_by_its_kind_alone():
+    assert _cause(LookupError("geheim")) == "The database cannot be used (LookupError)."
