@@ -123,9 +123,18 @@ class PortHandler(JupyterHandler):
             self.log.exception("portproxy: the identity provider failed")
             raise LoginUnavailable() from None
 
+    def check_xsrf_cookie(self) -> None:
+        """No XSRF token: the pages of a service know none. `admit` looks at the site that asks instead.
+
+        JupyterHub's identity provider calls this before it believes its cookie.
+        """
+
     def set_signed_cookie(self, name: str, value: str | bytes, *args: Any, **kwargs: Any) -> None:
-        """No login cookie for a program that sends its token with each request: signing one costs more than the login."""
-        if "Authorization" not in self.request.headers:
+        """No login cookie for a program that sends its token with each request: signing one costs more than the login.
+
+        Any other is set: without that of JupyterHub's OAuth state, a login that begins here cannot end.
+        """
+        if "Authorization" not in self.request.headers or name != self.identity_provider.get_cookie_name(self):
             super().set_signed_cookie(name, value, *args, **kwargs)
 
     set_secure_cookie = set_signed_cookie

@@ -62,7 +62,10 @@ _ORIGIN_WIDE = frozenset(
         "origin-trial",
     ]
 )
-_JUPYTER_COOKIE = re.compile(r"_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*", re.ASCII | re.IGNORECASE)
+# With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
+_JUPYTER_COOKIE = re.compile(
+    r"(__host-)?(_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*)|__host-service-.*", re.ASCII | re.IGNORECASE
+)
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -459,20 +462,30 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     for name, value in fields if client.trusted else []:
         key = name.lower()
         claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
-    host = claims.get("x-forwarded-host", client.host)
+    scheme = "https" if _outermost(claims.get("x-forwarded-proto", "")).lower() == "https" else client.scheme
+    host = claims.get("x-forwarded-host") or client.host
     believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
+    chain = claims.get("x-forwarded-for", believed).strip(" ,")
     peer = f'"[{client.peer}]"' if ":" in client.peer else client.peer
-    element = f"for={peer};proto={client.scheme}" + (f";host={_quoted(host)}" if host else "")
+    element = f"for={peer};proto={scheme}" + (f";host={_quoted(host)}" if host else "")
     out = [
-        ("X-Forwarded-For", ", ".join(dict.fromkeys(filter(None, [claims.get("x-forwarded-for", believed), client.peer])))),
-        ("X-Forwarded-Proto", client.scheme),
+        ("X-Forwarded-For", ", ".join(dict.fromkeys(filter(None, [chain, client.peer])))),
+        ("X-Forwarded-Proto", scheme),
         ("X-Forwarded-Host", host),
-        ("X-Forwarded-Port", claims.get("x-forwarded-port") or _port_of(host, client.scheme)),
+        ("X-Forwarded-Port", _outermost(claims.get("x-forwarded-port", "")) or _port_of(host, scheme)),
         ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
     ]
     if not route.keep:
         out += [(name, route.prefix) for name in _PREFIX_FIELDS]
     return out
+
+
+def _outermost(value: str) -> str:
+    """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
+
+    RFC 9110 5.6.1.2: empty members of a list are ignored.
+    """
+    return next(filter(None, map(str.strip, value.split(","))), "")
 
 
 def _port_of(host: str, scheme: str) -> str:

@@ -30,10 +30,13 @@ def main(grace: float, command: list[str]) -> int:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     _prctl(_PR_SET_CHILD_SUBREAPER)
+    begun, beginning = os.pipe()  # closed by execvp
     child = os.fork()
     if child == 0:
         _become(command)
+    os.close(beginning)
     code = _watch(child, woken)
+    os.read(begun, 1)  # until then the child ignores SIGTERM as its guard does, and would stay for the whole grace
     deadline = time.monotonic() + grace  # what the service left behind ends with it
     _signal(child, signal.SIGTERM)
     while code is None or _descendants():

@@ -35,7 +35,8 @@ class Ports:
             NoPort: none was found.
         """
         for _ in range(_TRIES if self._ranges else 0):
-            ports = random.choice(self._ranges)  # noqa: S311 (no secret)
+            # By size: a single port is allowed for the sake of one program, and would be taken every other time.
+            (ports,) = random.choices(self._ranges, [len(ports) for ports in self._ranges])  # noqa: S311 (no secret)
             port = random.choice(ports)  # noqa: S311
             if port >= _FIRST_UNPRIVILEGED and port not in self._lent and is_free(port):
                 self._lent.add(port)

@@ -23,6 +23,7 @@ from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, Starte
 from .leases import Ports, is_free
 
 _GUARD = Path(__file__).parent / "guard.py"
+_TOKENS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # the last is JupyterHub's old name for its own
 _RING = 1 << 20
 _LOG_FILE = 10 << 20
 _STARTS_PER_MINUTE = 5
@@ -372,7 +373,7 @@ class Services:
 
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """This server's environment without its token; programs of its own Python come first."""
-        kept = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN")}
+        kept = {name: value for name, value in os.environ.items() if name not in _TOKENS}
         kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
         return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 

@@ -179,6 +179,26 @@ def test_each_line_of_a_trusted_fronts_chain_is_kept_in_order(name):
     assert chain.startswith("for=1.1.1.1, for=2.2.2.2, ")
 
 
+@table("""
+said            -> proto -> port
+https,http      -> https -> 443
+ , https ,http  -> https -> 443
+http            -> http  -> 443
+,http           -> http  -> 443
+gopher, http    -> http  -> 443
+""")
+def test_in_a_chain_of_fronts_the_outermost_saw_the_browser(said, proto, port):
+    # configurable-http-proxy appends its own to what the ingress before it has said
+    front = f.Client("10.0.0.9", "127.0.0.1", "http", "hub.example", trusted=True)
+    chain = [("X-Forwarded-Proto", said), ("X-Forwarded-Port", f",{port},8000"), ("X-Forwarded-For", ",1.1.1.1")]
+    out = up(*chain, client=front)
+    assert values(out, "X-Forwarded-Proto") == [proto]
+    assert values(out, "X-Forwarded-Port") == [port]
+    assert values(out, "X-Forwarded-For") == ["1.1.1.1, 127.0.0.1"]
+    assert f"proto={proto};" in values(out, "Forwarded")[0]
+    assert values(up(*chain), "X-Forwarded-Proto") == ["http"]  # nobody's front
+
+
 @table("origin -> port\nhttp://h -> 80\nhttps://h -> 443\nhttp://[::1] -> 80\nhttps://h:1 -> 1")
 def test_the_forwarded_port_is_the_one_the_client_used(origin, port):
     assert values(up(client=f.Client("::1", "::1", *origin.split("://"))), "X-Forwarded-Port") == [port]
@@ -250,6 +270,7 @@ _xsrf=1; {LOGIN}=2                           ->
 a="x y"; b; c==;;d=\xe4                      -> a="x y"; b; c==;;d=\xe4
 XSRF-TOKEN=1;my_xsrf=2; username=3; a=_xsrf  -> XSRF-TOKEN=1;my_xsrf=2; username=3; a=_xsrf
 username-localhost-8050=nested; a=1          -> username-localhost-8050=nested; a=1
+__Host-jupyterhub-user-ada=1; __Host-service-x=2; __Host-_xsrf=3; __Host-own=4 -> __Host-own=4
 """)
 def test_cookies_of_jupyter_stay_and_those_of_services_cross(sent, seen):
     assert crossed(("Cookie", sent), ("cookie", "z=1")) == [("Cookie", seen)] * bool(seen) + [("cookie", "z=1")]

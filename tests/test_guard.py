@@ -70,6 +70,15 @@ def gone(pid: int) -> bool:
     return False
 
 
+def test_a_word_that_comes_before_the_service_has_begun_stops_it_at_once(guard):
+    process = guard("import time; time.sleep(60)", grace=9)
+    began = time.monotonic()
+    process.stdin.write("t")
+    process.stdin.flush()
+    assert process.wait(9) == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize(
     ("program", "code"), [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)]
 )

@@ -24,6 +24,16 @@ def test_every_port_is_lent_once():
     assert ports.lend() == first
 
 
+def test_a_port_that_is_allowed_by_itself_is_not_lent_before_others():
+    single = free_port(range(31000, 32000))
+    ports = Ports([range(single, single + 1), range(10000, 20001)])
+    lent = []
+    for _ in range(20):
+        lent.append(ports.lend())
+        ports.give_back(lent[-1])
+    assert lent.count(single) < 5
+
+
 @pytest.mark.parametrize("ranges", [[], [range(80, 81)], [range(1, 1024)]])
 def test_privileged_ports_are_not_lent(ranges):
     with pytest.raises(ServiceFailed, match="No allowed port is free"):

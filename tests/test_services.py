@@ -293,8 +293,9 @@ async def test_a_deleted_service_is_forgotten_and_a_closed_manager_starts_nothin
         manager.start("web")
 
 
-async def test_a_services_environment_has_no_token_of_the_server(make, monkeypatch):
-    monkeypatch.setenv("JUPYTER_TOKEN", "secret-of-the-server")
+@pytest.mark.parametrize("name", ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"])
+async def test_a_services_environment_has_no_token_of_the_server(make, monkeypatch, name):
+    monkeypatch.setenv(name, "secret-of-the-server")
     manager = make(show={"command": [*PYTHON, "import os; print(dict(os.environ))"]})
     service = manager.start("show")
     await ended(service)
