@@ -103,6 +103,7 @@ class Run:
         command = [
             *(sys.executable, "-m", "jupyter", "server", *self._arguments),
             f"--ServerApp.base_url=/{self._key}/",
+            "--ServerApp.trust_xheaders=True",  # what comes, comes from the project host
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}",
             "--ServerApp.port_retries=0",
