@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from jupyter_server.auth.identity import User
 from jupyter_server.base.handlers import JupyterHandler
@@ -82,12 +82,9 @@ class PortHandler(JupyterHandler):
         Raises:
             Unauthenticated, Forbidden, LoginUnavailable
         """
-        now, fields = time.monotonic(), list(self.request.headers.get_all())
-        context: Any = self._connection.context
-        memo: _Login | None = getattr(context, _LOGIN, None)
+        fields = list(self.request.headers.get_all())
         in_url = "token=" in (self.request.uri or "")
-        if memo is not None and memo.fields == fields and now - memo.since < _LOGIN_SECONDS and not in_url:
-            self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
+        if not in_url and self._recall(fields):
             return
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
@@ -96,7 +93,19 @@ class PortHandler(JupyterHandler):
             raise Unauthenticated()
         self.client = self._describe_client()
         if not in_url and not self.login_cookies():
-            setattr(context, _LOGIN, _Login(user, self.token_authenticated, self.client, fields, now))
+            self._remember(user, fields)
+
+    def _recall(self, fields: f.Fields) -> bool:
+        """True if these very fields have logged in on this connection within the last second."""
+        memo: _Login | None = getattr(self._connection.context, _LOGIN, None)
+        if memo is None or memo.fields != fields or time.monotonic() - memo.since >= _LOGIN_SECONDS:
+            return False
+        self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
+        return True
+
+    def _remember(self, user: User, fields: f.Fields) -> None:
+        memo = _Login(user, self.token_authenticated, self.client, fields, time.monotonic())
+        setattr(self._connection.context, _LOGIN, memo)
 
     def _believe(self, chain: Projects) -> None:
         """The user as the hop before this one tells it.
@@ -105,11 +114,15 @@ class PortHandler(JupyterHandler):
             Forbidden: it did not show its credential.
         """
         headers = self.request.headers
+        fields = list(headers.get_all())
+        if self._recall(fields):
+            return
         if not chain.admits(headers.get(CREDENTIAL, "")):
             raise Forbidden("This address is not for browsers.", "Open the project through the hub.")
-        self.current_user = self._jupyter_current_user = User(headers.get(USER, ""))
+        user = self.current_user = self._jupyter_current_user = User(unquote(headers.get(USER, "")))
         self._token_authenticated = False
         self.client = replace(self._describe_client(), trusted=True)
+        self._remember(user, fields)
 
     async def _ask_identity_provider(self) -> User | None:
         try:

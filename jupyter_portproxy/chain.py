@@ -11,6 +11,7 @@ import hmac
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from .catalog import Place, WholeAnswer
 from .errors import BadUpstream, Forbidden, GatewayError, HostDown, ProjectStopped, RegistryAway, Unreachable, UpstreamTimeout
@@ -139,7 +140,7 @@ class Chain:
 
     def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
         if self.hop == HUB:
-            return (CREDENTIAL, target.credential), (USER, user)
+            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+"))
         return (("Authorization", f"token {target.credential}"),)
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from jupyter_server.auth.identity import IdentityProvider, User
 
 
@@ -11,4 +13,4 @@ class NamedUsers(IdentityProvider):
         if not token.startswith("user-"):
             return None
         handler._token_authenticated = True
-        return User(token.removeprefix("user-"))
+        return User(unquote(token.removeprefix("user-")))

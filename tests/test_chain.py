@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import websockets
@@ -98,9 +99,18 @@ def three_servers(database: Database, home: Path) -> Iterator[Hops]:
     ]  # fmt: skip
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         hub, host, container = servers = list(pool.map(stack.enter_context, made))
-        yield Hops(hub, host, container, database.dsn, Registry(registry_file))
+        registry = Registry(registry_file)
+        stack.callback(finish, registry)
+        yield Hops(hub, host, container, database.dsn, registry)
         for server in servers:
             assert "Traceback" not in server.log, server.log
+
+
+def finish(registry: Registry) -> None:
+    """Close it outside of any test's loop."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(registry.close())
+    loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +256,18 @@ async def test_the_members_table_decides_and_no_byte_leaves_before(hops, user, s
         nothing = await hops.ask(f"/nothing-here/port/{upstream.port}/x", user)
     if user == "zed":  # what may not be seen is answered like what does not exist
         assert answer.text.replace(KEY, "nothing-here") == nothing.text
+
+
+async def test_a_name_of_any_letters_passes_as_a_field(hops):
+    name = "zoë\u4e16 x"
+    async with serve(mirror) as elsewhere:
+        await hops.admin.add_member(KEY, name, "member")
+        await hops.admin.set_host("two", f"http://127.0.0.1:{elsewhere.port}", "other")
+        await hops.admin.heartbeat("two")
+        await hops.admin.move(KEY, "two")
+        _, answer = await hops.until(f"/{KEY}/x", 200, quote(name))
+    assert values(told(answer), "X-Portproxy-User") == [quote(name)]
+    await hops.admin.remove_member(KEY, name)
 
 
 async def test_the_project_host_believes_its_hub_only(hops):
