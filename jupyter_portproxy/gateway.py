@@ -15,10 +15,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-import traitlets
-from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, Union
-from traitlets.config import LoggingConfigurable
-
 from . import fields as f
 from . import routes
 from .catalog import Place, Special, Template, TemplateError
@@ -41,6 +37,7 @@ from .projects import ProjectRoute
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
 from .services import Service, Services
+from .settings import Settings, network
 from .transport import CurlTransport
 from .tunnel import GOING_AWAY, dial
 
@@ -52,7 +49,6 @@ _ACTIVITY_PERIOD = 0.01
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(slots=True)
@@ -106,132 +102,8 @@ class Projects(Protocol):
     def watch(self, tunnel: Closable, to: Destination, user: str) -> None: ...
 
 
-class PortProxy(LoggingConfigurable):
+class PortProxy(Settings):
     """Policy and work of the gateway; `c.PortProxy` in a Jupyter configuration file."""
-
-    allowed_ports = List(
-        Union([Integer(), Unicode()]),
-        default_value=["10000-20000"],
-        help="""Ports that may be reached: numbers and inclusive ranges, 1 to 65535.
-        Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
-    ).tag(config=True)
-
-    allowed_hosts = List(
-        Unicode(),
-        default_value=[],
-        help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
-        in CIDR form. The unspecified addresses (0.0.0.0, ::) never are.
-        Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
-    ).tag(config=True)
-
-    allow_other_users = Bool(
-        False,
-        help="""Linux: also reach loopback ports that another user of this machine listens on (root's are always reached:
-        that is how container engines publish ports). Example: `c.PortProxy.allow_other_users = True`.""",
-    ).tag(config=True)
-
-    connect_timeout = Float(
-        5.0, help="Seconds to wait for a connection to the service. Example: `c.PortProxy.connect_timeout = 10`."
-    ).tag(config=True)
-
-    first_byte_timeout = Float(
-        0.0,
-        help="""Seconds to wait for the head of the service's answer once the request has been sent; 0 waits for ever.
-        Example: `c.PortProxy.first_byte_timeout = 300`.""",
-    ).tag(config=True)
-
-    idle_timeout = Float(
-        0.0,
-        help="""Seconds without a byte of the answer after which it is cut; 0 never cuts.
-        Example: `c.PortProxy.idle_timeout = 3600`.""",
-    ).tag(config=True)
-
-    keep_host = Bool(
-        False,
-        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
-        check them (Bokeh, Vite, Django, Jupyter) must then be told this server's name.
-        Example: `c.PortProxy.keep_host = True`.""",
-    ).tag(config=True)
-
-    count_activity = Bool(
-        True,
-        help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler lets it run.
-        Example: `c.PortProxy.count_activity = False`.""",
-    ).tag(config=True)
-
-    unprobed_ports = List(
-        Integer(),
-        default_value=[],
-        help="""Ports that are listed but never asked for their page.
-        Example: `c.PortProxy.unprobed_ports = [15432]`.""",
-    ).tag(config=True)
-
-    service_templates = Dict(
-        help="""Templates of services, besides those that come with the package: name -> template.
-        Example: `c.PortProxy.service_templates = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",
-    ).tag(config=True)
-
-    project_resolver = Unicode(
-        "",
-        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the dotted
-        path of a function that gets this object and returns a ProjectResolver and the hop's name. Empty: it serves no projects.
-        Example: `c.PortProxy.project_resolver = "placement"`.""",
-    ).tag(config=True)
-
-    placement_dsn = Unicode(
-        "",
-        help="""Where a hub finds the placements of projects; and where a project host tells that it lives.
-        Example: `c.PortProxy.placement_dsn = "postgresql://portproxy@db.example.org/portproxy"`.""",
-    ).tag(config=True)
-
-    registry_path = Unicode(
-        "",
-        help="""The file in which a project host finds its projects.
-        Example: `c.PortProxy.registry_path = "/var/lib/portproxy/registry.sqlite"`.""",
-    ).tag(config=True)
-
-    hop_credentials = List(
-        Unicode(),
-        default_value=[],
-        help="""What the hub sends to this project host, so that its requests are believed; two while one replaces the other.
-        Example: `c.PortProxy.hop_credentials = ["a long random text"]`.""",
-    ).tag(config=True)
-
-    host_id = Unicode(
-        "",
-        help="""The name of this project host in the placements: it tells every five seconds that it lives.
-        Example: `c.PortProxy.host_id = "host-1"`.""",
-    ).tag(config=True)
-
-    project_roles = Dict(
-        default_value={"owner": ["ports", "jupyter"], "member": ["ports", "jupyter"], "viewer": []},
-        help="""What each role of a project may reach through a hub: "ports" are its services, "jupyter" its own Jupyter server.
-        Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
-    ).tag(config=True)
-
-    @traitlets.validate("allowed_ports")
-    def _check_ports(self, proposal: Any) -> Any:
-        try:
-            routes.parse_ports(proposal["value"])
-        except ValueError as error:
-            raise TraitError(f"c.PortProxy.allowed_ports: {error}") from None
-        return proposal["value"]
-
-    @traitlets.validate("allowed_hosts")
-    def _check_hosts(self, proposal: Any) -> Any:
-        for item in proposal["value"]:
-            if _network(item) is None and not routes.is_name(item.lower()):
-                raise TraitError(f"c.PortProxy.allowed_hosts: {item!r} is no DNS name, no IP address and no network in CIDR form")
-        return proposal["value"]
-
-    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout")
-    def _check_seconds(self, proposal: Any) -> Any:
-        least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
-        if not least <= proposal["value"] <= 86400 * 365:
-            raise TraitError(
-                f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited"
-            )
-        return proposal["value"]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -249,8 +121,8 @@ class PortProxy(LoggingConfigurable):
         self.special_for_ports: Special | None = None
         self.base_url = "/"
         self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
-        self._names = frozenset(h.lower() for h in self.allowed_hosts if _network(h) is None)
-        self._networks = [n for n in map(_network, self.allowed_hosts) if n is not None]
+        self._names = frozenset(h.lower() for h in self.allowed_hosts if network(h) is None)
+        self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
         self._owners = SocketOwners()
         self._transport: CurlTransport | None = None
         self._tunnels: set[Closable] = set()
@@ -601,10 +473,3 @@ def _is_local(host: str) -> bool:
     if literal is None:
         return host == routes.LOOPBACK_NAME
     return literal.is_loopback and getattr(literal, "ipv4_mapped", None) is None
-
-
-def _network(text: str) -> Network | None:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        return None

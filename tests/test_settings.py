@@ -1,0 +1,47 @@
+"""What an administrator can set: every value that cannot work is refused with a sentence, and every trait is explained."""
+
+from __future__ import annotations
+
+import pytest
+from traitlets import TraitError
+from traitlets.config import Config
+
+from jupyter_portproxy.gateway import PortProxy
+from jupyter_portproxy.settings import Settings
+
+
+def build(**traits) -> Settings:
+    return Settings(config=Config({"Settings": traits}))
+
+
+@pytest.mark.parametrize("value", [[0], [65536], ["20000-10000"], ["80-"], ["a"], [-5], ["0x50"], ["1-70000"], [""], ["80 90"]])
+def test_ports_that_are_none_are_refused_with_their_value(value):
+    with pytest.raises(TraitError, match="allowed_ports") as caught:
+        build(allowed_ports=value)
+    assert repr(value[0]) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a b", "http://x", "x:80", "10.0.0.0/33", "", "-x-"])
+def test_hosts_that_are_none_are_refused_with_their_value(value):
+    with pytest.raises(TraitError, match="allowed_hosts") as caught:
+        build(allowed_hosts=[value])
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "first_byte_timeout", "idle_timeout"])
+def test_seconds_that_cannot_be_waited_are_refused(name):
+    for value in (-1, float("nan"), float("inf")):
+        with pytest.raises(TraitError, match=name):
+            build(**{name: value})
+
+
+def test_every_trait_is_documented_with_an_example():
+    assert len(Settings.class_own_traits(config=True)) > 10
+    for name, trait in Settings.class_own_traits(config=True).items():
+        assert f"c.PortProxy.{name} = " in trait.help, name
+
+
+def test_the_gateways_section_has_them_all():
+    told = PortProxy.class_get_help()
+    for name in Settings.class_own_traits(config=True):
+        assert f"--PortProxy.{name}=" in told
