@@ -246,6 +246,8 @@ def read_server(name: str, data: object, base_url: str, problems: list[str]) -> 
     name = str(values.pop("name", "") or name)
     if not NAME.match(name):
         raise TemplateError(f"{name[:80]!r} is no name for a server: use up to 64 letters, digits, '.', '_' and '-'")
+    if not routes.bare_name(f"/{name}", "/"):
+        raise TemplateError(f"{name!r} is the name of a page of Jupyter's own: choose another")
     known = set(_ServerProcess.class_trait_names())
     if unknown := sorted(values.keys() - known):
         problems.append(f"The server '{name}' has keys that mean nothing here: {', '.join(unknown)}.")

@@ -183,6 +183,7 @@ def test_an_object_is_read_as_its_traits():
         ("a", {"command": ["x"], "exclude_last_activity_patterns": ["("]}, "missing )"),
         ("a/b", {"command": ["x"]}, "'a/b' is no name for a server"),
         ("..", {"command": ["x"]}, "'..' is no name for a server"),
+        ("lab", {"command": ["x"]}, "'lab' is the name of a page of Jupyter's own: choose another"),
     ],
 )
 def test_what_cannot_work_is_left_out_with_one_sentence(name, data, sentence):
