@@ -155,6 +155,10 @@ def test_a_service_from_its_tile_to_its_end(lab, lab_server):
     lab.click('.jp-PortProxy-message button:text-is("Start")')
     expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=15_000)
 
+    until = time.monotonic() + 10  # JupyterLab saves what is open a while after the last change
+    while "portproxy-tabs:" not in lab_server.get("lab/api/workspaces/default")[1]:
+        assert time.monotonic() < until
+        lab.wait_for_timeout(100)
     open_lab(lab, f"{lab_server.url}lab")
     expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=20_000)
 
