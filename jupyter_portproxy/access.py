@@ -97,7 +97,7 @@ class PortHandler(JupyterHandler):
 
     def _recall(self, fields: f.Fields) -> bool:
         """True if these very fields have logged in on this connection within the last second."""
-        memo: _Login | None = getattr(self._connection.context, _LOGIN, None)
+        memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
         if memo is None or memo.fields != fields or time.monotonic() - memo.since >= _LOGIN_SECONDS:
             return False
         self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
@@ -105,7 +105,7 @@ class PortHandler(JupyterHandler):
 
     def _remember(self, user: User, fields: f.Fields) -> None:
         memo = _Login(user, self.token_authenticated, self.client, fields, time.monotonic())
-        setattr(self._connection.context, _LOGIN, memo)
+        setattr(self.connection.context, _LOGIN, memo)
 
     def _believe(self, chain: Projects) -> None:
         """The user as the hop before this one tells it.
@@ -173,7 +173,7 @@ class PortHandler(JupyterHandler):
             Unauthenticated, Forbidden, LoginUnavailable
             StreamClosedError: the connection was closed before this request's turn; Tornado still reads what it had buffered.
         """
-        if self._connection.stream.closed():
+        if self.connection.stream.closed():
             raise StreamClosedError()
         chain = self.gateway.chain
         if isinstance(asked, ProjectRoute) and chain is not None and chain.believes_credentials:
@@ -186,7 +186,7 @@ class PortHandler(JupyterHandler):
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
 
     @property
-    def _connection(self) -> HTTP1Connection:
+    def connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
     async def locate(self, asked: Route | ServiceRoute | ProjectRoute) -> Destination:
@@ -214,7 +214,7 @@ class PortHandler(JupyterHandler):
     def _describe_client(self) -> f.Client:
         """What the gateway needs to know about who asks."""
         request = self.request
-        context: Any = self._connection.context
+        context: Any = self.connection.context
         secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
         if self.token_authenticated:
             secrets.add(self.identity_provider.get_token(self) or "")

@@ -143,7 +143,8 @@ class PortExchange(HTTPMessageDelegate):
         self._handler = PortHandler(application, request, gateway=gateway)
         self._handler._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
         self._exchange: Exchange | None = None
-        self._relay: asyncio.Task[None] | None = None
+        self._relay: asyncio.Task[Callable[[], None]] | None = None
+        self._ending: Callable[[], None] = lambda: None  # of the answer: Tornado wants it after the request's end
         self._counted = True
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
@@ -164,7 +165,7 @@ class PortExchange(HTTPMessageDelegate):
         request, handler, gateway = self._request, self._handler, self._gateway
         method = request.method or ""
         fields = list(request.headers.get_all())
-        f.request_content(request.version, fields)
+        has_content = f.request_content(request.version, fields) is not None
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not f.is_method(method):
@@ -186,8 +187,14 @@ class PortExchange(HTTPMessageDelegate):
         self._exchange = gateway.open_exchange(method, destination, fields, handler.client, counted=self._counted)
         answer = Answer(handler, destination, handler.client)
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
-        coroutine = self._relay_answer(self._exchange, answer, partial(relay, destination))
-        self._relay = asyncio.get_running_loop().create_task(coroutine, name="portproxy relay")
+        relaying = self._relay_answer(self._exchange, answer, partial(relay, destination))
+        if has_content:  # it follows at once: both directions at the same time
+            self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
+            self._relay.add_done_callback(lambda relay: relay.result()())
+            return
+        # Tornado has no ear for a client that goes while its request is being read, and here the request is read: it has no content.
+        handler.connection.stream.set_close_callback(self.on_connection_close)
+        self._ending = await relaying
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
@@ -197,6 +204,7 @@ class PortExchange(HTTPMessageDelegate):
     def finish(self) -> None:
         if self._exchange is not None:
             self._exchange.end_content()
+        self._ending()
 
     def on_connection_close(self) -> None:
         if self._exchange is not None:
@@ -214,7 +222,6 @@ class PortExchange(HTTPMessageDelegate):
                 if self._counted:
                     gateway.count()
                 await answer.write(first)
-        answer.finish()
 
     async def _relay_rewritten(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
         """The answer read to its end and changed by functions of the configuration; event streams have no end."""
@@ -230,28 +237,29 @@ class PortExchange(HTTPMessageDelegate):
         bodyless = self._request.method == "HEAD" or whole.status in (204, 304)
         fields = f.with_content_length(whole.fields, None if bodyless else len(whole.content))
         await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)
-        answer.finish()
 
     async def _relay_answer(
         self, exchange: Exchange, answer: Answer, relay: Callable[[Exchange, Answer], Awaitable[None]]
-    ) -> None:
+    ) -> Callable[[], None]:
+        """Relay an answer; what ends it is returned, to be called when the request has been read."""
         try:
             await relay(exchange, answer)
+            return answer.finish
         except StreamClosedError:
-            pass  # the client is gone: the upstream is told by the abort below and blamed for nothing
+            return lambda: None  # the client is gone: the upstream is told by the abort below and blamed for nothing
         except GatewayError as error:
-            if answer.started:
-                answer.cut()
-            else:
-                self._handler.refuse(error)
+            return self._failed(error, answer)
         except Exception:
             self._handler.log.exception("portproxy: relaying an answer failed")
-            if answer.started:
-                answer.cut()
-            else:
-                self._handler.refuse(Internal())
+            return self._failed(Internal(), answer)
         finally:
             exchange.abort()
+
+    def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
+        if not answer.started:
+            return partial(self._handler.refuse, error)
+        answer.cut()
+        return lambda: None
 
 
 class TunnelHandler(WebSocketHandler, PortHandler):

@@ -47,6 +47,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._sockets = sockets_of(self.io_loop, self._drive)
         self._timer: asyncio.Handle | None = None
+        self._driving = False
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
         self._idle: list[_Handle] = []
@@ -57,7 +58,9 @@ class CurlTransport(AsyncHTTPClient):
     def open(self, outbound: Outbound) -> Exchange:
         """Start an exchange; it connects and sends in the background."""
         exchange = Exchange(self, outbound)
+        self._driving = True  # the timer that a new transfer sets is what comes next
         self._start(exchange)
+        self._driving = False
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
         return exchange
 
@@ -181,7 +184,7 @@ class CurlTransport(AsyncHTTPClient):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if milliseconds == 0:
+        if milliseconds == 0 and not self._driving:
             self._timer = self.loop.call_soon(self._on_timer)
         elif milliseconds > 0:
             self._timer = self.loop.call_later(milliseconds / 1000, self._on_timer)
