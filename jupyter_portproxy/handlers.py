@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from http.client import responses
 from typing import Any
 
@@ -101,7 +101,7 @@ class Answer:
         for name, value in f.to_client(fields, self._route, self._upstream, self._client) + self._handler.login_cookies():
             headers.add(name, value)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
-            headers.add("Date", format_timestamp(time.time()))
+            headers.add("Date", _date(int(time.time())))
         return headers
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
@@ -348,6 +348,12 @@ class TunnelHandler(WebSocketHandler, PortHandler):
 def _asks_for_websocket(request: HTTPServerRequest) -> bool:
     headers = request.headers
     return "Upgrade" in headers and f.is_websocket(request.method or "", request.version, list(headers.get_all()))
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """The Date of all answers of one second."""
+    return format_timestamp(second)
 
 
 def _print_head(start_line: str, fields: f.Fields) -> bytes:
