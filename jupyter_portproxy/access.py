@@ -65,6 +65,7 @@ class PortHandler(JupyterHandler):
 
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
+        self.fields: f.Fields = list(self.request.headers.get_all())
         self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:
@@ -82,7 +83,7 @@ class PortHandler(JupyterHandler):
         Raises:
             Unauthenticated, Forbidden, LoginUnavailable
         """
-        fields = list(self.request.headers.get_all())
+        fields = self.fields
         in_url = "token=" in (self.request.uri or "")
         if not in_url and self._recall(fields):
             return
@@ -113,8 +114,7 @@ class PortHandler(JupyterHandler):
         Raises:
             Forbidden: it did not show its credential.
         """
-        headers = self.request.headers
-        fields = list(headers.get_all())
+        headers, fields = self.request.headers, self.fields
         if self._recall(fields):
             return
         if not chain.admits(headers.get(CREDENTIAL, "")):

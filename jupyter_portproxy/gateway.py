@@ -282,9 +282,20 @@ class PortProxy(Settings):
     # ---- work ----
 
     def open_exchange(
-        self, method: str, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True
+        self,
+        method: str,
+        to: Destination,
+        fields: f.Fields,
+        client: f.Client,
+        content: f.Content | None = None,
+        *,
+        counted: bool = True,
     ) -> Exchange:
         """Start one exchange.
+
+        Args:
+            fields: the inbound request's.
+            content: how its content is framed; None if it has none.
 
         Raises:
             LoopDetected, ShuttingDown
@@ -294,7 +305,7 @@ class PortProxy(Settings):
             to.upstream,
             f.target_without_secrets(to.route.target, client),
             self.outbound_fields(to, fields, client, counted=counted),
-            content=f.request_content("HTTP/1.1", fields),
+            content=content,
             connect_timeout=self.connect_timeout,
             approve=self.approve_connection,
         )

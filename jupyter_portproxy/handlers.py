@@ -164,8 +164,7 @@ class PortExchange(HTTPMessageDelegate):
     async def _open(self) -> None:
         request, handler, gateway = self._request, self._handler, self._gateway
         method = request.method or ""
-        fields = list(request.headers.get_all())
-        has_content = f.request_content(request.version, fields) is not None
+        content = f.request_content(request.version, handler.fields)
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not f.is_method(method):
@@ -184,15 +183,17 @@ class PortExchange(HTTPMessageDelegate):
         if special is not None and special.raw_socket:
             raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
         self._counted = handler.is_activity(special)
-        self._exchange = gateway.open_exchange(method, destination, fields, handler.client, counted=self._counted)
+        self._exchange = gateway.open_exchange(
+            method, destination, handler.fields, handler.client, content, counted=self._counted
+        )
         answer = Answer(handler, destination, handler.client)
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
         relaying = self._relay_answer(self._exchange, answer, partial(relay, destination))
-        if has_content:  # it follows at once: both directions at the same time
+        if content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
             self._relay.add_done_callback(lambda relay: relay.result()())
             return
-        # Tornado has no ear for a client that goes while its request is being read, and here the request is read: it has no content.
+        # While a request is read Tornado has no ear for a client that goes; this one is read, it has no content.
         handler.connection.stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
 
@@ -274,7 +275,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         try:
             await self.admit(self._asked)
-            if f.request_content(self.request.version, list(self.request.headers.get_all())) not in (None, f.Content(0)):
+            if f.request_content(self.request.version, self.fields) not in (None, f.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
                 raise UpgradeRefused("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
@@ -322,8 +323,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         if self.gateway.chain is not None:
             self.gateway.chain.watch(tunnel, destination, self.current_user.username)
         headers = answer.headers(granted)
-        offered = list(self.request.headers.get_all())
-        fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(offered, granted)]
+        fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
         self.set_status(101)
         self._upstream_stream = None
@@ -335,8 +335,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self.log_answer()
 
     def _handshake(self, destination: Destination, client: f.Client, counted: bool) -> bytes:
-        inbound = list(self.request.headers.get_all())
-        fields = self.gateway.outbound_fields(destination, inbound, client, counted=counted)
+        fields = self.gateway.outbound_fields(destination, self.fields, client, counted=counted)
         target = f.target_without_secrets(destination.route.target, client)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *f.upgrade_fields()])
 

@@ -221,6 +221,7 @@ class _Handle:
         self.exchange: Exchange | None = None
         self.unix_socket = unix_socket
         self._fresh = False
+        self._shape: tuple[str, float] | None = None
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
@@ -240,6 +241,15 @@ class _Handle:
         curl = self.curl
         curl.setopt(pycurl.URL, f"http://{bracketed(address)}:{out.upstream.port}/")
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
+        curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
+        shape = None if out.content is not None else (out.method, out.connect_timeout)
+        if shape is None or shape != self._shape:
+            self._take_shape(out)
+        self._shape = shape
+
+    def _take_shape(self, out: Outbound) -> None:
+        """What is the same for most requests, and left as it is between two of them."""
+        curl = self.curl
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(out.connect_timeout * 1000)))
         once = out.content is not None or out.method not in _REPEATABLE
         curl.setopt(pycurl.FRESH_CONNECT, once)
@@ -254,7 +264,6 @@ class _Handle:
         elif out.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, out.method)
-        curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
 
     def _header(self, line: bytes) -> int | None:
         return None if self.exchange is not None and self.exchange.on_header(line) else -1

@@ -294,6 +294,15 @@ async def test_a_dead_port_is_a_502_in_the_form_that_was_asked_for(call):
         assert answer.one("Cache-Control") == "no-store"
 
 
+async def test_a_connection_serves_on_after_a_502(wire, head_of):
+    async with serve(answers(b"alive")) as up, await wire() as connection:
+        for _ in range(2):
+            await connection.send(head_of("GET", free_port()) + b"\r\n")
+            assert (await connection.answer()).status == 502
+            await connection.send(head_of("GET", up.port) + b"\r\n")
+            assert (await connection.answer()).content == b"alive"
+
+
 async def test_nothing_that_was_sent_is_markup_in_the_answer(call):
     for accept in ("text/html", "application/json", "text/plain"):
         for path in ("proxy/port/<script>/", "proxy/<b>:80/", "proxy/port/1&lt;/", 'proxy/port/"onload=x/'):
