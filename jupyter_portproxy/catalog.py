@@ -115,6 +115,7 @@ class Template:
         command: program and arguments, with placeholders `{port} {unix_socket} {base_url} {prefix} {name}` and `{argument}`.
         ready: "tcp", or a path: the service is ready when it accepts a connection, or answers there with a status below 500.
         restart: "never" or "on-failure".
+        scheme: "http", or "https" where the service speaks TLS.
         keep_prefix: the service is told its prefix and wants to see it in every request.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
@@ -135,6 +136,7 @@ class Template:
     stop_timeout: float = 10.0
     idle_timeout: float = 0.0
     restart: str = "never"
+    scheme: str = "http"
     keep_prefix: bool = False
     unix_socket: bool = False
     path_info: str = ""
@@ -345,6 +347,7 @@ _READERS: Mapping[str, Any] = {
     "stop_timeout": _seconds,
     "idle_timeout": _seconds,
     "restart": _one_of("never", "on-failure"),
+    "scheme": _one_of("http", "https"),
     "keep_prefix": _truth,
     "unix_socket": _truth,
     "path_info": _text,

@@ -109,6 +109,15 @@ class SocketOwners:
             self.close()
             raise OwnerUnknown(str(error)) from error
 
+    def listener_owner(self, address: str, port: int) -> int | None:
+        """The uid of who listens on a local address; None if nobody does, or if the kernel does not tell."""
+        nobody = "::" if ":" in address else "0.0.0.0"  # noqa: S104 (a question, nothing is bound)
+        try:
+            state, owner = self._ask(address, port, nobody, 0)
+        except OSError:
+            return None
+        return owner if state == _LISTEN else None
+
     def close(self) -> None:
         if self._netlink is not None:
             self._netlink.close()

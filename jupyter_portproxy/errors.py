@@ -129,6 +129,27 @@ class BadUpstream(GatewayError):
         )
 
 
+class Distrusted(GatewayError):
+    """The upstream's certificate does not prove who it is, or it does not speak TLS at all (502)."""
+
+    status, code, title = 502, "distrusted", "The service could not be trusted"
+
+    @classmethod
+    def certificate(cls) -> Distrusted:
+        return cls(
+            "The service's certificate could not be verified.",
+            "The administrator can trust it: c.PortProxy.trusted_certificates; or, for services of this machine, any: "
+            "c.PortProxy.verify_loopback_certificates = False.",
+        )
+
+    @classmethod
+    def no_tls(cls) -> Distrusted:
+        return cls(
+            "The service did not complete a TLS handshake.",
+            "Does it speak https on this port? Else leave https out of the address.",
+        )
+
+
 class UpstreamTimeout(GatewayError):
     """The upstream took longer than the configured time (504)."""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from .certificates import BY_THE_SYSTEM, Trust
 from .errors import BadUpstream, GatewayError
 from .fields import Content, Fields, content_length, parse_head
 from .routes import Upstream
@@ -57,6 +58,7 @@ class Outbound:
             sent on it; a GatewayError that it raises ends the exchange.
         content: framing of the content that `Exchange.send` will carry; None for none.
         connect_timeout: seconds.
+        trust: how the certificate of an https upstream is checked.
     """
 
     method: str
@@ -66,6 +68,7 @@ class Outbound:
     content: Content | None = None
     connect_timeout: float = 5.0
     approve: Approve | None = None
+    trust: Trust = BY_THE_SYSTEM
 
 
 class Exchange:

@@ -315,7 +315,7 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     own = _own_origin(value, client)
-    return f"http://{upstream.authority}" if own is not None and not keep_host else value
+    return upstream.origin if own is not None and not keep_host else value
 
 
 def _request_referer(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
@@ -327,7 +327,7 @@ def _request_referer(value: str, route: Route, upstream: Upstream, client: Clien
         rest = "/"
     elif not route.keep:
         rest = rest[len(route.prefix) :]
-    return f"http://{upstream.authority}{rest if rest.startswith('/') else '/' + rest}"
+    return f"{upstream.origin}{rest if rest.startswith('/') else '/' + rest}"
 
 
 def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
@@ -363,7 +363,9 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
     """A URL on this upstream -> below the prefix, once; any other as it is."""
     match = _ABSOLUTE.match(value)
     if match:
-        if (match["scheme"] or "").lower() == "https" or not _is_upstream(match["authority"], upstream):
+        if (match["scheme"] or upstream.scheme).rstrip(":").lower() != upstream.scheme or not _is_upstream(
+            match["authority"], upstream
+        ):
             return value
         value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
         if route.keep and value[1:2] in ("/", "\\"):
@@ -440,7 +442,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     if authority == upstream.authority:
         return True
     match = re.fullmatch(r"(.*?)(?::([0-9]+))?", authority, re.ASCII)
-    if match is None or (match[2] or "80") != str(upstream.port):
+    if match is None or (match[2] or _DEFAULT_PORTS[upstream.scheme]) != str(upstream.port):
         return False
     host = match[1].strip("[]")
     if host == upstream.host or host in upstream.addresses:
@@ -448,6 +450,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
 
 
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (nothing is bound here)
 
 

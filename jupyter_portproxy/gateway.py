@@ -12,12 +12,15 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
+
+from tornado.iostream import IOStream
 
 from . import fields as f
 from . import routes
 from .catalog import Place, Special, Template, TemplateError
+from .certificates import Trust
 from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
 from .errors import (
     BadUpstream,
@@ -114,6 +117,8 @@ class PortProxy(Settings):
         self.chain: Projects | None = None
         self.reservations: Reservations | None = None
         self._ports = routes.parse_ports(self.allowed_ports)
+        self._https_ports = routes.parse_ports(self.https_ports)
+        self._verified, self._unverified = Trust(self.trusted_certificates), Trust(verified=False)
         self._port_allowed = bytearray(65536)
         for ports in self._ports:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
@@ -173,14 +178,23 @@ class PortProxy(Settings):
         """
         self.check(route, asker)
         if route.host == routes.LOOPBACK_NAME:
-            return Upstream(route.host, route.port, LOOPBACK)
+            return Upstream(route.host, route.port, LOOPBACK, scheme=self._scheme_of(route))
         found = await addresses_of(route.host, route.port)
         approved = tuple(a for a in found if self._allows_address(a))
         if not approved:
             raise Unreachable.host(f"{routes.bracketed(route.host)}:{route.port}")
         if any(_is_local(a) for a in approved) and route.port == self.own_port():
             raise LoopDetected()
-        return Upstream(route.host, route.port, approved)
+        return Upstream(route.host, route.port, approved, scheme=self._scheme_of(route))
+
+    def _scheme_of(self, route: Route) -> str:
+        by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
+        return "https" if by_configuration else route.scheme
+
+    def trust_in(self, upstream: Upstream) -> Trust:
+        """How the certificate of an https upstream is checked."""
+        exempt = not self.verify_loopback_certificates and all(map(_is_local, upstream.addresses))
+        return self._unverified if exempt else self._verified
 
     async def locate(self, asked: ServiceRoute, *, patient: bool) -> Destination:
         """Where a service is now; one that starts when it is opened is started.
@@ -209,7 +223,7 @@ class PortProxy(Settings):
         return self._at(service.place, service.template, asked, service)
 
     def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
-        upstream, special = _upstream_of(place), template.special
+        upstream, special = _upstream_of(place, template), template.special
         if upstream.unix_socket:
             _check_socket(upstream.unix_socket)
         try:
@@ -229,7 +243,8 @@ class PortProxy(Settings):
 
     async def look(self, port: int) -> tuple[f.Fields, bytes] | None:
         """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
-        upstream = Upstream(routes.LOOPBACK_NAME, port, LOOPBACK)
+        probed = Route(routes.LOOPBACK_NAME, port, "", "/", "")
+        upstream = Upstream(probed.host, port, LOOPBACK, scheme=self._scheme_of(probed))
         fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
         exchange = self._open(Outbound("GET", upstream, "/", fields, approve=self.approve_connection))
         try:
@@ -241,10 +256,11 @@ class PortProxy(Settings):
 
     async def answers(self, service: Service) -> bool:
         """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
-        upstream, template = _upstream_of(service.place), service.template
+        template = service.template
+        upstream = _upstream_of(service.place, template)
         try:
             if template.ready == "tcp":
-                (await dial(upstream, self.approve_connection, _PROBE_SECONDS)).close()
+                (await self.dial(upstream, _PROBE_SECONDS)).close()
                 return True
             target = service.prefix + template.ready if template.keep_prefix else template.ready
             outbound = Outbound("GET", upstream, target, [("Host", upstream.authority)], approve=self.approve_connection)
@@ -273,11 +289,7 @@ class PortProxy(Settings):
                 f"The system does not tell who owns port {remote_port}.",
                 "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
             ) from None
-        if owner not in (os.getuid(), _ROOT):
-            raise Forbidden(
-                f"Port {remote_port} belongs to another user of this machine ({user_name(owner)}).",
-                "Start your service on another port.",
-            )
+        _check_owner(owner, remote_port)
 
     # ---- work ----
 
@@ -314,7 +326,27 @@ class PortProxy(Settings):
     def _open(self, outbound: Outbound) -> Exchange:
         if self._transport is None:
             self._transport = CurlTransport(force_instance=True)
+        if outbound.upstream.scheme == "https":
+            self._approve_listeners(outbound.upstream)
+            outbound = replace(outbound, trust=self.trust_in(outbound.upstream))
         return self._transport.open(outbound)
+
+    async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
+        """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
+        return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
+
+    def _approve_listeners(self, upstream: Upstream) -> None:
+        """libcurl shows a connection after the TLS handshake: so that a stranger sees none, look at who listens before.
+
+        Raises:
+            Forbidden: another user of this machine does.
+        """
+        if self.allow_other_users or not SUPPORTED or upstream.unix_socket:
+            return
+        for address in filter(_is_local, upstream.addresses):
+            owner = self._owners.listener_owner(address, upstream.port)
+            if owner is not None:
+                _check_owner(owner, upstream.port)
 
     def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True) -> f.Fields:
         """The outbound request's fields; every way out passes here.
@@ -457,8 +489,16 @@ async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:
     return head.fields, content[:_PROBE_BYTES]
 
 
-def _upstream_of(place: Place) -> Upstream:
-    return Upstream(routes.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket)
+def _upstream_of(place: Place, template: Template) -> Upstream:
+    return Upstream(routes.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket, template.scheme)
+
+
+def _check_owner(owner: int, port: int) -> None:
+    if owner not in (os.getuid(), _ROOT):
+        raise Forbidden(
+            f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
+            "Start your service on another port.",
+        )
 
 
 def _check_socket(path: str) -> None:

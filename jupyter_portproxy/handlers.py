@@ -37,7 +37,7 @@ from .gateway import Destination, PortProxy
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
-from .tunnel import DialFirst, Tunnel, dial, shake_hands
+from .tunnel import DialFirst, Tunnel, shake_hands
 
 _NO_LIMIT = 1 << 62
 
@@ -300,7 +300,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             gateway, counted = self.gateway, self.is_activity(destination.special)
             self._count = gateway.counter(destination, counted=counted)
             head = self._handshake(destination, client, counted)
-            stream = self._upstream_stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
+            stream = self._upstream_stream = await gateway.dial(destination.upstream)
             granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
             if granted is None:
                 self._finished = True

@@ -16,7 +16,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from .access import PortHandler
 from .errors import GatewayError, ShuttingDown
 from .routes import ServiceRoute
-from .tunnel import GOING_AWAY, dial
+from .tunnel import GOING_AWAY
 
 _PIECE = 1 << 16
 
@@ -39,7 +39,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
             destination = await self.locate(self._asked)
             gateway = self.gateway
             self._count = gateway.counter(destination, counted=self.is_activity(destination.special))
-            self._stream = await dial(destination.upstream, gateway.approve_connection, gateway.connect_timeout)
+            self._stream = await gateway.dial(destination.upstream)
         except GatewayError as error:
             self.refuse(error)
         except StreamClosedError:

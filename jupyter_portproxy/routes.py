@@ -73,12 +73,19 @@ class Upstream:
         port: 1 to 65535.
         addresses: IP literals to dial, in order; the gateway has approved each.
         unix_socket: path of the Unix socket to dial instead, if not empty.
+        scheme: "http", or "https" for TLS.
     """
 
     host: str
     port: int
     addresses: tuple[str, ...]
     unix_socket: str = ""
+    scheme: str = "http"
+
+    @property
+    def origin(self) -> str:
+        """`scheme://host:port`."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -97,6 +104,7 @@ class Route:
         path: the path below the prefix, as sent; empty if the slash after the port is missing.
         query: the query with its `?`, as sent; empty if there is none.
         keep: True if the upstream sees the prefix too ("absolute" in the URL).
+        scheme: "https" if the URL says so.
     """
 
     host: str
@@ -105,6 +113,7 @@ class Route:
     path: str
     query: str
     keep: bool = False
+    scheme: str = "http"
 
     @property
     def target(self) -> str:
@@ -156,7 +165,9 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     start = len(root) + (len("absolute/") if keep else 0)
     if not keep and start == len(path):
         return _port_parameter(root, query)
-    bare = path.startswith("port/", start)
+    scheme = "https" if path.startswith("https/", start) else "http"
+    start += len("https/") if scheme == "https" else 0
+    bare = scheme == "http" and path.startswith("port/", start)
     start += len("port/") if bare else 0
     segment, slash, below = path[start:].partition("/")
     prefix = path[: start + len(segment)]
@@ -172,7 +183,7 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
         return None
     if not slash:
         return Redirect(f"{prefix}/{query}", 308)
-    return Route(host, port, prefix, f"/{below}", query, keep)
+    return Route(host, port, prefix, f"/{below}", query, keep, scheme)
 
 
 def bare_name(uri: str, base_url: str) -> str:

@@ -14,6 +14,7 @@ from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, Uni
 from traitlets.config import LoggingConfigurable
 
 from . import routes
+from .certificates import check_bundle
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -34,6 +35,25 @@ class Settings(LoggingConfigurable):
         help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
         in CIDR form. The unspecified addresses (0.0.0.0, ::) never are.
         Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
+    ).tag(config=True)
+
+    https_ports = List(
+        Union([Integer(), Unicode()]),
+        default_value=[],
+        help="""Ports of this machine whose services speak https, so that `proxy/port/N/` reaches them; numbers and ranges.
+        `proxy/https/N/` does it for any port. Example: `c.PortProxy.https_ports = [8443]`.""",
+    ).tag(config=True)
+
+    trusted_certificates = Unicode(
+        "",
+        help="""Path of a PEM file: the certificates that https services and next hops are checked against. Empty: the system's.
+        Example: `c.PortProxy.trusted_certificates = "/etc/ssl/our-ca.pem"`.""",
+    ).tag(config=True)
+
+    verify_loopback_certificates = Bool(
+        True,
+        help="""Check the certificates of https services on loopback too. Without it any will do there, and there only.
+        Example: `c.PortProxy.verify_loopback_certificates = False`.""",
     ).tag(config=True)
 
     allow_other_users = Bool(
@@ -121,12 +141,21 @@ class Settings(LoggingConfigurable):
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 
-    @traitlets.validate("allowed_ports")
+    @traitlets.validate("allowed_ports", "https_ports")
     def _check_ports(self, proposal: Any) -> Any:
         try:
             routes.parse_ports(proposal["value"])
         except ValueError as error:
-            raise TraitError(f"c.PortProxy.allowed_ports: {error}") from None
+            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("trusted_certificates")
+    def _check_certificates(self, proposal: Any) -> Any:
+        try:
+            if proposal["value"]:
+                check_bundle(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.trusted_certificates: {error}") from None
         return proposal["value"]
 
     @traitlets.validate("allowed_hosts")

@@ -20,7 +20,8 @@ import pycurl
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
-from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
+from .certificates import Trust
+from .errors import BadUpstream, Distrusted, GatewayError, Unreachable, UpstreamTimeout
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
 from .fields import Content
 from .routes import Upstream, bracketed
@@ -133,8 +134,9 @@ class CurlTransport(AsyncHTTPClient):
     # ---- handles ----
 
     def _start(self, exchange: Exchange) -> None:
-        unix_socket = exchange.outbound.upstream.unix_socket
-        handle = _Handle(unix_socket) if unix_socket or not self._idle else self._idle.pop()
+        out = exchange.outbound
+        special = out.upstream.unix_socket or out.upstream.scheme == "https"
+        handle = self._idle.pop() if self._idle and not special else _Handle(out)
         self._handles[exchange] = handle
         handle.prepare(exchange, exchange.next_address() or "")
         self._multi.add_handle(handle.curl)
@@ -145,7 +147,7 @@ class CurlTransport(AsyncHTTPClient):
             return
         self._multi.remove_handle(handle.curl)
         handle.exchange = None
-        if len(self._idle) < _IDLE_HANDLES and not handle.unix_socket and not self._stopped:
+        if len(self._idle) < _IDLE_HANDLES and not handle.special and not self._stopped:
             self._idle.append(handle)
         else:
             handle.curl.close()
@@ -217,17 +219,19 @@ class CurlTransport(AsyncHTTPClient):
 class _Handle:
     """A curl easy handle for life: what never changes is set once, what changes is set for every exchange."""
 
-    def __init__(self, unix_socket: str = "") -> None:
+    def __init__(self, out: Outbound) -> None:
         self.exchange: Exchange | None = None
-        self.unix_socket = unix_socket
+        self.special = bool(out.upstream.unix_socket) or out.upstream.scheme == "https"  # its options are left behind for nobody
         self._fresh = False
         self._shape: tuple[str, float] | None = None
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
             curl.setopt(option, value)
-        if unix_socket:
-            curl.setopt(pycurl.UNIX_SOCKET_PATH, unix_socket)
+        if out.upstream.unix_socket:
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, out.upstream.unix_socket)
+        if out.upstream.scheme == "https":
+            _set_trust(curl, out.trust)
         curl.setopt(pycurl.HEADERFUNCTION, self._header)
         curl.setopt(pycurl.WRITEFUNCTION, self._content)
         curl.setopt(pycurl.READFUNCTION, self._wanted)
@@ -239,13 +243,20 @@ class _Handle:
         self._fresh = False
         out = exchange.outbound
         curl = self.curl
-        curl.setopt(pycurl.URL, f"http://{bracketed(address)}:{out.upstream.port}/")
+        curl.setopt(pycurl.URL, self._address_url(out.upstream, address))
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
         curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
         shape = None if out.content is not None else (out.method, out.connect_timeout)
         if shape is None or shape != self._shape:
             self._take_shape(out)
         self._shape = shape
+
+    def _address_url(self, upstream: Upstream, address: str) -> str:
+        """The URL that makes libcurl dial an address; with TLS it has the name that the certificate must have."""
+        if upstream.scheme == "http":
+            return f"http://{bracketed(address)}:{upstream.port}/"
+        self.curl.setopt(pycurl.CONNECT_TO, [f"::{bracketed(address)}:{upstream.port}"])
+        return f"{upstream.origin}/"
 
     def _take_shape(self, out: Outbound) -> None:
         """What is the same for most requests, and left as it is between two of them."""
@@ -311,6 +322,15 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
 ]
 
 
+def _set_trust(curl: Any, trust: Trust) -> None:
+    curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+    curl.setopt(pycurl.SSL_VERIFYPEER, 1 if trust.verified else 0)
+    curl.setopt(pycurl.SSL_VERIFYHOST, 2 if trust.verified else 0)
+    for option, path in zip((pycurl.CAINFO, pycurl.CAPATH), trust.files, strict=True):
+        if path:
+            curl.setopt(option, path)
+
+
 def _header_lines(out: Outbound) -> list[bytes]:
     """The fields as libcurl takes them: `Name:` alone would drop the field, `Name;` sends it empty."""
     lines = [f"{name}: {value}".encode("latin-1") if value else f"{name};".encode("latin-1") for name, value in out.fields]
@@ -330,6 +350,10 @@ def _translate(number: int, exchange: Exchange) -> GatewayError:
         return Unreachable.port(upstream.port) if upstream.host == "localhost" else Unreachable.host(upstream.authority)
     if number == pycurl.E_OPERATION_TIMEDOUT:
         return UpstreamTimeout.connect(exchange.outbound.connect_timeout)
+    if number == pycurl.E_PEER_FAILED_VERIFICATION:
+        return Distrusted.certificate()
+    if number == pycurl.E_SSL_CONNECT_ERROR:
+        return Distrusted.no_tls()
     if number in (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
         return BadUpstream("it closed the connection without an answer")
     if number == pycurl.E_PARTIAL_FILE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
@@ -17,7 +18,8 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
-from .errors import BadUpstream, GatewayError, Unreachable, UpstreamTimeout
+from .certificates import BY_THE_SYSTEM, Trust
+from .errors import BadUpstream, Distrusted, GatewayError, Unreachable, UpstreamTimeout
 from .frames import FrameCursor
 from .routes import Upstream
 
@@ -81,12 +83,40 @@ class DialFirst(WebSocketProtocol):
         raise _no_messages()
 
 
-async def dial(upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float) -> IOStream:
+async def dial(
+    upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float, trust: Trust = BY_THE_SYSTEM
+) -> IOStream:
     """Connect to the first of the upstream's addresses that accepts; `approve` sees the connection before any byte does.
 
+    Args:
+        trust: how the certificate of an https upstream is checked.
+
     Raises:
-        Unreachable, UpstreamTimeout (after `timeout` seconds), and what `approve` raises.
+        Unreachable, UpstreamTimeout (after `timeout` seconds), Distrusted, and what `approve` raises.
     """
+    stream = await _dial_plain(upstream, approve, timeout)
+    return stream if upstream.scheme == "http" else await _with_tls(stream, upstream.host, timeout, trust)
+
+
+async def _with_tls(plain: IOStream, name: str, timeout: float, trust: Trust) -> IOStream:
+    """A TLS client's stream on the connection of another, which is of no use any more."""
+    plain.io_loop.remove_handler(plain.socket)
+    stream = SSLIOStream(trust.context.wrap_socket(plain.socket, server_hostname=name, do_handshake_on_connect=False))
+    try:
+        return await asyncio.wait_for(stream.wait_for_handshake(), timeout)
+    except asyncio.TimeoutError:
+        stream.close()
+        raise UpstreamTimeout.connect(timeout) from None
+    except ssl.SSLCertVerificationError:
+        raise Distrusted.certificate() from None
+    except (StreamClosedError, OSError):
+        raise Distrusted.no_tls() from None
+    except BaseException:
+        stream.close()
+        raise
+
+
+async def _dial_plain(upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float) -> IOStream:
     for address in [upstream.unix_socket] if upstream.unix_socket else upstream.addresses:
         sock = _socket_for(address)
         stream = IOStream(sock)

@@ -21,6 +21,8 @@ SAMPLES = [
     errors.BadRoute.host("a b"),
     errors.BadRoute.port("abc"),
     errors.BadUpstream(),
+    errors.Distrusted.certificate(),
+    errors.Distrusted.no_tls(),
     errors.Forbidden("Port 5000 is outside allowed range (10000-20000)"),
     errors.GatewayError("Something."),
     errors.Internal(),

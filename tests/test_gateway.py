@@ -184,6 +184,19 @@ async def test_another_users_port_gets_no_byte(make, foreign_port, monkeypatch):
 
 
 @linux
+async def test_another_users_port_gets_no_tls_greeting_either(make, foreign_port):
+    port, process = foreign_port
+    gateway = make(https_ports=[port])
+    to = await found(gateway, route("localhost", port))
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        gateway.open_exchange("GET", to, [], CLIENT)
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        await gateway.dial(to.upstream)
+    assert process.stdout.readline() == "0\n"  # the upgrade's: connected, looked at, and closed
+    assert gateway.exchanges == 0
+
+
+@linux
 async def test_another_users_port_is_reached_where_the_administrator_allows_it(make, foreign_port):
     port, process = foreign_port
     gateway = make(allow_other_users=True)

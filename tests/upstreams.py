@@ -10,6 +10,7 @@ import contextlib
 import json
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -109,7 +110,9 @@ def free_port(ports: range = ALLOWED) -> int:
 
 
 @contextlib.asynccontextmanager
-async def serve(script: Script, host: str = "127.0.0.1", port: int | None = None) -> AsyncIterator[Seen]:
+async def serve(
+    script: Script, host: str = "127.0.0.1", port: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Seen]:
     """Run an upstream; every connection runs the script and is closed at its end."""
     seen = Seen()
 
@@ -120,7 +123,7 @@ async def serve(script: Script, host: str = "127.0.0.1", port: int | None = None
         except (asyncio.IncompleteReadError, ConnectionError):
             seen.gone.set()
         except asyncio.CancelledError:
-            pass  # the test is over
+            writer.transport.abort()  # the test is over; a TLS connection would wait for the other end's good-bye
         finally:
             writer.close()
             with contextlib.suppress(Exception):
@@ -133,7 +136,7 @@ async def serve(script: Script, host: str = "127.0.0.1", port: int | None = None
         running.add(task)
         task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(accept, host, port or free_port(), limit=1 << 20)
+    server = await asyncio.start_server(accept, host, port or free_port(), limit=1 << 20, ssl=tls)
     seen.port = server.sockets[0].getsockname()[1]
     try:
         yield seen
@@ -285,3 +288,10 @@ def closes_tunnel(code: int) -> Script:
         await connection.until_closed()
 
     return script
+
+
+async def keeps_answering(connection: Connection) -> None:
+    """Answers one request after the other on the same connection."""
+    while True:
+        await connection.request()
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
