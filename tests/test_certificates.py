@@ -7,11 +7,13 @@ import datetime
 import hashlib
 import os
 import ssl
+import sys
 
 import pytest
 import trustme
 from traitlets import TraitError
 
+from jupyter_portproxy.catalog import load
 from jupyter_portproxy.certificates import Trust, check_bundle
 from jupyter_portproxy.routes import Upstream
 from jupyter_portproxy.settings import Settings
@@ -151,6 +153,26 @@ async def test_a_tunnel_runs_inside_tls(wire, origin, jp_base_url, good, gateway
         assert await asyncio.wait_for(connection.reader.readexactly(len(sent)), 5) == sent
         connection.writer.close()
         await eventually(lambda: gateway.tunnels == 0)
+
+
+SECURE = """
+import http.server, ssl, sys
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+async def test_a_template_says_that_its_service_speaks_https(call, authority, tmp_path, gateway):
+    certificate = tmp_path / "own.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    command = [sys.executable, "-c", SECURE, "{port}", str(certificate)]
+    gateway.services.templates["secure"] = load("secure", {"command": command, "scheme": "https", "ready": "/"})
+    started = await call("proxy/api/services", method="POST", content=b'{"template": "secure"}')
+    assert started.status == 201
+    assert (await call("proxy/service/secure/")).status == 200  # it waits until the service is up
 
 
 # ---- one that does not ----

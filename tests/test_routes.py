@@ -18,7 +18,16 @@ BASE = "/a%40b/"
 ROOT = BASE + "proxy/"
 # What a request line can hold, as latin-1: every printable character but the space.
 RAW = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_categories=["Cc", "Zs"]))
-FORMS = ["port/8050", "8050", "localhost:8050", "127.0.0.1:8050", "[::1]:8050", "LocalHost:8050"]
+FORMS = [
+    "port/8050",
+    "8050",
+    "https/8050",
+    "https/[::1]:8050",
+    "localhost:8050",
+    "127.0.0.1:8050",
+    "[::1]:8050",
+    "LocalHost:8050",
+]
 
 
 def words(text):
@@ -54,10 +63,20 @@ def place(url):
         ("[::1]:80/x", "::1", 80, "/x"),
         ("[FD00::7]:80/x", "fd00::7", 80, "/x"),
         ("absolute/[::1]:80/x", "::1", 80, ROOT + "absolute/[::1]:80/x"),
+        ("https/8443/x?q", "localhost", 8443, "/x?q"),
+        ("https/lab.example:443/x", "lab.example", 443, "/x"),
+        ("absolute/https/8443/x", "localhost", 8443, ROOT + "absolute/https/8443/x"),
     ],
 )
 def test_a_url_names_a_host_a_port_and_a_target(url, host, port, target):
     assert place(url) == (host, port, target)
+
+
+def test_a_url_says_whether_the_service_speaks_tls():
+    urls = {"https/8443/": "https", "absolute/https/h.example:1/": "https", "8443/": "http", "port/8443/https/": "http"}
+    assert {url: parse(ROOT + url, BASE).scheme for url in urls} == urls
+    assert parse(ROOT + "https/8443?q", BASE) == Redirect(f"{ROOT}https/8443/?q", 308)
+    assert [parse(ROOT + url, BASE) for url in ("https/", "https/name/", "https/port/8443/")] == [None, None, None]
 
 
 BELOW = words("/a%2Fb /%23 //x// /;a=1;b /../x /%2e%2e/x /%E4 /\xe4 /%zz /? /x? /?? /?a=%26&&= /x#y /%00 /\\x /% /@evil.example")
