@@ -37,12 +37,13 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from .gateway import Destination, PortProxy, Projects
+from .gateway import Closable, Destination, PortProxy, Projects
 from .projects import ProjectRoute
-from .routes import Route, ServiceRoute
+from .routes import LOOPBACK_NAME, Route, ServiceRoute
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
+_OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
@@ -89,7 +90,7 @@ class PortHandler(JupyterHandler):
             return
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
-        user = self.current_user = self._jupyter_current_user = await self._ask_identity_provider()
+        user = self.current_user = self._jupyter_current_user = await self.ask_identity_provider()
         if user is None:
             raise Unauthenticated()
         self.client = self._describe_client()
@@ -124,7 +125,12 @@ class PortHandler(JupyterHandler):
         self.client = replace(self._describe_client(), trusted=True)
         self._remember(user, fields)
 
-    async def _ask_identity_provider(self) -> User | None:
+    async def ask_identity_provider(self) -> User | None:
+        """The identity provider's word.
+
+        Raises:
+            Forbidden, LoginUnavailable
+        """
         try:
             return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
         except HTTPError as error:
@@ -197,7 +203,7 @@ class PortHandler(JupyterHandler):
             return self.destination
         if isinstance(asked, Route):
             return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
-        return await self.gateway.locate(asked, patient=not self._is_navigation())
+        return await self.gateway.locate(asked, patient=not self.is_navigation())
 
     def is_activity(self, special: Special | None) -> bool:
         """True if the request counts as activity of this server.
@@ -237,7 +243,7 @@ class PortHandler(JupyterHandler):
             error = self.gateway.chain.translate(error, self.destination)
         self.clear()
         self.set_header("Date", format_timestamp(time.time()))
-        if isinstance(error, Unauthenticated) and self._is_navigation():
+        if isinstance(error, Unauthenticated) and self.is_navigation():
             self.set_status(302)
             self.set_header("Location", self._login_address())
             self.finish()
@@ -253,8 +259,31 @@ class PortHandler(JupyterHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'")
+        self.set_header("Content-Security-Policy", f"{_OWN_PAGES}; frame-ancestors {self.frame_ancestors()}")
         self.finish(text)
+
+    def frame_ancestors(self) -> str:
+        """Who may show a refusal in a frame."""
+        return "'self'"
+
+    def address_at_origin(self, asked: object) -> str | None:
+        """Where a page navigation is sent that asks for a service in the path form; None if it may stay."""
+        origins = self.gateway.origins
+        if self.gateway.isolate != "always" or origins is None or not self.is_navigation():
+            return None
+        if isinstance(asked, Route) and asked.host == LOOPBACK_NAME and asked.scheme == "http" and not asked.keep:
+            target = str(asked.port)
+        elif isinstance(asked, ServiceRoute):
+            target = asked.name
+        else:
+            return None
+        reachable = origins.names.host_of(target, self.request.headers.get("Host", "")) is not None
+        return f"{self.gateway.base_url}proxy/enter/{target}{asked.path}{asked.query}" if reachable else None
+
+    def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
+        """A tunnel ends when the project that it leads to moves, or its user may not reach it any more."""
+        if self.gateway.chain is not None:
+            self.gateway.chain.watch(tunnel, destination, self.current_user.username)
 
     def on_connection_close(self) -> None:
         """The client is gone."""
@@ -272,7 +301,8 @@ class PortHandler(JupyterHandler):
             return "text/html", page.decode("utf-8")
         return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
 
-    def _is_navigation(self) -> bool:
+    def is_navigation(self) -> bool:
+        """True if a browser asks for a page, not for a part of one."""
         headers = self.request.headers
         if self.request.method not in ("GET", "HEAD") or "Upgrade" in headers:
             return False

@@ -5,12 +5,15 @@ Rule of this file: no decision and no byte; parts are made here, introduced to e
 
 from __future__ import annotations
 
+import getpass
+import os
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
+from jupyter_server.auth.identity import User
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
@@ -23,6 +26,8 @@ from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
+from .origin_handlers import OriginRouter
+from .origins import Names, Origins
 from .postgres import MissingPackage
 from .serverproxy import ServerProxy
 from .services import Services
@@ -44,6 +49,7 @@ class PortProxyApp(ExtensionApp):
             self.log.critical("Bad config encountered during initialization: %s", error)
             self.exit(1)
         self.gateway.base_url = str(self._server.base_url)
+        self.gateway.origins = self._make_origins()
         self.services = self.gateway.services = self._make_services()
         self._take_over()
         self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
@@ -68,6 +74,10 @@ class PortProxyApp(ExtensionApp):
         self.handlers.append((r"/proxy/?", pages.IndexPage, page))
         self.handlers.extend(serverproxy.handlers(self.taken_over) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
+        if self.gateway.origins is not None:
+            # Ahead of all others: at these hosts nobody but the service answers.
+            router = OriginRouter(web_app, self.gateway, self.gateway.origins)
+            web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
     async def stop_extension(self) -> None:
@@ -90,6 +100,11 @@ class PortProxyApp(ExtensionApp):
             self.gateway.chain = parts.chain
             IOLoop.current().add_callback(parts.start)
         return parts
+
+    def _make_origins(self) -> Origins[User] | None:
+        if self.gateway.isolate == "never":
+            return None
+        return Origins(Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or getpass.getuser()))
 
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""

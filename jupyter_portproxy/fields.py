@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from urllib.parse import unquote_plus
 
 from .errors import BadFraming, BadUpstream
@@ -45,7 +45,6 @@ _IDENTITY = re.compile(
     r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*|x-portproxy-.*",
     re.ASCII,
 )
-_XSRF_FIELDS = frozenset({"x-xsrftoken"})
 # What a service may not tell the browser about the origin that it shares with Jupyter.
 _ORIGIN_WIDE = frozenset(
     [
@@ -67,11 +66,13 @@ _ORIGIN_WIDE = frozenset(
 _JUPYTER_COOKIE = re.compile(
     r"(__host-)?(_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*)|__host-service-.*", re.ASCII | re.IGNORECASE
 )
+_SESSION_COOKIE = re.compile(r"(__host-)?portproxy-[0-9]+", re.ASCII | re.IGNORECASE)  # of an origin; another server's too
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
+_FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 _MAX_FIELDS = 1000
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
@@ -88,6 +89,9 @@ class Client:
         trusted: True if the peer's own X-Forwarded-* are to be believed (`trust_xheaders`).
         secrets: Jupyter's own tokens; none of them may leave.
         login_cookie: name of Jupyter's own login cookie.
+        isolated: it asks at an origin that the service has for itself: nothing there is Jupyter's but `login_cookie`.
+        embedder: Jupyter's origin, whose pages may then show the service in a frame.
+        partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
     """
 
     address: str
@@ -97,6 +101,9 @@ class Client:
     trusted: bool = False
     secrets: frozenset[str] = frozenset()
     login_cookie: str = ""
+    isolated: bool = False
+    embedder: str = ""
+    partitioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +290,24 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
         kept = _RESPONSE_FIELDS[key](value, route, upstream, client) if key in _RESPONSE_FIELDS else value
         if kept is not None:
             out.append((name, kept))
-    return out
+    return framed(out, client.embedder) if client.isolated else out
+
+
+def framed(fields: Fields, embedder: str) -> Fields:
+    """An answer's fields with who may show it in a frame: itself and `embedder`, unless it says nobody or names them.
+
+    X-Frame-Options cannot name another origin; Content-Security-Policy can, and overrides it.
+    """
+    options = [value.strip().lower() for name, value in fields if name.lower() == "x-frame-options"]
+    policies = [value for name, value in fields if name.lower() == "content-security-policy"]
+    restricted = any(_FRAME_ANCESTORS.search(policy) for policy in policies)
+    if "deny" in options and not restricted:
+        return fields
+    out = [(name, value) for name, value in fields if name.lower() != "x-frame-options"]
+    if not restricted:
+        return [*out, ("Content-Security-Policy", f"frame-ancestors 'self' {embedder}".strip())]
+    widen = partial(_FRAME_ANCESTORS.sub, lambda match: f"{match[0]} {embedder}" if "'self'" in match[0].lower() else match[0])
+    return [(name, widen(value) if name.lower() == "content-security-policy" else value) for name, value in out]
 
 
 def subprotocol_for_client(offered: Fields, answered: Fields) -> Fields:
@@ -330,10 +354,21 @@ def _request_referer(value: str, route: Route, upstream: Upstream, client: Clien
     return f"{upstream.origin}{rest if rest.startswith('/') else '/' + rest}"
 
 
+def _request_xsrf(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    return value if client.isolated else None
+
+
 def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     names = value.split(",")
-    kept = [n for n in names if not n.strip().lower().startswith(_TOKEN_SUBPROTOCOL)]
+    kept = [n for n in names if not _is_token_subprotocol(n.strip(), client)]
     return value if len(kept) == len(names) else ",".join(kept).strip() or None
+
+
+def _is_token_subprotocol(name: str, client: Client) -> bool:
+    """True for Jupyter's token; at an origin of its own a service may be a Jupyter server, with a token of its own."""
+    if not client.isolated:
+        return name.lower().startswith(_TOKEN_SUBPROTOCOL)
+    return any(secret in name for secret in client.secrets)
 
 
 _REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | None]] = {
@@ -342,13 +377,14 @@ _REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | 
     "origin": _request_origin,
     "referer": _request_referer,
     "sec-websocket-protocol": _request_subprotocols,
+    "x-xsrftoken": _request_xsrf,
 }
 
 
 def _rule_of(name: str) -> tuple[str, bool, Callable[[str, Route, Upstream, Client, bool], str | None] | None]:
     """What becomes of a request field of that name: its plain form, whether it may cross, and who looks at its value."""
     key = plain(name)
-    stays = not (key in HOP_BY_HOP or key in _REBUILT or key in _XSRF_FIELDS or _IDENTITY.fullmatch(key))
+    stays = not (key in HOP_BY_HOP or key in _REBUILT or _IDENTITY.fullmatch(key))
     return key, stays, _REQUEST_FIELDS.get(key)
 
 
@@ -368,7 +404,7 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
         ):
             return value
         value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
-        if route.keep and value[1:2] in ("/", "\\"):
+        if (route.keep or not route.prefix) and value[1:2] in ("/", "\\"):
             return f"/.{value}"
     if not value.startswith("/") or route.keep or _is_below(value, route.prefix):
         return value
@@ -379,6 +415,8 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
     """RFC 6265 5.2: no Domain, Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped."""
     pair, *attributes = value.split(";")
     name = pair.partition("=")[0].strip()
+    if client.isolated:
+        return None if not name or _is_jupyter_cookie(name, upstream, client) else _isolated_cookie(pair, attributes, client)
     if _is_jupyter_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
         return None
     kept = [pair]
@@ -394,8 +432,17 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
     return ";".join(kept)
 
 
+def _isolated_cookie(pair: str, attributes: list[str], client: Client) -> str:
+    """A service's cookie at an origin of its own: for that host alone; partitioned where the browser would drop it otherwise."""
+    dropped = {"domain", "samesite", "secure", "partitioned"} if client.partitioned else {"domain"}
+    kept = [attribute for attribute in attributes if attribute.partition("=")[0].strip().lower() not in dropped]
+    return ";".join([pair, *kept, *([" SameSite=None", " Secure", " Partitioned"] if client.partitioned else [])])
+
+
 def _response_worker_scope(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
     """Scopes are compared as strings, tabs left out: without the final slash the scope of port 1500 has 15000 in it."""
+    if client.isolated:
+        return value
     below = value.startswith(route.prefix + "/") and "\t" not in value and _is_below(value.strip(), route.prefix)
     return value if below else None
 
@@ -416,8 +463,10 @@ def _is_jupyter_cookie(name: str, upstream: Upstream, client: Client) -> bool:
 
     A nested Jupyter server names its login cookie after the Host that it sees: that one is the service's own.
     """
-    if name == client.login_cookie:
+    if name == client.login_cookie or _SESSION_COOKIE.fullmatch(name):
         return True
+    if client.isolated:
+        return False
     if name == "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority):
         return False
     return _JUPYTER_COOKIE.fullmatch(name) is not None
@@ -490,7 +539,7 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
         ("X-Forwarded-Port", _outermost(claims.get("x-forwarded-port", "")) or _port_of(host, scheme)),
         ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
     ]
-    if not route.keep:
+    if not route.keep and route.prefix:
         out += [(name, route.prefix) for name in _PREFIX_FIELDS]
     return out
 

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from jupyter_server.auth.identity import User
 from tornado.iostream import IOStream
 
 from . import fields as f
@@ -36,6 +37,7 @@ from .errors import (
 )
 from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
+from .origins import Origins
 from .projects import ProjectRoute
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, ServiceRoute, Upstream
@@ -115,6 +117,7 @@ class PortProxy(Settings):
         self.on_activity: Callable[[], None] = lambda: None
         self.services: Services | None = None
         self.chain: Projects | None = None
+        self.origins: Origins[User] | None = None
         self.reservations: Reservations | None = None
         self._ports = routes.parse_ports(self.allowed_ports)
         self._https_ports = routes.parse_ports(self.https_ports)
@@ -236,10 +239,14 @@ class PortProxy(Settings):
 
     def special_of(self, name: str) -> Special | None:
         """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""
+        template = self.template_of(name)
+        return template.special if template is not None else None
+
+    def template_of(self, name: str) -> Template | None:
+        """The template of a service, or the one of that name."""
         if self.services is None:
             return None
-        template = self.services.get(name).template if name in self.services else self.services.templates.get(name)
-        return template.special if template is not None else None
+        return self.services.get(name).template if name in self.services else self.services.templates.get(name)
 
     async def look(self, port: int) -> tuple[f.Fields, bytes] | None:
         """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
@@ -461,6 +468,8 @@ class PortProxy(Settings):
             self._transport.close()
             self._transport = None
         self._owners.close()
+        if self.origins is not None:
+            self.origins.close()
 
     # ---- hosts ----
 

@@ -130,7 +130,7 @@ class Answer:
 
 
 class PortExchange(HTTPMessageDelegate):
-    """One HTTP request, from its head on. `found` is where its URL leads, or why nowhere."""
+    """One HTTP request, from its head on. `found` is where its URL leads, or why nowhere; `kind` says who may ask."""
 
     def __init__(
         self,
@@ -138,9 +138,11 @@ class PortExchange(HTTPMessageDelegate):
         request: HTTPServerRequest,
         gateway: PortProxy,
         found: Route | ServiceRoute | ProjectRoute | Redirect | GatewayError,
+        kind: type[PortHandler] = PortHandler,
+        parts: dict[str, Any] | None = None,
     ) -> None:
         self._gateway, self._found, self._request = gateway, found, request
-        self._handler = PortHandler(application, request, gateway=gateway)
+        self._handler = kind(application, request, **(parts or {"gateway": gateway}))
         self._handler._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
         self._exchange: Exchange | None = None
         self._relay: asyncio.Task[Callable[[], None]] | None = None
@@ -173,6 +175,9 @@ class PortExchange(HTTPMessageDelegate):
         found = self._found
         if isinstance(found, GatewayError):
             raise found
+        elsewhere = handler.address_at_origin(found)
+        if elsewhere is not None:
+            found = Redirect(elsewhere, 302)
         if isinstance(found, Redirect):
             handler.set_status(found.status)
             handler.set_header("Location", found.location)
@@ -267,7 +272,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
     def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute) -> None:  # type: ignore[override]
-        super().initialize(gateway=gateway)
+        super().initialize(gateway)
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
         self._upstream_stream: IOStream | None = None
@@ -320,8 +325,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields, destination: Destination) -> None:
         tunnel = Tunnel(self._count)
         self.gateway.add_tunnel(tunnel)
-        if self.gateway.chain is not None:
-            self.gateway.chain.watch(tunnel, destination, self.current_user.username)
+        self.tunnel_opened(tunnel, destination)
         headers = answer.headers(granted)
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)

@@ -36,7 +36,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         """Admitted and connected before the handshake is answered."""
         try:
             await self.admit()
-            destination = await self.locate(self._asked)
+            destination = self._destination = await self.locate(self._asked)
             gateway = self.gateway
             self._count = gateway.counter(destination, counted=self.is_activity(destination.special))
             self._stream = await gateway.dial(destination.upstream)
@@ -57,6 +57,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         self.set_nodelay(True)
         try:
             self.gateway.add_tunnel(self)
+            self.tunnel_opened(self, self._destination)
         except ShuttingDown:
             self.close(GOING_AWAY)
             return

@@ -186,6 +186,16 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     return Route(host, port, prefix, f"/{below}", query, keep, scheme)
 
 
+def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
+    """`{base_url}proxy/enter/TARGET/x?q` -> (target, `/x?q`): from Jupyter into the origin of a port or a service."""
+    root = base_url + "proxy/enter/"
+    if not uri.startswith(root):
+        return None
+    target, slash, below = uri[len(root) :].partition("/")
+    target, mark, query = target.partition("?")
+    return target, f"/{below}" if slash and not mark else f"/{mark}{query}{slash}{below}"
+
+
 def bare_name(uri: str, base_url: str) -> str:
     """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
     if not uri.startswith(base_url):

@@ -7,14 +7,16 @@ those who read them.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 import traitlets
-from traitlets import Bool, Dict, Float, Integer, List, TraitError, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, Unicode, Union
 from traitlets.config import LoggingConfigurable
 
 from . import routes
 from .certificates import check_bundle
+from .origins import Names
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -76,6 +78,32 @@ class Settings(LoggingConfigurable):
         0.0,
         help="""Seconds without a byte of the answer after which it is cut; 0 never cuts.
         Example: `c.PortProxy.idle_timeout = 3600`.""",
+    ).tag(config=True)
+
+    isolate = Enum(
+        ["auto", "always", "never"],
+        default_value="auto",
+        help="""Origins of their own for ports and services: "auto" gives each one beside `proxy/port/N/`; "always" also sends
+        page navigations from there to it; "never" has none. Example: `c.PortProxy.isolate = "always"`.""",
+    ).tag(config=True)
+
+    origin_pattern = Unicode(
+        "",
+        help="""The host names of these origins: `{port}` in the first label is the port or the service's name, `{user}` the user.
+        Empty: `p{port}.localhost`, for Jupyter on the user's own machine or behind a tunnel to it.
+        Example: `c.PortProxy.origin_pattern = "{port}--{user}.apps.example.org"`.""",
+    ).tag(config=True)
+
+    origin_below_base_url = Bool(
+        False,
+        help="""The front that brings these hosts here puts this server's base URL before each path, as JupyterHub's proxy needs.
+        Example: `c.PortProxy.origin_below_base_url = True`.""",
+    ).tag(config=True)
+
+    jupyter_url = Unicode(
+        "",
+        help="""This server's own address, to which a page of such an origin sends a browser that has not logged in. Empty: from
+        where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
     ).tag(config=True)
 
     keep_host = Bool(
@@ -147,6 +175,20 @@ class Settings(LoggingConfigurable):
             routes.parse_ports(proposal["value"])
         except ValueError as error:
             raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("origin_pattern")
+    def _check_pattern(self, proposal: Any) -> Any:
+        try:
+            Names(proposal["value"], "user")
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.origin_pattern: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("jupyter_url")
+    def _check_jupyter_url(self, proposal: Any) -> Any:
+        if proposal["value"] and not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", proposal["value"]):
+            raise TraitError(f"c.PortProxy.jupyter_url: {proposal['value']!r} is no http(s) URL of a folder: end it with a slash")
         return proposal["value"]
 
     @traitlets.validate("trusted_certificates")

@@ -1,0 +1,201 @@
+"""One origin per port: the names of those hosts, the tickets that lead into one, and the sessions of who is in.
+
+Rule of this file: it knows no request. Names are pure; tickets and sessions live in memory, are bounded, and a session ends
+with the login that it came from. VS Code, Codespaces and code-server give each port a host name of its own in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+LOCAL = "p{port}.localhost"
+WELL_KNOWN = "/.well-known/portproxy/"
+_TARGET = r"(?P<target>[a-z0-9]([a-z0-9-]*[a-z0-9])?)"
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?\Z", re.ASCII)
+_PATTERN = re.compile(r"[a-z0-9-]*\{port\}(?:[a-z0-9-]|\{user\})*(\.(?:[a-z0-9-]|\{user\})+)+(:[0-9]{1,5})?\Z", re.ASCII)
+_LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
+_LONGEST_LABEL = 63  # RFC 1035 2.3.4
+_TICKET_SECONDS = 30.0
+_CHECK_SECONDS = 20.0  # an ended login is noticed within 30 s
+_MOST = 10_000  # sessions and tickets; the oldest go
+_ENTRIES, _ENTRY_SECONDS = 6, 10.0  # more often into one origin than this is a browser that keeps no cookie
+T = TypeVar("T")
+
+
+class Names:
+    """The host names of origins.
+
+    Args:
+        pattern: `{port}--{user}.apps.example.org`, with a port behind it or not; empty for `p{port}.localhost`.
+        user: the name that stands for `{user}`.
+
+    Raises:
+        ValueError: the pattern cannot be one; the text says why.
+    """
+
+    def __init__(self, pattern: str = "", user: str = "") -> None:
+        self.local = not pattern
+        if pattern and not _PATTERN.match(pattern):
+            raise ValueError(
+                f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
+            )
+        name, _, self._port = (pattern or LOCAL).replace("{user}", label(user)).partition(":")
+        before, after = name.split("{port}")
+        self._before, self._after = before, after
+        self._name = re.compile(re.escape(before) + _TARGET + re.escape(after) + r"\Z", re.ASCII)
+
+    def target_of(self, host: str) -> str | None:
+        """The port or the service's name that a Host field asks for; None if it is no host of ours."""
+        found = _HOST.match(host.lower())
+        if found is None or (self._port and found["port"] != self._port):
+            return None
+        match = self._name.match(found["name"])
+        return match["target"] if match and _fits(found["name"]) else None
+
+    def host_of(self, target: str, jupyters: str) -> str | None:
+        """`host[:port]` of a target's origin; None if it has none.
+
+        Args:
+            jupyters: the Host field of a request to Jupyter: browsers resolve `*.localhost` to their own machine, so that
+                the local names are of use only where Jupyter is there too, or at the other end of a tunnel.
+        """
+        port = self._port
+        if self.local:
+            name, _, port = jupyters.rpartition(":") if re.search(r":[0-9]+\Z", jupyters) else (jupyters, "", "")
+            if not _LOOPBACK.fullmatch(name.lower()):
+                return None
+        name = self._before + target + self._after
+        return (f"{name}:{port}" if port else name) if self.target_of(f"{name}:{port}" if port else name) == target else None
+
+
+def label(name: str) -> str:
+    """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
+    return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
+
+
+def _fits(name: str) -> bool:
+    return all(0 < len(part) <= _LONGEST_LABEL for part in name.split("."))
+
+
+class Closable(Protocol):
+    """What ends with a session: a tunnel."""
+
+    def shut_down(self, code: int = ...) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Entry(Generic[T]):
+    """What a ticket leads to, and what a session is made of.
+
+    Attributes:
+        target: port or service.
+        host: `host[:port]` of the origin.
+        user: who asks.
+        jupyters: Jupyter's own origin, from which it was entered.
+        login: name and value of Jupyter's login cookie; empty if it came by a token.
+        still_valid: asks the identity provider and the authorizer again, with what the login came by.
+    """
+
+    target: str
+    host: str
+    user: T
+    jupyters: str
+    login: tuple[str, str]
+    still_valid: Callable[[], Awaitable[bool]]
+    framed: bool = False
+    since: float = field(default_factory=time.monotonic)
+    checked: float = field(default_factory=time.monotonic)
+    tunnels: set[Closable] = field(default_factory=set)
+
+
+class Origins(Generic[T]):
+    """Who is in which origin."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.last_jupyters = ""  # the origin of Jupyter that somebody came from
+        self._tickets: dict[str, Entry[T]] = {}
+        self._sessions: dict[str, Entry[T]] = {}
+        self._entered: dict[str, deque[float]] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    def ticket(self, entry: Entry[T]) -> str | None:
+        """A ticket into an origin: for one use, within 30 seconds. None if the browser keeps coming back."""
+        recent = self._entered.setdefault(entry.host, deque(maxlen=_ENTRIES))
+        now = time.monotonic()
+        if len(recent) == _ENTRIES and now - recent[0] < _ENTRY_SECONDS:
+            return None
+        recent.append(now)
+        self.last_jupyters = entry.jupyters
+        _keep_below(self._entered, _MOST)
+        return _put(self._tickets, entry)
+
+    def enter(self, ticket: str, host: str, *, framed: bool) -> str | None:
+        """Swap a ticket for a session of that host; None if it is none, too old, used, or for another."""
+        entry = self._tickets.pop(ticket, None)
+        if entry is None or entry.host != host or time.monotonic() - entry.since > _TICKET_SECONDS:
+            return None
+        entry.framed = framed
+        return _put(self._sessions, entry)
+
+    async def session(self, key: str, host: str) -> Entry[T] | None:
+        """The session of a cookie at a host; None if there is none, or its login is over."""
+        found = self._sessions.get(key)
+        if found is None or found.host != host:
+            return None
+        if time.monotonic() - found.checked > _CHECK_SECONDS:
+            found.checked = time.monotonic()  # who asks meanwhile need not ask again
+            if not await found.still_valid():
+                self._end(key)
+                return None
+        return found
+
+    def log_out(self, cookies: dict[str, str]) -> None:
+        """End the sessions of a login cookie."""
+        for key, entry in list(self._sessions.items()):
+            name, value = entry.login
+            if name and cookies.get(name) == value:
+                self._end(key)
+        self._tickets = {key: entry for key, entry in self._tickets.items() if cookies.get(entry.login[0]) != entry.login[1]}
+
+    def watch(self, tunnel: Closable, entry: Entry[T]) -> Callable[[], None]:
+        """Close a tunnel when its session ends. What is returned is to be called when it closes by itself."""
+        entry.tunnels.add(tunnel)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._check_tunnels(), name="portproxy origins")
+        return lambda: entry.tunnels.discard(tunnel)
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _check_tunnels(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS / 4)
+            for key, entry in list(self._sessions.items()):
+                if entry.tunnels:
+                    await self.session(key, entry.host)
+
+    def _end(self, key: str) -> None:
+        entry = self._sessions.pop(key, None)
+        for tunnel in list(entry.tunnels) if entry is not None else ():
+            tunnel.shut_down()
+
+
+def _put(entries: dict[str, Entry[T]], entry: Entry[T]) -> str:
+    key = secrets.token_urlsafe(32)
+    entries[key] = entry
+    _keep_below(entries, _MOST)
+    return key
+
+
+def _keep_below(items: dict[str, T], most: int) -> None:
+    while len(items) > most:
+        del items[next(iter(items))]
