@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+from asyncio import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -76,6 +77,15 @@ class PortHandler(JupyterHandler):
 
     def compute_etag(self) -> None:
         return None
+
+    def finish(self, chunk: Any = None) -> Future[None]:
+        """An answer that comes before the content was read ends the connection (Tornado sees to that), and says so.
+
+        A front that keeps connections (configurable-http-proxy) would otherwise send its next request into a closed one.
+        """
+        if not getattr(self.request.connection, "_read_finished", True):
+            self.set_header("Connection", "close")
+        return super().finish(chunk)
 
     async def _log_in(self) -> None:
         """Who asks, by the identity provider's word; for a second it holds for the very same fields on the same connection.

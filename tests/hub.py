@@ -10,6 +10,7 @@ import contextlib
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ c.Spawner.environment = {{
 """
 FRONTS = {
     "configurable-http-proxy": """
-c.ConfigurableHTTPProxy.command = [sys.executable, "-c", "from configurable_http_proxy.cli import main; main()"]
+c.ConfigurableHTTPProxy.command = {front!r}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 """,
     "traefik": """
@@ -91,7 +92,8 @@ c.TraefikProxy.traefik_log_level = "ERROR"
 c.TraefikProxy.extra_static_config = {{"entryPoints": {{"http": {{"forwardedHeaders": {{"trustedIPs": ["127.0.0.1"]}}}}}}}}
 """,
 }
-NEEDED = ("jupyterhub", "configurable_http_proxy", "jupyterhub_traefik_proxy", "jupyterlab")
+NEEDED = ("jupyterhub", "jupyterhub_traefik_proxy", "jupyterlab")
+FRONT = Path(sys.prefix, "chp", "node_modules", "configurable-http-proxy", "bin", "configurable-http-proxy")  # npm's
 
 
 @dataclass
@@ -234,7 +236,7 @@ def jupyterhub(folder: Path, settings: str, *servers: str, front: str = "configu
     (config / "jupyter_server_config.py").write_text(f"{settings}\nc.PortProxy.service_templates = {{'who': {who!r}}}\n")
     values: dict[str, Any] = {"port": free_port(_PORTS), "hub_port": free_port(_PORTS), "api_port": free_port(_PORTS)}
     values.update(token=HUB_TOKEN, password=PASSWORD, users=users, scopes=SCOPES, seconds=SECONDS)
-    values.update(homes=f"{folder}/{{username}}", configs=str(config))
+    values.update(homes=f"{folder}/{{username}}", configs=str(config), front=_front())
     (folder / "jupyterhub_config.py").write_text((CONFIG + FRONTS[front]).format(**values))
     with log.open("w") as said:
         command = [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"]
@@ -249,6 +251,13 @@ def jupyterhub(folder: Path, settings: str, *servers: str, front: str = "configu
 
 
 _PORTS = range(21000, 29000)
+
+
+def _front() -> list[str]:
+    """The command of configurable-http-proxy."""
+    node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
+    assert node and FRONT.exists(), f"not installed: npm install --prefix {FRONT.parents[3]} configurable-http-proxy"
+    return [node, str(FRONT)]
 
 
 def _wait_for(hub: Hub, process: subprocess.Popen[bytes]) -> None:
