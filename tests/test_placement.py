@@ -116,7 +116,7 @@ async def test_a_host_that_is_down(make, admin):
     placement = await make()
     await admin.set_host("h1", ONE, "credential-h1", status="down")
     await until(placement, is_kind(HostDown), seconds=1)
-    await admin.set_host("h1", ONE, "credential-h1")
+    await admin.set_status("h1", "draining")
     await until(placement, is_at("10.0.0.1"), seconds=1)
 
 
@@ -245,6 +245,58 @@ async def test_a_member_who_is_put_out_is_out(make, admin):
     await admin.add_member("p1", "bob")
     await asyncio.sleep(0.6)
     assert (await placement.resolve("p1", "bob")).role_of("bob") == "member"
+
+
+class Team:
+    """Who is in which group, as a login knows it."""
+
+    def __init__(self, **groups):
+        self.groups, self.told = groups, []
+
+    def groups_of(self, username):
+        return self.groups.get(username, ())
+
+    def subscribe(self, callback):
+        self.told.append(callback)
+
+
+async def test_a_group_lets_its_users_in_while_they_are_in_it(make, admin, database):
+    await make()
+    team, told = Team(eve=["team"], zed=["others"]), []
+    placement = Placement(database.dsn, QUICK, people=team)
+    await placement.start()
+    placement.subscribe(told.append)
+    await refused(placement, UnknownProject, "p1", "eve")
+    await admin.add_member("p1", "@team", "member", ["6001-6002"])
+    await eventually(lambda: told == ["p1"], 1)
+    target = await placement.resolve("p1", "eve")
+    assert target.role_of("eve") == "member" and target.allows_asker(6001) and not target.allows_asker(6003)
+    for nobody in ("zed", "team", "@team", ""):
+        await refused(placement, UnknownProject, "p1", nobody)
+    team.groups.clear()
+    team.told[0]()
+    assert told == ["p1", ANY], "whoever holds a tunnel asks again"
+    await refused(placement, UnknownProject, "p1", "eve")
+    await placement.close()
+
+
+async def test_a_members_own_ports(make, admin):
+    placement = await make()
+    await admin.add_member("p1", "bob", "member", [6000])
+    await asyncio.sleep(0.3)
+    target = await placement.resolve("p1", "bob")
+    assert target.allows_asker(6000) and not target.allows_asker(6001) and target.allows(6001)
+    assert (await placement.resolve("p1", "ann")).allows_asker(6001)
+    assert (await placement.resolve("p1", None)).allows_asker(6001)
+
+
+async def test_a_members_ports_that_make_no_sense_are_none(make, database, caplog):
+    placement = await make()
+    await database.sql("update project_members set allowed_ports = '{80-}'")
+    await asyncio.sleep(0.3)
+    assert not (await placement.resolve("p1", "bob")).allows_asker(80)
+    assert (await placement.resolve("p1", "ann")).allows_asker(80)
+    assert "allowed_ports of a member of project p1 cannot be used" in caplog.text
 
 
 async def test_a_thousand_requests_are_one_question(make):
