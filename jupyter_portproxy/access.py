@@ -38,7 +38,7 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from .gateway import Destination, PortProxy, Projects
+from .gateway import Closable, Destination, PortProxy, Projects
 from .projects import ProjectRoute
 from .routes import Route, ServiceRoute
 
@@ -67,6 +67,7 @@ class PortHandler(JupyterHandler):
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
         self.fields: f.Fields = list(self.request.headers.get_all())
+        self.asked: object = None  # by the URL, once `admit` is told
         self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:
@@ -137,6 +138,8 @@ class PortHandler(JupyterHandler):
     async def _ask_identity_provider(self) -> User | None:
         try:
             return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
+        except GatewayError:
+            raise
         except HTTPError as error:
             if error.status_code < 500:
                 raise Forbidden("Your login is not accepted here.", "Log in to Jupyter again.") from None
@@ -185,6 +188,7 @@ class PortHandler(JupyterHandler):
         """
         if self.connection.stream.closed():
             raise StreamClosedError()
+        self.asked = asked
         chain = self.gateway.chain
         if isinstance(asked, ProjectRoute) and chain is not None and chain.believes_credentials:
             self._believe(chain)
@@ -208,6 +212,12 @@ class PortHandler(JupyterHandler):
         if isinstance(asked, Route):
             return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
         return await self.gateway.locate(asked, patient=not self._is_navigation())
+
+    def watch_login(self, tunnel: Closable) -> None:
+        """Let a tunnel end with the login that has opened it, where the identity provider can tell."""
+        watch = getattr(self.identity_provider, "watch_login", None)
+        if watch is not None:
+            watch(self, tunnel)
 
     def is_activity(self, special: Special | None) -> bool:
         """True if the request counts as activity of this server.

@@ -322,6 +322,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self.gateway.add_tunnel(tunnel)
         if self.gateway.chain is not None:
             self.gateway.chain.watch(tunnel, destination, self.current_user.username)
+        self.watch_login(tunnel)
         headers = answer.headers(granted)
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)

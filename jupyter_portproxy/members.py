@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .projects import ROLES, role_of
 
@@ -15,6 +15,7 @@ GROUP = "@"  # what the name of a group begins with in the members table, and no
 Ports = tuple[range, ...] | None  # None: nothing is narrowed
 
 
+@runtime_checkable
 class People(Protocol):
     """Who is in which group, as whoever logs people in knows it."""
 

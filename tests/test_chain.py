@@ -295,6 +295,8 @@ async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
         assert (await hops.ask(f"/{KEY}/port/{upstream.port}/", "bob")).status == 200
         answer = await hops.ask(f"/{KEY}/port/{19_999}/", "bob")
         assert answer.text.splitlines()[0] == "Port 19999 is not among your ports of this project."
+        await hops.admin.add_member(KEY, "bob", "member", None)
+        await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")
     answer = await hops.ask(f"/{KEY}/proxy/22/")
     assert (answer.status, answer.text.splitlines()[0]) == (403, "Port 22 is not allowed by the hub.")
     assert (await hops.ask(f"/{KEY}/port/99999/")).status == 400
