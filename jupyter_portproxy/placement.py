@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from . import placement_schema as sql
@@ -51,12 +51,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """`address`: scheme, host and port; None if its row makes no sense."""
+    """`address`: scheme, host and port; None if its row makes no sense. `alive`: it gives signs of life."""
 
     address: tuple[str, str, int] | None
     credential: str = field(repr=False)
     generation: int
-    up: bool
+    alive: bool
+    wanted: bool
+
+    @property
+    def up(self) -> bool:
+        return self.alive and self.wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class Placement:
         self._hosts: dict[str, _Host] = {}
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
         self._heard = -float("inf")  # when the changes were last looked at
+        self._excused = -float("inf")  # until when silence of a host says nothing
+        self._clock: float | None = None  # the database's less our own
         self._away, self._problem = True, ""
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -204,12 +211,14 @@ class Placement:
             return _UNUSABLE
 
     def _host_of(self, row: Row, generation: int) -> _Host:
-        silent = row["silent"]
-        up = row["status"] != "down" and silent is not None and silent <= _SILENT_HEARTBEATS * self._options.heartbeat
+        silent, before = row["silent"], self._hosts.get(row["host_id"])
+        alive = silent is not None and abs(silent) <= _SILENT_HEARTBEATS * self._options.heartbeat
+        if time.monotonic() < self._excused:
+            alive = alive or (before.alive if before is not None else silent is not None)
         address = None
         with contextlib.suppress(ValueError):
             address = next_hop(row["internal_url"]) if is_credential(row["credential"]) else None
-        return _Host(address, row["credential"], generation, up)
+        return _Host(address, row["credential"], generation, alive, row["status"] != "down")
 
     # ---- changes ----
 
@@ -258,7 +267,7 @@ class Placement:
         begun = time.monotonic()
         snapshot = str((await line.fetch(sql.SNAPSHOT))[0]["snapshot"])
         await line.fetch(sql.CHANGES, snapshot)
-        rows = await line.fetch(sql.HOSTS)
+        rows = await self._look_at_hosts(line)
         self._cache.doubt_all(self._heard + self._options.serve_on)
         self._take_hosts(rows)
         self._heard = begun
@@ -272,7 +281,7 @@ class Placement:
     async def _poll(self, line: Line, snapshot: str) -> str:
         begun = time.monotonic()
         row = (await line.fetch(sql.CHANGES, snapshot))[0]
-        rows = await line.fetch(sql.HOSTS)
+        rows = await self._look_at_hosts(line)
         changed: Iterable[str] = row["changed"]
         if len(row["changed"]) > sql.MANY:
             self._cache.clear()
@@ -284,6 +293,17 @@ class Placement:
         self._heard = begun
         self._subscribers.tell(changed)
         return str(row["snapshot"])
+
+    async def _look_at_hosts(self, line: Line) -> Sequence[Row]:
+        """The hosts' rows. Those who could not give a sign of life, or whose signs cannot be dated, are not taken for dead."""
+        begun = time.monotonic()
+        clock = (await line.fetch(sql.CLOCK))[0]
+        before, self._clock = self._clock, clock["now"] - begun
+        jumped = before is not None and abs(self._clock - before) > self._options.heartbeat
+        was_away = begun - self._heard > self._options.heartbeat and before is not None
+        if clock["frozen"] or jumped or was_away:
+            self._excused = begun + _SILENT_HEARTBEATS * self._options.heartbeat
+        return await line.fetch(sql.HOSTS)
 
     def _take_hosts(self, rows: Iterable[Row]) -> bool:
         """True if a host is somewhere else now, or wants another credential."""

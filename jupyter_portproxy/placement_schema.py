@@ -157,6 +157,12 @@ select host_id, internal_url, status, credential, generation,
 from project_hosts
 """
 
+# What the clock says, and whether heartbeats can be written: else silence says nothing. (A standby gets them from its primary.)
+CLOCK = """
+select extract(epoch from clock_timestamp())::float8 as now,
+    current_setting('transaction_read_only') = 'on' and not pg_is_in_recovery() as frozen
+"""
+
 _MEMBERS = """
     (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members,
     (select json_object_agg(username, m.allowed_ports) from project_members m

@@ -152,6 +152,67 @@ async def test_the_hubs_clock_does_not_matter(make, admin, monkeypatch, jump):
     await until(placement, is_at("two.example"), seconds=1)
 
 
+async def clock_of(database):
+    """What sets the clock of the database's statements."""
+    await database.sql("create schema jumped")
+    await database.sql("create table jumped.clock (by interval)")
+    await database.sql("insert into jumped.clock values ('0')")
+    await database.sql(
+        "create function jumped.clock_timestamp() returns timestamptz language sql as "
+        "'select pg_catalog.clock_timestamp() + by from jumped.clock'"
+    )
+    await database.sql(f"alter database {database.name} set search_path = jumped, pg_catalog, public")
+
+    async def to(by: str) -> None:
+        await database.sql("update jumped.clock set by = $1::text::interval", by)
+
+    return to
+
+
+@pytest.mark.parametrize("by", ["1 hour", "-1 hour"])
+async def test_the_databases_clock_may_jump(make, admin, database, by):
+    jump = await clock_of(database)
+    placement = await make(Options(poll=0.1, heartbeat=0.5))
+    await jump(by)
+    for _ in range(8):  # a heartbeat comes within that time
+        assert await placement.resolve("p1", None), "nobody was silent"
+        await asyncio.sleep(0.1)
+    await admin.heartbeat("h1")
+    assert await placement.resolve("p1", None)
+    await until(placement, is_kind(HostDown), seconds=4)  # in the end silence counts again
+
+
+async def test_hosts_that_could_give_no_sign_of_life_are_not_taken_for_dead(make, admin, database):
+    placement = await make(Options(poll=0.1, heartbeat=0.5))
+    await admin.set_host("h3", "http://10.0.0.3:80", "c")
+    await admin.place("p3", "h3", owner="ann")
+    await asyncio.sleep(0.2)
+    await database.sql(f"alter database {database.name} set default_transaction_read_only = on")
+    await database.end_connections()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 2.5:
+        assert await placement.resolve("p1", None), "nothing can be written"
+        await refused(placement, HostDown, "p3")  # it never gave one
+        await asyncio.sleep(0.1)
+    connection = await asyncpg.connect(database.dsn, server_settings={"default_transaction_read_only": "off"})
+    await connection.execute(f"alter database {database.name} set default_transaction_read_only = off")
+    await connection.close()
+    await database.end_connections()
+    assert await placement.resolve("p1", None)
+    await until(placement, is_kind(HostDown), seconds=4)
+
+
+async def test_a_long_outage_is_not_the_hosts_silence(make, admin, database):
+    placement = await make(Options(poll=0.1, patience=0.5, heartbeat=0.3))
+    await placement.resolve("p1", None)
+    database.server.pause()
+    await asyncio.sleep(1.5)
+    database.server.resume()
+    await eventually(lambda: not placement.snapshot().away, 3)
+    assert await placement.resolve("p1", None), "its next sign of life may be on the way"
+    await until(placement, is_kind(HostDown), seconds=3)
+
+
 @pytest.mark.parametrize(
     "change",
     [
