@@ -79,15 +79,16 @@ def folder(path: Path) -> Path:
 
 
 @contextmanager
-def three_servers(database: Database, home: Path) -> Iterator[Hops]:
+def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterator[Hops]:
+    """`hubs_dsn`: another way to the same database, for the hub alone."""
     registry_file = home / "registry.sqlite"
     users = "--ServerApp.identity_provider_class=tests.identities.NamedUsers"
-    dsn = f"--PortProxy.placement_dsn={database.dsn}"
+    dsn, hubs = (f"--PortProxy.placement_dsn={way}" for way in (database.dsn, hubs_dsn or database.dsn))
     registry_at = f"--PortProxy.registry_path={registry_file}"
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
     made = [
         jupyter_server(
-            folder(home / "hub"), *PORTS, users, dsn, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+            folder(home / "hub"), *PORTS, users, hubs, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
             folder(home / "host"), *PORTS, dsn, registry_at, credentials,
