@@ -50,12 +50,13 @@ PAGES = Loader(str(Path(__file__).parent / "templates"))
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """Who is logged in on a connection, and by which fields."""
+    """Who is logged in on a connection, by which fields, and for which kind of address: JupyterHub's let nobody in everywhere."""
 
     user: User
     by_token: bool
     client: f.Client
     fields: f.Fields
+    kind: type
     since: float
 
 
@@ -112,11 +113,13 @@ class PortHandler(JupyterHandler):
         memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
         if memo is None or memo.fields != fields or time.monotonic() - memo.since >= _LOGIN_SECONDS:
             return False
+        if memo.kind is not type(self.asked):
+            return False
         self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
         return True
 
     def _remember(self, user: User, fields: f.Fields) -> None:
-        memo = _Login(user, self.token_authenticated, self.client, fields, time.monotonic())
+        memo = _Login(user, self.token_authenticated, self.client, fields, type(self.asked), time.monotonic())
         setattr(self.connection.context, _LOGIN, memo)
 
     def _believe(self, chain: Projects) -> None:

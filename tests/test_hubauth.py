@@ -19,6 +19,7 @@ import pytest
 from jupyter_portproxy.placement_admin import PlacementAdmin
 from jupyter_portproxy.registry import Registry
 
+from .clients import Wire
 from .hub import Browser, Hub, jupyterhub
 from .postgres import make_database
 from .processes import Server, jupyter_server
@@ -45,6 +46,7 @@ class Chain:
     container: Server
     dsn: str
     home: Path
+    at: int  # the hub's own port
     elsewhere: int  # the port for the service that JupyterHub does not run
 
     @asynccontextmanager
@@ -116,7 +118,7 @@ def servers(postgres_server, tmp_path_factory):
         running.api("POST", "groups/team")
         registry.register(KEY, port_of(container), SECRET, container.process.pid)
         asyncio.run(_place(database.dsn, host))
-        yield Chain(running, host, container, database.dsn, home, elsewhere)
+        yield Chain(running, host, container, database.dsn, home, at, elsewhere)
         assert "Traceback" not in running.log, running.log
 
 
@@ -192,6 +194,17 @@ async def test_nothing_else_of_the_hub_is_reached(servers: Chain):
         assert (await program.call(f"{BASE}{KEY}/api/status", token)).status == 200
         assert (await program.call(f"{BASE}{KEY}/api/status", "wrong")).status == 403
         assert (await program.fetch(f"{BASE}{KEY}/api/status")).status == 403
+
+
+async def test_a_login_for_a_project_is_none_for_a_port_of_the_hub_on_the_same_connection(servers: Chain):
+    token = servers.jupyterhub.token("ann")
+    async with serve(mirror) as upstream, await Wire.open(servers.at) as wire:
+        statuses = []
+        for path in (f"{KEY}/api/status", f"proxy/port/{upstream.port}/"):
+            fields = f"Host: 127.0.0.1:{servers.at}\r\nAuthorization: token {token}"
+            await wire.send(f"GET {BASE}{path} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+            statuses.append((await wire.answer()).status)
+        assert (statuses, upstream.connections) == ([200, 403], 0)
 
 
 async def test_a_token_without_access_to_the_service_is_none(servers: Chain):
