@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+from asyncio import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -50,12 +51,13 @@ PAGES = Loader(str(Path(__file__).parent / "templates"))
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    """Who is logged in on a connection, and by which fields."""
+    """Who is logged in on a connection, by which fields, and for which kind of address: JupyterHub's let nobody in everywhere."""
 
     user: User
     by_token: bool
     client: f.Client
     fields: f.Fields
+    kind: type
     since: float
 
 
@@ -67,6 +69,7 @@ class PortHandler(JupyterHandler):
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
         self.fields: f.Fields = list(self.request.headers.get_all())
+        self.asked: object = None  # by the URL, once `admit` is told
         self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:
@@ -77,6 +80,15 @@ class PortHandler(JupyterHandler):
 
     def compute_etag(self) -> None:
         return None
+
+    def finish(self, chunk: Any = None) -> Future[None]:
+        """An answer that comes before the content was read ends the connection (Tornado sees to that), and says so.
+
+        A front that keeps connections (configurable-http-proxy) would otherwise send its next request into a closed one.
+        """
+        if not getattr(self.request.connection, "_read_finished", True):
+            self.set_header("Connection", "close")
+        return super().finish(chunk)
 
     async def _log_in(self) -> None:
         """Who asks, by the identity provider's word; for a second it holds for the very same fields on the same connection.
@@ -102,11 +114,13 @@ class PortHandler(JupyterHandler):
         memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
         if memo is None or memo.fields != fields or time.monotonic() - memo.since >= _LOGIN_SECONDS:
             return False
+        if memo.kind is not type(self.asked):
+            return False
         self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
         return True
 
     def _remember(self, user: User, fields: f.Fields) -> None:
-        memo = _Login(user, self.token_authenticated, self.client, fields, time.monotonic())
+        memo = _Login(user, self.token_authenticated, self.client, fields, type(self.asked), time.monotonic())
         setattr(self.connection.context, _LOGIN, memo)
 
     def _believe(self, chain: Projects) -> None:
@@ -133,6 +147,8 @@ class PortHandler(JupyterHandler):
         """
         try:
             return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
+        except GatewayError:
+            raise
         except HTTPError as error:
             if error.status_code < 500:
                 raise Forbidden("Your login is not accepted here.", "Log in to Jupyter again.") from None
@@ -181,6 +197,7 @@ class PortHandler(JupyterHandler):
         """
         if self.connection.stream.closed():
             raise StreamClosedError()
+        self.asked = asked
         chain = self.gateway.chain
         if isinstance(asked, ProjectRoute) and chain is not None and chain.believes_credentials:
             self._believe(chain)
@@ -281,9 +298,13 @@ class PortHandler(JupyterHandler):
         return f"{self.gateway.base_url}proxy/enter/{target}{asked.path}{asked.query}" if reachable else None
 
     def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
-        """A tunnel ends when the project that it leads to moves, or its user may not reach it any more."""
+        """A tunnel ends with its login, where the identity provider can tell; and when the project that it leads to moves, or
+        its user may not reach that any more."""
         if self.gateway.chain is not None:
             self.gateway.chain.watch(tunnel, destination, self.current_user.username)
+        watch_login = getattr(self.identity_provider, "watch_login", None)
+        if watch_login is not None:
+            watch_login(self, tunnel)
 
     def on_connection_close(self) -> None:
         """The client is gone."""

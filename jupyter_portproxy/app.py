@@ -92,7 +92,7 @@ class PortProxyApp(ExtensionApp):
         """Be a hub or a project host, if the configuration says so."""
         parts = None
         try:
-            parts = hops.build(self.gateway, self.log)
+            parts = hops.build(self.gateway, self.log, self._server.identity_provider)
         except (TraitError, MissingPackage) as error:
             self.log.critical("Bad config encountered during initialization: %s", error)
             self.exit(1)

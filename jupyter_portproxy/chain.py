@@ -137,6 +137,8 @@ class Chain:
             raise Forbidden(f"Port {asked.port} is not allowed by the {self.hop}.", "Start the service on an allowed port.")
         if not target.allows(asked.port):
             raise Forbidden(f"Port {asked.port} is not among the ports of this project.", "Start the service on one of them.")
+        if not target.allows_asker(asked.port):
+            raise Forbidden(f"Port {asked.port} is not among your ports of this project.", "Ask its owner for it.")
 
     def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
         if self.hop == HUB:

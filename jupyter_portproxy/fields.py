@@ -64,7 +64,8 @@ _ORIGIN_WIDE = frozenset(
 )
 # With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
 _JUPYTER_COOKIE = re.compile(
-    r"(__host-)?(_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*)|__host-service-.*", re.ASCII | re.IGNORECASE
+    r"(__host-)?(_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*)|__host-service-.*|service-.*-oauth-state.*",
+    re.ASCII | re.IGNORECASE,
 )
 _SESSION_COOKIE = re.compile(r"(__host-)?portproxy-[0-9]+", re.ASCII | re.IGNORECASE)  # of an origin; another server's too
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)

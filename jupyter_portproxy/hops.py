@@ -16,6 +16,7 @@ from traitlets import TraitError
 from .chain import JUPYTER, PORTS, Chain
 from .errors import GatewayError
 from .gateway import PortProxy
+from .members import People
 from .placement import Placement
 from .placement_admin import PlacementAdmin
 from .projects import HUB, PROJECT_HOST, ROLES, ProjectResolver
@@ -69,8 +70,11 @@ class Hop:
             await self._heartbeat.close()
 
 
-def build(gateway: PortProxy, log: logging.Logger) -> Hop | None:
+def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = None) -> Hop | None:
     """The hop that the settings ask for; None if they ask for none.
+
+    Args:
+        identity_provider: who logs users in. If it is a `People`, groups may be members of projects.
 
     Raises:
         TraitError: a setting is missing or cannot be.
@@ -78,7 +82,8 @@ def build(gateway: PortProxy, log: logging.Logger) -> Hop | None:
     """
     if not gateway.project_resolver:
         return None
-    resolver, hop = _resolver(gateway, log)
+    people = identity_provider if isinstance(identity_provider, People) else None
+    resolver, hop = _resolver(gateway, people, log)
     if hop != HUB and not gateway.hop_credentials:
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
     chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log)
@@ -86,12 +91,12 @@ def build(gateway: PortProxy, log: logging.Logger) -> Hop | None:
     return Hop(chain, Heartbeat(gateway.placement_dsn, gateway.host_id, log) if beats else None)
 
 
-def _resolver(gateway: PortProxy, log: logging.Logger) -> tuple[ProjectResolver, str]:
+def _resolver(gateway: PortProxy, people: People | None, log: logging.Logger) -> tuple[ProjectResolver, str]:
     name = gateway.project_resolver
     if name == "placement":
         if not gateway.placement_dsn:
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs to know where its placements are")
-        return Placement(gateway.placement_dsn, log=log), HUB
+        return Placement(gateway.placement_dsn, people=people, log=log), HUB
     if name == "registry":
         path = gateway.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite")
         return Registry(path, log=log), PROJECT_HOST

@@ -49,12 +49,17 @@ class Ports:
 
 @dataclass(slots=True)
 class Reservation:
-    """A port that a script of the user's has asked for. `until`: seconds since 1970; `used`: somebody listens on it."""
+    """A port that a script of the user's has asked for. `deadline`: of `time.monotonic`; `used`: somebody listens on it."""
 
     name: str
     port: int
-    until: float
+    deadline: float
     used: bool = False
+
+    @property
+    def until(self) -> float:
+        """Seconds since 1970, as the clock is now: for people. A clock that jumps ends no reservation."""
+        return time.time() + self.deadline - time.monotonic()
 
 
 class Reservations:
@@ -91,7 +96,7 @@ class Reservations:
             raise BadInput(f"The name '{name}' is reserved already.", "Choose another name, or delete that reservation.")
         if len(self._reserved) >= _MOST:
             raise BadInput(f"There are {_MOST} reservations already.", "Delete one first.")
-        reservation = Reservation(name, self._ports.lend(), time.time() + seconds)
+        reservation = Reservation(name, self._ports.lend(), time.monotonic() + seconds)
         self._reserved[name] = reservation
         return reservation
 
@@ -103,10 +108,10 @@ class Reservations:
         self._ports.give_back(self._reserved.pop(name).port)
 
     def _expire(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         for name, reservation in list(self._reserved.items()):
             listened = not is_free(reservation.port)
-            if (reservation.used and not listened) or (not listened and now >= reservation.until):
+            if (reservation.used and not listened) or (not listened and now >= reservation.deadline):
                 self._ports.give_back(self._reserved.pop(name).port)
             reservation.used = listened
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from .registry import Registry
 from .routes import parse_ports
 from .runner import Run, patiently
 
+_BASE_URL = re.compile(r"/([A-Za-z0-9._~@-]+/)*", re.ASCII)
+
 
 def add_commands(commands: Commands) -> None:
     """Add the operator's commands to those of the command line; `options.run(options)` does what was asked."""
@@ -33,6 +36,8 @@ def add_commands(commands: Commands) -> None:
     running.add_argument("key")
     _add_ports(running)
     _add_path(running)
+    text = "the base URL of the project host, where it is not / (default: /)"
+    running.add_argument("--base-url", default="/", metavar="PATH", help=text)
     running.set_defaults(arguments=[])
     running.epilog = "What stands behind -- is for `jupyter server`."
 
@@ -66,14 +71,16 @@ async def _lease(options: Options) -> None:
 
 
 async def _run_project(options: Options) -> int:
-    ports = _ports(options)
+    ports, base_url = _ports(options), options.base_url
+    if not _BASE_URL.fullmatch(base_url):
+        raise CliError(f"--base-url: {base_url!r} is none.\nIt begins and ends with a slash: /services/projects/")
 
     def tell(port: int, pid: int) -> None:
-        address = f"http://127.0.0.1:{port}/{options.key}/"
+        address = f"http://127.0.0.1:{port}{base_url}{options.key}/"
         say(options, address, key=options.key, port=port, pid=pid, address=address)
 
     async with _registry(options) as registry:
-        return await Run(registry, options.key, ports, options.arguments, tell).run()
+        return await Run(registry, options.key, ports, options.arguments, tell, base_url).run()
 
 
 # ---- both ----

@@ -1,4 +1,4 @@
-"""`jupyter portproxy placement ...`: for administrators, and for hosts that say that they live.
+"""`jupyter portproxy placement ...`: projects and their members, for administrators.
 
 Rule of this file: what ails the database is told in our own words, for its words may quote the DSN; no credential is printed.
 """
@@ -9,25 +9,24 @@ import argparse
 import asyncio
 import contextlib
 import os
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from .console import CliError, Commands, Options, add_command, print_json, read_secret, say, silent_log, table
-from .errors import RegistryAway
-from .placement_admin import Host, Placed, PlacementAdmin
+from . import operate_hosts
+from .console import CliError, Commands, Options, add_command, print_json, say, silent_log, table
+from .errors import RegistryAway, UnknownProject
+from .operate_hosts import PATIENCE, Work, state_of
+from .placement_admin import KEPT, Host, Placed, PlacementAdmin, Ports
 from .postgres import MissingPackage, Refused
 from .projects import new_key
 
-_PATIENCE = 15.0  # seconds for a change of placements
-_SILENT = 15.0  # seconds without a sign of life: three heartbeats
-_LONGEST = 3600.0  # seconds between two heartbeats
+_ANY = "any"  # of --ports: narrows nothing
 _CAUSES = {
     "InvalidPasswordError": "The database does not take this user or password.",
     "InvalidAuthorizationSpecificationError": "The database does not take this user or password.",
     "InvalidCatalogNameError": "The server has no such database.",
     "UndefinedTableError": "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init",
+    "UndefinedColumnError": "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init",
     "InsufficientPrivilegeError": "The database does not let this user do that.",
     "ReadOnlySQLTransactionError": "The database is a standby; nothing can be changed there.",
     "DataError": "The database cannot store this text.",
@@ -36,7 +35,6 @@ _CAUSES = {
     "OSError": "The database does not answer.",
     "ValueError": "The DSN is no address of a database.\nFor example: postgresql://user@host:5432/database",
 }
-Work = Callable[[PlacementAdmin, Options], Awaitable[None]]
 
 
 def add_commands(commands: Commands) -> None:
@@ -44,7 +42,7 @@ def add_commands(commands: Commands) -> None:
     text = "Projects and their hosts, in the database that a hub reads."
     inner = commands.add_parser("placement", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Work, text: str, *names: str, patience: float | None = _PATIENCE) -> Any:
+    def command(name: str, run: Work, text: str, *names: str, patience: float | None = PATIENCE) -> Any:
         async def work(options: Options) -> None:
             async with _admin(options) as admin:
                 await asyncio.wait_for(run(admin, options), patience)
@@ -56,23 +54,26 @@ def add_commands(commands: Commands) -> None:
         return added
 
     command("init", _init, "Make the tables, or bring them up to date.", patience=None)
+    making = command("project", _project, "Make a project, change it, or with no option show it.", "key")
     placing = command("place", _place, "Put a project on a host; a new project, too.", "key", "host")
-    placing.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
-    placing.add_argument("--name", help="what people call it")
+    for each in (making, placing):
+        each.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
+        each.add_argument("--name", help="what people call it")
+        _add_ports(each, "the project's ports, with commas, which narrow the hub's")
+        each.add_argument("--visibility", help="private, or shared: whoever is logged in is a viewer")
     command("move", _move, "Put a project on another host.", "key", "host")
     command("unplace", _unplace, "Take a project off its host.", "key")
-    hosting = command("host", _host, "Make a host known, or change it.", "host", "url")
-    credential = hosting.add_mutually_exclusive_group(required=True)
-    credential.add_argument(
-        "--credential", metavar="TEXT", help="what the host asks of a hub; other users of this machine see it"
-    )
-    credential.add_argument("--credential-file", metavar="FILE", help="a file with it; - is standard input")
-    command("hosts", _hosts, "List the hosts.")
-    joining = command("member", _member, "Let a user into a project, or out of it.", "key", "user")
+    command("remove", _remove, "Forget a project and its members.", "key")
+    command("members", _members, "List who may reach a project.", "key")
+    joining = command("member", _member, "Let a user, or a @GROUP, into a project, or out of it.", "key", "user")
     joining.add_argument("role", nargs="?", help="owner, member or viewer")
+    _add_ports(joining, "the member's ports, with commas, which narrow the project's")
     joining.add_argument("--remove", action="store_true", help="the user is no member any more")
-    beating = command("heartbeat", _heartbeat, "Say that a host lives.", "host", patience=None)
-    beating.add_argument("--every", type=float, metavar="SECONDS", help="again and again, until the command is ended")
+    operate_hosts.add_commands(command, _cause)
+
+
+def _add_ports(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--ports", help=f"{text}; '{_ANY}' narrows nothing")
 
 
 def add_dsn(parser: argparse.ArgumentParser) -> None:
@@ -91,23 +92,23 @@ async def rows(options: Options) -> list[dict[str, object]]:
         CliError
     """
     async with _admin(options) as admin:
-        projects, hosts = await asyncio.wait_for(_both_lists(admin), _PATIENCE)
-    states = {host.host_id: _state_of(host) for host in hosts}
-    return [
-        {
-            "from": "placement",
-            "key": project.key,
-            "host": project.host_id,
-            "state": f"host {states[project.host_id]}" if project.host_id in states else "not placed",
-            "owner": project.owner,
-            "name": project.name,
-            "members": dict(project.members),
-            "visibility": project.visibility,
-            "allowed_ports": None if project.allowed_ports is None else list(project.allowed_ports),
-            "generation": project.generation,
-        }
-        for project in projects
-    ]
+        projects, hosts = await asyncio.wait_for(_both_lists(admin), PATIENCE)
+    states = {host.host_id: state_of(host) for host in hosts}
+    return [{"from": "placement", **_values(project, states)} for project in projects]
+
+
+def _values(project: Placed, states: dict[str, str]) -> dict[str, object]:
+    return {
+        "key": project.key,
+        "host": project.host_id,
+        "state": f"host {states[project.host_id]}" if project.host_id in states else "not placed",
+        "owner": project.owner,
+        "name": project.name,
+        "members": dict(project.members),
+        "visibility": project.visibility,
+        "allowed_ports": None if project.allowed_ports is None else list(project.allowed_ports),
+        "generation": project.generation,
+    }
 
 
 async def _both_lists(admin: PlacementAdmin) -> tuple[list[Placed], list[Host]]:
@@ -122,19 +123,60 @@ async def _init(admin: PlacementAdmin, options: Options) -> None:
     say(options, f"The tables of placements are there (schema {number}).", schema=number)
 
 
+async def _project(admin: PlacementAdmin, options: Options) -> None:
+    said = "" if not _is_change(options) else "changed" if await _make_or_change(admin, options, None) else "made"
+    if said and not options.json:
+        return say(options, f"{options.key} is {said}.")
+    _show(options, await admin.find(options.key), await admin.hosts())
+
+
+def _is_change(options: Options) -> bool:
+    return any(value is not None for value in (options.owner, options.name, options.ports, options.visibility))
+
+
+def _show(options: Options, project: Placed, hosts: Sequence[Host]) -> None:
+    values = _values(project, {host.host_id: state_of(host) for host in hosts})
+    if options.json:
+        return print_json(values)
+    ports = "any" if project.allowed_ports is None else ", ".join(project.allowed_ports)
+    said = {**values, "host": project.host_id or "-", "allowed_ports": ports, "members": len(project.members)}
+    table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in said.items()])
+
+
 async def _place(admin: PlacementAdmin, options: Options) -> None:
-    """What is not given stays as it is."""
+    await _make_or_change(admin, options, options.host)
+    placed = await admin.find(options.key)
+    told = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}
+    say(options, f"{options.key} is on {options.host}.", **told)
+
+
+async def _make_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
+    """What is not given stays as it is. False for a new project."""
     new_key(options.key)
-    known = next((project for project in await admin.list() if project.key == options.key), None)
-    if known is None and options.owner is None:
-        raise CliError(f"The project '{options.key}' is new.\nSay whose it is: --owner USER")
-    old = known or Placed(options.key, "", "", None, None, "private", 0, {})
-    owner = old.owner if options.owner is None else options.owner
-    name = old.name if options.name is None else options.name
-    await admin.place(
-        options.key, options.host, owner=owner, name=name, allowed_ports=old.allowed_ports, visibility=old.visibility
-    )
-    say(options, f"{options.key} is on {options.host}.", key=options.key, host=options.host, owner=owner, name=name)
+    ports, visibility = _ports(options), options.visibility
+    try:
+        await admin.change(
+            options.key, host_id=host, owner=options.owner, name=options.name, allowed_ports=ports, visibility=visibility
+        )
+        return True
+    except UnknownProject:
+        if options.owner is None:
+            raise CliError(f"The project '{options.key}' is new.\nSay whose it is: --owner USER") from None
+        await admin.place(
+            options.key,
+            host,
+            owner=options.owner,
+            name=options.name or "",
+            allowed_ports=None if ports is KEPT else ports,
+            visibility="private" if visibility is None else visibility,
+        )
+        return False
+
+
+def _ports(options: Options) -> Ports:
+    if options.ports is None:
+        return KEPT
+    return None if options.ports == _ANY else [item.strip() for item in options.ports.split(",")]
 
 
 async def _move(admin: PlacementAdmin, options: Options) -> None:
@@ -147,58 +189,33 @@ async def _unplace(admin: PlacementAdmin, options: Options) -> None:
     say(options, f"{options.key} is on no host.", key=options.key, host=None)
 
 
-async def _host(admin: PlacementAdmin, options: Options) -> None:
-    credential = options.credential if options.credential_file is None else read_secret(options.credential_file)
-    await admin.set_host(options.host, options.url, credential)
-    say(options, f"{options.host} is at {options.url}.", host=options.host, url=options.url)
+async def _remove(admin: PlacementAdmin, options: Options) -> None:
+    await admin.remove(options.key)
+    say(options, f"{options.key} is forgotten.", key=options.key)
 
 
-async def _hosts(admin: PlacementAdmin, options: Options) -> None:
-    hosts = await admin.hosts()
+async def _members(admin: PlacementAdmin, options: Options) -> None:
+    """The owner first, who needs no row; one that is there narrows their ports."""
+    project = await admin.find(options.key)
+    roles = {project.owner: "owner", **{user: role for user, role in project.members.items() if user != project.owner}}
     if options.json:
-        return print_json([{"host": h.host_id, "url": h.internal_url, "state": _state_of(h), "silent": h.silent} for h in hosts])
-    silences = ["-" if host.silent is None else f"{host.silent:.0f} s ago" for host in hosts]
-    cells = [[host.host_id, _state_of(host), seen, host.internal_url] for host, seen in zip(hosts, silences, strict=True)]
-    table(["HOST", "STATE", "SEEN", "URL"], cells)
+        return print_json(
+            [{"user": user, "role": role, "allowed_ports": project.narrowed.get(user)} for user, role in roles.items()]
+        )
+    table(["USER", "ROLE", "PORTS"], [[u, role, ", ".join(project.narrowed.get(u, [_ANY]))] for u, role in roles.items()])
 
 
 async def _member(admin: PlacementAdmin, options: Options) -> None:
-    if (options.role is None) != options.remove:
+    if (options.role is None) != options.remove or (options.remove and options.ports is not None):
         raise CliError("Give a role, or --remove.")
     if options.remove:
         await admin.remove_member(options.key, options.user)
         return say(options, f"{options.user} is no member of {options.key}.", key=options.key, user=options.user, role=None)
-    await admin.add_member(options.key, options.user, options.role)
+    await admin.add_member(options.key, options.user, options.role, _ports(options))
     say(options, f"{options.user} is {options.role} of {options.key}.", key=options.key, user=options.user, role=options.role)
 
 
-async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
-    """With --every a database that is away is told of once, and tried again each time."""
-    if options.every is None:
-        await asyncio.wait_for(admin.heartbeat(options.host), _PATIENCE)
-        return say(options, f"{options.host} lives.", host=options.host)
-    if not 0.1 <= options.every <= _LONGEST:
-        raise CliError(f"Heartbeats come every 0.1 to {_LONGEST:.0f} seconds.")
-    told = ""
-    while True:
-        begun, problem = time.monotonic(), ""
-        try:
-            await asyncio.wait_for(admin.heartbeat(options.host), _PATIENCE)
-        except (RegistryAway, asyncio.TimeoutError) as error:
-            problem = _cause(error)
-        if problem != told:
-            print(problem or "The database answers again.", file=sys.stderr, flush=True)
-            told = problem
-        await asyncio.sleep(max(0, begun + options.every - time.monotonic()))
-
-
 # ---- inside ----
-
-
-def _state_of(host: Host) -> str:
-    if host.status != "up":
-        return host.status
-    return "up" if host.silent is not None and host.silent <= _SILENT else "silent"
 
 
 @contextlib.asynccontextmanager

@@ -11,19 +11,21 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from . import placement_schema as sql
 from .errors import HostDown, NotPlaced, RegistryAway, UnknownProject
+from .members import Grant, People, grant_of
 from .placement_cache import Cache
 from .postgres import Away, Line, Postgres, Refused, Row
-from .projects import ANY, HUB, Snapshot, Subscribers, Target, is_credential, known_key, next_hop, role_of
+from .projects import ANY, HUB, Snapshot, Subscribers, Target, is_credential, known_key, next_hop
 from .routes import parse_ports
 
 _SILENT_HEARTBEATS = 3
 _GATHER = 0.02  # seconds in which further notifications are taken together
 _RETRY = 0.25
+_UNUSABLE = (range(0),)  # no port at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,22 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """`address`: scheme, host and port; None if its row makes no sense."""
+    """`address`: scheme, host and port; None if its row makes no sense. `alive`: it gives signs of life."""
 
     address: tuple[str, str, int] | None
     credential: str = field(repr=False)
     generation: int
-    up: bool
+    alive: bool
+    wanted: bool
+
+    @property
+    def up(self) -> bool:
+        return self.alive and self.wanted
 
 
 @dataclass(frozen=True, slots=True)
 class _Project:
-    """`good`: its row makes sense."""
+    """`good`: its row makes sense. `narrowed`: members with ports of their own."""
 
     owner: str
     host_id: str | None
@@ -68,6 +75,7 @@ class _Project:
     visibility: str
     generation: int
     good: bool = True
+    narrowed: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
 
 
 _NOBODYS = _Project("", None, None, {}, "private", 0)
@@ -78,23 +86,31 @@ class Placement:
 
     Args:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
+        people: who knows the groups of users; None: there are no groups.
 
     Raises:
         MissingPackage
     """
 
-    def __init__(self, dsn: str, options: Options | None = None, *, log: logging.Logger | None = None) -> None:
+    def __init__(
+        self, dsn: str, options: Options | None = None, *, people: People | None = None, log: logging.Logger | None = None
+    ) -> None:
         self._options = options or Options()
+        self._people = people
         self._log = log or logging.getLogger(__name__)
         self._postgres = Postgres(dsn, seconds=self._options.patience, most=self._options.connections)
         self._cache: Cache[_Project] = Cache(self._fetch, lambda project: project.host_id is not None, self._options.most)
         self._hosts: dict[str, _Host] = {}
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
         self._heard = -float("inf")  # when the changes were last looked at
+        self._excused = -float("inf")  # until when silence of a host says nothing
+        self._clock: float | None = None  # the database's less our own
         self._away, self._problem = True, ""
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._lookups = 0
+        if people is not None:
+            people.subscribe(lambda: self._subscribers.tell([ANY]))
 
     async def resolve(self, key: str, asker: str | None) -> Target:
         """See ProjectResolver."""
@@ -105,9 +121,15 @@ class Placement:
             project = await self._ask(key)
         if project is _NOBODYS:
             raise UnknownProject(key, HUB)
-        if asker is not None and role_of(asker, project.owner, project.members, project.visibility) is None:
+        grant = None
+        if asker is not None and (grant := self._grant_of(asker, project)) is None:
             raise UnknownProject(key, HUB)
-        return self._target(key, project)
+        target = self._target(key, project)
+        if asker is None or grant is None:
+            return target
+        if target.role_of(asker) != grant.role:  # theirs by a group
+            target = replace(target, members={**project.members, asker: grant.role})
+        return target if grant.ports is None else replace(target, askers_ports=grant.ports)
 
     def invalidate(self, key: str) -> None:
         self._cache.drop(key)
@@ -153,6 +175,10 @@ class Placement:
             raise RegistryAway(HUB)
         return known
 
+    def _grant_of(self, asker: str, project: _Project) -> Grant | None:
+        groups = self._people.groups_of(asker) if self._people is not None else ()
+        return grant_of(asker, groups, project.owner, project.members, project.narrowed, project.visibility)
+
     def _target(self, key: str, project: _Project) -> Target:
         if project.host_id is None:
             raise NotPlaced(HUB)
@@ -171,22 +197,28 @@ class Placement:
         row = rows[0]
         if row["host_id"] is not None and row["host_id"] not in self._hosts:  # one that came after the last look
             self._hosts[row["host_id"]] = self._host_of(row, row["host_generation"])
-        members = json.loads(row["members"] or "{}")
+        members, narrowed = (json.loads(row[column] or "{}") for column in ("members", "narrowed"))
+        ports = None if row["allowed_ports"] is None else self._parsed(row["allowed_ports"], f"project {key}")
+        good = ports != _UNUSABLE
+        own = {name: self._parsed(lines, f"a member of project {key}") for name, lines in narrowed.items()}
+        return _Project(row["owner"], row["host_id"], ports, members, row["visibility"], row["generation"], good, own)
+
+    def _parsed(self, ports: Iterable[object], whose: str) -> tuple[range, ...]:
         try:
-            ports = None if row["allowed_ports"] is None else parse_ports(row["allowed_ports"])
-            good = True
+            return parse_ports(ports)
         except ValueError as error:
-            self._log.error("portproxy: allowed_ports of project %s cannot be used: %s", key, error)
-            ports, good = (), False
-        return _Project(row["owner"], row["host_id"], ports, members, row["visibility"], row["generation"], good)
+            self._log.error("portproxy: allowed_ports of %s cannot be used: %s", whose, error)
+            return _UNUSABLE
 
     def _host_of(self, row: Row, generation: int) -> _Host:
-        silent = row["silent"]
-        up = row["status"] == "up" and silent is not None and silent <= _SILENT_HEARTBEATS * self._options.heartbeat
+        silent, before = row["silent"], self._hosts.get(row["host_id"])
+        alive = silent is not None and abs(silent) <= _SILENT_HEARTBEATS * self._options.heartbeat
+        if time.monotonic() < self._excused:
+            alive = alive or (before.alive if before is not None else silent is not None)
         address = None
         with contextlib.suppress(ValueError):
             address = next_hop(row["internal_url"]) if is_credential(row["credential"]) else None
-        return _Host(address, row["credential"], generation, up)
+        return _Host(address, row["credential"], generation, alive, row["status"] != "down")
 
     # ---- changes ----
 
@@ -235,7 +267,7 @@ class Placement:
         begun = time.monotonic()
         snapshot = str((await line.fetch(sql.SNAPSHOT))[0]["snapshot"])
         await line.fetch(sql.CHANGES, snapshot)
-        rows = await line.fetch(sql.HOSTS)
+        rows = await self._look_at_hosts(line)
         self._cache.doubt_all(self._heard + self._options.serve_on)
         self._take_hosts(rows)
         self._heard = begun
@@ -249,7 +281,7 @@ class Placement:
     async def _poll(self, line: Line, snapshot: str) -> str:
         begun = time.monotonic()
         row = (await line.fetch(sql.CHANGES, snapshot))[0]
-        rows = await line.fetch(sql.HOSTS)
+        rows = await self._look_at_hosts(line)
         changed: Iterable[str] = row["changed"]
         if len(row["changed"]) > sql.MANY:
             self._cache.clear()
@@ -261,6 +293,17 @@ class Placement:
         self._heard = begun
         self._subscribers.tell(changed)
         return str(row["snapshot"])
+
+    async def _look_at_hosts(self, line: Line) -> Sequence[Row]:
+        """The hosts' rows. Those who could not give a sign of life, or whose signs cannot be dated, are not taken for dead."""
+        begun = time.monotonic()
+        clock = (await line.fetch(sql.CLOCK))[0]
+        before, self._clock = self._clock, clock["now"] - begun
+        jumped = before is not None and abs(self._clock - before) > self._options.heartbeat
+        was_away = begun - self._heard > self._options.heartbeat and before is not None
+        if clock["frozen"] or jumped or was_away:
+            self._excused = begun + _SILENT_HEARTBEATS * self._options.heartbeat
+        return await line.fetch(sql.HOSTS)
 
     def _take_hosts(self, rows: Iterable[Row]) -> bool:
         """True if a host is somewhere else now, or wants another credential."""

@@ -11,6 +11,8 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 from . import placement_schema as sql
 from .errors import BadInput, RegistryAway, UnknownProject
@@ -20,11 +22,27 @@ from .routes import parse_ports, print_ports
 
 _HOST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 _LONG = 60.0  # seconds: a migration of large tables
+_STATUSES = ("up", "draining", "down")
+
+
+class _Kept(Enum):
+    KEPT = "stays as it is"
+
+
+KEPT: Final = _Kept.KEPT  # of a list of ports, where None says that nothing is narrowed
+Ports = Iterable[object] | None | _Kept
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A project as the database has it. `host_id`: None while it has no host; `allowed_ports`: None narrows nothing."""
+    """A project as the database has it.
+
+    Attributes:
+        host_id: None while it has no host.
+        allowed_ports: None narrows nothing.
+        members: username, or `@` and the name of a group -> role.
+        narrowed: of the members with ports of their own, these.
+    """
 
     key: str
     owner: str
@@ -34,6 +52,7 @@ class Placed:
     visibility: str
     generation: int
     members: Mapping[str, str]
+    narrowed: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +117,34 @@ class PlacementAdmin:
             visibility: "private", or "shared": whoever is logged in may view it.
         """
         new_key(key)
-        _check_name(owner, "owner")
+        _check_owner(owner)
         _check_one_of(visibility, VISIBILITIES, "visibility")
         ports = _printed(allowed_ports)
         if host_id is not None:
             _check_host_id(host_id)
         await self._do(sql.PLACE, key, owner, name, host_id, ports, visibility, host_id=host_id)
+        await self._do(sql.PRUNE)
+
+    async def change(
+        self,
+        key: str,
+        *,
+        host_id: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+        allowed_ports: Ports = KEPT,
+        visibility: str | None = None,
+    ) -> None:
+        """Change what is given of a project, and nothing else; see `place`."""
+        if owner is not None:
+            _check_owner(owner)
+        if visibility is not None:
+            _check_one_of(visibility, VISIBILITIES, "visibility")
+        if host_id is not None:
+            _check_host_id(host_id)
+        ports = None if allowed_ports is KEPT else _printed(allowed_ports)
+        values = (key, owner, name, host_id, allowed_ports is KEPT, ports, visibility)
+        await self._change(key, sql.CHANGE, *values, host_id=host_id)
         await self._do(sql.PRUNE)
 
     async def move(self, key: str, host_id: str) -> None:
@@ -121,12 +162,18 @@ class PlacementAdmin:
         """Forget a project and its members."""
         await self._change(key, sql.REMOVE, key)
 
-    async def add_member(self, key: str, username: str, role: str = "member") -> None:
-        """Let a user into a project, or change their role."""
+    async def add_member(self, key: str, username: str, role: str = "member", allowed_ports: Ports = KEPT) -> None:
+        """Let a user into a project, or change their role.
+
+        Args:
+            username: or `@` and the name of a group.
+            allowed_ports: they narrow the project's for this member. None narrows nothing.
+        """
         new_key(key)
-        _check_name(username, "username")
+        _check_name(username.removeprefix("@"), "username")
         _check_one_of(role, ROLES, "role")
-        await self._do(sql.ADD_MEMBER, key, username, role, key=key)
+        ports = None if allowed_ports is KEPT else _printed(allowed_ports)
+        await self._do(sql.ADD_MEMBER, key, username, role, allowed_ports is KEPT, ports, key=key)
 
     async def remove_member(self, key: str, username: str) -> None:
         """The owner of a project stays its owner."""
@@ -134,28 +181,47 @@ class PlacementAdmin:
         if not await self._do(sql.REMOVE_MEMBER, key, username):
             raise BadInput("That user is no member of the project.", "The list of projects shows who is.")
 
+    async def find(self, key: str) -> Placed:
+        """One project."""
+        new_key(key)
+        for row in await self._do(sql.PROJECTS, key):
+            return _placed(row)
+        raise UnknownProject(key, HUB)
+
     async def list(self) -> list[Placed]:
         """All projects."""
-        return [_placed(row) for row in await self._do(sql.PROJECTS)]
+        return [_placed(row) for row in await self._do(sql.PROJECTS, None)]
 
     # ---- hosts ----
 
-    async def set_host(self, host_id: str, internal_url: str, credential: str, *, status: str = "up") -> None:
+    async def set_host(self, host_id: str, internal_url: str, credential: str, *, status: str | None = None) -> None:
         """Make a host known, or change it. Nothing is sent to it before its first heartbeat.
 
         Args:
             internal_url: where a hub reaches it: `http://HOST:PORT` or `https://HOST:PORT`.
             credential: what it asks of a hub.
-            status: "up" or "down".
+            status: see `set_status`. None: it stays as it is, or is "up" for a new host.
         """
         _check_host_id(host_id)
         new_credential(credential)
-        _check_one_of(status, ("up", "down"), "status")
+        if status is not None:
+            _check_one_of(status, _STATUSES, "status")
         try:
             next_hop(internal_url)
         except ValueError as error:
             raise BadInput(f"This is no URL of a host: {error}.", "For example: http://10.0.0.7:8000") from None
         await self._do(sql.SET_HOST, host_id, internal_url, credential, status)
+
+    async def set_status(self, host_id: str, status: str) -> None:
+        """What is to be thought of a host.
+
+        Args:
+            status: "up"; "draining": it keeps its projects and gets no other; "down": nothing is sent to it.
+        """
+        _check_host_id(host_id)
+        _check_one_of(status, _STATUSES, "status")
+        if not await self._do(sql.SET_STATUS, host_id, status):
+            raise _no_host(host_id)
 
     async def remove_host(self, host_id: str) -> None:
         """Forget a host that has no projects."""
@@ -189,7 +255,9 @@ class PlacementAdmin:
         try:
             line = await self._connected()
             return await line.fetch(statement, *arguments)
-        except Refused:
+        except Refused as error:
+            if error.constraint == "host_is_draining":
+                raise BadInput(f"The host '{host_id}' is draining: it gets no more projects.", "Take another host.") from None
             if key is not None:
                 raise UnknownProject(key, HUB) from None
             if host_id is not None:
@@ -233,6 +301,7 @@ def _placed(row: Row) -> Placed:
         row["visibility"],
         row["generation"],
         json.loads(row["members"] or "{}"),
+        json.loads(row["narrowed"] or "{}"),
     )
 
 
@@ -257,6 +326,12 @@ def _check_host_id(host_id: object) -> None:
 def _check_name(name: object, what: str) -> None:
     if not isinstance(name, str) or not 0 < len(name) <= 255 or not name.isprintable():
         raise BadInput(f"This is no {what}.", "Use 1 to 255 printable characters.")
+
+
+def _check_owner(name: str) -> None:
+    _check_name(name, "owner")
+    if name.startswith("@"):
+        raise BadInput("A group owns no project.", "Name a user, and let the group in as a member.")
 
 
 def _check_one_of(value: object, choices: Iterable[str], what: str) -> None:

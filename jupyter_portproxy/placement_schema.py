@@ -108,8 +108,32 @@ create trigger hosts_notify after insert or delete or update of internal_url, st
     for each statement execute function placement_notify();
 """
 
+_DRAINING = """
+alter table project_hosts drop constraint project_hosts_status_check;
+alter table project_hosts add check (status in ('up', 'draining', 'down'));
+
+-- A host that drains keeps the projects that it has, and gets no other.
+create function placement_refuse_draining() returns trigger language plpgsql as $$
+begin
+    -- "before insert" is called for "on conflict" too.
+    if exists (select from project_hosts where host_id = new.host_id and status = 'draining')
+        and not exists (select from projects where project_id = new.project_id and host_id = new.host_id) then
+        raise exception 'the host is draining' using errcode = 'check_violation', constraint = 'host_is_draining';
+    end if;
+    return new;
+end $$;
+create trigger projects_insert_draining before insert on projects
+    for each row execute function placement_refuse_draining();
+create trigger projects_update_draining before update of host_id on projects
+    for each row when (old.host_id is distinct from new.host_id) execute function placement_refuse_draining();
+"""
+
+_MEMBERS_PORTS = """
+alter table project_members add column allowed_ports text[];
+"""
+
 # Numbered by their place, from 1. Never change one: append.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES,)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES, _DRAINING + _MEMBERS_PORTS)
 
 VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
 
@@ -133,20 +157,30 @@ select host_id, internal_url, status, credential, generation,
 from project_hosts
 """
 
-PROJECT = """
-select p.project_id, p.owner, p.host_id, p.allowed_ports, p.visibility, p.generation,
+# What the clock says, and whether heartbeats can be written: else silence says nothing. (A standby gets them from its primary.)
+CLOCK = """
+select extract(epoch from clock_timestamp())::float8 as now,
+    current_setting('transaction_read_only') = 'on' and not pg_is_in_recovery() as frozen
+"""
+
+_MEMBERS = """
     (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members,
+    (select json_object_agg(username, m.allowed_ports) from project_members m
+        where m.project_id = p.project_id and m.allowed_ports is not null)::text as narrowed"""
+
+PROJECT = f"""
+select p.project_id, p.owner, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS},
     h.internal_url, h.status, h.credential, h.generation as host_generation,
     extract(epoch from clock_timestamp() - h.last_seen)::float8 as silent
 from projects p left join project_hosts h on h.host_id = p.host_id
 where p.project_id = $1
-"""
+"""  # noqa: S608 (our own text)
 
-PROJECTS = """
-select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,
-    (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members
-from projects p order by p.project_id
-"""
+# All projects, or with a key that one.
+PROJECTS = f"""
+select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS}
+from projects p where $1::text is null or p.project_id = $1 order by p.project_id
+"""  # noqa: S608 (our own text)
 
 PLACE = """
 insert into projects (project_id, owner, name, host_id, allowed_ports, visibility) values ($1, $2, $3, $4, $5, $6)
@@ -154,22 +188,32 @@ on conflict (project_id) do update set owner = excluded.owner, name = excluded.n
     allowed_ports = excluded.allowed_ports, visibility = excluded.visibility
 """
 
+# What is null, or said to be kept, stays.
+CHANGE = """
+update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
+    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility)
+where project_id = $1 returning project_id
+"""
+
 MOVE = "update projects set host_id = $2 where project_id = $1 returning project_id"
 
 REMOVE = "delete from projects where project_id = $1 returning project_id"
 
 ADD_MEMBER = """
-insert into project_members (project_id, username, role) values ($1, $2, $3)
-on conflict (project_id, username) do update set role = excluded.role
+insert into project_members (project_id, username, role, allowed_ports) values ($1, $2, $3, $5)
+on conflict (project_id, username) do update set role = excluded.role,
+    allowed_ports = case when $4 then project_members.allowed_ports else excluded.allowed_ports end
 """
 
 REMOVE_MEMBER = "delete from project_members where project_id = $1 and username = $2 returning username"
 
 SET_HOST = """
-insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, $4)
+insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, coalesce($4, 'up'))
 on conflict (host_id) do update set internal_url = excluded.internal_url, credential = excluded.credential,
-    status = excluded.status
+    status = coalesce($4, project_hosts.status)
 """
+
+SET_STATUS = "update project_hosts set status = $2 where host_id = $1 returning host_id"
 
 REMOVE_HOST = "delete from project_hosts where host_id = $1 returning host_id"
 

@@ -39,6 +39,7 @@ class Target:
         credential: what the next hop asks of this one; never shown to a client.
         generation: rises with each change of the place, so that two targets of one project are the same place if it is equal.
         allowed_ports: the project's own; they narrow the server's. None: nothing is narrowed.
+        askers_ports: those of who asks; they narrow the project's. None: nothing is narrowed.
         owner: username; empty where this hop does not know it.
         members: username -> role, without the owner. None: this hop does not know them, the one before it has checked.
         visibility: "shared": whoever is logged in is a viewer.
@@ -54,6 +55,7 @@ class Target:
     owner: str = ""
     members: Mapping[str, str] | None = None
     visibility: str = "private"
+    askers_ports: tuple[range, ...] | None = None
 
     def role_of(self, username: str) -> str | None:
         """The role of a user; None if the project does not exist for them, or if this hop does not know."""
@@ -62,6 +64,10 @@ class Target:
     def allows(self, port: int) -> bool:
         """True if the project's own list of ports has the port, or if there is none."""
         return self.allowed_ports is None or any(port in ports for ports in self.allowed_ports)
+
+    def allows_asker(self, port: int) -> bool:
+        """True if the list of ports of who asks has the port, or if they have none."""
+        return self.askers_ports is None or any(port in ports for ports in self.askers_ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +236,7 @@ def new_credential(text: str) -> str:
 
 def role_of(username: str, owner: str, members: Mapping[str, str], visibility: str) -> str | None:
     """The role of a user in a project; None if it does not exist for them."""
-    if not username:
+    if not username or username.startswith("@"):  # in the members table that is a group
         return None
     if username == owner:
         return "owner"

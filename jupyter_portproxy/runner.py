@@ -46,6 +46,7 @@ class Run:
     Args:
         arguments: more of them, for `jupyter server`.
         tell: is called with the port and the server's pid once it answers.
+        base_url: of the project host, below which the project is.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Run:
         ports: Sequence[range],
         arguments: Sequence[str],
         tell: Callable[[int, int], None],
+        base_url: str = "/",
     ) -> None:
         self._registry, self._key, self._ports, self._arguments, self._tell = registry, key, ports, arguments, tell
+        self._path = f"{base_url}{key}/"
         self._secret = secrets.token_urlsafe(32)
         self._stop = asyncio.Event()
         self._generation = 0
@@ -102,7 +105,7 @@ class Run:
     async def _spawn(self, port: int) -> asyncio.subprocess.Process:
         command = [
             *(sys.executable, "-m", "jupyter", "server", *self._arguments),
-            f"--ServerApp.base_url=/{self._key}/",
+            f"--ServerApp.base_url={self._path}",
             "--ServerApp.trust_xheaders=True",  # what comes, comes from the project host
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}",
@@ -131,13 +134,13 @@ class Run:
                 self._tell(port, server.pid)
                 return True
             if time.monotonic() > end:
-                raise CliError(f"The server of '{self._key}' did not answer at /{self._key}/api within {_READY:g} s.")
+                raise CliError(f"The server of '{self._key}' did not answer at {self._path}api within {_READY:g} s.")
             await _first(guard.wait(), asyncio.sleep(_LOOK))
         return False
 
     async def _answers(self, port: int) -> bool:
         for path in ("api", "api/status"):  # the second one asks for a login
-            status = await asyncio.to_thread(_status, f"http://127.0.0.1:{port}/{self._key}/{path}", self._secret)
+            status = await asyncio.to_thread(_status, f"http://127.0.0.1:{port}{self._path}{path}", self._secret)
             if status in (401, 403):
                 raise CliError("The server does not take the project's secret: its configuration must set no token of its own.")
             if status != 200:

@@ -10,12 +10,13 @@ import contextlib
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,7 @@ from .upstreams import free_port
 
 HUB_TOKEN = "the-tests-service-token"
 PASSWORD = "one-for-all"
-SCOPES = ["admin:users", "admin:servers", "tokens", "access:servers", "list:users"]
+SCOPES = ["admin:users", "admin:groups", "admin:servers", "tokens", "access:servers", "list:users"]
 SECONDS = 60
 # A service that says whose it is. `url_for` is asked in the user's own environment.
 WHO = """
@@ -78,7 +79,7 @@ c.Spawner.environment = {{
 """
 FRONTS = {
     "configurable-http-proxy": """
-c.ConfigurableHTTPProxy.command = [sys.executable, "-c", "from configurable_http_proxy.cli import main; main()"]
+c.ConfigurableHTTPProxy.command = {front!r}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 """,
     "traefik": """
@@ -91,7 +92,8 @@ c.TraefikProxy.traefik_log_level = "ERROR"
 c.TraefikProxy.extra_static_config = {{"entryPoints": {{"http": {{"forwardedHeaders": {{"trustedIPs": ["127.0.0.1"]}}}}}}}}
 """,
 }
-NEEDED = ("jupyterhub", "configurable_http_proxy", "jupyterhub_traefik_proxy", "jupyterlab")
+NEEDED = ("jupyterhub", "jupyterhub_traefik_proxy", "jupyterlab")
+FRONT = Path(sys.prefix, "chp", "node_modules", "configurable-http-proxy", "bin", "configurable-http-proxy")  # npm's
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Hub:
 
     origin: str
     _log: Path
+    pid: int = 0
 
     @property
     def log(self) -> str:
@@ -203,7 +206,9 @@ class Browser:
         return {name: morsel.value for name, morsel in sent.items()}
 
     async def _ask(self, method: str, path: str, data: Any = None, **fields: str) -> Page:
-        async with self._session.request(method, f"{self.origin}{path}", data=data, headers=_named(fields)) as answer:
+        async with self._session.request(
+            method, URL(self.origin).join(URL(path, encoded=True)), data=data, headers=_named(fields)
+        ) as answer:
             return Page(answer.status, answer.url.path_qs, await answer.text(), answer.headers)
 
 
@@ -217,13 +222,22 @@ def _named(fields: dict[str, str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def jupyterhub(folder: Path, settings: str, *servers: str, front: str = "configurable-http-proxy") -> Iterator[Hub]:
+def jupyterhub(
+    folder: Path,
+    settings: str,
+    *servers: str,
+    front: str = "configurable-http-proxy",
+    users: Iterable[str] = (),
+    more: str = "",
+) -> Iterator[Hub]:
     """Runs JupyterHub behind that front, with these servers (`NAME` or `NAME/SERVER`), until the end of the block.
 
     Args:
         settings: a `jupyter_server_config.py` for all users.
+        users: without servers.
+        more: of `jupyterhub_config.py`.
     """
-    users = {server.partition("/")[0] for server in servers}
+    users = {*users, *(server.partition("/")[0] for server in servers)}
     missing = [name for name in NEEDED if find_spec(name) is None]
     assert not missing, f"not installed: {missing}; pip install -e '.[test]'"
     config, log = folder / "config", folder / "hub.log"
@@ -234,12 +248,12 @@ def jupyterhub(folder: Path, settings: str, *servers: str, front: str = "configu
     (config / "jupyter_server_config.py").write_text(f"{settings}\nc.PortProxy.service_templates = {{'who': {who!r}}}\n")
     values: dict[str, Any] = {"port": free_port(_PORTS), "hub_port": free_port(_PORTS), "api_port": free_port(_PORTS)}
     values.update(token=HUB_TOKEN, password=PASSWORD, users=users, scopes=SCOPES, seconds=SECONDS)
-    values.update(homes=f"{folder}/{{username}}", configs=str(config))
-    (folder / "jupyterhub_config.py").write_text((CONFIG + FRONTS[front]).format(**values))
+    values.update(homes=f"{folder}/{{username}}", configs=str(config), front=_front())
+    (folder / "jupyterhub_config.py").write_text((CONFIG + FRONTS[front]).format(**values) + more)
     with log.open("w") as said:
         command = [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"]
         process = subprocess.Popen(command, env=environment(folder), cwd=folder, stdout=said, stderr=said)
-    hub = Hub(f"http://127.0.0.1:{values['port']}", log)
+    hub = Hub(f"http://127.0.0.1:{values['port']}", log, process.pid)
     try:
         _wait_for(hub, process)
         hub.start_servers(*servers)
@@ -249,6 +263,13 @@ def jupyterhub(folder: Path, settings: str, *servers: str, front: str = "configu
 
 
 _PORTS = range(21000, 29000)
+
+
+def _front() -> list[str]:
+    """The command of configurable-http-proxy."""
+    node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
+    assert node and FRONT.exists(), f"not installed: npm install --prefix {FRONT.parents[3]} configurable-http-proxy"
+    return [node, str(FRONT)]
 
 
 def _wait_for(hub: Hub, process: subprocess.Popen[bytes]) -> None:

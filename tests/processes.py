@@ -53,9 +53,11 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
 
 
 @contextlib.contextmanager
-def jupyter_server(home: Path, *arguments: str, more: Mapping[str, str] | None = None, base: str = "/") -> Iterator[Server]:
+def jupyter_server(
+    home: Path, *arguments: str, more: Mapping[str, str] | None = None, base: str = "/", port: int = 0
+) -> Iterator[Server]:
     """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL."""
-    port, log = free_port(range(21000, 29000)), home / "server.log"
+    port, log = port or free_port(range(21000, 29000)), home / "server.log"
     command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command.append(f"--ServerApp.base_url={base}")
     with log.open("w") as said:

@@ -83,6 +83,16 @@ async def test_a_login_is_not_remembered_for_other_fields_on_the_same_connection
             assert (await connection.answer()).status == status
 
 
+async def test_a_refusal_that_ends_the_connection_says_so(call, wire, jp_base_url, origin):
+    """A front that keeps connections would send its next request into one that is closed."""
+    for method, content in (("GET", None), ("POST", b""), ("POST", b"x" * 100), ("DELETE", None)):
+        answer = await call("proxy/port/15000/", method, content=content, token=None)
+        assert (answer.status, answer.one("Connection")) == (403, "close"), method
+    async with await wire() as connection:
+        await connection.send(f"GET {jp_base_url}proxy/port/15000 HTTP/1.1\r\nHost: {origin}\r\n\r\n".encode())
+        assert (await connection.answer()).one("Connection") == "close" and await connection.closed()
+
+
 async def test_another_host_name_is_refused(call):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", host="evil.example")).status == 403

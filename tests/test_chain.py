@@ -79,15 +79,16 @@ def folder(path: Path) -> Path:
 
 
 @contextmanager
-def three_servers(database: Database, home: Path) -> Iterator[Hops]:
+def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterator[Hops]:
+    """`hubs_dsn`: another way to the same database, for the hub alone."""
     registry_file = home / "registry.sqlite"
     users = "--ServerApp.identity_provider_class=tests.identities.NamedUsers"
-    dsn = f"--PortProxy.placement_dsn={database.dsn}"
+    dsn, hubs = (f"--PortProxy.placement_dsn={way}" for way in (database.dsn, hubs_dsn or database.dsn))
     registry_at = f"--PortProxy.registry_path={registry_file}"
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
     made = [
         jupyter_server(
-            folder(home / "hub"), *PORTS, users, dsn, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+            folder(home / "hub"), *PORTS, users, hubs, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
             folder(home / "host"), *PORTS, dsn, registry_at, credentials,
@@ -289,6 +290,14 @@ async def test_the_project_host_believes_its_hub_only(hops):
 async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
     answer = await hops.ask(f"/{KEY}/port/{OUT}/")
     assert (answer.status, answer.text.splitlines()[0]) == (403, f"Port {OUT} is not among the ports of this project.")
+    async with serve(mirror) as upstream:
+        await hops.admin.add_member(KEY, "bob", "member", [upstream.port])
+        await hops.until(f"/{KEY}/port/{19_999}/", 403, "bob")
+        assert (await hops.ask(f"/{KEY}/port/{upstream.port}/", "bob")).status == 200
+        answer = await hops.ask(f"/{KEY}/port/{19_999}/", "bob")
+        assert answer.text.splitlines()[0] == "Port 19999 is not among your ports of this project."
+        await hops.admin.add_member(KEY, "bob", "member", None)
+        await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")
     answer = await hops.ask(f"/{KEY}/proxy/22/")
     assert (answer.status, answer.text.splitlines()[0]) == (403, "Port 22 is not allowed by the hub.")
     assert (await hops.ask(f"/{KEY}/port/99999/")).status == 400

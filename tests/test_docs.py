@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jupyter_server.serverapp import ServerApp
 from jupyterhub.app import JupyterHub
 from jupyterhub.scopes import scope_definitions
+from jupyterhub.services.auth import HubOAuth
 from jupyterhub.spawner import Spawner
 from traitlets.config import Config
 
 from jupyter_portproxy.gateway import PortProxy
 
 DOCS = Path(__file__).parents[1] / "docs"
-KNOWN = {"PortProxy": PortProxy, "JupyterHub": JupyterHub, "Spawner": Spawner}
+KNOWN = {each.__name__: each for each in (PortProxy, JupyterHub, Spawner, ServerApp, HubOAuth)}
+# What JupyterHub tells its services, and an administrator those that it does not run.
+TOLD = {
+    "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:10101",
+    "JUPYTERHUB_SERVICE_PREFIX": "/services/projects/",
+    "PROJECTS_API_TOKEN": "secret",
+}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -28,9 +36,17 @@ def server_settings() -> str:
     return next(block for block in blocks("jupyterhub.md", "python") if block.startswith("# jupyter_server_config.py"))
 
 
+def projects_settings(start: str) -> str:
+    """The block with that first line, of the login of projects."""
+    return next(block for block in blocks("jupyterhub.md", "python") if block.startswith(f"{start}\n"))
+
+
 def loaded(block: str) -> Config:
     config = Config()
-    exec(compile(block, "docs/jupyterhub.md", "exec"), {"c": config})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in TOLD.items():
+            patch.setenv(name, value)
+        exec(compile(block, "docs/jupyterhub.md", "exec"), {"c": config})
     return config
 
 

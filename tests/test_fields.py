@@ -266,6 +266,7 @@ a=1; _xsrf=2|aa; b=3                         -> a=1; b=3
 {LOGIN}=x; a=1                               -> a=1
 a=1; username-127-0-0-1-8888=x               -> a=1
 jupyterhub-session-id=z; jupyterhub-user-bob=q; a=1; jupyterhub-hub-login=r; jupyter-hub-token=t -> a=1
+a=1; service-x-oauth-state-ab=s; service-x=y -> a=1; service-x=y
 _xsrf=1; {LOGIN}=2                           ->
 a="x y"; b; c==;;d=\xe4                      -> a="x y"; b; c==;;d=\xe4
 XSRF-TOKEN=1;my_xsrf=2; username=3; a=_xsrf  -> XSRF-TOKEN=1;my_xsrf=2; username=3; a=_xsrf

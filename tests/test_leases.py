@@ -51,9 +51,18 @@ def test_a_reservation_ends_with_its_time(monkeypatch):
     reservations = Reservations(Ports([range(10000, 20001)]))
     reservation = reservations.reserve("a", 5)
     assert reservations.get("a") is reservation
-    now = time.time()
-    monkeypatch.setattr(leases.time, "time", lambda: now + 6)
+    now = time.monotonic()
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now + 6)
     assert reservations.list() == []
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_jumps_ends_no_reservation(monkeypatch, jump):
+    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservation = reservations.reserve("a", 5)
+    now = time.time() + jump
+    monkeypatch.setattr(leases.time, "time", lambda: now)
+    assert reservations.get("a") is reservation and now < reservation.until <= now + 5
 
 
 def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener(monkeypatch):
@@ -61,8 +70,8 @@ def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener
     reservation = reservations.reserve("a", 5)
     with socket.create_server(("127.0.0.1", reservation.port)):
         assert reservations.list()[0].used
-        now = time.time()
-        monkeypatch.setattr(leases.time, "time", lambda: now + 600)
+        now = time.monotonic()
+        monkeypatch.setattr(leases.time, "monotonic", lambda: now + 600)
         assert reservations.get("a") is reservation
     assert reservations.get("a") is None
 

@@ -98,6 +98,8 @@ def test_bad_input_is_refused_in_a_sentence(run):
     assert run("register", "p1", "40001", "--secret-file", "-", given="two words")[2].startswith("This is no credential.\n")
     for port in ("0", "65536", "٨٠", "x"):
         assert run("register", "p1", port)[0] == 2
+    for base in ("", "x/", "/x", "//h/", "/a b/"):
+        assert run("run-project", "p1", "--base-url", base)[2].startswith(f"--base-url: {base!r} is none.\n")
     assert run("register", "p1", "40001")[0] == 0
     assert run("register", "p2", "40001")[2].startswith("Port 40001 belongs to the project 'p1'.\n")
     assert run("list", "--", "x")[0] == 2, "what stands behind -- is for run-project"

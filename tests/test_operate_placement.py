@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-import sys
 import time
 
 import pytest
 
 from jupyter_portproxy.operate_placement import _cause
 
-from .processes import environment, portproxy
+from .processes import portproxy
 from .upstreams import free_port
 
 URL = "http://10.0.0.1:8000"
@@ -36,8 +34,8 @@ async def test_tables_are_made_by_init(tmp_path, empty_database):
     dsn = ("--dsn", empty_database.dsn)
     code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
     assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
-    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 1).\n", "")
-    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 1}
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 2).\n", "")
+    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 2}
     assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
 
 
@@ -64,17 +62,50 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
     assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
 
 
-async def test_credentials_are_stored_and_never_listed(placement, hosts, database):
-    rows = await database.sql("select host_id, credential from project_hosts order by host_id")
-    assert [tuple(row) for row in rows] == [("h1", "c1-s3cret"), ("h2", "c2-s3cret")]
-    assert placement("heartbeat", "h2")[0] == 0
-    plain, whole = placement("hosts")[1], placement("hosts", "--json")[1]
-    assert "s3cret" not in plain + whole
-    assert plain.splitlines()[1].split() == ["h1", "silent", "-", URL]
-    assert [(host["host"], host["state"]) for host in json.loads(whole)] == [("h1", "silent"), ("h2", "up")]
-    assert placement("host", "h1", "http://10.0.0.9:1", "--credential", "new")[0] == 0
-    await database.sql("update project_hosts set status = 'down' where host_id = 'h2'")
-    assert [line.split()[1] for line in placement("hosts")[1].splitlines()[1:3]] == ["silent", "down"]
+async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
+    def shown():
+        return json.loads(placement("project", "p1", "--json")[1])
+
+    assert placement("project", "p1", "--name", "One")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
+    assert placement("project", "p1", "--owner", "ann", "--ports", "8888, 6000-6010") == (0, "p1 is made.\n", "")
+    one = shown()
+    assert (one["host"], one["state"], one["owner"], one["visibility"]) == (None, "not placed", "ann", "private")
+    assert one["allowed_ports"] == ["8888", "6000-6010"]
+    assert placement("place", "p1", "h1", "--visibility", "shared")[0] == 0
+    assert placement("project", "p1", "--owner", "bob", "--name", "Two") == (0, "p1 is changed.\n", "")
+    two = shown()
+    assert (two["host"], two["owner"], two["name"]) == ("h1", "bob", "Two")
+    assert (two["visibility"], two["allowed_ports"]) == ("shared", ["8888", "6000-6010"])
+    assert json.loads(placement("project", "p1", "--ports", "any", "--json")[1])["allowed_ports"] is None
+    lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
+    assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
+    assert placement("remove", "p1") == (0, "p1 is forgotten.\n", "")
+    assert placement("project", "p1")[2].startswith("The hub knows no project 'p1'.")
+
+
+async def test_members_and_groups_have_roles_and_ports(placement, hosts):
+    def listed():
+        return {row["user"]: (row["role"], row["allowed_ports"]) for row in json.loads(placement("members", "p1", "--json")[1])}
+
+    placement("place", "p1", "h1", "--owner", "ann")
+    assert placement("member", "p1", "bob", "viewer", "--ports", "6006")[1] == "bob is viewer of p1.\n"
+    assert placement("member", "p1", "@team", "member")[1] == "@team is member of p1.\n"
+    assert listed() == {"ann": ("owner", None), "bob": ("viewer", ["6006"]), "@team": ("member", None)}
+    assert placement("member", "p1", "bob", "member")[0] == 0, "the ports stay"
+    placement("member", "p1", "ann", "owner", "--ports", "8000-9000")
+    assert listed()["bob"] == ("member", ["6006"]) and listed()["ann"] == ("owner", ["8000-9000"])
+    rows = [line.split() for line in placement("members", "p1")[1].splitlines()]
+    assert rows[:2] == [["USER", "ROLE", "PORTS"], ["ann", "owner", "8000-9000"]] and ["@team", "member", "any"] in rows
+    placement("member", "p1", "bob", "member", "--ports", "any")
+    assert listed()["bob"] == ("member", None)
+    placement("member", "p1", "bob", "--remove")
+    assert "bob" not in listed()
+
+
+async def test_tables_of_an_earlier_version_are_told(placement, database):
+    await database.sql("alter table project_members drop column allowed_ports")
+    said = "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init\n"
+    assert placement("members", "p1") == (1, "", said)
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
@@ -97,6 +128,22 @@ async def test_a_bad_key_changes_nothing(placement, database, key):
         (["place", "p1", "h9"], "There is no host 'h9'."),
         (["place", "p1", "h7", "--owner", "\x1b[31m"], "This is no owner."),
         (["member", "p1", "bob", "king"], "This is no role."),
+        (["place", "p1", "h7", "--ports", "0"], "allowed_ports: '0' is no port and no range of ports"),
+        (["project", "p1", "--ports", ""], "allowed_ports: '' is no port and no range of ports"),
+        (["project", "p1", "--visibility", "public"], "This is no visibility."),
+        (["project", "p1", "--owner", ""], "This is no owner."),
+        (["project", "p1", "--owner", "@team"], "A group owns no project."),
+        (["project", "p9"], "The hub knows no project 'p9'."),
+        (["remove", "p9"], "The hub knows no project 'p9'."),
+        (["members", "p9"], "The hub knows no project 'p9'."),
+        (["members", "../p"], "This is no key for a project."),
+        (["member", "p1", "@", "viewer"], "This is no username."),
+        (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is no port and no range of ports"),
+        (["member", "p1", "bob", "--remove", "--ports", "80"], "Give a role, or --remove."),
+        (["up", "h9"], "There is no host 'h9'."),
+        (["drain", "a/b"], "This is no name for a host."),
+        (["remove-host", "h9"], "There is no host 'h9'."),
+        (["remove-host", "h7"], "The host has projects."),
         (["member", "p9", "bob", "owner"], "The hub knows no project 'p9'."),
         (["member", "p1", "bob"], "Give a role, or --remove."),
         (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
@@ -113,14 +160,6 @@ async def test_bad_input_is_refused_in_a_sentence(placement, database, arguments
     code, out, error = placement(*arguments)
     assert (code, out, error.startswith(said)) == (1, "", True), error
     assert len(error.splitlines()) <= 2
-
-
-def test_a_credential_must_be_one(placement):
-    assert placement("host", "h1", URL)[0] == 2
-    assert placement("host", "h1", URL, "--credential", "two words")[2].startswith("This is no credential.\n")
-    assert placement("host", "h1", URL, "--credential-file", "none")[2] == (
-        "The file none cannot be read: No such file or directory.\n"
-    )
 
 
 @pytest.mark.parametrize(
@@ -154,37 +193,6 @@ async def test_a_database_that_says_nothing_is_not_waited_for_long(tmp_path, mon
 def test_without_a_dsn_it_says_so(tmp_path):
     said = "It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
     assert portproxy(tmp_path, "placement", "hosts") == (1, "", said)
-
-
-async def test_heartbeats_go_on_through_a_restart_of_the_database(tmp_path, placement, hosts, database):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "jupyter_portproxy.cli", "placement", "heartbeat", "h1", "--every", "0.2"),
-        env=environment(tmp_path, {"PORTPROXY_PLACEMENT": database.dsn}),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        first = await _seen_after(database, None)
-        second = await _seen_after(database, first)
-        database.server.stop()
-        assert (await asyncio.wait_for(process.stderr.readline(), 20)).startswith(b"The database ")
-        database.server.start()
-        while (said := await asyncio.wait_for(process.stderr.readline(), 20)) != b"The database answers again.\n":
-            assert said.startswith(b"The database "), "it is still starting"
-        await _seen_after(database, second)
-        assert process.returncode is None
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _seen_after(database, before):
-    end = time.monotonic() + 15
-    while time.monotonic() < end:
-        (row,) = await database.sql("select last_seen from project_hosts where host_id = 'h1'")
-        if row["last_seen"] is not None and (before is None or row["last_seen"] > before):
-            return row["last_seen"]
-        await asyncio.sleep(0.1)
-    raise AssertionError("no heartbeat came")
 
 
 def test_an_unknown_cause_is_told_by_its_kind_alone():

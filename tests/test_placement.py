@@ -116,7 +116,7 @@ async def test_a_host_that_is_down(make, admin):
     placement = await make()
     await admin.set_host("h1", ONE, "credential-h1", status="down")
     await until(placement, is_kind(HostDown), seconds=1)
-    await admin.set_host("h1", ONE, "credential-h1")
+    await admin.set_status("h1", "draining")
     await until(placement, is_at("10.0.0.1"), seconds=1)
 
 
@@ -150,6 +150,67 @@ async def test_the_hubs_clock_does_not_matter(make, admin, monkeypatch, jump):
     assert await placement.resolve("p1", None)
     await admin.move("p1", "h2")
     await until(placement, is_at("two.example"), seconds=1)
+
+
+async def clock_of(database):
+    """What sets the clock of the database's statements."""
+    await database.sql("create schema jumped")
+    await database.sql("create table jumped.clock (by interval)")
+    await database.sql("insert into jumped.clock values ('0')")
+    await database.sql(
+        "create function jumped.clock_timestamp() returns timestamptz language sql as "
+        "'select pg_catalog.clock_timestamp() + by from jumped.clock'"
+    )
+    await database.sql(f"alter database {database.name} set search_path = jumped, pg_catalog, public")
+
+    async def to(by: str) -> None:
+        await database.sql("update jumped.clock set by = $1::text::interval", by)
+
+    return to
+
+
+@pytest.mark.parametrize("by", ["1 hour", "-1 hour"])
+async def test_the_databases_clock_may_jump(make, admin, database, by):
+    jump = await clock_of(database)
+    placement = await make(Options(poll=0.1, heartbeat=0.5))
+    await jump(by)
+    for _ in range(8):  # a heartbeat comes within that time
+        assert await placement.resolve("p1", None), "nobody was silent"
+        await asyncio.sleep(0.1)
+    await admin.heartbeat("h1")
+    assert await placement.resolve("p1", None)
+    await until(placement, is_kind(HostDown), seconds=4)  # in the end silence counts again
+
+
+async def test_hosts_that_could_give_no_sign_of_life_are_not_taken_for_dead(make, admin, database):
+    placement = await make(Options(poll=0.1, heartbeat=0.5))
+    await admin.set_host("h3", "http://10.0.0.3:80", "c")
+    await admin.place("p3", "h3", owner="ann")
+    await asyncio.sleep(0.2)
+    await database.sql(f"alter database {database.name} set default_transaction_read_only = on")
+    await database.end_connections()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 2.5:
+        assert await placement.resolve("p1", None), "nothing can be written"
+        await refused(placement, HostDown, "p3")  # it never gave one
+        await asyncio.sleep(0.1)
+    connection = await asyncpg.connect(database.dsn, server_settings={"default_transaction_read_only": "off"})
+    await connection.execute(f"alter database {database.name} set default_transaction_read_only = off")
+    await connection.close()
+    await database.end_connections()
+    assert await placement.resolve("p1", None)
+    await until(placement, is_kind(HostDown), seconds=4)
+
+
+async def test_a_long_outage_is_not_the_hosts_silence(make, admin, database):
+    placement = await make(Options(poll=0.1, patience=0.5, heartbeat=0.3))
+    await placement.resolve("p1", None)
+    database.server.pause()
+    await asyncio.sleep(1.5)
+    database.server.resume()
+    await eventually(lambda: not placement.snapshot().away, 3)
+    assert await placement.resolve("p1", None), "its next sign of life may be on the way"
+    await until(placement, is_kind(HostDown), seconds=3)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +306,58 @@ async def test_a_member_who_is_put_out_is_out(make, admin):
     await admin.add_member("p1", "bob")
     await asyncio.sleep(0.6)
     assert (await placement.resolve("p1", "bob")).role_of("bob") == "member"
+
+
+class Team:
+    """Who is in which group, as a login knows it."""
+
+    def __init__(self, **groups):
+        self.groups, self.told = groups, []
+
+    def groups_of(self, username):
+        return self.groups.get(username, ())
+
+    def subscribe(self, callback):
+        self.told.append(callback)
+
+
+async def test_a_group_lets_its_users_in_while_they_are_in_it(make, admin, database):
+    await make()
+    team, told = Team(eve=["team"], zed=["others"]), []
+    placement = Placement(database.dsn, QUICK, people=team)
+    await placement.start()
+    placement.subscribe(told.append)
+    await refused(placement, UnknownProject, "p1", "eve")
+    await admin.add_member("p1", "@team", "member", ["6001-6002"])
+    await eventually(lambda: told == ["p1"], 1)
+    target = await placement.resolve("p1", "eve")
+    assert target.role_of("eve") == "member" and target.allows_asker(6001) and not target.allows_asker(6003)
+    for nobody in ("zed", "team", "@team", ""):
+        await refused(placement, UnknownProject, "p1", nobody)
+    team.groups.clear()
+    team.told[0]()
+    assert told == ["p1", ANY], "whoever holds a tunnel asks again"
+    await refused(placement, UnknownProject, "p1", "eve")
+    await placement.close()
+
+
+async def test_a_members_own_ports(make, admin):
+    placement = await make()
+    await admin.add_member("p1", "bob", "member", [6000])
+    await asyncio.sleep(0.3)
+    target = await placement.resolve("p1", "bob")
+    assert target.allows_asker(6000) and not target.allows_asker(6001) and target.allows(6001)
+    assert (await placement.resolve("p1", "ann")).allows_asker(6001)
+    assert (await placement.resolve("p1", None)).allows_asker(6001)
+
+
+async def test_a_members_ports_that_make_no_sense_are_none(make, database, caplog):
+    placement = await make()
+    await database.sql("update project_members set allowed_ports = '{80-}'")
+    await asyncio.sleep(0.3)
+    assert not (await placement.resolve("p1", "bob")).allows_asker(80)
+    assert (await placement.resolve("p1", "ann")).allows_asker(80)
+    assert "allowed_ports of a member of project p1 cannot be used" in caplog.text
 
 
 async def test_a_thousand_requests_are_one_question(make):

@@ -77,6 +77,34 @@ async def test_a_projects_life(admin):
     await admin.remove_host("h2")
 
 
+async def test_a_change_leaves_the_rest_as_it_is(admin):
+    await admin.set_host("h1", URL, "c1")
+    await admin.place("p1", None, owner="ann", name="One", allowed_ports=[8888])
+    first = await admin.find("p1")
+    await admin.change("p1", visibility="shared")
+    await admin.change("p1", name="")
+    second = await admin.find("p1")
+    assert (second.visibility, second.name, second.owner, second.allowed_ports) == ("shared", "", "ann", ("8888",))
+    assert second.generation == first.generation
+    await admin.change("p1", allowed_ports=None, host_id="h1", owner="bob")
+    third = await admin.find("p1")
+    assert (third.allowed_ports, third.host_id, third.owner) == (None, "h1", "bob") and third.generation > first.generation
+
+
+async def test_a_host_that_drains_keeps_its_projects_and_gets_no_other(admin):
+    await admin.set_host("h1", URL, "c1")
+    await admin.place("p1", "h1", owner="ann")
+    await admin.place("p2", None, owner="ann")
+    await admin.set_status("h1", "draining")
+    await admin.place("p1", "h1", owner="ann", name="it is there already")
+    for change in (admin.place("p3", "h1", owner="ann"), admin.move("p2", "h1"), admin.change("p2", host_id="h1")):
+        with pytest.raises(BadInput, match="The host 'h1' is draining"):
+            await change
+    assert [(project.key, project.host_id) for project in await admin.list()] == [("p1", "h1"), ("p2", None)]
+    await admin.set_host("h1", URL, "c2")
+    assert [host.status for host in await admin.hosts()] == ["draining"]
+
+
 async def test_hosts(admin):
     await admin.set_host("h1", URL, "c1")
     await admin.set_host("h2", URL, "c2", status="down")
@@ -93,6 +121,8 @@ async def test_hosts(admin):
         ("move", ("p9", "h1")),
         ("unplace", ("p9",)),
         ("remove", ("p9",)),
+        ("change", ("p9",)),
+        ("find", ("p9",)),
         ("add_member", ("p9", "bob")),
     ],
 )
@@ -110,6 +140,15 @@ async def test_a_project_that_is_not_there(admin, call, arguments):
         ("place", ("P9", None), {"owner": "ann"}),
         ("place", ("api", None), {"owner": "ann"}),
         ("place", ("p9", None), {"owner": ""}),
+        ("place", ("p9", None), {"owner": "@team"}),
+        ("change", ("p1",), {"owner": ""}),
+        ("change", ("p1",), {"host_id": "h9"}),
+        ("change", ("p1",), {"allowed_ports": [0]}),
+        ("change", ("p1",), {"visibility": ""}),
+        ("add_member", ("p1", "@"), {}),
+        ("add_member", ("p1", "bob", "member", ["x"]), {}),
+        ("set_status", ("h9", "up"), {}),
+        ("set_status", ("h1", "silent"), {}),
         ("place", ("p9", None), {"owner": "a\0b"}),
         ("place", ("p9", None), {"owner": "ann", "visibility": "public"}),
         ("place", ("p9", None), {"owner": "ann", "allowed_ports": ["80-"]}),

@@ -32,6 +32,7 @@ async def now(database) -> str:
         ("insert into projects (project_id, owner) values ('p3', 'bob'), ('p4', 'bob')", ["p3", "p4"]),
         ("update projects set host_id = 'h2'", ["p1", "p2"]),
         ("update projects set allowed_ports = '{8888}' where project_id = 'p1'", ["p1"]),
+        ("insert into project_members values ('p1', 'bob', 'viewer', '{80}')", ["p1"]),
         ("update projects set project_id = 'p9' where project_id = 'p2'", ["p2", "p9"]),
         ("delete from projects where project_id = 'p2'", ["p2"]),
         ("insert into project_members values ('p1', 'bob', 'viewer')", ["p1"]),
@@ -131,6 +132,20 @@ async def test_rows_that_the_tables_refuse(database, statement):
     await fill(database)
     with pytest.raises(asyncpg.IntegrityConstraintViolationError):
         await database.sql(statement)
+
+
+async def test_a_draining_host_gets_no_project_by_whatever_hand(database):
+    await fill(database)
+    await database.sql("update project_hosts set status = 'draining'")
+    for statement in (
+        "update projects set host_id = 'h2'",
+        "insert into projects (project_id, owner, host_id) values ('p3', 'ann', 'h1')",
+    ):
+        with pytest.raises(asyncpg.CheckViolationError) as caught:
+            await database.sql(statement)
+        assert caught.value.constraint_name == "host_is_draining"
+    await database.sql("update projects set name = 'x', host_id = host_id")
+    await database.sql("update projects set host_id = null")
 
 
 async def test_old_changes_are_forgotten_but_not_the_last_ones(database):

@@ -102,13 +102,14 @@ def left(processes: list[psutil.Process], seconds: float = 15) -> list[psutil.Pr
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_project_comes_up_and_ends_with_its_command(host, how):
-    process = host.start("p1", "--json", "--ports", "44000-44999", "--", "--ServerApp.log_level=DEBUG")
+@pytest.mark.parametrize(("how", "base"), [(signal.SIGTERM, "/"), (signal.SIGINT, "/services/projects/")])
+def test_a_project_comes_up_and_ends_with_its_command(host, how, base):
+    below = ("--base-url", base) if base != "/" else ()
+    process = host.start("p1", "--json", "--ports", "44000-44999", *below, "--", "--ServerApp.log_level=DEBUG")
     said = json.loads("".join(process.stdout.readline() for _ in range(6)))
     (row,) = host.listed()
     assert (row.key, row.state, row.http_port, row.pid) == ("p1", "running", said["port"], said["pid"])
-    assert said["address"] == f"http://127.0.0.1:{said['port']}/p1/" and 44000 <= said["port"] <= 44999
+    assert said["address"] == f"http://127.0.0.1:{said['port']}{base}p1/" and 44000 <= said["port"] <= 44999
     secret = host.secret("p1")
     assert get(f"{said['address']}api", secret) == get(f"{said['address']}api/status", secret) == 200
     assert get(f"{said['address']}api/status", TOKEN) == get(f"{said['address']}api/status", None) == 403
