@@ -38,10 +38,11 @@ async def main():
 asyncio.run(main())
 """
 _HP3 = """
-import { createServer } from "node:http";
+import { Agent, createServer } from "node:http";
 import { createProxyServer } from "http-proxy-3";
 const [port, origin] = process.argv.slice(2);
-const proxy = createProxyServer({ target: `http://127.0.0.1:${origin}`, ws: true, agent: new (await import("node:http")).Agent({ keepAlive: true }) });
+const target = `http://127.0.0.1:${origin}`;
+const proxy = createProxyServer({ target, ws: true, agent: new Agent({ keepAlive: true }) });
 proxy.on("error", () => {});
 const server = createServer((req, res) => proxy.web(req, res));
 server.on("upgrade", (req, socket, head) => proxy.ws(req, socket, head));
@@ -51,7 +52,8 @@ _NGINX = """
 daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.err; worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;
+  fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
   keepalive_requests 1000000; client_max_body_size 0;
   upstream origin {{ server 127.0.0.1:{origin}; keepalive 64; keepalive_requests 1000000; }}
   map $http_upgrade $conn {{ default upgrade; '' ''; }}
