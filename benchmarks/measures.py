@@ -1,0 +1,190 @@
+"""What is measured, one function for each: subject -> figures by name. Units are in the names.
+
+Rule of this file: a figure that depends on the machine is given for every subject of one run, so that ratios can be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+from load import Connection, download, echo, requests, upload, websocket
+from subjects import Subject
+
+Figures = dict[str, float]
+MB = 1e6
+
+
+async def get(subject: Subject, scale: float) -> Figures:
+    """1 KiB: CPU per request at 8 connections, time of one at 1, requests per second at 16."""
+    request = subject.head("GET", "/1024")
+    await requests(subject, request, 1024, 8, 400)
+    cost = []
+    for _ in range(5):  # the cheapest of five: others on this machine only ever add to it
+        total = max(80, int(1600 * scale))
+        before = subject.cpu()
+        await requests(subject, request, 1024, 8, total)
+        cost.append((subject.cpu() - before) / total * 1e6)
+    alone = await requests(subject, request, 1024, 1, int(1000 * scale))
+    many = await requests(subject, request, 1024, 16, int(4000 * scale))
+    return {
+        "GET: CPU us/request": min(cost),
+        "GET: us at 1 connection, median": statistics.median(alone.each) * 1e6,
+        "GET: requests/s at 16 connections": len(many.each) / many.took,
+    }
+
+
+async def page(subject: Subject, scale: float) -> Figures:
+    """A page of 200 files of 4 KiB over 6 connections, as a browser loads it."""
+    request = subject.head("GET", "/4096") if subject.relays else subject.head("GET", "/")
+    taken = [(await requests(subject, request, None, 6, 198)).took for _ in range(max(3, int(7 * scale)))]
+    return {"page of 200 files: ms": statistics.median(taken) * 1e3}
+
+
+async def transfer(subject: Subject, scale: float) -> Figures:
+    """One download and one upload."""
+    if not subject.relays:
+        return {}
+    size = int((1 << 30) * scale)
+    figures: Figures = {}
+    for name, way in ("download", download), ("upload", upload):
+        try:
+            before, cpu, begin = subject.memory(), subject.cpu(), time.perf_counter()
+            await asyncio.wait_for(way(subject, size), 120)
+        except (OSError, RuntimeError, asyncio.IncompleteReadError, asyncio.TimeoutError):
+            continue  # it cannot carry that much: no figure
+        figures[f"{name}: MB/s"] = size / MB / (time.perf_counter() - begin)
+        figures[f"{name}: CPU s/GB"] = (subject.cpu() - cpu) / (size / 1e9)
+        figures[f"{name}: MB more memory"] = max(0.0, (subject.memory() - before) / MB)
+    return figures
+
+
+async def tunnels(subject: Subject, scale: float) -> Figures:
+    """WebSocket echo over 32 tunnels."""
+    if not subject.relays:
+        return {}
+    open_ = [await websocket(subject) for _ in range(32)]
+    times = int(400 * scale)
+    await asyncio.gather(*(echo(tunnel, 20) for tunnel in open_))
+    cpu, begin = subject.cpu(), time.perf_counter()
+    await asyncio.gather(*(echo(tunnel, times) for tunnel in open_))
+    took, used = time.perf_counter() - begin, subject.cpu() - cpu
+    for tunnel in open_:
+        tunnel.close()
+    return {"WebSocket: round trips/s": 32 * times / took, "WebSocket: CPU us/round trip": used / (32 * times) * 1e6}
+
+
+async def events(subject: Subject, scale: float) -> Figures:
+    """How long an event of a stream is on its way."""
+    if not subject.relays:
+        return {}
+    connection, late = await Connection.open(subject), []
+    connection.writer.write(subject.head("GET", "/events"))
+    status, fields = await connection.head()
+    if status != 200:
+        raise RuntimeError(f"status {status}")
+    text = b""
+    async for piece in connection.pieces(fields):
+        now = time.monotonic_ns()
+        *whole, text = (text + piece).split(b"\n\n")
+        late += [(now - int(event.removeprefix(b"data: "))) / 1e3 for event in whole]
+        if len(late) >= 100 * scale:
+            break
+    connection.close()
+    return {"event stream: us on the way, median": statistics.median(late)}
+
+
+async def idle(subject: Subject, scale: float) -> Figures:
+    """Memory of open tunnels on which nothing happens."""
+    if not subject.relays:
+        return {}
+    count = int(1000 * scale)
+    for tunnel in [await websocket(subject) for _ in range(50)]:
+        tunnel.close()
+    before = subject.memory()
+    open_ = [await websocket(subject) for _ in range(count)]
+    after = subject.memory()
+    for tunnel in open_:
+        tunnel.close()
+    return {"idle tunnel: KB": max(0.0, (after - before) / count / 1e3)}
+
+
+async def fair(subject: Subject, scale: float) -> Figures:
+    """The server's own GET /api/status while 4 downloads, 4 uploads and 100 tunnels run."""
+    if not subject.is_jupyter:
+        return {}
+    busy = [asyncio.ensure_future(_again(lambda: download(subject, 64 << 20))) for _ in range(4)]
+    if subject.name != "jsp":  # it holds uploads whole and refuses what is larger than 100 MB
+        busy += [asyncio.ensure_future(_again(lambda: upload(subject, 64 << 20))) for _ in range(4)]
+    busy += [asyncio.ensure_future(_chat(subject)) for _ in range(100)]
+    try:
+        await asyncio.sleep(1)
+        request = subject.head("GET", "/api/status", whole=True)
+        timing = await requests(subject, request, None, 1, int(400 * scale))
+    finally:
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+    each = sorted(timing.each)
+    return {
+        "busy: /api/status ms, 99 %": each[int(len(each) * 0.99)] * 1e3,
+        "busy: /api/status ms, median": statistics.median(each) * 1e3,
+    }
+
+
+async def _again(what: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await what()
+
+
+async def _chat(subject: Subject) -> None:
+    tunnel = await websocket(subject)
+    while True:
+        await echo(tunnel, 1)
+        await asyncio.sleep(0.1)
+
+
+async def growth(subject: Subject, scale: float) -> Figures:
+    """Whether cost stays the same with many connections: CPU per request at 10, 100 and 1,000."""
+    if not subject.relays:
+        return {}
+    figures, request = {}, subject.head("GET", "/1024")
+    for connections in 10, 100, 1000:
+        total = max(2 * connections, int(3000 * scale))
+        await requests(subject, request, 1024, connections, connections)
+        cpu = subject.cpu()
+        await requests(subject, request, 1024, connections, total)
+        figures[f"GET at {connections} connections: CPU us/request"] = (subject.cpu() - cpu) / total * 1e6
+    return figures
+
+
+async def slow_readers(subject: Subject, scale: float) -> Figures:
+    """Memory of downloads whose clients do not read."""
+    if not subject.relays:
+        return {}
+    count, before, held = int(1000 * scale), subject.memory(), []
+    for _ in range(count):
+        connection = await Connection.open(subject, limit=1 << 12)
+        connection.writer.write(subject.head("GET", f"/{64 << 20}"))
+        await connection.head()
+        held.append(connection)
+    await asyncio.sleep(2)
+    after = subject.memory()
+    for connection in held:
+        connection.writer.transport.abort()
+    return {"slow reader: KB": max(0.0, (after - before) / count / 1e3)}
+
+
+ALL: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
+    "get": get,
+    "page": page,
+    "transfer": transfer,
+    "tunnels": tunnels,
+    "events": events,
+    "idle": idle,
+    "fair": fair,
+    "growth": growth,
+    "slow": slow_readers,
+}
