@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from .clients import Answer, Wire
-from .postgres import database, empty_database, postgres_server
+from .postgres import database, empty_database, postgres_server, shared_database
 from .processes import TOKEN
 
-__all__ = ["database", "empty_database", "postgres_server"]
+__all__ = ["database", "empty_database", "postgres_server", "shared_database"]
 
 
 @pytest.fixture

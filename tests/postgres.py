@@ -5,6 +5,7 @@ Rule of this file: no server is a failure, never a skip; and none is left behind
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -213,6 +214,12 @@ def empty_database(postgres_server, jp_asyncio_loop) -> Database:
 def database(postgres_server, jp_asyncio_loop) -> Database:
     """One with the tables of placements, as `init` makes them."""
     return jp_asyncio_loop.run_until_complete(make_database(postgres_server, "portproxy"))
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres_server) -> Database:
+    """The same for all tests of a file: for those that change nothing. A database is 900 files to make and to remove."""
+    return asyncio.run(make_database(postgres_server))
 
 
 async def make_database(server: Server, template: str = "portproxy") -> Database:

@@ -109,10 +109,12 @@ async def test_tables_of_an_earlier_version_are_told(placement, database):
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-async def test_a_bad_key_changes_nothing(placement, database, key):
-    code, said, error = placement("place", key, "h1", "--owner", "ann")
+async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
+    projects = "select * from projects order by project_id"
+    before, more = await shared_database.sql(projects), {"PORTPROXY_PLACEMENT": shared_database.dsn}
+    code, said, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
     assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project.")
-    assert await database.sql("select from projects") == []
+    assert await shared_database.sql(projects) == before
 
 
 @pytest.mark.parametrize(
@@ -153,11 +155,14 @@ async def test_a_bad_key_changes_nothing(placement, database, key):
         (["heartbeat", "h7", "--every", "nan"], "Heartbeats come every 0.1 to 3600 seconds."),
     ],
 )
-async def test_bad_input_is_refused_in_a_sentence(placement, database, arguments, said):
-    await database.sql("insert into project_hosts (host_id, internal_url, credential) values ('h7', 'http://h:1', 'c')")
-    await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h7')")
+async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arguments, said):
+    database, more = shared_database, {"PORTPROXY_PLACEMENT": shared_database.dsn}
+    await database.sql(
+        "insert into project_hosts (host_id, internal_url, credential) values ('h7', 'http://h:1', 'c') on conflict do nothing"
+    )
+    await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h7') on conflict do nothing")
     arguments += ["--credential", "c"] if arguments[0] == "host" else []
-    code, out, error = placement(*arguments)
+    code, out, error = portproxy(tmp_path, "placement", *arguments, more=more)
     assert (code, out, error.startswith(said)) == (1, "", True), error
     assert len(error.splitlines()) <= 2
 

@@ -170,13 +170,15 @@ async def test_a_project_that_is_not_there(admin, call, arguments):
         ("heartbeat", ("h9",), {}),
     ],
 )
-async def test_bad_values_are_refused_and_change_nothing(admin, call, arguments, options):
+async def test_bad_values_are_refused_and_change_nothing(shared_database, call, arguments, options):
+    admin = PlacementAdmin(shared_database.dsn)
     await admin.set_host("h1", URL, "c")
     await admin.place("p1", "h1", owner="ann")
     before = await admin.list(), [host.host_id for host in await admin.hosts()]
     with pytest.raises(BadInput):
         await getattr(admin, call)(*arguments, **options)
     assert (await admin.list(), [host.host_id for host in await admin.hosts()]) == before
+    await admin.close()
 
 
 async def test_sql_in_a_name_is_a_name(admin):
