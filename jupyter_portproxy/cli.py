@@ -176,6 +176,12 @@ def _check(server: Server, options: argparse.Namespace) -> int:
     return 1 if problem else 0
 
 
+def _migrate(options: argparse.Namespace) -> int:
+    from . import migrate  # it imports Jupyter's server, which takes a second
+
+    return migrate.report(migrate.findings(migrate.read(options.config)), as_json=options.json)
+
+
 def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
     if not found:
         return (
@@ -233,9 +239,19 @@ def _parser() -> argparse.ArgumentParser:
     reserving = command("reserve", _reserve, "Lend a free allowed port to a name, and print it.", as_json=True)
     reserving.add_argument("name")
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
-    command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=port_number)
+    _add_check(command("check", _check, "Explain why a port cannot be reached.", as_json=True))
     add_commands(commands)
     return parser
+
+
+def _add_check(checking: argparse.ArgumentParser) -> None:
+    """`check PORT` asks a server; `check --migrate` reads files, and needs none."""
+    ask = checking.get_default("run")
+    checking.set_defaults(run=lambda options: ask(options) if options.port else _migrate(options))
+    what = checking.add_mutually_exclusive_group(required=True)
+    what.add_argument("port", type=port_number, nargs="?")
+    what.add_argument("--migrate", action="store_true", help="tell what becomes of a configuration of jupyter-server-proxy")
+    checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
 
 
 def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
