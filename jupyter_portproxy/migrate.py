@@ -6,6 +6,7 @@ documentation's table is made too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from jupyter_core.paths import jupyter_config_path
+from jupyter_core.paths import jupyter_config_path, jupyter_path
 from traitlets import TraitError
 from traitlets.config.loader import Config, JSONFileConfigLoader, PyFileConfigLoader
 
@@ -24,6 +25,7 @@ from .console import CliError
 
 WORKS, REPLACED, IGNORED, DECIDE = "works", "replaced", "ignored", "decide"
 _NAMES = ("jupyter_config", "jupyter_server_config", "jupyter_lab_config", "jupyter_notebook_config", "jupyter_portproxy_config")
+_LAB_PART = "@jupyterhub/jupyter-server-proxy"
 _DISABLE = "jupyter server extension disable jupyter_server_proxy"
 _PORTS = 'c.PortProxy.allowed_ports = ["1-65535"]'
 
@@ -91,6 +93,10 @@ OPTIONS = (
         "installed; it may stay disabled.",
     ),
     Option(
+        "package", "@jupyterhub/jupyter-server-proxy", REPLACED,
+        "Its JupyterLab part: disable it too, or each tile shows twice.",
+    ),
+    Option(
         "package", "jupyter standaloneproxy", IGNORED,
         "The command that runs one server without Jupyter is not part of this package. Keep jupyter-server-proxy for it.",
     ),
@@ -110,11 +116,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a Jupyter server would read: its files, later ones over earlier ones; and which extensions are enabled."""
+    """What a Jupyter server would read: its files, later ones over earlier ones; and which extensions are enabled.
+
+    Attributes:
+        lab_part: the incumbent's part for JupyterLab is installed and enabled.
+    """
 
     files: tuple[tuple[str, Config], ...]
     unreadable: tuple[tuple[str, str], ...]
-    enabled: frozenset[str]
+    enabled: frozenset[str] = frozenset()
+    lab_part: bool = False
 
     @property
     def config(self) -> Config:
@@ -144,7 +155,9 @@ def read(file: str | None = None) -> Setup:
             files.append((str(path), loader(path.name, path=str(path.parent)).load_config()))
         except (Exception, SystemExit) as error:  # somebody's program: whatever it raises is to be told
             unreadable.append((str(path), f"{type(error).__name__}: {error}"))
-    return Setup(tuple(files), tuple(unreadable), _enabled(files) if file is None else frozenset())
+    if file is not None:
+        return Setup(tuple(files), tuple(unreadable))
+    return Setup(tuple(files), tuple(unreadable), _enabled(files), _has_lab_part())
 
 
 def findings(setup: Setup) -> list[Finding]:
@@ -254,6 +267,9 @@ def _of_extension(setup: Setup) -> Iterator[Finding]:
     if serverproxy.INCUMBENT in setup.enabled:
         says = "jupyter-server-proxy is enabled too, and keeps its names and `server-proxy/` for itself."
         yield Finding("the extension jupyter_server_proxy", REPLACED, says, write=_DISABLE)
+    if setup.lab_part:
+        says = "The part of jupyter-server-proxy in JupyterLab makes its own tiles: each server would show twice."
+        yield Finding(_LAB_PART, REPLACED, says, write=f"jupyter labextension disable {_LAB_PART}")
 
 
 def _of_ports(setup: Setup) -> Iterator[Finding]:
@@ -282,3 +298,15 @@ def _enabled(files: list[tuple[str, Config]]) -> frozenset[str]:
     for _, config in files:
         states.update(config.get("ServerApp", {}).get("jpserver_extensions", {}))
     return frozenset(name for name, on in states.items() if on)
+
+
+def _has_lab_part() -> bool:
+    if not any(Path(folder, "labextensions", _LAB_PART).is_dir() for folder in jupyter_path()):
+        return False
+    disabled: dict[str, Any] = {}
+    for folder in reversed(jupyter_config_path()):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            page = json.loads(Path(folder, "labconfig", "page_config.json").read_text("utf-8"))
+            stated = page.get("disabledExtensions", {})
+            disabled.update(dict.fromkeys(stated, True) if isinstance(stated, list) else stated)
+    return not disabled.get(_LAB_PART)

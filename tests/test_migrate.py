@@ -131,6 +131,16 @@ def test_entry_points_are_tried(tmp_path):
     assert "ignored   entry point raises  (odd:raises)\n          It is left out: OSError: no disk.\n" in said
 
 
+def test_its_part_in_jupyterlab_is_told_until_it_is_disabled(tmp_path):
+    more = {"JUPYTER_PATH": str(INCUMBENT / "share" / "jupyter")}
+    line = "-> jupyter labextension disable @jupyterhub/jupyter-server-proxy\n"
+    assert line in portproxy(tmp_path, "check", "--migrate", more=more)[1]
+    page = tmp_path / ".jupyter" / "labconfig" / "page_config.json"
+    page.parent.mkdir(parents=True)
+    page.write_text(json.dumps({"disabledExtensions": {"@jupyterhub/jupyter-server-proxy": True}}))
+    assert line not in portproxy(tmp_path, "check", "--migrate", more=more)[1]
+
+
 def test_a_port_and_migrate_exclude_each_other(tmp_path):
     assert portproxy(tmp_path, "check")[0] == 2
     assert portproxy(tmp_path, "check", "8050", "--migrate")[0] == 2
