@@ -27,8 +27,8 @@ class Settings(LoggingConfigurable):
     allowed_ports = List(
         Union([Integer(), Unicode()]),
         default_value=["10000-20000"],
-        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, 1 to 65535.
-        A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
+        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1 to
+        65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
         Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
     ).tag(config=True)
 
