@@ -45,12 +45,16 @@ def written(page: str, text: str) -> str:
 # ---- settings ----
 
 
+def names() -> list[str]:
+    """The settings, in the order of the source."""
+    known = PortProxy.class_traits(config=True)
+    own = [name for room in reversed(PortProxy.__mro__) for name in vars(room) if name in known]
+    return [name for name in dict.fromkeys(own) if name not in traitlets.config.Configurable.class_trait_names()]
+
+
 def settings() -> Iterator[str]:
-    """A heading, the help, the type and an example for each trait of PortProxy, in the order of the source."""
-    own = [name for room in reversed(PortProxy.__mro__) for name in vars(room) if name in PortProxy.class_traits(config=True)]
-    for name in dict.fromkeys(own):
-        if name in traitlets.config.Configurable.class_trait_names():
-            continue
+    """A heading, the help, the type and an example for each trait of PortProxy."""
+    for name in names():
         trait = PortProxy.class_traits()[name]
         text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
         yield from ("", f"### `{name}`", "", text.strip(), "")
