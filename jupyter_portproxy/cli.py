@@ -50,6 +50,17 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def refusal(self, port: int) -> str:
+        """What the gateway says against this port before it connects; empty if it says nothing."""
+        fields = {"Authorization": f"token {self._token}", "Accept": "application/json"}
+        try:
+            urlopen(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
+        except HTTPError as error:
+            return _sentence(error).splitlines()[0] if error.code == 403 else ""
+        except (URLError, OSError):
+            return ""
+        return ""
+
     def open(self, method: str, path: str, body: object = None) -> Any:
         fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
@@ -166,7 +177,7 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
 def _check(server: Server, options: argparse.Namespace) -> int:
     """Explain whether a port can be reached, and if not what to do."""
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(options.port, ports)
+    problem, remedy = _diagnose(options.port, ports) if ports else _nobody(server, options.port)
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
@@ -182,17 +193,25 @@ def _migrate(options: argparse.Namespace) -> int:
     return migrate.report(migrate.findings(migrate.read(options.config)), as_json=options.json)
 
 
+def _nobody(server: Server, port: int) -> tuple[str, str]:
+    """Nothing listens: whether it would be of use to start something there, only the gateway can tell."""
+    problem = f"Nothing listens on port {port} of the server's machine."
+    refusal = server.refusal(port)
+    if refusal.startswith("Port "):
+        return f"{problem}\n{refusal}, too.", _remedy(port)
+    return problem, f"Start the service, for example: python3 -m http.server {port}"
+
+
+def _remedy(port: int) -> str:
+    return f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
+
+
 def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
-    if not found:
-        return (
-            f"Nothing listens on port {port} of the server's machine.",
-            f"Start the service, for example: python3 -m http.server {port}",
-        )
     reached = [listener for listener in found if listener["allowed"]]
     if not reached:
         reason = found[0]["reason"]
         if "outside allowed range" in reason:
-            return reason, f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
+            return reason, _remedy(port)
         if "another user" in reason:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."

@@ -41,7 +41,10 @@ server.serve_forever()
 # Names what may be installed: this package with its extras, and nothing that is not known here.
 PIP = """
 import re, sys
-known = {"jupyter_portproxy": EXTRAS, "jupyter-server-proxy": set()}
+from jupyter_portproxy.catalog import shipped
+hints = (template.get("requires", {}).get("hint", "") for template in shipped().values())
+known = {hint.removeprefix("pip install "): set() for hint in hints if hint.startswith("pip install ")}
+known |= {"jupyter_portproxy": EXTRAS, "jupyter-server-proxy": set()}
 assert sys.argv[1] in ("install", "uninstall"), sys.argv
 for name in (argument for argument in sys.argv[2:] if not argument.startswith("-")):
     package, _, extras = name.partition("[")
