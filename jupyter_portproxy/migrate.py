@@ -225,7 +225,7 @@ def _of_server(full: str, name: str, data: object, where: str) -> Iterator[Findi
     try:
         serverproxy.read_server(name, data, "/", problems)
     except (TemplateError, TraitError, ValueError, TypeError) as error:
-        yield Finding(full, IGNORED, f"It is left out: {str(error).rstrip('.')}.", where)
+        yield Finding(full, IGNORED, f"It is left out: {str(error).rstrip('.')}.", where, "Correct it, or take it out.")
         return
     if not isinstance(data, Mapping):
         yield Finding(full, WORKS, "An object of jupyter-server-proxy's own class: that package must stay installed.", where)

@@ -167,6 +167,7 @@ def _programs(folder: Path) -> None:
     program("python", f'#!/bin/sh\nexec {python} "$@"\n')
     real = shlex.quote(str(Path(sys.executable).with_name("jupyter")))
     start = f'shift; exec {python} {shlex.quote(str(folder / "start.py"))} "$@"'
-    mine = f'exec {real} "$@" --level=user'  # by default it writes into the environment of the tests
-    cases = f'"lab --"* | "server --"*) {start} ;; "labextension disable") {mine} ;;'
+    mine = f'exec {real} "$@"'  # by default both write into the environment of the tests
+    cases = f'"lab --"* | "server --"*) {start} ;; "labextension disable") {mine} --level=user ;;'
+    cases += f' "server extension") [ "$3" = list ] || {mine} --user ;;'
     program("jupyter", f'#!/bin/sh\ncase "$1 $2" in {cases} esac\nexec {real} "$@"\n')

@@ -74,6 +74,12 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 
 
+def server_settings() -> str:
+    """The first `jupyter_server_config.py` that docs/jupyterhub.md shows: the hub's tests run with it."""
+    found = (block.text for block in BLOCKS if block.page == "docs/jupyterhub.md" and block.language == "python")
+    return next(text for text in found if text.startswith("# jupyter_server_config.py"))
+
+
 def of(*languages: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in languages], ids=str)
 

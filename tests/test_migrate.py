@@ -77,9 +77,9 @@ def test_what_needs_attention_is_named_with_the_line_to_write(check):
     assert told == {
         f"{servers}['typo']['absolute_urls']": ("ignored", "Write 'absolute_url' instead."),
         f"{servers}['typo']['launcher_entry']['titel']": ("ignored", "Write 'title' instead."),
-        f"{servers}['lab']": ("ignored", ""),
-        f"{servers}['empty']": ("ignored", ""),
-        f"{servers}['wrong']": ("ignored", ""),
+        f"{servers}['lab']": ("ignored", "Correct it, or take it out."),
+        f"{servers}['empty']": ("ignored", "Correct it, or take it out."),
+        f"{servers}['wrong']": ("ignored", "Correct it, or take it out."),
         "c.ServerProxy.host_whitelist": ("replaced", 'c.PortProxy.allowed_hosts = ["gpu-1.example.org"]'),
         "c.ServerProxy.host_whitelist: 'a b'": ("ignored", ""),
         "c.ServerProxy.nothing": ("ignored", "Take it out."),

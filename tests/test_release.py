@@ -9,6 +9,7 @@ from importlib.metadata import metadata, requires
 
 import pytest
 import yaml
+from packaging.version import Version
 
 import jupyter_portproxy
 
@@ -25,7 +26,7 @@ RECIPE = yaml.safe_load((ROOT / "conda.recipe" / "recipe.yaml").read_text())
 
 def test_the_version_stands_in_one_place():
     package = json.loads((ROOT / "labextension" / "package.json").read_text())
-    assert jupyter_portproxy.__version__ == package["version"].replace("-alpha.", "a").replace("-beta.", "b").replace(
+    assert Version(jupyter_portproxy.__version__) == Version(package["version"])  # 1.0.0b1 is 1.0.0-beta.1 there
         "-rc.", "rc"
     )
     assert PROJECT["tool"]["hatch"]["version"] == {"source": "nodejs", "path": "labextension/package.json"}
