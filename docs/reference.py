@@ -59,7 +59,9 @@ def settings() -> Iterator[str]:
         text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
         yield from ("", f"### `{name}`", "", text.strip(), "")
         kind = next((word for cls, word in _KINDS.items() if isinstance(trait, cls)), "")
-        yield f"{kind.capitalize()}; `{_default(trait)}` by default."
+        if isinstance(trait, traitlets.Enum):
+            kind = "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+        yield f"{kind[:1].upper()}{kind[1:]}; `{_default(trait)}` by default."
         if example:
             yield from ("", "```python", example.strip().rstrip(".").strip("`"), "```")
     yield ""

@@ -53,7 +53,6 @@ for name in (argument for argument in sys.argv[2:] if not argument.startswith("-
 # A server that already runs need not be started: its options are checked, as Jupyter would.
 START = """
 import re, sys
-from traitlets.config import Config
 from jupyter_server.serverapp import ServerApp
 from jupyter_portproxy.gateway import PortProxy
 known = {"ServerApp": ServerApp, "PortProxy": PortProxy}
@@ -170,4 +169,8 @@ def _programs(folder: Path) -> None:
     mine = f'exec {real} "$@"'  # by default both write into the environment of the tests
     cases = f'"lab --"* | "server --"*) {start} ;; "labextension disable") {mine} --level=user ;;'
     cases += f' "server extension") [ "$3" = list ] || {mine} --user ;;'
+    direct = (
+        f'shift; exec {shlex.quote(str(Path(sys.executable).with_name("jupyter-portproxy")))} "$@"'  # as jupyter does, sooner
+    )
+    cases += f' "portproxy "*) {direct} ;;'
     program("jupyter", f'#!/bin/sh\ncase "$1 $2" in {cases} esac\nexec {real} "$@"\n')
