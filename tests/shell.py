@@ -109,12 +109,13 @@ class Desk:
         block = "\n".join(lines)
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
-            timeout=50, check=False,
+            timeout=150, check=False,
         )  # fmt: skip
 
-    def python(self, block: str) -> subprocess.CompletedProcess[str]:
-        """One block of a notebook."""
-        return subprocess.run([sys.executable, "-c", block], env=self._environment(), capture_output=True, text=True, check=False)
+    def python(self, block: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """One block of a notebook, with these variables."""
+        env = {**self._environment(), **more}
+        return subprocess.run([sys.executable, "-c", block], env=env, capture_output=True, text=True, check=False)
 
     def _environment(self) -> dict[str, str]:
         more = {"DOCS_SHELL": str(self._children), "TOKEN": TOKEN, "SERVER": self.server.url, "BROWSER": "true"}
