@@ -24,6 +24,7 @@ from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from jupyterhub.app import JupyterHub
 from jupyterhub.scopes import scope_definitions
+from jupyterhub.services.auth import HubOAuth
 from jupyterhub.spawner import Spawner
 from traitlets.config import Config
 
@@ -41,7 +42,7 @@ else:
 
 pytestmark = pytest.mark.timeout(180)  # the commands of a block are programs that start one after the other
 DOCS = ROOT / "docs"
-KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, Spawner)}
+KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, HubOAuth, Spawner)}
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
 # What a developer runs in a clone: its parts are tested as what they are, by `make test`.
@@ -52,6 +53,14 @@ IN_A_CLONE = (
     "hatch version ",
     "cd labextension",
 )
+
+
+# What JupyterHub tells its services, and an administrator those that it does not run.
+TOLD = {
+    "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:10101",
+    "JUPYTERHUB_SERVICE_PREFIX": "/services/projects/",
+    "PROJECTS_API_TOKEN": "secret",
+}
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,20 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 
 
-def server_settings() -> str:
-    """The first `jupyter_server_config.py` that docs/jupyterhub.md shows: the hub's tests run with it."""
+def hub_block(start: str) -> str:
+    """The first block of docs/jupyterhub.md with that first line: the hub's tests run with it."""
     found = (block.text for block in BLOCKS if block.page == "docs/jupyterhub.md" and block.language == "python")
-    return next(text for text in found if text.startswith("# jupyter_server_config.py"))
+    return next(text for text in found if text.startswith(f"{start}\n"))
+
+
+def server_settings() -> str:
+    """What it tells the users' servers."""
+    return hub_block("# jupyter_server_config.py")
+
+
+def projects_settings(start: str) -> str:
+    """The block with that first line, of the login of projects."""
+    return hub_block(start)
 
 
 def of(*languages: str) -> pytest.MarkDecorator:
@@ -160,7 +179,10 @@ def test_commands_in_a_sentence_are_written_as_the_program_takes_them(page):
 def loaded(text: str) -> Config:
     config = Config()
     text = text.replace("/etc/ssl/our-ca.pem", certifi.where())  # the only file that a setting wants to find
-    exec(compile(text, "a block of the documentation", "exec"), {"c": config, "__name__": "a_block"})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in TOLD.items():
+            patch.setenv(name, value)
+        exec(compile(text, "a block of the documentation", "exec"), {"c": config, "__name__": "a_block"})
     return config
 
 
