@@ -11,12 +11,12 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser package clean
+.PHONY: run test lint types layers panel unit browser docs package clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
 
-test: lint types layers panel unit browser package
+test: lint types layers docs panel unit browser package
 	@echo "All checks passed."
 
 lint: $(VENV)/ready
@@ -39,12 +39,18 @@ unit: $(VENV)/ready
 browser: $(VENV)/ready
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" tests/ui
 
-# What people install: a wheel, in an environment of its own, without Node.
+# The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# What people install: the sdist, and the wheel that is made of it, where there is neither Node nor a compiler.
 package: $(VENV)/ready
-	rm -rf build/package && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/package .
+	rm -rf build/package && $(BIN)/python -m build --sdist --outdir build/package . >/dev/null
 	$(PYTHON) -m venv build/package/venv
+	env -i HOME=build/package PATH=build/package/venv/bin build/package/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/package build/package/*.tar.gz
 	build/package/venv/bin/python -m pip install --quiet --disable-pip-version-check build/package/*.whl "jupyterlab>=4,<5"
 	env -i HOME=build/package PATH=build/package/venv/bin:/bin jupyter labextension list 2>&1 | grep "jupyter-portproxy.*enabled.*OK"
+	build/package/venv/bin/python -c 'import pathlib, jupyter_portproxy as p; assert pathlib.Path(p.__file__).with_name("py.typed").exists()'
 
 $(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labextension/src/* labextension/style/* labextension/schema/*)
 	rm -rf jupyter_portproxy/labextension

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 from .notebook import show, url_for
 
 __all__ = ["__version__", "show", "url_for"]
-__version__ = "0.1.0"
+__version__ = version("jupyter_portproxy")
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ from .errors import (
     UpstreamTimeout,
 )
 from .gateway import Closable, Destination, PortProxy, Projects
+from .manual import about
 from .projects import ProjectRoute
 from .routes import LOOPBACK_NAME, Route, ServiceRoute
 
@@ -318,7 +319,7 @@ class PortHandler(JupyterHandler):
             return "application/json", json.dumps(body)
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None
-            page = PAGES.load("error.html").generate(error=error, reload=reload)
+            page = PAGES.load("error.html").generate(error=error, reload=reload, about=about(error.code))
             return "text/html", page.decode("utf-8")
         return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
 

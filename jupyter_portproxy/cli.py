@@ -50,6 +50,17 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def refusal(self, port: int) -> str:
+        """What the gateway says against this port before it connects; empty if it says nothing."""
+        fields = {"Authorization": f"token {self._token}", "Accept": "application/json"}
+        try:
+            urlopen(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
+        except HTTPError as error:
+            return _sentence(error).splitlines()[0] if error.code == 403 else ""
+        except (URLError, OSError):
+            return ""
+        return ""
+
     def open(self, method: str, path: str, body: object = None) -> Any:
         fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
@@ -166,7 +177,7 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
 def _check(server: Server, options: argparse.Namespace) -> int:
     """Explain whether a port can be reached, and if not what to do."""
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(options.port, ports)
+    problem, remedy = _diagnose(options.port, ports) if ports else _nobody(server, options.port)
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
@@ -176,17 +187,31 @@ def _check(server: Server, options: argparse.Namespace) -> int:
     return 1 if problem else 0
 
 
+def _migrate(options: argparse.Namespace) -> int:
+    from . import migrate  # it imports Jupyter's server, which takes a second
+
+    return migrate.report(migrate.findings(migrate.read(options.config)), as_json=options.json)
+
+
+def _nobody(server: Server, port: int) -> tuple[str, str]:
+    """Nothing listens: whether it would be of use to start something there, only the gateway can tell."""
+    problem = f"Nothing listens on port {port} of the server's machine."
+    refusal = server.refusal(port)
+    if refusal.startswith("Port "):
+        return f"{problem}\n{refusal}, too.", _remedy(port)
+    return problem, f"Start the service, for example: python3 -m http.server {port}"
+
+
+def _remedy(port: int) -> str:
+    return f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
+
+
 def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
-    if not found:
-        return (
-            f"Nothing listens on port {port} of the server's machine.",
-            f"Start the service, for example: python3 -m http.server {port}",
-        )
     reached = [listener for listener in found if listener["allowed"]]
     if not reached:
         reason = found[0]["reason"]
         if "outside allowed range" in reason:
-            return reason, f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
+            return reason, _remedy(port)
         if "another user" in reason:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."
@@ -233,9 +258,19 @@ def _parser() -> argparse.ArgumentParser:
     reserving = command("reserve", _reserve, "Lend a free allowed port to a name, and print it.", as_json=True)
     reserving.add_argument("name")
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
-    command("check", _check, "Explain why a port cannot be reached.", as_json=True).add_argument("port", type=port_number)
+    _add_check(command("check", _check, "Explain why a port cannot be reached.", as_json=True))
     add_commands(commands)
     return parser
+
+
+def _add_check(checking: argparse.ArgumentParser) -> None:
+    """`check PORT` asks a server; `check --migrate` reads files, and needs none."""
+    ask = checking.get_default("run")
+    checking.set_defaults(run=lambda options: ask(options) if options.port else _migrate(options))
+    what = checking.add_mutually_exclusive_group(required=True)
+    what.add_argument("port", type=port_number, nargs="?")
+    what.add_argument("--migrate", action="store_true", help="tell what becomes of a configuration of jupyter-server-proxy")
+    checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
 
 
 def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

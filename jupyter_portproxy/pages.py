@@ -71,7 +71,7 @@ class IndexPage(JupyterHandler):
             hint = f"Reload {self.address} and try again. It needs the permissions {RESOURCE}:read and {RESOURCE}:{ACTION}."
             shown = GatewayError(cause.log_message or self._reason, hint if status_code == 403 else "")
             shown.status, shown.title = status_code, self._reason
-        self.finish(PAGES.load("error.html").generate(error=shown, reload=None))
+        self.finish(PAGES.load("error.html").generate(error=shown, reload=None, about=""))
 
     async def _do(self, action: str) -> None:
         """Raises: GatewayError"""

@@ -27,7 +27,8 @@ class Settings(LoggingConfigurable):
     allowed_ports = List(
         Union([Integer(), Unicode()]),
         default_value=["10000-20000"],
-        help="""Ports that may be reached: numbers and inclusive ranges, 1 to 65535.
+        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1 to
+        65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
         Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
     ).tag(config=True)
 
@@ -35,7 +36,9 @@ class Settings(LoggingConfigurable):
         Unicode(),
         default_value=[],
         help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
-        in CIDR form. The unspecified addresses (0.0.0.0, ::) never are.
+        in CIDR form. A network covers addresses in the URL, not names: list the name too. The unspecified addresses (0.0.0.0, ::)
+        are never reached. A name that resolves to a link-local, multicast or IPv4-mapped address is not followed there unless
+        the list has that address or network.
         Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
     ).tag(config=True)
 
@@ -70,14 +73,15 @@ class Settings(LoggingConfigurable):
 
     first_byte_timeout = Float(
         0.0,
-        help="""Seconds to wait for the head of the service's answer once the request has been sent; 0 waits for ever.
+        help="""Seconds to wait for the head of the service's answer, counted from the last byte of content that went to the
+        service: a long upload does not count while it moves. It holds for WebSocket handshakes too. 0 waits for ever.
         Example: `c.PortProxy.first_byte_timeout = 300`.""",
     ).tag(config=True)
 
     idle_timeout = Float(
         0.0,
-        help="""Seconds without a byte of the answer after which it is cut; 0 never cuts.
-        Example: `c.PortProxy.idle_timeout = 3600`.""",
+        help="""Seconds without a byte of the answer's content, after which the connection to the client is cut. It does not
+        apply to open WebSockets. 0 never cuts. Example: `c.PortProxy.idle_timeout = 3600`.""",
     ).tag(config=True)
 
     isolate = Enum(

@@ -98,6 +98,14 @@ def test_check_explains(server, run):
     with socket.create_server(("127.0.0.1", port)):
         assert run("check", str(port))[1].startswith(f"Port {port} is listened on, but does not answer HTTP.\n")
     outside = free_port(range(30000, 40000))
+    code, said, _ = run("check", str(outside))
+    assert (code, said.splitlines()[:2]) == (
+        1,
+        [
+            f"Nothing listens on port {outside} of the server's machine.",
+            f"Port {outside} is outside allowed range (10000-20000), too.",
+        ],
+    )
     with socket.create_server(("127.0.0.1", outside)):
         code, said, _ = run("check", str(outside), "--json")
         assert json.loads(said)["problem"] == f"Port {outside} is outside allowed range (10000-20000)"

@@ -1,12 +1,26 @@
-"""What the documentation tells people to write is read here as the programs would read it."""
+"""What the documentation tells people to write or to run is run here, or read as the programs would read it.
+
+Every fenced block of docs/, the README and CONTRIBUTING has a language, and every language a rule below: a block that no rule
+covers fails.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import certifi
+import jsonschema
 import pytest
 import yaml
+from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from jupyterhub.app import JupyterHub
 from jupyterhub.scopes import scope_definitions
@@ -14,10 +28,33 @@ from jupyterhub.services.auth import HubOAuth
 from jupyterhub.spawner import Spawner
 from traitlets.config import Config
 
+from docs import reference
+from jupyter_portproxy import catalog, cli
 from jupyter_portproxy.gateway import PortProxy
+from jupyter_portproxy.serverproxy import ServerProxy, read_servers
 
-DOCS = Path(__file__).parents[1] / "docs"
-KNOWN = {each.__name__: each for each in (PortProxy, JupyterHub, Spawner, ServerApp, HubOAuth)}
+from .shell import ROOT, desk
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+pytestmark = pytest.mark.timeout(180)  # the commands of a block are programs that start one after the other
+DOCS = ROOT / "docs"
+KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, HubOAuth, Spawner)}
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
+# What a developer runs in a clone: its parts are tested as what they are, by `make test`.
+IN_A_CLONE = (
+    ".venv/bin/python -m pytest tests/",
+    "npm run build:prod",
+    "jupyter-builder develop",
+    "hatch version ",
+    "cd labextension",
+)
+
+
 # What JupyterHub tells its services, and an administrator those that it does not run.
 TOLD = {
     "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:10101",
@@ -26,68 +63,272 @@ TOLD = {
 }
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of that language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+@dataclass(frozen=True)
+class Block:
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    for path in PAGES:
+        text = path.read_text()
+        for found in re.finditer(r"^( *)```([^\n`]*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            body = re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE)
+            yield Block(str(path.relative_to(ROOT)), text[: found.start()].count("\n") + 1, found[2], body)
+
+
+BLOCKS = list(blocks())
+
+
+def hub_block(start: str) -> str:
+    """The first block of docs/jupyterhub.md with that first line: the hub's tests run with it."""
+    found = (block.text for block in BLOCKS if block.page == "docs/jupyterhub.md" and block.language == "python")
+    return next(text for text in found if text.startswith(f"{start}\n"))
 
 
 def server_settings() -> str:
-    """The first `jupyter_server_config.py` that docs/jupyterhub.md shows."""
-    return next(block for block in blocks("jupyterhub.md", "python") if block.startswith("# jupyter_server_config.py"))
+    """What it tells the users' servers."""
+    return hub_block("# jupyter_server_config.py")
 
 
 def projects_settings(start: str) -> str:
     """The block with that first line, of the login of projects."""
-    return next(block for block in blocks("jupyterhub.md", "python") if block.startswith(f"{start}\n"))
+    return hub_block(start)
 
 
-def loaded(block: str) -> Config:
+def of(*languages: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in languages], ids=str)
+
+
+# ---- every block has a rule ----
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_block_has_a_language_with_a_rule(page):
+    text = page.read_text()
+    languages = {"sh", "python", "json", "yaml", "toml", "nginx", "dockerfile", "text"}
+    assert {block.language for block in BLOCKS if block.page == str(page.relative_to(ROOT))} <= languages
+    assert text.count("```") == 2 * sum(block.page == str(page.relative_to(ROOT)) for block in BLOCKS)
+    outside = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    before = ""
+    for line in outside.splitlines():
+        assert not line.startswith("    ") or re.match(r"[-*] |\d+\. ", before), f"an indented block has no language: {line}"
+        before = line if line.strip() and not line.startswith(" ") else before
+
+
+# ---- sh ----
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    with desk(tmp_path_factory.mktemp("desk")) as running:
+        yield running
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a POSIX shell")
+@of("sh")
+def test_commands_run(shell, block):
+    lines = [line for line in block.text.splitlines() if line.strip()]
+    if block.page == "CONTRIBUTING.md" and all(line.startswith(IN_A_CLONE) for line in lines):
+        for path in re.findall(r"tests/\w+\.py", block.text):
+            assert (ROOT / path).exists()
+        for script in re.findall(r"npm run (\S+)", block.text):
+            assert script in json.loads((ROOT / "labextension" / "package.json").read_text())["scripts"]
+        return
+    done = shell.run(block.text)
+    expected = 1 if re.search(r"portproxy check (5000|--migrate)", block.text) else 0
+    if re.search(r"portproxy check 15000", block.text):
+        expected = done.returncode  # what has been started before decides
+        assert "Port 15000 answers HTTP: http" in done.stdout or "Nothing listens on port 15000" in done.stdout
+    assert done.returncode == expected, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    for name in re.findall(r"portproxy start (\S+)", block.text):
+        shell.run(f"jupyter portproxy stop {name}")
+
+
+def test_the_short_way_of_the_first_page_works(shell):
+    """Start an app, ask about it, open it: what a newcomer does."""
+    assert shell.run("streamlit run app.py --server.address 127.0.0.1 --server.port 15000").returncode in (0, 1)
+    assert "Port 15000 answers HTTP: " in shell.run("jupyter portproxy check 15000").stdout
+    code, text = shell.server.get("proxy/port/15000/")
+    assert (code, "app.py" in text) == (200, True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_in_a_sentence_are_written_as_the_program_takes_them(page):
+    """Parsed only: their words in capitals stand for names."""
+    for command in re.findall(r"`jupyter portproxy ([^`\n]+)`", page.read_text()):
+        if "..." in command or "|" in command:
+            continue
+        words = ["1" if word.strip('"$') in ("PORT", "!") else word for word in re.findall(r'"[^"]*"|[^\s()]+', command)]
+        own, _ = cli._halves(words if len(words) > 1 else [*words, "--help"])  # one word alone names the command
+        try:
+            cli._parser().parse_known_args(own)
+        except SystemExit as end:
+            assert end.code == 0, f"{page.name}: jupyter portproxy {command}"
+
+
+# ---- python ----
+
+
+def loaded(text: str) -> Config:
     config = Config()
+    text = text.replace("/etc/ssl/our-ca.pem", certifi.where())  # the only file that a setting wants to find
     with pytest.MonkeyPatch.context() as patch:
         for name, value in TOLD.items():
             patch.setenv(name, value)
-        exec(compile(block, "docs/jupyterhub.md", "exec"), {"c": config})
+        exec(compile(text, "a block of the documentation", "exec"), {"c": config, "__name__": "a_block"})
     return config
 
 
-def files_of(values: object) -> dict[str, str]:
-    """`mountPath` and text of the chart's extra files."""
-    files = values.get("singleuser", {}).get("extraFiles", {})
-    return {entry["mountPath"]: entry["stringData"] for entry in files.values()}
-
-
-YAML = [yaml.safe_load(block) for block in blocks("jupyterhub.md", "yaml")]
-FILES = {path: text for values in YAML for path, text in files_of(values).items()}
-CONFIGS = [*blocks("jupyterhub.md", "python"), *(text for path, text in FILES.items() if path.endswith(".py"))]
-
-
-@pytest.mark.parametrize("block", CONFIGS)
-def test_a_configuration_loads_and_names_settings_that_there_are(block):
-    config = loaded(block)
-    assert config or "import" in block
+def check_config(config: Config) -> None:
+    """Its sections and settings are there, and take these values."""
+    assert config
     for name, section in config.items():
         assert set(section) <= set(KNOWN[name].class_trait_names(config=True)), name
-    PortProxy(config=config)
+    gateway = PortProxy(config=config)
+    _, problems = catalog.load_all(gateway.service_templates)
+    _, wrong = read_servers(ServerProxy(config=config).servers, "/")
+    assert problems + wrong == []
+    for role in config.JupyterHub.get("load_roles", []):
+        assert {scope.partition("!")[0] for scope in role["scopes"]} <= set(scope_definitions)
 
 
-@pytest.mark.parametrize("block", CONFIGS)
-def test_scopes_are_the_hubs(block):
-    scopes = [scope for role in loaded(block).JupyterHub.get("load_roles", []) for scope in role["scopes"]]
-    assert {scope.partition("!")[0] for scope in scopes} <= set(scope_definitions)
+def is_config(block: Block) -> bool:
+    return re.search(r"^c\.", block.text, re.MULTILINE) is not None
 
 
-def test_the_charts_values_are_mappings_whose_files_parse():
-    assert all(isinstance(values, dict) for values in YAML)
-    assert sorted(FILES) == ["/etc/dask/portproxy.yaml", "/usr/local/etc/jupyter/jupyter_server_config.py"]
-    assert yaml.safe_load(FILES["/etc/dask/portproxy.yaml"]) in YAML
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python" and is_config(b)], ids=str)
+def test_a_configuration_loads_and_names_settings_that_there_are(block):
+    check_config(loaded(block.text))
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
-def test_links_between_pages_lead_somewhere(page):
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python" and not is_config(b)], ids=str)
+def test_a_notebooks_code_runs(shell, block):
+    hub = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"} if block.page == "docs/jupyterhub.md" else {}
+    done = shell.python(block.text, **hub)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- data ----
+
+
+@of("json")
+def test_json_is_what_it_says(block):
+    data = json.loads(block.text)
+    if "PortProxy" in data:
+        return check_config(Config(data))
+    if "onNewPort" in data:
+        assert set(data) <= set(SCHEMA["properties"])
+        return jsonschema.validate(data, SCHEMA)
+    assert data and catalog.load_all(data)[1] == []
+
+
+@of("yaml")
+def test_yaml_is_what_it_says(block):
+    data = yaml.safe_load(block.text)
+    chart = {"singleuser", "cull", "ingress", "hub", "proxy"}
+    if set(data) == {"distributed"}:
+        assert re.search(r"proxy/port/\{port\}/status", data["distributed"]["dashboard"]["link"])
+        return
+    assert set(data) <= chart
+    for file in data.get("singleuser", {}).get("extraFiles", {}).values():
+        path, text = file["mountPath"], file["stringData"]
+        if path.endswith(".py"):
+            check_config(loaded(text))
+        else:
+            assert yaml.safe_load(text)
+
+
+@of("toml")
+def test_toml_puts_a_template_where_jupyter_looks(block):
+    tool = tomllib.loads(block.text)["tool"]
+    if "hatch" in tool:
+        ((_, target),) = tool["hatch"]["build"]["targets"]["wheel"]["shared-data"].items()
+    else:
+        ((folder, files),) = tool["setuptools"]["data-files"].items()
+        target = f"{folder}/{files[0]}"
+    assert re.fullmatch(r"etc/jupyter/jupyter_portproxy\.d/[\w-]+\.json", target)
+
+
+@of("nginx")
+def test_nginx_directives_are_complete(block):
+    depth = 0
+    for line in map(str.strip, block.text.splitlines()):
+        assert re.fullmatch(r"(location|map) [^;{}]+ \{|\}|[a-z_']+ +[^;{}]+;", line), line
+        depth += line.endswith("{") - (line == "}")
+    assert depth == 0
+
+
+@of("dockerfile")
+def test_an_image_is_built_with_the_package(block):
+    assert [line.split()[0] for line in block.text.splitlines()] == ["FROM", "RUN"]
+    assert block.text.rstrip().endswith(" jupyter_portproxy")
+
+
+@of("text")
+def test_a_picture_holds_no_command(block):
+    assert not re.search(r"^\s*(\$ |c\.|pip |jupyter )", block.text, re.MULTILINE)
+
+
+# ---- what is made, and what is linked ----
+
+
+@pytest.mark.parametrize("page", reference.PARTS)
+def test_what_is_made_from_the_source_is_up_to_date(page):
     text = (DOCS / page).read_text()
-    for target, anchor in re.findall(r"\]\(((?!\w+:)[^)#\s]*)#?([^)\s]*)\)", text):
-        found = DOCS / (target or page)
+    assert reference.written(page, text) == text, "run: python docs/reference.py"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PortProxy.class_trait_names(config=True) if name in vars(PortProxy.__mro__[1])]
+)
+def test_a_setting_has_a_help_with_an_example(name):
+    text = PortProxy.class_traits()[name].help
+    assert re.search(rf"Example: `c\.PortProxy\.{name} = .+`\.$", text, re.DOTALL), text
+
+
+def titles(path: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    """The site's build checks those within docs/ too; these are read on other sites and in a clone."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"\w+:", target):
+            assert re.fullmatch(r"https://[a-z0-9.-]+\.[a-z]+(/[\w./~#-]*)?", target), target
+            continue
+        name, _, anchor = target.partition("#")
+        found = page.parent / name if name else page
         assert found.exists(), target
-        if anchor and found.suffix == ".md":
-            titles = re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE)
-            assert anchor in {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in titles}, (target, anchor)
+        assert not anchor or anchor in titles(found), target
+
+
+@cache
+def built() -> Path:
+    """The site, as `make docs` builds it."""
+    folder = ROOT / "build" / "docs-of-the-tests"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr
+    return folder
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing():
+    for page in built().rglob("*.html"):
+        text = page.read_text()
+        tags = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?([^\"\s>]+)", text)
+        tags += re.findall(r"<link\b(?![^>]*rel=\"?(?:canonical|prev|next))[^>]*\bhref=\"?([^\"\s>]+)", text)
+        assert tags and not [url for url in tags if re.match(r"(https?:)?//", url)], page
+    for sheet in built().rglob("*.css"):
+        assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import", sheet.read_text()), sheet

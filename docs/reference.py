@@ -1,0 +1,172 @@
+"""Writes the parts of the documentation that stand elsewhere already: settings, options of jupyter-server-proxy, the REST API.
+
+Run it as `python docs/reference.py`. A part stands in a page between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; the tests
+say when one is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+import traitlets
+import yaml
+
+from jupyter_portproxy.gateway import PortProxy
+from jupyter_portproxy.migrate import OPTIONS
+
+DOCS = Path(__file__).parent
+_KINDS = {
+    traitlets.Bool: "true or false",
+    traitlets.Dict: "mapping",
+    traitlets.Float: "number",
+    traitlets.Integer: "whole number",
+    traitlets.List: "list",
+    traitlets.Unicode: "text",
+}
+
+
+def written(page: str, text: str) -> str:
+    """The page with its parts as they should be."""
+    for name, part in PARTS.get(page, {}).items():
+        begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise SystemExit(f"{page} has no part {name}")
+        text = "".join([before, begin, "\n", *(f"{line}\n" for line in part()), end, after])
+    return text
+
+
+# ---- settings ----
+
+
+def names() -> list[str]:
+    """The settings, in the order of the source."""
+    known = PortProxy.class_traits(config=True)
+    own = [name for room in reversed(PortProxy.__mro__) for name in vars(room) if name in known]
+    return [name for name in dict.fromkeys(own) if name not in traitlets.config.Configurable.class_trait_names()]
+
+
+def settings() -> Iterator[str]:
+    """A heading, the help, the type and an example for each trait of PortProxy."""
+    for name in names():
+        trait = PortProxy.class_traits()[name]
+        text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
+        yield from ("", f"### `{name}`", "", text.strip(), "")
+        kind = next((word for cls, word in _KINDS.items() if isinstance(trait, cls)), "")
+        if isinstance(trait, traitlets.Enum):
+            kind = "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+        yield f"{kind[:1].upper()}{kind[1:]}; `{_default(trait)}` by default."
+        if example:
+            yield from ("", "```python", example.strip().rstrip(".").strip("`"), "```")
+    yield ""
+
+
+def _default(trait: Any) -> str:
+    value = trait.default()
+    return repr(value) if isinstance(value, bool) else json.dumps(value)
+
+
+# ---- options of jupyter-server-proxy ----
+
+
+def options(*kinds: str) -> Iterator[str]:
+    """A table of what becomes of them."""
+    yield from ("", "| Option | | Here |", "|---|---|---|")
+    form = {"trait": "`c.ServerProxy.{}`"}
+    for option in OPTIONS:
+        if option.kind in kinds:
+            yield f"| {form.get(option.kind, '`{}`').format(option.name)} | {option.verdict} | {option.says} |"
+    yield ""
+
+
+# ---- the REST API ----
+
+
+def calls() -> Iterator[str]:
+    document = yaml.safe_load((DOCS / "openapi.yaml").read_text("utf-8"))
+    for path, item in document["paths"].items():
+        for verb in ("get", "post", "put", "patch", "delete"):
+            if verb in item:
+                yield from _call(path, verb.upper(), item[verb], document["components"])
+    yield ""
+
+
+def _call(path: str, verb: str, call: Mapping[str, Any], components: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("", f"### {verb} {path.strip('/')}", "", f"{call['summary']}.", "")
+    for parameter in call.get("parameters", ()):
+        yield f"- `?{parameter['name']}=`: {_sentence(parameter['description'])}"
+    body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    if body is not None:
+        for name, schema in body["properties"].items():
+            needed = "" if name in body["required"] else ", may be left out"
+            yield f"- `{name}` in the content, {_type(schema)}{needed}."
+    for status, answer in call["responses"].items():
+        if "$ref" not in answer:
+            yield f"- {status}: {_sentence(answer['description'])}{_shape(answer)}"
+    refused = [status for status, answer in call["responses"].items() if "$ref" in answer]
+    yield f"- {', '.join(refused)}: an [Error](#error)."
+
+
+def _shape(answer: Mapping[str, Any]) -> str:
+    kinds = answer.get("content", {})
+    if not kinds:
+        return ""
+    kind, content = next(iter(kinds.items()))
+    return f" Content: {_type(content['schema']) if kind == 'application/json' else f'`{kind}`'}."
+
+
+def objects() -> Iterator[str]:
+    for name, schema in yaml.safe_load((DOCS / "openapi.yaml").read_text("utf-8"))["components"]["schemas"].items():
+        yield from ("", f"### {name}", "", "| Key | Type | |", "|---|---|---|")
+        for key, value in schema["properties"].items():
+            yield f"| `{key}` | {_type(value)} | {_sentence(value.get('description', ''))} |"
+    yield ""
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    kind: Any = schema.get("type", "")
+    if isinstance(kind, list):
+        return " or ".join(_type({**schema, "type": one}) for one in kind)
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    return {"integer": "whole number", "string": "text", "object": "mapping", "boolean": "true or false"}.get(kind, str(kind))
+
+
+def _sentence(text: str) -> str:
+    text = text.strip().replace("|", "\\|")
+    return f"{text}." if text and text[-1] not in ".:!?" else text
+
+
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "configuration.md": {"settings": settings},
+    "jupyter-server-proxy.md": {
+        "traits": lambda: options("trait"),
+        "keys": lambda: options("key"),
+        "launcher entries": lambda: options("entry"),
+        "urls": lambda: options("url"),
+        "packages": lambda: options("package"),
+    },
+    "api.md": {"calls": calls, "objects": objects},
+}
+
+
+def main(pages: Iterable[str] = PARTS) -> int:
+    for page in pages:
+        path = DOCS / page
+        path.write_text(written(page, path.read_text("utf-8")), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""A desk for the documentation's commands: a home, a running server, and programs that stand in for what is not installed.
+
+Rule of this file: a command of the documentation either runs for real, or a stand-in on PATH checks what can be checked of it and
+refuses the rest. Nothing is fetched and nothing is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import metadata
+from pathlib import Path
+
+from .processes import TOKEN, Server, environment, jupyter_server
+
+ROOT = Path(__file__).parents[1]
+TEMPLATES = {"docs": {"command": ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
+                      "arguments": [{"name": "folder", "default": "docs", "kind": "path"}]}}  # fmt: skip
+
+# Listens where its options say. In a shell of the documentation it goes to the background, as in a terminal of its own.
+SERVE = """
+import http.server, os, re, sys
+port = next(int(value) for option, value in zip(sys.argv, sys.argv[1:]) if re.fullmatch(r"--(server\\.)?port", option))
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler)
+if "DOCS_SHELL" in os.environ:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    with open(os.environ["DOCS_SHELL"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+server.serve_forever()
+"""
+# Names what may be installed: this package with its extras, and nothing that is not known here.
+PIP = """
+import re, sys
+from jupyter_portproxy.catalog import shipped
+hints = (template.get("requires", {}).get("hint", "") for template in shipped().values())
+known = {hint.removeprefix("pip install "): set() for hint in hints if hint.startswith("pip install ")}
+known |= {"jupyter_portproxy": EXTRAS, "jupyter-server-proxy": set()}
+assert sys.argv[1] in ("install", "uninstall"), sys.argv
+for name in (argument for argument in sys.argv[2:] if not argument.startswith("-")):
+    package, _, extras = name.partition("[")
+    assert package in known and set(filter(None, extras.rstrip("]").split(","))) <= known[package], name
+"""
+# A server that already runs need not be started: its options are checked, as Jupyter would.
+START = """
+import re, sys
+from jupyter_server.serverapp import ServerApp
+from jupyter_portproxy.gateway import PortProxy
+known = {"ServerApp": ServerApp, "PortProxy": PortProxy}
+for argument in sys.argv[1:]:
+    name, trait = re.match(r"--(\\w+)\\.(\\w+)=", argument).groups()
+    assert trait in known[name].class_trait_names(config=True), argument
+"""
+# curl, as far as the documentation uses it: the server of the examples is the one that runs here.
+CURL = """
+import json, os, sys, urllib.request
+fields, body, method, url = {}, None, None, ""
+words = iter(sys.argv[1:])
+for word in words:
+    if word == "-H":
+        name, _, value = next(words).partition(": ")
+        fields[name] = value
+    elif word == "-d":
+        body = next(words)
+    elif word == "-X":
+        method = next(words)
+    else:
+        assert not url and not word.startswith("-"), word
+        url = word
+assert fields["Authorization"] == "token " + os.environ["TOKEN"]
+if "/hub/api/" in url:
+    from jupyterhub.scopes import scope_definitions
+    assert {scope.partition("!")[0] for scope in json.loads(body)["scopes"]} <= set(scope_definitions)
+else:
+    assert url.startswith("http://localhost:8888/"), url
+    url = os.environ["SERVER"] + url.removeprefix("http://localhost:8888/")
+    content = None if body is None else body.encode()
+    with urllib.request.urlopen(urllib.request.Request(url, content, fields, method=method)) as answer:
+        print(answer.read().decode())
+"""
+MAKE = """
+import re, sys
+targets = re.findall(r"^(\\w+):", open("MAKEFILE").read(), re.MULTILINE)
+assert sys.argv[1:] and set(sys.argv[1:]) <= set(targets), sys.argv
+"""
+
+
+class Desk:
+    """Runs blocks of commands beside a running server."""
+
+    def __init__(self, home: Path, server: Server) -> None:
+        self.home, self.server = home, server
+        self._children = home / "children"
+        self._seen: set[str] = set()
+
+    def run(self, block: str) -> subprocess.CompletedProcess[str]:
+        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again."""
+        lines = [line for line in block.splitlines() if line not in self._seen]
+        self._seen.update(line for line in lines if line.endswith("extension list"))
+        block = "\n".join(lines)
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
+            timeout=150, check=False,
+        )  # fmt: skip
+
+    def python(self, block: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """One block of a notebook, with these variables."""
+        env = {**self._environment(), **more}
+        return subprocess.run([sys.executable, "-c", block], env=env, capture_output=True, text=True, check=False)
+
+    def _environment(self) -> dict[str, str]:
+        more = {"DOCS_SHELL": str(self._children), "TOKEN": TOKEN, "SERVER": self.server.url, "BROWSER": "true"}
+        return {**environment(self.home, more), "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}"}
+
+    def close(self) -> None:
+        for line in self._children.read_text().split() if self._children.exists() else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line), 9)
+
+
+@contextlib.contextmanager
+def desk(home: Path) -> Iterator[Desk]:
+    """A home with an app, folders, templates and stand-ins; and a server that knows them."""
+    config = home / ".jupyter" / "jupyter_portproxy.d"
+    config.mkdir(parents=True)
+    (config / "mine.json").write_text(json.dumps(TEMPLATES))
+    for folder in ("docs", "runs", "labextension", "bin"):
+        (home / folder).mkdir()
+    for file in ("app.py", "docs/reference.py"):
+        (home / file).write_text(SERVE)
+    _programs(home / "bin")
+    with jupyter_server(home, more={"PATH": f"{home / 'bin'}:{os.environ['PATH']}"}) as server:
+        running = Desk(home, server)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def _programs(folder: Path) -> None:
+    def program(name: str, text: str) -> None:
+        path = folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    extras = set(metadata("jupyter_portproxy").get_all("Provides-Extra") or ())
+    python = shlex.quote(sys.executable)
+    stand_ins = {
+        "pip": PIP.replace("EXTRAS", repr(extras)),
+        "curl": CURL,
+        "make": MAKE.replace("MAKEFILE", str(ROOT / "Makefile")),
+        **dict.fromkeys(("streamlit", "mlflow", "tensorboard"), SERVE),
+    }
+    for name, text in stand_ins.items():
+        (folder / f"{name}.py").write_text(text)
+        program(name, f'#!/bin/sh\nexec {python} {shlex.quote(str(folder / name))}.py "$@"\n')
+    (folder / "start.py").write_text(START)
+    program("python", f'#!/bin/sh\nexec {python} "$@"\n')
+    real = shlex.quote(str(Path(sys.executable).with_name("jupyter")))
+    start = f'shift; exec {python} {shlex.quote(str(folder / "start.py"))} "$@"'
+    mine = f'exec {real} "$@"'  # by default both write into the environment of the tests
+    cases = f'"lab --"* | "server --"*) {start} ;; "labextension disable") {mine} --level=user ;;'
+    cases += f' "server extension") [ "$3" = list ] || {mine} --user ;;'
+    direct = (
+        f'shift; exec {shlex.quote(str(Path(sys.executable).with_name("jupyter-portproxy")))} "$@"'  # as jupyter does, sooner
+    )
+    cases += f' "portproxy "*) {direct} ;;'
+    program("jupyter", f'#!/bin/sh\ncase "$1 $2" in {cases} esac\nexec {real} "$@"\n')
