@@ -87,7 +87,7 @@ def jupyter_server(
 
 
 def _wait_for(server: Server) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while True:
         try:
             urllib.request.urlopen(f"{server.url}api", timeout=1).close()
