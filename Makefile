@@ -11,12 +11,13 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package clean
+.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
 
 test: lint types layers docs panel unit browser package
+	@$(MAKE) --no-print-directory soak SOAK_SECONDS=60
 	@echo "All checks passed."
 
 lint: $(VENV)/ready
@@ -42,6 +43,21 @@ browser: $(VENV)/ready
 # The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Real clients against upstreams that are killed, stopped and misbehave. SEED repeats a run's choices.
+SOAK_SECONDS ?= 600
+soak: $(VENV)/ready
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m tests.soak $(SOAK_SECONDS) $(SEED)
+
+# atheris has wheels for Python 3.11 and newer.
+FUZZ_SECONDS ?= 300
+fuzz: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
+	$(BIN)/python -m tests.fuzzing $(FUZZ_SECONDS) $(TARGET)
+
+# The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
+versions: $(VENV)/ready
+	$(BIN)/python tests/versions.py "$(ROW)"
 
 # What people install: the sdist, and the wheel that is made of it, where there is neither Node nor a compiler.
 package: $(VENV)/ready

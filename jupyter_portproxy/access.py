@@ -42,6 +42,7 @@ from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
 from .projects import ProjectRoute
 from .routes import LOOPBACK_NAME, Route, ServiceRoute
+from .sockets import keep_alive
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
@@ -122,6 +123,8 @@ class PortHandler(JupyterHandler):
 
     def _remember(self, user: User, fields: f.Fields) -> None:
         memo = _Login(user, self.token_authenticated, self.client, fields, type(self.asked), time.monotonic())
+        if not hasattr(self.connection.context, _LOGIN):  # its first: it may stay for long, and vanish without a word
+            keep_alive(self.connection.stream.socket)
         setattr(self.connection.context, _LOGIN, memo)
 
     def _believe(self, chain: Projects) -> None:

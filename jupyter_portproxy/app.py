@@ -61,6 +61,7 @@ class PortProxyApp(ExtensionApp):
         self.gateway.on_activity = self._touch
         self.settings["portproxy"] = self.gateway
         self.hop = self._join_chain()
+        IOLoop.current().add_callback(self._bound_heads)
         self.log.info(
             "portproxy: ports %s are reachable below %sproxy/port/",
             ", ".join(map(str, self.gateway.allowed_ports)),
@@ -81,12 +82,19 @@ class PortProxyApp(ExtensionApp):
         web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
 
     async def stop_extension(self) -> None:
+        await self.gateway.drain()
         if self.hop is not None:
             await self.hop.close()
         self.collector.unregister()
         self.inventory.close()
         await self.services.close()
         self.gateway.close()
+
+    def _bound_heads(self) -> None:
+        """The server's own parameters of its connections, which no setting of jupyter_server reaches; it is made after us."""
+        parameters = getattr(getattr(self._server, "http_server", None), "conn_params", None)
+        if self.gateway.head_timeout and parameters is not None:
+            parameters.header_timeout = self.gateway.head_timeout
 
     def _join_chain(self) -> hops.Hop | None:
         """Be a hub or a project host, if the configuration says so."""

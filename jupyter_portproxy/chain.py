@@ -122,7 +122,12 @@ class Chain:
         if not addresses:
             raise HostDown(self.hop)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        return Destination(route, Upstream(target.host, target.port, addresses), Hop(target, self._fields(target, user)))
+        return Destination(
+            route,
+            Upstream(target.host, target.port, addresses),
+            Hop(target, self._fields(target, user)),
+            counted_as=(asked.key, asked.port),
+        )
 
     def _check(self, asked: ProjectRoute, target: Target, user: str) -> None:
         if self.hop == HUB:

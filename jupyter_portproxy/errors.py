@@ -236,6 +236,59 @@ class ShuttingDown(GatewayError):
         super().__init__("The Jupyter server is shutting down.", "Try again when it is back.", retry_after=5)
 
 
+class TooMany(GatewayError):
+    """A limit on what may be under way at once is reached (503; 429 where it is the user's own)."""
+
+    status, code, title = 503, "too_many", "Too much at once"
+
+    @classmethod
+    def at_once(cls, kind: str, suffix: str, most: int) -> TooMany:
+        """`kind` and `suffix` name the setting: `max_KIND`, `max_KIND_per_user` or `max_KIND_per_port`; `most` is its value."""
+        what = {"exchanges": "requests", "tunnels": "WebSockets"}[kind]
+        whose = {"": "through this server", "_per_user": "for one user", "_per_port": "to one service"}[suffix]
+        error = cls(
+            f"There are {most} open {what} {whose} already, and no more are allowed (max_{kind}{suffix}).",
+            f"Close pages that you do not need. The administrator can allow more: c.PortProxy.max_{kind}{suffix} = {2 * most}.",
+            retry_after=2,
+        )
+        if suffix == "_per_user":
+            error.status = 429
+        return error
+
+
+class NoDescriptors(GatewayError):
+    """The process has no file descriptor to spare (503)."""
+
+    status, code, title = 503, "no_descriptors", "The server has too many connections"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The Jupyter server has no file descriptor to spare for another connection.",
+            "Try again in a moment. The administrator can raise the limit: ulimit -n, or c.ServerApp.min_open_files_limit.",
+            retry_after=2,
+        )
+
+
+class FieldsTooLarge(GatewayError):
+    """The request's head has more or longer fields than are let through (431; RFC 6585 5)."""
+
+    status, code, title = 431, "fields_too_large", "Request header fields too large"
+
+    @classmethod
+    def number(cls, found: int, most: int) -> FieldsTooLarge:
+        return cls(
+            f"The request has {found} header fields; at most {most} are let through (max_fields).",
+            f"Send fewer. The administrator can allow more: c.PortProxy.max_fields = {found}.",
+        )
+
+    @classmethod
+    def size(cls, name: str, found: int, most: int) -> FieldsTooLarge:
+        return cls(
+            f"The header field '{_quoted(name[:64])}' has {found} bytes; at most {most} are let through (max_field_size).",
+            f"Is it Cookie? Delete old cookies. The administrator can allow more: c.PortProxy.max_field_size = {found}.",
+        )
+
+
 class LoopDetected(GatewayError):
     """The request would come back to this very gateway (508)."""
 

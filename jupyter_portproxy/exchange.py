@@ -77,7 +77,7 @@ class Exchange:
     def __init__(self, carrier: Carrier, outbound: Outbound) -> None:
         self.outbound = outbound
         self.error: GatewayError | None = None
-        self.sent = 0  # bytes of content
+        self.moved = carrier.loop.time()  # when it began, connected, or content went out last
         self.head: asyncio.Future[Head] = carrier.loop.create_future()
         self._carrier = carrier
         self._addresses = list(outbound.upstream.addresses)
@@ -141,6 +141,11 @@ class Exchange:
     def whole(self) -> bool:
         """True if the response has ended well and all that is left of it can be read at once."""
         return self._ended and self.error is None
+
+    @property
+    def readable(self) -> bool:
+        """True if `read` has something to tell at once."""
+        return bool(self._received) or self._ended
 
     def abort(self) -> None:
         """Give the exchange up; its connection is closed, so that the upstream sees it."""
@@ -209,13 +214,14 @@ class Exchange:
             self._to_send.appendleft(data[size:])
             data = data[:size]
         self._to_send_size -= len(data)
-        self.sent += len(data)
+        self.moved = self._carrier.loop.time()
         if self._to_send_size < _SEND_BUFFER:
             _wake(self._sender)
         return data
 
     def on_connected(self, remote: str, local: str, remote_port: int, local_port: int) -> bool:
-        """The connection stands, nothing has been sent."""
+        """The connection is fresh and stands, nothing has been sent."""
+        self.moved = self._carrier.loop.time()
         if self.outbound.approve is not None:
             try:
                 self.outbound.approve(local, local_port, remote, remote_port)

@@ -11,9 +11,9 @@ import ipaddress
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from jupyter_server.auth.identity import User
 from tornado.iostream import IOStream
@@ -25,6 +25,7 @@ from .certificates import Trust
 from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
 from .errors import (
     BadUpstream,
+    FieldsTooLarge,
     Forbidden,
     GatewayError,
     Internal,
@@ -37,6 +38,8 @@ from .errors import (
 )
 from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
+from .limits import Bounds, Slot
+from .limits import Counts as Limited
 from .origins import Origins
 from .projects import ProjectRoute
 from .resolver import LOOPBACK, addresses_of
@@ -51,8 +54,8 @@ _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
 _WHOLE = 100 << 20
 _ACTIVITY_PERIOD = 0.01
+_DRAIN_PERIOD = 0.05
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
-T = TypeVar("T")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -65,6 +68,10 @@ class Counts:
     bytes_to_service: int = 0
     bytes_to_client: int = 0
     bytes_in_tunnels: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+
+    def refusal(self, limit: str) -> None:
+        self.refusals[limit] = self.refusals.get(limit, 0) + 1
 
     def answer(self, status: int) -> None:
         kind = f"{status // 100}xx"
@@ -76,12 +83,23 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a request goes, and what a configuration file wants to be done with it on its way."""
+    """Where a request goes, and what a configuration file wants to be done with it on its way.
+
+    Attributes:
+        counted_as: what is one port to the limits, where the upstream's address is that of many.
+    """
 
     route: Route
     upstream: Upstream
     special: Special | None = None
     service: Service | None = None
+    counted_as: Hashable = None
+
+    @property
+    def port(self) -> Hashable:
+        """What is one port to the limits."""
+        upstream = self.upstream
+        return self.counted_as or upstream.unix_socket or (upstream.host, upstream.port)
 
 
 class Closable(Protocol):
@@ -133,8 +151,12 @@ class PortProxy(Settings):
         self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
         self._owners = SocketOwners()
         self._transport: CurlTransport | None = None
-        self._tunnels: set[Closable] = set()
+        self._tunnels: dict[Closable, Slot] = {}
         self.counts = Counts()
+        most = Bounds(self.max_exchanges, self.max_exchanges_per_user, self.max_exchanges_per_port)
+        self.exchange_slots = Limited("exchanges", most, self.counts.refusal)
+        most = Bounds(self.max_tunnels, self.max_tunnels_per_user, self.max_tunnels_per_port)
+        self.tunnel_slots = Limited("tunnels", most, self.counts.refusal)
         self._closing = False
         self._last_activity = 0.0
 
@@ -298,6 +320,21 @@ class PortProxy(Settings):
             ) from None
         _check_owner(owner, remote_port)
 
+    def check_fields(self, fields: f.Fields) -> None:
+        """Refuse a request's head that is larger than the settings allow.
+
+        Raises:
+            FieldsTooLarge
+        """
+        if self.max_fields and len(fields) > self.max_fields:
+            self.counts.refusal("max_fields")
+            raise FieldsTooLarge.number(len(fields), self.max_fields)
+        if self.max_field_size:
+            for name, value in fields:
+                if len(value) > self.max_field_size:
+                    self.counts.refusal("max_field_size")
+                    raise FieldsTooLarge.size(name, len(value), self.max_field_size)
+
     # ---- work ----
 
     def open_exchange(
@@ -382,22 +419,23 @@ class PortProxy(Settings):
 
     async def head_of(self, exchange: Exchange) -> Head:
         """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
-        sent = -1
-        while self.first_byte_timeout and sent != exchange.sent:
-            sent = exchange.sent
-            done, _ = await asyncio.wait({exchange.head}, timeout=self.first_byte_timeout)
-            if done:
-                break
-        else:
-            if self.first_byte_timeout:
+        while self.first_byte_timeout and not exchange.head.done():
+            left = exchange.moved + self.first_byte_timeout - asyncio.get_running_loop().time()
+            if left <= 0:
                 raise UpstreamTimeout.first_byte(self.first_byte_timeout)
+            await asyncio.wait({exchange.head}, timeout=left)
         return await exchange.head
 
     async def content_of(self, exchange: Exchange) -> bytes:
         """The next piece of an exchange's content, within idle_timeout; empty at its end."""
         if not self.idle_timeout:
             return await exchange.read()
-        return await _within(exchange.read(), self.idle_timeout, UpstreamTimeout.first_byte(self.idle_timeout))
+        try:
+            return await asyncio.wait_for(exchange.read(), self.idle_timeout)
+        except asyncio.TimeoutError:
+            if exchange.readable:  # it came in time, but something else held the loop up
+                return await exchange.read()
+            raise UpstreamTimeout.first_byte(self.idle_timeout) from None
 
     async def whole_content_of(self, exchange: Exchange) -> bytes:
         """All of an exchange's content.
@@ -433,16 +471,21 @@ class PortProxy(Settings):
 
         return count
 
-    def add_tunnel(self, tunnel: Closable) -> None:
-        """Keep an open tunnel until it closes.
+    def add_tunnel(self, tunnel: Closable, slot: Slot) -> None:
+        """Keep an open tunnel, and its slot, until it closes.
 
         Raises:
             ShuttingDown
         """
         if self._closing:
             raise ShuttingDown()
-        self._tunnels.add(tunnel)
-        tunnel.on_closed = self._tunnels.discard
+        self._tunnels[tunnel] = slot
+        tunnel.on_closed = self._forget
+
+    def _forget(self, tunnel: Closable) -> None:
+        slot = self._tunnels.pop(tunnel, None)
+        if slot is not None:
+            slot.release()
 
     @property
     def ports(self) -> tuple[range, ...]:
@@ -459,11 +502,24 @@ class PortProxy(Settings):
         """Exchanges in flight."""
         return len(self._transport) if self._transport is not None else 0
 
-    def close(self) -> None:
-        """Close every tunnel (1001 where a frame boundary allows it), abort every exchange, give all sockets back."""
+    async def drain(self) -> None:
+        """Take nothing new, close every tunnel, and let exchanges end for at most shutdown_grace seconds."""
+        self._shut_tunnels()
+        end = time.monotonic() + self.shutdown_grace
+        while self.exchange_slots.in_all and time.monotonic() < end:  # noqa: ASYNC110 (no request pays for an event)
+            await asyncio.sleep(_DRAIN_PERIOD)
+        left = self.exchange_slots.in_all
+        if left:
+            self.log.warning("portproxy: %d requests had not ended within %g s and are cut", left, self.shutdown_grace)
+
+    def _shut_tunnels(self) -> None:
         self._closing = True
         for tunnel in list(self._tunnels):
             tunnel.shut_down()
+
+    def close(self) -> None:
+        """Close every tunnel (1001 where a frame boundary allows it), abort every exchange, give all sockets back."""
+        self._shut_tunnels()
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -518,13 +574,6 @@ def _check_socket(path: str) -> None:
         return
     if owner not in (os.getuid(), _ROOT):
         raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
-
-
-async def _within(awaitable: Awaitable[T], seconds: float, error: Exception) -> T:
-    try:
-        return await asyncio.wait_for(awaitable, seconds)
-    except asyncio.TimeoutError:
-        raise error from None
 
 
 def _is_local(host: str) -> bool:

@@ -34,6 +34,7 @@ from .catalog import WholeAnswer
 from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange
 from .gateway import Destination, PortProxy
+from .limits import Slot
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
@@ -166,6 +167,7 @@ class PortExchange(HTTPMessageDelegate):
     async def _open(self) -> None:
         request, handler, gateway = self._request, self._handler, self._gateway
         method = request.method or ""
+        gateway.check_fields(handler.fields)
         content = f.request_content(request.version, handler.fields)
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
@@ -188,12 +190,17 @@ class PortExchange(HTTPMessageDelegate):
         if special is not None and special.raw_socket:
             raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
         self._counted = handler.is_activity(special)
-        self._exchange = gateway.open_exchange(
-            method, destination, handler.fields, handler.client, content, counted=self._counted
-        )
+        slot = gateway.exchange_slots.take(handler.current_user.username, destination.port)
+        try:
+            self._exchange = gateway.open_exchange(
+                method, destination, handler.fields, handler.client, content, counted=self._counted
+            )
+        except BaseException:
+            slot.release()
+            raise
         answer = Answer(handler, destination, handler.client)
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
-        relaying = self._relay_answer(self._exchange, answer, partial(relay, destination))
+        relaying = self._relay_answer(self._exchange, answer, partial(relay, destination), slot)
         if content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
             self._relay.add_done_callback(lambda relay: relay.result()())
@@ -245,7 +252,7 @@ class PortExchange(HTTPMessageDelegate):
         await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)
 
     async def _relay_answer(
-        self, exchange: Exchange, answer: Answer, relay: Callable[[Exchange, Answer], Awaitable[None]]
+        self, exchange: Exchange, answer: Answer, relay: Callable[[Exchange, Answer], Awaitable[None]], slot: Slot
     ) -> Callable[[], None]:
         """Relay an answer; what ends it is returned, to be called when the request has been read."""
         try:
@@ -260,6 +267,7 @@ class PortExchange(HTTPMessageDelegate):
             return self._failed(Internal(), answer)
         finally:
             exchange.abort()
+            slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
         if not answer.started:
@@ -276,9 +284,11 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
         self._upstream_stream: IOStream | None = None
+        self._slot: Slot | None = None
 
     async def prepare(self) -> None:  # type: ignore[override]
         try:
+            self.gateway.check_fields(self.fields)
             await self.admit(self._asked)
             if f.request_content(self.request.version, self.fields) not in (None, f.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
@@ -302,6 +312,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         try:
             destination = await self.locate(self._asked)
             answer = Answer(self, destination, client)
+            self._slot = self.gateway.tunnel_slots.take(self.current_user.username, destination.port)
             gateway, counted = self.gateway, self.is_activity(destination.special)
             self._count = gateway.counter(destination, counted=counted)
             head = self._handshake(destination, client, counted)
@@ -321,10 +332,19 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         except StreamClosedError:
             self._abandon()
             self._finished = True
+        except Exception:
+            self.log.exception("portproxy: a WebSocket request failed")
+            self._abandon()
+            self.refuse(Internal())
+        finally:
+            if self._slot is not None:  # there is no tunnel that has taken it
+                self._slot.release()
 
     async def _connect(self, upstream: IOStream, answer: Answer, granted: f.Fields, destination: Destination) -> None:
         tunnel = Tunnel(self._count)
-        self.gateway.add_tunnel(tunnel)
+        assert self._slot is not None  # `_accept` has taken it
+        self.gateway.add_tunnel(tunnel, self._slot)
+        self._slot = None
         self.tunnel_opened(tunnel, destination)
         headers = answer.headers(granted)
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
@@ -333,9 +353,11 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self._upstream_stream = None
         try:
             await tunnel.connect(self.detach(), upstream, first)
-        except StreamClosedError:
+        except BaseException as error:
             upstream.close()
             tunnel.on_closed(tunnel)
+            if not isinstance(error, StreamClosedError):
+                raise
         self.log_answer()
 
     def _handshake(self, destination: Destination, client: f.Client, counted: bool) -> bytes:

@@ -34,8 +34,13 @@ class PortProxyCollector(Collector):
         sizes = {"to_service": counts.bytes_to_service, "to_client": counts.bytes_to_client, "tunnels": counts.bytes_in_tunnels}
         yield _labelled("bytes", "Bytes of content relayed, by way", "way", sizes)
         yield _labelled("service_starts", "Services started, by template", "template", self._services.starts)
+        yield _labelled("refusals", "Requests refused by a limit, by the setting's name", "limit", counts.refusals)
         yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
         yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)
+        slots = GaugeMetricFamily(f"{_PREFIX}slots", "What counts against the limits now, by kind", labels=["kind"])
+        for limited in (self._gateway.exchange_slots, self._gateway.tunnel_slots):
+            slots.add_metric([limited.kind], limited.in_all)
+        yield slots
 
     def register(self) -> None:
         REGISTRY.register(self)

@@ -15,6 +15,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from .access import PortHandler
 from .errors import GatewayError, ShuttingDown
+from .limits import Slot
 from .routes import ServiceRoute
 from .tunnel import GOING_AWAY
 
@@ -29,15 +30,18 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         self._asked = route
         self._stream: IOStream | None = None
         self._relay: asyncio.Task[None] | None = None
+        self._slot: Slot | None = None
         self._count: Callable[[int], None] = lambda size: None
         self.on_closed: Callable[[Any], None] = lambda tunnel: None
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Admitted and connected before the handshake is answered."""
         try:
+            self.gateway.check_fields(self.fields)
             await self.admit()
             destination = self._destination = await self.locate(self._asked)
             gateway = self.gateway
+            self._slot = gateway.tunnel_slots.take(self.current_user.username, destination.port)
             self._count = gateway.counter(destination, counted=self.is_activity(destination.special))
             self._stream = await gateway.dial(destination.upstream)
         except GatewayError as error:
@@ -55,8 +59,9 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        assert self._slot is not None  # `prepare` has taken it
         try:
-            self.gateway.add_tunnel(self)
+            self.gateway.add_tunnel(self, self._slot)
             self.tunnel_opened(self, self._destination)
         except ShuttingDown:
             self.close(GOING_AWAY)
@@ -104,3 +109,5 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
             self._relay.cancel()
         if self._stream is not None:
             self._stream.close()
+        if self._slot is not None:
+            self._slot.release()

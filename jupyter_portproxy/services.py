@@ -7,6 +7,7 @@ Rule of this file: every process has one owner here, from its start to the momen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from .catalog import NAME, Place, Template, TemplateError
@@ -36,6 +38,14 @@ State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked
 Probe = Callable[["Service"], Awaitable[bool]]
 
 
+def _open_log(path: Path) -> FileIO:
+    """Unbuffered: nothing is left to write when it is closed, however full the disk is. Where there is no room, nowhere."""
+    try:
+        return FileIO(path, "ab")
+    except OSError:
+        return FileIO(os.devnull, "ab")
+
+
 class Log:
     """What a service has printed: the last MiB in memory, and a file of at most 10 MiB, the file before it kept as `.1`."""
 
@@ -44,7 +54,7 @@ class Log:
         self.written = 0  # bytes since the service's first start
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._file = path.open("ab")
+        self._file = _open_log(path)
 
     def write(self, data: bytes) -> None:
         self.written += len(data)
@@ -52,12 +62,15 @@ class Log:
         self._size += len(data)
         while self._size - len(self._pieces[0]) >= _RING:
             self._size -= len(self._pieces.popleft())
+        with contextlib.suppress(OSError):  # a full disk: what is in memory is all there is; the service must not wait for it
+            self._write_file(data)
+
+    def _write_file(self, data: bytes) -> None:
         if self._file.tell() + len(data) > _LOG_FILE:
-            self._file.close()
             self.path.replace(self.path.with_suffix(".log.1"))
-            self._file = self.path.open("ab")
+            full, self._file = self._file, _open_log(self.path)
+            full.close()
         self._file.write(data)
-        self._file.flush()
 
     def tail(self, size: int = _RING) -> bytes:
         """The last bytes, at most `size` of what is in memory."""

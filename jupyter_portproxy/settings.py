@@ -110,6 +110,67 @@ class Settings(LoggingConfigurable):
         where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
     ).tag(config=True)
 
+    max_exchanges = Integer(
+        4000,
+        help="""Requests under way at once through this server, event streams included; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_exchanges = 8000`.""",
+    ).tag(config=True)
+
+    max_exchanges_per_user = Integer(
+        2000,
+        help="""Requests under way at once for one user; 0 is no limit. One more gets a 429.
+        Example: `c.PortProxy.max_exchanges_per_user = 100`.""",
+    ).tag(config=True)
+
+    max_exchanges_per_port = Integer(
+        2000,
+        help="""Requests under way at once to one port or service; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_exchanges_per_port = 500`.""",
+    ).tag(config=True)
+
+    max_tunnels = Integer(
+        20000,
+        help="""Open WebSockets through this server; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_tunnels = 1000`.""",
+    ).tag(config=True)
+
+    max_tunnels_per_user = Integer(
+        12000,
+        help="""Open WebSockets of one user; 0 is no limit. One more gets a 429.
+        Example: `c.PortProxy.max_tunnels_per_user = 200`.""",
+    ).tag(config=True)
+
+    max_tunnels_per_port = Integer(
+        12000,
+        help="""Open WebSockets to one port or service; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_tunnels_per_port = 500`.""",
+    ).tag(config=True)
+
+    max_fields = Integer(
+        500,
+        help="""Header fields of one request; 0 is no limit. More get a 431.
+        Example: `c.PortProxy.max_fields = 100`.""",
+    ).tag(config=True)
+
+    max_field_size = Integer(
+        0,
+        help="""Bytes of one header field's value; 0 leaves it at Tornado's 65536 for the whole head. A longer one gets a 431.
+        Example: `c.PortProxy.max_field_size = 8192`.""",
+    ).tag(config=True)
+
+    head_timeout = Float(
+        120.0,
+        help="""Seconds that a connection to the Jupyter server may take to send a request's head, the time that it is idle
+        between two requests included; it is closed then. It holds for all that Jupyter serves, not for open WebSockets.
+        0 leaves Jupyter's own hour. Example: `c.PortProxy.head_timeout = 30`.""",
+    ).tag(config=True)
+
+    shutdown_grace = Float(
+        3.0,
+        help="""Seconds that requests under way are given to end when the server shuts down; what is left then is cut.
+        WebSockets are closed (1001) at once. Example: `c.PortProxy.shutdown_grace = 10`.""",
+    ).tag(config=True)
+
     keep_host = Bool(
         False,
         help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
@@ -211,7 +272,22 @@ class Settings(LoggingConfigurable):
                 raise TraitError(f"c.PortProxy.allowed_hosts: {item!r} is no DNS name, no IP address and no network in CIDR form")
         return proposal["value"]
 
-    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout")
+    @traitlets.validate(
+        "max_exchanges",
+        "max_exchanges_per_user",
+        "max_exchanges_per_port",
+        "max_tunnels",
+        "max_tunnels_per_user",
+        "max_tunnels_per_port",
+        "max_fields",
+        "max_field_size",
+    )
+    def _check_number(self, proposal: Any) -> Any:
+        if not 0 <= proposal["value"] <= 1 << 30:
+            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no limit: use 0 (none) or more")
+        return proposal["value"]
+
+    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
     def _check_seconds(self, proposal: Any) -> Any:
         least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
         if not least <= proposal["value"] <= 86400 * 365:

@@ -7,13 +7,53 @@ libcurl gives them (CURL_POLL_IN and CURL_CSELECT_IN, and the same for OUT).
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
+import socket
 from collections.abc import Callable
 
 from tornado.ioloop import IOLoop
 
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
 READ, WRITE = 1, 2
 _EVENTS_AT_ONCE = 32
+_RESERVED = 64
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel ask every now and then whether the other end is still there (RFC 9293 3.8.4): one that has vanished
+    without a word is given up after two minutes, however long nobody has anything to send. TCP only."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def is_scarce(fd: int) -> bool:
+    """True for a descriptor among the last that this process may have: those are for Jupyter itself.
+
+    POSIX gives out the lowest number that is free, so a number near the limit tells that nearly all below it are taken.
+    """
+    if resource is None:
+        return False
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit != resource.RLIM_INFINITY and fd >= limit - min(_RESERVED, limit // 4)
+
+
+def none_left() -> bool:
+    """True if this process, or this machine, has no descriptor left."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def sockets_of(io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> EpollSockets | LoopSockets:

@@ -21,11 +21,11 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
 from .certificates import Trust
-from .errors import BadUpstream, Distrusted, GatewayError, Unreachable, UpstreamTimeout
+from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
 from .fields import Content
 from .routes import Upstream, bracketed
-from .sockets import sockets_of
+from .sockets import is_scarce, none_left, sockets_of
 
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
@@ -136,7 +136,7 @@ class CurlTransport(AsyncHTTPClient):
     def _start(self, exchange: Exchange) -> None:
         out = exchange.outbound
         special = out.upstream.unix_socket or out.upstream.scheme == "https"
-        handle = self._idle.pop() if self._idle and not special else _Handle(out)
+        handle = self._idle.pop() if self._idle and not special else _Handle(out, self.loop, self._too_slow)
         self._handles[exchange] = handle
         handle.prepare(exchange, exchange.next_address() or "")
         self._multi.add_handle(handle.curl)
@@ -145,12 +145,22 @@ class CurlTransport(AsyncHTTPClient):
         handle = self._handles.pop(exchange, None)
         if handle is None:
             return
+        handle.end_patience()
         self._multi.remove_handle(handle.curl)
         handle.exchange = None
         if len(self._idle) < _IDLE_HANDLES and not handle.special and not self._stopped:
             self._idle.append(handle)
         else:
             handle.curl.close()
+
+    def _too_slow(self, exchange: Exchange) -> None:
+        """It has not connected in time.
+
+        A timer of the event loop runs after what the sockets had to say: libcurl's own would call a connection late that
+        has stood for long when something else has held the loop up.
+        """
+        self._release(exchange)
+        exchange.end(UpstreamTimeout.connect(exchange.outbound.connect_timeout))
 
     def _finish_done(self) -> None:
         while True:
@@ -166,8 +176,10 @@ class CurlTransport(AsyncHTTPClient):
         if exchange is None:
             return
         if number == pycurl.E_COULDNT_CONNECT and exchange.error is None:
-            address = exchange.next_address()
             handle = self._handles.get(exchange)
+            if handle is not None and not handle.fresh and none_left():  # libcurl keeps to itself why there is no socket
+                exchange.error = NoDescriptors()
+            address = exchange.next_address() if exchange.error is None else None
             if address is not None and handle is not None:
                 self._multi.remove_handle(handle.curl)
                 handle.prepare(exchange, address)
@@ -219,11 +231,13 @@ class CurlTransport(AsyncHTTPClient):
 class _Handle:
     """A curl easy handle for life: what never changes is set once, what changes is set for every exchange."""
 
-    def __init__(self, out: Outbound) -> None:
+    def __init__(self, out: Outbound, loop: asyncio.AbstractEventLoop, on_slow: Callable[[Exchange], None]) -> None:
         self.exchange: Exchange | None = None
         self.special = bool(out.upstream.unix_socket) or out.upstream.scheme == "https"  # its options are left behind for nobody
-        self._fresh = False
-        self._shape: tuple[str, float] | None = None
+        self.fresh = False
+        self._loop, self._on_slow = loop, on_slow
+        self._patience: asyncio.TimerHandle | None = None  # while it connects
+        self._shape: str | None = None
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
@@ -240,13 +254,13 @@ class _Handle:
 
     def prepare(self, exchange: Exchange, address: str) -> None:
         self.exchange = exchange
-        self._fresh = False
+        self.fresh = False
         out = exchange.outbound
         curl = self.curl
         curl.setopt(pycurl.URL, self._address_url(out.upstream, address))
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
         curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
-        shape = None if out.content is not None else (out.method, out.connect_timeout)
+        shape = None if out.content is not None else out.method
         if shape is None or shape != self._shape:
             self._take_shape(out)
         self._shape = shape
@@ -261,7 +275,6 @@ class _Handle:
     def _take_shape(self, out: Outbound) -> None:
         """What is the same for most requests, and left as it is between two of them."""
         curl = self.curl
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(out.connect_timeout * 1000)))
         once = out.content is not None or out.method not in _REPEATABLE
         curl.setopt(pycurl.FRESH_CONNECT, once)
         curl.setopt(pycurl.FORBID_REUSE, once)
@@ -275,6 +288,11 @@ class _Handle:
         elif out.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, out.method)
+
+    def end_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _header(self, line: bytes) -> int | None:
         return None if self.exchange is not None and self.exchange.on_header(line) else -1
@@ -291,13 +309,21 @@ class _Handle:
         return int(pycurl.READFUNC_PAUSE) if data is None else data
 
     def _opened(self, fd: int, purpose: int) -> int:
-        self._fresh = True
+        self.fresh = True
+        if self.exchange is None:
+            return int(pycurl.SOCKOPT_ERROR)
+        if is_scarce(fd):
+            self.exchange.error = NoDescriptors()
+            return int(pycurl.SOCKOPT_ERROR)
+        self.end_patience()
+        self._patience = self._loop.call_later(self.exchange.outbound.connect_timeout, self._on_slow, self.exchange)
         return int(pycurl.SOCKOPT_OK)
 
     def _connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
+        self.end_patience()
         if self.exchange is None:
             return int(pycurl.PREREQFUNC_ABORT)
-        if not self._fresh:  # a kept-alive connection, approved when it was new; a refused one is never kept
+        if not self.fresh:  # a kept-alive connection, approved when it was new; a refused one is never kept
             return int(pycurl.PREREQFUNC_OK)
         approved = self.exchange.on_connected(remote, local, remote_port, local_port)
         return int(pycurl.PREREQFUNC_OK if approved else pycurl.PREREQFUNC_ABORT)
@@ -319,6 +345,10 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
     (pycurl.UPLOAD_BUFFERSIZE, RECEIVE_BUFFER),
     (pycurl.TCP_NODELAY, 1),
+    (pycurl.CONNECTTIMEOUT, 86400 * 20),  # `_too_slow` counts
+    (pycurl.TCP_KEEPALIVE, 1),
+    (pycurl.TCP_KEEPIDLE, 60),
+    (pycurl.TCP_KEEPINTVL, 15),
 ]
 
 
@@ -348,8 +378,6 @@ def _translate(number: int, exchange: Exchange) -> GatewayError:
     upstream = exchange.outbound.upstream
     if number == pycurl.E_COULDNT_CONNECT:
         return Unreachable.port(upstream.port) if upstream.host == "localhost" else Unreachable.host(upstream.authority)
-    if number == pycurl.E_OPERATION_TIMEDOUT:
-        return UpstreamTimeout.connect(exchange.outbound.connect_timeout)
     if number == pycurl.E_PEER_FAILED_VERIFICATION:
         return Distrusted.certificate()
     if number == pycurl.E_SSL_CONNECT_ERROR:

@@ -7,6 +7,7 @@ changed: compression, subprotocol, fragmentation, pings, close codes and sizes a
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,15 +20,17 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
 from .certificates import BY_THE_SYSTEM, Trust
-from .errors import BadUpstream, Distrusted, GatewayError, Unreachable, UpstreamTimeout
+from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
 from .frames import FrameCursor
 from .routes import Upstream
+from .sockets import is_scarce, keep_alive
 
 _MAX_HEAD = 65536
 _NO_LIMIT = 1 << 62
 _PIECE = 65536
 _PIECES_READ_AHEAD = 4
 _LINGER = 10.0
+_SECOND_LOOK = 0.1
 GOING_AWAY = 1001
 
 
@@ -118,11 +121,14 @@ async def _with_tls(plain: IOStream, name: str, timeout: float, trust: Trust) ->
 
 async def _dial_plain(upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float) -> IOStream:
     for address in [upstream.unix_socket] if upstream.unix_socket else upstream.addresses:
-        sock = _socket_for(address)
+        try:
+            sock = _socket_for(address)
+        except OSError:
+            continue
         stream = IOStream(sock)
         try:
-            await asyncio.wait_for(_connected(stream, address, upstream.port), timeout)
-            _send_at_once(sock)
+            await _connect(stream, address, upstream.port, timeout)
+            _prepare(sock)
             if not upstream.unix_socket:
                 local = sock.getsockname()
                 approve(local[0], local[1], address, upstream.port)
@@ -153,7 +159,7 @@ async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal, timeout: 
     parameters = HTTP1ConnectionParameters(no_keep_alive=True, max_header_size=_MAX_HEAD, max_body_size=_NO_LIMIT)
     connection = HTTP1Connection(stream, True, parameters)
     answer = _Answer(connection, refusal)
-    patience = asyncio.get_running_loop().call_later(timeout, answer.give_up, timeout) if timeout else None
+    answer.wait_at_most(timeout)
     try:
         await stream.write(head)
         connection.finish()  # all is sent: read_response waits for this too
@@ -161,8 +167,7 @@ async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal, timeout: 
     except StreamClosedError:
         pass
     finally:
-        if patience is not None:
-            patience.cancel()
+        answer.wait_no_more()
     if answer.granted is None:
         stream.close()
     if answer.error is not None:
@@ -403,7 +408,7 @@ async def _take(stream: IOStream, end: _End) -> _End:
             end.data_received(reading.result())
             reading = None
         sock = stream.socket
-        _send_at_once(sock)
+        _prepare(sock)
     except (StreamClosedError, OSError):
         end.eof_received()
         end.connection_lost(None)
@@ -424,6 +429,7 @@ class _Answer(HTTPMessageDelegate):
         self.granted: f.Fields | None = None
         self.error: GatewayError | None = None
         self.started = self.whole = False
+        self._patience: asyncio.TimerHandle | None = None
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         line = cast(ResponseStartLine, start_line)
@@ -453,7 +459,20 @@ class _Answer(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Cut: `whole` stays False."""
 
-    def give_up(self, seconds: float) -> None:
+    def wait_at_most(self, seconds: float) -> None:
+        """Give up after that time; 0 never does."""
+        if seconds:
+            self._patience = asyncio.get_running_loop().call_later(seconds, self._look_again, seconds)
+
+    def wait_no_more(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _look_again(self, seconds: float) -> None:
+        """In two steps: what came in time is read first, if something else has held the loop up."""
+        self._patience = asyncio.get_running_loop().call_later(_SECOND_LOOK, self._give_up, seconds)
+
+    def _give_up(self, seconds: float) -> None:
         """Too late, unless the answer has begun."""
         if not self.started and self.granted is None and self.error is None:
             self.error = UpstreamTimeout.first_byte(seconds)
@@ -461,20 +480,40 @@ class _Answer(HTTPMessageDelegate):
 
 
 def _socket_for(address: str) -> socket.socket:
-    """For an IP literal, or for the path of a Unix socket."""
-    if "/" in address:
-        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    """For an IP literal, or for the path of a Unix socket.
+
+    Raises:
+        NoDescriptors
+        OSError: this machine has no such addresses.
+    """
+    family = socket.AF_UNIX if "/" in address else socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise NoDescriptors() from None
+        raise
+    if is_scarce(sock.fileno()):
+        sock.close()
+        raise NoDescriptors()
+    return sock
 
 
-def _send_at_once(sock: socket.socket) -> None:
-    """No waiting for more to send (Nagle's algorithm, RFC 1122 4.2.3.4); Unix sockets have none."""
+def _prepare(sock: socket.socket) -> None:
+    """No waiting for more to send (Nagle's algorithm, RFC 1122 4.2.3.4), and an end if the peer vanishes; for TCP only."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
 
 
-async def _connected(stream: IOStream, address: str, port: int) -> None:
-    await stream.connect(address if "/" in address else (address, port))
+async def _connect(stream: IOStream, address: str, port: int, timeout: float) -> None:
+    """Raises: asyncio.TimeoutError, but not where something else has held the loop up and the connection stands."""
+    connected = asyncio.ensure_future(stream.connect(address if "/" in address else (address, port)))
+    connected.add_done_callback(lambda future: future.cancelled() or future.exception())  # whoever is still here to ask
+    await asyncio.wait({connected}, timeout=timeout)
+    if not connected.done():
+        raise asyncio.TimeoutError()
+    await connected
 
 
 def _no_messages() -> TypeError:

@@ -52,6 +52,17 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
     return {**kept, "HOME": str(home), "JUPYTER_TOKEN": TOKEN, "JUPYTER_PLATFORM_DIRS": "0", **(more or {})}
 
 
+def debugged(home: Path) -> list[str]:
+    """Arguments for `jupyter_server` that load debug_extension.py."""
+    folder = home / ".jupyter" / "jupyter_server_config.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    extensions = {"ServerApp": {"jpserver_extensions": {"tests.debug_extension": True}}}
+    (folder / "debug.json").write_text(json.dumps(extensions))
+    config = home / "debug_config.py"
+    config.write_text(f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n")
+    return [f"--config={config}"]
+
+
 @contextlib.contextmanager
 def jupyter_server(
     home: Path, *arguments: str, more: Mapping[str, str] | None = None, base: str = "/", port: int = 0
@@ -76,7 +87,7 @@ def jupyter_server(
 
 
 def _wait_for(server: Server) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while True:
         try:
             urllib.request.urlopen(f"{server.url}api", timeout=1).close()

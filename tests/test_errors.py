@@ -35,6 +35,12 @@ SAMPLES = [
     errors.StartedTooOften(5),
     errors.ServiceStarting("app", ["its last line"]),
     errors.ShuttingDown(),
+    errors.TooMany.at_once("exchanges", "", 4000),
+    errors.TooMany.at_once("tunnels", "_per_user", 10),
+    errors.TooMany.at_once("exchanges", "_per_port", 10),
+    errors.NoDescriptors(),
+    errors.FieldsTooLarge.number(501, 500),
+    errors.FieldsTooLarge.size("Cookie\r\n<b>", 9000, 8000),
     errors.Unauthenticated(),
     errors.Unreachable.host("lab.example:8050"),
     errors.Unreachable.port(8050),
@@ -166,7 +172,7 @@ def test_garbage_is_blamed_on_the_service_and_told_in_words():
 def test_only_what_can_pass_asks_for_a_retry():
     again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
     one_hop = {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "StartedTooOften", "Unreachable", "UpstreamTimeout"}
-    assert again == one_hop | {"NotPlaced", "ProjectStarting", "RegistryAway"}
+    assert again == one_hop | {"TooMany", "NoDescriptors", "NotPlaced", "ProjectStarting", "RegistryAway"}
     assert LoopDetected().retry_after is None
 
 

@@ -14,7 +14,7 @@ from jupyter_portproxy import routes
 from jupyter_portproxy.errors import Forbidden, LoopDetected, ShuttingDown, Unreachable, UpstreamTimeout
 from jupyter_portproxy.fields import Client
 from jupyter_portproxy.gateway import Destination, PortProxy
-from jupyter_portproxy.routes import Route
+from jupyter_portproxy.routes import Route, Upstream
 
 from .upstreams import answers, drips, free_port, never_answers, serve
 
@@ -272,3 +272,13 @@ async def test_an_exchange_carries_no_secret_in_its_target(make):
         exchange = gateway.open_exchange("GET", await found(gateway, to), [], client)
         await exchange.head
     assert upstream.last.target == "/x?a=1&b=%20"
+
+
+def test_what_is_one_port_to_the_limits():
+    route = Route("localhost", 80, "/p", "/", "")
+    plain = Destination(route, Upstream("localhost", 8050, ("127.0.0.1",)))
+    assert plain.port == Destination(route, Upstream("localhost", 8050, ("127.0.0.1", "::1"))).port
+    assert plain.port != Destination(route, Upstream("10.0.0.1", 8050, ("10.0.0.1",))).port
+    sockets = [Destination(route, Upstream("localhost", 80, (), unix_socket=path)).port for path in ("/a", "/b")]
+    assert sockets[0] != sockets[1]
+    assert Destination(route, plain.upstream, counted_as=("project-1", 8050)).port == ("project-1", 8050)

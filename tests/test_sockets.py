@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from jupyter_portproxy.sockets import READ, WRITE, EpollSockets, LoopSockets, sockets_of
+from jupyter_portproxy.sockets import READ, WRITE, EpollSockets, LoopSockets, keep_alive, sockets_of
 
 
 @pytest.fixture(params=[EpollSockets, LoopSockets])
@@ -78,3 +80,30 @@ async def test_a_kept_socket_whose_peer_closes_makes_no_noise(watched):
 async def test_a_system_without_epoll_uses_the_loop(monkeypatch):
     monkeypatch.delattr("jupyter_portproxy.sockets.select.epoll", raising=False)
     assert isinstance(sockets_of(IOLoop.current(), lambda fd, ready: None), LoopSockets)
+
+
+def test_the_last_descriptors_are_scarce():
+    code = """
+import os, resource, socket
+from jupyter_portproxy.sockets import is_scarce, none_left
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+assert not is_scarce(149) and is_scarce(150) and not none_left()
+socks = []
+try:
+    while True:
+        socks.append(socket.socket())
+except OSError:
+    assert none_left()
+print("good")
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "good\n", done.stderr
+
+
+def test_only_tcp_is_kept_alive():
+    one, other = socket.socketpair()
+    with one, other, socket.socket() as tcp:
+        keep_alive(one)
+        keep_alive(tcp)
+        assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

@@ -135,6 +135,7 @@ async def serve(
         task = asyncio.get_running_loop().create_task(run(reader, writer))
         running.add(task)
         task.add_done_callback(running.discard)
+        task.add_done_callback(lambda task: writer.close())  # one that is cancelled before it began closes nothing itself
 
     server = await asyncio.start_server(accept, host, port or free_port(), limit=1 << 20, ssl=tls)
     seen.port = server.sockets[0].getsockname()[1]

@@ -1,0 +1,47 @@
+"""An upstream in a process of its own, to be killed or stopped at a chosen point: `python victim.py PORT POINT PAUSE`.
+
+Rule of this file: it says "there" on its output once it stands at the point, waits PAUSE seconds there, and then goes on as if
+nothing had happened. Plain blocking sockets; one connection after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+import time
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n"
+CONTENT = hashlib.sha512(b"victim").digest() * 16
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+
+
+def main(port: int, point: str, pause: float) -> None:
+    def stand_at(here: str) -> None:
+        if here == point:
+            print("there", flush=True)
+            time.sleep(pause)
+
+    listener = socket.create_server(("127.0.0.1", port))
+    stand_at("listening")
+    while True:
+        connection, _ = listener.accept()
+        while b"\r\n\r\n" not in connection.recv(65536):
+            pass
+        stand_at("accepted")
+        if point == "tunnel":
+            connection.sendall(SWITCHING)
+            stand_at("tunnel")
+            while data := connection.recv(65536):
+                connection.sendall(data)
+        else:
+            connection.sendall(HEAD[:30])
+            stand_at("head")
+            connection.sendall(HEAD[30:] + CONTENT[:500])
+            stand_at("content")
+            connection.sendall(CONTENT[500:1000])
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))
