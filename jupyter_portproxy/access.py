@@ -40,6 +40,7 @@ from .errors import (
 )
 from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
+from .named import NamedRoute
 from .projects import ProjectRoute
 from .routes import LOOPBACK_NAME, Route, ServiceRoute
 
@@ -213,9 +214,9 @@ class PortHandler(JupyterHandler):
     def connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
-    async def locate(self, asked: Route | ServiceRoute | ProjectRoute) -> Destination:
+    async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
-        if isinstance(asked, ProjectRoute):
+        if isinstance(asked, (ProjectRoute, NamedRoute)):
             assert self.gateway.chain is not None  # it has found the route
             self.destination = await self.gateway.chain.locate(asked, self.current_user.username)
             return self.destination

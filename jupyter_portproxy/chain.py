@@ -14,9 +14,20 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from .catalog import Place, WholeAnswer
-from .errors import BadUpstream, Forbidden, GatewayError, HostDown, ProjectStopped, RegistryAway, Unreachable, UpstreamTimeout
+from .errors import (
+    BadUpstream,
+    Forbidden,
+    GatewayError,
+    HostDown,
+    ProjectStopped,
+    RegistryAway,
+    UnknownProject,
+    Unreachable,
+    UpstreamTimeout,
+)
 from .gateway import Closable, Destination, PortProxy
-from .projects import HUB, ProjectResolver, ProjectRoute, Target
+from .named import Alias, NamedRoute
+from .projects import HUB, FindsNames, ProjectResolver, ProjectRoute, Target
 from .resolver import addresses_of
 from .routes import Route, Upstream
 
@@ -96,6 +107,11 @@ class Chain:
         """The hop before this one has logged the user in, and vouches by its credential."""
         return self.hop != HUB
 
+    @property
+    def finds_names(self) -> bool:
+        """Projects may be called by their owners and names here."""
+        return self.hop == HUB and isinstance(self._resolver, FindsNames)
+
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""
         given = credential.encode("latin-1", "replace")
@@ -103,14 +119,18 @@ class Chain:
 
     # ---- where it is ----
 
-    async def locate(self, asked: ProjectRoute, user: str) -> Destination:
+    async def locate(self, asked: ProjectRoute | NamedRoute, user: str) -> Destination:
         """The next hop of a request.
 
         Raises:
+            BadRoute: a named service's port is none.
             UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
             Forbidden: the role, or the list of ports, says no.
         """
         await self._started()
+        alias = None
+        if isinstance(asked, NamedRoute):
+            asked, alias = await self._by_key(asked, user)
         target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
         self._check(asked, target, user)
         if target.scheme != "http":
@@ -122,7 +142,21 @@ class Chain:
         if not addresses:
             raise HostDown(self.hop)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        return Destination(route, Upstream(target.host, target.port, addresses), Hop(target, self._fields(target, user)))
+        return Destination(
+            route, Upstream(target.host, target.port, addresses), Hop(target, self._fields(target, user)), alias=alias
+        )
+
+    async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
+        """A key comes before a name, for those who may see the project that has it."""
+        if asked.by_key is not None:
+            try:
+                await self._resolver.resolve(asked.by_key.key, user)
+                return asked.by_key, None
+            except UnknownProject:
+                pass
+        asked.below("")
+        assert isinstance(self._resolver, FindsNames)  # or there would be no such route
+        return asked.below(await self._resolver.find(asked.owner, asked.name, user))
 
     def _check(self, asked: ProjectRoute, target: Target, user: str) -> None:
         if self.hop == HUB:

@@ -150,6 +150,15 @@ class Distrusted(GatewayError):
         )
 
 
+class TooManyRedirects(GatewayError):
+    """The service leads from one of its pages to the next and never answers (502)."""
+
+    status, code, title = 502, "too_many_redirects", "The service redirects without end"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The service redirected more than {most} times.", "Open another page of it, or look at its own log.")
+
+
 class UpstreamTimeout(GatewayError):
     """The upstream took longer than the configured time (504)."""
 
@@ -254,8 +263,9 @@ class UnknownProject(GatewayError):
     status, code, title = 404, "unknown_project", "No such project"
 
     def __init__(self, key: str, hop: str) -> None:
+        name = "/".join(map(_quoted, str(key)[:64].split("/")))  # OWNER/NAME, where it was asked for so
         super().__init__(
-            f"The {hop} knows no project '{_quoted(str(key)[:64])}'.",
+            f"The {hop} knows no project '{name}'.",
             "Look at the project's name in the address. A project that is not shared with you is not found either.",
         )
         self.hop = hop

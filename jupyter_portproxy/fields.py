@@ -339,16 +339,16 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    own = _own_origin(value, client)
+    own = own_origin(value, client)
     return upstream.origin if own is not None and not keep_host else value
 
 
 def _request_referer(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     value = target_without_secrets(value, client)
-    rest = _own_origin(value, client)
+    rest = own_origin(value, client)
     if rest is None or keep_host:
         return value
-    if not _is_below(rest, route.prefix):
+    if not is_below(rest, route.prefix):
         rest = "/"
     elif not route.keep:
         rest = rest[len(route.prefix) :]
@@ -407,7 +407,7 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
         value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
         if (route.keep or not route.prefix) and value[1:2] in ("/", "\\"):
             return f"/.{value}"
-    if not value.startswith("/") or route.keep or _is_below(value, route.prefix):
+    if not value.startswith("/") or route.keep or is_below(value, route.prefix):
         return value
     return route.prefix + value
 
@@ -427,7 +427,7 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
         if key == "domain":
             continue
         if key == "path":
-            below = _is_below(path, route.prefix)
+            below = is_below(path, route.prefix)
             attribute = f" Path={path if below else route.prefix + (path if path.startswith('/') else '/')}"
         kept.append(attribute)
     return ";".join(kept)
@@ -444,7 +444,7 @@ def _response_worker_scope(value: str, route: Route, upstream: Upstream, client:
     """Scopes are compared as strings, tabs left out: without the final slash the scope of port 1500 has 15000 in it."""
     if client.isolated:
         return value
-    below = value.startswith(route.prefix + "/") and "\t" not in value and _is_below(value.strip(), route.prefix)
+    below = value.startswith(route.prefix + "/") and "\t" not in value and is_below(value.strip(), route.prefix)
     return value if below else None
 
 
@@ -478,7 +478,7 @@ def _is_secret_parameter(parameter: str, secrets: frozenset[str]) -> bool:
     return unquote_plus(name) in ("token", "_xsrf") and _CONTROL.sub(" ", unquote_plus(value)).strip() in secrets
 
 
-def _is_below(path: str, prefix: str) -> bool:
+def is_below(path: str, prefix: str) -> bool:
     """True if the path is the prefix or lies below it; dot segments could lead out again and are no proof."""
     head = path.partition("?")[0].partition("#")[0]
     if head != prefix and not head.startswith(prefix + "/"):
@@ -509,7 +509,7 @@ def _is_loopback(address: str) -> bool:
     return literal is not None and literal.is_loopback
 
 
-def _own_origin(url: str, client: Client) -> str | None:
+def own_origin(url: str, client: Client) -> str | None:
     """What follows the origin in a URL of the client's own origin; None for any other."""
     match = _ABSOLUTE.match(url)
     if not match or not match["scheme"] or not client.host or match["authority"].lower() != client.host.lower():

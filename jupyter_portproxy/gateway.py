@@ -37,6 +37,7 @@ from .errors import (
 )
 from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
+from .named import Alias, NamedRoute
 from .origins import Origins
 from .projects import ProjectRoute
 from .resolver import LOOPBACK, addresses_of
@@ -76,12 +77,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a request goes, and what a configuration file wants to be done with it on its way."""
+    """Where a request goes, what a configuration file wants to be done with it on its way, and how the client spells it."""
 
     route: Route
     upstream: Upstream
     special: Special | None = None
     service: Service | None = None
+    alias: Alias | None = None
 
 
 class Closable(Protocol):
@@ -98,9 +100,12 @@ class Projects(Protocol):
     @property
     def believes_credentials(self) -> bool: ...
 
+    @property
+    def finds_names(self) -> bool: ...
+
     def admits(self, credential: str) -> bool: ...
 
-    async def locate(self, asked: ProjectRoute, user: str) -> Destination: ...
+    async def locate(self, asked: ProjectRoute | NamedRoute, user: str) -> Destination: ...
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
 
@@ -370,6 +375,8 @@ class PortProxy(Settings):
             raise LoopDetected()
         if counted:
             self.count()
+        if to.alias is not None:
+            fields = to.alias.request(fields, client)
         out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=self.keep_host)
         return out if to.special is None else f.replaced(out, self._fields_of(to, to.special))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from .errors import BadInput, BadRoute, UnknownProject
 from .routes import Redirect, Route, bare_name, ip_literal, parse, split_authority
@@ -164,6 +164,21 @@ class ProjectResolver(Protocol):
         """Begin. A database that is away is no reason to fail: it is asked again and again."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class FindsNames(Protocol):
+    """A ProjectResolver that also knows projects by what people call them."""
+
+    async def find(self, owner: str, name: str, asker: str | None) -> str:
+        """The key of the project of that owner and name.
+
+        Args:
+            asker: as for `resolve`.
+
+        Raises:
+            UnknownProject, RegistryAway
+        """
 
 
 class Subscribers:

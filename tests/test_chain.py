@@ -158,7 +158,7 @@ async def echo() -> AsyncIterator[int]:
 async def place(admin: PlacementAdmin, host: Server) -> None:
     await admin.set_host("one", host.url.rstrip("/"), CREDENTIAL)
     await admin.heartbeat("one")
-    await admin.place(KEY, "one", owner="ann", allowed_ports=["10000-20000"])
+    await admin.place(KEY, "one", owner="ann", name="proj", allowed_ports=["10000-20000"])
     await admin.add_member(KEY, "bob", "member")
     await admin.add_member(KEY, "eve", "viewer")
 
@@ -204,6 +204,139 @@ async def test_the_projects_own_jupyter_is_reached(hops):
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body)).status == 201
     origin = ("Origin: http://evil.example",)
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body, fields=origin)).status == 403
+
+
+@pytest.mark.parametrize("owner", ["ann", "%61nn"])
+async def test_a_service_by_its_projects_name_byte_for_byte(hops, owner):
+    async with serve(mirror) as upstream:
+        n = upstream.port
+        for path, query in [
+            ("/", ""),
+            ("", ""),
+            ("/a%2Fb//%E4/..;/a+b;x=1", ""),
+            ("/\xe4/%zz/../x//", "?q=%20&&a=b%26&="),
+            ("/x", "?a&b=%2B+"),
+        ]:
+            for asked in (f"?port={n}{query.replace('?', '&', 1)}", f"{query}&port={n}" if query else f"?port={n}"):
+                request = told(await hops.ask(f"/{owner}/proj{path}{asked}"))
+                assert request["target"].encode("latin-1") == f"/{owner}/proj{path}{query}".encode("latin-1")
+        assert values(request, "Host") == [f"localhost:{n}"]
+        posted = told(await hops.ask(f"/{owner}/proj/x?port={n}", method="POST", content=b"\0\xff" * 9))
+        assert posted["content"] == "\0\xff" * 9
+        referer = f"Referer: http://127.0.0.1:{hops.port}/{owner}/proj/a%2F?b&port={n}"
+        request = told(await hops.ask(f"/{owner}/proj/x?port={n}", fields=(referer,)))
+        assert values(request, "Referer") == [f"http://localhost:{n}/{owner}/proj/a%2F?b"]
+
+
+async def test_a_named_service_follows_the_ports_and_the_members(hops):
+    async with serve(mirror) as upstream:
+        n = upstream.port
+        bad = [f"port={n}&port={n}", "port=99999", "port=x", "port"]
+        for asked, status in [*((text, 400) for text in bad), ("port=22", 403), ("q", 404), ("", 404)]:
+            assert (await hops.ask(f"/ann/proj/?{asked}")).status == status, asked
+        for user, status in [("ann", 200), ("bob", 200), ("eve", 403), ("zed", 404), (None, 403)]:
+            before = len(upstream.requests)
+            answer = await hops.ask(f"/ann/proj/x?port={n}", user)
+            assert (answer.status, len(upstream.requests) - before) == (status, 1 if status == 200 else 0), user
+            if user == "zed":
+                nothing = await hops.ask(f"/ann/nope/x?port={n}", user)
+                assert (nothing.status, nothing.text) == (404, answer.text.replace("ann/proj", "ann/nope"))
+        for path in ("/Ann/proj/x", "/zed/proj/x", "/%E4/proj/x", "/ann/proj%00/x", "/../proj/x", "/ann/" + "a" * 5000 + "/x"):
+            assert (await hops.ask(f"{path}?port={n}")).status == 404
+        assert (await hops.ask(f"/login/x?port={n}", None)).status == 404  # Jupyter's own
+        assert (await hops.ask(f"/{KEY}/api/status?port={n}")).status == 200  # a project's own Jupyter
+
+
+async def test_a_key_comes_before_a_name(hops):
+    async with serve(mirror) as elsewhere, serve(mirror) as upstream:
+        await hops.admin.set_host("two", f"http://127.0.0.1:{elsewhere.port}", "other")
+        await hops.admin.heartbeat("two")
+        await hops.admin.place("ann", "two", owner="bob")  # ann may not see it, and keeps her names
+        _, answer = await hops.until(f"/ann/proj/x?port={upstream.port}", 200, "bob")
+        assert told(answer)["target"] == f"/ann/proj/x?port={upstream.port}" and upstream.connections == 0
+        assert told(await hops.ask(f"/ann/proj/x?port={upstream.port}"))["target"] == "/ann/proj/x"
+        await hops.admin.remove("ann")
+
+
+async def test_a_project_that_is_named_anew_is_found_within_a_second_and_a_half(hops):
+    async with serve(mirror) as upstream:
+        path = f"/ann/{{}}/x?port={upstream.port}"
+        assert (await hops.ask(path.format("proj"))).status == 200
+        assert (await hops.ask(path.format("other"))).status == 404
+        await hops.admin.place(KEY, "one", owner="ann", name="other", allowed_ports=["10000-20000"])
+        assert (await hops.until(path.format("other"), 200))[0] < 1.5
+        assert (await hops.ask(path.format("proj"))).status == 404
+        await hops.admin.place(KEY, "one", owner="ann", name="proj", allowed_ports=["10000-20000"])
+        await hops.until(path.format("proj"), 200)
+
+
+def redirects():
+    """A service that redirects `.../to?WHERE` to WHERE, `.../N` to `.../N-1`, and mirrors all else."""
+
+    async def script(connection) -> None:
+        while True:
+            request = await connection.request()
+            path, _, query = request.target.partition("?")
+            last = path.rpartition("/")[2]
+            where = (
+                query.replace("PORT", str(connection.seen.port)) if last == "to" else f"{int(last) - 1}" if last.isdigit() else ""
+            )
+            if not where or where == "-1":
+                body = json.dumps({"method": request.method, "target": request.target, "fields": request.fields}).encode()
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Target: %b\r\n\r\n" % (len(body), request.target.encode())
+                await connection.write(head + (b"" if request.method == "HEAD" else body))
+                continue
+            fields = f"Location: {where}\r\nSet-Cookie: seen={last}; Path=/\r\nContent-Length: 4\r\n\r\n"
+            await connection.write(b"HTTP/1.1 302 Found\r\n" + fields.encode() + (b"" if request.method == "HEAD" else b"away"))
+
+    return script
+
+
+async def test_redirects_of_a_named_service_to_itself_are_followed(hops):
+    async with serve(redirects()) as upstream:
+        n = upstream.port
+        for where, target in [
+            ("x", "/ann/proj/a/x"),
+            ("../b//%2F", "/ann/proj/b//%2F"),
+            ("/ann/proj/x", "/ann/proj/x"),
+            ("http://localhost:PORT/ann/proj/x", "/ann/proj/x"),
+            ("http://127.0.0.1:PORT/ann/proj/%E4#f", "/ann/proj/%E4"),
+            ("/login", "/login"),
+            ("9", "/ann/proj/a/0"),
+        ]:
+            for method in ("GET", "HEAD"):
+                answer = await hops.ask(f"/ann/proj/a/to?port={n}&{where}", method=method)
+                assert answer.status == 200, (where, answer)
+                assert answer.one("X-Target") == target
+        cookies = answer.all("Set-Cookie")
+        assert cookies[0] == "seen=to; Path=/ann/proj/" and len(cookies) == 10
+        assert values(upstream.last.__dict__, "Cookie") == ["seen=1"]
+        before = len(upstream.requests)
+        answer = await hops.ask(f"/ann/proj/a/11?port={n}")
+        assert (answer.status, answer.text.splitlines()[0]) == (502, "The service redirected more than 10 times.")
+        assert len(upstream.requests) - before == 11
+
+
+async def test_other_redirects_of_a_named_service_keep_the_browser_in_the_form(hops):
+    async with serve(redirects()) as upstream:
+        n = upstream.port
+        for where, location in [
+            ("x?y", f"/ann/proj/a/x?y&port={n}"),
+            ("/ann/proj/x", f"/ann/proj/x?port={n}"),
+            ("http://localhost:PORT/ann/proj/%E4", f"/ann/proj/%E4?port={n}"),
+            ("/login", f"/{KEY}/server/{n}/login"),
+        ]:
+            answer = await hops.ask(f"/ann/proj/a/to?port={n}&{where}", method="POST", content=b"")
+            assert (answer.status, answer.one("Location")) == (302, location)
+            assert answer.all("Set-Cookie") == ["seen=to; Path=/ann/proj/"]
+        answer = await hops.ask(f"/ann/proj/a/to?port={n}&https://example.org/x")
+        assert (answer.status, answer.one("Location")) == (302, "https://example.org/x")
+
+
+async def test_a_websocket_on_a_named_service(hops):
+    async with echo() as port, hops.socket(f"/ann/proj/ws?port={port}&x") as socket:
+        await socket.send("hello")
+        assert await asyncio.wait_for(socket.recv(), 5) == "hello"
 
 
 async def test_a_websocket_and_an_event_stream_pass(hops):
