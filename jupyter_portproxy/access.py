@@ -27,7 +27,7 @@ from tornado.web import HTTPError
 
 from . import fields as f
 from .catalog import Special
-from .chain import CREDENTIAL, USER
+from .chain import AUTHORIZATION, CREDENTIAL, USER
 from .errors import (
     BadUpstream,
     Forbidden,
@@ -243,15 +243,40 @@ class PortHandler(JupyterHandler):
         secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
         if self.token_authenticated:
             secrets.add(self.identity_provider.get_token(self) or "")
+        if self._is_hub and not self._has_other_login():
+            secrets.add(request.headers.get("Authorization", "").strip())
+        trusted = bool(self.settings.get("trust_xheaders") or self._trusts_front())
         secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
         return f.Client(
             address=request.remote_ip or "",
             peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
             scheme=request.protocol,
             host=request.headers.get("Host", ""),
-            trusted=bool(self.settings.get("trust_xheaders") or self._trusts_front()),
+            trusted=trusted,
             secrets=frozenset(secrets - {""}),
             login_cookie=self.identity_provider.get_cookie_name(self),
+            authorization=request.headers.get(AUTHORIZATION, "") if trusted and self._is_last_hop else "",
+        )
+
+    @property
+    def _is_hub(self) -> bool:
+        return self.gateway.chain is not None and not self.gateway.chain.believes_credentials
+
+    @property
+    def _is_last_hop(self) -> bool:
+        """Whoever asks has used Authorization for the login, as a project host does, and may tell what it was before."""
+        return self.gateway.chain is None and self.token_authenticated and "Authorization" in self.request.headers
+
+    def _has_other_login(self) -> bool:
+        """True if something else than Authorization can have let the request in: then that may be the service's.
+
+        An identity provider of somebody else's need not say what it looked at, and nobody is anonymous at a hub.
+        """
+        headers = self.request.headers
+        return (
+            "Cookie" in headers
+            or "token=" in (self.request.uri or "")
+            or "v1.token.websocket.jupyter.org." in headers.get("Sec-WebSocket-Protocol", "")
         )
 
     def refuse(self, error: GatewayError) -> None:

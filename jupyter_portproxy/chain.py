@@ -32,6 +32,7 @@ from .resolver import addresses_of
 from .routes import Route, Upstream
 
 CREDENTIAL, USER = "X-Portproxy-Credential", "X-Portproxy-User"
+AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
 PORTS, JUPYTER = "ports", "jupyter"  # what a role may reach: services, and the project's own Jupyter
 _MOVED = 1012  # "Service Restart" of the WebSocket close codes: come back, you will be served
 
@@ -44,6 +45,10 @@ class Hop:
     fields: tuple[tuple[str, str], ...]
     raw_socket: bool = False
     rewrites: bool = False
+
+    @property
+    def set_aside(self) -> Mapping[str, str]:
+        return {"authorization": AUTHORIZATION}
 
     def command(self, values: Mapping[str, str]) -> list[str]:
         return []

@@ -8,8 +8,8 @@ name is taken on its plain form (lower case, `_` and `.` read as `-`), as CGI-li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from urllib.parse import unquote_plus
 
@@ -93,6 +93,7 @@ class Client:
         isolated: it asks at an origin that the service has for itself: nothing there is Jupyter's but `login_cookie`.
         embedder: Jupyter's origin, whose pages may then show the service in a frame.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
+        authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
     """
 
     address: str
@@ -105,6 +106,7 @@ class Client:
     isolated: bool = False
     embedder: str = ""
     partitioned: bool = False
+    authorization: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +185,23 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
         kept = look(value, route, upstream, client, keep_host) if look is not None else value
         if kept is not None:
             out.append((name, kept))
+    if client.authorization:
+        own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
+        out += [("Authorization", own)] if own is not None else []
     out.extend(_forwarding(fields, route, client))
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
 
-def replaced(fields: Fields, by: Fields) -> Fields:
-    """Fields with those of the same name taken out, and the new ones put in."""
-    names = {name.lower() for name, _ in by}
-    return [(name, value) for name, value in fields if name.lower() not in names] + by
+def replaced(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None) -> Fields:
+    """Fields with those of the same name taken out, and the new ones put in.
+
+    Args:
+        aside: name in lower case -> the name under which a field that is taken out is sent nevertheless.
+    """
+    names = {name.lower(): (aside or {}).get(name.lower()) for name, _ in by}
+    renamed = [(names.get(name.lower(), name), value) for name, value in fields]
+    return [(name, value) for name, value in renamed if name is not None] + by
 
 
 def with_content_length(fields: Fields, length: int | None) -> Fields:
@@ -335,6 +345,8 @@ def _request_cookie(value: str, route: Route, upstream: Upstream, client: Client
 
 def _request_authorization(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     match = _AUTHORIZATION.match(value.strip())
+    if client.authorization or value.strip() in client.secrets:
+        return None
     return None if match and match[1].strip() in client.secrets else value
 
 

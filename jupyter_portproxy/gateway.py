@@ -378,7 +378,7 @@ class PortProxy(Settings):
         if to.alias is not None:
             fields = to.alias.request(fields, client)
         out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=self.keep_host)
-        return out if to.special is None else f.replaced(out, self._fields_of(to, to.special))
+        return out if to.special is None else f.replaced(out, self._fields_of(to, to.special), to.special.set_aside)
 
     def _fields_of(self, to: Destination, special: Special) -> f.Fields:
         try:

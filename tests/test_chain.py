@@ -26,7 +26,7 @@ from jupyter_portproxy.registry import Registry
 from .clients import Answer, Wire
 from .postgres import Database, make_database
 from .processes import Server, jupyter_server
-from .upstreams import Seen, drips, free_port, mirror, serve
+from .upstreams import Seen, drips, echo_frames, free_port, mirror, serve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes")
 ROOT = str(Path(__file__).parents[1])
@@ -204,6 +204,60 @@ async def test_the_projects_own_jupyter_is_reached(hops):
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body)).status == 201
     origin = ("Origin: http://evil.example",)
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body, fields=origin)).status == 403
+
+
+FORMS = ["{key}/port/{port}", "{key}/server/{port}", "{key}/proxy/{port}", "{key}/proxy/absolute/port/{port}", "ann/proj"]
+OWN = ["Basic dXNlcjpwYXNz", "Bearer the-services-own", "token the-services-own", 'Digest username="x", uri="/\xe4"', "nonsense"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_services_own_authorization_arrives_and_no_secret_does(hops, form):
+    bad = ("X-Portproxy-Authorization: Basic bWluZQ==", "X-Portproxy-Credential: mine", "x_portproxy_user: mine")
+    async with serve(mirror) as upstream:
+        path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&q"
+        for own in OWN:
+            request = told(await hops.ask(f"{path}&token=user-ann", None, fields=(f"Authorization: {own}", *bad)))
+            assert values(request, "Authorization") == [own]
+            assert "token" not in request["target"] and request["target"].endswith("q")
+            clean(request, "bWluZQ==", "mine")
+        for own in ("token user-ann", "Bearer user-ann", "bearer  user-bob ", f"token {SECRET}"):
+            more = "" if "user-" in own else "&token=user-ann"
+            answer = await hops.ask(f"{path}{more}", None, fields=(f"Authorization: {own}", *bad))
+            assert values(told(answer), "Authorization") == []
+            clean(told(answer), "bWluZQ==")
+        odd = told(await hops.ask(path, None, fields=("Authorization: Odd ann",)))
+        assert values(odd, "Authorization") == []  # it let the request in, whatever it is
+        plain = told(await hops.ask(path, fields=bad))
+        assert values(plain, "Authorization") == []
+        clean(plain, "bWluZQ==")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_services_own_authorization_arrives_with_a_websocket(hops, form):
+    async with serve(echo_frames) as upstream:
+        path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&token=user-ann"
+        for login in (f"Authorization: {OWN[0]}", "Authorization: token user-ann", "X-Portproxy-Authorization: Basic bWluZQ=="):
+            async with await Wire.open(hops.port) as wire:
+                lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", "Connection: Upgrade", "Upgrade: websocket"]
+                lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", login]
+                await wire.send("\r\n".join([*lines, "", ""]).encode())
+                assert (await asyncio.wait_for(wire.head(), 10)).status == 101
+            seen = upstream.last
+            assert seen.one("Authorization") == (OWN[0] if OWN[0] in login else None)
+            clean({"target": seen.target, "fields": seen.fields}, "bWluZQ==")
+
+
+async def test_the_projects_own_jupyter_is_logged_in_whatever_authorization_comes(hops):
+    for own in OWN:
+        answer = await hops.ask(f"/{KEY}/api/status?token=user-ann", None, fields=(f"Authorization: {own}",))
+        assert json.loads(answer.text)["kernels"] == 0
+
+
+def clean(request: dict, *more: str) -> None:
+    """No credential and no field of the hops among what a service was sent."""
+    everything = json.dumps([request["target"], request["fields"]]).lower()
+    for secret in (SECRET, CREDENTIAL, "user-ann", "user-bob", "portproxy-", "x_portproxy", *more):
+        assert secret.lower() not in everything.replace("jupyter-portproxy-", ""), secret
 
 
 @pytest.mark.parametrize("owner", ["ann", "%61nn"])
