@@ -1,4 +1,4 @@
-"""Named users for a hub under test: a token `user-NAME` is NAME's, and so is `Authorization: Odd NAME`, of which it tells nobody."""
+"""Named users for a hub under test: a token `user-NAME` is NAME's, and so is `Authorization: Odd NAME`, without a word of it."""
 
 from __future__ import annotations
 
