@@ -27,7 +27,7 @@ from tornado.web import HTTPError
 
 from . import fields as f
 from .catalog import Special
-from .chain import AUTHORIZATION, CREDENTIAL, USER
+from .chain import AUTHORIZATION, CREDENTIAL, MAY, START, USER
 from .errors import (
     BadUpstream,
     Forbidden,
@@ -41,12 +41,12 @@ from .errors import (
 from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
 from .named import NamedRoute
-from .projects import ProjectRoute
-from .routes import LOOPBACK_NAME, Route, ServiceRoute
+from .projects import Asker, ProjectRoute
+from .routes import LOOPBACK_NAME, Redirect, Route, ServiceRoute
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
-_OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'"
+_OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
@@ -218,11 +218,24 @@ class PortHandler(JupyterHandler):
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
         if isinstance(asked, (ProjectRoute, NamedRoute)):
             assert self.gateway.chain is not None  # it has found the route
-            self.destination = await self.gateway.chain.locate(asked, self.current_user.username)
+            self.destination = await self.gateway.chain.locate(asked, self._asker)
             return self.destination
         if isinstance(asked, Route):
             return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
         return await self.gateway.locate(asked, patient=not self.is_navigation())
+
+    async def start_project(self, asked: object) -> Redirect | None:
+        """Where to go on if this request was one to start a project."""
+        if not isinstance(asked, ProjectRoute) or self.gateway.chain is None:
+            return None
+        return await self.gateway.chain.start(asked, self._asker)
+
+    @property
+    def _asker(self) -> Asker:
+        chain = self.gateway.chain
+        told = chain is not None and chain.believes_credentials
+        may_start = told and self.request.headers.get(MAY) == START
+        return Asker(self.current_user.username, may_start, self.request.method == "POST")
 
     def is_activity(self, special: Special | None) -> bool:
         """True if the request counts as activity of this server.
@@ -342,6 +355,8 @@ class PortHandler(JupyterHandler):
             body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
             if error.details:
                 body["details"] = error.details
+            if error.start:
+                body["start"] = error.start
             return "application/json", json.dumps(body)
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None

@@ -19,6 +19,7 @@ from .errors import (
     Forbidden,
     GatewayError,
     HostDown,
+    ProjectStarting,
     ProjectStopped,
     RegistryAway,
     UnknownProject,
@@ -27,13 +28,15 @@ from .errors import (
 )
 from .gateway import Closable, Destination, PortProxy
 from .named import Alias, NamedRoute
-from .projects import HUB, FindsNames, ProjectResolver, ProjectRoute, Target
+from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Target
 from .resolver import addresses_of
-from .routes import Route, Upstream
+from .routes import Redirect, Route, Upstream
+from .starter import Starter
 
-CREDENTIAL, USER = "X-Portproxy-Credential", "X-Portproxy-User"
+CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
-PORTS, JUPYTER = "ports", "jupyter"  # what a role may reach: services, and the project's own Jupyter
+# What a role may do: reach services, reach the project's own Jupyter, start the project.
+PORTS, JUPYTER, START = "ports", "jupyter", "start"
 _MOVED = 1012  # "Service Restart" of the WebSocket close codes: come back, you will be served
 
 
@@ -86,6 +89,7 @@ class Chain:
         hop: HUB or PROJECT_HOST.
         roles: role -> what it may reach, for a hub.
         credentials: what the hop before this one sends, for a project host.
+        starter: starts projects of this host.
     """
 
     def __init__(
@@ -96,8 +100,9 @@ class Chain:
         roles: Mapping[str, Collection[str]],
         credentials: Collection[str],
         log: logging.Logger,
+        starter: Starter | None = None,
     ) -> None:
-        self.hop = hop
+        self.hop, self._starter = hop, starter
         self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
         self._credentials = [credential.encode() for credential in credentials]
         self._watched: set[_Watched] = set()
@@ -124,7 +129,7 @@ class Chain:
 
     # ---- where it is ----
 
-    async def locate(self, asked: ProjectRoute | NamedRoute, user: str) -> Destination:
+    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination:
         """The next hop of a request.
 
         Raises:
@@ -133,11 +138,14 @@ class Chain:
             Forbidden: the role, or the list of ports, says no.
         """
         await self._started()
-        alias = None
+        alias, user = None, asker.name
         if isinstance(asked, NamedRoute):
             asked, alias = await self._by_key(asked, user)
-        target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
-        self._check(asked, target, user)
+        try:
+            target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
+        except ProjectStopped as error:
+            raise self._instead(error, asked, asker) from None
+        self._check(asked, target, asker)
         if target.scheme != "http":
             self._log.error(
                 "portproxy: the host of project %s is reached by %s, which is not supported", asked.key, target.scheme
@@ -163,12 +171,45 @@ class Chain:
         assert isinstance(self._resolver, FindsNames)  # or there would be no such route
         return asked.below(await self._resolver.find(asked.owner, asked.name, user))
 
-    def _check(self, asked: ProjectRoute, target: Target, user: str) -> None:
+    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None:
+        """Start a project, if that is asked for and this hop does so; where to look for it then.
+
+        Raises:
+            Forbidden: the asker may not.
+            UnknownProject, RegistryAway
+        """
+        if self._starter is None or not (asked.is_start and asker.posts):
+            return None
+        if not asker.may_start:
+            raise Forbidden("You may not start this project.", "Ask its owner for another role.")
+        await self._started()
+        try:
+            await self._resolver.resolve(asked.key, None)
+        except ProjectStopped:
+            self._starter.start(asked.key)
+        except ProjectStarting:
+            pass
+        return Redirect(asked.next_uri, 303)
+
+    def _instead(self, error: ProjectStopped, asked: ProjectRoute, asker: Asker) -> GatewayError:
+        """What a stopped project is answered with, where this hop can start it."""
+        starter, key = self._starter, asked.key
+        if starter is None:
+            return error
+        if error.on_request and asker.may_start and not starter.failed_lately(key):
+            starter.start(key)
+        if starter.is_starting(key):
+            return ProjectStarting(self.hop)
+        return ProjectStopped(self.hop, why=starter.failure(key), start=asked.start_uri if asker.may_start else "")
+
+    def _check(self, asked: ProjectRoute, target: Target, asker: Asker) -> None:
         if self.hop == HUB:
-            role = target.role_of(user) or ""
-            if (JUPYTER if asked.port is None else PORTS) not in self._roles.get(role, ()):
+            role = target.role_of(asker.name) or ""
+            what = START if asked.is_start and asker.posts else JUPYTER if asked.port is None else PORTS
+            if what not in self._roles.get(role, ()):
                 raise Forbidden(
-                    f"As a {role or 'stranger'} of this project you may not reach this.", "Ask its owner for another role."
+                    f"As a {role or 'stranger'} of this project you may not {'start it' if what == START else 'reach this'}.",
+                    "Ask its owner for another role.",
                 )
         if asked.port is None:
             return
@@ -181,7 +222,8 @@ class Chain:
 
     def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
         if self.hop == HUB:
-            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+"))
+            may = START if START in self._roles.get(target.role_of(user) or "", ()) else ""
+            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+")), (MAY, may)
         return (("Authorization", f"token {target.credential}"),)
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
@@ -218,13 +260,16 @@ class Chain:
         try:
             now = await self._resolver.resolve(watched.target.key, watched.user)
             role = now.role_of(watched.user) if watched.user is not None else None
-            stays = now.generation == watched.target.generation and (watched.user is None or bool(self._roles.get(role or "")))
+            stays = now.generation == watched.target.generation and (watched.user is None or self._lets_in(role))
         except RegistryAway:
             return  # known placements serve on
         except GatewayError:
             stays = False
         if not stays:
             watched.tunnel.shut_down(_MOVED)
+
+    def _lets_in(self, role: str | None) -> bool:
+        return not {PORTS, JUPYTER}.isdisjoint(self._roles.get(role or "", ()))
 
     # ---- life ----
 
@@ -239,6 +284,8 @@ class Chain:
         self._end()
         for task in self._checks:
             task.cancel()
+        if self._starter is not None:
+            await self._starter.close()
         if self._starting is not None:
             await asyncio.wait({self._starting})
             await self._resolver.close()

@@ -20,6 +20,7 @@ class GatewayError(Exception):
 
     Attributes:
         details: lines of a service's log.
+        start: the path to which a POST starts what does not run; empty where that cannot be done.
         hop: which gateway of a chain says so; empty where there is one only.
     """
 
@@ -30,6 +31,7 @@ class GatewayError(Exception):
     def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.details: tuple[str, ...] = ()
+        self.start = ""
         self.hop = ""
         self.message = message
         self.hint = hint
@@ -292,13 +294,21 @@ class HostDown(GatewayError):
 
 
 class ProjectStopped(GatewayError):
-    """The project is on its host but does not run (503)."""
+    """The project is on its host but does not run (503).
+
+    Args:
+        why: a sentence on its last start.
+        start: the path to which a POST starts it; empty where the asker may not.
+
+    Attributes:
+        on_request: whoever asks for it may start it by that.
+    """
 
     status, code, title = 503, "project_stopped", "The project is stopped"
 
-    def __init__(self, hop: str) -> None:
-        super().__init__(f"This project does not run, says the {hop}.", "Start the project, then try again.")
-        self.hop = hop
+    def __init__(self, hop: str, *, on_request: bool = False, why: str = "", start: str = "") -> None:
+        super().__init__(f"This project does not run, says the {hop}. {why}".rstrip(), "Start the project, then try again.")
+        self.hop, self.on_request, self.start = hop, on_request, start
 
 
 class ProjectStarting(GatewayError):

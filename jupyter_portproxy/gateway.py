@@ -39,9 +39,9 @@ from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
 from .named import Alias, NamedRoute
 from .origins import Origins
-from .projects import ProjectRoute
+from .projects import Asker, ProjectRoute
 from .resolver import LOOPBACK, addresses_of
-from .routes import Route, ServiceRoute, Upstream
+from .routes import Redirect, Route, ServiceRoute, Upstream
 from .services import Service, Services
 from .settings import Settings, network
 from .transport import CurlTransport
@@ -105,7 +105,9 @@ class Projects(Protocol):
 
     def admits(self, credential: str) -> bool: ...
 
-    async def locate(self, asked: ProjectRoute | NamedRoute, user: str) -> Destination: ...
+    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None: ...
+
+    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination: ...
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
 

@@ -197,6 +197,7 @@ class PortExchange(HTTPMessageDelegate):
         elsewhere = handler.address_at_origin(found)
         if elsewhere is not None:
             found = Redirect(elsewhere, 302)
+        found = await handler.start_project(found) or found
         if isinstance(found, Redirect):
             handler.set_status(found.status)
             handler.set_header("Location", found.location)

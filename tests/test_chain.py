@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ ROOT = str(Path(__file__).parents[1])
 SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
 KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
 OUT = 30_000  # a port that the project's own list leaves out
+BARE = dict.fromkeys(("jupyterlab", "jupyter_lsp", "notebook"), False)
 PORTS = ("--PortProxy.allowed_ports=10000-20000", f"--PortProxy.allowed_ports={OUT}")
 
 
@@ -86,12 +88,14 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
     dsn, hubs = (f"--PortProxy.placement_dsn={way}" for way in (database.dsn, hubs_dsn or database.dsn))
     registry_at = f"--PortProxy.registry_path={registry_file}"
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
+    (settings := folder(home / "host") / ".jupyter").mkdir()  # a bare server starts in half the time
+    (settings / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": BARE}}))
     made = [
         jupyter_server(
             folder(home / "hub"), *PORTS, users, hubs, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
-            folder(home / "host"), *PORTS, dsn, registry_at, credentials,
+            home / "host", *PORTS, dsn, registry_at, credentials,
             "--PortProxy.project_resolver=registry", "--PortProxy.host_id=one",
         ),
         jupyter_server(
@@ -306,8 +310,10 @@ async def test_a_key_comes_before_a_name(hops):
         await hops.admin.set_host("two", f"http://127.0.0.1:{elsewhere.port}", "other")
         await hops.admin.heartbeat("two")
         await hops.admin.place("ann", "two", owner="bob")  # ann may not see it, and keeps her names
-        _, answer = await hops.until(f"/ann/proj/x?port={upstream.port}", 200, "bob")
-        assert told(answer)["target"] == f"/ann/proj/x?port={upstream.port}" and upstream.connections == 0
+        end = time.monotonic() + 5
+        while told(await hops.ask(f"/ann/proj/x?port={upstream.port}", "bob"))["target"] != f"/ann/proj/x?port={upstream.port}":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
         assert told(await hops.ask(f"/ann/proj/x?port={upstream.port}"))["target"] == "/ann/proj/x"
         await hops.admin.remove("ann")
 
@@ -511,6 +517,55 @@ async def test_states_are_told_with_the_hop_that_says_so(hops):
     _, answer = await hops.until(f"/{KEY}/api/status", 503)
     hops.registry.set_state(KEY, "running")
     await hops.until(f"/{KEY}/api/status", 200)
+
+
+@pytest.mark.timeout(150)
+async def test_a_stopped_project_is_started_by_its_button_and_by_a_request(hops):
+    await hops.admin.place("sleepy", "one", owner="ann")
+    await hops.admin.add_member("sleepy", "eve", "viewer")
+    hops.registry.register("sleepy", None, "nobodys", state="stopped")
+    page, html = "/sleepy/api/status?a=%20b&c", ("Accept: text/html",)
+    await hops.until(page, 503)
+    answer = await hops.ask(page, fields=html)
+    (action,) = re.findall(r'<form method="post" action="([^"]+)"><button>Start', answer.text)
+    assert (action, answer.one("Retry-After")) == ("/sleepy/proxy/start?next=%2Fsleepy%2Fapi%2Fstatus%3Fa%3D%2520b%26c", None)
+    for user, status, fields in [
+        ("ann", 403, ("Origin: http://evil.example",)),
+        ("ann", 403, ("Sec-Fetch-Site: cross-site", "Origin: null")),
+        ("eve", 403, ("X-Portproxy-May: start",)),
+        ("zed", 404, ()),
+        (None, 403, ()),
+    ]:
+        assert (await hops.ask(action, user, "POST", fields, b"")).status == status
+    assert [p.state for p in hops.registry.list() if p.key == "sleepy"] == ["stopped"]
+    try:
+        answer = await hops.ask(action, "ann", "POST", (f"Origin: http://127.0.0.1:{hops.port}",), b"")
+        assert (answer.status, answer.one("Location")) == (303, page)
+        answer = await hops.ask(page, fields=html)
+        assert (answer.status, answer.one("Retry-After")) == (503, "1") and 'http-equiv="refresh"' in answer.text
+        _, answer = await hops.until(page, 200, seconds=60)
+        assert json.loads(answer.text)["kernels"] == 0
+        await stopped(hops, "sleepy")
+        assert "button" in (await hops.ask(page, fields=html)).text  # a request alone starts nothing
+        hops.registry.register("sleepy", None, "nobodys", state="stopped", start_on_request=True)
+        answer = await hops.ask(page)
+        assert (answer.status, answer.one("Retry-After"), "is starting" in answer.text) == (503, "1", True)
+        await hops.until(page, 200, seconds=60)
+        assert [p.start_on_request for p in hops.registry.list() if p.key == "sleepy"] == [True]
+    finally:
+        await stopped(hops, "sleepy")
+        await hops.admin.remove("sleepy")
+
+
+async def stopped(hops: Hops, key: str) -> None:
+    """End the server of a project that `run-project` runs, and wait until the registry says so."""
+    for project in hops.registry.list():
+        if project.key == key and project.pid:
+            os.kill(project.pid, signal.SIGTERM)
+    end = time.monotonic() + 20
+    while [p.state for p in hops.registry.list() if p.key == key] != ["stopped"]:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
 
 
 async def test_a_port_of_a_stopped_project_is_never_served_to_whoever_takes_it(doomed):
