@@ -45,12 +45,16 @@ class Starter:
         self._starting: set[str] = set()
         self._failures: dict[str, tuple[str, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._reaper: asyncio.Task[None] | None = None
 
     def start(self, key: str) -> None:
         """Begin to start a project, unless that has begun already."""
         if key in self._starting:
             return
         self._starting.add(key)
+        if self._reaper is None:
+            self._reaper = asyncio.get_running_loop().create_task(self._reap(), name="portproxy reaper of starts")
         task = asyncio.get_running_loop().create_task(self._start(key), name=f"portproxy start of {key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -67,10 +71,14 @@ class Starter:
 
     async def close(self) -> None:
         """Leave what has been started alone."""
-        for task in self._tasks:
+        tasks = self._tasks | ({self._reaper} if self._reaper is not None else set())
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
+        if tasks:
+            await asyncio.wait(tasks)
+        for process in self._children:
+            if process.poll() is None:
+                process.returncode = 0  # or Popen complains about a process that lives on
 
     async def _start(self, key: str) -> None:
         process = None
@@ -84,12 +92,18 @@ class Starter:
             problem = "The command that starts projects cannot be run."
         finally:
             self._starting.discard(key)
+            if process is not None:
+                self._children.append(process)
         if problem:
             self._log.error("portproxy: project %s did not start: %s", key, problem)
             self._failures[key] = (problem, time.monotonic())
         else:
             self._failures.pop(key, None)
-        while process is not None and process.poll() is None:  # noqa: ASYNC110 (or a zombie of it would stay)
+
+    async def _reap(self) -> None:
+        """No zombie stays of a command that has ended."""
+        while True:
+            self._children = [process for process in self._children if process.poll() is None]
             await asyncio.sleep(_REAP)
 
     def _spawn(self, key: str) -> subprocess.Popen[bytes]:
