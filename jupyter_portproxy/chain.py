@@ -16,6 +16,7 @@ from urllib.parse import quote
 from .catalog import Place, WholeAnswer
 from .errors import (
     BadUpstream,
+    Distrusted,
     Forbidden,
     GatewayError,
     HostDown,
@@ -146,18 +147,12 @@ class Chain:
         except ProjectStopped as error:
             raise self._instead(error, asked, asker) from None
         self._check(asked, target, asker)
-        if target.scheme != "http":
-            self._log.error(
-                "portproxy: the host of project %s is reached by %s, which is not supported", asked.key, target.scheme
-            )
-            raise HostDown(self.hop)
         addresses = await addresses_of(target.host, target.port)
         if not addresses:
             raise HostDown(self.hop)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        return Destination(
-            route, Upstream(target.host, target.port, addresses), Hop(target, self._fields(target, user)), alias=alias
-        )
+        upstream = Upstream(target.host, target.port, addresses, scheme=target.scheme)
+        return Destination(route, upstream, Hop(target, self._fields(target, user)), alias=alias)
 
     async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
         """A key comes before a name, for those who may see the project that has it."""
@@ -228,9 +223,11 @@ class Chain:
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""
-        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream)):
+        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
             return error
         target = to.special.target
+        if isinstance(error, Distrusted):
+            self._log.error("portproxy: %s is not trusted as a project host: %s", to.upstream.origin, error.message)
         self._resolver.report_failure(target.key, target.generation)
         return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
 

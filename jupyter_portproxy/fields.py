@@ -539,7 +539,8 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     for name, value in fields if client.trusted else []:
         key = name.lower()
         claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
-    scheme = "https" if _outermost(claims.get("x-forwarded-proto", "")).lower() == "https" else client.scheme
+    said = _outermost(claims.get("x-forwarded-proto", "")).lower()
+    scheme = said if said in ("http", "https") else client.scheme
     host = claims.get("x-forwarded-host") or client.host
     believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
     chain = claims.get("x-forwarded-for", believed).strip(" ,")

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trustme
 import websockets
 
 from jupyter_portproxy.placement_admin import PlacementAdmin
@@ -29,7 +31,10 @@ from .postgres import Database, make_database
 from .processes import Server, jupyter_server
 from .upstreams import Seen, drips, echo_frames, free_port, mirror, serve
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
+    pytest.mark.timeout(180),  # three servers start with the first test
+]
 ROOT = str(Path(__file__).parents[1])
 SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
 KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
@@ -47,6 +52,8 @@ class Hops:
     container: Server
     dsn: str
     registry: Registry
+    registry_file: Path
+    authority: trustme.CA  # the hub trusts it, and nobody else
     admin: PlacementAdmin = field(init=False)  # of the running test's loop
 
     @property
@@ -90,9 +97,12 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
     (settings := folder(home / "host") / ".jupyter").mkdir()  # a bare server starts in half the time
     (settings / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": BARE}}))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(home / "ca.pem")
+    trust = f"--PortProxy.trusted_certificates={home / 'ca.pem'}"
     made = [
         jupyter_server(
-            folder(home / "hub"), *PORTS, users, hubs, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+            folder(home / "hub"), *PORTS, users, hubs, trust, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
             home / "host", *PORTS, dsn, registry_at, credentials,
@@ -106,7 +116,7 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
         hub, host, container = servers = list(pool.map(stack.enter_context, made))
         registry = Registry(registry_file)
         stack.callback(finish, registry)
-        yield Hops(hub, host, container, database.dsn, registry)
+        yield Hops(hub, host, container, database.dsn, registry, registry_file, authority)
         for server in servers:
             assert "Traceback" not in server.log, server.log
 
@@ -517,6 +527,61 @@ async def test_states_are_told_with_the_hop_that_says_so(hops):
     _, answer = await hops.until(f"/{KEY}/api/status", 503)
     hops.registry.set_state(KEY, "running")
     await hops.until(f"/{KEY}/api/status", 200)
+
+
+@pytest.fixture
+def secure_host(hops, tmp_path):
+    """Another project host over the same registry, which speaks https as `localhost`."""
+    certificate = tmp_path / "host.pem"
+    hops.authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    options = [
+        *PORTS,
+        f"--PortProxy.registry_path={hops.registry_file}",
+        f"--PortProxy.hop_credentials={CREDENTIAL}",
+        "--PortProxy.project_resolver=registry",
+        f"--ServerApp.jpserver_extensions={BARE}",
+    ]
+    with jupyter_server(folder(tmp_path / "secure"), *options, certificate=certificate) as server:
+        yield server
+        assert "Traceback" not in server.log, server.log
+
+
+async def test_https_to_the_project_host(hops, secure_host):
+    await hops.admin.set_host("secure", secure_host.url.rstrip("/"), CREDENTIAL)
+    await hops.admin.heartbeat("secure")
+    async with serve(mirror) as upstream, echo() as port:
+        via = values(told(await hops.ask(f"/{KEY}/port/{upstream.port}/")), "Via")[0].split(", ")[1]
+        await hops.admin.move(KEY, "secure")
+        path, now = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4?x", via
+        end = time.monotonic() + 5
+        while now == via:  # until it is another host
+            _, answer = await hops.until(path, 200)
+            now = values(told(answer), "Via")[0].split(", ")[1]
+            assert time.monotonic() < end
+        request = told(await hops.ask(path, method="POST", content=b"\0\xff" * 300_000))
+        assert (request["target"], len(request["content"])) == (path, 600_000)
+        assert values(request, "X-Forwarded-Proto") == ["http"]
+        async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
+            await tunnel.send("x" * 1_000_000)
+            assert len(await asyncio.wait_for(tunnel.recv(), 10)) == 1_000_000
+
+
+@pytest.mark.parametrize("names", [["127.0.0.1"], ["other.example"], []], ids=["of another authority", "another name", "no TLS"])
+async def test_a_host_that_cannot_prove_who_it_is_gets_nothing(hops, names):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if names else None
+    if context is not None:
+        (trustme.CA() if names == ["127.0.0.1"] else hops.authority).issue_cert(*names).configure_cert(context)
+    async with serve(mirror, tls=context) as stranger:
+        await hops.admin.set_host("false", f"https://127.0.0.1:{stranger.port}", CREDENTIAL)
+        await hops.admin.heartbeat("false")
+        await hops.admin.move(KEY, "false")
+        _, answer = await hops.until(f"/{KEY}/port/15000/", 502)
+        assert answer.text.splitlines()[0] == "The hub cannot reach the host of this project."
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            await hops.socket(f"/{KEY}/port/15000/ws")
+        assert caught.value.response.status_code == 502
+        assert stranger.requests == [] and CREDENTIAL.encode() not in stranger.received
+    assert "is not trusted as a project host" in hops.hub.log
 
 
 @pytest.mark.timeout(150)

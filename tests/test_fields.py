@@ -557,3 +557,11 @@ def test_a_services_authorization_that_came_beside_the_login(own, seen):
     client = replace(CLIENT, authorization=own)
     for sent in ([], [("Authorization", f"token {SECRET}")], [("authorization", "Basic other")]):
         assert values(up(*sent, ("X-Portproxy-Authorization", "Basic mine"), client=client), "Authorization") == seen
+
+
+@pytest.mark.parametrize(
+    ("said", "proto"), [("http", "http"), ("https", "https"), ("HTTP", "http"), ("ftp", "https"), ("", "https")]
+)
+def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
+    fields = up(*([("X-Forwarded-Proto", said)] if said else []), client=FRONT)
+    assert values(fields, "X-Forwarded-Proto") == [proto]
