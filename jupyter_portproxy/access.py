@@ -287,8 +287,8 @@ class PortHandler(JupyterHandler):
         """
         headers = self.request.headers
         return (
-            "Cookie" in headers
-            or "token=" in (self.request.uri or "")
+            bool(_cookie_value(headers.get_list("Cookie"), self.identity_provider.get_cookie_name(self)))
+            or "token" in self.request.query_arguments
             or "v1.token.websocket.jupyter.org." in headers.get("Sec-WebSocket-Protocol", "")
         )
 

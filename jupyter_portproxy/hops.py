@@ -124,7 +124,8 @@ def _starter(gateway: PortProxy, resolver: ProjectResolver, hop: str, log: loggi
             return False
         return True
 
-    return Starter(gateway.project_starter, {"PORTPROXY_REGISTRY": str(_registry_path(gateway).absolute())}, runs, log)
+    variables = {"PORTPROXY_REGISTRY": str(_registry_path(gateway).absolute())}
+    return Starter(gateway.project_starter, gateway.base_url, variables, runs, log)
 
 
 def _roles(gateway: PortProxy) -> dict[str, list[str]]:

@@ -318,7 +318,7 @@ def next_hop(url: object) -> tuple[str, str, int]:
 
 
 def check_command(command: Sequence[str]) -> None:
-    """Refuse a command by which no project could be started: `{key}` stands for the project's key.
+    """Refuse a command by which no project could be started: `{key}` stands for its key, `{base_url}` for the host's base URL.
 
     Raises:
         ValueError: the text names what is wrong.
@@ -330,8 +330,8 @@ def check_command(command: Sequence[str]) -> None:
         except ValueError as error:
             raise ValueError(f"{argument!r}: {error}") from None
         for _, name, form, conversion in parts:
-            if name is not None and (name != "key" or form or conversion):
-                raise ValueError(f"{argument!r} has a placeholder that is not {{key}}; write {{{{ and }}}} for braces")
+            if name is not None and (name not in ("key", "base_url") or form or conversion):
+                raise ValueError(f"{argument!r} has a placeholder that is not {{key}} or {{base_url}}; for braces, double them")
             names.add(name or "")
     if "key" not in names:
         raise ValueError("no argument has {key}, the key of the project that is to start")

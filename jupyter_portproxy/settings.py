@@ -170,10 +170,11 @@ class Settings(LoggingConfigurable):
 
     project_starter = List(
         Unicode(),
-        default_value=["jupyter", "portproxy", "run-project", "{key}"],
+        default_value=["jupyter", "portproxy", "run-project", "{key}", "--base-url", "{base_url}"],
         help="""The command by which this project host starts a stopped project when somebody asks for that; `{key}` is the
-        project's key, PORTPROXY_REGISTRY in its environment the registry's file. It may run on, or end at once with exit code
-        0. Empty: nothing is started here. Example: `c.PortProxy.project_starter = ["systemctl", "start", "project@{key}"]`.""",
+        project's key, `{base_url}` the host's base URL, PORTPROXY_REGISTRY in its environment the registry's file. It may run
+        on, or end at once with exit code 0. Empty: nothing is started here.
+        Example: `c.PortProxy.project_starter = ["systemctl", "start", "project@{key}"]`.""",
     ).tag(config=True)
 
     project_roles = Dict(

@@ -29,16 +29,22 @@ class Starter:
     """The starts of this host.
 
     Args:
-        command: `{key}` in its arguments is the project's key.
+        command: see `projects.check_command`.
+        base_url: of this server, below which its projects are.
         variables: of its environment, besides this server's own.
         runs: true once the registry says that a project runs.
     """
 
     def __init__(
-        self, command: Sequence[str], variables: Mapping[str, str], runs: Callable[[str], Awaitable[bool]], log: logging.Logger
+        self,
+        command: Sequence[str],
+        base_url: str,
+        variables: Mapping[str, str],
+        runs: Callable[[str], Awaitable[bool]],
+        log: logging.Logger,
     ) -> None:
         check_command(command)
-        self._command, self._runs, self._log = list(command), runs, log
+        self._command, self._base_url, self._runs, self._log = list(command), base_url, runs, log
         beside = str(Path(sys.executable).parent)  # `jupyter` is the one that runs here, unless PATH has another
         self._variables = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), beside]), **variables}
         self._turns = asyncio.Semaphore(_MOST)
@@ -107,7 +113,7 @@ class Starter:
             await asyncio.sleep(_REAP)
 
     def _spawn(self, key: str) -> subprocess.Popen[bytes]:
-        command = [argument.format(key=key) for argument in self._command]
+        command = [argument.format(key=key, base_url=self._base_url) for argument in self._command]
         devnull = subprocess.DEVNULL
         return subprocess.Popen(command, env=self._variables, stdin=devnull, stdout=devnull, start_new_session=True)  # noqa: S603
 

@@ -96,7 +96,9 @@ async def test_a_project_host_starts_projects_and_a_hub_does_not(tmp_path):
         made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x"),
     ]
     assert [hop.chain._starter is not None for hop in made_ones] == [True, False, False]
-    with pytest.raises(TraitError, match=r"c\.PortProxy\.project_starter: '\{port\}' has a placeholder that is not \{key\}"):
+    with pytest.raises(
+        TraitError, match=r"c\.PortProxy\.project_starter: '\{port\}' has a placeholder that is not \{key\} or \{base_url\}"
+    ):
         made(**host, project_starter=["x", "{port}"])
     for hop in made_ones:
         await hop.close()

@@ -258,7 +258,7 @@ def test_other_paths_start_nothing():
     assert not ProjectRoute("p1", "/p1", 6006, "/proxy/start", "").is_start
 
 
-@pytest.mark.parametrize("command", [["x", "{key}"], ["x", "a-{key}-{{b}}"], ["{key}"]])
+@pytest.mark.parametrize("command", [["x", "{key}"], ["x", "a-{key}-{{b}}"], ["{key}", "{base_url}"]])
 def test_a_command_that_starts_projects(command):
     check_command(command)
 

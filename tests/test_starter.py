@@ -37,7 +37,7 @@ class Host:
         self.folder = folder
         text = program.replace("{", "{{").replace("}", "}}")
         command = [sys.executable, "-c", f"import os, sys, time\n{text}", "{key}", str(folder)]
-        self.starter = Starter(command, variables, self.runs, LOG)
+        self.starter = Starter(command, "/b/", variables, self.runs, LOG)
 
     async def runs(self, key: str) -> bool:
         return (self.folder / key).exists()
@@ -112,7 +112,7 @@ async def test_a_command_that_there_is_not(tmp_path):
     async def runs(key):
         return False
 
-    starter = Starter(["/nowhere/at-all", "{key}"], {}, runs, LOG)
+    starter = Starter(["/nowhere/at-all", "{key}"], "/", {}, runs, LOG)
     starter.start("p1")
     await ended(starter)
     assert starter.failure("p1") == "The command that starts projects cannot be run."
@@ -197,4 +197,14 @@ async def test_a_request_starts_it_where_the_operator_wants_that_and_not_again_a
 
 
 def test_the_default_command_is_the_one_that_is_documented():
-    assert json.dumps(PortProxy().project_starter) == '["jupyter", "portproxy", "run-project", "{key}"]'
+    page = (Path(__file__).parents[1] / "docs" / "projects.md").read_text()
+    assert f"c.PortProxy.project_starter = {json.dumps(PortProxy().project_starter)}\n" in page
+
+
+async def test_the_hosts_base_url_is_told(tmp_path):
+    host = Host(tmp_path, "")
+    host.starter._command = [sys.executable, "-c", f"open('{tmp_path}/p1', 'w').write('{{base_url}}{{key}}')"]
+    host.starter.start("p1")
+    await ended(host.starter)
+    await eventually(lambda: (tmp_path / "p1").read_text() == "/b/p1", 5)
+    await host.starter.close()
