@@ -27,7 +27,7 @@ from tornado.web import HTTPError
 
 from . import fields as f
 from .catalog import Special
-from .chain import CREDENTIAL, USER
+from .chain import AUTHORIZATION, CREDENTIAL, MAY, START, USER
 from .errors import (
     BadUpstream,
     Forbidden,
@@ -40,13 +40,14 @@ from .errors import (
 )
 from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
-from .projects import ProjectRoute
-from .routes import LOOPBACK_NAME, Route, ServiceRoute
+from .named import NamedRoute
+from .projects import Asker, ProjectRoute
+from .routes import LOOPBACK_NAME, Redirect, Route, ServiceRoute
 from .sockets import keep_alive
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
-_OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'"
+_OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
@@ -216,15 +217,28 @@ class PortHandler(JupyterHandler):
     def connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)
 
-    async def locate(self, asked: Route | ServiceRoute | ProjectRoute) -> Destination:
+    async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
-        if isinstance(asked, ProjectRoute):
+        if isinstance(asked, (ProjectRoute, NamedRoute)):
             assert self.gateway.chain is not None  # it has found the route
-            self.destination = await self.gateway.chain.locate(asked, self.current_user.username)
+            self.destination = await self.gateway.chain.locate(asked, self._asker)
             return self.destination
         if isinstance(asked, Route):
             return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
         return await self.gateway.locate(asked, patient=not self.is_navigation())
+
+    async def start_project(self, asked: object) -> Redirect | None:
+        """Where to go on if this request was one to start a project."""
+        if not isinstance(asked, ProjectRoute) or self.gateway.chain is None:
+            return None
+        return await self.gateway.chain.start(asked, self._asker)
+
+    @property
+    def _asker(self) -> Asker:
+        chain = self.gateway.chain
+        told = chain is not None and chain.believes_credentials
+        may_start = told and self.request.headers.get(MAY) == START
+        return Asker(self.current_user.username, may_start, self.request.method == "POST")
 
     def is_activity(self, special: Special | None) -> bool:
         """True if the request counts as activity of this server.
@@ -245,15 +259,40 @@ class PortHandler(JupyterHandler):
         secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
         if self.token_authenticated:
             secrets.add(self.identity_provider.get_token(self) or "")
+        if self._is_hub and not self._has_other_login():
+            secrets.add(request.headers.get("Authorization", "").strip())
+        trusted = bool(self.settings.get("trust_xheaders") or self._trusts_front())
         secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
         return f.Client(
             address=request.remote_ip or "",
             peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
             scheme=request.protocol,
             host=request.headers.get("Host", ""),
-            trusted=bool(self.settings.get("trust_xheaders") or self._trusts_front()),
+            trusted=trusted,
             secrets=frozenset(secrets - {""}),
             login_cookie=self.identity_provider.get_cookie_name(self),
+            authorization=request.headers.get(AUTHORIZATION, "") if trusted and self._is_last_hop else "",
+        )
+
+    @property
+    def _is_hub(self) -> bool:
+        return self.gateway.chain is not None and not self.gateway.chain.believes_credentials
+
+    @property
+    def _is_last_hop(self) -> bool:
+        """Whoever asks has used Authorization for the login, as a project host does, and may tell what it was before."""
+        return self.gateway.chain is None and self.token_authenticated and "Authorization" in self.request.headers
+
+    def _has_other_login(self) -> bool:
+        """True if something else than Authorization can have let the request in: then that may be the service's.
+
+        An identity provider of somebody else's need not say what it looked at, and nobody is anonymous at a hub.
+        """
+        headers = self.request.headers
+        return (
+            bool(_cookie_value(headers.get_list("Cookie"), self.identity_provider.get_cookie_name(self)))
+            or "token" in self.request.query_arguments
+            or "v1.token.websocket.jupyter.org." in headers.get("Sec-WebSocket-Protocol", "")
         )
 
     def refuse(self, error: GatewayError) -> None:
@@ -319,6 +358,8 @@ class PortHandler(JupyterHandler):
             body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
             if error.details:
                 body["details"] = error.details
+            if error.start:
+                body["start"] = error.start
             return "application/json", json.dumps(body)
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None

@@ -82,6 +82,10 @@ class Special(Protocol):
     def rewrites(self) -> bool:
         """`rewrite` wants to see every answer."""
 
+    @property
+    def set_aside(self) -> Mapping[str, str]:
+        """Names of fields, in lower case -> the names under which they are sent where `request_fields` has one of that name."""
+
     def command(self, values: Mapping[str, str]) -> list[str]: ...
 
     def environment(self, values: Mapping[str, str]) -> dict[str, str]: ...

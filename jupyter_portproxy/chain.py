@@ -14,14 +14,30 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from .catalog import Place, WholeAnswer
-from .errors import BadUpstream, Forbidden, GatewayError, HostDown, ProjectStopped, RegistryAway, Unreachable, UpstreamTimeout
+from .errors import (
+    BadUpstream,
+    Distrusted,
+    Forbidden,
+    GatewayError,
+    HostDown,
+    ProjectStarting,
+    ProjectStopped,
+    RegistryAway,
+    UnknownProject,
+    Unreachable,
+    UpstreamTimeout,
+)
 from .gateway import Closable, Destination, PortProxy
-from .projects import HUB, ProjectResolver, ProjectRoute, Target
+from .named import Alias, NamedRoute
+from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Target
 from .resolver import addresses_of
-from .routes import Route, Upstream
+from .routes import Redirect, Route, Upstream
+from .starter import Starter
 
-CREDENTIAL, USER = "X-Portproxy-Credential", "X-Portproxy-User"
-PORTS, JUPYTER = "ports", "jupyter"  # what a role may reach: services, and the project's own Jupyter
+CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
+AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
+# What a role may do: reach services, reach the project's own Jupyter, start the project.
+PORTS, JUPYTER, START = "ports", "jupyter", "start"
 _MOVED = 1012  # "Service Restart" of the WebSocket close codes: come back, you will be served
 
 
@@ -33,6 +49,10 @@ class Hop:
     fields: tuple[tuple[str, str], ...]
     raw_socket: bool = False
     rewrites: bool = False
+
+    @property
+    def set_aside(self) -> Mapping[str, str]:
+        return {"authorization": AUTHORIZATION}
 
     def command(self, values: Mapping[str, str]) -> list[str]:
         return []
@@ -70,6 +90,7 @@ class Chain:
         hop: HUB or PROJECT_HOST.
         roles: role -> what it may reach, for a hub.
         credentials: what the hop before this one sends, for a project host.
+        starter: starts projects of this host.
     """
 
     def __init__(
@@ -80,8 +101,9 @@ class Chain:
         roles: Mapping[str, Collection[str]],
         credentials: Collection[str],
         log: logging.Logger,
+        starter: Starter | None = None,
     ) -> None:
-        self.hop = hop
+        self.hop, self._starter = hop, starter
         self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
         self._credentials = [credential.encode() for credential in credentials]
         self._watched: set[_Watched] = set()
@@ -96,6 +118,11 @@ class Chain:
         """The hop before this one has logged the user in, and vouches by its credential."""
         return self.hop != HUB
 
+    @property
+    def finds_names(self) -> bool:
+        """Projects may be called by their owners and names here."""
+        return self.hop == HUB and isinstance(self._resolver, FindsNames)
+
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""
         given = credential.encode("latin-1", "replace")
@@ -103,38 +130,82 @@ class Chain:
 
     # ---- where it is ----
 
-    async def locate(self, asked: ProjectRoute, user: str) -> Destination:
+    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination:
         """The next hop of a request.
 
         Raises:
+            BadRoute: a named service's port is none.
             UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
             Forbidden: the role, or the list of ports, says no.
         """
         await self._started()
-        target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
-        self._check(asked, target, user)
-        if target.scheme != "http":
-            self._log.error(
-                "portproxy: the host of project %s is reached by %s, which is not supported", asked.key, target.scheme
-            )
-            raise HostDown(self.hop)
+        alias, user = None, asker.name
+        if isinstance(asked, NamedRoute):
+            asked, alias = await self._by_key(asked, user)
+        try:
+            target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
+        except ProjectStopped as error:
+            raise self._instead(error, asked, asker) from None
+        self._check(asked, target, asker)
         addresses = await addresses_of(target.host, target.port)
         if not addresses:
             raise HostDown(self.hop)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        return Destination(
-            route,
-            Upstream(target.host, target.port, addresses),
-            Hop(target, self._fields(target, user)),
-            counted_as=(asked.key, asked.port),
-        )
+        upstream = Upstream(target.host, target.port, addresses, scheme=target.scheme)
+        hop = Hop(target, self._fields(target, user))
+        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
 
-    def _check(self, asked: ProjectRoute, target: Target, user: str) -> None:
+    async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
+        """A key comes before a name, for those who may see the project that has it."""
+        if asked.by_key is not None:
+            try:
+                await self._resolver.resolve(asked.by_key.key, user)
+                return asked.by_key, None
+            except UnknownProject:
+                pass
+        asked.below("")
+        assert isinstance(self._resolver, FindsNames)  # or there would be no such route
+        return asked.below(await self._resolver.find(asked.owner, asked.name, user))
+
+    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None:
+        """Start a project, if that is asked for and this hop does so; where to look for it then.
+
+        Raises:
+            Forbidden: the asker may not.
+            UnknownProject, RegistryAway
+        """
+        if self._starter is None or not (asked.is_start and asker.posts):
+            return None
+        if not asker.may_start:
+            raise Forbidden("You may not start this project.", "Ask its owner for another role.")
+        await self._started()
+        try:
+            await self._resolver.resolve(asked.key, None)
+        except ProjectStopped:
+            self._starter.start(asked.key)
+        except ProjectStarting:
+            pass
+        return Redirect(asked.next_uri, 303)
+
+    def _instead(self, error: ProjectStopped, asked: ProjectRoute, asker: Asker) -> GatewayError:
+        """What a stopped project is answered with, where this hop can start it."""
+        starter, key = self._starter, asked.key
+        if starter is None:
+            return error
+        if error.on_request and asker.may_start and not starter.failed_lately(key):
+            starter.start(key)
+        if starter.is_starting(key):
+            return ProjectStarting(self.hop)
+        return ProjectStopped(self.hop, why=starter.failure(key), start=asked.start_uri if asker.may_start else "")
+
+    def _check(self, asked: ProjectRoute, target: Target, asker: Asker) -> None:
         if self.hop == HUB:
-            role = target.role_of(user) or ""
-            if (JUPYTER if asked.port is None else PORTS) not in self._roles.get(role, ()):
+            role = target.role_of(asker.name) or ""
+            what = START if asked.is_start and asker.posts else JUPYTER if asked.port is None else PORTS
+            if what not in self._roles.get(role, ()):
                 raise Forbidden(
-                    f"As a {role or 'stranger'} of this project you may not reach this.", "Ask its owner for another role."
+                    f"As a {role or 'stranger'} of this project you may not {'start it' if what == START else 'reach this'}.",
+                    "Ask its owner for another role.",
                 )
         if asked.port is None:
             return
@@ -147,14 +218,17 @@ class Chain:
 
     def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
         if self.hop == HUB:
-            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+"))
+            may = START if START in self._roles.get(target.role_of(user) or "", ()) else ""
+            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+")), (MAY, may)
         return (("Authorization", f"token {target.credential}"),)
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""
-        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream)):
+        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
             return error
         target = to.special.target
+        if isinstance(error, Distrusted):
+            self._log.error("portproxy: %s is not trusted as a project host: %s", to.upstream.origin, error.message)
         self._resolver.report_failure(target.key, target.generation)
         return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
 
@@ -184,13 +258,16 @@ class Chain:
         try:
             now = await self._resolver.resolve(watched.target.key, watched.user)
             role = now.role_of(watched.user) if watched.user is not None else None
-            stays = now.generation == watched.target.generation and (watched.user is None or bool(self._roles.get(role or "")))
+            stays = now.generation == watched.target.generation and (watched.user is None or self._lets_in(role))
         except RegistryAway:
             return  # known placements serve on
         except GatewayError:
             stays = False
         if not stays:
             watched.tunnel.shut_down(_MOVED)
+
+    def _lets_in(self, role: str | None) -> bool:
+        return not {PORTS, JUPYTER}.isdisjoint(self._roles.get(role or "", ()))
 
     # ---- life ----
 
@@ -205,6 +282,8 @@ class Chain:
         self._end()
         for task in self._checks:
             task.cancel()
+        if self._starter is not None:
+            await self._starter.close()
         if self._starting is not None:
             await asyncio.wait({self._starting})
             await self._resolver.close()

@@ -20,6 +20,7 @@ class GatewayError(Exception):
 
     Attributes:
         details: lines of a service's log.
+        start: the path to which a POST starts what does not run; empty where that cannot be done.
         hop: which gateway of a chain says so; empty where there is one only.
     """
 
@@ -30,6 +31,7 @@ class GatewayError(Exception):
     def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.details: tuple[str, ...] = ()
+        self.start = ""
         self.hop = ""
         self.message = message
         self.hint = hint
@@ -148,6 +150,15 @@ class Distrusted(GatewayError):
             "The service did not complete a TLS handshake.",
             "Does it speak https on this port? Else leave https out of the address.",
         )
+
+
+class TooManyRedirects(GatewayError):
+    """The service leads from one of its pages to the next and never answers (502)."""
+
+    status, code, title = 502, "too_many_redirects", "The service redirects without end"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The service redirected more than {most} times.", "Open another page of it, or look at its own log.")
 
 
 class UpstreamTimeout(GatewayError):
@@ -307,8 +318,9 @@ class UnknownProject(GatewayError):
     status, code, title = 404, "unknown_project", "No such project"
 
     def __init__(self, key: str, hop: str) -> None:
+        name = "/".join(map(_quoted, str(key)[:64].split("/")))  # OWNER/NAME, where it was asked for so
         super().__init__(
-            f"The {hop} knows no project '{_quoted(str(key)[:64])}'.",
+            f"The {hop} knows no project '{name}'.",
             "Look at the project's name in the address. A project that is not shared with you is not found either.",
         )
         self.hop = hop
@@ -335,13 +347,21 @@ class HostDown(GatewayError):
 
 
 class ProjectStopped(GatewayError):
-    """The project is on its host but does not run (503)."""
+    """The project is on its host but does not run (503).
+
+    Args:
+        why: a sentence on its last start.
+        start: the path to which a POST starts it; empty where the asker may not.
+
+    Attributes:
+        on_request: whoever asks for it may start it by that.
+    """
 
     status, code, title = 503, "project_stopped", "The project is stopped"
 
-    def __init__(self, hop: str) -> None:
-        super().__init__(f"This project does not run, says the {hop}.", "Start the project, then try again.")
-        self.hop = hop
+    def __init__(self, hop: str, *, on_request: bool = False, why: str = "", start: str = "") -> None:
+        super().__init__(f"This project does not run, says the {hop}. {why}".rstrip(), "Start the project, then try again.")
+        self.hop, self.on_request, self.start = hop, on_request, start
 
 
 class ProjectStarting(GatewayError):

@@ -8,8 +8,8 @@ name is taken on its plain form (lower case, `_` and `.` read as `-`), as CGI-li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from urllib.parse import unquote_plus
 
@@ -93,6 +93,7 @@ class Client:
         isolated: it asks at an origin that the service has for itself: nothing there is Jupyter's but `login_cookie`.
         embedder: Jupyter's origin, whose pages may then show the service in a frame.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
+        authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
     """
 
     address: str
@@ -105,6 +106,7 @@ class Client:
     isolated: bool = False
     embedder: str = ""
     partitioned: bool = False
+    authorization: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +185,23 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
         kept = look(value, route, upstream, client, keep_host) if look is not None else value
         if kept is not None:
             out.append((name, kept))
+    if client.authorization:
+        own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
+        out += [("Authorization", own)] if own is not None else []
     out.extend(_forwarding(fields, route, client))
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
 
-def replaced(fields: Fields, by: Fields) -> Fields:
-    """Fields with those of the same name taken out, and the new ones put in."""
-    names = {name.lower() for name, _ in by}
-    return [(name, value) for name, value in fields if name.lower() not in names] + by
+def replaced(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None) -> Fields:
+    """Fields with those of the same name taken out, and the new ones put in.
+
+    Args:
+        aside: name in lower case -> the name under which a field that is taken out is sent nevertheless.
+    """
+    names = {name.lower(): (aside or {}).get(name.lower()) for name, _ in by}
+    renamed = [(names.get(name.lower(), name), value) for name, value in fields]
+    return [(name, value) for name, value in renamed if name is not None] + by
 
 
 def with_content_length(fields: Fields, length: int | None) -> Fields:
@@ -335,20 +345,22 @@ def _request_cookie(value: str, route: Route, upstream: Upstream, client: Client
 
 def _request_authorization(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     match = _AUTHORIZATION.match(value.strip())
+    if client.authorization or value.strip() in client.secrets:
+        return None
     return None if match and match[1].strip() in client.secrets else value
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    own = _own_origin(value, client)
+    own = own_origin(value, client)
     return upstream.origin if own is not None and not keep_host else value
 
 
 def _request_referer(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     value = target_without_secrets(value, client)
-    rest = _own_origin(value, client)
+    rest = own_origin(value, client)
     if rest is None or keep_host:
         return value
-    if not _is_below(rest, route.prefix):
+    if not is_below(rest, route.prefix):
         rest = "/"
     elif not route.keep:
         rest = rest[len(route.prefix) :]
@@ -407,7 +419,7 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
         value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
         if (route.keep or not route.prefix) and value[1:2] in ("/", "\\"):
             return f"/.{value}"
-    if not value.startswith("/") or route.keep or _is_below(value, route.prefix):
+    if not value.startswith("/") or route.keep or is_below(value, route.prefix):
         return value
     return route.prefix + value
 
@@ -427,7 +439,7 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
         if key == "domain":
             continue
         if key == "path":
-            below = _is_below(path, route.prefix)
+            below = is_below(path, route.prefix)
             attribute = f" Path={path if below else route.prefix + (path if path.startswith('/') else '/')}"
         kept.append(attribute)
     return ";".join(kept)
@@ -444,7 +456,7 @@ def _response_worker_scope(value: str, route: Route, upstream: Upstream, client:
     """Scopes are compared as strings, tabs left out: without the final slash the scope of port 1500 has 15000 in it."""
     if client.isolated:
         return value
-    below = value.startswith(route.prefix + "/") and "\t" not in value and _is_below(value.strip(), route.prefix)
+    below = value.startswith(route.prefix + "/") and "\t" not in value and is_below(value.strip(), route.prefix)
     return value if below else None
 
 
@@ -478,7 +490,7 @@ def _is_secret_parameter(parameter: str, secrets: frozenset[str]) -> bool:
     return unquote_plus(name) in ("token", "_xsrf") and _CONTROL.sub(" ", unquote_plus(value)).strip() in secrets
 
 
-def _is_below(path: str, prefix: str) -> bool:
+def is_below(path: str, prefix: str) -> bool:
     """True if the path is the prefix or lies below it; dot segments could lead out again and are no proof."""
     head = path.partition("?")[0].partition("#")[0]
     if head != prefix and not head.startswith(prefix + "/"):
@@ -509,7 +521,7 @@ def _is_loopback(address: str) -> bool:
     return literal is not None and literal.is_loopback
 
 
-def _own_origin(url: str, client: Client) -> str | None:
+def own_origin(url: str, client: Client) -> str | None:
     """What follows the origin in a URL of the client's own origin; None for any other."""
     match = _ABSOLUTE.match(url)
     if not match or not match["scheme"] or not client.host or match["authority"].lower() != client.host.lower():
@@ -527,7 +539,8 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     for name, value in fields if client.trusted else []:
         key = name.lower()
         claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
-    scheme = "https" if _outermost(claims.get("x-forwarded-proto", "")).lower() == "https" else client.scheme
+    said = _outermost(claims.get("x-forwarded-proto", "")).lower()
+    scheme = said if said in ("http", "https") else client.scheme
     host = claims.get("x-forwarded-host") or client.host
     believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
     chain = claims.get("x-forwarded-for", believed).strip(" ,")

@@ -40,10 +40,11 @@ from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
 from .limits import Bounds, Slot
 from .limits import Counts as Limited
+from .named import Alias, NamedRoute
 from .origins import Origins
-from .projects import ProjectRoute
+from .projects import Asker, ProjectRoute
 from .resolver import LOOPBACK, addresses_of
-from .routes import Route, ServiceRoute, Upstream
+from .routes import Redirect, Route, ServiceRoute, Upstream
 from .services import Service, Services
 from .settings import Settings, network
 from .transport import CurlTransport
@@ -89,17 +90,22 @@ class Destination:
         counted_as: what is one port to the limits, where the upstream's address is that of many.
     """
 
+    """Where a request goes, what a configuration file wants to be done with it on its way, and how the client spells it."""
+
     route: Route
     upstream: Upstream
     special: Special | None = None
     service: Service | None = None
     counted_as: Hashable = None
+    alias: Alias | None = None
 
     @property
     def port(self) -> Hashable:
         """What is one port to the limits."""
         upstream = self.upstream
         return self.counted_as or upstream.unix_socket or (upstream.host, upstream.port)
+
+    alias: Alias | None = None
 
 
 class Closable(Protocol):
@@ -116,9 +122,14 @@ class Projects(Protocol):
     @property
     def believes_credentials(self) -> bool: ...
 
+    @property
+    def finds_names(self) -> bool: ...
+
     def admits(self, credential: str) -> bool: ...
 
-    async def locate(self, asked: ProjectRoute, user: str) -> Destination: ...
+    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None: ...
+
+    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination: ...
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
 
@@ -407,8 +418,10 @@ class PortProxy(Settings):
             raise LoopDetected()
         if counted:
             self.count()
+        if to.alias is not None:
+            fields = to.alias.request(fields, client)
         out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=self.keep_host)
-        return out if to.special is None else f.replaced(out, self._fields_of(to, to.special))
+        return out if to.special is None else f.replaced(out, self._fields_of(to, to.special), to.special.set_aside)
 
     def _fields_of(self, to: Destination, special: Special) -> f.Fields:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from http.client import responses
 from typing import Any
@@ -28,13 +29,14 @@ from tornado.web import Application
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
-from . import routes
+from . import named, routes
 from .access import PortHandler
 from .catalog import WholeAnswer
 from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange
 from .gateway import Destination, PortProxy
 from .limits import Slot
+from .named import Journey, NamedRoute
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
@@ -68,8 +70,17 @@ class PortRouter(Router):
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route)
 
-    def _project(self, uri: str) -> ProjectRoute | Redirect | None:
-        return route_of(uri, self._base_url) if self._gateway.chain is not None else None
+    def _project(self, uri: str) -> ProjectRoute | NamedRoute | Redirect | None:
+        chain = self._gateway.chain
+        if chain is None:
+            return None
+        if not chain.finds_names:
+            return route_of(uri, self._base_url)
+        found = named.route_of(uri, self._base_url)
+        if not isinstance(found, NamedRoute) or found.by_key is not None:
+            return found
+        other = self._bare_name(uri) is not None or found.owner in self._gateway.foreign_names
+        return None if other else found
 
     def _bare_name(self, uri: str) -> ServiceRoute | Redirect | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
@@ -93,17 +104,25 @@ class Answer:
     def __init__(self, handler: PortHandler, destination: Destination, client: f.Client) -> None:
         self._handler, self._client = handler, client
         self._route, self._upstream = destination.route, destination.upstream
+        self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = handler.request.connection  # type: ignore[assignment]
         self._until_close = False
         self.started = False
 
     def headers(self, fields: f.Fields) -> HTTPHeaders:
         headers = HTTPHeaders()
-        for name, value in f.to_client(fields, self._route, self._upstream, self._client) + self._handler.login_cookies():
+        out = self.fields_of(fields)
+        if self.journey is not None:
+            out = self.journey.answer(out)
+        for name, value in out + self._handler.login_cookies():
             headers.add(name, value)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers.add("Date", _date(int(time.time())))
         return headers
+
+    def fields_of(self, fields: f.Fields) -> f.Fields:
+        """The fields of an answer that concern the client."""
+        return f.to_client(fields, self._route, self._upstream, self._client)
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
         headers = self.headers(fields)
@@ -138,7 +157,7 @@ class PortExchange(HTTPMessageDelegate):
         application: Application,
         request: HTTPServerRequest,
         gateway: PortProxy,
-        found: Route | ServiceRoute | ProjectRoute | Redirect | GatewayError,
+        found: Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError,
         kind: type[PortHandler] = PortHandler,
         parts: dict[str, Any] | None = None,
     ) -> None:
@@ -180,6 +199,7 @@ class PortExchange(HTTPMessageDelegate):
         elsewhere = handler.address_at_origin(found)
         if elsewhere is not None:
             found = Redirect(elsewhere, 302)
+        found = await handler.start_project(found) or found
         if isinstance(found, Redirect):
             handler.set_status(found.status)
             handler.set_header("Location", found.location)
@@ -200,6 +220,8 @@ class PortExchange(HTTPMessageDelegate):
             raise
         answer = Answer(handler, destination, handler.client)
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
+        if answer.journey is not None and method in ("GET", "HEAD") and content is None:
+            relay = self._relay_followed
         relaying = self._relay_answer(self._exchange, answer, partial(relay, destination), slot)
         if content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
@@ -236,6 +258,22 @@ class PortExchange(HTTPMessageDelegate):
                     gateway.count()
                 await answer.write(first)
 
+    async def _relay_followed(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+        """The answer at the end of the service's redirects to itself."""
+        gateway, journey, method = self._gateway, answer.journey, self._request.method or ""
+        assert journey is not None  # it asked for this
+        head = await gateway.head_of(exchange)
+        while journey.follow(head.status, answer.fields_of(head.fields)):
+            exchange.abort()
+            target, mark, query = journey.target.partition("?")
+            route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
+            destination = replace(destination, route=route)
+            sent = journey.request(self._handler.fields)
+            exchange = gateway.open_exchange(method, destination, sent, self._handler.client, None, counted=self._counted)
+            self._exchange = exchange
+            head = await gateway.head_of(exchange)
+        await self._relay_pieces(destination, exchange, answer)
+
     async def _relay_rewritten(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
         """The answer read to its end and changed by functions of the configuration; event streams have no end."""
         head = await self._gateway.head_of(exchange)
@@ -266,7 +304,8 @@ class PortExchange(HTTPMessageDelegate):
             self._handler.log.exception("portproxy: relaying an answer failed")
             return self._failed(Internal(), answer)
         finally:
-            exchange.abort()
+            if self._exchange is not None:
+                self._exchange.abort()
             slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
@@ -279,7 +318,7 @@ class PortExchange(HTTPMessageDelegate):
 class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute) -> None:  # type: ignore[override]
+    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute | NamedRoute) -> None:  # type: ignore[override]
         super().initialize(gateway)
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
@@ -368,6 +407,12 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     def _abandon(self) -> None:
         if self._upstream_stream is not None:
             self._upstream_stream.close()
+
+
+def _journey(destination: Destination, client: f.Client) -> Journey | None:
+    """For a service that the client spells in its own way."""
+    alias, route = destination.alias, destination.route
+    return Journey(alias, route.target[len(alias.inside) :], client) if alias is not None else None
 
 
 def _asks_for_websocket(request: HTTPServerRequest) -> bool:

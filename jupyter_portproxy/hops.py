@@ -13,7 +13,7 @@ from jupyter_core.paths import jupyter_data_dir
 from tornado.util import import_object
 from traitlets import TraitError
 
-from .chain import JUPYTER, PORTS, Chain
+from .chain import JUPYTER, PORTS, START, Chain
 from .errors import GatewayError
 from .gateway import PortProxy
 from .members import People
@@ -21,6 +21,7 @@ from .placement import Placement
 from .placement_admin import PlacementAdmin
 from .projects import HUB, PROJECT_HOST, ROLES, ProjectResolver
 from .registry import Registry
+from .starter import Starter
 
 _HEARTBEAT = 5.0
 
@@ -86,7 +87,7 @@ def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = N
     resolver, hop = _resolver(gateway, people, log)
     if hop != HUB and not gateway.hop_credentials:
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
-    chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log)
+    chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log, _starter(gateway, resolver, hop, log))
     beats = gateway.host_id and gateway.placement_dsn and hop != HUB
     return Hop(chain, Heartbeat(gateway.placement_dsn, gateway.host_id, log) if beats else None)
 
@@ -98,8 +99,7 @@ def _resolver(gateway: PortProxy, people: People | None, log: logging.Logger) ->
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs to know where its placements are")
         return Placement(gateway.placement_dsn, people=people, log=log), HUB
     if name == "registry":
-        path = gateway.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite")
-        return Registry(path, log=log), PROJECT_HOST
+        return Registry(_registry_path(gateway), log=log), PROJECT_HOST
     try:
         made: tuple[ProjectResolver, str] = import_object(name)(gateway)
     except (ImportError, ValueError) as error:
@@ -109,11 +109,30 @@ def _resolver(gateway: PortProxy, people: People | None, log: logging.Logger) ->
     return made
 
 
+def _registry_path(gateway: PortProxy) -> Path:
+    return Path(gateway.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite"))
+
+
+def _starter(gateway: PortProxy, resolver: ProjectResolver, hop: str, log: logging.Logger) -> Starter | None:
+    if hop == HUB or not gateway.project_starter:
+        return None
+
+    async def runs(key: str) -> bool:
+        try:
+            await resolver.resolve(key, None)
+        except GatewayError:
+            return False
+        return True
+
+    variables = {"PORTPROXY_REGISTRY": str(_registry_path(gateway).absolute())}
+    return Starter(gateway.project_starter, gateway.base_url, variables, runs, log)
+
+
 def _roles(gateway: PortProxy) -> dict[str, list[str]]:
     for role, reaches in gateway.project_roles.items():
-        if role not in ROLES or not isinstance(reaches, (list, tuple)) or not set(reaches) <= {PORTS, JUPYTER}:
+        if role not in ROLES or not isinstance(reaches, (list, tuple)) or not set(reaches) <= {PORTS, JUPYTER, START}:
             raise TraitError(
                 f"c.PortProxy.project_roles: {role!r}: {reaches!r} is no role ({', '.join(ROLES)}) "
-                f"with a list of {PORTS!r} and {JUPYTER!r}"
+                f"with a list of {PORTS!r}, {JUPYTER!r} and {START!r}"
             )
     return {role: list(reaches) for role, reaches in gateway.project_roles.items()}

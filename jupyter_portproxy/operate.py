@@ -38,6 +38,7 @@ def add_commands(commands: Commands) -> None:
     _add_path(running)
     text = "the base URL of the project host, where it is not / (default: /)"
     running.add_argument("--base-url", default="/", metavar="PATH", help=text)
+    _add_starts(running)
     running.set_defaults(arguments=[])
     running.epilog = "What stands behind -- is for `jupyter server`."
 
@@ -49,7 +50,8 @@ async def _register(options: Options) -> None:
     """A secret that is made here is printed alone: for `SECRET=$(jupyter portproxy register KEY PORT)`."""
     secret = secrets.token_urlsafe(32) if options.secret_file is None else read_secret(options.secret_file)
     async with _registry(options) as registry:
-        made = await patiently(lambda: registry.register(options.key, options.port, secret, options.pid))
+        starts = options.start_on_request
+        made = await patiently(lambda: registry.register(options.key, options.port, secret, options.pid, start_on_request=starts))
     told = {"key": made.key, "port": made.http_port, "pid": made.pid, "generation": made.generation}
     if options.secret_file is None:
         return say(options, secret, **told, secret=secret)
@@ -80,7 +82,7 @@ async def _run_project(options: Options) -> int:
         say(options, address, key=options.key, port=port, pid=pid, address=address)
 
     async with _registry(options) as registry:
-        return await Run(registry, options.key, ports, options.arguments, tell, base_url).run()
+        return await Run(registry, options.key, ports, options.arguments, tell, base_url, options.start_on_request).run()
 
 
 # ---- both ----
@@ -159,6 +161,7 @@ def _add_registry(commands: Commands) -> None:
     registering.add_argument("--pid", type=int, help="of a process whose end is the project's end")
     text = "a file with what the project's server asks for (- is standard input); without it a secret is made and printed"
     registering.add_argument("--secret-file", metavar="FILE", help=text)
+    _add_starts(registering)
     leaving = add_command(commands, "unregister", _unregister, "Say that a project is not on this host any more.")
     leaving.add_argument("key")
     leasing = add_command(commands, "lease", _lease, "Lend a free port to a project that is about to start, and print it.")
@@ -171,6 +174,11 @@ def _add_registry(commands: Commands) -> None:
 def _add_path(parser: argparse.ArgumentParser) -> None:
     text = "the registry's file (PORTPROXY_REGISTRY); by default portproxy/registry.sqlite in Jupyter's data folder"
     parser.add_argument("--registry", metavar="PATH", help=text)
+
+
+def _add_starts(parser: argparse.ArgumentParser) -> None:
+    text = "while the project is stopped, a request for it starts it; without either option that stays as it is"
+    parser.add_argument("--start-on-request", action=argparse.BooleanOptionalAction, default=None, help=text)
 
 
 def _add_ports(parser: argparse.ArgumentParser) -> None:

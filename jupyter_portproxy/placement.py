@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from . import placement_schema as sql
 from .errors import HostDown, NotPlaced, RegistryAway, UnknownProject
@@ -26,6 +27,9 @@ _SILENT_HEARTBEATS = 3
 _GATHER = 0.02  # seconds in which further notifications are taken together
 _RETRY = 0.25
 _UNUSABLE = (range(0),)  # no port at all
+_TRIES = 2
+_LONGEST = 255  # of an owner or a name
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class _Project:
     """`good`: its row makes sense. `narrowed`: members with ports of their own."""
 
     owner: str
+    name: str
     host_id: str | None
     ports: tuple[range, ...] | None
     members: Mapping[str, str]
@@ -78,7 +83,7 @@ class _Project:
     narrowed: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
 
 
-_NOBODYS = _Project("", None, None, {}, "private", 0)
+_NOBODYS = _Project("", "", None, None, {}, "private", 0)
 
 
 class Placement:
@@ -100,6 +105,7 @@ class Placement:
         self._log = log or logging.getLogger(__name__)
         self._postgres = Postgres(dsn, seconds=self._options.patience, most=self._options.connections)
         self._cache: Cache[_Project] = Cache(self._fetch, lambda project: project.host_id is not None, self._options.most)
+        self._names: Cache[str] = Cache(self._fetch_key, bool, self._options.most)  # OWNER\0NAME -> key, empty for nobody's
         self._hosts: dict[str, _Host] = {}
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
         self._heard = -float("inf")  # when the changes were last looked at
@@ -116,9 +122,7 @@ class Placement:
         """See ProjectResolver."""
         self._lookups += 1
         known_key(key, HUB)
-        project = self._cache.get(key) if self._is_bearable() else None
-        if project is None:
-            project = await self._ask(key)
+        project = await self._known(self._cache, key)
         if project is _NOBODYS:
             raise UnknownProject(key, HUB)
         grant = None
@@ -130,6 +134,22 @@ class Placement:
         if target.role_of(asker) != grant.role:  # theirs by a group
             target = replace(target, members={**project.members, asker: grant.role})
         return target if grant.ports is None else replace(target, askers_ports=grant.ports)
+
+    async def find(self, owner: str, name: str, asker: str | None) -> str:
+        """See FindsNames. What is kept of a name is checked against its project, so that it is never older than that."""
+        label = f"{owner}\0{name}"
+        for _ in range(_TRIES if _is_name(owner) and _is_name(name) else 0):
+            key = await self._known(self._names, label)
+            project = await self._known(self._cache, key) if key else _NOBODYS
+            if not key or (project.owner, project.name) == (owner, name):
+                break
+            self._names.drop(label)  # one of them is older than the other
+            self._cache.drop(key)
+        else:
+            raise UnknownProject(f"{owner}/{name}", HUB)
+        if not key or (asker is not None and self._grant_of(asker, project) is None):
+            raise UnknownProject(f"{owner}/{name}", HUB)
+        return key
 
     def invalidate(self, key: str) -> None:
         self._cache.drop(key)
@@ -157,6 +177,7 @@ class Placement:
             self._task.cancel()  # more than once: wait_for of Python < 3.12 may swallow it
             await asyncio.wait({self._task}, timeout=1)
         await self._cache.close()
+        await self._names.close()
         await self._postgres.close()
 
     # ---- answers ----
@@ -164,13 +185,17 @@ class Placement:
     def _is_bearable(self) -> bool:
         return time.monotonic() - self._heard <= self._options.serve_on
 
-    async def _ask(self, key: str) -> _Project:
+    async def _known(self, cache: Cache[T], key: str) -> T:
+        """What is known without asking, else what the database says, else what was known before it was away."""
+        known = cache.get(key) if self._is_bearable() else None
+        if known is not None:
+            return known
         if not self._away:
             try:
-                return await self._cache.ask(key)
+                return await cache.ask(key)
             except (Away, Refused) as error:
-                self._log.warning("portproxy: the placement of %s could not be looked up: %s", key, error)
-        known = self._cache.last_resort(key) if self._is_bearable() else None
+                self._log.warning("portproxy: the placement of %s could not be looked up: %s", repr(key)[1:-1], error)
+        known = cache.last_resort(key) if self._is_bearable() else None
         if known is None:
             raise RegistryAway(HUB)
         return known
@@ -190,6 +215,10 @@ class Placement:
         access = (project.ports, project.owner, project.members, project.visibility)
         return Target(key, scheme, name, port, host.credential, generation, *access)
 
+    async def _fetch_key(self, label: str) -> str:
+        rows = await self._postgres.fetch(sql.NAMED, *label.split("\0"))
+        return str(rows[0]["project_id"]) if rows else ""
+
     async def _fetch(self, key: str) -> _Project:
         rows = await self._postgres.fetch(sql.PROJECT, key)
         if not rows:
@@ -201,7 +230,8 @@ class Placement:
         ports = None if row["allowed_ports"] is None else self._parsed(row["allowed_ports"], f"project {key}")
         good = ports != _UNUSABLE
         own = {name: self._parsed(lines, f"a member of project {key}") for name, lines in narrowed.items()}
-        return _Project(row["owner"], row["host_id"], ports, members, row["visibility"], row["generation"], good, own)
+        whose = (row["owner"], row["name"], row["host_id"])
+        return _Project(*whose, ports, members, row["visibility"], row["generation"], good, own)
 
     def _parsed(self, ports: Iterable[object], whose: str) -> tuple[range, ...]:
         try:
@@ -268,7 +298,8 @@ class Placement:
         snapshot = str((await line.fetch(sql.SNAPSHOT))[0]["snapshot"])
         await line.fetch(sql.CHANGES, snapshot)
         rows = await self._look_at_hosts(line)
-        self._cache.doubt_all(self._heard + self._options.serve_on)
+        for cache in (self._cache, self._names):
+            cache.doubt_all(self._heard + self._options.serve_on)
         self._take_hosts(rows)
         self._heard = begun
         if self._away:
@@ -285,9 +316,12 @@ class Placement:
         changed: Iterable[str] = row["changed"]
         if len(row["changed"]) > sql.MANY:
             self._cache.clear()
+            self._names.clear()
             changed = [ANY]
         for key in changed:
             self._cache.drop(key)
+        if changed:
+            self._names.fence()
         if self._take_hosts(rows):
             changed = [ANY]
         self._heard = begun
@@ -312,3 +346,7 @@ class Placement:
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)
         return any(host_id in before and before[host_id].generation != host.generation for host_id, host in self._hosts.items())
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and text.isprintable()

@@ -92,9 +92,7 @@ class Cache(Generic[T]):
     def clear(self) -> None:
         """All may have changed."""
         self._entries.clear()
-        self._brief.clear()
-        for key in list(self._questions):
-            self._void(key)
+        self.fence()
 
     def doubt(self, key: str, until: float) -> None:
         """Ask again next time; what is known stands in if that fails, until a time. Not what was asked a moment ago."""
@@ -106,6 +104,10 @@ class Cache(Generic[T]):
         """The same for all, however lately they were asked, and questions under way count for nothing."""
         for entry in self._entries.values():
             entry.doubted, entry.until = True, min(entry.until, until)
+        self.fence()
+
+    def fence(self) -> None:
+        """Something has changed, and nobody knows whose: answers to questions under way, and brief ones, count for nothing."""
         self._brief.clear()
         for key in list(self._questions):
             self._void(key)

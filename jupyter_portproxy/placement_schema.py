@@ -132,8 +132,11 @@ _MEMBERS_PORTS = """
 alter table project_members add column allowed_ports text[];
 """
 
+# Not unique: what people call their projects is their own matter. Who asks takes the first by its key.
+_NAMES = "create index projects_owner_name on projects (owner, name)"
+
 # Numbered by their place, from 1. Never change one: append.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES, _DRAINING + _MEMBERS_PORTS)
+MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES, _DRAINING + _MEMBERS_PORTS, _NAMES)
 
 VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
 
@@ -169,12 +172,14 @@ _MEMBERS = """
         where m.project_id = p.project_id and m.allowed_ports is not null)::text as narrowed"""
 
 PROJECT = f"""
-select p.project_id, p.owner, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS},
+select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS},
     h.internal_url, h.status, h.credential, h.generation as host_generation,
     extract(epoch from clock_timestamp() - h.last_seen)::float8 as silent
 from projects p left join project_hosts h on h.host_id = p.host_id
 where p.project_id = $1
 """  # noqa: S608 (our own text)
+
+NAMED = "select project_id from projects where owner = $1 and name = $2 order by project_id limit 1"
 
 # All projects, or with a key that one.
 PROJECTS = f"""

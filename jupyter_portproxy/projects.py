@@ -6,9 +6,11 @@ Rule of this file: words that the hops share, and no look-up. A key is checked h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from string import Formatter
+from typing import Literal, Protocol, get_args, runtime_checkable
+from urllib.parse import quote, unquote
 
 from .errors import BadInput, BadRoute, UnknownProject
 from .routes import Redirect, Route, bare_name, ip_literal, parse, split_authority
@@ -25,6 +27,8 @@ KEY_RULE = (
 )
 # A UUID in lower case is one of these. The bound on the length comes first: a key of a megabyte costs nothing.
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z", re.ASCII)
+_START = "/proxy/start"
+_TARGET = re.compile(r"[\x21-\x7e\x80-\xff]{1,8000}\Z")
 _NEXT_HOP = re.compile(r"(https?)://([^/?#@\s]{1,300})/?\Z", re.ASCII)
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{1,4096}\Z", re.ASCII)  # it becomes a header field's value
 
@@ -91,6 +95,20 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for something of a project, as the login or the hop before this one has it.
+
+    Attributes:
+        may_start: they may start the project, says the hop before this one.
+        posts: the request is a POST.
+    """
+
+    name: str
+    may_start: bool = False
+    posts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectRoute:
     """What the URL of one request asked for: something of a project.
 
@@ -106,6 +124,25 @@ class ProjectRoute:
     port: int | None
     path: str
     query: str
+
+    @property
+    def start_uri(self) -> str:
+        """Where a POST starts the project and leads back here."""
+        uri = f"{self.prefix}{self.path}{self.query}"
+        return f"{self.prefix}{_START}?next={quote(uri, safe='', encoding='latin-1')}"
+
+    @property
+    def is_start(self) -> bool:
+        """A POST there starts the project."""
+        return self.port is None and self.path == _START
+
+    @property
+    def next_uri(self) -> str:
+        """Where a POST to `start_uri` leads: to the project, whatever the query says."""
+        name, _, value = self.query[1:].partition("=")
+        uri = unquote(value, encoding="latin-1")
+        good = name == "next" and uri.startswith(f"{self.prefix}/") and _TARGET.match(uri)
+        return uri if good else f"{self.prefix}/"
 
 
 def route_of(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
@@ -164,6 +201,21 @@ class ProjectResolver(Protocol):
         """Begin. A database that is away is no reason to fail: it is asked again and again."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class FindsNames(Protocol):
+    """A ProjectResolver that also knows projects by what people call them."""
+
+    async def find(self, owner: str, name: str, asker: str | None) -> str:
+        """The key of the project of that owner and name.
+
+        Args:
+            asker: as for `resolve`.
+
+        Raises:
+            UnknownProject, RegistryAway
+        """
 
 
 class Subscribers:
@@ -263,3 +315,23 @@ def next_hop(url: object) -> tuple[str, str, int]:
     if literal is not None and (literal.is_unspecified or literal.is_multicast or literal.is_link_local):
         raise ValueError("no host of ours has such an address")
     return match[1], host, port
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse a command by which no project could be started: `{key}` stands for its key, `{base_url}` for the host's base URL.
+
+    Raises:
+        ValueError: the text names what is wrong.
+    """
+    names: set[str] = set()
+    for argument in command:
+        try:
+            parts = list(Formatter().parse(argument))
+        except ValueError as error:
+            raise ValueError(f"{argument!r}: {error}") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in ("key", "base_url") or form or conversion):
+                raise ValueError(f"{argument!r} has a placeholder that is not {{key}} or {{base_url}}; for braces, double them")
+            names.add(name or "")
+    if "key" not in names:
+        raise ValueError("no argument has {key}, the key of the project that is to start")

@@ -27,20 +27,27 @@ _TRIES = 200
 _FIRST_UNPRIVILEGED = 1024
 _STATES = ("starting", "running", "stopped")
 _ROW = "select key, state, http_port, generation, pid, secret, born, boot from projects"
-_INSERT = "insert into projects (key, state, http_port, generation, pid, secret, born, boot) values (?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "key, state, http_port, generation, pid, secret, born, boot, start_on_request"
+_INSERT = f"insert into projects ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (our own text)
 _STOP = "update projects set state = 'stopped', http_port = null, pid = null, born = ''"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A project of this host. `generation`: the number of its run; runs of all projects are counted together."""
+    """A project of this host.
+
+    Attributes:
+        generation: the number of its run; runs of all projects are counted together.
+        start_on_request: while it is stopped, a request for it starts it.
+    """
 
     key: str
     state: str
     http_port: int | None
     generation: int
     pid: int | None
+    start_on_request: bool = False
 
 
 class Registry:
@@ -66,7 +73,8 @@ class Registry:
         """See ProjectResolver; this hop does not know the members and takes no notice of `asker`."""
         self._lookups += 1
         known_key(key, PROJECT_HOST)
-        row = self._file.read(lambda db: db.execute(f"{_ROW} where key = ?", (key,)).fetchone())
+        query = f"select {_COLUMNS} from projects where key = ?"  # noqa: S608 (our own text)
+        row = self._file.read(lambda db: db.execute(query, (key,)).fetchone())
         if row is None:
             raise UnknownProject(key, PROJECT_HOST)
         return self._target(*row)
@@ -106,6 +114,7 @@ class Registry:
         *,
         state: str = "running",
         replace: bool = True,
+        start_on_request: bool | None = None,
     ) -> Registered:
         """A new run of a project.
 
@@ -114,6 +123,7 @@ class Registry:
             secret: what that server asks of us.
             pid: a process of this machine whose end is the project's end, however it comes.
             replace: False leaves a run that is not over alone.
+            start_on_request: while it is stopped, a request for it starts it; None leaves that as it is.
 
         Raises:
             BadInput: a bad value, the port belongs to another project, or there is a run that is to be left alone.
@@ -132,11 +142,13 @@ class Registry:
                 self._check_over(db, key)
             self._check_claim(db, key, http_port)
             generation = _next_generation(db)
-            row = (key, state, http_port, generation, pid, secret, birth, self._boot)
+            before = db.execute("select start_on_request from projects where key = ?", (key,)).fetchone() or (False,)
+            starts = bool(before[0]) if start_on_request is None else start_on_request
+            row = (key, state, http_port, generation, pid, secret, birth, self._boot, starts)
             db.execute("delete from projects where key = ?", (key,))
             db.execute(_INSERT, row)
             self._release(db, key, http_port)
-            return Registered(*row[:5])
+            return Registered(*row[:5], starts)
 
         return self._write(work)
 
@@ -214,21 +226,22 @@ class Registry:
         Raises:
             RegistryAway
         """
-        rows = self._file.read(lambda db: db.execute(f"{_ROW} order by key").fetchall())
+        query = f"select {_COLUMNS} from projects order by key"  # noqa: S608 (our own text)
+        rows = self._file.read(lambda db: db.execute(query).fetchall())
         return [
-            Registered(key, "stopped", None, generation, None)
+            Registered(key, "stopped", None, generation, None, starts == 1)
             if self._is_over(pid, birth, its_boot)
-            else Registered(key, state, port, generation, pid)
-            for key, state, port, generation, pid, _, birth, its_boot in rows
+            else Registered(key, state, port, generation, pid, starts == 1)
+            for key, state, port, generation, pid, _, birth, its_boot, starts in rows
         ]
 
     # ---- inside ----
 
     def _target(
-        self, key: str, state: Any, port: Any, generation: Any, pid: Any, secret: Any, birth: str, its_boot: str
+        self, key: str, state: Any, port: Any, generation: Any, pid: Any, secret: Any, birth: str, its_boot: str, starts: Any
     ) -> Target:
         if state == "stopped" or self._is_over(pid, birth, its_boot):
-            raise ProjectStopped(PROJECT_HOST)
+            raise ProjectStopped(PROJECT_HOST, on_request=starts == 1)
         if state == "starting":
             raise ProjectStarting(PROJECT_HOST)
         if state != "running" or not _is_port(port) or not is_credential(secret) or type(generation) is not int:

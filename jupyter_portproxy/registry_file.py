@@ -41,6 +41,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "create table counter (generation integer not null)",
         "insert into counter values (0)",
     ),
+    ("alter table projects add column start_on_request integer not null default 0",),
 )
 Connection = sqlite3.Connection
 Identity = tuple[int, int]  # device and inode

@@ -45,6 +45,7 @@ class Run:
 
     Args:
         arguments: more of them, for `jupyter server`.
+        start_on_request: see `Registry.register`.
         tell: is called with the port and the server's pid once it answers.
         base_url: of the project host, below which the project is.
     """
@@ -57,9 +58,10 @@ class Run:
         arguments: Sequence[str],
         tell: Callable[[int, int], None],
         base_url: str = "/",
+        start_on_request: bool | None = None,
     ) -> None:
         self._registry, self._key, self._ports, self._arguments, self._tell = registry, key, ports, arguments, tell
-        self._path = f"{base_url}{key}/"
+        self._path, self._starts = f"{base_url}{key}/", start_on_request
         self._secret = secrets.token_urlsafe(32)
         self._stop = asyncio.Event()
         self._generation = 0
@@ -149,7 +151,9 @@ class Run:
 
     async def _register(self, state: str, port: int | None, pid: int, *, replace: bool = True) -> None:
         def work() -> Registered:
-            return self._registry.register(self._key, port, self._secret, pid, state=state, replace=replace)
+            return self._registry.register(
+                self._key, port, self._secret, pid, state=state, replace=replace, start_on_request=self._starts
+            )
 
         self._generation = (await patiently(work)).generation
 

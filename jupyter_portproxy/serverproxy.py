@@ -153,6 +153,10 @@ class Server:
     def environment(self, values: Values) -> dict[str, str]:
         return self._texts("environment", self.settings.environment, _arguments(values))
 
+    @property
+    def set_aside(self) -> Mapping[str, str]:
+        return {}
+
     def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
         values = {"port": place.port, "unix_socket": place.unix_socket, "base_url": base_url}
         fields = self._texts("request_headers_override", self.settings.request_headers_override, values)

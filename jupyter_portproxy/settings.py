@@ -17,6 +17,7 @@ from traitlets.config import LoggingConfigurable
 from . import routes
 from .certificates import check_bundle
 from .origins import Names
+from .projects import check_command
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -228,9 +229,19 @@ class Settings(LoggingConfigurable):
         Example: `c.PortProxy.host_id = "host-1"`.""",
     ).tag(config=True)
 
+    project_starter = List(
+        Unicode(),
+        default_value=["jupyter", "portproxy", "run-project", "{key}", "--base-url", "{base_url}"],
+        help="""The command by which this project host starts a stopped project when somebody asks for that; `{key}` is the
+        project's key, `{base_url}` the host's base URL, PORTPROXY_REGISTRY in its environment the registry's file. It may run
+        on, or end at once with exit code 0. Empty: nothing is started here.
+        Example: `c.PortProxy.project_starter = ["systemctl", "start", "project@{key}"]`.""",
+    ).tag(config=True)
+
     project_roles = Dict(
-        default_value={"owner": ["ports", "jupyter"], "member": ["ports", "jupyter"], "viewer": []},
-        help="""What each role of a project may reach through a hub: "ports" are its services, "jupyter" its own Jupyter server.
+        default_value={"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": []},
+        help="""What each role of a project may do through a hub: "ports" reaches its services, "jupyter" its own Jupyter server,
+        "start" starts it.
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 
@@ -263,6 +274,15 @@ class Settings(LoggingConfigurable):
                 check_bundle(proposal["value"])
         except ValueError as error:
             raise TraitError(f"c.PortProxy.trusted_certificates: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("project_starter")
+    def _check_starter(self, proposal: Any) -> Any:
+        try:
+            if proposal["value"]:
+                check_command(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.project_starter: {error}") from None
         return proposal["value"]
 
     @traitlets.validate("allowed_hosts")

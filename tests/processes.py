@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -65,15 +66,26 @@ def debugged(home: Path) -> list[str]:
 
 @contextlib.contextmanager
 def jupyter_server(
-    home: Path, *arguments: str, more: Mapping[str, str] | None = None, base: str = "/", port: int = 0
+    home: Path,
+    *arguments: str,
+    more: Mapping[str, str] | None = None,
+    base: str = "/",
+    port: int = 0,
+    certificate: Path | None = None,
 ) -> Iterator[Server]:
-    """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL."""
+    """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL.
+
+    With a certificate (a PEM file that has its key, too) it speaks https as `localhost`.
+    """
     port, log = port or free_port(range(21000, 29000)), home / "server.log"
     command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command.append(f"--ServerApp.base_url={base}")
+    if certificate is not None:
+        command += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]
+    origin = f"https://localhost:{port}" if certificate is not None else f"http://127.0.0.1:{port}"
     with log.open("w") as said:
         process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=said)
-    server = Server(f"http://127.0.0.1:{port}{base}", process, log)
+    server = Server(f"{origin}{base}", process, log)
     try:
         _wait_for(server)
         yield server
@@ -87,10 +99,10 @@ def jupyter_server(
 
 
 def _wait_for(server: Server) -> None:
-    until = time.monotonic() + 60
+    until, anybody = time.monotonic() + 60, ssl._create_unverified_context()
     while True:
         try:
-            urllib.request.urlopen(f"{server.url}api", timeout=1).close()
+            urllib.request.urlopen(f"{server.url}api", timeout=1, context=anybody).close()
             return
         except OSError:
             assert time.monotonic() < until and server.process.poll() is None, server.log

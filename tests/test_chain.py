@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import trustme
 import websockets
 
 from jupyter_portproxy.placement_admin import PlacementAdmin
@@ -26,13 +29,17 @@ from jupyter_portproxy.registry import Registry
 from .clients import Answer, Wire
 from .postgres import Database, make_database
 from .processes import Server, jupyter_server
-from .upstreams import Seen, drips, free_port, mirror, serve
+from .upstreams import Seen, drips, echo_frames, free_port, mirror, serve
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
+    pytest.mark.timeout(180),  # three servers start with the first test
+]
 ROOT = str(Path(__file__).parents[1])
 SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
 KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
 OUT = 30_000  # a port that the project's own list leaves out
+BARE = dict.fromkeys(("jupyterlab", "jupyter_lsp", "notebook"), False)
 PORTS = ("--PortProxy.allowed_ports=10000-20000", f"--PortProxy.allowed_ports={OUT}")
 
 
@@ -45,6 +52,8 @@ class Hops:
     container: Server
     dsn: str
     registry: Registry
+    registry_file: Path
+    authority: trustme.CA  # the hub trusts it, and nobody else
     admin: PlacementAdmin = field(init=False)  # of the running test's loop
 
     @property
@@ -86,12 +95,17 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
     dsn, hubs = (f"--PortProxy.placement_dsn={way}" for way in (database.dsn, hubs_dsn or database.dsn))
     registry_at = f"--PortProxy.registry_path={registry_file}"
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
+    (settings := folder(home / "host") / ".jupyter").mkdir()  # a bare server starts in half the time
+    (settings / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": BARE}}))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(home / "ca.pem")
+    trust = f"--PortProxy.trusted_certificates={home / 'ca.pem'}"
     made = [
         jupyter_server(
-            folder(home / "hub"), *PORTS, users, hubs, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+            folder(home / "hub"), *PORTS, users, hubs, trust, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
-            folder(home / "host"), *PORTS, dsn, registry_at, credentials,
+            home / "host", *PORTS, dsn, registry_at, credentials,
             "--PortProxy.project_resolver=registry", "--PortProxy.host_id=one",
         ),
         jupyter_server(
@@ -102,7 +116,7 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
         hub, host, container = servers = list(pool.map(stack.enter_context, made))
         registry = Registry(registry_file)
         stack.callback(finish, registry)
-        yield Hops(hub, host, container, database.dsn, registry)
+        yield Hops(hub, host, container, database.dsn, registry, registry_file, authority)
         for server in servers:
             assert "Traceback" not in server.log, server.log
 
@@ -158,7 +172,7 @@ async def echo() -> AsyncIterator[int]:
 async def place(admin: PlacementAdmin, host: Server) -> None:
     await admin.set_host("one", host.url.rstrip("/"), CREDENTIAL)
     await admin.heartbeat("one")
-    await admin.place(KEY, "one", owner="ann", allowed_ports=["10000-20000"])
+    await admin.place(KEY, "one", owner="ann", name="proj", allowed_ports=["10000-20000"])
     await admin.add_member(KEY, "bob", "member")
     await admin.add_member(KEY, "eve", "viewer")
 
@@ -204,6 +218,195 @@ async def test_the_projects_own_jupyter_is_reached(hops):
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body)).status == 201
     origin = ("Origin: http://evil.example",)
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body, fields=origin)).status == 403
+
+
+FORMS = ["{key}/port/{port}", "{key}/server/{port}", "{key}/proxy/{port}", "{key}/proxy/absolute/port/{port}", "ann/proj"]
+OWN = ["Basic dXNlcjpwYXNz", "Bearer the-services-own", "token the-services-own", 'Digest username="x", uri="/\xe4"', "nonsense"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_services_own_authorization_arrives_and_no_secret_does(hops, form):
+    bad = ("X-Portproxy-Authorization: Basic bWluZQ==", "X-Portproxy-Credential: mine", "x_portproxy_user: mine")
+    async with serve(mirror) as upstream:
+        path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&q"
+        for own in OWN:
+            request = told(await hops.ask(f"{path}&token=user-ann", None, fields=(f"Authorization: {own}", *bad)))
+            assert values(request, "Authorization") == [own]
+            assert "token" not in request["target"] and request["target"].endswith("q")
+            clean(request, "bWluZQ==", "mine")
+        for own in ("token user-ann", "Bearer user-ann", "bearer  user-bob ", f"token {SECRET}"):
+            more = "" if "user-" in own else "&token=user-ann"
+            answer = await hops.ask(f"{path}{more}", None, fields=(f"Authorization: {own}", *bad))
+            assert values(told(answer), "Authorization") == []
+            clean(told(answer), "bWluZQ==")
+        odd = told(await hops.ask(path, None, fields=("Authorization: Odd ann", "Cookie: a=b")))
+        assert values(odd, "Authorization") == []  # it let the request in, whatever it is
+        plain = told(await hops.ask(path, fields=bad))
+        assert values(plain, "Authorization") == []
+        clean(plain, "bWluZQ==")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_services_own_authorization_arrives_with_a_websocket(hops, form):
+    async with serve(echo_frames) as upstream:
+        path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&token=user-ann"
+        for login in (f"Authorization: {OWN[0]}", "Authorization: token user-ann", "X-Portproxy-Authorization: Basic bWluZQ=="):
+            async with await Wire.open(hops.port) as wire:
+                lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", "Connection: Upgrade", "Upgrade: websocket"]
+                lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", login]
+                await wire.send("\r\n".join([*lines, "", ""]).encode())
+                assert (await asyncio.wait_for(wire.head(), 10)).status == 101
+            seen = upstream.last
+            assert seen.one("Authorization") == (OWN[0] if OWN[0] in login else None)
+            clean({"target": seen.target, "fields": seen.fields}, "bWluZQ==")
+
+
+async def test_the_projects_own_jupyter_is_logged_in_whatever_authorization_comes(hops):
+    for own in OWN:
+        answer = await hops.ask(f"/{KEY}/api/status?token=user-ann", None, fields=(f"Authorization: {own}",))
+        assert json.loads(answer.text)["kernels"] == 0
+
+
+def clean(request: dict, *more: str) -> None:
+    """No credential and no field of the hops among what a service was sent."""
+    everything = json.dumps([request["target"], request["fields"]]).lower()
+    for secret in (SECRET, CREDENTIAL, "user-ann", "user-bob", "portproxy-", "x_portproxy", *more):
+        assert secret.lower() not in everything.replace("jupyter-portproxy-", ""), secret
+
+
+@pytest.mark.parametrize("owner", ["ann", "%61nn"])
+async def test_a_service_by_its_projects_name_byte_for_byte(hops, owner):
+    async with serve(mirror) as upstream:
+        n = upstream.port
+        for path, query in [
+            ("/", ""),
+            ("", ""),
+            ("/a%2Fb//%E4/..;/a+b;x=1", ""),
+            ("/\xe4/%zz/../x//", "?q=%20&&a=b%26&="),
+            ("/x", "?a&b=%2B+"),
+        ]:
+            for asked in (f"?port={n}{query.replace('?', '&', 1)}", f"{query}&port={n}" if query else f"?port={n}"):
+                request = told(await hops.ask(f"/{owner}/proj{path}{asked}"))
+                assert request["target"].encode("latin-1") == f"/{owner}/proj{path}{query}".encode("latin-1")
+        assert values(request, "Host") == [f"localhost:{n}"]
+        posted = told(await hops.ask(f"/{owner}/proj/x?port={n}", method="POST", content=b"\0\xff" * 9))
+        assert posted["content"] == "\0\xff" * 9
+        referer = f"Referer: http://127.0.0.1:{hops.port}/{owner}/proj/a%2F?b&port={n}"
+        request = told(await hops.ask(f"/{owner}/proj/x?port={n}", fields=(referer,)))
+        assert values(request, "Referer") == [f"http://localhost:{n}/{owner}/proj/a%2F?b"]
+
+
+async def test_a_named_service_follows_the_ports_and_the_members(hops):
+    async with serve(mirror) as upstream:
+        n = upstream.port
+        bad = [f"port={n}&port={n}", "port=99999", "port=x", "port"]
+        for asked, status in [*((text, 400) for text in bad), ("port=22", 403), ("q", 404), ("", 404)]:
+            assert (await hops.ask(f"/ann/proj/?{asked}")).status == status, asked
+        for user, status in [("ann", 200), ("bob", 200), ("eve", 403), ("zed", 404), (None, 403)]:
+            before = len(upstream.requests)
+            answer = await hops.ask(f"/ann/proj/x?port={n}", user)
+            assert (answer.status, len(upstream.requests) - before) == (status, 1 if status == 200 else 0), user
+            if user == "zed":
+                nothing = await hops.ask(f"/ann/nope/x?port={n}", user)
+                assert (nothing.status, nothing.text) == (404, answer.text.replace("ann/proj", "ann/nope"))
+        for path in ("/Ann/proj/x", "/zed/proj/x", "/%E4/proj/x", "/ann/proj%00/x", "/../proj/x", "/ann/" + "a" * 5000 + "/x"):
+            assert (await hops.ask(f"{path}?port={n}")).status == 404
+        assert (await hops.ask(f"/login/x?port={n}", None)).status == 404  # Jupyter's own
+        assert (await hops.ask(f"/{KEY}/api/status?port={n}")).status == 200  # a project's own Jupyter
+
+
+async def test_a_key_comes_before_a_name(hops):
+    async with serve(mirror) as elsewhere, serve(mirror) as upstream:
+        await hops.admin.set_host("two", f"http://127.0.0.1:{elsewhere.port}", "other")
+        await hops.admin.heartbeat("two")
+        await hops.admin.place("ann", "two", owner="bob")  # ann may not see it, and keeps her names
+        end = time.monotonic() + 5
+        while told(await hops.ask(f"/ann/proj/x?port={upstream.port}", "bob"))["target"] != f"/ann/proj/x?port={upstream.port}":
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+        assert told(await hops.ask(f"/ann/proj/x?port={upstream.port}"))["target"] == "/ann/proj/x"
+        await hops.admin.remove("ann")
+
+
+async def test_a_project_that_is_named_anew_is_found_within_a_second_and_a_half(hops):
+    async with serve(mirror) as upstream:
+        path = f"/ann/{{}}/x?port={upstream.port}"
+        assert (await hops.ask(path.format("proj"))).status == 200
+        assert (await hops.ask(path.format("other"))).status == 404
+        await hops.admin.place(KEY, "one", owner="ann", name="other", allowed_ports=["10000-20000"])
+        assert (await hops.until(path.format("other"), 200))[0] < 1.5
+        assert (await hops.ask(path.format("proj"))).status == 404
+        await hops.admin.place(KEY, "one", owner="ann", name="proj", allowed_ports=["10000-20000"])
+        await hops.until(path.format("proj"), 200)
+
+
+def redirects():
+    """A service that redirects `.../to?WHERE` to WHERE, `.../N` to `.../N-1`, and mirrors all else."""
+
+    async def script(connection) -> None:
+        while True:
+            request = await connection.request()
+            path, _, query = request.target.partition("?")
+            last = path.rpartition("/")[2]
+            where = (
+                query.replace("PORT", str(connection.seen.port)) if last == "to" else f"{int(last) - 1}" if last.isdigit() else ""
+            )
+            if not where or where == "-1":
+                body = json.dumps({"method": request.method, "target": request.target, "fields": request.fields}).encode()
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Target: %b\r\n\r\n" % (len(body), request.target.encode())
+                await connection.write(head + (b"" if request.method == "HEAD" else body))
+                continue
+            fields = f"Location: {where}\r\nSet-Cookie: seen={last}; Path=/\r\nContent-Length: 4\r\n\r\n"
+            await connection.write(b"HTTP/1.1 302 Found\r\n" + fields.encode() + (b"" if request.method == "HEAD" else b"away"))
+
+    return script
+
+
+async def test_redirects_of_a_named_service_to_itself_are_followed(hops):
+    async with serve(redirects()) as upstream:
+        n = upstream.port
+        for where, target in [
+            ("x", "/ann/proj/a/x"),
+            ("../b//%2F", "/ann/proj/b//%2F"),
+            ("/ann/proj/x", "/ann/proj/x"),
+            ("http://localhost:PORT/ann/proj/x", "/ann/proj/x"),
+            ("http://127.0.0.1:PORT/ann/proj/%E4#f", "/ann/proj/%E4"),
+            ("/login", "/login"),
+            ("9", "/ann/proj/a/0"),
+        ]:
+            for method in ("GET", "HEAD"):
+                answer = await hops.ask(f"/ann/proj/a/to?port={n}&{where}", method=method)
+                assert answer.status == 200, (where, answer)
+                assert answer.one("X-Target") == target
+        cookies = answer.all("Set-Cookie")
+        assert cookies[0] == "seen=to; Path=/ann/proj/" and len(cookies) == 10
+        assert values(upstream.last.__dict__, "Cookie") == ["seen=1"]
+        before = len(upstream.requests)
+        answer = await hops.ask(f"/ann/proj/a/11?port={n}")
+        assert (answer.status, answer.text.splitlines()[0]) == (502, "The service redirected more than 10 times.")
+        assert len(upstream.requests) - before == 11
+
+
+async def test_other_redirects_of_a_named_service_keep_the_browser_in_the_form(hops):
+    async with serve(redirects()) as upstream:
+        n = upstream.port
+        for where, location in [
+            ("x?y", f"/ann/proj/a/x?y&port={n}"),
+            ("/ann/proj/x", f"/ann/proj/x?port={n}"),
+            ("http://localhost:PORT/ann/proj/%E4", f"/ann/proj/%E4?port={n}"),
+            ("/login", f"/{KEY}/server/{n}/login"),
+        ]:
+            answer = await hops.ask(f"/ann/proj/a/to?port={n}&{where}", method="POST", content=b"")
+            assert (answer.status, answer.one("Location")) == (302, location)
+            assert answer.all("Set-Cookie") == ["seen=to; Path=/ann/proj/"]
+        answer = await hops.ask(f"/ann/proj/a/to?port={n}&https://example.org/x")
+        assert (answer.status, answer.one("Location")) == (302, "https://example.org/x")
+
+
+async def test_a_websocket_on_a_named_service(hops):
+    async with echo() as port, hops.socket(f"/ann/proj/ws?port={port}&x") as socket:
+        await socket.send("hello")
+        assert await asyncio.wait_for(socket.recv(), 5) == "hello"
 
 
 async def test_a_websocket_and_an_event_stream_pass(hops):
@@ -324,6 +527,110 @@ async def test_states_are_told_with_the_hop_that_says_so(hops):
     _, answer = await hops.until(f"/{KEY}/api/status", 503)
     hops.registry.set_state(KEY, "running")
     await hops.until(f"/{KEY}/api/status", 200)
+
+
+@pytest.fixture
+def secure_host(hops, tmp_path):
+    """Another project host over the same registry, which speaks https as `localhost`."""
+    certificate = tmp_path / "host.pem"
+    hops.authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    options = [
+        *PORTS,
+        f"--PortProxy.registry_path={hops.registry_file}",
+        f"--PortProxy.hop_credentials={CREDENTIAL}",
+        "--PortProxy.project_resolver=registry",
+        f"--ServerApp.jpserver_extensions={BARE}",
+    ]
+    with jupyter_server(folder(tmp_path / "secure"), *options, certificate=certificate) as server:
+        yield server
+        assert "Traceback" not in server.log, server.log
+
+
+async def test_https_to_the_project_host(hops, secure_host):
+    await hops.admin.set_host("secure", secure_host.url.rstrip("/"), CREDENTIAL)
+    await hops.admin.heartbeat("secure")
+    async with serve(mirror) as upstream, echo() as port:
+        via = values(told(await hops.ask(f"/{KEY}/port/{upstream.port}/")), "Via")[0].split(", ")[1]
+        await hops.admin.move(KEY, "secure")
+        path, now = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4?x", via
+        end = time.monotonic() + 5
+        while now == via:  # until it is another host
+            _, answer = await hops.until(path, 200)
+            now = values(told(answer), "Via")[0].split(", ")[1]
+            assert time.monotonic() < end
+        request = told(await hops.ask(path, method="POST", content=b"\0\xff" * 300_000))
+        assert (request["target"], len(request["content"])) == (path, 600_000)
+        assert values(request, "X-Forwarded-Proto") == ["http"]
+        async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
+            await tunnel.send("x" * 1_000_000)
+            assert len(await asyncio.wait_for(tunnel.recv(), 10)) == 1_000_000
+
+
+@pytest.mark.parametrize("names", [["127.0.0.1"], ["other.example"], []], ids=["of another authority", "another name", "no TLS"])
+async def test_a_host_that_cannot_prove_who_it_is_gets_nothing(hops, names):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if names else None
+    if context is not None:
+        (trustme.CA() if names == ["127.0.0.1"] else hops.authority).issue_cert(*names).configure_cert(context)
+    async with serve(mirror, tls=context) as stranger:
+        await hops.admin.set_host("false", f"https://127.0.0.1:{stranger.port}", CREDENTIAL)
+        await hops.admin.heartbeat("false")
+        await hops.admin.move(KEY, "false")
+        _, answer = await hops.until(f"/{KEY}/port/15000/", 502)
+        assert answer.text.splitlines()[0] == "The hub cannot reach the host of this project."
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            await hops.socket(f"/{KEY}/port/15000/ws")
+        assert caught.value.response.status_code == 502
+        assert stranger.requests == [] and CREDENTIAL.encode() not in stranger.received
+    assert "is not trusted as a project host" in hops.hub.log
+
+
+@pytest.mark.timeout(150)
+async def test_a_stopped_project_is_started_by_its_button_and_by_a_request(hops):
+    await hops.admin.place("sleepy", "one", owner="ann")
+    await hops.admin.add_member("sleepy", "eve", "viewer")
+    hops.registry.register("sleepy", None, "nobodys", state="stopped")
+    page, html = "/sleepy/api/status?a=%20b&c", ("Accept: text/html",)
+    await hops.until(page, 503)
+    answer = await hops.ask(page, fields=html)
+    (action,) = re.findall(r'<form method="post" action="([^"]+)"><button>Start', answer.text)
+    assert (action, answer.one("Retry-After")) == ("/sleepy/proxy/start?next=%2Fsleepy%2Fapi%2Fstatus%3Fa%3D%2520b%26c", None)
+    for user, status, fields in [
+        ("ann", 403, ("Origin: http://evil.example",)),
+        ("ann", 403, ("Sec-Fetch-Site: cross-site", "Origin: null")),
+        ("eve", 403, ("X-Portproxy-May: start",)),
+        ("zed", 404, ()),
+        (None, 403, ()),
+    ]:
+        assert (await hops.ask(action, user, "POST", fields, b"")).status == status
+    assert [p.state for p in hops.registry.list() if p.key == "sleepy"] == ["stopped"]
+    try:
+        answer = await hops.ask(action, "ann", "POST", (f"Origin: http://127.0.0.1:{hops.port}",), b"")
+        assert (answer.status, answer.one("Location")) == (303, page)
+        answer = await hops.ask(page, fields=html)
+        assert (answer.status, answer.one("Retry-After")) == (503, "1") and 'http-equiv="refresh"' in answer.text
+        _, answer = await hops.until(page, 200, seconds=60)
+        assert json.loads(answer.text)["kernels"] == 0
+        await stopped(hops, "sleepy")
+        assert "button" in (await hops.ask(page, fields=html)).text  # a request alone starts nothing
+        hops.registry.register("sleepy", None, "nobodys", state="stopped", start_on_request=True)
+        answer = await hops.ask(page)
+        assert (answer.status, answer.one("Retry-After"), "is starting" in answer.text) == (503, "1", True)
+        await hops.until(page, 200, seconds=60)
+        assert [p.start_on_request for p in hops.registry.list() if p.key == "sleepy"] == [True]
+    finally:
+        await stopped(hops, "sleepy")
+        await hops.admin.remove("sleepy")
+
+
+async def stopped(hops: Hops, key: str) -> None:
+    """End the server of a project that `run-project` runs, and wait until the registry says so."""
+    for project in hops.registry.list():
+        if project.key == key and project.pid:
+            os.kill(project.pid, signal.SIGTERM)
+    end = time.monotonic() + 20
+    while [p.state for p in hops.registry.list() if p.key == key] != ["stopped"]:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
 
 
 async def test_a_port_of_a_stopped_project_is_never_served_to_whoever_takes_it(doomed):

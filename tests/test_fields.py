@@ -5,6 +5,7 @@ URLs mapped once. All else crosses byte for byte and in order, and what came in 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
@@ -539,3 +540,28 @@ GET HTTP/1.1  -> Upgrade             -> h2c       -> no
 """)
 def test_an_upgrade_to_websocket_is_known(start, connection, upgrade, asked):
     assert f.is_websocket(*start.split(), [("connection", connection), ("UPGRADE", upgrade)]) is (asked == "yes")
+
+
+def test_fields_are_replaced_and_may_be_set_aside():
+    sent = [("A", "1"), ("authorization", "Basic x"), ("B", "2")]
+    by = [("Authorization", "token t")]
+    assert f.replaced(sent, by) == [("A", "1"), ("B", "2"), *by]
+    assert f.replaced(sent, by, {"authorization": "X-Own", "b": "X-B"}) == [("A", "1"), ("X-Own", "Basic x"), ("B", "2"), *by]
+    assert f.replaced(sent, [("C", "3")], {"authorization": "X-Own"}) == [*sent, ("C", "3")]
+
+
+@pytest.mark.parametrize(
+    ("own", "seen"), [("Basic x", ["Basic x"]), (f"token {SECRET}", []), (f"Bearer  {SECRET} ", []), (SECRET, [])]
+)
+def test_a_services_authorization_that_came_beside_the_login(own, seen):
+    client = replace(CLIENT, authorization=own)
+    for sent in ([], [("Authorization", f"token {SECRET}")], [("authorization", "Basic other")]):
+        assert values(up(*sent, ("X-Portproxy-Authorization", "Basic mine"), client=client), "Authorization") == seen
+
+
+@pytest.mark.parametrize(
+    ("said", "proto"), [("http", "http"), ("https", "https"), ("HTTP", "http"), ("ftp", "https"), ("", "https")]
+)
+def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
+    fields = up(*([("X-Forwarded-Proto", said)] if said else []), client=FRONT)
+    assert values(fields, "X-Forwarded-Proto") == [proto]

@@ -86,3 +86,19 @@ async def test_a_heartbeat_that_fails_is_told_once_and_goes_on(monkeypatch, capl
         await asyncio.sleep(0.5)
     await heartbeat.close()
     assert len([record for record in caplog.records if "heartbeat of one failed" in record.getMessage()]) == 1
+
+
+async def test_a_project_host_starts_projects_and_a_hub_does_not(tmp_path):
+    host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
+    made_ones = [
+        made(**host),
+        made(**host, project_starter=[]),
+        made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x"),
+    ]
+    assert [hop.chain._starter is not None for hop in made_ones] == [True, False, False]
+    with pytest.raises(
+        TraitError, match=r"c\.PortProxy\.project_starter: '\{port\}' has a placeholder that is not \{key\} or \{base_url\}"
+    ):
+        made(**host, project_starter=["x", "{port}"])
+    for hop in made_ones:
+        await hop.close()

@@ -34,8 +34,8 @@ async def test_tables_are_made_by_init(tmp_path, empty_database):
     dsn = ("--dsn", empty_database.dsn)
     code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
     assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
-    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 2).\n", "")
-    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 2}
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 3).\n", "")
+    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 3}
     assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
 
 

@@ -609,3 +609,85 @@ async def test_nothing_is_left_when_it_is_closed(make, database):
     assert [task.get_name() for task in asyncio.all_tasks() if "portproxy" in task.get_name()] == []
     rows = await database.sql("select count(*) as n from pg_stat_activity where datname = current_database()")
     assert rows[0]["n"] <= 2, "this one's and the administrator's"
+
+
+# ---- names ----
+
+
+async def test_a_project_is_found_by_its_owner_and_name_without_asking_again(make, admin):
+    await admin.init()
+    placement = await make()
+    await admin.place("p1", "h1", owner="ann", name="My 'Proj'")
+    await until_found(placement, "My 'Proj'", "p1")
+    asked, before = placement.snapshot().queries, placement._names.questions
+    for asker in ("ann", "bob", None):
+        assert await placement.find("ann", "My 'Proj'", asker) == "p1"
+    assert (placement.snapshot().queries, placement._names.questions) == (asked, before)
+    for owner, name, asker in [("ann", "My 'Proj'", "eve"), ("bob", "My 'Proj'", "bob"), ("ann", "my 'proj'", "ann")]:
+        with pytest.raises(UnknownProject):
+            await placement.find(owner, name, asker)
+
+
+async def until_found(placement, name, key, seconds=1.5):
+    """Ask for ann's project of that name until it is the one with the key, or nobody's."""
+    found, end = object(), time.monotonic() + seconds
+    while found != key:
+        assert time.monotonic() < end, found
+        try:
+            found = await placement.find("ann", name, None)
+        except UnknownProject:
+            found = None
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["", "a" * 256, "a\0b", "a\nb"])
+async def test_what_can_be_no_name_is_asked_of_nobody(make, name):
+    placement = await make()
+    for owner, other in ((name, "x"), ("x", name)):
+        with pytest.raises(UnknownProject):
+            await placement.find(owner, other, None)
+    assert placement._names.questions == 0
+
+
+async def test_a_name_that_changes_hands_is_never_served_stale_for_long(make, admin):
+    placement = await make()
+    await until_found(placement, "x", None)
+    await admin.place("p1", "h1", owner="ann", name="x")
+    await until_found(placement, "x", "p1")
+    await admin.place("p1", "h1", owner="ann", name="y")
+    await admin.place("p2", "h2", owner="ann", name="x")
+    await until_found(placement, "x", "p2")
+    await until_found(placement, "y", "p1")
+    await admin.place("p2", "h2", owner="bob", name="x")
+    await until_found(placement, "x", None)
+    await admin.place("p1", "h1", owner="ann", name="x")
+    await until_found(placement, "x", "p1")
+    await admin.place("p2", "h1", owner="ann", name="x")  # of two alike: any that is there, and none that is not
+    await admin.remove("p1")
+    await until_found(placement, "x", "p2")
+
+
+async def test_thousands_that_ask_for_a_name_ask_once(make, admin):
+    placement = await make()
+    await admin.place("p1", "h1", owner="ann", name="x")
+    await asyncio.sleep(0.3)
+    found = await asyncio.gather(*(placement.find("ann", "x", "ann") for _ in range(3000)))
+    assert set(found) == {"p1"} and placement._names.questions == 1
+
+
+async def test_names_are_served_on_while_the_database_is_away(make, admin, database):
+    placement = await make()
+    await admin.place("p1", "h1", owner="ann", name="x")
+    await until_found(placement, "x", "p1")
+    await asyncio.sleep(0.3)  # until that change is old news
+    assert await placement.find("ann", "x", "ann") == "p1"
+    database.server.stop()
+    try:
+        await eventually(lambda: placement.snapshot().away, 3)
+        assert await placement.find("ann", "x", "ann") == "p1"
+        with pytest.raises(RegistryAway):
+            await placement.find("ann", "y", "ann")
+    finally:
+        database.server.start()
+    await eventually(lambda: not placement.snapshot().away, 5)
+    await until_found(placement, "x", "p1")

@@ -216,3 +216,16 @@ def test_what_is_kept_is_never_older_than_the_last_drop(steps):
         await source.cache.close()
 
     asyncio.run(play())
+
+
+async def test_a_fence_voids_what_is_under_way_and_keeps_what_is_known():
+    source = Source()
+    source.values.update(k=1, other=2)
+    await source.cache.ask("other")
+    await source.cache.ask("nobodys")
+    (task,) = await asking(source)
+    source.values["k"] = 3
+    source.cache.fence()
+    assert (source.cache.get("other"), source.cache.get("nobodys")) == (2, None)
+    source.gate.set()
+    assert await task == 3

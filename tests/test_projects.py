@@ -16,6 +16,7 @@ from jupyter_portproxy.projects import (
     ProjectRoute,
     Subscribers,
     Target,
+    check_command,
     is_credential,
     is_key,
     known_key,
@@ -221,3 +222,60 @@ def test_a_project_without_its_slash_is_sent_there():
     assert route_of("/p1?x", "/") == Redirect("/p1/?x", 308)
     with pytest.raises(BadRoute):
         route_of("/p1/port/99999/", "/")
+
+
+@pytest.mark.parametrize("uri", ["/p1/", "/p1/lab?a=%20&b", "/p1/port/6006/\xe4//..;/%E4?", "/b/p1/x"])
+def test_a_start_leads_back_to_where_it_was_asked_for(uri):
+    base = "/b/" if uri.startswith("/b/") else "/"
+    asked = route_of(uri, base)
+    start = route_of(asked.start_uri, base)
+    assert asked.start_uri.isascii() and start.is_start and not asked.is_start
+    assert start.next_uri == uri
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?",
+        "?next=",
+        "?next=%2F",
+        "?next=//evil.example",
+        "?next=%2Fp2%2F",
+        "?next=/p1/%0D%0AX:",
+        "?other=/p1/x",
+        "?next=https://x/p1/",
+        "?next=/p1",
+    ],
+)
+def test_a_start_leads_nowhere_else(query):
+    assert ProjectRoute("p1", "/p1", None, "/proxy/start", query).next_uri == "/p1/"
+
+
+def test_other_paths_start_nothing():
+    for path in ("/proxy/start/", "/proxy/starts", "/proxy/", "/start"):
+        assert not ProjectRoute("p1", "/p1", None, path, "").is_start
+    assert not ProjectRoute("p1", "/p1", 6006, "/proxy/start", "").is_start
+
+
+@pytest.mark.parametrize("command", [["x", "{key}"], ["x", "a-{key}-{{b}}"], ["{key}", "{base_url}"]])
+def test_a_command_that_starts_projects(command):
+    check_command(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ([], "no argument has {key}"),
+        (["x", "{{key}}"], "no argument has {key}"),
+        (["x", "{key}", "{port}"], r"'\{port\}' has a placeholder"),
+        (["x", "{key.__class__}"], "has a placeholder"),
+        (["x", "{key!r}"], "has a placeholder"),
+        (["x", "{key:>9}"], "has a placeholder"),
+        (["x", "{}"], "has a placeholder"),
+        (["x", "{key"], "expected '}'"),
+    ],
+)
+def test_a_command_that_cannot_start_projects(command, said):
+    with pytest.raises(ValueError, match=said):
+        check_command(command)

@@ -438,3 +438,22 @@ def test_no_history_gives_two_running_projects_one_port(tmp_path, history):
     held = [port for port in ports if port is not None]
     assert len(held) == len(set(held))
     registry._file.close()
+
+
+async def test_whether_a_request_starts_a_project_outlives_its_runs(registry):
+    def starts():
+        return [project.start_on_request for project in registry.list()]
+
+    registry.register("p1", None, "s", state="stopped")
+    assert starts() == [False]
+    for state in ("starting", "stopped"):
+        registry.register("p1", None, "s", state=state, start_on_request=True)
+        registry.register("p1", None, "s", state=state)
+        assert starts() == [True]
+    with pytest.raises(ProjectStopped) as caught:
+        await registry.resolve("p1", None)
+    assert caught.value.on_request
+    registry.register("p1", None, "s", state="stopped", start_on_request=False)
+    with pytest.raises(ProjectStopped) as caught:
+        await registry.resolve("p1", None)
+    assert starts() == [False] and not caught.value.on_request
