@@ -509,12 +509,17 @@ def _is_loopback(address: str) -> bool:
     return literal is not None and literal.is_loopback
 
 
-def _own_origin(url: str, client: Client) -> str | None:
-    """What follows the origin in a URL of the client's own origin; None for any other."""
+def below_origin(url: str, host: str) -> str | None:
+    """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
     match = _ABSOLUTE.match(url)
-    if not match or not match["scheme"] or not client.host or match["authority"].lower() != client.host.lower():
+    if not match or not match["scheme"] or not host or match["authority"].lower() != host.lower():
         return None
     return match["rest"]
+
+
+def _own_origin(url: str, client: Client) -> str | None:
+    """What follows the origin in a URL of the client's own origin; None for any other."""
+    return below_origin(url, client.host)
 
 
 # jupyter-server-proxy's two, in its spelling: some services look for that very text.

@@ -115,6 +115,7 @@ class PortProxy(Settings):
         self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
+        self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
         self.services: Services | None = None
         self.chain: Projects | None = None
         self.origins: Origins[User] | None = None

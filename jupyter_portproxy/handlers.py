@@ -36,6 +36,7 @@ from .exchange import Exchange
 from .gateway import Destination, PortProxy
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
+from .rescue import Rescue
 from .routes import Redirect, Route, ServiceRoute
 from .tunnel import DialFirst, Tunnel, shake_hands
 
@@ -50,15 +51,19 @@ class PortRouter(Router):
     def __init__(self, application: Application, gateway: PortProxy) -> None:
         self._application, self._gateway = application, gateway
         self._base_url: str = application.settings["base_url"]
+        self._rescue = Rescue(application, gateway, self._find)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         uri, upgrade = request.uri or "", _asks_for_websocket(request)
         try:
-            route = routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
+            route = self._find(uri)
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
-            return None
+            rescued = self._rescue.serves(request)
+            if not isinstance(rescued, Redirect):
+                return rescued
+            return PortExchange(self._application, request, self._gateway, rescued)
         if isinstance(route, ServiceRoute) and not upgrade:
             route = self._at_its_own_url(route)
         if not isinstance(route, Redirect) and upgrade:
@@ -66,6 +71,9 @@ class PortRouter(Router):
             kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route)
+
+    def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | Redirect | None:
+        return routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
     def _project(self, uri: str) -> ProjectRoute | Redirect | None:
         return route_of(uri, self._base_url) if self._gateway.chain is not None else None
@@ -179,9 +187,10 @@ class PortExchange(HTTPMessageDelegate):
         if elsewhere is not None:
             found = Redirect(elsewhere, 302)
         if isinstance(found, Redirect):
-            handler.set_status(found.status)
-            handler.set_header("Location", found.location)
-            await handler.finish()
+            if content is None:
+                self._redirect(found)
+            else:  # answered before all is read, a browser that still sends would see a broken connection
+                self._ending = partial(self._redirect, found)
             return
         destination = await handler.locate(found)
         special = destination.special
@@ -201,6 +210,13 @@ class PortExchange(HTTPMessageDelegate):
         # While a request is read Tornado has no ear for a client that goes; this one is read, it has no content.
         handler.connection.stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
+
+    def _redirect(self, to: Redirect) -> None:
+        self._handler.set_status(to.status)
+        self._handler.set_header("Location", to.location)
+        if to.status != 308:
+            self._handler.set_header("Cache-Control", "no-store")
+        self._handler.finish()
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:

@@ -110,6 +110,13 @@ class Settings(LoggingConfigurable):
         where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
     ).tag(config=True)
 
+    rescue = Bool(
+        True,
+        help="""Send to a service what its pages below a prefix ask for at the root (`/static/app.js`), because it thinks that
+        it lives there: 307, by the Referer. Links to Jupyter's own pages are left alone.
+        Example: `c.PortProxy.rescue = False`.""",
+    ).tag(config=True)
+
     keep_host = Bool(
         False,
         help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
