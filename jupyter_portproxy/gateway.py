@@ -286,7 +286,7 @@ class PortProxy(Settings):
         Raises:
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
         """
-        same_machine = _is_local(remote) or local == remote
+        same_machine = _is_local(remote) or _is_mapped_loopback(remote) or local == remote
         if self.allow_other_users or not SUPPORTED or not same_machine or not remote:
             return  # no address: a Unix socket of our own making, in a folder that only this user can enter
         try:
@@ -526,6 +526,12 @@ async def _within(awaitable: Awaitable[T], seconds: float, error: Exception) -> 
         return await asyncio.wait_for(awaitable, seconds)
     except asyncio.TimeoutError:
         raise error from None
+
+
+def _is_mapped_loopback(address: str) -> bool:
+    """127.0.0.1 in IPv6's clothes: no host of a URL, but `allowed_hosts` may have it."""
+    mapped = getattr(routes.ip_literal(address), "ipv4_mapped", None)
+    return mapped is not None and bool(mapped.is_loopback)
 
 
 def _is_local(host: str) -> bool:

@@ -102,12 +102,15 @@ class Answer:
         self._route, self._upstream = destination.route, destination.upstream
         self._connection: HTTP1Connection = handler.request.connection  # type: ignore[assignment]
         self._until_close = False
+        self._sandbox = "" if client.isolated else handler.gateway.sandbox_policy
         self.started = False
 
     def headers(self, fields: f.Fields) -> HTTPHeaders:
         headers = HTTPHeaders()
         for name, value in f.to_client(fields, self._route, self._upstream, self._client) + self._handler.login_cookies():
             headers.add(name, value)
+        if self._sandbox:  # beside the service's own: browsers obey each of several policies
+            headers.add("Content-Security-Policy", self._sandbox)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers.add("Date", _date(int(time.time())))
         return headers

@@ -18,6 +18,9 @@ from . import routes
 from .certificates import check_bundle
 from .origins import Names
 
+_SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
+# Neither `allow-same-origin`, which would make a sandbox none, nor what lets a page take its window elsewhere.
+_SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -110,6 +113,14 @@ class Settings(LoggingConfigurable):
         where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
     ).tag(config=True)
 
+    sandbox = Union(
+        [Bool(), List(Unicode())],
+        default_value=False,
+        help="""Let browsers run what services in the path form answer in a sandbox, an origin of its own without Jupyter's login:
+        True, or the list of what is allowed there. For pages that need nothing else from the server: requests of a sandboxed page
+        come from another site and are refused. Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",
+    ).tag(config=True)
+
     rescue = Bool(
         True,
         help="""Send to a service what its pages below a prefix ask for at the root (`/static/app.js`), because it thinks that
@@ -200,6 +211,21 @@ class Settings(LoggingConfigurable):
     def _check_jupyter_url(self, proposal: Any) -> Any:
         if proposal["value"] and not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", proposal["value"]):
             raise TraitError(f"c.PortProxy.jupyter_url: {proposal['value']!r} is no http(s) URL of a folder: end it with a slash")
+        return proposal["value"]
+
+    @property
+    def sandbox_policy(self) -> str:
+        """The Content-Security-Policy that `sandbox` asks for; empty for none."""
+        if self.sandbox is False:
+            return ""
+        return " ".join(["sandbox", *(_SANDBOX if self.sandbox is True else self.sandbox)])
+
+    @traitlets.validate("sandbox")
+    def _check_sandbox(self, proposal: Any) -> Any:
+        for token in proposal["value"] if isinstance(proposal["value"], list) else []:
+            if token not in _SANDBOX_TOKENS:
+                known = ", ".join(sorted(_SANDBOX_TOKENS))
+                raise TraitError(f"c.PortProxy.sandbox: {token!r} cannot be allowed there; what can is {known}")
         return proposal["value"]
 
     @traitlets.validate("trusted_certificates")

@@ -10,7 +10,8 @@ import json
 import sys
 
 PAGE = b"""<!doctype html><title>Rooted</title>
-<link rel=stylesheet href=/static/app.css><script src=/static/app.js defer></script><script type=module src=/static/mod.js></script>
+<link rel=stylesheet href=/static/app.css><script src=/static/app.js defer></script>
+<script type=module src=/static/mod.js></script>
 <img id=img src=/static/pixel.svg><p id=styled>styled</p>
 <form method=post action=/login><input name=a value="b c"><button>Send</button></form>
 <a id=about href=/about?x=1>About</a> <a id=jupyter href=/api/status>Jupyter</a> <a id=home href=/>Home</a>"""
@@ -19,7 +20,8 @@ window.done = {};
 const note = (name, promise) => promise.then(v => (done[name] = v), e => (done[name] = String(e)));
 note('get', fetch('/api/contents?x=%2F').then(r => r.json()).then(r => r.path));
 note('post', fetch('/api/kernels', { method: 'POST', body: 'x'.repeat(2000000) }).then(r => r.json()).then(r => r.length));
-note('xhr', new Promise(ok => { const x = new XMLHttpRequest(); x.onload = () => ok(x.status); x.open('PUT', '/put'); x.send('1'); }));
+note('xhr', new Promise(ok => {
+  const x = new XMLHttpRequest(); x.onload = () => ok(x.status); x.open('PUT', '/put'); x.send('1'); }));
 note('sse', new Promise(ok => { const s = new EventSource('/events');
   s.onmessage = e => { s.close(); ok(e.data); }; s.onerror = () => { s.close(); ok('error'); }; }));
 note('ws', new Promise(ok => { const w = new WebSocket(location.origin.replace('http', 'ws') + '/socket');
