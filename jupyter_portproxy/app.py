@@ -59,6 +59,7 @@ class PortProxyApp(ExtensionApp):
         self.services.is_watched = lambda: self.inventory.watched
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
+        self.gateway.on_lost_socket = self.inventory.lost_socket
         self.settings["portproxy"] = self.gateway
         self.hop = self._join_chain()
         IOLoop.current().add_callback(self._bound_heads)

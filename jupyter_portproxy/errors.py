@@ -76,6 +76,18 @@ class LoginUnavailable(GatewayError):
         super().__init__("Your login could not be checked just now.", "Try again in a moment.", retry_after=5)
 
 
+class NothingThere(GatewayError):
+    """Neither Jupyter nor a service is at that URL (404)."""
+
+    status, code, title = 404, "nothing_there", "Nothing there"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is nothing at this address.",
+            "A WebSocket of a service must be below the service's own prefix, or the service opened at its own origin.",
+        )
+
+
 class Internal(GatewayError):
     """A fault of the gateway itself (500); the server's log has the details."""
 

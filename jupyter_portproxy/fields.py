@@ -60,6 +60,13 @@ _ORIGIN_WIDE = frozenset(
         "critical-ch",
         "origin-agent-cluster",
         "origin-trial",
+        "expect-ct",
+        "set-login",
+        "use-as-dictionary",
+        "secure-session-registration",
+        "secure-session-challenge",
+        "sec-session-registration",
+        "sec-session-challenge",
     ]
 )
 # With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
@@ -75,6 +82,8 @@ _AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 _MAX_FIELDS = 1000
+# Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
+_MAX_COOKIES = 50
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -289,8 +298,12 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
     chunked = any(name.lower() == "transfer-encoding" for name, _ in fields)
     out: Fields = []
     seen_length = False
+    cookies = 0
     for name, value in fields:
         key = name.lower()
+        cookies += key == "set-cookie"
+        if key == "set-cookie" and cookies > _MAX_COOKIES and not client.isolated:
+            continue
         if key in HOP_BY_HOP or key in _ORIGIN_WIDE or key in named:
             continue
         if key == "content-length":
@@ -425,9 +438,13 @@ def _response_location(value: str, route: Route, upstream: Upstream, client: Cli
 
 
 def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
-    """RFC 6265 5.2: no Domain, Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped."""
+    """RFC 6265 5.2: no Domain, Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped.
+
+    Without a name a cookie's value could read as another cookie in the next request (RFC 6265bis 5.7). Chromium's `Priority`
+    would let a service's cookies outlive Jupyter's where there are too many.
+    """
     pair, *attributes = value.split(";")
-    name = pair.partition("=")[0].strip()
+    name = pair.partition("=")[0].strip() if "=" in pair else ""
     if client.isolated:
         return None if not name or _is_jupyter_cookie(name, upstream, client) else _isolated_cookie(pair, attributes, client)
     if _is_jupyter_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
@@ -436,7 +453,7 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
     for attribute in attributes:
         key, _, path = attribute.partition("=")
         key, path = key.strip().lower(), path.strip()
-        if key == "domain":
+        if key in ("domain", "priority"):
             continue
         if key == "path":
             below = is_below(path, route.prefix)
@@ -521,12 +538,17 @@ def _is_loopback(address: str) -> bool:
     return literal is not None and literal.is_loopback
 
 
-def own_origin(url: str, client: Client) -> str | None:
-    """What follows the origin in a URL of the client's own origin; None for any other."""
+def below_origin(url: str, host: str) -> str | None:
+    """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
     match = _ABSOLUTE.match(url)
-    if not match or not match["scheme"] or not client.host or match["authority"].lower() != client.host.lower():
+    if not match or not match["scheme"] or not host or match["authority"].lower() != host.lower():
         return None
     return match["rest"]
+
+
+def own_origin(url: str, client: Client) -> str | None:
+    """What follows the origin in a URL of the client's own origin; None for any other."""
+    return below_origin(url, client.host)
 
 
 # jupyter-server-proxy's two, in its spelling: some services look for that very text.

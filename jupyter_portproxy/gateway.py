@@ -105,8 +105,6 @@ class Destination:
         upstream = self.upstream
         return self.counted_as or upstream.unix_socket or (upstream.host, upstream.port)
 
-    alias: Alias | None = None
-
 
 class Closable(Protocol):
     """An open tunnel, whatever it carries."""
@@ -144,6 +142,7 @@ class PortProxy(Settings):
         self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
         self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
+        self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
         self.services: Services | None = None
         self.chain: Projects | None = None
         self.origins: Origins[User] | None = None
@@ -318,7 +317,7 @@ class PortProxy(Settings):
         Raises:
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
         """
-        same_machine = _is_local(remote) or local == remote
+        same_machine = _is_local(remote) or _is_mapped_loopback(remote) or local == remote
         if self.allow_other_users or not SUPPORTED or not same_machine or not remote:
             return  # no address: a Unix socket of our own making, in a folder that only this user can enter
         try:
@@ -587,6 +586,12 @@ def _check_socket(path: str) -> None:
         return
     if owner not in (os.getuid(), _ROOT):
         raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
+
+
+def _is_mapped_loopback(address: str) -> bool:
+    """127.0.0.1 in IPv6's clothes: no host of a URL, but `allowed_hosts` may have it."""
+    mapped = getattr(routes.ip_literal(address), "ipv4_mapped", None)
+    return mapped is not None and bool(mapped.is_loopback)
 
 
 def _is_local(host: str) -> bool:

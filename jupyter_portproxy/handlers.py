@@ -39,6 +39,7 @@ from .limits import Slot
 from .named import Journey, NamedRoute
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
+from .rescue import Rescue
 from .routes import Redirect, Route, ServiceRoute
 from .tunnel import DialFirst, Tunnel, shake_hands
 
@@ -53,15 +54,19 @@ class PortRouter(Router):
     def __init__(self, application: Application, gateway: PortProxy) -> None:
         self._application, self._gateway = application, gateway
         self._base_url: str = application.settings["base_url"]
+        self._rescue = Rescue(application, gateway, self._find)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         uri, upgrade = request.uri or "", _asks_for_websocket(request)
         try:
-            route = routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
+            route = self._find(uri)
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error)
         if route is None:
-            return None
+            rescued = self._rescue.serves(request)
+            if not isinstance(rescued, Redirect):
+                return rescued
+            return PortExchange(self._application, request, self._gateway, rescued)
         if isinstance(route, ServiceRoute) and not upgrade:
             route = self._at_its_own_url(route)
         if not isinstance(route, Redirect) and upgrade:
@@ -69,6 +74,9 @@ class PortRouter(Router):
             kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route)
+
+    def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | None:
+        return routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
     def _project(self, uri: str) -> ProjectRoute | NamedRoute | Redirect | None:
         chain = self._gateway.chain
@@ -107,6 +115,7 @@ class Answer:
         self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = handler.request.connection  # type: ignore[assignment]
         self._until_close = False
+        self._sandbox = "" if client.isolated else handler.gateway.sandbox_policy
         self.started = False
 
     def headers(self, fields: f.Fields) -> HTTPHeaders:
@@ -116,6 +125,8 @@ class Answer:
             out = self.journey.answer(out)
         for name, value in out + self._handler.login_cookies():
             headers.add(name, value)
+        if self._sandbox:  # beside the service's own: browsers obey each of several policies
+            headers.add("Content-Security-Policy", self._sandbox)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers.add("Date", _date(int(time.time())))
         return headers
@@ -201,9 +212,10 @@ class PortExchange(HTTPMessageDelegate):
             found = Redirect(elsewhere, 302)
         found = await handler.start_project(found) or found
         if isinstance(found, Redirect):
-            handler.set_status(found.status)
-            handler.set_header("Location", found.location)
-            await handler.finish()
+            if content is None:
+                self._redirect(found)
+            else:  # answered before all is read, a browser that still sends would see a broken connection
+                self._ending = partial(self._redirect, found)
             return
         destination = await handler.locate(found)
         special = destination.special
@@ -230,6 +242,13 @@ class PortExchange(HTTPMessageDelegate):
         # While a request is read Tornado has no ear for a client that goes; this one is read, it has no content.
         handler.connection.stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
+
+    def _redirect(self, to: Redirect) -> None:
+        self._handler.set_status(to.status)
+        self._handler.set_header("Location", to.location)
+        if to.status != 308:
+            self._handler.set_header("Cache-Control", "no-store")
+        self._handler.finish()
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:

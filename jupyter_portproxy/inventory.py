@@ -26,6 +26,7 @@ _FRESH = 1.0  # s: two that ask within it get the same list
 _PERIOD = 2.0  # s between looks while somebody watches
 _HEARTBEAT = 15.0  # s: a comment on quiet event streams, so that fronts keep them open
 _PROBES_AT_ONCE = 8
+_MOST_NOTICES = 20
 _CLOSED = "closed"
 _REACHED_BY_LOCALHOST = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 (nothing is bound here)
 Item = dict[str, Any]
@@ -53,6 +54,8 @@ class Inventory:
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
         self._known: dict[Key, Item] = {}
         self._poll: asyncio.Task[None] | None = None
+        self._notices: dict[Key, Item] = {}  # nobody has been told of these yet
+        self._told: set[Key] = set()
 
     async def ports(self) -> list[Item]:
         """The listeners, each with what a person needs to know of it."""
@@ -141,6 +144,8 @@ class Inventory:
             self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
         self._watchers.add(queue)
         try:
+            while self._notices:
+                yield "notice", self._notices.pop(next(iter(self._notices)))
             while True:
                 try:
                     event = await asyncio.wait_for(queue.get(), _HEARTBEAT)
@@ -166,6 +171,35 @@ class Inventory:
         if self._watchers:
             others = {key: item for key, item in self._known.items() if key[0] != "service"}
             self._compare({**others, **{("service", item["name"]): item for item in self.services()}})
+
+    def lost_socket(self, path: str, prefix: str) -> None:
+        """A page opened a WebSocket to a path of Jupyter's where nothing is: told once, at once or to whoever looks next."""
+        key = (prefix, path)
+        if key in self._told or len(self._told) >= _MOST_NOTICES:
+            return
+        self._told.add(key)
+        target = self._target_below(prefix) if self._gateway.origins is not None else ""
+        notice = {
+            "kind": "lost-socket",
+            "path": path[:200],
+            "url": f"{prefix}/" if prefix else None,
+            "isolated": f"{self._base_url}proxy/enter/{target}/" if target else None,
+        }
+        if self._watchers:
+            self._publish("notice", notice)
+        else:
+            self._notices[key] = notice
+
+    def _target_below(self, prefix: str) -> str:
+        """The port or the service of a prefix that can have an origin of its own; empty if it is none of these."""
+        match prefix.removeprefix(self._base_url).split("/"):
+            case ["proxy", "port" | "service", target] | ["server", target]:
+                return target
+            case ["proxy", target] if target.isdigit():
+                return target
+            case [target]:
+                return target
+        return ""
 
     def close(self) -> None:
         """End every watch."""

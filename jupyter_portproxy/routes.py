@@ -196,6 +196,17 @@ def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
     return target, f"/{below}" if slash and not mark else f"/{mark}{query}{slash}{below}"
 
 
+def is_below_proxy(uri: str, base_url: str) -> bool:
+    """True for `{base_url}proxy` and what is below: these are the gateway's own, whatever they lead to."""
+    root = f"{base_url}proxy"
+    return uri.startswith(root) and uri[len(root) : len(root) + 1] in ("", "/", "?")
+
+
+def without_base(uri: str, base_url: str) -> str:
+    """The request target as it reads at the root."""
+    return uri[len(base_url) - 1 :] if uri.startswith(base_url) else uri
+
+
 def bare_name(uri: str, base_url: str) -> str:
     """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
     if not uri.startswith(base_url):

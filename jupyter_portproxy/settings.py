@@ -19,6 +19,9 @@ from .certificates import check_bundle
 from .origins import Names
 from .projects import check_command
 
+_SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
+# Neither `allow-same-origin`, which would make a sandbox none, nor what lets a page take its window elsewhere.
+_SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -172,6 +175,21 @@ class Settings(LoggingConfigurable):
         WebSockets are closed (1001) at once. Example: `c.PortProxy.shutdown_grace = 10`.""",
     ).tag(config=True)
 
+    sandbox = Union(
+        [Bool(), List(Unicode())],
+        default_value=False,
+        help="""Let browsers run what services in the path form answer in a sandbox, an origin of its own without Jupyter's login:
+        True, or the list of what is allowed there. For pages that need nothing else from the server: requests of a sandboxed page
+        come from another site and are refused. Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",
+    ).tag(config=True)
+
+    rescue = Bool(
+        True,
+        help="""Send to a service what its pages below a prefix ask for at the root (`/static/app.js`), because it thinks that
+        it lives there: 307, by the Referer. Links to Jupyter's own pages are left alone.
+        Example: `c.PortProxy.rescue = False`.""",
+    ).tag(config=True)
+
     keep_host = Bool(
         False,
         help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
@@ -265,6 +283,21 @@ class Settings(LoggingConfigurable):
     def _check_jupyter_url(self, proposal: Any) -> Any:
         if proposal["value"] and not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", proposal["value"]):
             raise TraitError(f"c.PortProxy.jupyter_url: {proposal['value']!r} is no http(s) URL of a folder: end it with a slash")
+        return proposal["value"]
+
+    @property
+    def sandbox_policy(self) -> str:
+        """The Content-Security-Policy that `sandbox` asks for; empty for none."""
+        if self.sandbox is False:
+            return ""
+        return " ".join(["sandbox", *(_SANDBOX if self.sandbox is True else self.sandbox)])
+
+    @traitlets.validate("sandbox")
+    def _check_sandbox(self, proposal: Any) -> Any:
+        for token in proposal["value"] if isinstance(proposal["value"], list) else []:
+            if token not in _SANDBOX_TOKENS:
+                known = ", ".join(sorted(_SANDBOX_TOKENS))
+                raise TraitError(f"c.PortProxy.sandbox: {token!r} cannot be allowed there; what can is {known}")
         return proposal["value"]
 
     @traitlets.validate("trusted_certificates")

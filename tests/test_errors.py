@@ -29,6 +29,7 @@ SAMPLES = [
     errors.LoginUnavailable(),
     errors.LoopDetected(),
     errors.MethodRefused("TRACE is not served."),
+    errors.NothingThere(),
     errors.NoSuchService("a<b>"),
     errors.ServiceFailed("The service is failed.", ["its last line"]),
     errors.NoPort(),

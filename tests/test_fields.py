@@ -436,6 +436,38 @@ def test_a_cookie_that_would_shadow_jupyters_or_cannot_be_moved_is_refused(name)
     assert down(("Set-Cookie", f"{name}=1; Path=/; Secure")) == []
 
 
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("a=1; Priority=High; PRIORITY = high; Secure", "a=1; Secure"),
+        ("a=1; Path=/%2e%2e/", f"a=1; Path={P}/%2e%2e/"),
+        ("a=1; Path=\t/\t", f"a=1; Path={P}/"),
+        (f"a=1; Path={P}/../x", f"a=1; Path={P}{P}/../x"),
+        (f"a=1; Path={P}/%2E%2e/x", f"a=1; Path={P}{P}/%2E%2e/x"),
+    ],
+)
+def test_a_cookies_path_has_no_way_out_and_its_priority_is_jupyters(sent, seen):
+    assert down(("Set-Cookie", sent)) == [("Set-Cookie", seen)]
+
+
+@pytest.mark.parametrize(
+    "sent", ["=_xsrf=1", "= _xsrf=1", " =x", "_xsrf", "value", "", ";", "\t_xsrf\t=1", "_xsrf =1", "__HOST-x=1; Path=/"]
+)
+def test_a_cookie_without_a_name_or_with_jupyters_is_refused(sent):
+    assert down(("Set-Cookie", sent)) == []
+
+
+def test_an_answer_sets_fifty_cookies_at_most():
+    assert len(down(*[("Set-Cookie", f"c{n}=1") for n in range(500)])) == 50
+
+
+@pytest.mark.parametrize(
+    "name", ["Clear-Site-Data", "Use-As-Dictionary", "Set-Login", "Secure-Session-Registration", "Expect-CT"]
+)
+def test_what_acts_on_the_whole_origin_does_not_pass(name):
+    assert down((name, '"*"')) == []
+
+
 SCOPES = ["/", "/a%40b/", *(P + end for end in ("", "1/", "/../", "/.%2E/", "/%2e%2e%2f", "/x\\..\\..\\", "/.\t./"))]
 
 

@@ -147,7 +147,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who
 LISTEN = """
 import os, socket, sys
 os.setgid(65534), os.setuid(65534)
-s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+host = sys.argv[2]
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
 print("up", flush=True)
 while True:
     c, _ = s.accept()
@@ -158,12 +160,14 @@ while True:
 
 
 @pytest.fixture
-def foreign_port():
+def foreign_port(request):
     """A port on which another user of this machine listens; that process prints how many bytes it was sent."""
     if os.getuid() != 0:
         pytest.skip("only root can start a process of another user")
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", LISTEN, str(port)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTEN, str(port), getattr(request, "param", "127.0.0.1")], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "up\n"
     yield port, process
     process.kill()
@@ -181,6 +185,26 @@ async def test_another_users_port_gets_no_byte(make, foreign_port, monkeypatch):
             await exchange.head
         assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
         assert process.stdout.readline() == "0\n"
+
+
+@linux
+@pytest.mark.parametrize("foreign_port", ["127.0.0.1", "0.0.0.0", "::1", "::"], indirect=True)
+async def test_every_spelling_of_loopback_is_asked_for_its_owner(make, foreign_port):
+    """On a listener for IPv4, for IPv6, for all addresses of both."""
+    port, process = foreign_port
+    gateway = make(allowed_hosts=["::ffff:127.0.0.0/104", "localhost."[:-1]])
+    for host in ("localhost", "127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"):
+        to = await found(gateway, route(host, port))
+        for attempt in (gateway.dial(to.upstream), gateway.open_exchange("GET", to, [], CLIENT).head):
+            with pytest.raises((Forbidden, Unreachable)):
+                await attempt
+    for host in ("0.0.0.0", "::", "localhost.", "127.1", "2130706433"):
+        with pytest.raises(Forbidden):
+            await gateway.resolve(route(host, port))
+    gateway.close()
+    heard = [process.stdout.readline().strip()]  # it may be behind: what comes until it is killed is looked at, too
+    process.kill()
+    assert set(heard + process.stdout.read().split()) == {"0"}  # connected, looked at, and closed
 
 
 @linux

@@ -45,3 +45,18 @@ def test_the_gateways_section_has_them_all():
     told = PortProxy.class_get_help()
     for name in Settings.class_own_traits(config=True):
         assert f"--PortProxy.{name}=" in told
+
+
+@pytest.mark.parametrize("token", ["allow-same-origin", "allow-top-navigation", "", "scripts", "allow-scripts; default-src *"])
+def test_a_sandbox_with_a_way_out_is_refused(token):
+    with pytest.raises(TraitError, match="sandbox"):
+        Settings(sandbox=["allow-scripts", token])
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "policy"),
+    [(False, ""), ([], "sandbox"), (["allow-scripts"], "sandbox allow-scripts")],
+)
+def test_a_sandbox_is_a_policy(sandbox, policy):
+    assert Settings(sandbox=sandbox).sandbox_policy == policy
+    assert "allow-same-origin" not in Settings(sandbox=True).sandbox_policy

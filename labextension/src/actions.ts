@@ -6,7 +6,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { ApiError } from './api';
 import type { Target } from './commands';
 import { absolute } from './tab';
-import type { IPort, IPortsManager, IService } from './tokens';
+import type { ILostSocket, IPort, IPortsManager, IService } from './tokens';
 import { IPortRule, portLabel, ruleFor, serviceLabel } from './words';
 
 const DRAWN = 1000;
@@ -106,6 +106,17 @@ export class Actions {
         ]
       });
     }
+  }
+
+  /** A WebSocket that no prefix can mend: said, with the way to where it works if there is one. */
+  tellOfLostSocket(lost: ILostSocket, openOutside: (url: string) => void): void {
+    const trans = this._trans;
+    const { path, url, isolated } = lost;
+    const what = url
+      ? trans.__('The service at %1 opened a WebSocket at %2, outside its prefix. It cannot work there.', url, path)
+      : trans.__('A page opened a WebSocket at %1, where nothing is. A service must open it below its own prefix.', path);
+    const open = { label: trans.__('Open at its own origin'), callback: () => openOutside(isolated ?? ''), displayType: 'accent' as const };
+    Notification.warning(what, { autoClose: false, actions: isolated ? [open] : [] });
   }
 }
 

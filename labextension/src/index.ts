@@ -108,6 +108,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     // ---- commands ----
 
     const openOutside = (url: string) => void window.open(absolute(url), '_blank', 'noopener');
+    manager.noticed.connect((_, lost) => actions.tellOfLostSocket(lost, openOutside));
     const openTab = (target: Target, url: string, label: string, path?: string): void => {
       if (!labShell) {
         openOutside(url); // Notebook has room for one document only

@@ -6,7 +6,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, eventsOf, IApi, IEvent } from './api';
-import type { Connection, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
+import type { Connection, ILostSocket, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
 
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 60_000;
@@ -68,6 +68,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get appeared(): ISignal<IPortsManager, IPort> {
     return this._appeared;
+  }
+
+  get noticed(): ISignal<IPortsManager, ILostSocket> {
+    return this._noticed;
   }
 
   get isDisposed(): boolean {
@@ -230,6 +234,11 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._put(data as Item);
     } else if (event === 'removed') {
       this._remove(data as Item);
+    } else if (event === 'notice') {
+      if ((data as ILostSocket).kind === 'lost-socket') {
+        this._noticed.emit(data as ILostSocket);
+      }
+      return;
     } else {
       return;
     }
@@ -290,6 +299,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _watchdog: ReturnType<typeof setTimeout> | undefined;
   private _isDisposed = false;
   private readonly _changed = new Signal<IPortsManager, void>(this);
+  private readonly _noticed = new Signal<IPortsManager, ILostSocket>(this);
   private readonly _appeared = new Signal<IPortsManager, IPort>(this);
 }
 

@@ -71,6 +71,16 @@ export interface ITemplate {
   arguments: IArgument[];
 }
 
+/** A WebSocket that a service's page opened where nothing is. */
+export interface ILostSocket {
+  kind: 'lost-socket';
+  path: string;
+  /** The service, if one can be told. */
+  url: string | null;
+  /** The way to the service's own origin, where such a WebSocket works. */
+  isolated: string | null;
+}
+
 /** `lost`: the server does not answer, or does not let us in; `problem` says which. `paused`: nobody looks. */
 export type Connection = 'connecting' | 'live' | 'paused' | 'lost';
 
@@ -86,6 +96,8 @@ export interface IPortsManager {
   readonly changed: ISignal<IPortsManager, void>;
   /** A port of this user that answers HTTP, belongs to no service, and was not there before. */
   readonly appeared: ISignal<IPortsManager, IPort>;
+  /** Something that a person should know, told once. */
+  readonly noticed: ISignal<IPortsManager, ILostSocket>;
 
   service(name: string): IService | undefined;
   port(port: number): IPort | undefined;

@@ -92,6 +92,25 @@ describe('a new port', () => {
   });
 });
 
+describe('a lost socket', () => {
+  it('is told with the way to where it works', () => {
+    const outside = vi.fn();
+    const lost = { kind: 'lost-socket', path: '/ws', url: '/proxy/port/15000/', isolated: '/proxy/enter/15000/' } as const;
+    actions.tellOfLostSocket(lost, outside);
+    expect(told()).toEqual([
+      ['warning', 'The service at /proxy/port/15000/ opened a WebSocket at /ws, outside its prefix. It cannot work there.']
+    ]);
+    press('Open at its own origin');
+    expect(outside).toHaveBeenCalledWith('/proxy/enter/15000/');
+  });
+
+  it('is told without a link where no service can be told', () => {
+    actions.tellOfLostSocket({ kind: 'lost-socket', path: '/ws', url: null, isolated: null }, vi.fn());
+    expect(Notification.manager.notifications[0]?.options.actions).toEqual([]);
+    expect(told()[0]?.[1]).toContain('/ws');
+  });
+});
+
 describe('tiles', () => {
   it('are those of templates that can be started, and follow them', () => {
     const shown = new Set<unknown>();

@@ -136,6 +136,22 @@ describe('new ports', () => {
   });
 });
 
+describe('notices', () => {
+  it('are passed on, those that are not known are not, and nothing else changes', async () => {
+    const told: unknown[] = [];
+    let changes = 0;
+    manager.noticed.connect((_, notice) => void told.push(notice));
+    api.send('snapshot', snapshot());
+    await settle();
+    manager.changed.connect(() => void changes++);
+    const notice = { kind: 'lost-socket', path: '/ws', url: null, isolated: null };
+    api.send('notice', notice);
+    api.send('notice', { kind: 'of-a-later-version' });
+    await settle();
+    expect([told, changes]).toEqual([[notice], 0]);
+  });
+});
+
 describe('what is asked of the server', () => {
   it('starts, restarts, stops and forgets', async () => {
     const started = service('a b', { state: 'starting' });

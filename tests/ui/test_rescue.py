@@ -1,0 +1,86 @@
+"""An app that thinks it lives at `/`, in the path form, in a real Chromium; and the same with the rescue switched off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ..processes import TOKEN, jupyter_server
+from ..upstreams import free_port
+
+ROOTED = Path(__file__).parent / "rooted_app.py"
+
+
+@pytest.fixture(scope="module")
+def app():
+    """The port of the app."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, str(ROOTED), str(port)])
+    until = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).close()
+            break
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    yield port
+    process.kill()
+    process.wait()
+
+
+def opened(page, url):
+    """The app's page, when all it asked for has an outcome."""
+    page.goto(url)
+    page.wait_for_load_state("load")
+    page.wait_for_function("window.done && Object.keys(done).length === 6", timeout=15_000)
+    return page.evaluate("done")
+
+
+def seen(page):
+    return page.evaluate(
+        """() => [getComputedStyle(styled).color, img.naturalWidth, window.imported,
+                  performance.getEntriesByName(location.origin + '/static/back.svg').length > 0]"""
+    )
+
+
+def test_all_of_it_loads_but_what_sends_no_referer(page, server, app):
+    url = f"{server}proxy/port/{app}/"
+    done = opened(page, url)
+    assert (done["get"], done["post"], done["xhr"], done["sse"]) == ("/api/contents?x=%2F", 2_000_000, 200, "an event")
+    assert done["ws"] == "closed"
+    assert "SecurityError" in done["worker"] or "TypeError" in done["worker"]  # no worker at Jupyter's root
+    assert seen(page)[:3] == ["rgb(1, 2, 3)", 7, 42]
+    page.click("button")
+    assert page.url == f"{url}login" and "the form said a=b+c" in page.inner_text("body")
+
+
+def test_links_lead_to_the_service_or_to_jupyter(page, server, app):
+    url = f"{server}proxy/port/{app}/"
+    page.goto(url)
+    page.click("#about")
+    assert page.url == f"{url}about?x=1" and "about us" in page.inner_text("body")
+    page.goto(url)
+    page.click("#home")
+    assert (page.url, page.title()) == (url, "Rooted")
+    page.click("#jupyter")
+    assert page.url == f"{server}api/status" and '"kernels"' in page.inner_text("body")
+
+
+def test_without_the_rescue_nothing_of_it_loads(chromium, tmp_path, app):
+    with jupyter_server(tmp_path, "--PortProxy.rescue=False") as running:
+        page = chromium.new_page()
+        page.goto(f"{running.url}tree?token={TOKEN}", wait_until="commit")
+        page.goto(f"{running.url}proxy/port/{app}/")
+        page.wait_for_load_state("load")
+        assert page.evaluate("[getComputedStyle(styled).color, img.naturalWidth, window.imported ?? null, !!window.done]") == [
+            "rgb(0, 0, 0)", 0, None, False,
+        ]  # fmt: skip
+        page.click("#about")
+        assert page.title() != "About"
+        page.close()
