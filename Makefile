@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions clean
+.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -54,6 +54,11 @@ FUZZ_SECONDS ?= 300
 fuzz: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
 	$(BIN)/python -m tests.fuzzing $(FUZZ_SECONDS) $(TARGET)
+
+# The same work through other proxies, side by side; writes docs/performance.md. OPTIONS=--help tells more.
+benchmark: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
+	$(BIN)/python benchmarks/run.py $(OPTIONS)
 
 # The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
 versions: $(VENV)/ready

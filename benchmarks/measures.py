@@ -81,7 +81,7 @@ async def events(subject: Subject, scale: float) -> Figures:
     if not subject.relays:
         return {}
     connection, late = await Connection.open(subject), []
-    connection.writer.write(subject.head("GET", "/events"))
+    connection.writer.write(subject.head("GET", "/events", "Accept: text/event-stream\r\n"))
     status, fields = await connection.head()
     if status != 200:
         raise RuntimeError(f"status {status}")

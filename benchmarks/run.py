@@ -24,7 +24,7 @@ import measures
 import psutil
 from check import broken
 from report import write_report
-from subjects import NAMES, start, start_origin
+from subjects import NAMES, Subject, start, start_origin
 
 HERE = Path(__file__).resolve().parent
 
@@ -67,14 +67,24 @@ def run(names: list[str], chosen: list[str], scale: float, cache: Path) -> dict[
                 try:
                     figures[name] = {}
                     for measure in chosen:
-                        figures[name].update(asyncio.run(measures.ALL[measure](subject, scale)))
-                        print(f"{name} {measure}: done", file=sys.stderr)
+                        figures[name].update(asyncio.run(_measured(subject, measure, scale)))
                 finally:
                     subject.stop()
         finally:
             origin.terminate()
             origin.wait()
     return figures
+
+
+async def _measured(subject: Subject, measure: str, scale: float) -> measures.Figures:
+    """The figures of one measure; none where the subject cannot do it, which is told."""
+    try:
+        found = await asyncio.wait_for(measures.ALL[measure](subject, scale), 180)
+    except (OSError, RuntimeError, EOFError, asyncio.TimeoutError) as error:
+        print(f"{subject.name} {measure}: {type(error).__name__} {error}", file=sys.stderr)
+        return {}
+    print(f"{subject.name} {measure}: {found}", file=sys.stderr)
+    return found
 
 
 def machine() -> str:

@@ -96,7 +96,8 @@ class Subject:
     def head(self, method: str, path: str, fields: str = "", *, whole: bool = False) -> bytes:
         target = path if whole else self.prefix + path
         lines = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: token {TOKEN}\r\n"
-        return f"{lines}User-Agent: benchmark\r\nAccept: */*\r\n{fields}\r\n".encode()
+        accept = "" if "Accept:" in fields else "Accept: */*\r\n"
+        return f"{lines}User-Agent: benchmark\r\n{accept}{fields}\r\n".encode()
 
     def stop(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
