@@ -16,12 +16,13 @@ import pytest
 import trustme
 
 from .processes import TOKEN, jupyter_server
-from .test_docs import blocks
+from .test_docs import BLOCKS
 from .ui.apps import build, running
 from .upstreams import free_port
 
-NGINX = blocks("isolation.md", "nginx")
-CONFIGS = [block for block in blocks("isolation.md", "python") if block.startswith("# jupyter_server_config.py")]
+MINE = [block for block in BLOCKS if block.page == "docs/isolation.md"]
+NGINX = [block.text for block in MINE if block.language == "nginx"]
+CONFIGS = [block.text for block in MINE if block.text.startswith("# jupyter_server_config.py")]
 
 
 @contextlib.contextmanager
