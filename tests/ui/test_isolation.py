@@ -20,8 +20,10 @@ VITE = Path(__file__).parents[2] / "labextension" / "node_modules" / "vite" / "b
 ATTACK = """async ({ jupyter, port, other, terminal }) => {
   const within = (promise, ms = 4000) => Promise.race([promise, new Promise(done => setTimeout(() => done("no answer"), ms))]);
   const read = async url => {
-    try { const a = await fetch(url, { credentials: "include", referrerPolicy: "no-referrer" }); return a.ok ? (await a.text()).slice(0, 60) : "refused"; }
-    catch { return "refused"; }
+    try {
+      const a = await fetch(url, { credentials: "include", referrerPolicy: "no-referrer" });
+      return a.ok ? (await a.text()).slice(0, 60) : "refused";
+    } catch { return "refused"; }
   };
   const socket = url => within(new Promise(done => {
     const ws = new WebSocket(url.replace(/^http/, "ws"));
