@@ -42,7 +42,7 @@ from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
 from .named import NamedRoute
 from .projects import Asker, ProjectRoute
-from .routes import LOOPBACK_NAME, Redirect, Route, ServiceRoute
+from .routes import Redirect, Route, ServiceRoute, is_loopback
 from .sockets import keep_alive
 
 RESOURCE, ACTION = "portproxy", "execute"
@@ -261,7 +261,7 @@ class PortHandler(JupyterHandler):
             secrets.add(self.identity_provider.get_token(self) or "")
         if self._is_hub and not self._has_other_login():
             secrets.add(request.headers.get("Authorization", "").strip())
-        trusted = bool(self.settings.get("trust_xheaders") or self._trusts_front())
+        trusted = bool(self.settings.get("trust_xheaders") or self.trusts_front())
         secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
         return f.Client(
             address=request.remote_ip or "",
@@ -327,18 +327,43 @@ class PortHandler(JupyterHandler):
         return "'self'"
 
     def address_at_origin(self, asked: object) -> str | None:
-        """Where a page navigation is sent that asks for a service in the path form; None if it may stay."""
-        origins = self.gateway.origins
-        if self.gateway.isolate != "always" or origins is None or not self.is_navigation():
+        """Where a page navigation is sent that asks for a service in the path form; None if it may stay.
+
+        It may not if origins are "always" to be used, nor if a page of another site sent it: that may be the service's own, at
+        its origin, which would be in Jupyter's with it.
+
+        Raises:
+            Forbidden: it may not stay, and there is no origin for it.
+        """
+        from_elsewhere = self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        if (self.gateway.isolate != "always" and not from_elsewhere) or not self.is_navigation():
             return None
-        if isinstance(asked, Route) and asked.host == LOOPBACK_NAME and asked.scheme == "http" and not asked.keep:
-            target = str(asked.port)
+        if isinstance(asked, Route) and is_loopback(asked.host):
+            name, below = str(asked.port), asked.target
         elif isinstance(asked, ServiceRoute):
-            target = asked.name
+            name, below = asked.name, f"{asked.path}{asked.query}"
         else:
             return None
-        reachable = origins.names.host_of(target, self.request.headers.get("Host", "")) is not None
-        return f"{self.gateway.base_url}proxy/enter/{target}{asked.path}{asked.query}" if reachable else None
+        if self.origin_target(name) is None:
+            return None
+        if isinstance(asked, Route) and asked.scheme == "https":
+            raise Forbidden(
+                "This address is for links of Jupyter's own pages alone.",
+                f"Let the service have an origin of its own: c.PortProxy.https_ports = [{asked.port}].",
+            )
+        return f"{self.gateway.base_url}proxy/enter/{name}{below}"
+
+    def origin_target(self, name: str) -> str | None:
+        """What stands for a port or a service in its origin's host name: a name that cannot be in one has its port's.
+
+        None if it has no origin, or this browser could not find it.
+        """
+        origins, services = self.gateway.origins, self.gateway.services
+        if origins is None:
+            return None
+        host = self.request.headers.get("Host", "")
+        port = services.get(name).place.port if services is not None and name in services else 0
+        return next((t for t in (name, str(port)) if t != "0" and origins.names.host_of(t, host) is not None), None)
 
     def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
         """A tunnel ends with its login, where the identity provider can tell; and when the project that it leads to moves, or
@@ -407,7 +432,8 @@ class PortHandler(JupyterHandler):
             return self.allow_origin in ("*", origin)
         return bool(self.allow_origin_pat and re.match(str(self.allow_origin_pat), origin))
 
-    def _trusts_front(self) -> bool:
+    def trusts_front(self) -> bool:
+        """True if the fields of a front before this server are to be believed."""
         serverapp = self.serverapp
         return bool(serverapp and serverapp.trust_xheaders)
 

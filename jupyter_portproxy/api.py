@@ -225,6 +225,15 @@ class Events(Api):
             await watching.aclose()  # type: ignore[attr-defined]
 
 
+class Origins(Api):
+    """`GET origins`: whether services are to be opened at origins of their own, and where to see if the browser finds them."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.answer(self.inventory.origins(self.request.protocol, self.request.headers.get("Host", "")))
+
+
 class NotFound(Api):
     """Everything else below `proxy/api/`."""
 
@@ -246,5 +255,6 @@ ROUTES: list[tuple[str, type[Api]]] = [
     (r"/proxy/api/reservations", ReservationList),
     (rf"/proxy/api/reservations/{_NAME}", OneReservation),
     (r"/proxy/api/events", Events),
+    (r"/proxy/api/origins", Origins),
     (r"/proxy/api/.*", NotFound),
 ]

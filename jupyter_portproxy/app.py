@@ -113,7 +113,7 @@ class PortProxyApp(ExtensionApp):
     def _make_origins(self) -> Origins[User] | None:
         if self.gateway.isolate == "never":
             return None
-        return Origins(Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or getpass.getuser()))
+        return Origins(Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or _system_user()))
 
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
@@ -178,6 +178,13 @@ class PortProxyApp(ExtensionApp):
     def _touch(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number alone
+        return str(os.getuid())
 
 
 def _service_url(base_url: str, name: str, template: catalog.Template) -> str:

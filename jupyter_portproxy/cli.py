@@ -125,11 +125,11 @@ def _templates(server: Server, options: argparse.Namespace) -> None:
 
 
 def _url(server: Server, options: argparse.Namespace) -> None:
-    print(server.link(_path_of(server, options.target)))
+    print(server.link(_address_of(server, options)))
 
 
 def _open(server: Server, options: argparse.Namespace) -> None:
-    url = server.link(_path_of(server, options.target))
+    url = server.link(_address_of(server, options))
     if not webbrowser.open(url):
         raise CliError(f"No browser could be opened. The address is {url}")
 
@@ -245,7 +245,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
     command("templates", _templates, "List what can be started, with the arguments' defaults.", as_json=True)
     for name, run, text in (("url", _url, "Print the URL of a port or service."), ("open", _open, "Open a port or service.")):
-        command(name, run, text).add_argument("target", metavar="PORT|NAME")
+        opening = command(name, run, text)
+        opening.add_argument("target", metavar="PORT|NAME")
+        opening.add_argument("--isolated", action="store_true", help="at an origin of its own, where there is one")
     starting = command("start", _start, "Start a service from a template.", as_json=True)
     starting.add_argument("template")
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
@@ -304,6 +306,11 @@ def _server(url: str | None) -> Server:
     if len(running) > 1:
         raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
     return Server(running[0])
+
+
+def _address_of(server: Server, options: argparse.Namespace) -> str:
+    path = _path_of(server, options.target)
+    return f"{server.url}proxy/enter/{options.target}/" if options.isolated else path
 
 
 def _path_of(server: Server, target: str) -> str:

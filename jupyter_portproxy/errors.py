@@ -67,6 +67,19 @@ class Unauthenticated(GatewayError):
         super().__init__("This request carries no valid login.", "Log in to Jupyter, or send an API token.")
 
 
+class NotEntered(Unauthenticated):
+    """An origin of a service, asked without its session (403; a page navigation is sent to Jupyter instead)."""
+
+    code, title = "not_entered", "Open this from Jupyter"
+
+    def __init__(self) -> None:
+        GatewayError.__init__(
+            self,
+            "You have not come here from Jupyter, or your login there has ended.",
+            "Open the service from Jupyter. Programs use its address below proxy/port/.",
+        )
+
+
 class LoginUnavailable(GatewayError):
     """Whoever checks logins could not be asked (503)."""
 

@@ -561,7 +561,7 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     for name, value in fields if client.trusted else []:
         key = name.lower()
         claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
-    said = _outermost(claims.get("x-forwarded-proto", "")).lower()
+    said = outermost(claims.get("x-forwarded-proto", "")).lower()
     scheme = said if said in ("http", "https") else client.scheme
     host = claims.get("x-forwarded-host") or client.host
     believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
@@ -572,7 +572,7 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
         ("X-Forwarded-For", ", ".join(dict.fromkeys(filter(None, [chain, client.peer])))),
         ("X-Forwarded-Proto", scheme),
         ("X-Forwarded-Host", host),
-        ("X-Forwarded-Port", _outermost(claims.get("x-forwarded-port", "")) or _port_of(host, scheme)),
+        ("X-Forwarded-Port", outermost(claims.get("x-forwarded-port", "")) or _port_of(host, scheme)),
         ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
     ]
     if not route.keep and route.prefix:
@@ -580,7 +580,7 @@ def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     return out
 
 
-def _outermost(value: str) -> str:
+def outermost(value: str) -> str:
     """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
 
     RFC 9110 5.6.1.2: empty members of a list are ignored.

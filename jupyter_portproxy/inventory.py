@@ -19,6 +19,7 @@ from .discovery import Listener, Listeners
 from .errors import GatewayError
 from .gateway import PortProxy
 from .leases import Reservation
+from .origins import WELL_KNOWN
 from .routes import Route
 from .services import Service
 
@@ -97,6 +98,16 @@ class Inventory:
     def _url(prefix: str | None, template: Template) -> str | None:
         """The address of a service's first page; None for a template that nobody starts by opening it."""
         return f"{prefix}/{template.path_info.lstrip('/')}" if prefix is not None else None
+
+    def origins(self, scheme: str, host: str) -> Item:
+        """How services are to be opened, for a page of Jupyter's with that scheme and Host.
+
+        `probe` is an address that answers 204 where its browser finds origins; null if there are none for it.
+        """
+        origins = self._gateway.origins
+        probed = origins.names.host_of("1", host) if origins is not None else None
+        probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
+        return {"isolate": self._gateway.isolate, "probe": probe}
 
     def reservations(self) -> list[Item]:
         held = self._gateway.reservations

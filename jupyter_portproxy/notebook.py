@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from IPython.display import IFrame
 
 
-def url_for(target: int | str, path: str = "") -> str:
+def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str:
     """The URL path at which this Jupyter server serves a port, or a service by its name.
 
     Args:
         target: a port from 1 to 65535, or the name of a service.
         path: what follows, for example "index.html?a=1".
+        isolated: the way to an origin of its own (`proxy/enter/8050/`), for pages; where there is none, it leads to the other.
 
     Returns:
         A path below this server's base URL (under JupyterHub that of this user's server), such as
@@ -32,17 +33,19 @@ def url_for(target: int | str, path: str = "") -> str:
     """
     base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
     if isinstance(target, int) or target.isdigit():
-        return f"{base_url}proxy/port/{routes.port_number(str(target))}/{path.lstrip('/')}"
+        form = "enter" if isolated else "port"
+        return f"{base_url}proxy/{form}/{routes.port_number(str(target))}/{path.lstrip('/')}"
     if not NAME.match(target):
         raise ValueError(f"{target!r} is neither a port nor the name of a service")
-    return f"{routes.service_url(base_url, target)}/{path.lstrip('/')}"
+    prefix = f"{base_url}proxy/enter/{target}" if isolated else routes.service_url(base_url, target)
+    return f"{prefix}/{path.lstrip('/')}"
 
 
-def show(target: int | str, path: str = "", *, width: str = "100%", height: int = 500) -> IFrame:
-    """An IFrame in the notebook's output with the page of a port or service. `height` is in pixels."""
+def show(target: int | str, path: str = "", *, width: str = "100%", height: int = 500, isolated: bool = False) -> IFrame:
+    """An IFrame in the notebook's output with the page of a port or service. `height` is in pixels; `isolated`: see `url_for`."""
     from IPython.display import IFrame
 
-    return IFrame(url_for(target, path), width, height)
+    return IFrame(url_for(target, path, isolated=isolated), width, height)
 
 
 def _running_base_url() -> str:

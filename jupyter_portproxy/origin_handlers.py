@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from jupyter_server.auth.identity import User
 from jupyter_server.utils import ensure_async
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, parse_cookie
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, parse_cookie
 from tornado.iostream import StreamClosedError
 from tornado.routing import Router
 from tornado.web import Application
@@ -23,10 +23,10 @@ from tornado.web import Application
 from . import fields as f
 from . import routes
 from .access import ACTION, RESOURCE, PortHandler
-from .errors import BadRoute, Forbidden, GatewayError, LoginUnavailable, NoSuchService, Unauthenticated
+from .errors import BadRoute, Forbidden, GatewayError, LoginUnavailable, MethodRefused, NoSuchService, NotEntered, Unauthenticated
 from .gateway import Closable, Destination, PortProxy
 from .handlers import PortExchange, TunnelHandler
-from .origins import WELL_KNOWN, Entry, Origins
+from .origins import WELL_KNOWN, Entry, Origins, login_of
 from .rawsocket import RawSocketHandler
 from .routes import Route, ServiceRoute
 
@@ -57,9 +57,7 @@ class OriginRouter(Router):
         return None
 
     def _at_origin(self, request: HTTPServerRequest, target: str, parts: dict[str, Any]) -> HTTPMessageDelegate:
-        uri = request.uri or ""
-        if self._gateway.origin_below_base_url and uri.startswith(self._base_url):
-            uri = uri[len(self._base_url) - 1 :]
+        uri = _uri_at_origin(request, self._gateway)
         if uri.startswith(WELL_KNOWN):
             return self._application.get_handler_delegate(request, SwapHandler, parts)
         try:
@@ -71,6 +69,12 @@ class OriginRouter(Router):
             kind = OriginRawSocket if special is not None and special.raw_socket else OriginTunnel
             return self._application.get_handler_delegate(request, kind, {**parts, "route": route})
         return PortExchange(self._application, request, self._gateway, route, OriginHandler, parts)
+
+
+def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
+    """The request target as the browser sent it: without the base URL, if the front puts that before it."""
+    uri, base_url = request.uri or "", gateway.base_url
+    return uri[len(base_url) - 1 :] if gateway.origin_below_base_url and uri.startswith(base_url) else uri
 
 
 def _route_of(target: str, uri: str) -> Route | ServiceRoute:
@@ -97,6 +101,9 @@ class EnterHandler(PortHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """`get` does what there is to do: Jupyter's own way in answers with other pages."""
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.refuse(MethodRefused("This address is for pages alone.", "Open it in the browser."))
+
     async def get(self) -> None:
         try:
             await self.admit()
@@ -115,15 +122,17 @@ class EnterHandler(PortHandler):
             BadRoute, Forbidden, NoSuchService
         """
         path_form, path = self._places()
-        host = self._origins.names.host_of(self._target, self.request.headers.get("Host", ""))
-        if host is None:
+        target = self.origin_target(self._target)
+        if target is None:
             return path_form
-        entry = Entry(self._target, host, self.current_user, self._own_origin(), self._login_cookie(), _witness(self))
+        host = self._origins.names.host_of(target, self.request.headers.get("Host", "")) or ""
+        cookies = _cookies_after(self)
+        entry = Entry(target, host, self.current_user, self._own_origin(), login_of(cookies), _witness(self, cookies))
         ticket = self._origins.ticket(entry)
         if ticket is None:
             raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
         query = urlencode({"ticket": ticket}) + "&next=" + quote(path.encode("latin-1"), safe="")
-        return f"{self.request.protocol}://{host}{WELL_KNOWN}enter?{query}"
+        return f"{_scheme(self)}://{host}{WELL_KNOWN}enter?{query}"
 
     def _places(self) -> tuple[str, str]:
         """The URL in the path form; and the path at the origin, which is the same where a service wants to see its prefix."""
@@ -143,12 +152,7 @@ class EnterHandler(PortHandler):
         return prefix + self._path, prefix + self._path if keeps else self._path
 
     def _own_origin(self) -> str:
-        return f"{self.request.protocol}://{self.request.headers.get('Host', '').lower()}"
-
-    def _login_cookie(self) -> tuple[str, str]:
-        name = self.identity_provider.get_cookie_name(self)
-        value = _cookies(self.request.headers).get(name, "")
-        return (name, value) if value else ("", "")
+        return f"{_scheme(self)}://{self.request.headers.get('Host', '').lower()}"
 
     def _go(self, address: str) -> None:
         self.set_status(302)
@@ -168,13 +172,17 @@ class SwapHandler(PortHandler):
     async def prepare(self) -> None:  # type: ignore[override]
         """No login, and no check of Jupyter's of a host that is not its own."""
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.refuse(MethodRefused("This address is for pages alone.", "Open the service from Jupyter."))
+
     async def get(self) -> None:
-        path, _, query = (self.request.uri or "").partition("?")
+        path, _, query = _uri_at_origin(self.request, self.gateway).partition("?")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
-        if path.endswith(WELL_KNOWN + "hello"):
+        if path == WELL_KNOWN + "hello":
             self.set_status(204)
-        elif path.endswith(WELL_KNOWN + "enter"):
+            self.set_header("Access-Control-Allow-Origin", "*")  # it tells nothing but that it is there
+        elif path == WELL_KNOWN + "enter":
             self._swap(parse_qs(query, encoding="latin-1"))
         else:
             self.set_status(404)
@@ -188,11 +196,11 @@ class SwapHandler(PortHandler):
         if session is None:
             self.refuse(Forbidden("This way in is not open any more.", "Open the service from Jupyter again."))
             return
-        secure = self.request.protocol == "https"
+        secure = _scheme(self) == "https"
         kind = "SameSite=None; Secure; Partitioned" if framed else "SameSite=Lax; Secure" if secure else "SameSite=Lax"
         self.set_status(302)
-        self.set_header("Set-Cookie", f"{_cookie_name(self.request)}={session}; Path=/; HttpOnly; {kind}")
-        self.set_header("Location", f"{self.request.protocol}://{host}{path}")
+        self.set_header("Set-Cookie", f"{_cookie_name(self)}={session}; Path=/; HttpOnly; {kind}")
+        self.set_header("Location", f"{_scheme(self)}://{host}{path}")
 
 
 class OriginHandler(PortHandler):
@@ -206,10 +214,10 @@ class OriginHandler(PortHandler):
     async def admit(self, asked: object = None) -> None:
         if self.connection.stream.closed():
             raise StreamClosedError()
-        host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self.request)
-        entry = self._entry = await self._origins.session(_cookies(self.request.headers).get(name, ""), host)
+        host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self)
+        entry = self._entry = await self._session(name, host)
         if entry is None:
-            raise Unauthenticated()
+            raise NotEntered()
         self.current_user = self._jupyter_current_user = entry.user
         self._token_authenticated = False
         self.client = replace(
@@ -223,6 +231,15 @@ class OriginHandler(PortHandler):
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
 
+    async def _session(self, name: str, host: str) -> Entry[User] | None:
+        """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""
+        lines = ";".join(self.request.headers.get_list("Cookie")).split(";")
+        for key in (value.strip() for key, _, value in (line.partition("=") for line in lines) if key.strip() == name):
+            entry = await self._origins.session(key, host)
+            if entry is not None:
+                return entry
+        return None
+
     def _same_site(self) -> bool:
         """A partitioned session exists in frames of Jupyter's pages alone: they may be pointed at it."""
         headers = self.request.headers
@@ -231,9 +248,18 @@ class OriginHandler(PortHandler):
             return True
         return super()._same_site()
 
+    def _origin_allowed(self) -> bool:
+        """The origin's own pages alone: what Jupyter allows others (`allow_origin`) is about Jupyter."""
+        origin, request = self.request.headers.get("Origin", "").lower(), self.request
+        return origin == f"{_scheme(self)}://{request.headers.get('Host', '').lower()}"
+
+    def address_at_origin(self, asked: object) -> str | None:
+        """It is there."""
+        return None
+
     def _login_address(self) -> str:
         """Jupyter, which gives a ticket to whoever has logged in there."""
-        below = self.request.uri or "/"
+        below = _uri_at_origin(self.request, self.gateway)
         target = self._origins.names.target_of(self.request.headers.get("Host", ""))
         return f"{self._jupyters()}proxy/enter/{target}{below}"
 
@@ -250,9 +276,12 @@ class OriginHandler(PortHandler):
 
     def _jupyters(self) -> str:
         """The address of Jupyter's base URL; empty if nobody knows it."""
-        if self.gateway.jupyter_url or not self._origins.last_jupyters:
+        known = self._origins.last_jupyters
+        if self.gateway.jupyter_url:
             return self.gateway.jupyter_url
-        return self._origins.last_jupyters + self.gateway.base_url
+        if not known and self._origins.names.local:  # this server has started anew, the browser's tab has not
+            known = re.sub(r"^[^:]*", f"{_scheme(self)}://localhost", self.request.headers.get("Host", ""))
+        return known + self.gateway.base_url if known else ""
 
     def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
         """A tunnel ends with its session."""
@@ -274,17 +303,28 @@ class OriginRawSocket(OriginHandler, RawSocketHandler):  # type: ignore[misc]
     """A WebSocket to a service that speaks none, at an origin."""
 
 
-def _witness(handler: PortHandler) -> Callable[[], Awaitable[bool]]:
-    """Asks identity provider and authorizer again, later, with what a login came by."""
+def _cookies_after(handler: PortHandler) -> dict[str, str]:
+    """The browser's cookies once it has the answer: a token in the URL, for one, becomes a login cookie."""
+    fresh = [value.partition(";")[0].partition("=") for _, value in handler.login_cookies()]
+    return {**_cookies(handler.request.headers), **{name: value.strip('"') for name, _, value in fresh}}
+
+
+def _witness(handler: PortHandler, cookies: dict[str, str]) -> Callable[[], Awaitable[bool]]:
+    """Asks identity provider and authorizer again, later, with what a login came by; the cookies that it left, if it did."""
     request, application, gateway = handler.request, handler.application, handler.gateway
     connection: Any = SimpleNamespace(context=handler.connection.context, set_close_callback=lambda callback: None)
     user, headers, uri = handler.current_user, HTTPHeaders(), request.uri
-    for name in ("Cookie", "Authorization", "Host"):
+    if login_of(cookies):
+        uri = (uri or "").partition("?")[0]  # without the token: that outlives a logout
+        headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
+    for name in ("Authorization", "Host"):
         for value in request.headers.get_list(name):
             headers.add(name, value)
 
+    start = RequestStartLine("GET", uri or "/", "HTTP/1.1")
+
     async def is_valid() -> bool:
-        asked = HTTPServerRequest("GET", uri, headers=headers.copy(), connection=connection)
+        asked = HTTPServerRequest(headers=headers.copy(), connection=connection, start_line=start)
         again = PortHandler(application, asked, gateway=gateway)
         try:
             now = await again.ask_identity_provider()
@@ -292,18 +332,33 @@ def _witness(handler: PortHandler) -> Callable[[], Awaitable[bool]]:
             return True  # JupyterHub is away: it will be asked again
         except GatewayError:
             return False
-        if now is None or now.username != user.username:
+        again.current_user = again._jupyter_current_user = now  # else what follows asks once more, and may not
+        if now is None or (now.username != user.username and not again.token_authenticated):
+            return False  # by a token alone Jupyter makes up a name each time
+        try:
+            return bool(await ensure_async(again.authorizer.is_authorized(again, now, ACTION, RESOURCE)))
+        except Exception:
+            again.log.exception("portproxy: the authorizer failed")
             return False
-        again.current_user = again._jupyter_current_user = now
-        return bool(await ensure_async(again.authorizer.is_authorized(again, now, ACTION, RESOURCE)))
 
     return is_valid
 
 
-def _cookie_name(request: HTTPServerRequest) -> str:
+def _scheme(handler: PortHandler) -> str:
+    """The scheme of what the browser's address says.
+
+    Tornado believes the last of several fronts (`https,http`), which is JupyterHub's proxy: the outermost one knows.
+    """
+    if handler.gateway.jupyter_url:
+        return handler.gateway.jupyter_url.partition(":")[0]
+    told = handler.request.headers.get("X-Forwarded-Proto", "") if handler.trusts_front() else ""
+    return "https" if f.outermost(told).lower() == "https" else handler.request.protocol
+
+
+def _cookie_name(handler: PortHandler) -> str:
     """Cookies know no ports: two Jupyter servers of one machine share the hosts of their origins."""
-    name = "portproxy-" + (re.sub(r".*:", "", request.headers.get("Host", "")) if ":" in request.headers.get("Host", "") else "0")
-    return f"__Host-{name}" if request.protocol == "https" else name
+    name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", handler.request.headers.get("Host", "")) or ["0"])[0]
+    return f"__Host-{name}" if _scheme(handler) == "https" else name
 
 
 def _cookies(headers: HTTPHeaders) -> dict[str, str]:

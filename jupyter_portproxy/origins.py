@@ -10,8 +10,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -25,7 +24,8 @@ _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 _TICKET_SECONDS = 30.0
 _CHECK_SECONDS = 20.0  # an ended login is noticed within 30 s
 _MOST = 10_000  # sessions and tickets; the oldest go
-_ENTRIES, _ENTRY_SECONDS = 6, 10.0  # more often into one origin than this is a browser that keeps no cookie
+_ENTRIES, _ENTRY_SECONDS = 5, 10.0  # so many sessions whose cookie never came back are a browser that keeps none
+_LOGIN_COOKIE = re.compile(r"(__host-)?(username-|jupyterhub-(?!.*oauth-state)).+", re.ASCII | re.IGNORECASE)
 T = TypeVar("T")
 
 
@@ -75,6 +75,11 @@ class Names:
         return (f"{name}:{port}" if port else name) if self.target_of(f"{name}:{port}" if port else name) == target else None
 
 
+def login_of(cookies: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """Those of a request's cookies by which Jupyter or JupyterHub knows who has logged in."""
+    return frozenset((name, value) for name, value in cookies.items() if value and _LOGIN_COOKIE.fullmatch(name))
+
+
 def label(name: str) -> str:
     """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
     return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
@@ -99,7 +104,7 @@ class Entry(Generic[T]):
         host: `host[:port]` of the origin.
         user: who asks.
         jupyters: Jupyter's own origin, from which it was entered.
-        login: name and value of Jupyter's login cookie; empty if it came by a token.
+        login: names and values of Jupyter's login cookies; empty if it came by a token alone.
         still_valid: asks the identity provider and the authorizer again, with what the login came by.
     """
 
@@ -107,9 +112,10 @@ class Entry(Generic[T]):
     host: str
     user: T
     jupyters: str
-    login: tuple[str, str]
+    login: frozenset[tuple[str, str]]
     still_valid: Callable[[], Awaitable[bool]]
     framed: bool = False
+    seen: bool = False
     since: float = field(default_factory=time.monotonic)
     checked: float = field(default_factory=time.monotonic)
     tunnels: set[Closable] = field(default_factory=set)
@@ -123,18 +129,17 @@ class Origins(Generic[T]):
         self.last_jupyters = ""  # the origin of Jupyter that somebody came from
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
-        self._entered: dict[str, deque[float]] = {}
         self._watch: asyncio.Task[None] | None = None
 
     def ticket(self, entry: Entry[T]) -> str | None:
         """A ticket into an origin: for one use, within 30 seconds. None if the browser keeps coming back."""
-        recent = self._entered.setdefault(entry.host, deque(maxlen=_ENTRIES))
-        now = time.monotonic()
-        if len(recent) == _ENTRIES and now - recent[0] < _ENTRY_SECONDS:
+        since, who = time.monotonic() - _ENTRY_SECONDS, (entry.host, entry.login)
+        lost = [e for e in self._sessions.values() if not e.seen and e.since > since and (e.host, e.login) == who]
+        if len(lost) >= _ENTRIES:
             return None
-        recent.append(now)
         self.last_jupyters = entry.jupyters
-        _keep_below(self._entered, _MOST)
+        while len(self._tickets) >= _MOST:
+            del self._tickets[next(iter(self._tickets))]
         return _put(self._tickets, entry)
 
     def enter(self, ticket: str, host: str, *, framed: bool) -> str | None:
@@ -143,6 +148,8 @@ class Origins(Generic[T]):
         if entry is None or entry.host != host or time.monotonic() - entry.since > _TICKET_SECONDS:
             return None
         entry.framed = framed
+        while len(self._sessions) >= _MOST:
+            self._end(next(iter(self._sessions)))
         return _put(self._sessions, entry)
 
     async def session(self, key: str, host: str) -> Entry[T] | None:
@@ -150,6 +157,7 @@ class Origins(Generic[T]):
         found = self._sessions.get(key)
         if found is None or found.host != host:
             return None
+        found.seen = True
         if time.monotonic() - found.checked > _CHECK_SECONDS:
             found.checked = time.monotonic()  # who asks meanwhile need not ask again
             if not await found.still_valid():
@@ -157,13 +165,13 @@ class Origins(Generic[T]):
                 return None
         return found
 
-    def log_out(self, cookies: dict[str, str]) -> None:
-        """End the sessions of a login cookie."""
+    def log_out(self, cookies: Mapping[str, str]) -> None:
+        """End the sessions of a login, and void its tickets; `cookies` are those of the request that logs out."""
+        login = login_of(cookies)
         for key, entry in list(self._sessions.items()):
-            name, value = entry.login
-            if name and cookies.get(name) == value:
+            if entry.login & login:
                 self._end(key)
-        self._tickets = {key: entry for key, entry in self._tickets.items() if cookies.get(entry.login[0]) != entry.login[1]}
+        self._tickets = {key: entry for key, entry in self._tickets.items() if not entry.login & login}
 
     def watch(self, tunnel: Closable, entry: Entry[T]) -> Callable[[], None]:
         """Close a tunnel when its session ends. What is returned is to be called when it closes by itself."""
@@ -173,6 +181,7 @@ class Origins(Generic[T]):
         return lambda: entry.tunnels.discard(tunnel)
 
     def close(self) -> None:
+        """End the watch; the tunnels are the gateway's to close."""
         if self._watch is not None:
             self._watch.cancel()
 
@@ -192,10 +201,4 @@ class Origins(Generic[T]):
 def _put(entries: dict[str, Entry[T]], entry: Entry[T]) -> str:
     key = secrets.token_urlsafe(32)
     entries[key] = entry
-    _keep_below(entries, _MOST)
     return key
-
-
-def _keep_below(items: dict[str, T], most: int) -> None:
-    while len(items) > most:
-        del items[next(iter(items))]

@@ -84,6 +84,13 @@ class IndexPage(JupyterHandler):
         else:
             raise BadInput("This page has no such action.", "Use its buttons.")
 
+    def _entrance(self, name: str, url: str) -> str:
+        """The way to the origin of a port or service, or `url`, its path form, if this browser could not find that."""
+        if self.inventory.origins(self.request.protocol, self.request.headers.get("Host", ""))["probe"] is None:
+            return url
+        prefix = self.services.prefix(name) or url.rstrip("/")
+        return f"{self.address}enter/{name}{url.removeprefix(prefix)}" if url.startswith(prefix) else url
+
     def _arguments(self) -> dict[str, str]:
         """What was filled in; what was left empty has its default."""
         given = {key: self.get_body_argument(key) for key in self.request.body_arguments if key.startswith(_ARGUMENT)}
@@ -108,6 +115,7 @@ class IndexPage(JupyterHandler):
             asked={key: self.get_body_argument(key) for key in self.request.body_arguments},
             xsrf=self.xsrf_form_html(),
             address=self.address,
+            entrance=self._entrance,
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)

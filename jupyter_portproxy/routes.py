@@ -277,6 +277,12 @@ def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return None
 
 
+def is_loopback(host: str) -> bool:
+    """True for "localhost" and for a loopback address in any of its spellings."""
+    literal = ip_literal(host)
+    return host == LOOPBACK_NAME if literal is None else (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
+
+
 def bracketed(host: str) -> str:
     """The host as it stands in a URL: IPv6 literals in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]" if ":" in host else host

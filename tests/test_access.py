@@ -50,8 +50,9 @@ async def test_what_another_site_sends_is_refused(call, origin):
         for method, fields in refused:
             assert (await call(f"{path}?token={TOKEN}", method, fields)).status == 403, (method, fields)
         assert up.connections == 0
+        link = await call(path, fields=[*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"])
+        assert (link.status, up.connections) == (302, 0)  # to the service's own origin: see test_origin_handlers
         allowed = [
-            ("GET", [*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]),
             ("POST", [f"Origin: http://{origin}"]),
             ("POST", ["Sec-Fetch-Site: same-origin", f"Origin: http://{origin}"]),
             ("POST", []),

@@ -72,6 +72,7 @@ def test_a_service_is_started_listed_read_and_stopped(server, run):
     with urllib.request.urlopen(url) as page:
         assert page.status == 200
     assert run("url", "mine")[1].strip() == url
+    assert run("url", "--isolated", "mine")[1].strip() == url.replace("proxy/service/", "proxy/enter/")
     _, listed, _ = run("list")
     assert "mine" in listed and "up" in listed and "/proxy/service/mine/" in listed
     services = json.loads(run("list", "--json")[1])["services"]

@@ -260,7 +260,7 @@ def test_toml_puts_a_template_where_jupyter_looks(block):
 def test_nginx_directives_are_complete(block):
     depth = 0
     for line in map(str.strip, block.text.splitlines()):
-        assert re.fullmatch(r"(location|map) [^;{}]+ \{|\}|[a-z_']+ +[^;{}]+;", line), line
+        assert re.fullmatch(r"(location|map|server) ([^;{}]+ )?\{|\}|[a-z_']+ +[^;{}]+;", line), line
         depth += line.endswith("{") - (line == "}")
     assert depth == 0
 

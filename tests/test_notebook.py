@@ -27,6 +27,12 @@ def test_a_port_or_a_name_has_a_url(base, target, path, url):
     assert url_for(target, path) == url
 
 
+@pytest.mark.parametrize(("target", "url"), [(8050, "/base/proxy/enter/8050/a?b"), ("app-1", "/base/proxy/enter/app-1/a?b")])
+def test_an_origin_of_its_own_is_entered_below_the_base_url(base, target, url):
+    assert url_for(target, "a?b", isolated=True) == url
+    assert show(target, "a?b", isolated=True).src == url
+
+
 def test_under_jupyterhub_it_is_the_users_own(base, monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
     assert url_for(8050) == "/user/ada/proxy/port/8050/"

@@ -14,11 +14,12 @@ import { Api, IApi } from './api';
 import { ARGUMENTS, CommandIDs, Target } from './commands';
 import { askWhatToStart, completer } from './form';
 import { letterIcon, outsideIcon, portsIcon } from './icons';
+import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
 import { PanelState, PortsPanel } from './panel';
-import { absolute, ServiceTab } from './tab';
+import { absolute, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, serviceLabel } from './words';
 
@@ -67,6 +68,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const showLog = (service: string) => run(CommandIDs.showLog, { service });
     const actions = new Actions(manager, trans, (target, where = usual(target)) => openIn(where, target), showLog);
     const newPorts: INewPortSettings = { onNewPort: 'notify', ports: [] };
+    const isolation = new Isolation(apis.get(manager) ?? new Api(app.serviceManager.serverSettings));
 
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
@@ -109,9 +111,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     const openOutside = (url: string) => void window.open(absolute(url), '_blank', 'noopener');
     manager.noticed.connect((_, lost) => actions.tellOfLostSocket(lost, openOutside));
+    const outsideUrl = (target: Target, url: string): string => {
+      const entrance = isolation.entrance(target);
+      return entrance === undefined ? url : entrance + absolute(url).slice(absolute(prefixOf(url)).length);
+    };
     const openTab = (target: Target, url: string, label: string, path?: string): void => {
       if (!labShell) {
-        openOutside(url); // Notebook has room for one document only
+        openOutside(outsideUrl(target, url)); // Notebook has room for one document only
         return;
       }
       const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
@@ -119,7 +125,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         shell.activateById(open.id);
         return;
       }
-      const options = { target, url, label, manager, trans, run, ...(path ? { path } : {}) };
+      const options = { target, url, label, manager, isolation, trans, run, ...(path ? { path } : {}) };
       const tab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
       void tabs.add(tab);
       shell.add(tab, 'main', { type: 'Service' });
@@ -169,9 +175,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
     add(
       CommandIDs.openInLab,
       trans.__('Open in a Lab Tab'),
-      args => {
+      async args => {
         const target = targetOf(args);
         const url = (target && actions.urlOf(target)) ?? (typeof args.url === 'string' ? args.url : undefined);
+        await isolation.ready;
         if (target && url !== undefined) {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           openTab(target, url, label, typeof args.path === 'string' ? args.path : undefined);
@@ -185,8 +192,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       args => {
         const target = targetOf(args);
         const url = target && actions.urlOf(target);
-        if (url) {
-          openOutside(url);
+        if (target && url) {
+          openOutside(outsideUrl(target, url));
         }
       },
       { icon: outsideIcon, isEnabled: isOpenable }
@@ -271,6 +278,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const read = () => {
           Object.assign(newPorts, loaded.composite);
           state.rules = newPorts.ports;
+          isolation.wanted = loaded.composite.isolate !== false;
         };
         loaded.changed.connect(read);
         read();

@@ -9,6 +9,7 @@ import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
 import { letterIcon, outsideIcon } from './icons';
+import type { Isolation } from './isolation';
 import type { IPortsManager, IService } from './tokens';
 import { stateText } from './words';
 
@@ -33,6 +34,7 @@ export interface ITabOptions {
   path?: string;
   label: string;
   manager: IPortsManager;
+  isolation?: Isolation;
   trans: TranslationBundle;
   run: (command: string, target: Target) => void;
   onNavigated?: (path: string) => void;
@@ -82,8 +84,14 @@ class Frame extends Panel {
 
   go(path: string): void {
     this._path = path;
-    this._iframe.url = absolute(prefixOf(this._options.url) + (path.startsWith('/') ? path : `/${path}`));
+    this._iframe.url = this.addressOf(path.startsWith('/') ? path : `/${path}`);
     this._shown = true;
+  }
+
+  /** The absolute address of a path: at the service's own origin, by way of Jupyter, or below Jupyter's. */
+  addressOf(path: string): string {
+    const { isolation, target, url } = this._options;
+    return absolute((isolation?.entrance(target) ?? prefixOf(url)) + path);
   }
 
   reload(): void {
@@ -212,7 +220,7 @@ export class ServiceTab extends MainAreaWidget<Frame> {
 
   /** The absolute address of what is shown. */
   get address(): string {
-    return absolute(prefixOf(this._options.url) + this.content.path);
+    return this.content.addressOf(this.content.path);
   }
 
   /** What it takes to restore this tab after a reload of JupyterLab. */

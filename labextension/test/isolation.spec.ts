@@ -1,0 +1,43 @@
+// Whether services are opened at origins of their own.
+
+import { describe, expect, it } from 'vitest';
+
+import { Isolation } from '../src/isolation';
+import { PlayedApi } from './samples';
+
+const PROBE = 'http://p1.localhost:8888/.well-known/portproxy/hello';
+
+function isolation(probe: string | null | Error, status: number | Error): Isolation {
+  const api = new PlayedApi();
+  api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe } };
+  const find = async () => {
+    if (status instanceof Error) {
+      throw status;
+    }
+    return { status } as Response;
+  };
+  return new Isolation(api, find as typeof fetch);
+}
+
+describe('the way to an origin', () => {
+  it('is taken where the browser finds it and people want it', async () => {
+    const found = isolation(PROBE, 204);
+    expect(found.entrance({ port: 15000 })).toBeUndefined();
+    await found.ready;
+    expect(found.entrance({ port: 15000 })).toMatch(/\/proxy\/enter\/15000$/);
+    expect(found.entrance({ service: 'app' })).toMatch(/\/proxy\/enter\/app$/);
+    found.wanted = false;
+    expect(found.entrance({ port: 15000 })).toBeUndefined();
+  });
+
+  it.each([
+    [null, 204],
+    [PROBE, 404],
+    [PROBE, new TypeError('not resolved')],
+    [new Error('an older server'), 204]
+  ])('is not taken with %s and %s', async (probe, status) => {
+    const lost = isolation(probe, status);
+    await lost.ready;
+    expect(lost.entrance({ port: 15000 })).toBeUndefined();
+  });
+});

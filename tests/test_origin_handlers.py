@@ -1,0 +1,505 @@
+"""Origins of ports and services, through a real Jupyter server: the way in, who is let in, and what is served there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from jupyter_server.auth.authorizer import Authorizer
+
+from jupyter_portproxy import origins
+
+from .conftest import TOKEN
+from .test_access import configured
+from .test_handlers import UPGRADE
+from .upstreams import mirror, serve
+
+PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
+FRAME = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe", "Sec-Fetch-Site: cross-site"]
+
+
+class Visitor:
+    """A browser's part: from Jupyter into an origin, and requests there."""
+
+    def __init__(self, wire, origin, base_url):
+        self._wire, self.origin, self._base_url = wire, origin, base_url
+        self.port = origin.rpartition(":")[2]
+
+    def host(self, target) -> str:
+        return f"p{target}.localhost:{self.port}"
+
+    async def ask(self, uri, host, fields=(), method="GET", content=None):
+        async with await self._wire() as connection:
+            lines = [f"{method} {uri} HTTP/1.1", f"Host: {host}", *fields]
+            lines += [f"Content-Length: {len(content)}"] if content is not None else []
+            await connection.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (content or b""))
+            return await asyncio.wait_for(connection.answer(method), 20)
+
+    async def knock(self, target, path="/", fields=(), login=(f"Authorization: token {TOKEN}",)):
+        """Jupyter's answer to somebody who wants to go there."""
+        return await self.ask(f"{self._base_url}proxy/enter/{target}{path}", self.origin, [*login, *PAGE, *fields])
+
+    async def enter(self, target, path="/", fields=PAGE, login=(f"Authorization: token {TOKEN}",)):
+        """The answer that sets the cookie, and the cookie."""
+        way = urlsplit((await self.knock(target, path, login=login)).one("Location"))
+        answer = await self.ask(f"{way.path}?{way.query}", way.netloc, fields)
+        return answer, "Cookie: " + answer.one("Set-Cookie").partition(";")[0]
+
+
+@pytest.fixture
+def visitor(wire, origin, jp_base_url) -> Visitor:
+    return Visitor(wire, origin, jp_base_url)
+
+
+async def test_one_pair_of_redirects_leads_to_the_page_and_leaves_no_ticket(visitor):
+    async with serve(mirror) as up:
+        began = time.perf_counter()
+        first = await visitor.knock(up.port, "/a%2Fb//c?x=%20&y")
+        way = urlsplit(first.one("Location"))
+        assert (first.status, way.scheme, way.netloc) == (302, "http", visitor.host(up.port))
+        assert (first.one("Cache-Control"), first.one("Referrer-Policy")) == ("no-store", "no-referrer")
+        second = await visitor.ask(f"{way.path}?{way.query}", way.netloc, PAGE)
+        assert (second.status, second.one("Location")) == (302, f"http://{visitor.host(up.port)}/a%2Fb//c?x=%20&y")
+        assert time.perf_counter() - began < 1.0  # the figure is measured in a browser; this is a loaded machine
+        cookie = second.one("Set-Cookie")
+        assert cookie.startswith(f"portproxy-{visitor.port}=")
+        assert cookie.partition(";")[2] == " Path=/; HttpOnly; SameSite=Lax"
+        assert up.connections == 0
+        answer = await visitor.ask("/a%2Fb//c?x=%20&y", way.netloc, [f"Cookie: theirs=1; {cookie.partition(';')[0]}"])
+        assert (answer.status, up.last.target, up.last.one("Cookie")) == (200, "/a%2Fb//c?x=%20&y", "theirs=1")
+        assert up.last.one("X-Forwarded-Prefix") is None
+
+
+async def test_a_ticket_works_once_and_nowhere_else(visitor):
+    async with serve(mirror) as up, serve(mirror) as other:
+        way = urlsplit((await visitor.knock(up.port)).one("Location"))
+        uri = f"{way.path}?{way.query}"
+        assert (await visitor.ask(uri, way.netloc)).status == 302
+        wrong = [(uri, way.netloc)]  # twice
+        for host in (visitor.host(other.port), way.netloc.rpartition(":")[0], way.netloc[:-1]):
+            fresh = urlsplit((await visitor.knock(up.port)).one("Location"))
+            wrong.append((f"{fresh.path}?{fresh.query}", host))
+        ticket = parse_qs(way.query)["ticket"][0]
+        for forged in ("", "x", ticket[:-1], ticket + "x", "x" * 10_000, "%00", "%ff"):
+            wrong.append((f"{way.path}?ticket={forged}&next=/", way.netloc))
+        for uri, host in wrong:
+            answer = await visitor.ask(uri, host, PAGE)
+            assert (answer.status, answer.all("Set-Cookie")) == (403, []), uri[:200]
+            assert "Open the service from Jupyter" in answer.text
+        assert up.connections == other.connections == 0
+
+
+@pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "/%09/evil.example", "/..//evil.example"])
+async def test_a_ticket_never_leads_to_another_host(visitor, path):
+    answer, _ = await visitor.enter(15000, path)
+    assert answer.one("Location") == f"http://{visitor.host(15000)}{path}"
+
+
+async def test_a_path_that_was_changed_on_the_way_leads_nowhere_else(visitor):
+    for path in ("https://evil.example/", "evil.example", "/a%0d%0aX:%20y", "/%20", ""):
+        way = urlsplit((await visitor.knock(15000)).one("Location"))
+        ticket = parse_qs(way.query)["ticket"][0]
+        answer = await visitor.ask(f"{way.path}?ticket={ticket}&next={path}", way.netloc)
+        assert answer.status == 403 or answer.one("Location") == f"http://{way.netloc}/", path
+        assert answer.one("X") is None
+
+
+async def test_without_a_session_no_byte_reaches_the_service(visitor, jp_base_url):
+    async with serve(mirror) as up:
+        host = visitor.host(up.port)
+        page = await visitor.ask("/x?y", host, PAGE)
+        assert (page.status, page.one("Location")) == (
+            302,
+            f"http://localhost:{visitor.port}{jp_base_url}proxy/enter/{up.port}/x?y",
+        )
+        for fields, method in [
+            ([], "GET"),
+            (["Sec-Fetch-Mode: cors"], "GET"),
+            (UPGRADE, "GET"),
+            ([], "POST"),
+            ([], "OPTIONS"),
+            ([f"Authorization: token {TOKEN}"], "GET"),
+            (FRAME, "GET"),
+        ]:
+            answer = await visitor.ask("/x", host, fields, method)
+            assert (answer.status, "Open the service from Jupyter" in answer.text) == (403, True), (method, fields)
+        assert (await visitor.ask(f"/?token={TOKEN}", host)).status == 403
+        _, cookie = await visitor.enter(15000)
+        assert (await visitor.ask("/", host, [cookie])).status == 403  # of another port
+        assert up.connections == 0
+
+
+async def test_nobody_enters_without_a_login(visitor):
+    for login in ((), ("Authorization: token wrong",)):
+        answer = await visitor.knock(15000, login=login)
+        assert (answer.status, "/login?next=" in answer.one("Location")) == (302, True)
+
+
+async def test_only_a_page_enters(visitor, call):
+    for fields in (["Sec-Fetch-Mode: cors"], ["Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"]):
+        assert (await call("proxy/enter/15000/", fields=fields)).status == 403
+    assert (await call("proxy/enter/15000/", fields=FRAME)).status == 403  # a frame on another site
+    assert (await call("proxy/enter/15000/", method="POST", content=b"")).status == 405
+    assert (await call("proxy/enter/80/")).status == 403
+    assert (await call("proxy/enter/99999/")).status == 400
+    assert (await call("proxy/enter/nothing/")).status == 404
+
+
+@pytest.mark.parametrize("target", ["80", "0", "65536", "015000"])
+async def test_a_port_that_is_not_allowed_has_no_way_in(visitor, target):
+    host = visitor.host(target)
+    assert (await visitor.ask("/", host)).status == 403
+    assert (await visitor.knock(target)).status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "host", ["p15000.localhost.", "p15000.evil.org", "localhost.p15000", "p15000.locälhost", "p\u0661.localhost"]
+)
+async def test_other_names_stay_jupyters_matter_and_it_refuses_them(visitor, jp_base_url, host):
+    for path in ("api/contents", "proxy/port/15000/"):
+        name = host.encode().decode("latin-1")
+        answer = await visitor.ask(f"{jp_base_url}{path}", name, [f"Authorization: token {TOKEN}"])
+        assert answer.status == (403 if host.isascii() else 400)  # Tornado's word on the latter
+
+
+async def test_jupyter_is_not_there(visitor, jp_base_url):
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        for uri in (
+            "api/contents",
+            "lab",
+            "login",
+            "logout",
+            "proxy/port/15000/",
+            "proxy/api/ports",
+            "static/x",
+            "proxy/enter/15000/",
+        ):
+            answer = await visitor.ask(f"{jp_base_url}{uri}", visitor.host(up.port), [cookie])
+            assert (answer.status, up.last.target) == (200, f"{jp_base_url}{uri}")
+        await visitor.ask(f"http://localhost:{visitor.port}{jp_base_url}api", visitor.host(up.port), [cookie])
+        assert up.last.target == f"{jp_base_url}{uri}"  # no path: refused
+        for method in ("POST", "PUT", "HEAD"):
+            answer = await visitor.ask("/.well-known/portproxy/enter", visitor.host(up.port), [cookie], method, b"")
+            assert (answer.status, "jupyter" in answer.text.lower().replace("from jupyter", "")) == (405, False)
+        hello = await visitor.ask("/.well-known/portproxy/hello", visitor.host(up.port))
+        assert (hello.status, hello.one("Access-Control-Allow-Origin"), hello.all("Set-Cookie")) == (204, "*", [])
+
+
+async def test_nothing_of_the_service_is_rewritten(visitor):
+    fields = [
+        "Set-Cookie: _xsrf=1; Path=/deep; Secure",
+        "Set-Cookie: username-localhost-8888=2",
+        "Set-Cookie: __Host-x=3; Path=/; Secure",
+        "Set-Cookie: d=4; Domain=localhost; Path=/",
+        "Set-Cookie: portproxy-9=5",
+        "Service-Worker-Allowed: /",
+        "Location: /up/there",
+        "Clear-Site-Data: *",
+        "Strict-Transport-Security: max-age=1; includeSubDomains",
+    ]
+
+    async def script(connection):
+        await connection.request()
+        await connection.write("\r\n".join(["HTTP/1.1 302 Found", *fields, "Content-Length: 0", "", ""]).encode())
+
+    async with serve(script) as up:
+        answer, cookie = await visitor.enter(up.port)
+        cookie += "; _xsrf=1; username-localhost-8888=2; jupyterhub-user-ada=3"
+        answer = await visitor.ask("/", visitor.host(up.port), [cookie, "X-XSRFToken: t", "Sec-WebSocket-Protocol: a"])
+        assert answer.all("Set-Cookie") == [
+            "_xsrf=1; Path=/deep; Secure",
+            "username-localhost-8888=2",
+            "__Host-x=3; Path=/; Secure",
+            "d=4; Path=/",
+        ]
+        assert (answer.one("Location"), answer.one("Service-Worker-Allowed")) == ("/up/there", "/")
+        assert answer.all("Clear-Site-Data") + answer.all("Strict-Transport-Security") == []
+        assert up.last.one("Cookie") == "_xsrf=1; username-localhost-8888=2; jupyterhub-user-ada=3"
+        assert up.last.one("X-XSRFToken") == "t"
+
+
+@pytest.mark.parametrize(
+    ("sent", "got"),
+    [
+        ("http://localhost:{up}/x", "/x"),
+        ("http://127.0.0.1:{up}//evil.example", "/.//evil.example"),
+        ("http://localhost:{jupyter}/api/contents", "http://localhost:{jupyter}/api/contents"),
+        ("http://169.254.169.254/latest", "http://169.254.169.254/latest"),
+        ("http://p15001.localhost:{jupyter}/", "http://p15001.localhost:{jupyter}/"),
+        ("x", "x"),
+    ],
+)
+async def test_redirects_are_the_browsers_to_follow(visitor, sent, got):
+    async def script(connection):
+        await connection.request()
+        location = sent.format(up=up.port, jupyter=visitor.port)
+        await connection.write(f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    async with serve(script) as up:
+        _, cookie = await visitor.enter(up.port)
+        answer = await visitor.ask("/", visitor.host(up.port), [cookie])
+        assert answer.one("Location") == got.format(up=up.port, jupyter=visitor.port)
+        assert len(up.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "got"),
+    [
+        ([], ["csp: frame-ancestors 'self' {j}"]),
+        (["X-Frame-Options: SAMEORIGIN"], ["csp: frame-ancestors 'self' {j}"]),
+        (["X-Frame-Options: DENY"], ["xfo: DENY"]),
+        (
+            ["CSP: default-src 'self'; frame-ancestors 'self'; img-src *"],
+            ["csp: default-src 'self'; frame-ancestors 'self' {j}; img-src *"],
+        ),
+        (["CSP: frame-ancestors 'none'"], ["csp: frame-ancestors 'none'"]),
+        (["CSP: frame-ancestors https://x.example"], ["csp: frame-ancestors https://x.example"]),
+        (["CSP: frame-ancestors 'none'", "X-Frame-Options: SAMEORIGIN"], ["csp: frame-ancestors 'none'"]),
+    ],
+)
+async def test_jupyters_pages_may_frame_what_its_own_may(visitor, origin, sent, got):
+    async def script(connection):
+        await connection.request()
+        fields = "".join(f"{field}\r\n" for field in sent).replace("CSP:", "Content-Security-Policy:")
+        await connection.write(f"HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n".encode())
+
+    async with serve(script) as up:
+        _, cookie = await visitor.enter(up.port)
+        answer = await visitor.ask("/", visitor.host(up.port), [cookie])
+        found = [f"csp: {value}" for value in answer.all("Content-Security-Policy")]
+        found += [f"xfo: {value}" for value in answer.all("X-Frame-Options")]
+        assert found == [text.format(j=f"http://{origin}") for text in got]
+
+
+async def test_in_a_frame_all_cookies_are_partitioned(visitor):
+    async def script(connection):
+        await connection.request()
+        await connection.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; SameSite=Lax; Path=/x\r\nContent-Length: 0\r\n\r\n")
+
+    async with serve(script) as up:
+        answer, cookie = await visitor.enter(up.port, fields=FRAME)
+        assert answer.one("Set-Cookie").partition(";")[2] == " Path=/; HttpOnly; SameSite=None; Secure; Partitioned"
+        answer = await visitor.ask("/", visitor.host(up.port), [cookie, *FRAME])
+        assert answer.one("Set-Cookie") == "a=1; Path=/x; SameSite=None; Secure; Partitioned"
+
+
+async def test_only_its_own_pages_may_send_what_changes_something(visitor):
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        host = visitor.host(up.port)
+        for theirs in (
+            "null",
+            f"http://{visitor.origin}",
+            f"http://{visitor.host(15001)}",
+            f"https://{host}",
+            "http://evil.example",
+        ):
+            for method, fields in [("POST", []), ("GET", UPGRADE), ("PUT", [])]:
+                answer = await visitor.ask("/", host, [cookie, f"Origin: {theirs}", *fields], method)
+                assert answer.status == 403, (theirs, method)
+        refused = [
+            ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"],
+            ["Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors"],
+            FRAME,  # of a tab's session
+        ]
+        for fields in refused:
+            assert (await visitor.ask("/", host, [cookie, *fields])).status == 403, fields
+        assert up.connections == 0
+        assert (await visitor.ask("/", host, [cookie, f"Origin: http://{host}"], "POST", b"x")).status == 200
+        assert (await visitor.ask("/", host, [cookie, "Sec-Fetch-Site: cross-site", *PAGE[:3]])).status == 200
+
+
+async def test_a_websocket_passes_and_its_token_subprotocol_is_the_services(visitor):
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        theirs = "v1.token.websocket.jupyter.org, v1.token.websocket.jupyter.org.theirs"
+        fields = [cookie, *UPGRADE, f"Origin: http://{visitor.host(up.port)}", f"Sec-WebSocket-Protocol: {theirs}"]
+        await visitor.ask("/socket", visitor.host(up.port), fields)
+        assert (up.last.target, up.last.one("Sec-WebSocket-Protocol")) == ("/socket", theirs)
+        assert up.last.one("Cookie") is None
+
+
+async def test_a_jupyter_token_never_goes_to_the_service(visitor):
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port, f"/?token={TOKEN}&a=1")
+        await visitor.ask(f"/?token={TOKEN}&a=1", visitor.host(up.port), [cookie, f"Authorization: token {TOKEN}"])
+        assert (up.last.target, up.last.one("Authorization")) == ("/?a=1", None)
+
+
+async def _login(call):
+    """A login cookie as a browser has it."""
+    answer = await call("api/contents", token=None, fields=[f"Authorization: token {TOKEN}"])
+    return "Cookie: " + next(value for value in answer.all("Set-Cookie") if value.startswith("username-")).partition(";")[0]
+
+
+async def test_a_logout_ends_the_session_at_once_and_its_tunnels(visitor, call, wire):
+    login = await _login(call)
+    async with serve(granting) as up, await wire() as connection:
+        host = visitor.host(up.port)
+        _, cookie = await visitor.enter(up.port, login=(login,))
+        lines = ["GET /s HTTP/1.1", f"Host: {host}", cookie, *UPGRADE, f"Origin: http://{host}", "", ""]
+        await connection.send("\r\n".join(lines).encode())
+        assert (await connection.head()).status == 101
+        await call("logout", token=None, fields=[login])
+        assert await connection.closed()
+        assert (await visitor.ask("/", host, [cookie])).status == 403
+
+
+async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, jp_base_url, monkeypatch):
+    """The first page of many: Jupyter's own link has the token in it, and logging out must end what began with it."""
+    async with serve(mirror) as up:
+        uri = f"{jp_base_url}proxy/enter/{up.port}/?token={TOKEN}"
+        first = await visitor.ask(uri, visitor.origin, PAGE)
+        login = "Cookie: " + first.one("Set-Cookie").partition(";")[0]
+        way = urlsplit(first.one("Location"))
+        second = await visitor.ask(f"{way.path}?{way.query}", way.netloc)
+        cookie = "Cookie: " + second.one("Set-Cookie").partition(";")[0]
+        monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.0)
+        for _ in range(2):  # the login is asked about each time
+            assert (await visitor.ask("/", way.netloc, [cookie])).status == 200
+        await call("logout", token=None, fields=[login])
+        assert (await visitor.ask("/", way.netloc, [cookie])).status == 403
+
+
+async def granting(connection):
+    """Grants every upgrade and says nothing more."""
+    await connection.head()
+    await connection.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    await connection.reader.read()
+
+
+async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp_serverapp, wire, monkeypatch):
+    monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.4)
+    async with serve(granting) as up, await wire() as connection:
+        host = visitor.host(up.port)
+        _, cookie = await visitor.enter(up.port)
+        lines = ["GET /s HTTP/1.1", f"Host: {host}", cookie, *UPGRADE, f"Origin: http://{host}", "", ""]
+        await connection.send("\r\n".join(lines).encode())
+        assert (await connection.head()).status == 101
+        await asyncio.sleep(1)
+        jp_serverapp.identity_provider.token = "another"
+        assert await connection.closed()
+        assert (await visitor.ask("/", host, [cookie])).status == 403
+
+
+class Changes(Authorizer):
+    """Allows everything until it is told otherwise."""
+
+    allows = True
+
+    def is_authorized(self, handler, user, action, resource):
+        return self.allows
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Changes)])
+async def test_the_authorizer_is_asked_again(visitor, monkeypatch, jp_server_config):
+    monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.0)
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        assert (await visitor.ask("/", visitor.host(up.port), [cookie])).status == 200
+        monkeypatch.setattr(Changes, "allows", False)
+        assert (await visitor.ask("/", visitor.host(up.port), [cookie])).status == 403
+        assert (await visitor.knock(up.port)).status == 403
+
+
+async def test_a_stale_cookie_of_the_same_name_beside_a_good_one_does_no_harm(visitor):
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        name = cookie.removeprefix("Cookie: ").partition("=")[0]
+        for line in (f"{cookie}; {name}=stale", f"Cookie: {name}=stale; {cookie.removeprefix('Cookie: ')}"):
+            assert (await visitor.ask("/", visitor.host(up.port), [line])).status == 200
+            assert up.last.one("Cookie") is None
+
+
+async def test_what_another_site_opens_in_the_path_form_goes_to_the_origin(visitor, call, origin, jp_base_url):
+    """Else a service at its origin could open itself in Jupyter's."""
+    async with serve(mirror) as up:
+        for site in ("cross-site", "same-site"):
+            fields = [f"Sec-Fetch-Site: {site}", *PAGE[:3]]
+            enter = f"{jp_base_url}proxy/enter/{up.port}"
+            for path, target in [
+                (f"proxy/port/{up.port}/x?y", f"{enter}/x?y"),
+                (f"proxy/{up.port}/x", f"{enter}/x"),
+                (f"proxy/127.0.0.1:{up.port}/x", f"{enter}/x"),
+                (f"proxy/127.0.0.2:{up.port}/x", f"{enter}/x"),
+                (f"proxy/[::1]:{up.port}/x", f"{enter}/x"),
+                (f"proxy/localhost:{up.port}/x", f"{enter}/x"),
+                (f"proxy/absolute/{up.port}/x", f"{enter}{jp_base_url}proxy/absolute/{up.port}/x"),
+            ]:
+                answer = await call(path, fields=fields)
+                assert (answer.status, answer.one("Location")) == (302, target), path
+            assert (await call(f"proxy/https/{up.port}/", fields=fields)).status == 403
+        assert up.connections == 0
+        for site in ("none", "same-origin"):
+            fields = [f"Sec-Fetch-Site: {site}", *PAGE[:3]]
+            assert (await call(f"proxy/port/{up.port}/", fields=fields)).status == 200
+
+
+def server(**traits):
+    config = configured()
+    return {**config, "PortProxy": traits}
+
+
+@pytest.mark.parametrize("jp_server_config", [server(isolate="always")])
+async def test_always_sends_pages_to_the_origin_and_leaves_the_rest(call, jp_base_url, jp_server_config):
+    async with serve(mirror) as up:
+        answer = await call(f"proxy/port/{up.port}/x?y", fields=PAGE)
+        assert (answer.status, answer.one("Location")) == (302, f"{jp_base_url}proxy/enter/{up.port}/x?y")
+        assert up.connections == 0
+        for fields in ([], ["Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin"]):
+            assert (await call(f"proxy/port/{up.port}/x", fields=fields)).status == 200
+
+
+@pytest.mark.parametrize("jp_server_config", [server(isolate="never")])
+async def test_never_has_no_origins(call, visitor, jp_server_config):
+    async with serve(mirror) as up:
+        assert (await call("proxy/enter/15000")).status == 404
+        assert (await visitor.ask("/.well-known/portproxy/hello", visitor.host(up.port))).status in (403, 404)
+        fields = ["Sec-Fetch-Site: cross-site", *PAGE[:3]]
+        assert (await call(f"proxy/port/{up.port}/", fields=fields)).status == 200
+
+
+APPS = {
+    "origin_pattern": "{port}.apps.example.org",
+    "origin_below_base_url": True,
+    "jupyter_url": "https://hub.example.org/user/ada/",
+}
+
+
+@pytest.mark.parametrize("jp_server_config", [server(**APPS)])
+async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_server_config):
+    async with serve(mirror) as up:
+        host = f"{up.port}.apps.example.org"
+        first = await visitor.knock(up.port, "/x")
+        way = urlsplit(first.one("Location"))
+        assert way.netloc == host
+        second = await visitor.ask(f"{jp_base_url[:-1]}{way.path}?{way.query}", host)
+        assert second.one("Location") == f"https://{host}/x"  # as jupyter_url says
+        cookie = "Cookie: " + second.one("Set-Cookie").partition(";")[0]
+        assert (await visitor.ask(f"{jp_base_url}x?y", host, [cookie])).status == 200
+        assert up.last.target == "/x?y"
+        lost = await visitor.ask(f"{jp_base_url}x?y", host, PAGE)
+        assert lost.one("Location") == f"https://hub.example.org/user/ada/proxy/enter/{up.port}/x?y"
+        hello = await visitor.ask(f"{jp_base_url}.well-known/portproxy/hello", host)
+        assert hello.status == 204
+
+
+ECHO = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
+NAMED = {"web": {"command": ECHO, "stop_timeout": 1}, "No_Label": {"command": ECHO, "stop_timeout": 1}}
+
+
+@pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
+async def test_services_have_origins_by_their_names_or_by_their_ports(visitor, gateway, call, jp_server_config):
+    for name in NAMED:
+        await gateway.services.ready(gateway.services.start(name, None, {}))
+    way = urlsplit((await visitor.knock("web")).one("Location"))
+    assert way.netloc == visitor.host("web")
+    _, cookie = await visitor.enter("web")
+    answer = await visitor.ask("/", way.netloc, [cookie])
+    assert (answer.status, "Directory listing" in answer.text) == (200, True)
+    port = gateway.services.get("No_Label").place.port
+    assert urlsplit((await visitor.knock("No_Label")).one("Location")).netloc == visitor.host(port)

@@ -1,0 +1,123 @@
+"""Services as people write them, most of which think that they live at `/`; and one that means harm.
+
+Rule of this file: an application is a function of method, path and content that returns status, fields and content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ..upstreams import free_port
+
+Answer = tuple[int, dict[str, str], bytes]
+App = Callable[[str, str, bytes, dict[str, str]], Answer]
+HTML, SCRIPT, STYLE = ({"Content-Type": kind} for kind in ("text/html", "text/javascript", "text/css"))
+
+ROOTED = b"""<!DOCTYPE html><title>rooted</title><link rel=stylesheet href=/static/app.css>
+<h1 id=styled>rooted</h1><p id=script>-</p><p id=fetched>-</p><p id=event>-</p><p id=socket>-</p><p id=worker>-</p>
+<a id=link href=/deep/page?x=1#there>deep</a>
+<form method=post action=/submit><input name=a value=1><button>send</button></form>
+<script src=/static/app.js></script>"""
+ROOTED_SCRIPT = b"""
+const say = (id, text) => { document.getElementById(id).textContent = text; };
+say("script", "ran");
+fetch("/api/data").then(a => a.text()).then(text => say("fetched", text));
+new EventSource("/events").onmessage = event => say("event", event.data);
+navigator.serviceWorker?.register("/sw.js").then(() => navigator.serviceWorker.ready)
+  .then(() => new Promise(done => navigator.serviceWorker.controller ? done()
+    : navigator.serviceWorker.addEventListener("controllerchange", done)))
+  .then(() => fetch("/from-worker")).then(a => a.text()).then(text => say("worker", text))
+  .catch(error => say("worker", String(error)));
+"""
+WORKER = b"""
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", event => event.waitUntil(self.clients.claim()));
+self.addEventListener("fetch", event => {
+  if (new URL(event.request.url).pathname === "/from-worker") event.respondWith(new Response("by the worker"));
+});
+"""
+
+
+def rooted(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+    """Absolute links, forms, a stylesheet, an event stream, a service worker, a cookie: as with Flask's `url_for`."""
+    pages: dict[str, Answer] = {
+        "/": (200, {**HTML, "Set-Cookie": "visits=1; Path=/; HttpOnly"}, ROOTED),
+        "/static/app.js": (200, SCRIPT, ROOTED_SCRIPT),
+        "/static/app.css": (200, STYLE, b"#styled { color: rgb(1, 2, 3); }"),
+        "/api/data": (200, {"Content-Type": "text/plain"}, fields.get("cookie", "no cookie").encode()),
+        "/events": (200, {"Content-Type": "text/event-stream"}, b"data: an event\n\n"),
+        "/sw.js": (200, SCRIPT, WORKER),
+        "/deep/page?x=1": (200, HTML, b"<p id=deep>deep</p><a href=/>home</a>"),
+        "/thanks": (200, HTML, b"<p id=thanks>thanks</p>"),
+    }
+    if (method, path) == ("POST", "/submit"):
+        return 303, {"Location": "/thanks" if content == b"a=1" else "/wrong"}, b""
+    return pages.get(path, (404, HTML, b"no such page"))
+
+
+BUILD_PAGE = b"""<!doctype html><title>build</title><link rel=manifest href=/manifest.json>
+<script defer src=/static/js/main.js></script><div id=root></div>"""
+BUILD_SCRIPT = b"""document.getElementById("root").textContent = "route " + location.pathname;
+const next = document.createElement("button");
+next.onclick = () => {
+  history.pushState({}, "", "/items/2");
+  document.getElementById("root").firstChild.data = "route " + location.pathname;
+};
+document.getElementById("root").append(next);"""
+
+
+def build(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+    """A single page application's static build, as Create React App makes it: one page for every path but its assets."""
+    if path == "/static/js/main.js":
+        return 200, SCRIPT, BUILD_SCRIPT
+    return (200, {"Content-Type": "application/json"}, b"{}") if path == "/manifest.json" else (200, HTML, BUILD_PAGE)
+
+
+def hostile(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+    """A page from which a test does what a service must not, with every header field that might help it."""
+    if path.startswith("/sw.js"):
+        return 200, {**SCRIPT, "Service-Worker-Allowed": "/"}, WORKER
+    helping = {
+        "Content-Security-Policy": "frame-ancestors *",
+        "Access-Control-Allow-Origin": "*",
+        "Set-Cookie": "_xsrf=planted; Path=/; Domain=localhost",
+    }
+    return 200, {**HTML, **helping}, b"<title>hostile</title>hostile"
+
+
+@contextlib.contextmanager
+def running(app: App) -> Iterator[int]:
+    """The application on a port of its own."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told = {name.lower(): value for name, value in self.headers.items()}
+            status, fields, body = app(self.command, self.path, content, told)
+            self.send_response(status)
+            for name, value in fields.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(body)
+                if "event-stream" in fields.get("Content-Type", ""):
+                    time.sleep(0.3)
+
+        do_GET = do_POST = do_HEAD = answer
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

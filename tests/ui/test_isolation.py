@@ -1,0 +1,271 @@
+"""Origins of services in a real browser: what a hostile page reaches, the way in, and apps that think they live at `/`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from ..processes import TOKEN
+from ..upstreams import free_port
+from .apps import build, hostile, rooted, running
+
+VITE = Path(__file__).parents[2] / "labextension" / "node_modules" / "vite" / "bin" / "vite.js"
+ATTACK = """async ({ jupyter, port, other, terminal }) => {
+  const within = (promise, ms = 4000) => Promise.race([promise, new Promise(done => setTimeout(() => done("no answer"), ms))]);
+  const read = async url => {
+    try {
+      const a = await fetch(url, { credentials: "include", referrerPolicy: "no-referrer" });
+      return a.ok ? (await a.text()).slice(0, 60) : "refused";
+    } catch { return "refused"; }
+  };
+  const socket = url => within(new Promise(done => {
+    const ws = new WebSocket(url.replace(/^http/, "ws"));
+    ws.onopen = () => done("open");
+    ws.onclose = ws.onerror = () => done("refused");
+  }));
+  const worker = async url => {
+    try { await within(navigator.serviceWorker.register(url)); return "registered"; } catch { return "refused"; }
+  };
+  const frame = url => within(new Promise(done => {
+    const frame = document.createElement("iframe");
+    frame.onload = () => {
+      try { done(frame.contentDocument.cookie !== null ? "read" : "refused"); }
+      catch { done("refused"); }
+    };
+    frame.src = url;
+    document.body.append(frame);
+  }));
+  const cookies = document.cookie;
+  for (const domain of ["", "; domain=localhost", "; domain=.localhost"]) {
+    document.cookie = "_xsrf=planted; path=/" + domain;
+    document.cookie = "planted=1; path=/" + domain;
+  }
+  return {
+    contents: await read(jupyter + "api/contents"),
+    terminal: await socket(jupyter + "terminals/websocket/" + terminal),
+    cookies: cookies.includes("_xsrf=2|") ? "read" : "not there",
+    worker: await worker(jupyter + "proxy/port/" + port + "/sw.js"),
+    other: await read(other),
+    frame: await frame(jupyter + "api/status"),
+  };
+}"""
+
+
+@pytest.fixture
+def jupyter(server) -> str:
+    """The server's base URL by the name that people use."""
+    return server.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def browser(chromium, jupyter):
+    """A browser's context that has logged in to Jupyter."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{jupyter}tree?token={TOKEN}", wait_until="commit")
+    page.close()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(browser):  # of this file: its Jupyter is `localhost`
+    page = browser.new_page()
+    page.set_default_timeout(10_000)
+    return page
+
+
+def origin_of(jupyter: str, port: int) -> str:
+    return f"http://p{port}.localhost:{urlsplit(jupyter).port}/"
+
+
+def terminal(jupyter: str) -> str:
+    request = Request(f"{jupyter}api/terminals", b"{}", {"Authorization": f"token {TOKEN}"}, method="POST")
+    with urlopen(request, timeout=20) as answer:
+        return json.load(answer)["name"]
+
+
+def attack(page: Page, jupyter: str, port: int, other: str) -> dict[str, str]:
+    return page.evaluate(ATTACK, {"jupyter": jupyter, "port": port, "other": other, "terminal": terminal(jupyter)})
+
+
+def planted(page: Page, jupyter: str) -> list[str]:
+    """Which of Jupyter's cookies are the attacker's."""
+    return [cookie["name"] for cookie in page.context.cookies(jupyter) if cookie["value"] in ("planted", "1")]
+
+
+def test_in_the_path_form_a_hostile_service_is_jupyter(page, jupyter):
+    """The positive control: where this does nothing, the next test proves nothing."""
+    with running(hostile) as port, running(rooted) as neighbour:
+        page.goto(f"{jupyter}proxy/port/{port}/")
+        done = attack(page, jupyter, port, f"{jupyter}proxy/port/{neighbour}/")
+        assert (done["terminal"], done["cookies"], done["worker"], done["frame"]) == ("open", "read", "registered", "read")
+        assert '"name"' in done["contents"] and "rooted" in done["other"]
+        assert "planted" in planted(page, jupyter)
+
+
+@pytest.mark.parametrize("framed", [False, True], ids=["tab", "frame"])
+def test_at_its_origin_it_reaches_nothing_of_jupyter(page, jupyter, framed):
+    with running(hostile) as port, running(rooted) as neighbour:
+        page.goto(f"{jupyter}proxy/enter/{neighbour}/")  # so that there is a session to be abused
+        assert page.url == origin_of(jupyter, neighbour)
+        place = page
+        if framed:
+            page.goto(f"{jupyter}tree")
+            place = frame_in(page, f"{jupyter}proxy/enter/{port}/")
+        else:
+            page.goto(f"{jupyter}proxy/enter/{port}/")
+        assert place.url == origin_of(jupyter, port)
+        done = attack(place, jupyter, port, origin_of(jupyter, neighbour))
+        assert done.pop("frame") in ("refused", "no answer")
+        assert done == {
+            "contents": "refused", "terminal": "refused", "cookies": "not there", "worker": "refused", "other": "refused"
+        }  # fmt: skip
+        assert planted(page, jupyter) == []
+
+
+def frame_in(page: Page, url: str):
+    """A frame of Jupyter's page with that address, as a tab of JupyterLab has it."""
+    page.evaluate(
+        """url => new Promise(done => { const f = document.createElement("iframe"); f.name = "tab";
+        f.sandbox = "allow-same-origin allow-scripts allow-forms allow-popups"; f.onload = done; f.src = url;
+        document.body.append(f); })""",
+        url,
+    )
+    return page.frame("tab")
+
+
+def test_a_hostile_service_cannot_open_itself_in_jupyters_origin(page, jupyter):
+    """By no spelling of the path form: the page that comes is at its origin, or none comes."""
+    with running(hostile) as port:
+        forms = [
+            "proxy/port/{}/",
+            "proxy/{}/",
+            "proxy/127.0.0.1:{}/",
+            "proxy/[::1]:{}/",
+            "proxy/absolute/{}/",
+            "port/{}/",
+            "server/{}/",
+        ]
+        for form in [*forms, "login?next=/proxy/port/{}/"]:
+            page.goto(f"{jupyter}proxy/enter/{port}/")
+            assert page.url == origin_of(jupyter, port)
+            with page.expect_navigation(url=lambda url: url.startswith("http")):
+                page.evaluate("url => { location = url }", jupyter + form.format(port))
+            page.wait_for_load_state()
+            assert page.title() == "hostile", form  # it came
+            assert page.url.startswith(origin_of(jupyter, port)), form
+
+
+def test_the_way_in_is_one_pair_of_redirects_and_takes_less_than_a_tenth_of_a_second(page, jupyter):
+    with running(build) as port:
+        times = []
+        for number in range(8):
+            answer = page.goto(f"{jupyter}proxy/enter/{port}/items/{number}?q=%20#f", wait_until="commit")
+            assert page.url == f"{origin_of(jupyter, port)}items/{number}?q=%20#f"  # no ticket in it
+            redirects, request = 0, answer.request
+            while request.redirected_from:
+                redirects, request = redirects + 1, request.redirected_from
+            assert redirects == 2
+            times.append(
+                answer.request.timing["startTime"] - request.timing["startTime"]
+            )  # ms until the page itself is asked for
+        print(f"the way in: {min(times):.0f} ms at best, {sorted(times)[4]:.0f} ms median")
+        assert min(times) < 100
+
+
+def test_an_address_that_was_kept_leads_through_jupyter_and_back(page, jupyter):
+    with running(build) as port:
+        page.goto(f"{origin_of(jupyter, port)}items/7?q")
+        assert page.url == f"{origin_of(jupyter, port)}items/7?q"
+        expect(page.locator("#root")).to_contain_text("route /items/7")
+
+
+def test_without_a_login_the_way_leads_to_the_login_page(chromium, jupyter):
+    page = chromium.new_page()
+    page.goto(f"{origin_of(jupyter, 15000)}x")
+    assert page.url.startswith(f"{jupyter}login?next=")
+    page.close()
+
+
+def check_rooted(place, worker: bool = True) -> None:
+    expect(place.locator("#script")).to_have_text("ran")
+    expect(place.locator("#fetched")).to_contain_text("visits=1")
+    expect(place.locator("#fetched")).not_to_contain_text("portproxy")
+    expect(place.locator("#event")).to_have_text("an event")
+    expect(place.locator("#styled")).to_have_css("color", "rgb(1, 2, 3)")
+    if worker:
+        expect(place.locator("#worker")).to_have_text("by the worker")
+
+
+def test_an_app_with_absolute_links_forms_events_and_a_worker_works_untouched(page, jupyter):
+    with running(rooted) as port:
+        page.goto(f"{jupyter}proxy/enter/{port}/")
+        check_rooted(page)
+        page.click("#link")
+        page.wait_for_selector("#deep")
+        assert page.url == f"{origin_of(jupyter, port)}deep/page?x=1#there"
+        page.click("text=home")
+        page.click("text=send")
+        page.wait_for_selector("#thanks")
+        assert page.url == f"{origin_of(jupyter, port)}thanks"
+
+
+def test_it_works_in_a_frame_of_jupyters_page_too(page, jupyter):
+    """But for its worker: Chromium has none in another site's frame while it blocks third-party cookies."""
+    with running(rooted) as port:
+        page.goto(f"{jupyter}tree")
+        frame = frame_in(page, f"{jupyter}proxy/enter/{port}/")
+        check_rooted(frame, worker=False)
+        frame.click("text=send")
+        frame.wait_for_selector("#thanks")
+
+
+def test_a_page_of_another_site_cannot_frame_it(page, jupyter):
+    with running(rooted) as port, running(rooted) as elsewhere:
+        page.goto(f"{jupyter}proxy/enter/{port}/")
+        page.goto(f"http://127.0.0.1:{elsewhere}/deep/page?x=1")
+        frame = frame_in(page, origin_of(jupyter, port))
+        assert frame.query_selector("#script") is None
+
+
+def test_a_static_build_works_untouched(page, jupyter):
+    with running(build) as port:
+        page.goto(f"{jupyter}proxy/enter/{port}/items/1")
+        expect(page.locator("#root")).to_contain_text("route /items/1")
+        page.click("button")
+        page.reload()
+        expect(page.locator("#root")).to_contain_text("route /items/2")
+
+
+def test_vites_hot_reload_works_untouched(page, jupyter, tmp_path):
+    node = shutil.which("node")
+    assert node and VITE.exists(), "Node and labextension/node_modules are needed: see the Makefile"
+    (tmp_path / "index.html").write_text("<p id=text>-</p><script type=module src=/main.js></script>")
+    (tmp_path / "main.js").write_text(
+        "import { text } from '/text.js'; const say = t => { document.getElementById('text').textContent = t; }; say(text);"
+        "window.kept = window.kept ?? Math.random(); import.meta.hot.accept('/text.js', fresh => say(fresh.text));"
+    )
+    (tmp_path / "text.js").write_text("export const text = 'one';")
+    port = free_port()
+    vite = subprocess.Popen(
+        [node, str(VITE), "--host", "127.0.0.1", "--port", str(port), "--strictPort"],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        page.goto(f"{jupyter}proxy/enter/{port}/")
+        page.wait_for_selector("#text:text-is('one')", timeout=30_000)  # the error page retries until it is up
+        kept = page.evaluate("window.kept")
+        (tmp_path / "text.js").write_text("export const text = 'two';")
+        expect(page.locator("#text")).to_have_text("two", timeout=15_000)
+        assert page.evaluate("window.kept") == kept  # replaced, not reloaded
+    finally:
+        vite.kill()
+        vite.wait()
