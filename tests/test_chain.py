@@ -73,7 +73,9 @@ class Hops:
         fields = {"Authorization": f"token user-{user}"}
         return websockets.connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=fields, compression=None)
 
-    async def until(self, path: str, status: int, user: str = "ann", seconds: float = 10.0, begins: str = "") -> tuple[float, Answer]:
+    async def until(
+        self, path: str, status: int, user: str = "ann", seconds: float = 10.0, begins: str = ""
+    ) -> tuple[float, Answer]:
         """Ask until the status comes, with a text that begins so; how long it took, and the answer."""
         begun = time.monotonic()
         while (answer := await self.ask(path, user)).status != status or not answer.text.startswith(begins):
