@@ -98,6 +98,10 @@ class CurlTransport(AsyncHTTPClient):
             self._release(exchange)
             exchange.end(None)
 
+    def pause(self, exchange: Exchange) -> None:
+        """Called from within libcurl's work on this exchange."""
+        self._handles[exchange].curl.pause(pycurl.PAUSE_RECV)
+
     def abandon(self, exchange: Exchange) -> None:
         """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
         if exchange in self._handles:
