@@ -72,18 +72,25 @@ class Timing(NamedTuple):
 
 async def requests(subject: Subject, request: bytes, size: int | None, connections: int, total: int) -> Timing:
     """`total` requests over so many kept-alive connections, each sending its next when it has the answer."""
+    open_ = [await Connection.open(subject) for _ in range(connections)]
+    timing = await requests_over(open_, request, size, total)
+    for connection in open_:
+        connection.close()
+    return timing
+
+
+async def requests_over(open_: list[Connection], request: bytes, size: int | None, total: int) -> Timing:
+    """The same over connections that are open already."""
     each: list[float] = []
 
-    async def one(count: int) -> None:
-        connection = await Connection.open(subject)
-        for _ in range(count):
+    async def one(connection: Connection) -> None:
+        for _ in range(total // len(open_)):
             begin = time.perf_counter()
             await connection.ask(request, size)
             each.append(time.perf_counter() - begin)
-        connection.close()
 
     begin = time.perf_counter()
-    await asyncio.gather(*(one(total // connections) for _ in range(connections)))
+    await asyncio.gather(*map(one, open_))
     return Timing(time.perf_counter() - begin, each)
 
 

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from load import Connection, download, echo, requests, upload, websocket
+from load import Connection, download, echo, requests, requests_over, upload, websocket
 from subjects import Subject
 
 Figures = dict[str, float]
@@ -152,10 +152,13 @@ async def growth(subject: Subject, scale: float) -> Figures:
         return {}
     figures, request = {}, subject.head("GET", "/1024")
     for connections in 10, 100, 1000:
-        total = max(2 * connections, int(3000 * scale))
-        await requests(subject, request, 1024, connections, connections)
+        total = max(2 * connections, int(5000 * scale))
+        open_ = [await Connection.open(subject) for _ in range(connections)]
+        await requests_over(open_, request, 1024, connections)
         cpu = subject.cpu()
-        await requests(subject, request, 1024, connections, total)
+        await requests_over(open_, request, 1024, total)
+        for connection in open_:
+            connection.close()
         figures[f"GET at {connections} connections: CPU us/request"] = (subject.cpu() - cpu) / total * 1e6
     return figures
 
