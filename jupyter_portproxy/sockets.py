@@ -41,10 +41,21 @@ def is_scarce(fd: int) -> bool:
 
     POSIX gives out the lowest number that is free, so a number near the limit tells that nearly all below it are taken.
     """
+    limit = _limit()
+    return limit is not None and fd >= limit - min(_RESERVED, limit // 4)
+
+
+def affordable(most: int) -> int:
+    """How many connections may be kept for later: an eighth of the descriptors that this process may have, at most `most`."""
+    limit = _limit()
+    return most if limit is None else min(most, limit // 8)
+
+
+def _limit() -> int | None:
     if resource is None:
-        return False
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit != resource.RLIM_INFINITY and fd >= limit - min(_RESERVED, limit // 4)
+        return None
+    limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def none_left() -> bool:

@@ -25,11 +25,11 @@ from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreac
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
 from .fields import Content
 from .routes import Upstream, bracketed
-from .sockets import is_scarce, none_left, sockets_of
+from .sockets import affordable, is_scarce, none_left, sockets_of
 
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
-_KEPT_CONNECTIONS = 256
+_KEPT_CONNECTIONS = 1024
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
 # to be dead, and nothing but an idempotent request without content may be repeated.
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
@@ -44,7 +44,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT_CONNECTIONS)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, affordable(_KEPT_CONNECTIONS))
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._sockets = sockets_of(self.io_loop, self._drive)
         self._timer: asyncio.Handle | None = None

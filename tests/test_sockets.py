@@ -85,9 +85,10 @@ async def test_a_system_without_epoll_uses_the_loop(monkeypatch):
 def test_the_last_descriptors_are_scarce():
     code = """
 import os, resource, socket
-from jupyter_portproxy.sockets import is_scarce, none_left
+from jupyter_portproxy.sockets import affordable, is_scarce, none_left
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 assert not is_scarce(149) and is_scarce(150) and not none_left()
+assert (affordable(1024), affordable(10)) == (25, 10)
 socks = []
 try:
     while True:
