@@ -6,12 +6,13 @@ Rule of this file: a figure that depends on the machine is given for every subje
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
 
 from load import Connection, download, echo, requests, requests_over, upload, websocket
-from subjects import Subject
+from subjects import Subject, start_many
 
 Figures = dict[str, float]
 MB = 1e6
@@ -97,18 +98,44 @@ async def events(subject: Subject, scale: float) -> Figures:
 
 
 async def idle(subject: Subject, scale: float) -> Figures:
-    """Memory of open tunnels on which nothing happens."""
+    """Memory of open tunnels on which nothing happens: few, and as many as this machine has descriptors for, at most 10,000."""
     if not subject.relays:
         return {}
-    count = int(1000 * scale)
+    figures: Figures = {}
     for tunnel in [await websocket(subject) for _ in range(50)]:
         tunnel.close()
-    before = subject.memory()
-    open_ = [await websocket(subject) for _ in range(count)]
-    after = subject.memory()
+    before, open_ = subject.memory(), []
+    most = min(10_000, subject.descriptors() // 2 - 500)  # a tunnel takes two
+    for name, count in ("1,000", int(1000 * scale)), ("10,000", int(most * scale)):
+        open_ += [await websocket(subject) for _ in range(count - len(open_))]
+        figures[f"{name} idle tunnels: KB each"] = max(0.0, (subject.memory() - before) / len(open_) / 1e3)
     for tunnel in open_:
         tunnel.close()
-    return {"idle tunnel: KB": max(0.0, (after - before) / count / 1e3)}
+    return figures
+
+
+async def listing(subject: Subject, scale: float) -> Figures:
+    """`GET proxy/api/ports` with 2,000 services that speak HTTP: the first time, when each is asked for its title, and later."""
+    if subject.name not in ("portproxy", "uvloop"):
+        return {}
+    count, path = int(2000 * scale), "/proxy/api/ports"
+    process = start_many(count)
+    try:
+        connection, taken = await Connection.open(subject, limit=1 << 24), []
+        found = 0
+        for _ in range(6):
+            begin = time.perf_counter()
+            listed = await connection.ask(subject.head("GET", path, whole=True))
+            taken.append((time.perf_counter() - begin) * 1e3)
+            found = sum(1 for port in json.loads(listed) if port["http"])
+            await asyncio.sleep(1.1)  # two that ask within a second get the same list
+        if found < count:
+            raise RuntimeError(f"{found} of {count} services are listed as HTTP")
+        connection.close()
+    finally:
+        process.kill()
+        process.wait()
+    return {"list of 2,000 services, first: ms": taken[0], "list of 2,000 services, later: ms": min(taken[1:])}
 
 
 async def fair(subject: Subject, scale: float) -> Figures:
@@ -186,8 +213,9 @@ ALL: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
     "transfer": transfer,
     "tunnels": tunnels,
     "events": events,
-    "idle": idle,
     "fair": fair,
     "growth": growth,
+    "idle": idle,
     "slow": slow_readers,
+    "listing": listing,
 }

@@ -6,12 +6,14 @@
     GET /echo          WebSocket: frames come back as they went
 
 Run: python origin.py PORT
+     python origin.py --many COUNT     so many ports that are allowed by default; prints a line when they listen
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 import sys
@@ -102,10 +104,30 @@ async def sink(head: bytes, reader: asyncio.StreamReader, writer: asyncio.Stream
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
 
 
+async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        await reader.readuntil(b"\r\n\r\n")
+        text = b"<title>One of many</title>"
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(text)
+        writer.write(head + text)
+    writer.close()
+
+
 async def main(port: int) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", port, limit=1 << 20, backlog=4096)
     await server.serve_forever()
 
 
+async def many(count: int) -> None:
+    servers: list[asyncio.Server] = []
+    for port in range(10000, 20000):
+        if len(servers) == count:
+            break
+        with contextlib.suppress(OSError):  # somebody else's
+            servers.append(await asyncio.start_server(page, "127.0.0.1", port))
+    print(len(servers), flush=True)
+    await asyncio.Event().wait()
+
+
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(many(int(sys.argv[2])) if sys.argv[1] == "--many" else main(int(sys.argv[1])))

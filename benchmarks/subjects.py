@@ -50,7 +50,7 @@ server.listen(Number(port), "127.0.0.1");
 """
 _NGINX = """
 daemon off; pid {dir}/nginx.pid; error_log {dir}/nginx.err; worker_processes 1;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 32768; }}
 http {{
   access_log off; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;
   fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
@@ -93,6 +93,17 @@ class Subject:
         """Resident bytes, with its children's."""
         return sum(process.memory_info().rss for process in self._tree())
 
+    def settle(self) -> None:
+        """Wait for the programs that Jupyter asks for their version as it starts: they would count as its memory and CPU."""
+        _, running = psutil.wait_procs(psutil.Process(self.process.pid).children(recursive=True), timeout=30)
+        if running:
+            raise RuntimeError(f"{self.name} has children: {running}")
+
+    def descriptors(self) -> int:
+        """How many it may have."""
+        limit = psutil.Process(self.process.pid).rlimit(psutil.RLIMIT_NOFILE)[0]
+        return 1 << 20 if limit == psutil.RLIM_INFINITY else int(limit)
+
     def head(self, method: str, path: str, fields: str = "", *, whole: bool = False) -> bytes:
         target = path if whole else self.prefix + path
         lines = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: token {TOKEN}\r\n"
@@ -131,6 +142,16 @@ def start_origin(work: Path) -> tuple[subprocess.Popen[bytes], int]:
     return process, port
 
 
+def start_many(count: int) -> subprocess.Popen[bytes]:
+    """So many services that answer one page each, in one process."""
+    program = [sys.executable, str(HERE / "origin.py"), "--many", str(count)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE)
+    assert process.stdout is not None  # it is a pipe
+    with process.stdout:
+        process.stdout.readline()
+    return process
+
+
 def start(name: str, origin: int, work: Path, cache: Path) -> Subject:
     """Start a subject; what it needs is installed into `cache` the first time.
 
@@ -143,6 +164,8 @@ def start(name: str, origin: int, work: Path, cache: Path) -> Subject:
     subject = Subject(name, port, prefix, _run(command, folder, name))
     try:
         _wait(port, folder / f"{name}.log")
+        if subject.is_jupyter:
+            subject.settle()
     except RuntimeError:
         subject.stop()
         raise

@@ -84,9 +84,15 @@ class IndexPage(JupyterHandler):
         else:
             raise BadInput("This page has no such action.", "Use its buttons.")
 
+    def _leads_to_origins(self) -> bool:
+        """Whether services open at origins of their own: unless there are none, or `?open=path` asks for their path form."""
+        if self.get_query_argument("open", "") == "path":
+            return False
+        return self.inventory.origins(self.request.protocol, self.request.headers.get("Host", ""))["probe"] is not None
+
     def _entrance(self, name: str, url: str) -> str:
-        """The way to the origin of a port or service, or `url`, its path form, if this browser could not find that."""
-        if self.inventory.origins(self.request.protocol, self.request.headers.get("Host", ""))["probe"] is None:
+        """The way to the origin of a port or service, or `url`, its path form."""
+        if not self._leads_to_origins():
             return url
         prefix = self.services.prefix(name) or url.rstrip("/")
         return f"{self.address}enter/{name}{url.removeprefix(prefix)}" if url.startswith(prefix) else url
@@ -116,6 +122,7 @@ class IndexPage(JupyterHandler):
             xsrf=self.xsrf_form_html(),
             address=self.address,
             entrance=self._entrance,
+            leads_to_origins=self._leads_to_origins(),
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)

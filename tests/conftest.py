@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ import pytest
 from .clients import Answer, Wire
 from .postgres import database, empty_database, postgres_server, shared_database
 from .processes import TOKEN
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
 __all__ = ["database", "empty_database", "postgres_server", "shared_database"]
 

@@ -101,7 +101,7 @@ async def test_a_service_is_started_listed_restarted_stopped_and_deleted(call, s
     started = await submit(action="start", template="web", name="mine")
     assert (started.status, started.one("Location"), started.content) == (303, f"{jp_base_url}proxy/", b"")
     text = await until("mine", "up")
-    assert f'<a class="button main" href="{jp_base_url}proxy/service/mine/" aria-label="Open mine">Open</a>' in text
+    assert f'<a class="button main" href="{jp_base_url}proxy/enter/mine/" aria-label="Open mine">Open</a>' in text
     assert f'href="{jp_base_url}proxy/api/services/mine/logs" aria-label="Log of mine"' in text
     port = re.search(r"mine &middot; port (\d+)", text)[1]
     assert text.count(f"port {port}") == 1  # it is no other port
@@ -136,8 +136,8 @@ async def test_a_failed_service_shows_why(submit, until):
 async def test_each_kind_of_template_has_its_way_to_start(call, submit, until, jp_base_url):
     text = " ".join((await call("proxy/")).text.split())
     assert f'href="{jp_base_url}opens' not in text
-    assert f'<a class="button" href="{jp_base_url}proxy/service/opens/" aria-label="Open opens">' in text
-    assert f'href="{jp_base_url}theirs/" aria-label="Open theirs"' in text and 'value="theirs"' not in text
+    assert f'<a class="button" href="{jp_base_url}proxy/enter/opens/" aria-label="Open opens">' in text
+    assert f'href="{jp_base_url}proxy/enter/theirs/" aria-label="Open theirs"' in text and 'value="theirs"' not in text
     assert "Open web" not in text
     assert "pip install &lt;it&gt;" in text and 'value="needs"' not in text
     assert re.search(r'<input name="argument.count" value="" type="number" step="any" required', text)
@@ -203,7 +203,10 @@ async def test_other_ports_and_reservations_are_listed(call, jp_base_url):
     async with serve(sold) as inside, serve(answers(), port=outside):
         text = " ".join((await call("proxy/")).text.split())
         assert "<h3>Sold &lt;img&gt; out</h3>" in text
-        assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Open port {inside.port}"' in text
+        assert f'href="{jp_base_url}proxy/enter/{inside.port}/" aria-label="Open port {inside.port}"' in text
+        assert f'href="{jp_base_url}proxy/?open=path"' in text
+        below = " ".join((await call("proxy/?open=path")).text.split())
+        assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Open port {inside.port}"' in below
         assert f"Port {outside} is outside allowed range (10000-20000)" in text and f"port/{outside}/" not in text
         assert "<h3>script</h3>" in text and re.search(r"waits for a program, (10|9) min left", text)
 
