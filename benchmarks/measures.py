@@ -192,7 +192,7 @@ async def growth(subject: Subject, scale: float) -> Figures:
 
 async def slow_readers(subject: Subject, scale: float) -> Figures:
     """Memory of downloads whose clients do not read."""
-    if not subject.relays:
+    if not subject.relays or subject.name == "jsp":  # which holds an answer whole before it sends any of it
         return {}
     count, before, held = int(1000 * scale), subject.memory(), []
     for _ in range(count):
@@ -219,3 +219,4 @@ ALL: dict[str, Callable[[Subject, float], Awaitable[Figures]]] = {
     "slow": slow_readers,
     "listing": listing,
 }
+OF_MEMORY = ("idle", "slow")

@@ -63,17 +63,24 @@ def run(names: list[str], chosen: list[str], scale: float, cache: Path) -> dict[
         origin, port = start_origin(Path(folder))
         try:
             for name in names:
-                subject = start(name, port, Path(folder), cache)
-                try:
-                    figures[name] = {}
-                    for measure in chosen:
-                        figures[name].update(asyncio.run(_measured(subject, measure, scale)))
-                finally:
-                    subject.stop()
+                figures[name] = {}
+                for together in _groups(chosen):
+                    subject = start(name, port, Path(folder), cache)
+                    try:
+                        for measure in together:
+                            figures[name].update(asyncio.run(_measured(subject, measure, scale)))
+                    finally:
+                        subject.stop()
         finally:
             origin.terminate()
             origin.wait()
     return figures
+
+
+def _groups(chosen: list[str]) -> list[list[str]]:
+    """What is measured on one process: what is told in memory needs one that has not had and freed any before."""
+    alone = [[measure] for measure in chosen if measure in measures.OF_MEMORY]
+    return [group for group in ([measure for measure in chosen if measure not in measures.OF_MEMORY], *alone) if group]
 
 
 async def _measured(subject: Subject, measure: str, scale: float) -> measures.Figures:

@@ -365,14 +365,19 @@ class PortHandler(JupyterHandler):
         port = services.get(name).place.port if services is not None and name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and origins.names.host_of(t, host) is not None), None)
 
-    def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
-        """A tunnel ends with its login, where the identity provider can tell; and when the project that it leads to moves, or
-        its user may not reach that any more."""
+    @property
+    def is_watched(self) -> bool:
+        """True if somebody may end what is under way."""
+        return self.gateway.chain is not None or hasattr(self.identity_provider, "watch_login")
+
+    def opened(self, open_: Closable, destination: Destination) -> None:
+        """A tunnel, or an answer under way, ends with its login, where the identity provider can tell; and when the project
+        that it leads to moves, or its user may not reach that any more."""
         if self.gateway.chain is not None:
-            self.gateway.chain.watch(tunnel, destination, self.current_user.username)
+            self.gateway.chain.watch(open_, destination)
         watch_login = getattr(self.identity_provider, "watch_login", None)
         if watch_login is not None:
-            watch_login(self, tunnel)
+            watch_login(self, open_)
 
     def on_connection_close(self) -> None:
         """The client is gone."""

@@ -33,12 +33,13 @@ from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Tar
 from .resolver import addresses_of
 from .routes import Redirect, Route, Upstream
 from .starter import Starter
+from .tunnel import MOVED
 
 CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
-_MOVED = 1012  # "Service Restart" of the WebSocket close codes: come back, you will be served
+_FORBIDDEN = 1008  # "Policy Violation" of RFC 6455 7.4.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Hop:
 
     target: Target
     fields: tuple[tuple[str, str], ...]
+    asked: ProjectRoute
+    asker: Asker
     raw_socket: bool = False
     rewrites: bool = False
 
@@ -75,11 +78,10 @@ class Hop:
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """An open tunnel: whose it is, and where it leads."""
+    """What is open, and by which hop it leads on."""
 
-    tunnel: Closable
-    user: str | None
-    target: Target
+    open: Closable
+    to: Hop
 
 
 class Chain:
@@ -152,7 +154,7 @@ class Chain:
             raise HostDown(self.hop)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
         upstream = Upstream(target.host, target.port, addresses, scheme=target.scheme)
-        hop = Hop(target, self._fields(target, user))
+        hop = Hop(target, self._fields(target, user), asked, asker)
         return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
 
     async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
@@ -232,42 +234,41 @@ class Chain:
         self._resolver.report_failure(target.key, target.generation)
         return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
 
-    # ---- tunnels ----
+    # ---- what is open ----
 
-    def watch(self, tunnel: Closable, to: Destination, user: str) -> None:
-        """Close a tunnel (1012) when its project moves or stops, or when its user may not reach it any more."""
+    def watch(self, open_: Closable, to: Destination) -> None:
+        """End it when its user may not reach it any more (1008), or when its project moves or stops (1012)."""
         if not isinstance(to.special, Hop):
             return
-        watched = _Watched(tunnel, user if self.hop == HUB else None, to.special.target)
-        before = tunnel.on_closed
+        watched, before = _Watched(open_, to.special), open_.on_closed
 
-        def closed(tunnel: Closable) -> None:
+        def closed(open_: Closable) -> None:
             self._watched.discard(watched)
-            before(tunnel)
+            before(open_)
 
-        tunnel.on_closed = closed
+        open_.on_closed = closed
         self._watched.add(watched)
 
     def _on_change(self, key: str) -> None:
-        for watched in [watched for watched in self._watched if key in ("", watched.target.key)]:
-            task = asyncio.get_running_loop().create_task(self._check_again(watched), name="portproxy tunnel check")
+        for watched in [watched for watched in self._watched if key in ("", watched.to.target.key)]:
+            task = asyncio.get_running_loop().create_task(self._check_again(watched), name="portproxy check of what is open")
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 
     async def _check_again(self, watched: _Watched) -> None:
+        to = watched.to
         try:
-            now = await self._resolver.resolve(watched.target.key, watched.user)
-            role = now.role_of(watched.user) if watched.user is not None else None
-            stays = now.generation == watched.target.generation and (watched.user is None or self._lets_in(role))
+            now = await self._resolver.resolve(to.target.key, to.asker.name if self.hop == HUB else None)
+            self._check(to.asked, now, to.asker)
         except RegistryAway:
             return  # known placements serve on
+        except (UnknownProject, Forbidden):
+            watched.open.shut_down(_FORBIDDEN)
         except GatewayError:
-            stays = False
-        if not stays:
-            watched.tunnel.shut_down(_MOVED)
-
-    def _lets_in(self, role: str | None) -> bool:
-        return not {PORTS, JUPYTER}.isdisjoint(self._roles.get(role or "", ()))
+            watched.open.shut_down(MOVED)
+        else:
+            if now.generation != to.target.generation:
+                watched.open.shut_down(MOVED)
 
     # ---- life ----
 

@@ -107,11 +107,12 @@ class Destination:
 
 
 class Closable(Protocol):
-    """An open tunnel, whatever it carries."""
+    """An open tunnel, whatever it carries; or an answer under way."""
 
     on_closed: Callable[[Any], None]
 
-    def shut_down(self, code: int = GOING_AWAY) -> None: ...
+    def shut_down(self, code: int = GOING_AWAY) -> None:
+        """End it; `code` is a WebSocket's close code (RFC 6455 7.4.1)."""
 
 
 class Projects(Protocol):
@@ -131,7 +132,7 @@ class Projects(Protocol):
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
 
-    def watch(self, tunnel: Closable, to: Destination, user: str) -> None: ...
+    def watch(self, open_: Closable, to: Destination) -> None: ...
 
 
 class PortProxy(Settings):

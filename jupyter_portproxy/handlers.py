@@ -32,7 +32,7 @@ from . import fields as f
 from . import named, routes
 from .access import PortHandler
 from .catalog import WholeAnswer
-from .errors import BadFraming, GatewayError, Internal, MethodRefused, UpgradeRefused
+from .errors import BadFraming, Forbidden, GatewayError, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange
 from .gateway import Destination, PortProxy
 from .limits import Slot
@@ -41,7 +41,7 @@ from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .rescue import Rescue
 from .routes import Redirect, Route, ServiceRoute
-from .tunnel import DialFirst, Tunnel, shake_hands
+from .tunnel import GOING_AWAY, MOVED, DialFirst, Tunnel, shake_hands
 
 _NO_LIMIT = 1 << 62
 
@@ -160,6 +160,19 @@ class Answer:
         self._handler.log_answer()
 
 
+class Underway:
+    """An answer that is being relayed, for those who may have to end it."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self.on_closed: Callable[[Underway], None] = lambda underway: None
+
+    def shut_down(self, code: int = GOING_AWAY) -> None:
+        """What has begun where a project was is let end there."""
+        if code != MOVED:
+            self._end()
+
+
 class PortExchange(HTTPMessageDelegate):
     """One HTTP request, from its head on. `found` is where its URL leads, or why nowhere; `kind` says who may ask."""
 
@@ -179,6 +192,8 @@ class PortExchange(HTTPMessageDelegate):
         self._relay: asyncio.Task[Callable[[], None]] | None = None
         self._ending: Callable[[], None] = lambda: None  # of the answer: Tornado wants it after the request's end
         self._counted = True
+        self._underway: Underway | None = None
+        self._forbidden: Forbidden | None = None  # since it began
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         connection: Any = self._request.connection
@@ -231,6 +246,9 @@ class PortExchange(HTTPMessageDelegate):
             slot.release()
             raise
         answer = Answer(handler, destination, handler.client)
+        if handler.is_watched:
+            self._underway = Underway(partial(self._forbid, answer))
+            handler.opened(self._underway, destination)
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
         if answer.journey is not None and method in ("GET", "HEAD") and content is None:
             relay = self._relay_followed
@@ -263,6 +281,13 @@ class PortExchange(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._exchange is not None:
             self._exchange.abort()
+
+    def _forbid(self, answer: Answer) -> None:
+        """Its user may not have the rest of it."""
+        self._forbidden = Forbidden("You may not reach this any more.", "Log in again, or ask the owner.")
+        if answer.started:
+            self._handler.connection.stream.close()  # a client that does not read would hold it up
+        self.on_connection_close()
 
     async def _relay_pieces(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
         """The answer as it comes."""
@@ -325,11 +350,13 @@ class PortExchange(HTTPMessageDelegate):
         finally:
             if self._exchange is not None:
                 self._exchange.abort()
+            if self._underway is not None:
+                self._underway.on_closed(self._underway)
             slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
         if not answer.started:
-            return partial(self._handler.refuse, error)
+            return partial(self._handler.refuse, self._forbidden or error)
         answer.cut()
         return lambda: None
 
@@ -403,7 +430,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         assert self._slot is not None  # `_accept` has taken it
         self.gateway.add_tunnel(tunnel, self._slot)
         self._slot = None
-        self.tunnel_opened(tunnel, destination)
+        self.opened(tunnel, destination)
         headers = answer.headers(granted)
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)

@@ -283,16 +283,20 @@ class OriginHandler(PortHandler):
             known = re.sub(r"^[^:]*", f"{_scheme(self)}://localhost", self.request.headers.get("Host", ""))
         return known + self.gateway.base_url if known else ""
 
-    def tunnel_opened(self, tunnel: Closable, destination: Destination) -> None:
-        """A tunnel ends with its session."""
+    @property
+    def is_watched(self) -> bool:
+        return True
+
+    def opened(self, open_: Closable, destination: Destination) -> None:
+        """It ends with its session."""
         assert self._entry is not None  # admitted
-        forget, before = self._origins.watch(tunnel, self._entry), tunnel.on_closed
+        forget, before = self._origins.watch(open_, self._entry), open_.on_closed
 
-        def closed(tunnel: Closable) -> None:
+        def closed(open_: Closable) -> None:
             forget()
-            before(tunnel)
+            before(open_)
 
-        tunnel.on_closed = closed
+        open_.on_closed = closed
 
 
 class OriginTunnel(OriginHandler, TunnelHandler):  # type: ignore[misc]

@@ -62,7 +62,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         assert self._slot is not None  # `prepare` has taken it
         try:
             self.gateway.add_tunnel(self, self._slot)
-            self.tunnel_opened(self, self._destination)
+            self.opened(self, self._destination)
         except ShuttingDown:
             self.close(GOING_AWAY)
             return

@@ -32,6 +32,8 @@ _PIECES_READ_AHEAD = 4
 _LINGER = 10.0
 _SECOND_LOOK = 0.1
 GOING_AWAY = 1001
+# "Service Restart": come back, you will be served. (IANA's registry of WebSocket close codes)
+MOVED = 1012
 
 
 class Refusal(Protocol):

@@ -661,15 +661,93 @@ async def test_a_moved_projects_tunnels_close_with_1012_and_the_next_request_lan
         assert values(request, "Authorization") == []
 
 
-async def test_a_revoked_members_tunnels_end(hops):
-    async with echo() as port:
-        path = f"/{KEY}/port/{port}/ws"
-        async with hops.socket(path, "bob") as tunnel, hops.socket(path, "ann") as other:
-            await hops.admin.remove_member(KEY, "bob")
+@asynccontextmanager
+async def download(hops, port: int, user: str) -> AsyncIterator[Wire]:
+    """An answer without end that has begun."""
+    lines = [f"GET /{KEY}/port/{port}/ HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", f"Authorization: token user-{user}"]
+    async with await Wire.open(hops.port) as wire:
+        await wire.send("\r\n".join([*lines, "", ""]).encode())
+        assert (await wire.head()).status == 200
+        yield wire
+
+
+async def cut(wire: Wire, seconds: float) -> bool:
+    """Whether the answer ends so soon."""
+
+    async def end() -> None:
+        while await wire.reader.read(1 << 16):
+            pass
+
+    try:
+        await asyncio.wait_for(end(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+async def let_in(hops) -> None:
+    """Bob is a member, and may reach all ports."""
+    await hops.admin.add_member(KEY, "bob", "member", None)
+    await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")  # nobody listens there
+
+
+async def revoke(hops, port: int) -> None:
+    await hops.admin.remove_member(KEY, "bob")
+
+
+async def narrow_the_member(hops, port: int) -> None:
+    await hops.admin.add_member(KEY, "bob", "member", [port + 1 if port < 19_999 else port - 1])
+
+
+async def make_a_viewer(hops, port: int) -> None:
+    await hops.admin.add_member(KEY, "bob", "viewer")
+
+
+@pytest.mark.parametrize("change, status", [(revoke, 404), (narrow_the_member, 403), (make_a_viewer, 403)])
+async def test_what_a_member_may_not_reach_any_more_ends(hops, change, status):
+    await let_in(hops)
+    async with echo() as port, hops.socket(f"/{KEY}/port/{port}/ws", "bob") as tunnel:
+        async with hops.socket(f"/{KEY}/port/{port}/ws", "ann") as other:
+            await change(hops, port)
             await asyncio.wait_for(tunnel.wait_closed(), 5)
+            assert tunnel.close_code == 1008
             await other.send("still here")
             assert await other.recv() == "still here"
-    assert (await hops.ask(f"/{KEY}/api/status", "bob")).status == 404
+        assert (await hops.ask(f"/{KEY}/port/{port}/", "bob")).status == status
+
+
+@pytest.mark.parametrize("change", [revoke, narrow_the_member, make_a_viewer])
+async def test_what_a_member_is_being_sent_ends_too(hops, change):
+    await let_in(hops)
+    async with (
+        streaming() as upstream,
+        download(hops, upstream.port, "bob") as theirs,
+        download(hops, upstream.port, "ann") as hers,
+    ):
+        await change(hops, upstream.port)
+        assert await cut(theirs, 5)
+        assert not await cut(hers, 0.5)
+
+
+async def test_a_member_who_does_not_read_is_cut_too_and_who_waits_is_told(hops):
+    async def floods(connection) -> None:
+        await connection.head()
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:
+            await connection.write(bytes(1 << 20))
+
+    async def is_silent(connection) -> None:
+        await connection.head()
+        await asyncio.sleep(60)
+
+    await let_in(hops)
+    async with serve(floods) as flood, serve(is_silent) as silent, download(hops, flood.port, "bob"):
+        waiting = asyncio.ensure_future(hops.ask(f"/{KEY}/port/{silent.port}/", "bob"))
+        await asyncio.sleep(0.5)  # until every buffer on the way is full
+        await hops.admin.remove_member(KEY, "bob")
+        answer = await asyncio.wait_for(waiting, 5)
+        assert (answer.status, answer.text.splitlines()[0]) == (403, "You may not reach this any more.")
+        await asyncio.wait_for(flood.gone.wait(), 5)  # all along the chain
 
 
 async def test_a_hop_that_dies_is_named_and_nothing_hangs(doomed):

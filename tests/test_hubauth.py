@@ -222,7 +222,7 @@ async def test_who_leaves_the_group_or_logs_out_loses_open_tunnels(servers: Chai
                 for socket in (stays, left, out):
                     await hello(socket)
                 await servers.group("DELETE", "bob")
-                assert await gone(left) == 1012
+                assert await gone(left) == 1008
                 await hello(out)
                 assert (await _log_out(eve)).status == 200
                 assert await gone(out) == 1008
