@@ -349,6 +349,26 @@ async def test_a_logout_ends_the_session_at_once_and_its_tunnels(visitor, call, 
         assert (await visitor.ask("/", host, [cookie])).status == 403
 
 
+async def test_a_logout_cuts_what_the_service_is_sending(visitor, call, wire):
+    async def endless(connection) -> None:
+        await connection.head()
+        await connection.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+        )
+        await connection.reader.read()
+
+    login = await _login(call)
+    async with serve(endless) as up, await wire() as connection:
+        host = visitor.host(up.port)
+        _, cookie = await visitor.enter(up.port, login=(login,))
+        await connection.send("\r\n".join(["GET /s HTTP/1.1", f"Host: {host}", cookie, "", ""]).encode())
+        assert (await connection.head()).status == 200
+        assert await connection.reader.readexactly(6) == b"1\r\nx\r\n"
+        await call("logout", token=None, fields=[login])
+        assert await asyncio.wait_for(connection.reader.read(), 5) == b""
+        await asyncio.wait_for(up.gone.wait(), 5)
+
+
 async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, jp_base_url, monkeypatch):
     """The first page of many: Jupyter's own link has the token in it, and logging out must end what began with it."""
     async with serve(mirror) as up:
