@@ -356,6 +356,7 @@ async def test_a_logout_cuts_what_the_service_is_sending(visitor, call, wire):
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
         )
         await connection.reader.read()
+        connection.seen.gone.set()
 
     login = await _login(call)
     async with serve(endless) as up, await wire() as connection:
