@@ -86,18 +86,12 @@ class Subject:
         return self.name != "bare"
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, with its children's."""
+        """Seconds of CPU so far, with its workers'."""
         return sum(t.user + t.system for t in (process.cpu_times() for process in self._tree()))
 
     def memory(self) -> int:
-        """Resident bytes, with its children's."""
+        """Resident bytes, with its workers'."""
         return sum(process.memory_info().rss for process in self._tree())
-
-    def settle(self) -> None:
-        """Wait for the programs that Jupyter asks for their version as it starts: they would count as its memory and CPU."""
-        _, running = psutil.wait_procs(psutil.Process(self.process.pid).children(recursive=True), timeout=30)
-        if running:
-            raise RuntimeError(f"{self.name} has children: {running}")
 
     def descriptors(self) -> int:
         """How many it may have."""
@@ -120,6 +114,8 @@ class Subject:
 
     def _tree(self) -> list[psutil.Process]:
         process = psutil.Process(self.process.pid)
+        if self.is_jupyter:  # its children are programs that it asks for their version as it starts
+            return [process]
         return [process, *process.children(recursive=True)]
 
 
@@ -164,8 +160,6 @@ def start(name: str, origin: int, work: Path, cache: Path) -> Subject:
     subject = Subject(name, port, prefix, _run(command, folder, name))
     try:
         _wait(port, folder / f"{name}.log")
-        if subject.is_jupyter:
-            subject.settle()
     except RuntimeError:
         subject.stop()
         raise

@@ -19,7 +19,7 @@ from .routes import Upstream
 
 # What is held of the response before the upstream has to wait, and of the request before the client has to; bytes. The client's
 # connection holds as much again: a client that does not read costs less than 300 KB.
-RECEIVE_BUFFER = 192 * 1024
+RECEIVE_BUFFER = 160 * 1024
 _SEND_BUFFER = 512 * 1024
 _MAX_HEAD_LINES = 1100
 

@@ -347,7 +347,7 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.HTTP_CONTENT_DECODING, 0),
     (pycurl.USERAGENT, ""),
     (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
-    (pycurl.UPLOAD_BUFFERSIZE, RECEIVE_BUFFER),
+    (pycurl.UPLOAD_BUFFERSIZE, 256 * 1024),
     (pycurl.TCP_NODELAY, 1),
     (pycurl.CONNECTTIMEOUT, 86400 * 20),  # `_too_slow` counts
     (pycurl.TCP_KEEPALIVE, 1),

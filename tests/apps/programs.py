@@ -1,0 +1,138 @@
+"""Starts what the matrix needs: an application by itself, and Jupyter servers that have it as a template.
+
+Rule of this file: an application is started by the same command everywhere; only its port and its prefix differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jupyter_portproxy import catalog
+
+from ..processes import Server, environment, jupyter_server
+from ..upstreams import free_port
+from .app import App
+
+UP = 180.0  # s; some load for long the first time
+_INCUMBENT = Path(sys.prefix, "incumbent")
+
+
+class Desk:
+    """A home folder with every application's files in it, and the programs of the applications' environment on PATH."""
+
+    def __init__(self, home: Path, apps: Sequence[App], programs: Path | None) -> None:
+        self.home, self._programs = home, programs
+        self.root = home / "files"
+        self.root.mkdir()
+        for app in apps:
+            for path, text in app.files.items():
+                target = self.root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text)
+        templates = home / ".jupyter" / "jupyter_portproxy.d"
+        templates.mkdir(parents=True)
+        (templates / "apps.json").write_text(json.dumps({app.template: app.recipe for app in apps if app.recipe}))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What is to be added to the environment of a server or an application."""
+        path = os.environ["PATH"]
+        return {"PATH": f"{self._programs}{os.pathsep}{path}"} if self._programs is not None else {}
+
+    @contextlib.contextmanager
+    def jupyter(self) -> Iterator[Server]:
+        """A Jupyter server with this project's extension."""
+        options = [f"--ServerApp.root_dir={self.root}", "--LabApp.expose_app_in_browser=True"]
+        with jupyter_server(self.home, *options, more=self.variables) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def incumbent(self) -> Iterator[Server]:
+        """A Jupyter server with jupyter-server-proxy instead."""
+        chosen = "--ServerApp.jpserver_extensions={'jupyter_portproxy': False, 'jupyter_server_proxy': True}"
+        more = {**self.variables, "PYTHONPATH": os.pathsep.join([str(_INCUMBENT), os.environ.get("PYTHONPATH", "")])}
+        with jupyter_server(self.home, f"--ServerApp.root_dir={self.root}", chosen, more=more) as server:
+            yield server
+
+    @contextlib.contextmanager
+    def program(self, app: App, prefix: str = "") -> Iterator[int]:
+        """The application by itself; its port. In `prefix`, {port} stands for the port.
+
+        Raises:
+            RuntimeError: it does not come up; with the end of its log.
+        """
+        port, template = free_port(), self._template(app)
+        below = prefix.replace("{port}", str(port))
+        values = {**template.fill_in(app.arguments), "port": str(port), "prefix": below, "name": app.name, "base_url": "/"}
+        command, more, cwd = template.expand({**values, "unix_socket": ""})
+        variables = environment(self.home, {**self.variables, **more})
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                command, cwd=self.root / cwd, env=variables, stdout=log, stderr=log, start_new_session=True
+            )
+            try:
+                if not _answers(process, port):
+                    log.seek(0)
+                    raise RuntimeError(f"{app.name} did not come up: {log.read()[-500:].decode(errors='replace')}")
+                yield port
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def keeps_prefix(self, app: App) -> bool:
+        return self._template(app).keep_prefix
+
+    def _template(self, app: App) -> catalog.Template:
+        recipe = app.recipe or catalog.shipped()[app.template]
+        assert isinstance(recipe, Mapping)
+        return catalog.load(app.template, {**recipe, **app.directly})
+
+
+def start(server: Server, app: App) -> None:
+    """Start it as a service of its own name, and wait until it is up.
+
+    Raises:
+        RuntimeError: it did not; with what the server says of it.
+    """
+    asked = {"template": app.template, "name": app.name, "arguments": dict(app.arguments)}
+    status, text = server.call("POST", "proxy/api/services", asked)
+    until = time.monotonic() + UP
+    while status in (200, 201) and time.monotonic() < until:
+        state = json.loads(text)["state"]
+        if state == "up":
+            return
+        if state in ("failed", "down"):
+            break
+        time.sleep(0.2)
+        status, text = server.get(f"proxy/api/services/{app.name}")
+    raise RuntimeError(f"{app.name} did not come up: {text[-800:]}")
+
+
+def stop(server: Server, app: App) -> None:
+    server.call("DELETE", f"proxy/api/services/{app.name}")
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    until = time.monotonic() + UP
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+        except urllib.error.HTTPError:
+            return True  # a 404 is an answer, too
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return True
+    return False

@@ -1,0 +1,70 @@
+"""What the matrix came to, as a table of docs/apps.md. What stands around it is written by hand.
+
+Rule of this file: what is between the two marks of the page is made anew at each run, and nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .app import App
+from .visits import OK
+
+BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
+_WAYS = {
+    "direct": "alone",
+    "path": "`proxy/service/`",
+    "origin": "own origin",
+    "lab": "JupyterLab tab",
+    "incumbent": "jupyter-server-proxy",
+}
+
+
+def write_report(apps: list[App], made: dict[str, Any], page: Path) -> None:
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n\n{table(apps, made)}\n{END}{after}")
+
+
+def table(apps: list[App], made: dict[str, Any]) -> str:
+    """A row for each application: how many of its checks hold in each way; below, what does not."""
+    lines = ["| Application | " + " | ".join(_WAYS.values()) + " |", "|---|" + "---|" * len(_WAYS)]
+    faults = []
+    for app in apps:
+        ways = made["results"][app.name]
+        version = made["versions"].get(app.name, "")
+        cells = [_cell(ways.get(way)) for way in _WAYS]
+        lines.append(f"| {app.title}{' ' + version if version else ''} | " + " | ".join(cells) + " |")
+        for way, name in _WAYS.items():
+            bad = [f"{check} ({_plain(why)})" for check, why in ways.get(way, {}).items() if why != OK]
+            if bad:
+                faults.append(f"- {app.title}, {name}: {'; '.join(bad)}")
+    totals = [_cell({f"{app}{check}": why for app, ways in made["results"].items() for check, why in ways.get(way, {}).items()})
+              for way in _WAYS]  # fmt: skip
+    lines.append("| **all** | " + " | ".join(totals) + " |")
+    return "\n".join([*lines, "", *(["What does not hold:", "", *faults] if faults else []), ""]).replace("\n\n\n", "\n\n")
+
+
+def _cell(checks: dict[str, str] | None) -> str:
+    if checks is None:
+        return ""
+    return f"{sum(why == OK for why in checks.values())} of {len(checks)}"
+
+
+def _plain(text: str) -> str:
+    """Of a browser's words, those that fit into a list."""
+    return " ".join(text.replace("|", "/").replace("<", "(").replace(">", ")").split())[:160]
+
+
+def versions(apps: list[App], programs: Path | None) -> dict[str, str]:
+    """Of the first package of each, as pip has it."""
+    python = programs / "python" if programs is not None else Path("python3")
+    code = "import importlib.metadata as m, json, sys\n"
+    code += "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
+    told = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+    known: dict[str, str] = json.loads(told.stdout)
+    first = {app.name: app.pip[0].partition("[")[0].partition("<")[0].lower() for app in apps if app.pip}
+    return {name: known[package] for name, package in first.items() if package in known}

@@ -1,0 +1,169 @@
+"""Real applications, each in real Chromium: alone, below the path, at an origin of its own, in a JupyterLab tab, and through
+jupyter-server-proxy.
+
+    python -m tests.apps.run                          all that are installed; writes tests/apps/results.json and docs/apps.md
+    python -m tests.apps.run streamlit dash --ways direct,path --no-report
+    python -m tests.apps.run --programs .venv/apps/bin
+
+Rule of this file: a result is what was seen; what could not be started is told as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, Frame, sync_playwright
+
+from ..processes import TOKEN, Server
+from . import programs
+from .app import App
+from .report import versions, write_report
+from .visits import OK, Visit, visit
+
+HERE = Path(__file__).resolve().parent
+WAYS = ["direct", "path", "origin", "lab", "incumbent"]
+Results = dict[str, dict[str, dict[str, str]]]
+
+
+def main() -> int:
+    options = parser().parse_args()
+    apps = [app for app in all_apps() if not options.names or app.name in options.names]
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
+        desk = programs.Desk(Path(home), apps, options.programs.absolute() if options.programs else None)
+        results = run(desk, apps, options.ways.split(","), browser)
+        browser.close()
+    if not options.no_report:
+        made = {"versions": versions(apps, options.programs), "results": results}
+        (HERE / "results.json").write_text(json.dumps(made, indent=1) + "\n")
+        write_report(apps, made, HERE.parents[1] / "docs" / "apps.md")
+    return 0 if all(value == OK for of_app in results.values() for value in of_app.get("path", {}).values()) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("names", nargs="*", help="of applications; none is all")
+    made.add_argument("--ways", default=",".join(WAYS), help="with commas")
+    made.add_argument("--programs", type=Path, help="the bin folder of the environment that has the applications")
+    made.add_argument("--no-report", action="store_true", help="leave results.json and docs/ as they are")
+    return made
+
+
+def all_apps() -> list[App]:
+    """Of this folder: what each module calls APP."""
+    modules = (importlib.import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(HERE)]))
+    return sorted((module.APP for module in modules if hasattr(module, "APP")), key=lambda app: app.title.lower())
+
+
+def run(desk: programs.Desk, apps: list[App], ways: list[str], browser: Browser) -> Results:
+    """Application -> way -> check -> result."""
+    results: Results = {}
+    with desk.jupyter() as server, desk.incumbent() as incumbent:
+        for app in apps:
+            results[app.name], usual = {}, None
+            for way in WAYS:
+                if way not in ways:
+                    continue
+                begin = time.monotonic()
+                try:
+                    seen = look(desk, app, way, server if way != "incumbent" else incumbent, browser)
+                except RuntimeError as error:
+                    results[app.name][way] = {"start": str(error)}
+                else:
+                    usual = usual or (seen.complaints if way == "direct" else set())
+                    more = sorted(seen.complaints - usual)
+                    results[app.name][way] = {**seen.results, "nothing fails": "; ".join(more)[:600] or OK}
+                bad = {check: why for check, why in results[app.name][way].items() if why != OK}
+                print(f"{app.name} {way} {time.monotonic() - begin:.0f} s: {bad or 'all well'}", file=sys.stderr, flush=True)
+    return results
+
+
+def look(desk: programs.Desk, app: App, way: str, server: Server, browser: Browser) -> Visit:
+    """Start it, look at it, stop it."""
+    if way in ("direct", "incumbent"):
+        base = urlsplit(server.url).path
+        prefix = {"direct": "", "incumbent": f"{base}proxy/{'absolute/' if desk.keeps_prefix(app) else ''}{{port}}"}[way]
+        with desk.program(app, prefix) as port, _logged_in(browser, server) as context:
+            address = f"http://localhost:{port}/" if way == "direct" else _at(server, prefix.replace("{port}", str(port)))
+            return _visited(app, context, address)
+    programs.start(server, app)
+    try:
+        with _logged_in(browser, server) as context:
+            if way == "lab":
+                return _visited_in_lab(app, context, server)
+            below = "service" if way == "path" else "enter"
+            return _visited(app, context, f"{_at(server, f'/proxy/{below}/{app.name}')}")
+    finally:
+        programs.stop(server, app)
+
+
+def _at(server: Server, path: str) -> str:
+    """By the name that people use."""
+    return f"{server.url.replace('127.0.0.1', 'localhost').rstrip('/')}{path}/"
+
+
+@contextmanager
+def _logged_in(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(f"{_at(server, '')}api?token={TOKEN}", wait_until="commit")
+    page.close()
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def _visited(app: App, context: BrowserContext, address: str) -> Visit:
+    page = context.new_page()
+
+    def show(path: str) -> Frame:
+        page.goto("about:blank")
+        page.goto(address + path, wait_until="commit")
+        return page.main_frame
+
+    return visit(app, page, address, show)
+
+
+def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
+    page = context.new_page()
+    page.goto(f"{_at(server, '')}lab?reset", wait_until="commit")
+    page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+    page.wait_for_function("window.jupyterapp?.commands.hasCommand('portproxy:open-in-lab')", timeout=60_000)
+    page.evaluate("name => window.jupyterapp.commands.execute('portproxy:open-in-lab', { service: name })", app.name)
+    frame = _framed(page.frames, lambda: page.wait_for_timeout(200), lambda: page.frames)
+    address = frame.url.partition("?")[0]
+    address = address[: len(address) - len(app.start.partition("?")[0])] if address.endswith(app.start) else address
+
+    def show(path: str) -> Frame:
+        frame.goto("about:blank")
+        frame.goto(address + path, wait_until="commit")
+        return frame
+
+    return visit(app, page, address, show)
+
+
+def _framed(frames: list[Frame], wait: Callable[[], None], again: Callable[[], list[Frame]]) -> Frame:
+    """The frame of the tab, once it has gone to its page."""
+    for _ in range(150):
+        found = [frame for frame in frames if frame.parent_frame is not None and frame.url.startswith("http")]
+        if found and "/proxy/enter/" not in found[0].url and "/.well-known/" not in found[0].url:
+            return found[0]
+        wait()
+        frames = again()
+    raise RuntimeError("no tab has opened")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
