@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark clean
+.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark apps clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -59,6 +59,13 @@ fuzz: $(VENV)/ready
 benchmark: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
 	$(BIN)/python benchmarks/run.py $(OPTIONS)
+
+# Real applications in Chromium, in an environment of their own; writes docs/apps.md. APPS names some of them.
+apps: $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/apps
+	$(VENV)/apps/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" $$($(BIN)/python -m tests.apps.packages)
+	ln -sfn ../incumbent $(VENV)/apps/incumbent
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(VENV)/apps/bin/python -m tests.apps.run $(APPS)
 
 # The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
 versions: $(VENV)/ready

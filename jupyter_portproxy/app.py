@@ -51,6 +51,7 @@ class PortProxyApp(ExtensionApp):
         self.gateway.base_url = str(self._server.base_url)
         self.gateway.origins = self._make_origins()
         self.services = self.gateway.services = self._make_services()
+        self.services.folder = str(self._server.root_dir)
         self._take_over()
         self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
         self.collector = PortProxyCollector(self.gateway, self.services)

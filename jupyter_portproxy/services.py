@@ -144,6 +144,7 @@ class Services:
         self.starts: dict[str, int] = {}  # template -> how often, for /metrics
         self.on_change: Callable[[Service], None] = lambda service: None
         self.is_watched: Callable[[], bool] = lambda: True  # health is checked only then
+        self.folder = ""  # that of the file browser: paths that a person fills in count from it
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory = directory
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
@@ -370,6 +371,8 @@ class Services:
             **service.arguments,
         }
         command, variables, cwd = template.expand(values)
+        if template.special is None:  # jupyter-server-proxy starts programs where Jupyter was started
+            cwd = os.path.join(self.folder, cwd)
         environment = self._environment(variables)
         program = shutil.which(command[0], path=environment["PATH"])
         if program is None:

@@ -78,7 +78,7 @@ def jupyter_server(
     With a certificate (a PEM file that has its key, too) it speaks https as `localhost`.
     """
     port, log = port or free_port(range(21000, 29000)), home / "server.log"
-    command = [sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command.append(f"--ServerApp.base_url={base}")
     if certificate is not None:
         command += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]

@@ -147,6 +147,16 @@ async def test_a_command_that_listens_elsewhere_is_stopped(make):
     assert "did not listen" in service.error
 
 
+@pytest.mark.parametrize("cwd, folder", [("", "files"), ("deep", "files/deep"), ("/", "/")])
+async def test_it_starts_in_the_folder_of_the_file_browser(make, tmp_path, cwd, folder):
+    (tmp_path / "files" / "deep").mkdir(parents=True)
+    manager = make(tells={"command": [*PYTHON, "import os; print(os.getcwd())"], "cwd": cwd})
+    manager.folder = str(tmp_path / "files")
+    service = manager.start("tells")
+    await ended(service)
+    assert service.log.last_lines() == [str(tmp_path / folder)]
+
+
 async def test_a_folder_that_does_not_exist_is_named(make):
     manager = make(bad={"command": [*PYTHON, "pass"], "cwd": "/no/such/folder"})
     service = manager.start("bad")

@@ -29,10 +29,10 @@ _INCUMBENT = Path(sys.prefix, "incumbent")
 
 
 class Desk:
-    """A home folder with every application's files in it, and the programs of the applications' environment on PATH."""
+    """A home folder with every application's files in it."""
 
-    def __init__(self, home: Path, apps: Sequence[App], programs: Path | None) -> None:
-        self.home, self._programs = home, programs
+    def __init__(self, home: Path, apps: Sequence[App]) -> None:
+        self.home = home
         self.root = home / "files"
         self.root.mkdir()
         for app in apps:
@@ -46,9 +46,8 @@ class Desk:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What is to be added to the environment of a server or an application."""
-        path = os.environ["PATH"]
-        return {"PATH": f"{self._programs}{os.pathsep}{path}"} if self._programs is not None else {}
+        """What is to be added to the environment of a server or an application: the programs of this Python come first."""
+        return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     @contextlib.contextmanager
     def jupyter(self) -> Iterator[Server]:

@@ -5,8 +5,8 @@ Rule of this file: what is between the two marks of the page is made anew at eac
 
 from __future__ import annotations
 
-import json
-import subprocess
+import contextlib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ def table(apps: list[App], made: dict[str, Any]) -> str:
     totals = [_cell({f"{app}{check}": why for app, ways in made["results"].items() for check, why in ways.get(way, {}).items()})
               for way in _WAYS]  # fmt: skip
     lines.append("| **all** | " + " | ".join(totals) + " |")
+    needs = [f"- **{app.title}**: {app.how}" for app in apps if app.how]
+    lines += ["", "What each needs:", "", *needs]
     return "\n".join([*lines, "", *(["What does not hold:", "", *faults] if faults else []), ""]).replace("\n\n\n", "\n\n")
 
 
@@ -59,12 +61,11 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("|", "/").replace("<", "(").replace(">", ")").split())[:160]
 
 
-def versions(apps: list[App], programs: Path | None) -> dict[str, str]:
-    """Of the first package of each, as pip has it."""
-    python = programs / "python" if programs is not None else Path("python3")
-    code = "import importlib.metadata as m, json, sys\n"
-    code += "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
-    told = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    known: dict[str, str] = json.loads(told.stdout)
-    first = {app.name: app.pip[0].partition("[")[0].partition("<")[0].lower() for app in apps if app.pip}
-    return {name: known[package] for name, package in first.items() if package in known}
+def versions(apps: list[App]) -> dict[str, str]:
+    """Of the first package of each that is installed."""
+    first = {app.name: app.pip[0].partition("[")[0].partition("<")[0] for app in apps if app.pip}
+    found: dict[str, str] = {}
+    for name, package in first.items():
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(package)
+    return found

@@ -3,7 +3,8 @@ jupyter-server-proxy.
 
     python -m tests.apps.run                          all that are installed; writes tests/apps/results.json and docs/apps.md
     python -m tests.apps.run streamlit dash --ways direct,path --no-report
-    python -m tests.apps.run --programs .venv/apps/bin
+
+To be run by a Python that has the applications, as `make apps` does.
 
 Rule of this file: a result is what was seen; what could not be started is told as such.
 """
@@ -23,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Frame, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Frame, sync_playwright
 
 from ..processes import TOKEN, Server
 from . import programs
@@ -41,11 +42,11 @@ def main() -> int:
     apps = [app for app in all_apps() if not options.names or app.name in options.names]
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
-        desk = programs.Desk(Path(home), apps, options.programs.absolute() if options.programs else None)
+        desk = programs.Desk(Path(home), apps)
         results = run(desk, apps, options.ways.split(","), browser)
         browser.close()
     if not options.no_report:
-        made = {"versions": versions(apps, options.programs), "results": results}
+        made = {"versions": versions(apps), "results": results}
         (HERE / "results.json").write_text(json.dumps(made, indent=1) + "\n")
         write_report(apps, made, HERE.parents[1] / "docs" / "apps.md")
     return 0 if all(value == OK for of_app in results.values() for value in of_app.get("path", {}).values()) else 1
@@ -55,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("names", nargs="*", help="of applications; none is all")
     made.add_argument("--ways", default=",".join(WAYS), help="with commas")
-    made.add_argument("--programs", type=Path, help="the bin folder of the environment that has the applications")
     made.add_argument("--no-report", action="store_true", help="leave results.json and docs/ as they are")
     return made
 
@@ -78,8 +78,8 @@ def run(desk: programs.Desk, apps: list[App], ways: list[str], browser: Browser)
                 begin = time.monotonic()
                 try:
                     seen = look(desk, app, way, server if way != "incumbent" else incumbent, browser)
-                except RuntimeError as error:
-                    results[app.name][way] = {"start": str(error)}
+                except (RuntimeError, Error) as error:
+                    results[app.name][way] = {"start": str(error).splitlines()[0]}
                 else:
                     usual = usual or (seen.complaints if way == "direct" else set())
                     more = sorted(seen.complaints - usual)
@@ -116,9 +116,7 @@ def _at(server: Server, path: str) -> str:
 @contextmanager
 def _logged_in(browser: Browser, server: Server) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.goto(f"{_at(server, '')}api?token={TOKEN}", wait_until="commit")
-    page.close()
+    context.request.get(f"{_at(server, '')}api/status?token={TOKEN}")  # its cookies are the context's
     try:
         yield context
     finally:

@@ -14,7 +14,7 @@ from playwright.sync_api import ConsoleMessage, Error, Frame, Page, Request, Res
 
 from .app import App
 
-PATIENCE = 30_000  # ms for a step
+PATIENCE = 8_000  # ms for a step
 SETTLE = 1000  # ms in which a page that is up may still fail
 OK = "ok"
 
@@ -76,7 +76,7 @@ def _listening(page: Page, address: str, complaints: set[str]) -> Iterator[None]
     def note(text: str) -> None:
         plain = text.replace(address.rstrip("/"), "").replace(origin, "").replace(prefix.rstrip("/") or "\0", "")
         plain = re.sub(r"https?://(localhost|127\.0\.0\.1|p[a-z0-9-]+\.localhost):\d+", "", plain)
-        complaints.add(re.sub(r"[0-9a-f]{8,}|\d+", "N", plain)[:300])
+        complaints.add(re.sub(r"[0-9a-f]{8,}|\d{4,}", "N", plain)[:300])
 
     def answered(response: Response) -> None:
         if response.status >= 400:
