@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from ..processes import TOKEN, jupyter_server
+from ..processes import jupyter_server
 from ..upstreams import free_port
+from .conftest import log_in
 
 BOMB = [("Set-Cookie", f"bomb{number}=1; Path=/; Priority=High") for number in range(400)]
 FIELDS = [
@@ -54,7 +55,7 @@ def hostile():
 
 
 def test_its_answers_do_nothing_to_jupyter(page, server, hostile):
-    page.goto(f"{server}tree", wait_until="commit")
+    page.goto(f"{server}tree")
     page.evaluate("localStorage.setItem('mine', 'kept')")
     before = {c["name"]: c["value"] for c in page.context.cookies() if c["path"] == "/"}
     assert before
@@ -95,7 +96,7 @@ def test_without_a_sandbox_its_scripts_reach_jupyter(page, server, hostile):
 def test_with_a_sandbox_they_do_not(chromium, tmp_path, hostile):
     with jupyter_server(tmp_path, "--PortProxy.sandbox=True") as running:
         page = chromium.new_page()
-        page.goto(f"{running.url}tree?token={TOKEN}", wait_until="commit")
+        log_in(page.context, running.url)
         page.goto(f"{running.url}proxy/port/{hostile}/")
         assert page.evaluate("window.ran") == 1
         assert page.evaluate(REACH) == {"api": "refused", "cookie": "refused", "store": "refused"}

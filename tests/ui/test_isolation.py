@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from ..processes import TOKEN
 from ..upstreams import free_port
 from .apps import build, hostile, rooted, running
+from .conftest import log_in
 
 VITE = Path(__file__).parents[2] / "labextension" / "node_modules" / "vite" / "bin" / "vite.js"
 ATTACK = """async ({ jupyter, port, other, terminal }) => {
@@ -68,9 +69,7 @@ def jupyter(server) -> str:
 def browser(chromium, jupyter):
     """A browser's context that has logged in to Jupyter."""
     context = chromium.new_context()
-    page = context.new_page()
-    page.goto(f"{jupyter}tree?token={TOKEN}", wait_until="commit")
-    page.close()
+    log_in(context, jupyter)
     yield context
     context.close()
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ..processes import TOKEN, jupyter_server
+from ..processes import jupyter_server
 from ..upstreams import free_port
+from .conftest import log_in
 
 ROOTED = Path(__file__).parent / "rooted_app.py"
 
@@ -75,7 +76,7 @@ def test_links_lead_to_the_service_or_to_jupyter(page, server, app):
 def test_without_the_rescue_nothing_of_it_loads(chromium, tmp_path, app):
     with jupyter_server(tmp_path, "--PortProxy.rescue=False") as running:
         page = chromium.new_page()
-        page.goto(f"{running.url}tree?token={TOKEN}", wait_until="commit")
+        log_in(page.context, running.url)
         page.goto(f"{running.url}proxy/port/{app}/")
         page.wait_for_load_state("load")
         assert page.evaluate("[getComputedStyle(styled).color, img.naturalWidth, window.imported ?? null, !!window.done]") == [
