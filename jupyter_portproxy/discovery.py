@@ -31,6 +31,7 @@ _LISTEN = 10
 _HALF_OPEN = (3, 12)  # TCP_SYN_RECV, TCP_NEW_SYN_RECV
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = 0xFFFFFFFF
+_CREDENTIALS = struct.Struct("=3i")  # of SO_PEERCRED: pid, uid, gid
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sI2I")
 _ANSWER = struct.Struct("=4B2s2s16s16sI2IIIIII")
@@ -139,6 +140,13 @@ class SocketOwners:
             raise OSError(code or errno.ENOENT, os.strerror(code) if code else "no such socket")
         found = _ANSWER.unpack_from(answer, _HEADER.size)
         return found[1], found[-2]
+
+
+def unix_peer_owner(fd: int) -> int:
+    """The uid of who listens at the other end of our connection to a Unix socket, as it was when they began. Linux only."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(fd)) as sock:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
 
 
 class Listeners:

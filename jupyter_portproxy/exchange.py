@@ -23,7 +23,7 @@ RECEIVE_BUFFER = 160 * 1024
 _SEND_BUFFER = 512 * 1024
 _MAX_HEAD_LINES = 1100
 
-Approve = Callable[[str, int, str, int], None]
+Approve = Callable[[str, int, str, int, int], None]
 
 
 class Carrier(Protocol):
@@ -58,8 +58,8 @@ class Outbound:
     """One request to send.
 
     Attributes:
-        approve: called with (local address, local port, remote address, remote port) of the connection before anything is
-            sent on it; a GatewayError that it raises ends the exchange.
+        approve: called with (local address, local port, remote address, remote port, descriptor) of the connection before
+            anything is sent on it; a GatewayError that it raises ends the exchange.
         content: framing of the content that `Exchange.send` will carry; None for none.
         connect_timeout: seconds.
         trust: how the certificate of an https upstream is checked.
@@ -227,12 +227,12 @@ class Exchange:
             _wake(self._sender)
         return data
 
-    def on_connected(self, remote: str, local: str, remote_port: int, local_port: int) -> bool:
+    def on_connected(self, remote: str, local: str, remote_port: int, local_port: int, fd: int) -> bool:
         """The connection is fresh and stands, nothing has been sent."""
         self.moved = self._carrier.loop.time()
         if self.outbound.approve is not None:
             try:
-                self.outbound.approve(local, local_port, remote, remote_port)
+                self.outbound.approve(local, local_port, remote, remote_port, fd)
             except GatewayError as error:
                 self.error = error
                 return False

@@ -22,7 +22,7 @@ from . import fields as f
 from . import routes
 from .catalog import Place, Special, Template, TemplateError
 from .certificates import Trust
-from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, user_name
+from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, unix_peer_owner, user_name
 from .errors import (
     BadUpstream,
     FieldsTooLarge,
@@ -312,15 +312,18 @@ class PortProxy(Settings):
         except (GatewayError, asyncio.TimeoutError):
             return False
 
-    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int) -> None:
-        """Called with a fresh connection before anything is sent on it.
+    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int, fd: int) -> None:
+        """Called with a fresh connection before anything is sent on it; a Unix socket's ends have port 0.
 
         Raises:
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
         """
-        same_machine = _is_local(remote) or _is_mapped_loopback(remote) or local == remote
-        if self.allow_other_users or not SUPPORTED or not same_machine or not remote:
-            return  # no address: a Unix socket of our own making, in a folder that only this user can enter
+        if self.allow_other_users or not SUPPORTED:
+            return
+        if not remote_port:
+            return _check_socket_owner(unix_peer_owner(fd))
+        if not (_is_local(remote) or _is_mapped_loopback(remote) or local == remote):
+            return
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
@@ -585,6 +588,10 @@ def _check_socket(path: str) -> None:
         owner = os.stat(path).st_uid
     except OSError:
         return
+    _check_socket_owner(owner)
+
+
+def _check_socket_owner(owner: int) -> None:
     if owner not in (os.getuid(), _ROOT):
         raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
 

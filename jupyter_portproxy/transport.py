@@ -239,6 +239,7 @@ class _Handle:
         self.exchange: Exchange | None = None
         self.special = bool(out.upstream.unix_socket) or out.upstream.scheme == "https"  # its options are left behind for nobody
         self.fresh = False
+        self._fd = -1  # of the fresh connection
         self._loop, self._on_slow = loop, on_slow
         self._patience: asyncio.TimerHandle | None = None  # while it connects
         self._shape: str | None = None
@@ -313,7 +314,7 @@ class _Handle:
         return int(pycurl.READFUNC_PAUSE) if data is None else data
 
     def _opened(self, fd: int, purpose: int) -> int:
-        self.fresh = True
+        self.fresh, self._fd = True, fd
         if self.exchange is None:
             return int(pycurl.SOCKOPT_ERROR)
         if is_scarce(fd):
@@ -329,7 +330,7 @@ class _Handle:
             return int(pycurl.PREREQFUNC_ABORT)
         if not self.fresh:  # a kept-alive connection, approved when it was new; a refused one is never kept
             return int(pycurl.PREREQFUNC_OK)
-        approved = self.exchange.on_connected(remote, local, remote_port, local_port)
+        approved = self.exchange.on_connected(remote, local, remote_port, local_port, self._fd)
         return int(pycurl.PREREQFUNC_OK if approved else pycurl.PREREQFUNC_ABORT)
 
 

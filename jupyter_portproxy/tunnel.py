@@ -21,6 +21,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 from . import fields as f
 from .certificates import BY_THE_SYSTEM, Trust
 from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
+from .exchange import Approve
 from .frames import FrameCursor
 from .routes import Upstream
 from .sockets import is_scarce, keep_alive
@@ -88,9 +89,7 @@ class DialFirst(WebSocketProtocol):
         raise _no_messages()
 
 
-async def dial(
-    upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float, trust: Trust = BY_THE_SYSTEM
-) -> IOStream:
+async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trust = BY_THE_SYSTEM) -> IOStream:
     """Connect to the first of the upstream's addresses that accepts; `approve` sees the connection before any byte does.
 
     Args:
@@ -121,7 +120,7 @@ async def _with_tls(plain: IOStream, name: str, timeout: float, trust: Trust) ->
         raise
 
 
-async def _dial_plain(upstream: Upstream, approve: Callable[[str, int, str, int], None], timeout: float) -> IOStream:
+async def _dial_plain(upstream: Upstream, approve: Approve, timeout: float) -> IOStream:
     for address in [upstream.unix_socket] if upstream.unix_socket else upstream.addresses:
         try:
             sock = _socket_for(address)
@@ -131,9 +130,8 @@ async def _dial_plain(upstream: Upstream, approve: Callable[[str, int, str, int]
         try:
             await _connect(stream, address, upstream.port, timeout)
             _prepare(sock)
-            if not upstream.unix_socket:
-                local = sock.getsockname()
-                approve(local[0], local[1], address, upstream.port)
+            local = ("", 0) if upstream.unix_socket else sock.getsockname()
+            approve(local[0], local[1], address, 0 if upstream.unix_socket else upstream.port, sock.fileno())
             return stream
         except asyncio.TimeoutError:  # before OSError, of which it is one from Python 3.11 on
             stream.close()

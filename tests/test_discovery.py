@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from jupyter_portproxy import discovery
-from jupyter_portproxy.discovery import Listeners, OwnerUnknown, SocketOwners
+from jupyter_portproxy.discovery import Listeners, OwnerUnknown, SocketOwners, unix_peer_owner
 
 from .upstreams import free_port
 
@@ -114,6 +114,17 @@ def test_another_user_cannot_pass_for_root_by_deferring_the_accept(owners, host)
 
 
 @linux
+def test_who_listens_on_a_unix_socket_is_told_by_the_connection(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as ours:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        ours.connect(str(tmp_path / "s"))
+        before = descriptors()
+        assert unix_peer_owner(ours.fileno()) == os.getuid()
+        assert descriptors() == before
+        ours.send(b"it is open still")
+
+
 @root
 def test_connections_of_different_users_are_told_apart(owners):
     with another_users_listener("127.0.0.1", "wait") as (_, port), connected("127.0.0.1") as (ours, _):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 
 import pytest
 from traitlets.config import Config
@@ -148,8 +151,12 @@ LISTEN = """
 import os, socket, sys
 os.setgid(65534), os.setuid(65534)
 host = sys.argv[2]
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
+if host[0] == "/":
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(host), s.listen()
+else:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
 print("up", flush=True)
 while True:
     c, _ = s.accept()
@@ -159,20 +166,25 @@ while True:
 """
 
 
-@pytest.fixture
-def foreign_port(request):
-    """A port on which another user of this machine listens; that process prints how many bytes it was sent."""
+@contextlib.contextmanager
+def foreign_listener(host: str, port: int):
+    """Another user of this machine listens there (or on a Unix socket); that process prints how many bytes it was sent."""
     if os.getuid() != 0:
         pytest.skip("only root can start a process of another user")
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", LISTEN, str(port), getattr(request, "param", "127.0.0.1")], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", LISTEN, str(port), host], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
-    yield port, process
+    yield process
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+@pytest.fixture
+def foreign_port(request):
+    """A port on which another user of this machine listens, and that process."""
+    port = free_port()
+    with foreign_listener(getattr(request, "param", "127.0.0.1"), port) as process:
+        yield port, process
 
 
 @linux
@@ -218,6 +230,41 @@ async def test_another_users_port_gets_no_tls_greeting_either(make, foreign_port
         await gateway.dial(to.upstream)
     assert process.stdout.readline() == "0\n"  # the upgrade's: connected, looked at, and closed
     assert gateway.exchanges == 0
+
+
+@linux
+async def test_a_port_that_is_handed_over_between_two_requests_gets_no_byte(make):
+    gateway = make()
+    async with serve(answers()) as upstream:
+        to = await found(gateway, route("localhost", upstream.port))
+        exchange = gateway.open_exchange("GET", to, [], CLIENT)  # resolved and approved: its connection is kept
+        assert (await exchange.head).status == 200
+        assert await exchange.read() == b"hello"
+    with foreign_listener("127.0.0.1", to.upstream.port) as process:
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.open_exchange("GET", to, [], CLIENT).head
+        assert process.stdout.readline() == "0\n"
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.dial(to.upstream)
+        assert process.stdout.readline() == "0\n"
+
+
+@linux
+async def test_another_user_behind_a_unix_socket_whose_file_is_ours_gets_no_byte(make):
+    """As if it had changed hands after the file was looked at: what counts is who listens, and the connection tells."""
+    gateway = make()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        with foreign_listener(path := f"{folder}/s", 0) as process:
+            os.chown(path, os.getuid(), os.getgid())
+            to = await found(gateway, route("localhost", 15000))
+            to = replace(to, upstream=replace(to.upstream, unix_socket=path))
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.open_exchange("GET", to, [], CLIENT).head
+            assert process.stdout.readline() == "0\n"
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.dial(to.upstream)
+            assert process.stdout.readline() == "0\n"
 
 
 @linux

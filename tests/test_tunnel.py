@@ -67,7 +67,7 @@ async def test_dial_connects_to_the_first_address_that_accepts_and_asks_first():
         stream = await dial(upstream(seen.port), lambda *ends: asked.append((ends, seen.received)), 5)
         assert stream.socket.getpeername()[:2] == ("::1", seen.port)
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert asked == [((*stream.socket.getsockname()[:2], "::1", seen.port), b"")]
+        assert asked == [((*stream.socket.getsockname()[:2], "::1", seen.port, stream.socket.fileno()), b"")]
         stream.close()
 
 
