@@ -121,6 +121,7 @@ class Template:
         restart: "never" or "on-failure".
         scheme: "http", or "https" where the service speaks TLS.
         keep_prefix: the service is told its prefix and wants to see it in every request.
+        keep_host: the service sees the Host, Origin and Referer that the browser sent, for it makes absolute URLs of them.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
         start_on_open: whoever opens its URL starts it.
@@ -142,6 +143,7 @@ class Template:
     restart: str = "never"
     scheme: str = "http"
     keep_prefix: bool = False
+    keep_host: bool = False
     unix_socket: bool = False
     path_info: str = ""
     title: str = ""
@@ -160,6 +162,12 @@ class Template:
     def available(self) -> bool:
         """True if the program that it needs is installed."""
         return self.requires is None or shutil.which(self.requires.program) is not None
+
+    @property
+    def knows_prefix(self) -> bool:
+        """True if the service is told its prefix, and so may put it before its links."""
+        told = (*self.command, *self.environment.values())
+        return self.keep_prefix or self.special is not None or any("{prefix}" in text for text in told)
 
     def fill_in(self, given: Mapping[str, object]) -> dict[str, str]:
         """The arguments of a start: what was given, else the defaults.
@@ -353,6 +361,7 @@ _READERS: Mapping[str, Any] = {
     "restart": _one_of("never", "on-failure"),
     "scheme": _one_of("http", "https"),
     "keep_prefix": _truth,
+    "keep_host": _truth,
     "unix_socket": _truth,
     "path_info": _text,
     "title": _text,

@@ -281,6 +281,23 @@ class PortProxy(Settings):
             return None
         return self.services.get(name).template if name in self.services else self.services.templates.get(name)
 
+    def known_prefix(self, target: str) -> tuple[str, bool]:
+        """The prefix that a service puts before its links, wherever it is opened, and whether it wants to see it in requests.
+
+        Args:
+            target: its name or its port.
+
+        Returns:
+            an empty prefix if it knows of none.
+        """
+        if self.services is None:
+            return "", False
+        name = next((s.name for s in self.services.list() if str(s.place.port) == target), "") if target.isdigit() else target
+        template = self.template_of(name)
+        if template is None or not template.knows_prefix:
+            return "", False
+        return self.services.prefix(name) or "", template.keep_prefix
+
     async def look(self, port: int) -> tuple[f.Fields, bytes] | None:
         """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
         probed = Route(routes.LOOPBACK_NAME, port, "", "/", "")
@@ -423,7 +440,8 @@ class PortProxy(Settings):
             self.count()
         if to.alias is not None:
             fields = to.alias.request(fields, client)
-        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=self.keep_host)
+        keep_host = self.keep_host or (to.service is not None and to.service.template.keep_host)
+        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=keep_host)
         return out if to.special is None else f.replaced(out, self._fields_of(to, to.special), to.special.set_aside)
 
     def _fields_of(self, to: Destination, special: Special) -> f.Fields:

@@ -28,7 +28,7 @@ from .gateway import Closable, Destination, PortProxy
 from .handlers import PortExchange, TunnelHandler
 from .origins import WELL_KNOWN, Entry, Origins, login_of
 from .rawsocket import RawSocketHandler
-from .routes import Route, ServiceRoute
+from .routes import Redirect, Route, ServiceRoute
 
 _FRAMES = ("iframe", "frame")
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
@@ -60,11 +60,15 @@ class OriginRouter(Router):
         uri = _uri_at_origin(request, self._gateway)
         if uri.startswith(WELL_KNOWN):
             return self._application.get_handler_delegate(request, SwapHandler, parts)
+        known, keep = self._gateway.known_prefix(target)
+        upgrade = f.is_websocket(request.method or "", request.version, list(request.headers.get_all()))
+        if known and uri.partition("?")[0] == "/" and not upgrade:
+            return PortExchange(self._application, request, self._gateway, Redirect(known + uri, 307), OriginHandler, parts)
         try:
-            route = _route_of(target, uri)
+            route = _route_of(target, uri, known, keep)
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error, OriginHandler, parts)
-        if f.is_websocket(request.method or "", request.version, list(request.headers.get_all())):
+        if upgrade:
             special = self._gateway.special_of(target) if isinstance(route, ServiceRoute) else None
             kind = OriginRawSocket if special is not None and special.raw_socket else OriginTunnel
             return self._application.get_handler_delegate(request, kind, {**parts, "route": route})
@@ -77,8 +81,11 @@ def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
     return uri[len(base_url) - 1 :] if gateway.origin_below_base_url and uri.startswith(base_url) else uri
 
 
-def _route_of(target: str, uri: str) -> Route | ServiceRoute:
+def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceRoute:
     """Everything at a host of ours, as a route without a prefix.
+
+    Only a service that was told the prefix of its path form when it started (Dash, Vite) is below that here, too, for it leads
+    its pages there: one process serves both.
 
     Raises:
         BadRoute: the target is no port, or the request target no path.
@@ -86,9 +93,10 @@ def _route_of(target: str, uri: str) -> Route | ServiceRoute:
     path, mark, query = uri.partition("?")
     if not path.startswith("/"):
         raise BadRoute("The request's target is no path.", "See RFC 9112, section 3.2.1.")
+    prefix = known if known and path.startswith(known + "/") else ""
     if target.isdigit():
-        return Route(routes.LOOPBACK_NAME, routes.port_number(target), "", path, mark + query)
-    return ServiceRoute(target, "", path, mark + query)
+        return Route(routes.LOOPBACK_NAME, routes.port_number(target), prefix, path[len(prefix) :], mark + query, keep)
+    return ServiceRoute(target, prefix, path[len(prefix) :], mark + query)
 
 
 class EnterHandler(PortHandler):
@@ -135,7 +143,7 @@ class EnterHandler(PortHandler):
         return f"{_scheme(self)}://{host}{WELL_KNOWN}enter?{query}"
 
     def _places(self) -> tuple[str, str]:
-        """The URL in the path form; and the path at the origin, which is the same where a service wants to see its prefix."""
+        """The URL in the path form; and the path at the origin, which is the same where a service knows its prefix."""
         gateway = self.gateway
         if self._target.isdigit():
             port = routes.port_number(self._target)
@@ -147,9 +155,9 @@ class EnterHandler(PortHandler):
             prefix = routes.service_url(gateway.base_url, self._target)
         if prefix is None:
             raise NoSuchService(self._target)
-        template = gateway.template_of(self._target)
-        keeps = template is not None and template.keep_prefix and not self._path.startswith(prefix + "/")
-        return prefix + self._path, prefix + self._path if keeps else self._path
+        known, _ = gateway.known_prefix(self._target)
+        is_below = self._path.startswith(prefix + "/")
+        return prefix + self._path, prefix + self._path if known and not is_below else self._path
 
     def _own_origin(self) -> str:
         return f"{_scheme(self)}://{self.request.headers.get('Host', '').lower()}"

@@ -40,6 +40,15 @@ SOCKET = {
     "ready": "/",
     "stop_timeout": 1,
 }
+HOST = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+        self.wfile.write(" ".join(str(self.headers[name]) for name in ("Host", "Origin")).encode())
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+SEES = {"command": [sys.executable, "-c", HOST, "{port}"], "keep_host": True, "stop_timeout": 1}
 FAILS = {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]}
 
 
@@ -48,7 +57,16 @@ def jp_server_config():
     return {
         "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
         "IdentityProvider": {"token": TOKEN},
-        "PortProxy": {"service_templates": {"web": WEB, "slow": SLOW, "fails": FAILS, "unix": SOCKET, "broken": {"comand": []}}},
+        "PortProxy": {
+            "service_templates": {
+                "web": WEB,
+                "slow": SLOW,
+                "fails": FAILS,
+                "unix": SOCKET,
+                "sees": SEES,
+                "broken": {"comand": []},
+            }
+        },
     }
 
 
@@ -104,6 +122,15 @@ async def test_a_service_on_a_unix_socket_is_reached_by_http_and_websocket(api, 
         await connection.send("\r\n".join([*lines, *upgrade, "", "ping"]).encode())
         assert (await connection.head()).status == 101
         assert await asyncio.wait_for(connection.reader.readexactly(4), 5) == b"ping"
+
+
+async def test_a_service_that_makes_absolute_urls_sees_the_browsers_host(api, call, origin, gateway):
+    await api("POST", "services", {"template": "sees"})
+    service = await until(api, "sees", "up")
+    fields = [f"Origin: http://{origin}"]
+    assert (await call("proxy/service/sees/", fields=fields)).text == f"{origin} http://{origin}"
+    upstream = f"localhost:{gateway.services.get('sees').place.port}"
+    assert (await call(f"proxy/port/{service['port']}/", fields=fields)).text == f"{upstream} http://{upstream}"
 
 
 async def test_a_service_is_also_reached_by_its_bare_name(api, call, jp_base_url):

@@ -16,6 +16,7 @@ from .conftest import TOKEN
 from .test_access import configured
 from .test_handlers import UPGRADE
 from .upstreams import mirror, serve
+from .waiting import eventually
 
 PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
 FRAME = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe", "Sec-Fetch-Site: cross-site"]
@@ -511,6 +512,7 @@ async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_ser
 
 ECHO = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
 NAMED = {"web": {"command": ECHO, "stop_timeout": 1}, "No_Label": {"command": ECHO, "stop_timeout": 1}}
+TOLD = {name: {**template, "environment": {"ROOT": "{prefix}"}} for name, template in NAMED.items()}
 
 
 @pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
@@ -524,3 +526,46 @@ async def test_services_have_origins_by_their_names_or_by_their_ports(visitor, g
     assert (answer.status, "Directory listing" in answer.text) == (200, True)
     port = gateway.services.get("No_Label").place.port
     assert urlsplit((await visitor.knock("No_Label")).one("Location")).netloc == visitor.host(port)
+
+
+@pytest.mark.parametrize("jp_server_config", [server(service_templates=TOLD)])
+async def test_a_service_that_was_told_its_prefix_is_below_that_at_its_origin_too(visitor, gateway, call, jp_server_config):
+    """By its name, and by its port: it leads its pages there. What begins alike is not below it."""
+    for name in NAMED:
+        service = gateway.services.start(name, None, {})
+        await gateway.services.ready(service)
+        target = "web" if name == "web" else service.place.port
+        root = f"{service.prefix}/"
+        answer, cookie = await visitor.enter(target)
+        host = visitor.host(target)
+        assert answer.one("Location") == f"http://{host}{root if name == 'web' else '/'}"
+        answer = await visitor.ask("/?x=%2F", host, [cookie])
+        assert (answer.status, answer.one("Location")) == (307, f"{root}?x=%2F")
+        for path, status in ((root, 200), (f"{service.prefix}x/", 404)):
+            answer = await visitor.ask(path, host, [cookie])
+            assert (answer.status, path) == (status, path)
+        assert "Directory listing for /<" in (await visitor.ask(root, host, [cookie])).text
+
+
+KEPT = {name: {**template, "keep_prefix": True} for name, template in NAMED.items()}
+
+
+@pytest.mark.parametrize("jp_server_config", [server(service_templates=KEPT)])
+async def test_a_service_that_wants_to_see_its_prefix_sees_it_at_its_origin(visitor, gateway, call, jp_server_config):
+    for name in NAMED:
+        service = gateway.services.start(name, None, {})
+        await gateway.services.ready(service)
+        target = "web" if name == "web" else service.place.port
+        _, cookie = await visitor.enter(target)
+        assert (await visitor.ask("/", visitor.host(target), [cookie])).one("Location") == f"{service.prefix}/"
+        assert (await visitor.ask(f"{service.prefix}/", visitor.host(target), [cookie])).status == 404  # it is asked for that
+        wanted = f'"GET {service.prefix}/ HTTP/1.1" 404'.encode()
+        await eventually(lambda service=service, wanted=wanted: wanted in service.log.tail())
+
+
+@pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
+async def test_a_service_that_was_not_told_has_that_path_for_itself(visitor, gateway, call, jp_server_config):
+    await gateway.services.ready(service := gateway.services.start("web", None, {}))
+    _, cookie = await visitor.enter("web")
+    assert (await visitor.ask("/", visitor.host("web"), [cookie])).status == 200
+    assert (await visitor.ask(f"{service.prefix}/", visitor.host("web"), [cookie])).status == 404

@@ -20,6 +20,7 @@ class App:
         recipe: a template's data, where none is shipped.
         arguments: what the user fills in; paths are below the server's root.
         files: what there must be below the server's root: path -> text. A text that ends in a Python program is no data of ours.
+        links: more of that: path -> a folder of this project that a symbolic link there leads to.
         directly: recipe keys that differ where it is started without Jupyter.
         start: where its first page is, below its address.
         ready: a selector that is visible once the page is up.
@@ -27,6 +28,7 @@ class App:
             page.
         deep: a path below its address that is reloaded, and the selector that must then be visible.
         how: what a user has to know, for the documentation.
+        light: quick, and installed with the tests: a part of every CI run.
     """
 
     name: str
@@ -37,6 +39,7 @@ class App:
     recipe: Mapping[str, object] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
     directly: Mapping[str, object] = field(default_factory=dict)
     start: str = ""
     steps: Mapping[str, Step] = field(default_factory=dict)

@@ -8,10 +8,11 @@ APP = App(
     template="dask-scheduler",
     pip=("dask[distributed]", "bokeh"),
     recipe={"command": ["dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:{port}",
-                        "--dashboard-prefix", "{prefix}"], "path_info": "status"},
+                        "--dashboard-prefix", "{prefix}"], "keep_prefix": True, "path_info": "status"},
     start="status",
-    ready="text=Task Stream",
-    steps={"link": click("a:has-text('Workers')", "text=CPU")},
-    deep=("workers", "text=CPU"),
-    how="Set `distributed.dashboard.link`, see [services](services.md#start-look-stop).",
+    ready="canvas",
+    steps={"link": click("a:has-text('Workers')", ".bk-DataTable")},
+    deep=("workers", ".bk-DataTable"),
+    how="A template with `--dashboard-prefix {prefix}` and `keep_prefix`, or `distributed.dashboard.link`: see "
+    "[services](services.md#start-look-stop).",
 )  # fmt: skip

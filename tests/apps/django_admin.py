@@ -21,14 +21,16 @@ django.setup()
 from django.contrib import admin
 from django.http import HttpResponse
 from django.urls import path
-urlpatterns = [path("admin/", admin.site.urls), path("favicon.ico", lambda request: HttpResponse(status=204))]
+from django.contrib.staticfiles.views import serve
+urlpatterns = [path("admin/", admin.site.urls), path("static/<path:path>", serve),
+    path("favicon.ico", lambda request: HttpResponse(status=204))]
 if __name__ == "__main__":
     from django.core.management import call_command, execute_from_command_line
     call_command("migrate", verbosity=0)
     from django.contrib.auth.models import User
     if not User.objects.exists():
         User.objects.create_superuser("ada", "a@b.c", "secret")
-    execute_from_command_line(["manage", "runserver", "--noreload", "127.0.0.1:" + os.environ["PORT"]])
+    execute_from_command_line(["manage", "runserver", "--noreload", "--nostatic", "127.0.0.1:" + os.environ["PORT"]])
 """
 
 
@@ -39,8 +41,7 @@ def log_in(frame):
     see(frame, "text=Site administration")
 
 
-def follow(frame):
-    log_in(frame)
+def follow(frame):  # logged in since the form
     frame.locator("a:has-text('Users')").first.click()
     see(frame, "text=Select user to change")
 
@@ -56,9 +57,10 @@ APP = App(
     },
     files={"django_site.py": SCRIPT},
     start="admin/",
-    ready="#id_username",
+    ready="#header",
     steps={"form": log_in, "link": follow},
-    deep=("admin/auth/user/", "#id_username"),
-    how="`FORCE_SCRIPT_NAME` is the prefix, and `STATIC_URL` is relative. If a form is refused with 403, put Jupyter's origin "
+    deep=("admin/auth/user/", "text=Select user to change"),
+    how="`FORCE_SCRIPT_NAME` is the prefix, `STATIC_URL` is relative, and files come from a URL pattern or WhiteNoise: those "
+    "that `runserver` adds by itself do not work below a prefix. If a form is refused with 403, put Jupyter's origin "
     "into `CSRF_TRUSTED_ORIGINS`.",
 )

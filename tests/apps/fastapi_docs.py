@@ -44,7 +44,7 @@ APP = App(
     title="FastAPI",
     template="fastapi-site",
     pip=("fastapi", "uvicorn", "websockets", "python-multipart"),
-    recipe={"command": [*COMMAND, "--root-path", "{prefix}"]},
+    recipe={"command": [*COMMAND, "--root-path", "{prefix}"], "keep_host": True},
     files={"fastapi_site.py": SCRIPT},
     ready="text=first page",
     steps={
@@ -54,5 +54,6 @@ APP = App(
         "upload": upload("input[type=file]", "text=12 bytes arrived"),
     },
     deep=("openapi.json", "text=openapi"),
-    how="Start it with `--root-path {prefix}`: the docs page at `docs` and `request.url_for` then have the prefix.",
+    how="Start it with `--root-path {prefix}`: the docs page at `docs` then has the prefix. `request.url_for` makes its URLs of "
+    "the `Host` that it sees: set `keep_host`, or take `app.url_path_for`.",
 )

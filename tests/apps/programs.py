@@ -25,6 +25,7 @@ from ..upstreams import free_port
 from .app import App
 
 UP = 180.0  # s; some load for long the first time
+_PROJECT = Path(__file__).resolve().parents[2]
 _INCUMBENT = Path(sys.prefix, "incumbent")
 
 
@@ -40,6 +41,8 @@ class Desk:
                 target = self.root / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(text)
+            for path, folder in app.links.items():
+                (self.root / path).symlink_to(_PROJECT / folder)
         templates = home / ".jupyter" / "jupyter_portproxy.d"
         templates.mkdir(parents=True)
         (templates / "apps.json").write_text(json.dumps({app.template: app.recipe for app in apps if app.recipe}))

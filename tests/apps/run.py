@@ -1,7 +1,7 @@
 """Real applications, each in real Chromium: alone, below the path, at an origin of its own, in a JupyterLab tab, and through
 jupyter-server-proxy.
 
-    python -m tests.apps.run                          all that are installed; writes tests/apps/results.json and docs/apps.md
+    python -m tests.apps.run                          all; writes tests/apps/results.json and docs/apps.md
     python -m tests.apps.run streamlit dash --ways direct,path --no-report
 
 To be run by a Python that has the applications, as `make apps` does.
@@ -46,9 +46,7 @@ def main() -> int:
         results = run(desk, apps, options.ways.split(","), browser)
         browser.close()
     if not options.no_report:
-        made = {"versions": versions(apps), "results": results}
-        (HERE / "results.json").write_text(json.dumps(made, indent=1) + "\n")
-        write_report(apps, made, HERE.parents[1] / "docs" / "apps.md")
+        report(apps, results)
     return 0 if all(value == OK for of_app in results.values() for value in of_app.get("path", {}).values()) else 1
 
 
@@ -58,6 +56,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ways", default=",".join(WAYS), help="with commas")
     made.add_argument("--no-report", action="store_true", help="leave results.json and docs/ as they are")
     return made
+
+
+def report(apps: list[App], results: Results) -> None:
+    """Puts these results in the place of those that the same applications had."""
+    kept = HERE / "results.json"
+    made = json.loads(kept.read_text()) if kept.exists() else {"versions": {}, "results": {}}
+    made["versions"].update(versions(apps))
+    made["results"].update(results)
+    kept.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
+    write_report([app for app in all_apps() if app.name in made["results"]], made, HERE.parents[1] / "docs" / "apps.md")
 
 
 def all_apps() -> list[App]:
@@ -136,6 +144,8 @@ def _visited(app: App, context: BrowserContext, address: str) -> Visit:
 
 def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
     page = context.new_page()
+    question = page.locator("dialog.jp-Dialog")  # Dash brings an extension for which Lab wants to be built
+    page.add_locator_handler(question, lambda: question.get_by_role("button", name="Cancel").click())
     page.goto(f"{_at(server, '')}lab?reset", wait_until="commit")
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('portproxy:open-in-lab')", timeout=60_000)
