@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
+from jupyter_server.auth import AllowAllAuthorizer
 from jupyter_server.auth.identity import User
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -29,6 +30,7 @@ from .metrics import PortProxyCollector
 from .origin_handlers import OriginRouter
 from .origins import Names, Origins
 from .postgres import MissingPackage
+from .projects import HUB
 from .serverproxy import ServerProxy
 from .services import Services
 
@@ -108,8 +110,19 @@ class PortProxyApp(ExtensionApp):
             self.exit(1)
         if parts is not None:
             self.gateway.chain = parts.chain
+            self._warn_of_guests(parts.chain.hop)
             IOLoop.current().add_callback(parts.start)
         return parts
+
+    def _warn_of_guests(self, hop: str) -> None:
+        """The users of a hub are not its owners; by default Jupyter lets whoever has logged in run code."""
+        server = self._server
+        guarded = hasattr(server.identity_provider, "watch_login") or type(server.authorizer) is not AllowAllAuthorizer
+        if hop == HUB and not guarded:
+            self.log.warning(
+                "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
+                "c.ServerApp.authorizer_class = 'jupyter_portproxy.projectsonly.ProjectsOnly'"
+            )
 
     def _make_origins(self) -> Origins[User] | None:
         if self.gateway.isolate == "never":

@@ -21,7 +21,7 @@ class App:
         arguments: what the user fills in; paths are below the server's root.
         files: what there must be below the server's root: path -> text. A text that ends in a Python program is no data of ours.
         links: more of that: path -> a folder of this project that a symbolic link there leads to.
-        directly: recipe keys that differ where it is started without Jupyter.
+        directly: recipe keys that differ where it is started without a prefix.
         start: where its first page is, below its address.
         ready: a selector that is visible once the page is up.
         steps: name -> what to do and what must change: "live", "upload", "download", "link", "form". Each begins on the first

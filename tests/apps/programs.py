@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ class Desk:
         Raises:
             RuntimeError: it does not come up; with the end of its log.
         """
-        port, template = free_port(), self._template(app)
+        port, template = free_port(), self._template(app, {} if prefix else app.directly)
         below = prefix.replace("{port}", str(port))
         values = {**template.fill_in(app.arguments), "port": str(port), "prefix": below, "name": app.name, "base_url": "/"}
         command, more, cwd = template.expand({**values, "unix_socket": ""})
@@ -96,10 +97,10 @@ class Desk:
     def keeps_prefix(self, app: App) -> bool:
         return self._template(app).keep_prefix
 
-    def _template(self, app: App) -> catalog.Template:
+    def _template(self, app: App, more: Mapping[str, object] = types.MappingProxyType({})) -> catalog.Template:
         recipe = app.recipe or catalog.shipped()[app.template]
         assert isinstance(recipe, Mapping)
-        return catalog.load(app.template, {**recipe, **app.directly})
+        return catalog.load(app.template, {**recipe, **more})
 
 
 def start(server: Server, app: App) -> None:

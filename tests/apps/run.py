@@ -76,24 +76,27 @@ def all_apps() -> list[App]:
 
 def run(desk: programs.Desk, apps: list[App], ways: list[str], browser: Browser) -> Results:
     """Application -> way -> check -> result."""
-    results: Results = {}
     with desk.jupyter() as server, desk.incumbent() as incumbent:
-        for app in apps:
-            results[app.name], usual = {}, None
-            for way in WAYS:
-                if way not in ways:
-                    continue
-                begin = time.monotonic()
-                try:
-                    seen = look(desk, app, way, server if way != "incumbent" else incumbent, browser)
-                except (RuntimeError, Error) as error:
-                    results[app.name][way] = {"start": str(error).splitlines()[0]}
-                else:
-                    usual = usual or (seen.complaints if way == "direct" else set())
-                    more = sorted(seen.complaints - usual)
-                    results[app.name][way] = {**seen.results, "nothing fails": "; ".join(more)[:600] or OK}
-                bad = {check: why for check, why in results[app.name][way].items() if why != OK}
-                print(f"{app.name} {way} {time.monotonic() - begin:.0f} s: {bad or 'all well'}", file=sys.stderr, flush=True)
+        servers = {way: incumbent if way == "incumbent" else server for way in WAYS if way in ways}
+        return {app.name: in_all_ways(desk, app, servers, browser) for app in apps}
+
+
+def in_all_ways(desk: programs.Desk, app: App, servers: dict[str, Server], browser: Browser) -> dict[str, dict[str, str]]:
+    """Way -> check -> result; `servers` has for each way the one that it needs. What fails alone, too, is no fault of a way."""
+    results: dict[str, dict[str, str]] = {}
+    usual: set[str] = set()
+    for way, server in servers.items():
+        begin = time.monotonic()
+        try:
+            seen = look(desk, app, way, server, browser)
+        except (RuntimeError, Error) as error:
+            results[way] = {"start": str(error).splitlines()[0]}
+        else:
+            usual = seen.complaints if way == "direct" else usual
+            more = sorted(seen.complaints - usual)
+            results[way] = {**seen.results, "nothing fails": "; ".join(more)[:600] or OK}
+        bad = {check: why for check, why in results[way].items() if why != OK}
+        print(f"{app.name} {way} {time.monotonic() - begin:.0f} s: {bad or 'all well'}", file=sys.stderr, flush=True)
     return results
 
 
