@@ -124,6 +124,7 @@ class Template:
         keep_host: the service sees the Host, Origin and Referer that the browser sent, for it makes absolute URLs of them.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
+        needs_storage: its page does not work without `localStorage`, which browsers may deny to frames of other sites.
         start_on_open: whoever opens its URL starts it.
         at_root: its URL is `{base_url}NAME/`, as jupyter-server-proxy had it.
         place: where it listens, if that is fixed.
@@ -150,6 +151,7 @@ class Template:
     icon: str = ""
     category: str = "Services"
     open_in: str = "lab"
+    needs_storage: bool = False
     requires: Requires | None = None
     start_on_open: bool = False
     at_root: bool = False
@@ -368,6 +370,7 @@ _READERS: Mapping[str, Any] = {
     "icon": _text,
     "category": _text,
     "open_in": _one_of("lab", "browser"),
+    "needs_storage": _truth,
     "requires": _requires,
     "start_on_open": _truth,
 }

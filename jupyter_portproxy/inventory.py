@@ -91,6 +91,7 @@ class Inventory:
             "port": service.place.port or None,
             "url": self._url(service.prefix, service.template),
             "open_in": service.template.open_in,
+            "needs_storage": service.template.needs_storage,
             "last_lines": service.log.last_lines() if service.state == "failed" else [],
         }
 
@@ -133,6 +134,7 @@ class Inventory:
                 "category": template.category,
                 "icon": template.icon,
                 "open_in": template.open_in,
+                "needs_storage": template.needs_storage,
                 "launcher": template.launcher,
                 "external": template.external,
                 "url": self._url(manager.prefix(template.name), template) if manager is not None else None,

@@ -31,6 +31,10 @@ from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
 
 _FRAMES = ("iframe", "frame")
+_STORES = (
+    "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try { if (localStorage) said = 'stored'; } catch {}\n"
+    "parent.postMessage(said, '*');</script>"
+)
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
 
 
@@ -171,7 +175,8 @@ class EnterHandler(PortHandler):
 
 
 class SwapHandler(PortHandler):
-    """The gateway's own paths at an origin: a ticket becomes a session; and a sign of life, for pages that ask if it is there."""
+    """The gateway's own paths at an origin: a ticket becomes a session; a sign of life, for pages that ask if it is there; and a
+    page that tells whoever frames it if it may store anything."""
 
     def initialize(self, gateway: PortProxy, origins: Origins[User]) -> None:  # type: ignore[override]
         super().initialize(gateway)
@@ -190,6 +195,10 @@ class SwapHandler(PortHandler):
         if path == WELL_KNOWN + "hello":
             self.set_status(204)
             self.set_header("Access-Control-Allow-Origin", "*")  # it tells nothing but that it is there
+        elif path == WELL_KNOWN + "storage":
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            self.set_header("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
+            self.write(_STORES)
         elif path == WELL_KNOWN + "enter":
             self._swap(parse_qs(query, encoding="latin-1"))
         else:

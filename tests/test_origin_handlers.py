@@ -510,6 +510,15 @@ async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_ser
         assert hello.status == 204
 
 
+async def test_a_frame_is_told_if_it_may_store_anything(visitor):
+    """By a page of ours that needs no session, and says nothing else."""
+    answer = await visitor.ask("/.well-known/portproxy/storage", visitor.host(1))
+    assert (answer.status, answer.one("Content-Type")) == (200, "text/html; charset=utf-8")
+    assert "parent.postMessage(said, '*')" in answer.text
+    assert answer.one("Content-Security-Policy") == "default-src 'none'; script-src 'unsafe-inline'"
+    assert answer.one("Set-Cookie") is None
+
+
 ECHO = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
 NAMED = {"web": {"command": ECHO, "stop_timeout": 1}, "No_Label": {"command": ECHO, "stop_timeout": 1}}
 TOLD = {name: {**template, "environment": {"ROOT": "{prefix}"}} for name, template in NAMED.items()}

@@ -14,11 +14,32 @@ interface IOrigins {
   probe: string | null;
 }
 
+/** Whether a frame of that address may store anything; its page says so. */
+function framesStore(address: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const frame = document.createElement('iframe');
+    const end = (stores: boolean) => {
+      window.clearTimeout(timer);
+      window.removeEventListener('message', hear);
+      frame.remove();
+      resolve(stores);
+    };
+    const hear = (event: MessageEvent) => {
+      if (event.source === frame.contentWindow) {
+        end(event.data === 'stored');
+      }
+    };
+    const timer = window.setTimeout(() => end(false), PATIENCE);
+    window.addEventListener('message', hear);
+    frame.hidden = true;
+    frame.src = address;
+    document.body.append(frame);
+  });
+}
+
 export class Isolation {
-  constructor(api: IApi, find: typeof fetch = (...args) => fetch(...args)) {
-    this.ready = this._ask(api, find).then(found => {
-      this._found = found;
-    });
+  constructor(api: IApi, find: typeof fetch = (...args) => fetch(...args), stores = framesStore) {
+    this.ready = this._ask(api, find, stores);
   }
 
   /** Resolves when it is known; never rejects. */
@@ -33,18 +54,26 @@ export class Isolation {
     return this._found && this.wanted ? new URL(URLExt.join(PageConfig.getBaseUrl(), 'proxy/enter', name), window.location.href).pathname : undefined;
   }
 
-  private async _ask(api: IApi, find: typeof fetch): Promise<boolean> {
+  /** The same for a frame: a service that cannot do without storage stays below Jupyter's address where browsers deny it. */
+  framed(target: Target, needsStorage: boolean): string | undefined {
+    return needsStorage && !this._stores ? undefined : this.entrance(target);
+  }
+
+  private async _ask(api: IApi, find: typeof fetch, stores: (address: string) => Promise<boolean>): Promise<void> {
     try {
       const { probe } = await api.ask<IOrigins>('GET', 'origins');
       if (probe === null) {
-        return false;
+        return;
       }
       const address = probe.replace(/^https?:/, window.location.protocol); // fronts may hide the scheme from the server
-      return (await find(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) })).status === 204;
+      const answer = await find(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
+      this._found = answer.status === 204;
+      this._stores = this._found && (await stores(new URL('storage', address).href));
     } catch {
-      return false; // a browser that does not resolve *.localhost, a front without the names, an older server
+      return; // a browser that does not resolve *.localhost, a front without the names, an older server
     }
   }
 
   private _found = false;
+  private _stores = false;
 }

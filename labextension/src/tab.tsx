@@ -91,7 +91,7 @@ class Frame extends Panel {
   /** The absolute address of a path: at the service's own origin, by way of Jupyter, or below Jupyter's. */
   addressOf(path: string): string {
     const { isolation, target, url } = this._options;
-    return absolute((isolation?.entrance(target) ?? prefixOf(url)) + path);
+    return absolute((isolation?.framed(target, this._needsStorage) ?? prefixOf(url)) + path);
   }
 
   reload(): void {
@@ -113,6 +113,13 @@ class Frame extends Panel {
       this._shown = false;
     }
   };
+
+  private get _needsStorage(): boolean {
+    const { manager, target } = this._options;
+    const name = 'service' in target ? target.service : undefined;
+    const known = name !== undefined ? (manager.service(name) ?? manager.templates.find(item => item.name === name)) : undefined;
+    return known?.needs_storage ?? false;
+  }
 
   private readonly _iframe: IFrame;
   private readonly _notice: ReactWidget;

@@ -19,6 +19,7 @@ export interface IService {
   port: number | null;
   url: string;
   open_in: 'lab' | 'browser';
+  needs_storage: boolean;
   last_lines: string[];
 }
 
@@ -62,6 +63,7 @@ export interface ITemplate {
   category: string;
   icon: string;
   open_in: 'lab' | 'browser';
+  needs_storage: boolean;
   /** Category of its launcher tile; empty if it has none. */
   launcher: string;
   external: boolean;

@@ -7,7 +7,7 @@ import { PlayedApi } from './samples';
 
 const PROBE = 'http://p1.localhost:8888/.well-known/portproxy/hello';
 
-function isolation(probe: string | null | Error, status: number | Error): Isolation {
+function isolation(probe: string | null | Error, status: number | Error, stores = true): Isolation {
   const api = new PlayedApi();
   api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe } };
   const find = async () => {
@@ -16,7 +16,7 @@ function isolation(probe: string | null | Error, status: number | Error): Isolat
     }
     return { status } as Response;
   };
-  return new Isolation(api, find as typeof fetch);
+  return new Isolation(api, find as typeof fetch, async address => stores && address.endsWith('/portproxy/storage'));
 }
 
 describe('the way to an origin', () => {
@@ -28,6 +28,16 @@ describe('the way to an origin', () => {
     expect(found.entrance({ service: 'app' })).toMatch(/\/proxy\/enter\/app$/);
     found.wanted = false;
     expect(found.entrance({ port: 15000 })).toBeUndefined();
+  });
+
+  it('is not taken by a frame that needs storage where browsers deny it', async () => {
+    for (const stores of [true, false]) {
+      const found = isolation(PROBE, 204, stores);
+      await found.ready;
+      expect(found.framed({ service: 'app' }, false)).toMatch(/\/proxy\/enter\/app$/);
+      expect(found.framed({ service: 'app' }, true) !== undefined).toBe(stores);
+      expect(found.entrance({ service: 'app' })).toMatch(/\/proxy\/enter\/app$/);
+    }
   });
 
   it.each([

@@ -21,6 +21,7 @@ export function service(name: string, more: Partial<IService> = {}): IService {
     port: 15000,
     url: `/proxy/service/${name}/`,
     open_in: 'lab',
+    needs_storage: false,
     last_lines: [],
     ...more
   };
@@ -54,6 +55,7 @@ export function template(name: string, more: Partial<ITemplate> = {}): ITemplate
     category: 'Services',
     icon: '',
     open_in: 'lab',
+    needs_storage: false,
     launcher: 'Services',
     external: false,
     url: null,

@@ -36,6 +36,7 @@ TEMPLATES = {
         f"axe-{theme}": {"title": f"A {theme} one", "command": [sys.executable, str(DEMO), "{port}"], "stop_timeout": 1}
         for theme in ("light", "dark")
     },
+    "keeps": {"title": "Keeps", "command": [sys.executable, str(DEMO), "{port}"], "needs_storage": True, "stop_timeout": 1},
     "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "markup": {
         "title": MARKUP,
@@ -139,6 +140,28 @@ def origin_of_tab(lab: Page, lab_server) -> str:
     frames = [urlsplit(frame.url) for frame in lab.frames if frame != lab.main_frame and frame.url.startswith("http")]
     assert {str(frame.port) for frame in frames} == {str(urlsplit(lab_server.url).port)}
     return frames[0].hostname or ""
+
+
+def stores(frame) -> bool:
+    return frame.evaluate(
+        "(() => { try { localStorage.mine = '1'; return localStorage.mine === '1'; } catch { return false; } })()"
+    )
+
+
+def test_a_tab_of_a_service_that_needs_storage_has_it(lab, lab_server):
+    """At its origin where the browser lets frames of other sites store, as Chromium does or not by its settings; else below."""
+    framed = {}
+    for name, title in (("demo", "Demonstration"), ("keeps", "Keeps")):
+        tile(lab, title).click()
+        lab.click(f'.jp-toast-button:text-is("Open"):near(:text("{title} is up."))', timeout=20_000)
+        frame = lab.frame_locator(f'.jp-PortProxy-frame iframe[title="{title}"]')
+        expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=10_000)
+        framed[name] = frame.locator("body").element_handle().owner_frame()
+        lab.click('.lm-TabBar-tabLabel:text-is("Launcher")')
+    assert urlsplit(framed["demo"].url).hostname == "pdemo.localhost"
+    assert stores(framed["keeps"])
+    below = urlsplit(framed["keeps"].url).path.endswith("/proxy/service/keeps/")
+    assert below is not stores(framed["demo"])
 
 
 def test_a_service_from_its_tile_to_its_end(lab, lab_server):
