@@ -192,6 +192,8 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
         if not stays or key in named:
             continue
         kept = look(value, route, upstream, client, keep_host) if look is not None else value
+        if look is _request_xsrf and kept is None and _repeats_own_cookie(value, fields, upstream, client):
+            kept = value
         if kept is not None:
             out.append((name, kept))
     if client.authorization:
@@ -382,6 +384,14 @@ def _request_referer(value: str, route: Route, upstream: Upstream, client: Clien
 
 def _request_xsrf(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     return value if client.isolated else None
+
+
+def _repeats_own_cookie(value: str, fields: Fields, upstream: Upstream, client: Client) -> bool:
+    """Double submit: the service's own token, in a field of Tornado's name (Streamlit's uploads). Its cookie tells it anyway."""
+    lines = ";".join(line for name, line in fields if name.lower() == "cookie")
+    pairs = (pair.partition("=") for pair in lines.split(";"))
+    own = {text.strip() for name, _, text in pairs if not _is_jupyter_cookie(name.strip(), upstream, client)}
+    return value.strip() in own - client.secrets - {""}
 
 
 def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:

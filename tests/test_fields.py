@@ -243,6 +243,17 @@ def test_the_xsrf_field_never_leaves(name):
     assert crossed((name, XSRF)) == []
 
 
+@pytest.mark.parametrize("cookie", ["own=2|1; _own_xsrf=2|own|7", "_own_xsrf= 2|own|7 ;b"])
+def test_a_services_own_xsrf_token_crosses_with_the_cookie_that_it_repeats(cookie):
+    assert crossed(("Cookie", cookie), ("X-Xsrftoken", "2|own|7")) == [("Cookie", cookie), ("X-Xsrftoken", "2|own|7")]
+
+
+@pytest.mark.parametrize("cookie", ["own=2|1", "_xsrf=2|own|7", f"own={XSRF}", "own=", "", f"{LOGIN}=2|own|7"])
+@pytest.mark.parametrize("value", ["2|own|7", XSRF, "", " "])
+def test_any_other_does_not(cookie, value):
+    assert all(name == "Cookie" for name, _ in crossed(("Cookie", cookie), ("X-XSRFToken", value)))
+
+
 @table("""
 query -> left
 ?token=s3same%2Bopen                          ->
