@@ -84,13 +84,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a request goes, and what a configuration file wants to be done with it on its way.
+    """Where a request goes, what a configuration file wants to be done with it on its way, and how the client spells it.
 
     Attributes:
         counted_as: what is one port to the limits, where the upstream's address is that of many.
     """
-
-    """Where a request goes, what a configuration file wants to be done with it on its way, and how the client spells it."""
 
     route: Route
     upstream: Upstream

@@ -119,9 +119,9 @@ async def test_a_connection_that_is_not_approved_stops_the_carrier():
         raise Forbidden(str(ends))
 
     _, exchange = begin(approve=refuse)
-    assert not exchange.on_connected("127.0.0.1", "127.0.0.2", 1, 2)
-    assert exchange.error.message == "('127.0.0.2', 2, '127.0.0.1', 1)"
-    assert begin()[1].on_connected("127.0.0.1", "127.0.0.1", 1, 2)
+    assert not exchange.on_connected("127.0.0.1", "127.0.0.2", 1, 2, 7)
+    assert exchange.error.message == "('127.0.0.2', 2, '127.0.0.1', 1, 7)"
+    assert begin()[1].on_connected("127.0.0.1", "127.0.0.1", 1, 2, 7)
 
 
 async def test_addresses_are_tried_in_order():

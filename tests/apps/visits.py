@@ -76,6 +76,7 @@ def _listening(page: Page, address: str, complaints: set[str]) -> Iterator[None]
     def note(text: str) -> None:
         plain = text.replace(address.rstrip("/"), "").replace(origin, "").replace(prefix.rstrip("/") or "\0", "")
         plain = re.sub(r"https?://(localhost|127\.0\.0\.1|p[a-z0-9-]+\.localhost):\d+", "", plain)
+        plain = re.sub(r"/proxy/(service|enter)/[a-z-]+", "", plain)
         complaints.add(re.sub(r"[0-9a-f]{8,}|\d{4,}", "N", plain)[:300])
 
     def answered(response: Response) -> None:
