@@ -232,6 +232,8 @@ class Services:
         """Stop a service and wait until nothing of it is left."""
         service = self.get(name)
         if service.alive and service.task is not None:
+            if service.state == "up":  # it is stopped, it does not crash
+                self._recent_starts.pop(name, None)
             service.become("stopping")
             self._tell(service)
             self._end(service)

@@ -185,6 +185,15 @@ async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make, m
         manager.start("bad")
 
 
+async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_somebody_likes(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+    for _ in range(7):
+        service = manager.start("web")
+        await asyncio.wait_for(manager.ready(service), 10)
+        await manager.stop("web")
+    assert service.state == "down"
+
+
 async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make):
     manager = make(bad={"command": [*PYTHON, "raise SystemExit(1)"], "restart": "on-failure"})
     service = manager.start("bad")

@@ -295,7 +295,7 @@ def test_the_keyboard_is_enough(lab):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(lab, theme):
-    name = f"axe-{theme}"  # a service of its own: nothing is started more than five times a minute
+    name = f"axe-{theme}"
     assert AXE.is_file(), f"{AXE} is missing: `make test` installs it"
     if theme == "dark":
         lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
