@@ -1,17 +1,14 @@
-"""The gateway: who may reach what, where that is, and what is under way.
+"""The gateway: where a request goes, what is done with it on its way, and what is under way.
 
-Rule of this file: every decision on access that is not the login is taken here, before a byte leaves. It knows no Tornado
-handler and writes no answer; it raises GatewayErrors.
+Rule of this file: it knows no Tornado handler and writes no answer; it raises GatewayErrors. Who may reach what is its policy's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import secrets
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,19 +18,15 @@ from tornado.iostream import IOStream
 from . import fields as f
 from . import routes
 from .catalog import Place, Special, Template, TemplateError
-from .certificates import Trust
-from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, unix_peer_owner, user_name
 from .errors import (
     BadUpstream,
     FieldsTooLarge,
-    Forbidden,
     GatewayError,
     Internal,
     LoopDetected,
     NoSuchService,
     ServiceStarting,
     ShuttingDown,
-    Unreachable,
     UpstreamTimeout,
 )
 from .exchange import Exchange, Head, Outbound
@@ -42,22 +35,19 @@ from .limits import Bounds, Slot
 from .limits import Counts as Limited
 from .named import Alias, NamedRoute
 from .origins import Origins
+from .policy import Policy, check_socket
 from .projects import Asker, ProjectRoute
-from .resolver import LOOPBACK, addresses_of
+from .resolver import LOOPBACK
 from .routes import Redirect, Route, ServiceRoute, Upstream
 from .services import Service, Services
-from .settings import Settings, network
 from .transport import CurlTransport
 from .tunnel import GOING_AWAY, dial
 
-_ROOT = 0
 _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
 _WHOLE = 100 << 20
 _ACTIVITY_PERIOD = 0.01
 _DRAIN_PERIOD = 0.05
-_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(slots=True)
@@ -133,32 +123,21 @@ class Projects(Protocol):
     def watch(self, open_: Closable, to: Destination) -> None: ...
 
 
-class PortProxy(Settings):
-    """Policy and work of the gateway; `c.PortProxy` in a Jupyter configuration file."""
+class PortProxy(Policy):
+    """The gateway; `c.PortProxy` in a Jupyter configuration file."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
-        self.own_port: Callable[[], int | None] = lambda: None
         self.on_activity: Callable[[], None] = lambda: None
         self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
         self.services: Services | None = None
         self.chain: Projects | None = None
         self.origins: Origins[User] | None = None
         self.reservations: Reservations | None = None
-        self._ports = routes.parse_ports(self.allowed_ports)
-        self._https_ports = routes.parse_ports(self.https_ports)
-        self._verified, self._unverified = Trust(self.trusted_certificates), Trust(verified=False)
-        self._port_allowed = bytearray(65536)
-        for ports in self._ports:
-            self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
-        self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
         self.special_for_ports: Special | None = None
         self.base_url = "/"
         self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
-        self._names = frozenset(h.lower() for h in self.allowed_hosts if network(h) is None)
-        self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
-        self._owners = SocketOwners()
         self._transport: CurlTransport | None = None
         self._tunnels: dict[Closable, Slot] = {}
         self.counts = Counts()
@@ -169,66 +148,7 @@ class PortProxy(Settings):
         self._closing = False
         self._last_activity = 0.0
 
-    # ---- policy ----
-
-    def allow_ports(self, ports: Iterable[int]) -> None:
-        """Allow ports that the configuration names elsewhere."""
-        for port in ports:
-            self._port_allowed[port] = 1
-
-    def allows_port(self, port: int) -> bool:
-        """True if the configuration has the port."""
-        return bool(self._port_allowed[port])
-
-    def check(self, route: Route, asker: object = None) -> None:
-        """Refuse a route that the policy does not allow.
-
-        Args:
-            asker: the request's handler, for a policy that is a function of it.
-
-        Raises:
-            Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
-            LoopDetected: the port is this server's own.
-        """
-        local = _is_local(route.host)
-        if not local and not self._allows_host(route.host) and not self.also_allows_host(asker, route.host):
-            remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
-            if route.host in _UNSPECIFIED:
-                remedy = f"A service that listens there is reached as proxy/port/{route.port}/."
-            raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
-        if local and route.port == self.own_port():
-            raise LoopDetected()
-        if not self._port_allowed[route.port]:
-            raise Forbidden(
-                f"Port {route.port} is outside allowed range ({routes.print_ports(self._ports)})",
-                f"Start the service on an allowed port, or allow this one: c.PortProxy.allowed_ports = [..., {route.port}].",
-            )
-
-    async def resolve(self, route: Route, asker: object = None) -> Upstream:
-        """The upstream of a route, with the addresses that the policy approves.
-
-        Raises:
-            Unreachable: the name does not resolve to an approved address. And all that `check` raises.
-        """
-        self.check(route, asker)
-        if route.host == routes.LOOPBACK_NAME:
-            return Upstream(route.host, route.port, LOOPBACK, scheme=self._scheme_of(route))
-        found = await addresses_of(route.host, route.port)
-        approved = tuple(a for a in found if self._allows_address(a))
-        if not approved:
-            raise Unreachable.host(f"{routes.bracketed(route.host)}:{route.port}")
-        if any(_is_local(a) for a in approved) and route.port == self.own_port():
-            raise LoopDetected()
-        return Upstream(route.host, route.port, approved, scheme=self._scheme_of(route))
-
-    def _scheme_of(self, route: Route) -> str:
-        by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
-        return "https" if by_configuration else route.scheme
-
-    def trust_in(self, upstream: Upstream) -> Trust:
-        """How the certificate of an https upstream is checked."""
-        exempt = not self.verify_loopback_certificates and all(map(_is_local, upstream.addresses))
-        return self._unverified if exempt else self._verified
+    # ---- where ----
 
     async def locate(self, asked: ServiceRoute, *, patient: bool) -> Destination:
         """Where a service is now; one that starts when it is opened is started.
@@ -259,7 +179,7 @@ class PortProxy(Settings):
     def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
         upstream, special = _upstream_of(place, template), template.special
         if upstream.unix_socket:
-            _check_socket(upstream.unix_socket)
+            check_socket(upstream.unix_socket)
         try:
             path = special.path(asked.path) if special is not None else asked.path
         except Exception:
@@ -327,28 +247,6 @@ class PortProxy(Settings):
         except (GatewayError, asyncio.TimeoutError):
             return False
 
-    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int, fd: int) -> None:
-        """Called with a fresh connection before anything is sent on it; a Unix socket's ends have port 0.
-
-        Raises:
-            Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
-        """
-        if self.allow_other_users or not SUPPORTED:
-            return
-        if not remote_port:
-            return _check_socket_owner(unix_peer_owner(fd))
-        if not (_is_local(remote) or _is_mapped_loopback(remote) or local == remote):
-            return
-        try:
-            owner = self._owners.peer_owner(local, local_port, remote, remote_port)
-        except OwnerUnknown as error:
-            self.log.warning("portproxy: the owner of port %d is unknown: %s", remote_port, error)
-            raise Forbidden(
-                f"The system does not tell who owns port {remote_port}.",
-                "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
-            ) from None
-        _check_owner(owner, remote_port)
-
     def check_fields(self, fields: f.Fields) -> None:
         """Refuse a request's head that is larger than the settings allow.
 
@@ -400,26 +298,13 @@ class PortProxy(Settings):
         if self._transport is None:
             self._transport = CurlTransport(force_instance=True)
         if outbound.upstream.scheme == "https":
-            self._approve_listeners(outbound.upstream)
+            self.approve_listeners(outbound.upstream)
             outbound = replace(outbound, trust=self.trust_in(outbound.upstream))
         return self._transport.open(outbound)
 
     async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
         """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
         return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
-
-    def _approve_listeners(self, upstream: Upstream) -> None:
-        """libcurl shows a connection after the TLS handshake: so that a stranger sees none, look at who listens before.
-
-        Raises:
-            Forbidden: another user of this machine does.
-        """
-        if self.allow_other_users or not SUPPORTED or upstream.unix_socket:
-            return
-        for address in filter(_is_local, upstream.addresses):
-            owner = self._owners.listener_owner(address, upstream.port)
-            if owner is not None:
-                _check_owner(owner, upstream.port)
 
     def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True) -> f.Fields:
         """The outbound request's fields; every way out passes here.
@@ -520,11 +405,6 @@ class PortProxy(Settings):
             slot.release()
 
     @property
-    def ports(self) -> tuple[range, ...]:
-        """The allowed ports."""
-        return self._ports
-
-    @property
     def tunnels(self) -> int:
         """Open tunnels."""
         return len(self._tunnels)
@@ -555,28 +435,9 @@ class PortProxy(Settings):
         if self._transport is not None:
             self._transport.close()
             self._transport = None
-        self._owners.close()
+        super().close()
         if self.origins is not None:
             self.origins.close()
-
-    # ---- hosts ----
-
-    def _allows_host(self, host: str) -> bool:
-        literal = routes.ip_literal(host)
-        return host in self._names if literal is None else self._in_networks(literal)
-
-    def _allows_address(self, address: str) -> bool:
-        """An address that a name resolved to: never one that no honest name has, unless the list has it as such."""
-        literal = routes.ip_literal(address)
-        if literal is None or literal.is_unspecified:
-            return False
-        if literal.is_loopback and _is_local(address):
-            return True
-        odd = literal.is_link_local or literal.is_multicast or getattr(literal, "ipv4_mapped", None) is not None
-        return not odd or self._in_networks(literal)
-
-    def _in_networks(self, literal: Address) -> bool:
-        return not literal.is_unspecified and any(literal in network for network in self._networks)
 
 
 async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:
@@ -588,39 +449,3 @@ async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:
 
 def _upstream_of(place: Place, template: Template) -> Upstream:
     return Upstream(routes.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket, template.scheme)
-
-
-def _check_owner(owner: int, port: int) -> None:
-    if owner not in (os.getuid(), _ROOT):
-        raise Forbidden(
-            f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
-            "Start your service on another port.",
-        )
-
-
-def _check_socket(path: str) -> None:
-    """Refuse a Unix socket that another user has put there. One that is not there yet is found out when it is dialled."""
-    try:
-        owner = os.stat(path).st_uid
-    except OSError:
-        return
-    _check_socket_owner(owner)
-
-
-def _check_socket_owner(owner: int) -> None:
-    if owner not in (os.getuid(), _ROOT):
-        raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
-
-
-def _is_mapped_loopback(address: str) -> bool:
-    """127.0.0.1 in IPv6's clothes: no host of a URL, but `allowed_hosts` may have it."""
-    mapped = getattr(routes.ip_literal(address), "ipv4_mapped", None)
-    return mapped is not None and bool(mapped.is_loopback)
-
-
-def _is_local(host: str) -> bool:
-    """True for "localhost" and for loopback literals; IPv4 in IPv6's clothes is not one."""
-    literal = routes.ip_literal(host)
-    if literal is None:
-        return host == routes.LOOPBACK_NAME
-    return literal.is_loopback and getattr(literal, "ipv4_mapped", None) is None

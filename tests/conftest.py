@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from .clients import Answer, Wire
+from .gateways import make_gateway
 from .postgres import database, empty_database, postgres_server, shared_database
 from .processes import TOKEN
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
-__all__ = ["database", "empty_database", "postgres_server", "shared_database"]
+__all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database"]
 
 
 @pytest.fixture

@@ -1,0 +1,249 @@
+"""Policy: who may reach what, decided before a byte leaves. The gateway alone, without a Jupyter server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+
+import pytest
+
+from jupyter_portproxy import routes
+from jupyter_portproxy.errors import Forbidden, LoopDetected, Unreachable
+
+from .gateways import CLIENT, found, route
+from .upstreams import answers, free_port, serve
+
+# ---- ports ----
+
+
+@pytest.mark.parametrize(
+    ("allowed", "port", "passes"),
+    [
+        (["10000-20000"], 10000, True),
+        (["10000-20000"], 20000, True),
+        (["10000-20000"], 9999, False),
+        (["10000-20000"], 20001, False),
+        ([8050, "9000"], 8050, True),
+        ([8050, " 9000 "], 9000, True),
+        ([8050], 8051, False),
+        (["1-65535"], 65535, True),
+        ([], 10000, False),
+    ],
+)
+def test_only_allowed_ports_pass(make_gateway, allowed, port, passes):
+    gateway = make_gateway(allowed_ports=allowed)
+    if passes:
+        gateway.check(route("localhost", port))
+        return
+    with pytest.raises(Forbidden):
+        gateway.check(route("localhost", port))
+
+
+def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gateway):
+    with pytest.raises(Forbidden) as caught:
+        make_gateway().check(route("localhost", 5000))
+    assert caught.value.message == "Port 5000 is outside allowed range (10000-20000)"
+    assert "c.PortProxy.allowed_ports" in caught.value.hint and "5000" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "127.0.0.2"])
+def test_the_servers_own_port_is_a_loop_by_every_local_name(make_gateway, host):
+    gateway = make_gateway(allowed_ports=["1-65535"])
+    gateway.own_port = lambda: 8888
+    with pytest.raises(LoopDetected):
+        gateway.check(route(host, 8888))
+
+
+# ---- hosts ----
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+async def test_loopback_passes_by_default(make_gateway, host):
+    upstream = await make_gateway().resolve(route(host, 15000))
+    assert all(routes.ip_literal(address).is_loopback for address in upstream.addresses)
+
+
+@pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1", "127.1", "2130706433", "0"])
+async def test_other_hosts_do_not_pass_by_default(make_gateway, host):
+    with pytest.raises(Forbidden) as caught:
+        await make_gateway().resolve(route(host, 15000))
+    assert caught.value.message == f"Host '{host}' is not allowed."
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "passes"),
+    [
+        (["10.0.0.0/24"], "10.0.0.7", True),
+        (["10.0.0.0/24"], "10.0.1.7", False),
+        (["fd00::/8"], "fd00::1", True),
+        (["10.0.0.1"], "10.0.0.1", True),
+        (["0.0.0.0/0"], "0.0.0.0", False),
+        (["::/0"], "::", False),
+        (["GPU-1.example.org"], "gpu-1.example.org", True),
+        (["gpu-1.example.org"], "gpu-2.example.org", False),
+        (["example.org"], "x.example.org", False),
+    ],
+)
+def test_hosts_are_exact_names_and_networks(make_gateway, allowed, host, passes):
+    gateway = make_gateway(allowed_hosts=allowed)
+    if passes:
+        gateway.check(route(host, 15000))
+        return
+    with pytest.raises(Forbidden):
+        gateway.check(route(host, 15000))
+
+
+async def test_an_allowed_name_that_leads_to_loopback_does_not_reach_the_server_itself(make_gateway):
+    name = socket.gethostname().lower()
+    gateway = make_gateway(allowed_hosts=[name], allowed_ports=["1-65535"])
+    try:
+        addresses = (await gateway.resolve(route(name, 15000))).addresses
+    except Unreachable:
+        addresses = ()  # a machine that does not know its own name
+    gateway.own_port = lambda: 15000
+    if any(routes.ip_literal(address).is_loopback for address in addresses):
+        with pytest.raises(LoopDetected):
+            await gateway.resolve(route(name, 15000))
+
+
+async def test_an_allowed_name_that_does_not_resolve_is_unreachable(make_gateway):
+    with pytest.raises(Unreachable, match=r"nowhere\.invalid:15000"):
+        await make_gateway(allowed_hosts=["nowhere.invalid"]).resolve(route("nowhere.invalid", 15000))
+
+
+# ---- owner ----
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
+LISTEN = """
+import os, socket, sys
+os.setgid(65534), os.setuid(65534)
+host = sys.argv[2]
+if host[0] == "/":
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(host), s.listen()
+else:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
+print("up", flush=True)
+while True:
+    c, _ = s.accept()
+    c.settimeout(5)
+    print(len(c.recv(100)), flush=True)
+    c.close()
+"""
+
+
+@contextlib.contextmanager
+def foreign_listener(host: str, port: int):
+    """Another user of this machine listens there (or on a Unix socket); that process prints how many bytes it was sent."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start a process of another user")
+    process = subprocess.Popen([sys.executable, "-c", LISTEN, str(port), host], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture
+def foreign_port(request):
+    """A port on which another user of this machine listens, and that process."""
+    port = free_port()
+    with foreign_listener(getattr(request, "param", "127.0.0.1"), port) as process:
+        yield port, process
+
+
+@linux
+async def test_another_users_port_gets_no_byte(make_gateway, foreign_port, monkeypatch):
+    port, process = foreign_port
+    gateway = make_gateway()
+    for _ in range(2):
+        exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+        with pytest.raises(Forbidden) as caught:
+            await exchange.head
+        assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
+        assert process.stdout.readline() == "0\n"
+
+
+@linux
+@pytest.mark.parametrize("foreign_port", ["127.0.0.1", "0.0.0.0", "::1", "::"], indirect=True)
+async def test_every_spelling_of_loopback_is_asked_for_its_owner(make_gateway, foreign_port):
+    """On a listener for IPv4, for IPv6, for all addresses of both."""
+    port, process = foreign_port
+    gateway = make_gateway(allowed_hosts=["::ffff:127.0.0.0/104", "localhost."[:-1]])
+    for host in ("localhost", "127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"):
+        to = await found(gateway, route(host, port))
+        for attempt in (gateway.dial(to.upstream), gateway.open_exchange("GET", to, [], CLIENT).head):
+            with pytest.raises((Forbidden, Unreachable)):
+                await attempt
+    for host in ("0.0.0.0", "::", "localhost.", "127.1", "2130706433"):
+        with pytest.raises(Forbidden):
+            await gateway.resolve(route(host, port))
+    gateway.close()
+    heard = [process.stdout.readline().strip()]  # it may be behind: what comes until it is killed is looked at, too
+    process.kill()
+    assert set(heard + process.stdout.read().split()) == {"0"}  # connected, looked at, and closed
+
+
+@linux
+async def test_another_users_port_gets_no_tls_greeting_either(make_gateway, foreign_port):
+    port, process = foreign_port
+    gateway = make_gateway(https_ports=[port])
+    to = await found(gateway, route("localhost", port))
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        gateway.open_exchange("GET", to, [], CLIENT)
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        await gateway.dial(to.upstream)
+    assert process.stdout.readline() == "0\n"  # the upgrade's: connected, looked at, and closed
+    assert gateway.exchanges == 0
+
+
+@linux
+async def test_a_port_that_is_handed_over_between_two_requests_gets_no_byte(make_gateway):
+    gateway = make_gateway()
+    async with serve(answers()) as upstream:
+        to = await found(gateway, route("localhost", upstream.port))
+        exchange = gateway.open_exchange("GET", to, [], CLIENT)  # resolved and approved: its connection is kept
+        assert (await exchange.head).status == 200
+        assert await exchange.read() == b"hello"
+    with foreign_listener("127.0.0.1", to.upstream.port) as process:
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.open_exchange("GET", to, [], CLIENT).head
+        assert process.stdout.readline() == "0\n"
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.dial(to.upstream)
+        assert process.stdout.readline() == "0\n"
+
+
+@linux
+async def test_another_user_behind_a_unix_socket_whose_file_is_ours_gets_no_byte(make_gateway):
+    """As if it had changed hands after the file was looked at: what counts is who listens, and the connection tells."""
+    gateway = make_gateway()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        with foreign_listener(path := f"{folder}/s", 0) as process:
+            os.chown(path, os.getuid(), os.getgid())
+            to = await found(gateway, route("localhost", 15000))
+            to = replace(to, upstream=replace(to.upstream, unix_socket=path))
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.open_exchange("GET", to, [], CLIENT).head
+            assert process.stdout.readline() == "0\n"
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.dial(to.upstream)
+            assert process.stdout.readline() == "0\n"
+
+
+@linux
+async def test_another_users_port_is_reached_where_the_administrator_allows_it(make_gateway, foreign_port):
+    port, process = foreign_port
+    gateway = make_gateway(allow_other_users=True)
+    exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+    with pytest.raises(Exception, match="without an answer"):
+        await exchange.head
+    assert int(process.stdout.readline()) > 0
