@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark apps clean
+.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark chain-cost apps clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -59,6 +59,10 @@ fuzz: $(VENV)/ready
 benchmark: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
 	$(BIN)/python benchmarks/run.py $(OPTIONS)
+
+# What a hop of the chain costs, with 100,000 projects in Postgres.
+chain-cost: $(VENV)/ready
+	$(BIN)/python -m tests.chain_cost
 
 # Real applications in Chromium, in an environment of their own; writes docs/apps.md. APPS names some of them.
 apps: $(VENV)/ready

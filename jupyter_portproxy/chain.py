@@ -107,6 +107,7 @@ class Chain:
     ) -> None:
         self.hop, self._starter = hop, starter
         self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
+        self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
         self._credentials = [credential.encode() for credential in credentials]
         self._watched: set[_Watched] = set()
         self._starting: asyncio.Future[None] | None = None
@@ -123,7 +124,7 @@ class Chain:
     @property
     def finds_names(self) -> bool:
         """Projects may be called by their owners and names here."""
-        return self.hop == HUB and isinstance(self._resolver, FindsNames)
+        return self._finds_names
 
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""

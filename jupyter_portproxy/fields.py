@@ -210,9 +210,16 @@ def replaced(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None)
     Args:
         aside: name in lower case -> the name under which a field that is taken out is sent nevertheless.
     """
-    names = {name.lower(): (aside or {}).get(name.lower()) for name, _ in by}
-    renamed = [(names.get(name.lower(), name), value) for name, value in fields]
-    return [(name, value) for name, value in renamed if name is not None] + by
+    aside = aside or {}
+    names = {name.lower() for name, _ in by}
+    kept: Fields = []
+    for name, value in fields:
+        key = name.lower()
+        if key not in names:
+            kept.append((name, value))
+        elif key in aside:
+            kept.append((aside[key], value))
+    return kept + by
 
 
 def with_content_length(fields: Fields, length: int | None) -> Fields:
@@ -239,7 +246,8 @@ def target_without_secrets(target: str, client: Client) -> str:
 
 def loops(fields: Fields, via: str) -> bool:
     """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
-    return any(member.split()[1:2] == [via] for key, value in fields if key.lower() == "via" for member in value.split(","))
+    named = [value for key, value in fields if via in value and key.lower() == "via"]
+    return any(member.split()[1:2] == [via] for value in named for member in value.split(","))
 
 
 def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:

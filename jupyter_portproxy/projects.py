@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from string import Formatter
 from typing import Literal, Protocol, get_args, runtime_checkable
 from urllib.parse import quote, unquote
@@ -26,7 +27,8 @@ KEY_RULE = (
     "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
 )
 # A UUID in lower case is one of these. The bound on the length comes first: a key of a megabyte costs nothing.
-_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z", re.ASCII)
+_LONGEST_KEY = 64
+_KEY = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_KEY - 1}}}\Z", re.ASCII)
 _START = "/proxy/start"
 _TARGET = re.compile(r"[\x21-\x7e\x80-\xff]{1,8000}\Z")
 _NEXT_HOP = re.compile(r"(https?)://([^/?#@\s]{1,300})/?\Z", re.ASCII)
@@ -245,7 +247,12 @@ class Subscribers:
 
 def is_key(text: object) -> bool:
     """True for a project's key: see KEY_RULE."""
-    return isinstance(text, str) and _KEY.match(text) is not None and bare_name(f"/{text}", "/") == text
+    return isinstance(text, str) and len(text) <= _LONGEST_KEY and _is_key(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_key(text: str) -> bool:
+    return _KEY.match(text) is not None and bare_name(f"/{text}", "/") == text
 
 
 def known_key(text: str, hop: str) -> str:

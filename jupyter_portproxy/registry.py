@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from .errors import BadInput, NoPort, ProjectStarting, ProjectStopped, RegistryAway, UnknownProject
 from .leases import is_free
-from .lifetimes import boot, born
+from .lifetimes import Lives, boot, born
 from .projects import PROJECT_HOST, Snapshot, Subscribers, Target, is_credential, known_key, new_credential, new_key
 from .registry_file import Connection, RegistryFile
 
@@ -62,6 +62,7 @@ class Registry:
         self._log = log or logging.getLogger(__name__)
         self._file = RegistryFile(Path(path), self._log)
         self._cool_down, self._boot, self._lookups = cool_down, boot(), 0
+        self._lives = Lives()
         self._seen: dict[str, tuple[object, ...]] = {}
         self._marker: tuple[int, int] | None = None
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of the registry failed: %s", text))
@@ -101,6 +102,7 @@ class Registry:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
+        self._lives.close()
         self._file.close()
 
     # ---- what the host's manager of projects does ----
@@ -250,7 +252,7 @@ class Registry:
         return Target(key, "http", "127.0.0.1", port, secret, generation)
 
     def _is_over(self, pid: Any, birth: str, its_boot: str) -> bool:
-        return its_boot != self._boot or (pid is not None and (type(pid) is not int or born(pid) != birth))
+        return its_boot != self._boot or (pid is not None and (type(pid) is not int or not self._lives.run(pid, birth)))
 
     def _check_over(self, db: Connection, key: str) -> None:
         row = db.execute(f"{_ROW} where key = ?", (key,)).fetchone()

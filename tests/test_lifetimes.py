@@ -8,9 +8,12 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from jupyter_portproxy import lifetimes
-from jupyter_portproxy.lifetimes import boot, born
+from jupyter_portproxy.lifetimes import Lives, boot, born
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
 
 def test_a_boot_stays_the_same():
@@ -34,6 +37,57 @@ def test_two_processes_are_not_taken_for_each_other():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         assert born(process.pid) != born(os.getpid())
         process.communicate()
+
+
+@pytest.fixture
+def lives():
+    made = Lives()
+    yield made
+    made.close()
+
+
+def test_a_process_runs_until_it_ends_whether_or_not_somebody_collects_it(lives):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    birth = born(process.pid)
+    assert [lives.run(process.pid, birth) for _ in range(3)] == [True, True, True]
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert not lives.run(process.pid, birth)
+    process.communicate()
+    assert not lives.run(process.pid, birth)
+
+
+def test_a_number_that_was_given_anew_is_another_process(lives):
+    assert lives.run(os.getpid(), born(os.getpid()))
+    assert not lives.run(os.getpid(), "1")
+    assert not lives.run(2**22 + 1, "1")
+
+
+@linux
+def test_of_many_processes_few_handles_are_kept_and_none_when_it_is_closed(lives, monkeypatch):
+    monkeypatch.setattr(lifetimes, "_MOST", 2)
+    before = len(os.listdir("/proc/self/fd"))
+    processes = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(4)]
+    pipes = len(os.listdir("/proc/self/fd"))
+    births = [(process.pid, born(process.pid)) for process in processes]
+    for _ in range(3):
+        assert all(lives.run(*birth) for birth in births)
+        assert len(os.listdir("/proc/self/fd")) == pipes + 2
+    lives.close()
+    for process in processes:
+        process.communicate()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@linux
+def test_without_handles_proc_is_read(lives, monkeypatch):
+    monkeypatch.setattr(lifetimes, "_handle_of", lambda pid: None)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        birth = born(process.pid)
+        assert lives.run(process.pid, birth) and lives.run(process.pid, birth)
+        process.communicate()
+    assert not lives.run(process.pid, birth)
 
 
 def test_without_proc_psutil_is_asked(monkeypatch):

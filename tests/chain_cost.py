@@ -1,0 +1,151 @@
+"""What a hop of the chain costs, beside a single gateway: CPU of a 1 KiB GET through each hop, with 100,000 projects.
+
+    python -m tests.chain_cost
+
+Each server is driven by itself, by the same client and in front of the same service, as if it had a machine of its own: of five
+servers on two cores each wakes up so often that its own work cannot be told from that. The whole chain's time is told beside it.
+
+Rule of this file: rounds go through all of them in turn, and the cheapest counts: others on this machine only ever add to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from jupyter_portproxy.placement_admin import PlacementAdmin
+
+from .clients import Wire
+from .postgres import Database, make_database
+from .postgres import Server as Postgres
+from .processes import Server
+from .test_chain import CREDENTIAL, KEY, SECRET, Hops, place, port_of, three_servers
+from .upstreams import answers, serve
+
+PROJECTS, ROUNDS, REQUESTS, CONNECTIONS = 100_000, 7, 1600, 8
+TOLD = 'for=127.0.0.1;proto=http;host="127.0.0.1:8888"'
+FORWARDED = [
+    "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Host: 127.0.0.1:8888", "X-Forwarded-Port: 8888",
+]  # fmt: skip
+BY_HUB = [
+    *FORWARDED, f"Forwarded: {TOLD}", "Via: 1.1 jupyter-portproxy-0123456789ab",
+    f"X-Portproxy-Credential: {CREDENTIAL}", "X-Portproxy-User: ann", "X-Portproxy-May: start",
+]  # fmt: skip
+BY_HOST = [
+    *FORWARDED, f"Forwarded: {TOLD}, {TOLD}", "Via: 1.1 jupyter-portproxy-0123456789ab, 1.1 jupyter-portproxy-ba9876543210",
+    f"Authorization: token {SECRET}",
+]  # fmt: skip
+
+
+@dataclass
+class Driven:
+    """A server and the request that it gets; `prepare` puts the service where its next hop would be."""
+
+    name: str
+    server: Server
+    request: bytes
+    prepare: Callable[[], Awaitable[None]]
+    us: float = float("inf")
+
+
+async def main(hops: Hops, database: Database) -> None:
+    await database.sql("insert into project_hosts (host_id, internal_url, credential) values ('h', 'http://127.0.0.1:1', 'c')")
+    await database.sql(
+        f"insert into projects (project_id, owner, host_id) select 'n' || n, 'ann', 'h' from generate_series(1, {PROJECTS}) n"
+    )
+    admin = PlacementAdmin(hops.dsn)
+    async with serve(answers(b"x" * 1024)) as service:
+        path = f"/{KEY}/port/{service.port}/"
+        whole = _whole_chain(hops, admin)
+        await whole()
+        await hops.until(path, 200)
+        rows = [
+            Driven("one gateway", hops.container, _request(path, hops.container, [f"Authorization: token {SECRET}"]), whole),
+            Driven("container", hops.container, _request(path, hops.container, BY_HOST), whole),
+            Driven("project host", hops.host, _request(path, hops.host, BY_HUB), _host_to(hops, service.port)),
+            Driven("hub", hops.hub, _request(path, hops.hub, ["Authorization: token user-ann"]), _hub_to(admin, service.port)),
+        ]
+        for _ in range(ROUNDS):
+            for row in rows:
+                await row.prepare()
+                await _load(row, REQUESTS // 8)
+                before = _cpu(row.server)
+                await _load(row, REQUESTS)
+                row.us = min(row.us, (_cpu(row.server) - before) / REQUESTS * 1e6)
+        for row in rows:
+            print(f"{row.name}: {row.us:.0f} us of CPU for a GET, {row.us / rows[0].us:.2f} of one gateway's")
+        print(f"three hops: {sum(row.us for row in rows[1:]) / rows[0].us:.2f} times one gateway")
+        await whole()
+        one = statistics.median(await _load(rows[0], REQUESTS, 1))
+        three = statistics.median(await _load(rows[3], REQUESTS, 1))
+        times = f"{one * 1e6:.0f} us, through three {three * 1e6:.0f} us, {three / one:.2f} times"
+        print(f"all on this machine at once, one connection: {times}")
+    await admin.close()
+
+
+def _whole_chain(hops: Hops, admin: PlacementAdmin) -> Callable[[], Awaitable[None]]:
+    async def prepare() -> None:
+        hops.registry.register(KEY, port_of(hops.container), SECRET, hops.container.process.pid)
+        await place(admin, hops.host)
+        await asyncio.sleep(1.2)  # the hub has heard
+
+    return prepare
+
+
+def _host_to(hops: Hops, port: int) -> Callable[[], Awaitable[None]]:
+    async def prepare() -> None:
+        hops.registry.register(KEY, port, SECRET, hops.container.process.pid)
+
+    return prepare
+
+
+def _hub_to(admin: PlacementAdmin, port: int) -> Callable[[], Awaitable[None]]:
+    async def prepare() -> None:
+        await admin.set_host("one", f"http://127.0.0.1:{port}", CREDENTIAL)
+        await asyncio.sleep(1.2)
+
+    return prepare
+
+
+def _request(path: str, server: Server, fields: list[str]) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port_of(server)}", *fields, "", ""]).encode()
+
+
+async def _load(row: Driven, total: int, connections: int = CONNECTIONS) -> list[float]:
+    """So many requests; the seconds that each took."""
+
+    async def one() -> list[float]:
+        taken = []
+        async with await Wire.open(port_of(row.server)) as wire:
+            for _ in range(total // connections):
+                begin = time.perf_counter()
+                await wire.send(row.request)
+                answer = await wire.answer()
+                taken.append(time.perf_counter() - begin)
+                if answer.status != 200 or len(answer.content) != 1024:
+                    raise RuntimeError(f"{row.name} answered {answer.status}")
+        return taken
+
+    return [seconds for taken in await asyncio.gather(*(one() for _ in range(connections))) for seconds in taken]
+
+
+def _cpu(server: Server) -> float:
+    times = psutil.Process(server.process.pid).cpu_times()
+    return times.user + times.system
+
+
+if __name__ == "__main__":
+    postgres = Postgres()
+    try:
+        database = asyncio.run(make_database(postgres))
+        with tempfile.TemporaryDirectory() as folder, three_servers(database, Path(folder)) as hops:
+            asyncio.run(main(hops, database))
+    finally:
+        postgres.remove()
