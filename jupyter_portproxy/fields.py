@@ -84,6 +84,7 @@ _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*",
 _MAX_FIELDS = 1000
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
+_EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -102,6 +103,7 @@ class Client:
         isolated: it asks at an origin that the service has for itself: nothing there is Jupyter's but `login_cookie`.
         embedder: Jupyter's origin, whose pages may then show the service in a frame.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
+        saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
     """
 
@@ -115,6 +117,7 @@ class Client:
     isolated: bool = False
     embedder: str = ""
     partitioned: bool = False
+    saves: bool = False
     authorization: str = ""
 
 
@@ -324,7 +327,15 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
         kept = _RESPONSE_FIELDS[key](value, route, upstream, client) if key in _RESPONSE_FIELDS else value
         if kept is not None:
             out.append((name, kept))
+    if client.saves and not any(name.lower() == "content-disposition" for name, _ in out):
+        out.append(("Content-Disposition", _attachment(route)))
     return framed(out, client.embedder) if client.isolated else out
+
+
+def _attachment(route: Route) -> str:
+    """RFC 6266: a file, by the name that the URL gives it; a path's last segment is an ext-value of RFC 8187 nearly always."""
+    name = route.path.rpartition("/")[2]
+    return f"attachment; filename*=UTF-8''{name}" if _EXT_VALUE.match(name) else "attachment"
 
 
 def framed(fields: Fields, embedder: str) -> Fields:

@@ -36,6 +36,8 @@ _STORES = (
     "parent.postMessage(said, '*');</script>"
 )
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
+_ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)", re.ASCII)
+_SAVE = WELL_KNOWN + "save"
 
 
 class OriginRouter(Router):
@@ -62,7 +64,10 @@ class OriginRouter(Router):
 
     def _at_origin(self, request: HTTPServerRequest, target: str, parts: dict[str, Any]) -> HTTPMessageDelegate:
         uri = _uri_at_origin(request, self._gateway)
-        if uri.startswith(WELL_KNOWN):
+        saved = _saved(uri)
+        if saved is not None:
+            uri, parts = saved, {**parts, "saved": True}
+        elif uri.startswith(WELL_KNOWN):
             return self._application.get_handler_delegate(request, SwapHandler, parts)
         known, keep = self._gateway.known_prefix(target)
         upgrade = f.is_websocket(request.method or "", request.version, list(request.headers.get_all()))
@@ -83,6 +88,13 @@ def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
     """The request target as the browser sent it: without the base URL, if the front puts that before it."""
     uri, base_url = request.uri or "", gateway.base_url
     return uri[len(base_url) - 1 :] if gateway.origin_below_base_url and uri.startswith(base_url) else uri
+
+
+def _saved(uri: str) -> str | None:
+    """The request target of what is to be saved as a file, of the gateway's own path for that."""
+    path, _, query = uri.partition("?")
+    target = parse_qs(query, encoding="latin-1").get("next", [""])[0] if path == _SAVE else ""
+    return target if _PATH.match(target) else None
 
 
 def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceRoute:
@@ -126,6 +138,28 @@ class EnterHandler(PortHandler):
             self.refuse(error)
         except StreamClosedError:
             self._finished = True
+
+    def refuse(self, error: GatewayError) -> None:
+        back = self._back_into_frame() if isinstance(error, Unauthenticated) else None
+        if back is None:
+            super().refuse(error)
+        else:
+            self.clear()
+            self._go(back)
+
+    def _back_into_frame(self) -> str | None:
+        """Where a download of a framed page goes on; None if this is none.
+
+        Chromium asks for `<a download>` as if its page were not in a frame, without the frame's cookies; sent here, it goes on as
+        the frame's navigation, which still has none of Jupyter's, but will have the origin's.
+        """
+        headers = self.request.headers
+        if headers.get("Sec-Fetch-Dest") not in _FRAMES or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+            return None
+        match = _ORIGIN.match(headers.get("Referer", ""))
+        if match is None or self._origins.names.target_of(match["host"].lower()) is None:
+            return None
+        return f"{match[0]}{_SAVE}?next={quote(self._path.encode('latin-1'), safe='')}"
 
     async def _address(self) -> str:
         """Where to go: into the origin, or to the path form where the browser could not find that.
@@ -223,9 +257,11 @@ class SwapHandler(PortHandler):
 class OriginHandler(PortHandler):
     """Who asks at an origin: whoever has a session of it, and nobody else."""
 
-    def initialize(self, gateway: PortProxy, origins: Origins[User], **kwargs: Any) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, gateway: PortProxy, origins: Origins[User], saved: bool = False, **kwargs: Any
+    ) -> None:
         super().initialize(gateway, **kwargs)
-        self._origins = origins
+        self._origins, self._saved = origins, saved
         self._entry: Entry[User] | None = None
 
     async def admit(self, asked: object = None) -> None:
@@ -244,6 +280,7 @@ class OriginHandler(PortHandler):
             isolated=True,
             embedder=entry.jupyters,
             partitioned=entry.framed,
+            saves=self._saved,
         )
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")

@@ -608,3 +608,19 @@ def test_a_services_authorization_that_came_beside_the_login(own, seen):
 def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
     fields = up(*([("X-Forwarded-Proto", said)] if said else []), client=FRONT)
     assert values(fields, "X-Forwarded-Proto") == [proto]
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "seen"),
+    [
+        ("/a/data%20x.csv", None, "attachment; filename*=UTF-8''data%20x.csv"),
+        ("/a/", None, "attachment"),
+        ('/a"b', None, "attachment"),
+        ("/a/%zz", None, "attachment"),
+        ("/a", 'inline; filename="b"', 'inline; filename="b"'),
+    ],
+)
+def test_what_is_to_be_saved_is_a_file(path, sent, seen):
+    fields = [("Content-Disposition", sent)] if sent else []
+    out = f.to_client(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, saves=True))
+    assert values(out, "Content-Disposition") == [seen]

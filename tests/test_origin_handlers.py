@@ -288,6 +288,45 @@ async def test_in_a_frame_all_cookies_are_partitioned(visitor):
         assert answer.one("Set-Cookie") == "a=1; Path=/x; SameSite=None; Secure; Partitioned"
 
 
+SAVE = "/.well-known/portproxy/save?next="
+
+
+async def test_a_download_of_a_framed_page_goes_on_as_its_navigation(visitor, jp_base_url):
+    """As Chromium does it: without the frame's cookies first, then sent to Jupyter as the frame's navigation, without Jupyter's."""
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port, fields=FRAME)
+        host, uri = visitor.host(up.port), "/a%2Fb/data%20x.csv?x=%2F&y"
+        link = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: empty", "Sec-Fetch-Site: same-origin"]
+        first = await visitor.ask(uri, host, link)
+        way = urlsplit(first.one("Location"))
+        assert (first.status, way.path) == (302, f"{jp_base_url}proxy/enter/{up.port}/a%2Fb/data%20x.csv")
+        begun = f"Referer: http://{host}/"
+        second = await visitor.ask(f"{way.path}?{way.query}", visitor.origin, [*FRAME, begun])
+        way = urlsplit(second.one("Location"))
+        assert (second.status, way.netloc, up.connections) == (302, host, 0)
+        third = await visitor.ask(f"{way.path}?{way.query}", host, [*FRAME, cookie, begun])
+        assert (third.status, up.last.target) == (200, uri)
+        assert third.one("Content-Disposition") == "attachment; filename*=UTF-8''data%20x.csv"
+        assert (await visitor.ask(f"{way.path}?{way.query}", host, [*FRAME, begun])).status == 403
+        assert up.connections == 1
+
+
+async def test_only_a_frame_of_an_origin_is_sent_back_into_it(visitor, jp_base_url):
+    uri = f"{jp_base_url}proxy/enter/15000/x"
+    for referer in ("http://evil.example/", f"http://{visitor.origin}/", "http://p15000.localhost.evil.example/", "", "x"):
+        answer = await visitor.ask(uri, visitor.origin, [*FRAME, f"Referer: {referer}"])
+        assert urlsplit(answer.one("Location")).path == f"{jp_base_url}login", referer
+    answer = await visitor.ask(uri, visitor.origin, [*PAGE, f"Referer: http://{visitor.host(15000)}/"])
+    assert urlsplit(answer.one("Location")).path == f"{jp_base_url}login"
+
+
+@pytest.mark.parametrize("target", ["", "x", "//evil.example/\x00", "/%0d%0aX:%20y", "/%20"])
+async def test_what_is_saved_is_a_path(visitor, target):
+    _, cookie = await visitor.enter(15000)
+    answer = await visitor.ask(f"{SAVE}{target}".replace("\x00", "%00"), visitor.host(15000), [*PAGE, cookie])
+    assert (answer.status, answer.one("X")) == (404, None)
+
+
 async def test_only_its_own_pages_may_send_what_changes_something(visitor):
     async with serve(mirror) as up:
         _, cookie = await visitor.enter(up.port)

@@ -19,7 +19,7 @@ HTML, SCRIPT, STYLE = ({"Content-Type": kind} for kind in ("text/html", "text/ja
 
 ROOTED = b"""<!DOCTYPE html><title>rooted</title><link rel=stylesheet href=/static/app.css>
 <h1 id=styled>rooted</h1><p id=script>-</p><p id=fetched>-</p><p id=event>-</p><p id=socket>-</p><p id=worker>-</p>
-<a id=link href=/deep/page?x=1#there>deep</a>
+<a id=link href=/deep/page?x=1#there>deep</a> <a id=save href=/api/data download>save</a>
 <form method=post action=/submit><input name=a value=1><button>send</button></form>
 <script src=/static/app.js></script>"""
 ROOTED_SCRIPT = b"""

@@ -134,7 +134,7 @@ def frame_in(page: Page, url: str):
     """A frame of Jupyter's page with that address, as a tab of JupyterLab has it."""
     page.evaluate(
         """url => new Promise(done => { const f = document.createElement("iframe"); f.name = "tab";
-        f.sandbox = "allow-same-origin allow-scripts allow-forms allow-popups"; f.onload = done; f.src = url;
+        f.sandbox = "allow-same-origin allow-scripts allow-forms allow-popups allow-downloads"; f.onload = done; f.src = url;
         document.body.append(f); })""",
         url,
     )
@@ -204,10 +204,20 @@ def check_rooted(place, worker: bool = True) -> None:
         expect(place.locator("#worker")).to_have_text("by the worker")
 
 
+def check_saving(page: Page, place) -> None:
+    """A link with `download` saves a file by its name, and the page stays."""
+    with page.expect_download() as started:
+        place.click("#save")
+    assert started.value.suggested_filename in ("data", "data.txt")
+    assert "visits=1" in Path(started.value.path()).read_text()
+    expect(place.locator("#script")).to_have_text("ran")
+
+
 def test_an_app_with_absolute_links_forms_events_and_a_worker_works_untouched(page, jupyter):
     with running(rooted) as port:
         page.goto(f"{jupyter}proxy/enter/{port}/")
         check_rooted(page)
+        check_saving(page, page)
         page.click("#link")
         page.wait_for_selector("#deep")
         assert page.url == f"{origin_of(jupyter, port)}deep/page?x=1#there"
@@ -223,6 +233,7 @@ def test_it_works_in_a_frame_of_jupyters_page_too(page, jupyter):
         page.goto(f"{jupyter}tree")
         frame = frame_in(page, f"{jupyter}proxy/enter/{port}/")
         check_rooted(frame, worker=False)
+        check_saving(page, frame)
         frame.click("text=send")
         frame.wait_for_selector("#thanks")
 
