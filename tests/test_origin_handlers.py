@@ -292,7 +292,7 @@ SAVE = "/.well-known/portproxy/save?next="
 
 
 async def test_a_download_of_a_framed_page_goes_on_as_its_navigation(visitor, jp_base_url):
-    """As Chromium does it: without the frame's cookies first, then sent to Jupyter as the frame's navigation, without Jupyter's."""
+    """As Chromium does it: first without the frame's cookies, then at Jupyter as the frame's navigation, without Jupyter's."""
     async with serve(mirror) as up:
         _, cookie = await visitor.enter(up.port, fields=FRAME)
         host, uri = visitor.host(up.port), "/a%2Fb/data%20x.csv?x=%2F&y"
