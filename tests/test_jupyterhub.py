@@ -13,7 +13,7 @@ import websockets
 
 from .hub import Browser, Hub, jupyterhub
 from .test_docs import server_settings
-from .test_gateway import foreign_port
+from .test_policy import foreign_port
 from .upstreams import ALLOWED, free_port, mirror, says, serve
 from .waiting import eventually
 
