@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
+from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import User
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, format_timestamp
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.template import Loader
 from tornado.web import HTTPError
@@ -119,8 +120,25 @@ class PortHandler(JupyterHandler):
             return False
         if memo.kind is not type(self.asked):
             return False
-        self.current_user, self._token_authenticated, self.client = memo.user, memo.by_token, memo.client
+        self.is_logged_in(memo.user, memo.client)
+        self._token_authenticated = memo.by_token
         return True
+
+    def is_logged_in(self, user: User, client: f.Client) -> None:
+        """By a check that has been made."""
+        self.current_user = self._jupyter_current_user = user
+        self.client = client
+
+    def admitted_until(self, destination: Destination) -> float:
+        """Up to when requests of the same fields to the same service are admitted with this one (`time.monotonic`).
+
+        0 for no time: where something but the fields and the URL's prefix has a say, an authorizer of somebody's for one.
+        """
+        memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
+        asks = type(self.authorizer) is not AllowAllAuthorizer or destination.special is not None or self.is_watched
+        if asks or memo is None or memo.fields != self.fields:
+            return 0.0
+        return memo.since + _LOGIN_SECONDS if isinstance(self.asked, Route) and is_loopback(self.asked.host) else 0.0
 
     def _remember(self, user: User, fields: f.Fields) -> None:
         memo = _Login(user, self.token_authenticated, self.client, fields, type(self.asked), time.monotonic())
@@ -179,14 +197,14 @@ class PortHandler(JupyterHandler):
 
     set_secure_cookie = set_signed_cookie
 
-    def log_answer(self) -> None:
-        """The access log. Successes are told at DEBUG there: not worth the words where nobody reads them."""
-        status = self.get_status()
-        self.gateway.counts.answer(status)
-        if not (status < 300 or status == 304) or self._debugging():
-            self.application.log_request(self)
+    def log_answer(self, status: int) -> None:
+        """In Jupyter's access log."""
+        self.set_status(status)
+        self.application.log_request(self)
 
-    def _debugging(self) -> bool:
+    @property
+    def is_told(self) -> bool:
+        """True if somebody reads of successes: Jupyter tells them at DEBUG."""
         serverapp = self.serverapp
         return serverapp is not None and any(reader.level <= logging.DEBUG for reader in serverapp.log.handlers)
 
@@ -215,7 +233,7 @@ class PortHandler(JupyterHandler):
 
     @property
     def connection(self) -> HTTP1Connection:
-        return cast(HTTP1Connection, self.request.connection)
+        return connection_of(self.request)
 
     async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
@@ -446,6 +464,11 @@ class PortHandler(JupyterHandler):
         """The Set-Cookie fields that logging in has left for the answer."""
         jar: Any = getattr(self, "_new_cookie", None) or {}
         return [("Set-Cookie", morsel.OutputString(None)) for morsel in jar.values()]
+
+
+def connection_of(request: HTTPServerRequest) -> HTTP1Connection:
+    """Tornado has no other kind."""
+    return cast(HTTP1Connection, request.connection)
 
 
 def _cookie_value(lines: list[str], name: str) -> str:

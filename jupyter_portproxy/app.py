@@ -23,7 +23,7 @@ from traitlets import TraitError
 
 from . import api, catalog, hops, pages, routes, serverproxy
 from .gateway import PortProxy
-from .handlers import PortRouter
+from .handlers import AdmittedRouter, PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
@@ -83,7 +83,8 @@ class PortProxyApp(ExtensionApp):
             # Ahead of all others: at these hosts nobody but the service answers.
             router = OriginRouter(web_app, self.gateway, self.gateway.origins)
             web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
-        web_app.add_handlers(".*$", [Rule(AnyMatches(), PortRouter(web_app, self.gateway))])
+        web_app.default_router.rules.insert(0, Rule(AnyMatches(), AdmittedRouter(web_app, self.gateway)))
+        web_app.default_router.rules.insert(-1, Rule(AnyMatches(), PortRouter(web_app, self.gateway)))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()

@@ -53,9 +53,9 @@ class Head:
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outbound:
-    """One request to send.
+    """One request to send; not to be changed.
 
     Attributes:
         approve: called with (local address, local port, remote address, remote port, descriptor) of the connection before
@@ -63,6 +63,7 @@ class Outbound:
         content: framing of the content that `Exchange.send` will carry; None for none.
         connect_timeout: seconds.
         trust: how the certificate of an https upstream is checked.
+        made: the fields as the transport sends them, once it has made that.
     """
 
     method: str
@@ -73,6 +74,21 @@ class Outbound:
     connect_timeout: float = 5.0
     approve: Approve | None = None
     trust: Trust = BY_THE_SYSTEM
+    made: list[bytes] | None = None
+
+    def at(self, target: str) -> Outbound:
+        """The same for another target."""
+        return Outbound(
+            self.method,
+            self.upstream,
+            target,
+            self.fields,
+            self.content,
+            self.connect_timeout,
+            self.approve,
+            self.trust,
+            self.made,
+        )
 
 
 class Exchange:
@@ -87,9 +103,9 @@ class Exchange:
         self._addresses = list(outbound.upstream.addresses)
         self._ended = False
         self._lines: list[bytes] = []
-        self._received: deque[bytes] = deque()
+        self._received: list[bytes] = []
         self._received_size = 0
-        self._left: int | None = None  # of the response's content, where its head tells
+        self._left: int | None = None  # of the response's content, where its head tells and the request is still being sent
         self._receive_paused = False
         self._reader: asyncio.Future[None] | None = None
         self._to_send: deque[bytes] = deque()
@@ -138,7 +154,7 @@ class Exchange:
                 self._carrier.resume(self)
             self._reader = self._carrier.loop.create_future()
             await self._reader
-        data = self._received.popleft() if len(self._received) == 1 else b"".join(self._received)
+        data = self._received.pop() if len(self._received) == 1 else b"".join(self._received)
         self._received.clear()
         self._received_size = 0
         return data
@@ -147,6 +163,11 @@ class Exchange:
     def whole(self) -> bool:
         """True if the response has ended well and all that is left of it can be read at once."""
         return self._ended and self.error is None
+
+    @property
+    def drained(self) -> bool:
+        """True if the response has ended well and all of it has been read."""
+        return self._ended and self.error is None and not self._received
 
     @property
     def readable(self) -> bool:
@@ -188,8 +209,9 @@ class Exchange:
         self.head.set_result(Head(status, reason, fields))
         if self.ends_with_head:
             return False
-        self._left = content_length(self.outbound.method, status, fields)
-        self._check_early_end()
+        if not self._send_ended or self._to_send:
+            self._left = content_length(self.outbound.method, status, fields)
+            self._check_early_end()
         return True
 
     def on_content(self, data: bytes) -> bool:

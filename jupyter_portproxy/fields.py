@@ -78,10 +78,13 @@ _SESSION_COOKIE = re.compile(r"(__host-)?portproxy-[0-9]+", re.ASCII | re.IGNORE
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: (.*))?\Z")
 _AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 _MAX_FIELDS = 1000
+_LONGEST_KNOWN = 64  # characters of what is looked up rather than read anew
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
@@ -145,7 +148,11 @@ def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
 
 def is_method(method: str) -> bool:
     """True for a method token (RFC 9110 9.1)."""
-    return bool(_TOKEN.match(method))
+    return _is_token(method)
+
+
+def _is_token(text: str) -> bool:
+    return _TOKEN.match(text) is not None
 
 
 def is_websocket(method: str, version: str, fields: Fields) -> bool:
@@ -259,11 +266,11 @@ def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
     Raises:
         BadUpstream: it is none, or framing or a value could be read in two ways.
     """
-    status, reason = _status_line(lines[0].decode("latin-1"))
+    status, reason = _known_status_line(lines[0]) if len(lines[0]) <= _LONGEST_KNOWN else _status_line(lines[0])
     fields: Fields = []
     for raw in lines[1:]:
         line = raw.decode("latin-1")
-        if line[:1] in " \t":
+        if line[0] in " \t":
             if not fields:
                 raise BadUpstream("its first header line is folded")
             name, value = fields[-1]
@@ -271,7 +278,7 @@ def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
             continue
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
-        if not colon or not _TOKEN.match(name):
+        if not colon or not (_is_known_token(name) if len(name) <= _LONGEST_KNOWN else _is_token(name)):
             raise BadUpstream("a header line has no valid name")
         fields.append((name, value.strip(" \t")))
     check_head(fields)
@@ -288,32 +295,42 @@ def check_head(fields: Fields) -> None:
         raise BadUpstream(f"it has more than {_MAX_FIELDS} header fields")
     if _BAD_VALUE.search(" ".join([value for _, value in fields])):
         raise BadUpstream("a header field has control characters in it")
-    lengths = [value for name, value in fields if name.lower() == "content-length"]
+    lengths, coded = _framing(fields)
     if lengths and _content_length(lengths) is None:
         raise BadUpstream("its Content-Length is not one whole number")
-    coded = any(name.lower() == "transfer-encoding" for name, _ in fields)
     if coded and list_tokens(fields, "transfer-encoding") != ["chunked"]:
         raise BadUpstream("its Transfer-Encoding is not chunked")
+
+
+def _framing(fields: Fields) -> tuple[list[str], bool]:
+    """The values of Content-Length, and whether there is a Transfer-Encoding."""
+    lengths, coded = [], False
+    for name, value in fields:
+        key = name.lower()
+        if key == "content-length":
+            lengths.append(value)
+        elif key == "transfer-encoding":
+            coded = True
+    return lengths, coded
 
 
 def content_length(method: str, status: int, fields: Fields) -> int | None:
     """How many bytes of content follow the head of an answer (RFC 9112 6.3); None if only its end will tell."""
     if method == "HEAD" or status in (204, 304):
         return 0
-    lengths = [value for name, value in fields if name.lower() == "content-length"]
-    coded = any(name.lower() == "transfer-encoding" for name, _ in fields)
+    lengths, coded = _framing(fields)
     return _content_length(lengths) if lengths and not coded else None
 
 
 def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
     """The fields of the answer that the client gets, except those that frame its content in this hop."""
-    named = set(list_tokens(fields, "connection"))
-    chunked = any(name.lower() == "transfer-encoding" for name, _ in fields)
+    keys = [name.lower() for name, _ in fields]
+    named = list_tokens(fields, "connection") if "connection" in keys else ()
+    chunked = "transfer-encoding" in keys
     out: Fields = []
     seen_length = False
     cookies = 0
-    for name, value in fields:
-        key = name.lower()
+    for key, (name, value) in zip(keys, fields, strict=True):
         cookies += key == "set-cookie"
         if key == "set-cookie" and cookies > _MAX_COOKIES and not client.isolated:
             continue
@@ -443,7 +460,6 @@ def _rule_of(name: str) -> tuple[str, bool, Callable[[str, Route, Upstream, Clie
     return key, stays, _REQUEST_FIELDS.get(key)
 
 
-_LONGEST_KNOWN = 64
 _request_rule = lru_cache(maxsize=1024)(_rule_of)  # few names make up nearly all requests
 
 
@@ -628,15 +644,22 @@ def _quoted(text: str) -> str:
 
 def _content_length(values: list[str]) -> int | None:
     """One length from all Content-Length values; None unless they are equal decimal numbers (RFC 9110 8.6)."""
+    if len(values) == 1 and _LENGTH.match(values[0]):
+        return int(values[0])
     members = {m.strip(" \t") for value in values for m in value.split(",")}
     text = members.pop()
-    if members or not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+    if members or not _LENGTH.match(text):
         return None
     return int(text)
 
 
-def _status_line(line: str) -> tuple[int, str]:
-    match = re.match(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: (.*))?\Z", line)
+def _status_line(line: bytes) -> tuple[int, str]:
+    match = _STATUS_LINE.match(line.decode("latin-1"))
     if match is None:
         raise BadUpstream("its status line is none of HTTP/1.1")
     return int(match[1]), re.sub(r"[^\t\x20-\x7e\x80-\xff]", "", match[2] or "")
+
+
+# Few names and status lines make up nearly all answers.
+_is_known_token = lru_cache(maxsize=1024)(_is_token)
+_known_status_line = lru_cache(maxsize=256)(_status_line)

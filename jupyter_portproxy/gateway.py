@@ -274,25 +274,49 @@ class PortProxy(Policy):
         *,
         counted: bool = True,
     ) -> Exchange:
-        """Start one exchange.
+        """`outbound` and `start` in one."""
+        return self.start(self.outbound(method, to, fields, client, content), counted=counted)
+
+    def outbound(
+        self, method: str, to: Destination, fields: f.Fields, client: f.Client, content: f.Content | None = None
+    ) -> Outbound:
+        """The request that goes on.
 
         Args:
             fields: the inbound request's.
             content: how its content is framed; None if it has none.
 
         Raises:
-            LoopDetected, ShuttingDown
+            LoopDetected
         """
-        outbound = Outbound(
+        return Outbound(
             method,
             to.upstream,
             f.target_without_secrets(to.route.target, client),
-            self.outbound_fields(to, fields, client, counted=counted),
-            content=content,
-            connect_timeout=self.connect_timeout,
-            approve=self.approve_connection,
+            self.outbound_fields(to, fields, client),
+            content,
+            self.connect_timeout,
+            self.approve_connection,
         )
+
+    def start(self, outbound: Outbound, *, counted: bool = True) -> Exchange:
+        """Start one exchange; what `begin` raises."""
+        self.begin(counted=counted)
         return self._open(outbound)
+
+    def begin(self, *, counted: bool) -> None:
+        """Something is about to go on.
+
+        Args:
+            counted: it is activity of this server.
+
+        Raises:
+            ShuttingDown
+        """
+        if self._closing:
+            raise ShuttingDown()
+        if counted:
+            self.count()
 
     def _open(self, outbound: Outbound) -> Exchange:
         if self._transport is None:
@@ -306,21 +330,14 @@ class PortProxy(Policy):
         """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
         return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
 
-    def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client, *, counted: bool = True) -> f.Fields:
+    def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client) -> f.Fields:
         """The outbound request's fields; every way out passes here.
 
-        Args:
-            counted: it is activity of this server.
-
         Raises:
-            LoopDetected, ShuttingDown
+            LoopDetected
         """
-        if self._closing:
-            raise ShuttingDown()
         if f.loops(fields, self.via):
             raise LoopDetected()
-        if counted:
-            self.count()
         if to.alias is not None:
             fields = to.alias.request(fields, client)
         keep_host = self.keep_host or (to.service is not None and to.service.template.keep_host)

@@ -7,22 +7,12 @@ which streams both ways at once and knows every method; upgrades go to a WebSock
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import lru_cache, partial
-from http.client import responses
+from functools import partial
 from typing import Any
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import (
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerRequest,
-    RequestStartLine,
-    ResponseStartLine,
-    format_timestamp,
-)
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.routing import Router
 from tornado.web import Application
@@ -30,20 +20,23 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
 from . import named, routes
-from .access import PortHandler
+from .access import PortHandler, connection_of
+from .admission import Admission, find, keep
+from .answer import Answer, Underway
 from .catalog import WholeAnswer
 from .errors import BadFraming, Forbidden, GatewayError, Internal, MethodRefused, UpgradeRefused
-from .exchange import Exchange
+from .exchange import Exchange, Outbound
 from .gateway import Destination, PortProxy
 from .limits import Slot
-from .named import Journey, NamedRoute
+from .named import NamedRoute
 from .projects import ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .rescue import Rescue
 from .routes import Redirect, Route, ServiceRoute
-from .tunnel import GOING_AWAY, MOVED, DialFirst, Tunnel, shake_hands
+from .tunnel import DialFirst, Tunnel, shake_hands
 
 _NO_LIMIT = 1 << 62
+Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError
 
 
 class PortRouter(Router):
@@ -106,101 +99,65 @@ class PortRouter(Router):
         return Redirect(f"{prefix}{asked.path}{asked.query}", 307)
 
 
-class Answer:
-    """Writes a relayed answer to the client, each piece flushed before the next is read."""
+class AdmittedRouter(Router):
+    """Serves what is admitted already, before anybody else is asked. To be mounted ahead of all others."""
 
-    def __init__(self, handler: PortHandler, destination: Destination, client: f.Client) -> None:
-        self._handler, self._client = handler, client
-        self._route, self._upstream = destination.route, destination.upstream
-        self.journey = _journey(destination, client)
-        self._connection: HTTP1Connection = handler.request.connection  # type: ignore[assignment]
-        self._until_close = False
-        self._sandbox = "" if client.isolated else handler.gateway.sandbox_policy
-        self.started = False
+    SUPPORTED_METHODS: tuple[str, ...] = ()  # see PortRouter
 
-    def headers(self, fields: f.Fields) -> HTTPHeaders:
-        headers = HTTPHeaders()
-        out = self.fields_of(fields)
-        if self.journey is not None:
-            out = self.journey.answer(out)
-        for name, value in out + self._handler.login_cookies():
-            headers.add(name, value)
-        if self._sandbox:  # beside the service's own: browsers obey each of several policies
-            headers.add("Content-Security-Policy", self._sandbox)
-        if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
-            headers.add("Date", _date(int(time.time())))
-        return headers
+    def __init__(self, application: Application, gateway: PortProxy) -> None:
+        self._application, self._gateway = application, gateway
 
-    def fields_of(self, fields: f.Fields) -> f.Fields:
-        """The fields of an answer that concern the client."""
-        return f.to_client(fields, self._route, self._upstream, self._client)
-
-    async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
-        headers = self.headers(fields)
-        request = self._handler.request
-        self._until_close = request.version == "HTTP/1.0" and "Content-Length" not in headers
-        self._handler.set_status(status, reason or responses.get(status, "Unknown"))
-        self.started = True
-        self._handler.gateway.counts.bytes_to_client += len(first or b"")
-        await self._connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), headers, first)
-
-    async def write(self, data: bytes) -> None:
-        self._handler.gateway.counts.bytes_to_client += len(data)
-        await self._connection.write(data)
-
-    def finish(self) -> None:
-        self._connection.finish()
-        if self._until_close:
-            self._connection.close()
-        self._handler.log_answer()
-
-    def cut(self) -> None:
-        """End the connection, so that what was sent cannot look whole."""
-        self._connection.close()
-        self._handler.log_answer()
-
-
-class Underway:
-    """An answer that is being relayed, for those who may have to end it."""
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        self._end = end
-        self.on_closed: Callable[[Underway], None] = lambda underway: None
-
-    def shut_down(self, code: int = GOING_AWAY) -> None:
-        """What has begun where a project was is let end there."""
-        if code != MOVED:
-            self._end()
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
+        admission = find(request)
+        return None if admission is None else PortExchange(self._application, request, self._gateway, admission)
 
 
 class PortExchange(HTTPMessageDelegate):
-    """One HTTP request, from its head on. `found` is where its URL leads, or why nowhere; `kind` says who may ask."""
+    """One HTTP request, from its head on.
+
+    Args:
+        found: where its URL leads, or why nowhere; or what lets it in without a check.
+        kind: who may ask.
+    """
 
     def __init__(
         self,
         application: Application,
         request: HTTPServerRequest,
         gateway: PortProxy,
-        found: Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError,
+        found: Found | Admission,
         kind: type[PortHandler] = PortHandler,
         parts: dict[str, Any] | None = None,
     ) -> None:
         self._gateway, self._found, self._request = gateway, found, request
-        self._handler = kind(application, request, **(parts or {"gateway": gateway}))
-        self._handler._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
+        self._make = partial(kind, application, request, **(parts or {"gateway": gateway}))
+        self._made: PortHandler | None = None
+        self._admission: Admission | None = None
         self._exchange: Exchange | None = None
         self._relay: asyncio.Task[Callable[[], None]] | None = None
-        self._ending: Callable[[], None] = lambda: None  # of the answer: Tornado wants it after the request's end
-        self._counted = True
+        self._ending: Callable[[], None] = _nothing  # of the answer: Tornado wants it after the request's end
         self._underway: Underway | None = None
         self._forbidden: Forbidden | None = None  # since it began
+
+    @property
+    def _handler(self) -> PortHandler:
+        """Who asks, for the checks, for a refusal and for the log; a request that is admitted already needs none."""
+        if self._made is None:
+            self._made = self._make()
+            self._made._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
+            if self._admission is not None:
+                self._made.is_logged_in(self._admission.user, self._admission.client)
+        return self._made
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         connection: Any = self._request.connection
         connection.set_close_callback(self.on_connection_close)
         connection.set_max_body_size(_NO_LIMIT)
         try:
-            await self._open()
+            if isinstance(self._found, Admission):
+                await self._open_admitted(self._found)
+            else:
+                await self._examine(self._found)
         except GatewayError as error:
             self._handler.refuse(error)
         except StreamClosedError:
@@ -209,8 +166,16 @@ class PortExchange(HTTPMessageDelegate):
             self._handler.log.exception("portproxy: a request failed")
             self._handler.refuse(Internal())
 
-    async def _open(self) -> None:
-        request, handler, gateway = self._request, self._handler, self._gateway
+    async def _open_admitted(self, admission: Admission) -> None:
+        self._admission = admission
+        if connection_of(self._request).stream.closed():  # Tornado still reads what it had buffered
+            raise StreamClosedError()
+        await self._open(admission, admission.outbound_of(self._request.uri or ""))
+
+    async def _examine(self, found: Found) -> None:
+        """Every check, and on to the service if there is one."""
+        request = self._request
+        handler, gateway = self._handler, self._gateway
         method = request.method or ""
         gateway.check_fields(handler.fields)
         content = f.request_content(request.version, handler.fields)
@@ -218,8 +183,7 @@ class PortExchange(HTTPMessageDelegate):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not f.is_method(method):
             raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
-        await handler.admit(self._found)
-        found = self._found
+        await handler.admit(found)
         if isinstance(found, GatewayError):
             raise found
         elsewhere = handler.address_at_origin(found)
@@ -233,33 +197,51 @@ class PortExchange(HTTPMessageDelegate):
                 self._ending = partial(self._redirect, found)
             return
         destination = await handler.locate(found)
-        special = destination.special
-        if special is not None and special.raw_socket:
+        if destination.special is not None and destination.special.raw_socket:
             raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
-        self._counted = handler.is_activity(special)
-        slot = gateway.exchange_slots.take(handler.current_user.username, destination.port)
+        counted = handler.is_activity(destination.special)
+        outbound = gateway.outbound(method, destination, handler.fields, handler.client, content)
+        until = handler.admitted_until(destination) if content is None else 0.0
+        self._admission = Admission(
+            handler.current_user, handler.client, destination, outbound, counted, handler.is_told, handler.fields, until
+        )
+        if until:
+            keep(self._admission, request)
+        await self._open(self._admission, outbound)
+
+    async def _open(self, admission: Admission, outbound: Outbound) -> None:
+        gateway, destination = self._gateway, admission.destination
+        slot = gateway.exchange_slots.take(admission.user.username, destination.port)
         try:
-            self._exchange = gateway.open_exchange(
-                method, destination, handler.fields, handler.client, content, counted=self._counted
-            )
+            self._exchange = gateway.start(outbound, counted=admission.counted)
         except BaseException:
             slot.release()
             raise
-        answer = Answer(handler, destination, handler.client)
-        if handler.is_watched:
+        answer = Answer(self._request, gateway, destination, admission.client, self._login_cookies(), self._tell)
+        if self._made is not None and self._made.is_watched:
             self._underway = Underway(partial(self._forbid, answer))
-            handler.opened(self._underway, destination)
+            self._made.opened(self._underway, destination)
+        special = destination.special
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
-        if answer.journey is not None and method in ("GET", "HEAD") and content is None:
+        if answer.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
             relay = self._relay_followed
-        relaying = self._relay_answer(self._exchange, answer, partial(relay, destination), slot)
-        if content is not None:  # it follows at once: both directions at the same time
+        relaying = self._relay_answer(self._exchange, answer, partial(relay, admission), slot)
+        if outbound.content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
             self._relay.add_done_callback(lambda relay: relay.result()())
             return
         # While a request is read Tornado has no ear for a client that goes; this one is read, it has no content.
-        handler.connection.stream.set_close_callback(self.on_connection_close)
+        connection_of(self._request).stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
+
+    def _login_cookies(self) -> f.Fields:
+        return self._made.login_cookies() if self._made is not None else []
+
+    def _tell(self, status: int) -> None:
+        """Successes are told at DEBUG in Jupyter's log: not worth the words where nobody reads them."""
+        self._gateway.counts.answer(status)
+        if not (status < 300 or status == 304) or (self._admission is not None and self._admission.is_told):
+            self._handler.log_answer(status)
 
     def _redirect(self, to: Redirect) -> None:
         self._handler.set_status(to.status)
@@ -276,7 +258,8 @@ class PortExchange(HTTPMessageDelegate):
     def finish(self) -> None:
         if self._exchange is not None:
             self._exchange.end_content()
-        self._ending()
+        ending, self._ending = self._ending, _nothing  # what has ended is let go of without the garbage collector's help
+        ending()
 
     def on_connection_close(self) -> None:
         if self._exchange is not None:
@@ -286,25 +269,25 @@ class PortExchange(HTTPMessageDelegate):
         """Its user may not have the rest of it."""
         self._forbidden = Forbidden("You may not reach this any more.", "Log in again, or ask the owner.")
         if answer.started:
-            self._handler.connection.stream.close()  # a client that does not read would hold it up
+            connection_of(self._request).stream.close()  # a client that does not read would hold it up
         self.on_connection_close()
 
-    async def _relay_pieces(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+    async def _relay_pieces(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer as it comes."""
         gateway = self._gateway
         head = await gateway.head_of(exchange)
         first = await gateway.content_of(exchange) if exchange.whole else None
         await answer.start(head.status, head.reason, head.fields, first)
-        while first != b"":
-            first = await gateway.content_of(exchange)
-            if first:
-                if self._counted:
+        while not exchange.drained:
+            piece = await gateway.content_of(exchange)
+            if piece:
+                if admission.counted:
                     gateway.count()
-                await answer.write(first)
+                await answer.write(piece)
 
-    async def _relay_followed(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+    async def _relay_followed(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer at the end of the service's redirects to itself."""
-        gateway, journey, method = self._gateway, answer.journey, self._request.method or ""
+        gateway, journey, destination = self._gateway, answer.journey, admission.destination
         assert journey is not None  # it asked for this
         head = await gateway.head_of(exchange)
         while journey.follow(head.status, answer.fields_of(head.fields)):
@@ -312,20 +295,20 @@ class PortExchange(HTTPMessageDelegate):
             target, mark, query = journey.target.partition("?")
             route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
             destination = replace(destination, route=route)
-            sent = journey.request(self._handler.fields)
-            exchange = gateway.open_exchange(method, destination, sent, self._handler.client, None, counted=self._counted)
-            self._exchange = exchange
+            sent = journey.request(admission.fields)
+            outbound = gateway.outbound(admission.outbound.method, destination, sent, admission.client)
+            self._exchange = exchange = gateway.start(outbound, counted=admission.counted)
             head = await gateway.head_of(exchange)
-        await self._relay_pieces(destination, exchange, answer)
+        await self._relay_pieces(admission, exchange, answer)
 
-    async def _relay_rewritten(self, destination: Destination, exchange: Exchange, answer: Answer) -> None:
+    async def _relay_rewritten(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer read to its end and changed by functions of the configuration; event streams have no end."""
         head = await self._gateway.head_of(exchange)
         if f.first(head.fields, "content-type").lower().startswith("text/event-stream"):
-            await self._relay_pieces(destination, exchange, answer)
+            await self._relay_pieces(admission, exchange, answer)
             return
         content = await self._gateway.whole_content_of(exchange)
-        route, special = destination.route, destination.special
+        route, special = admission.destination.route, admission.destination.special
         assert special is not None  # it asked for this
         whole = WholeAnswer(head.status, head.reason, head.fields, content)
         whole = special.rewrite(whole, self._request, route.host, route.port, route.path)
@@ -341,7 +324,7 @@ class PortExchange(HTTPMessageDelegate):
             await relay(exchange, answer)
             return answer.finish
         except StreamClosedError:
-            return lambda: None  # the client is gone: the upstream is told by the abort below and blamed for nothing
+            return _nothing  # the client is gone: the upstream is told by the abort below and blamed for nothing
         except GatewayError as error:
             return self._failed(error, answer)
         except Exception:
@@ -358,7 +341,7 @@ class PortExchange(HTTPMessageDelegate):
         if not answer.started:
             return partial(self._handler.refuse, self._forbidden or error)
         answer.cut()
-        return lambda: None
+        return _nothing
 
 
 class TunnelHandler(WebSocketHandler, PortHandler):
@@ -396,7 +379,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         answer: Answer | None = None
         try:
             destination = await self.locate(self._asked)
-            answer = Answer(self, destination, client)
+            answer = Answer(self.request, self.gateway, destination, client, self.login_cookies(), self._tell)
             self._slot = self.gateway.tunnel_slots.take(self.current_user.username, destination.port)
             gateway, counted = self.gateway, self.is_activity(destination.special)
             self._count = gateway.counter(destination, counted=counted)
@@ -434,7 +417,6 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         headers = answer.headers(granted)
         fields = [*f.upgrade_fields(), *headers.get_all(), *f.subprotocol_for_client(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
-        self.set_status(101)
         self._upstream_stream = None
         try:
             await tunnel.connect(self.detach(), upstream, first)
@@ -443,10 +425,16 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             tunnel.on_closed(tunnel)
             if not isinstance(error, StreamClosedError):
                 raise
-        self.log_answer()
+        self._tell(101)
+
+    def _tell(self, status: int) -> None:
+        self.gateway.counts.answer(status)
+        if not (status < 300 or status == 304) or self.is_told:
+            self.log_answer(status)
 
     def _handshake(self, destination: Destination, client: f.Client, counted: bool) -> bytes:
-        fields = self.gateway.outbound_fields(destination, self.fields, client, counted=counted)
+        self.gateway.begin(counted=counted)
+        fields = self.gateway.outbound_fields(destination, self.fields, client)
         target = f.target_without_secrets(destination.route.target, client)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *f.upgrade_fields()])
 
@@ -455,21 +443,13 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._upstream_stream.close()
 
 
-def _journey(destination: Destination, client: f.Client) -> Journey | None:
-    """For a service that the client spells in its own way."""
-    alias, route = destination.alias, destination.route
-    return Journey(alias, route.target[len(alias.inside) :], client) if alias is not None else None
+def _nothing() -> None:
+    """There is nothing to be done at the end."""
 
 
 def _asks_for_websocket(request: HTTPServerRequest) -> bool:
     headers = request.headers
     return "Upgrade" in headers and f.is_websocket(request.method or "", request.version, list(headers.get_all()))
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    """The Date of all answers of one second."""
-    return format_timestamp(second)
 
 
 def _print_head(start_line: str, fields: f.Fields) -> bytes:

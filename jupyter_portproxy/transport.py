@@ -47,7 +47,8 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_MAXCONNECTS, affordable(_KEPT_CONNECTIONS))
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._sockets = sockets_of(self.io_loop, self._drive)
-        self._timer: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # of the loop
+        self._due: float | None = None  # libcurl's
         self._driving = False
         self._kick: asyncio.Handle | None = None
         self._to_resume: list[Exchange] = []
@@ -199,16 +200,25 @@ class CurlTransport(AsyncHTTPClient):
     # ---- the event loop ----
 
     def _set_timer(self, milliseconds: int) -> None:
+        """libcurl moves its timer with each step of each transfer: one of the loop's that rings too early is let ring."""
+        at_once = milliseconds == 0 and self._driving
+        self._due = None if at_once or milliseconds < 0 else self.loop.time() + milliseconds / 1000
+        if self._due is not None and (self._timer is None or self._timer.when() > self._due):
+            self._arm(self._due)
+
+    def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if milliseconds == 0 and not self._driving:
-            self._timer = self.loop.call_soon(self._on_timer)
-        elif milliseconds > 0:
-            self._timer = self.loop.call_later(milliseconds / 1000, self._on_timer)
+        self._timer = self.loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer = None
+        self._timer, due = None, self._due
+        if due is None:
+            return
+        if due > self.loop.time():
+            self._arm(due)
+            return
+        self._due = None
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
 
     def _drive(self, fd: int, action: int) -> None:
@@ -243,6 +253,7 @@ class _Handle:
         self._loop, self._on_slow = loop, on_slow
         self._patience: asyncio.TimerHandle | None = None  # while it connects
         self._shape: str | None = None
+        self._url = ""
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
@@ -262,9 +273,14 @@ class _Handle:
         self.fresh = False
         out = exchange.outbound
         curl = self.curl
-        curl.setopt(pycurl.URL, self._address_url(out.upstream, address))
+        url = self._address_url(out.upstream, address)
+        if url != self._url:
+            curl.setopt(pycurl.URL, url)
+            self._url = url
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
-        curl.setopt(pycurl.HTTPHEADER, _header_lines(out))
+        if out.made is None:
+            out.made = _header_lines(out)
+        curl.setopt(pycurl.HTTPHEADER, out.made)
         shape = None if out.content is not None else out.method
         if shape is None or shape != self._shape:
             self._take_shape(out)

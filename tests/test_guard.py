@@ -29,13 +29,16 @@ print(len(came))
 """
 LEAVES = """
 import os, time
+there, here = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         print(os.getpid(), flush=True)
+        os.write(here, b".")
         time.sleep(60)
     os._exit(0)
 os.wait()
+os.read(there, 1)
 time.sleep(float(os.environ["STAYS"]))
 """
 

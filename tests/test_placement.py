@@ -616,8 +616,10 @@ async def test_nothing_is_left_when_it_is_closed(make, database):
 
 async def test_a_project_is_found_by_its_owner_and_name_without_asking_again(make, admin):
     await admin.init()
-    placement = await make()
+    placement, heard = await make(), asyncio.Event()
+    placement.subscribe(lambda key: heard.set())
     await admin.place("p1", "h1", owner="ann", name="My 'Proj'")
+    await asyncio.wait_for(heard.wait(), 5)  # what it knew is forgotten then
     await until_found(placement, "My 'Proj'", "p1")
     asked, before = placement.snapshot().queries, placement._names.questions
     for asker in ("ann", "bob", None):
