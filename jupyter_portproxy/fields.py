@@ -270,7 +270,7 @@ def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
     fields: Fields = []
     for raw in lines[1:]:
         line = raw.decode("latin-1")
-        if line[0] in " \t":
+        if line[:1] in " \t":
             if not fields:
                 raise BadUpstream("its first header line is folded")
             name, value = fields[-1]

@@ -31,8 +31,8 @@ from traitlets.config import Config
 from docs import reference
 from jupyter_portproxy import catalog, cli
 from jupyter_portproxy.gateway import PortProxy
-from jupyter_portproxy.settings import Settings
 from jupyter_portproxy.serverproxy import ServerProxy, read_servers
+from jupyter_portproxy.settings import Settings
 
 from .shell import ROOT, desk
 
