@@ -17,7 +17,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
-from jupyter_server.auth.identity import User
+from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
@@ -48,6 +48,8 @@ from .sockets import keep_alive
 
 RESOURCE, ACTION = "portproxy", "execute"
 _LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
+# Logins by a token of the settings or a signed cookie: nothing of them is kept here that a logout could end.
+_STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGES = Loader(str(Path(__file__).parent / "templates"))
@@ -95,7 +97,8 @@ class PortHandler(JupyterHandler):
         return super().finish(chunk)
 
     async def _log_in(self) -> None:
-        """Who asks, by the identity provider's word; for a second it holds for the very same fields on the same connection.
+        """Who asks, by the identity provider's word. Jupyter's own holds for a second for the very same fields on the same
+        connection: it follows from fields and settings alone. Somebody else's may know of a logout, and is always asked.
 
         Raises:
             Unauthenticated, Forbidden, LoginUnavailable
@@ -110,7 +113,7 @@ class PortHandler(JupyterHandler):
         if user is None:
             raise Unauthenticated()
         self.client = self._describe_client()
-        if not in_url and not self.login_cookies():
+        if not in_url and not self.login_cookies() and type(self.identity_provider) in _STATELESS:
             self._remember(user, fields)
 
     def _recall(self, fields: f.Fields) -> bool:

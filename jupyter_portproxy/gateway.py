@@ -362,7 +362,7 @@ class PortProxy(Policy):
 
     async def content_of(self, exchange: Exchange) -> bytes:
         """The next piece of an exchange's content, within idle_timeout; empty at its end."""
-        if not self.idle_timeout:
+        if exchange.readable or not self.idle_timeout:
             return await exchange.read()
         try:
             return await asyncio.wait_for(exchange.read(), self.idle_timeout)

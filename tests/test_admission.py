@@ -27,12 +27,9 @@ class Fickle(Authorizer):
 
 
 class Forgetful(IdentityProvider):
-    """Counts how often it is asked, and logs its user out."""
-
-    asked = 0
+    """Logs its user out."""
 
     def get_user(self, handler):
-        Forgetful.asked += 1
         return User("ada") if KNOWN["token"] else None
 
 
@@ -60,7 +57,8 @@ def ask(wire, origin, jp_base_url, jp_asyncio_loop):
         opened.append(connection := await wire())
 
         async def send(path, *fields, method="GET", login=f"token {TOKEN}"):
-            lines = [f"{method} {jp_base_url}proxy/{path} HTTP/1.1", f"Host: {origin}", f"Authorization: {login}", *fields]
+            lines = [f"{method} {jp_base_url}proxy/{path} HTTP/1.1", f"Host: {origin}"]
+            lines += [f"Authorization: {login}", *fields] if login else fields
             await connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
             return await asyncio.wait_for(connection.answer(method), 10)
 
@@ -145,16 +143,28 @@ async def test_an_authorizer_is_asked_about_each_request(ask, kept, jp_server_co
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
-async def test_a_login_that_has_ended_is_over_within_a_second(ask, jp_server_config, monkeypatch):
+async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp_server_config, monkeypatch):
     async with serve(mirror) as up:
         send = await ask()
-        assert (await send(f"port/{up.port}/x")).status == 200
-        asked, begun = Forgetful.asked, time.monotonic()
+        assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         monkeypatch.setitem(KNOWN, "token", False)
-        while (await send(f"port/{up.port}/x")).status == 200:
-            assert time.monotonic() - begun < 1.5
-            await asyncio.sleep(0.02)
-        assert Forgetful.asked == asked + 1 and time.monotonic() - begun < 1.5
+        assert (await send(f"port/{up.port}/x")).status == 403
+        assert kept == []
+
+
+async def test_a_logout_ends_it_at_once(ask, kept, call, jp_base_url):
+    """Of a browser: the cookie by which it was logged in is gone from its fields."""
+    async with serve(mirror) as up:
+        login = await call(f"proxy/port/{up.port}/?token={TOKEN}", token=None)
+        cookie = next(value for value in login.all("Set-Cookie") if value.startswith("username-")).partition(";")[0]
+        send = await ask()
+        path = f"port/{up.port}/x"
+        assert [(await send(path, f"Cookie: {cookie}", login=None)).status for _ in range(2)] == [200, 200] and len(kept) == 1
+        ended = await call("logout", token=None, fields=[f"Cookie: {cookie}"])
+        assert any(
+            (value.startswith("username-") and "Max-Age=0" in value) or '=""' in value for value in ended.all("Set-Cookie")
+        )
+        assert (await send(path, login=None)).status == 403
 
 
 async def test_requests_do_not_prolong_it(ask, kept, gateway):
