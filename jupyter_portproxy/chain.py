@@ -31,7 +31,7 @@ from .gateway import Closable, Destination, PortProxy
 from .named import Alias, NamedRoute
 from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Target
 from .resolver import addresses_of
-from .routes import Redirect, Route, Upstream
+from .routes import Redirect, Route, Upstream, ip_literal
 from .starter import Starter
 from .tunnel import MOVED
 
@@ -39,6 +39,7 @@ CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portpro
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
+_MOST_WAYS = 10_000
 _FORBIDDEN = 1008  # "Policy Violation" of RFC 6455 7.4.1
 
 
@@ -76,6 +77,19 @@ class Hop:
         return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What follows from a target for one user: it is good as long as the resolver answers with that very target.
+
+    Attributes:
+        upstream: None where the target's host is a name, which is looked up for each request.
+    """
+
+    target: Target
+    fields: tuple[tuple[str, str], ...]
+    upstream: Upstream | None
+
+
 @dataclass(eq=False, slots=True)
 class _Watched:
     """What is open, and by which hop it leads on."""
@@ -109,7 +123,9 @@ class Chain:
         self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
         self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
         self._credentials = [credential.encode() for credential in credentials]
+        self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
         self._watched: set[_Watched] = set()
+        self._has_started = False
         self._starting: asyncio.Future[None] | None = None
         self._end: Callable[[], None] = lambda: None
         self._checks: set[asyncio.Task[None]] = set()
@@ -141,7 +157,8 @@ class Chain:
             UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
             Forbidden: the role, or the list of ports, says no.
         """
-        await self._started()
+        if not self._has_started:
+            await self._started()
         alias, user = None, asker.name
         if isinstance(asked, NamedRoute):
             asked, alias = await self._by_key(asked, user)
@@ -150,13 +167,27 @@ class Chain:
         except ProjectStopped as error:
             raise self._instead(error, asked, asker) from None
         self._check(asked, target, asker)
+        way = self._ways.get((asked.key, user))
+        if way is None or way.target is not target:
+            way = self._way_to(target, user)
+        upstream = way.upstream or await self._looked_up(target)
+        route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
+        hop = Hop(target, way.fields, asked, asker)
+        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
+
+    def _way_to(self, target: Target, user: str) -> _Way:
+        literal = ip_literal(target.host) is not None
+        upstream = Upstream(target.host, target.port, (target.host,), scheme=target.scheme) if literal else None
+        if len(self._ways) >= _MOST_WAYS:
+            self._ways.clear()
+        way = self._ways[target.key, user] = _Way(target, self._fields(target, user), upstream)
+        return way
+
+    async def _looked_up(self, target: Target) -> Upstream:
         addresses = await addresses_of(target.host, target.port)
         if not addresses:
             raise HostDown(self.hop)
-        route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        upstream = Upstream(target.host, target.port, addresses, scheme=target.scheme)
-        hop = Hop(target, self._fields(target, user), asked, asker)
-        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
+        return Upstream(target.host, target.port, addresses, scheme=target.scheme)
 
     async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
         """A key comes before a name, for those who may see the project that has it."""
@@ -204,7 +235,7 @@ class Chain:
     def _check(self, asked: ProjectRoute, target: Target, asker: Asker) -> None:
         if self.hop == HUB:
             role = target.role_of(asker.name) or ""
-            what = START if asked.is_start and asker.posts else JUPYTER if asked.port is None else PORTS
+            what = PORTS if asked.port is not None else START if asked.is_start and asker.posts else JUPYTER
             if what not in self._roles.get(role, ()):
                 raise Forbidden(
                     f"As a {role or 'stranger'} of this project you may not {'start it' if what == START else 'reach this'}.",
@@ -279,6 +310,7 @@ class Chain:
             self._starting = asyncio.ensure_future(self._resolver.start())
             self._end = self._resolver.subscribe(self._on_change)
         await asyncio.shield(self._starting)
+        self._has_started = True
 
     async def close(self) -> None:
         self._end()

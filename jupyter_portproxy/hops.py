@@ -85,6 +85,8 @@ def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = N
         return None
     people = identity_provider if isinstance(identity_provider, People) else None
     resolver, hop = _resolver(gateway, people, log)
+    if hop == HUB and not getattr(identity_provider, "auth_enabled", True):
+        raise TraitError("c.IdentityProvider.token is empty, and there is no password: at a hub nobody is anonymous")
     if hop != HUB and not gateway.hop_credentials:
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
     chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log, _starter(gateway, resolver, hop, log))

@@ -9,7 +9,8 @@ import argparse
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from . import operate_hosts
@@ -38,31 +39,16 @@ _CAUSES = {
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `placement` and its commands."""
+    """Add `placement` and its commands, and those that place projects once more beside it."""
     text = "Projects and their hosts, in the database that a hub reads."
     inner = commands.add_parser("placement", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Work, text: str, *names: str, patience: float | None = PATIENCE) -> Any:
-        async def work(options: Options) -> None:
-            async with _admin(options) as admin:
-                await asyncio.wait_for(run(admin, options), patience)
-
-        added = add_command(inner, name, work, text)
-        for each in names:
-            added.add_argument(each)
-        add_dsn(added)
-        return added
-
+    command = partial(_command, inner)
     command("init", _init, "Make the tables, or bring them up to date.", patience=None)
     making = command("project", _project, "Make a project, change it, or with no option show it.", "key")
-    placing = command("place", _place, "Put a project on a host; a new project, too.", "key", "host")
-    for each in (making, placing):
-        each.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
-        each.add_argument("--name", help="what people call it")
-        _add_ports(each, "the project's ports, with commas, which narrow the hub's")
-        each.add_argument("--visibility", help="private, or shared: whoever is logged in is a viewer")
-    command("move", _move, "Put a project on another host.", "key", "host")
-    command("unplace", _unplace, "Take a project off its host.", "key")
+    _add_options(making)
+    for each in (inner, commands):  # `jupyter portproxy place` is short for `jupyter portproxy placement place`
+        _add_placing(partial(_command, each))
     command("remove", _remove, "Forget a project and its members.", "key")
     command("members", _members, "List who may reach a project.", "key")
     joining = command("member", _member, "Let a user, or a @GROUP, into a project, or out of it.", "key", "user")
@@ -70,6 +56,31 @@ def add_commands(commands: Commands) -> None:
     _add_ports(joining, "the member's ports, with commas, which narrow the project's")
     joining.add_argument("--remove", action="store_true", help="the user is no member any more")
     operate_hosts.add_commands(command, _cause)
+
+
+def _command(commands: Commands, name: str, run: Work, text: str, *names: str, patience: float | None = PATIENCE) -> Any:
+    async def work(options: Options) -> None:
+        async with _admin(options) as admin:
+            await asyncio.wait_for(run(admin, options), patience)
+
+    added = add_command(commands, name, work, text)
+    for each in names:
+        added.add_argument(each)
+    add_dsn(added)
+    return added
+
+
+def _add_placing(command: Callable[..., Any]) -> None:
+    _add_options(command("place", _place, "Put a project on a host; a new project, too.", "key", "host"))
+    command("move", _move, "Put a project on another host.", "key", "host")
+    command("unplace", _unplace, "Take a project off its host.", "key")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
+    parser.add_argument("--name", help="what people call it")
+    _add_ports(parser, "the project's ports, with commas, which narrow the hub's")
+    parser.add_argument("--visibility", help="private, or shared: whoever is logged in is a viewer")
 
 
 def _add_ports(parser: argparse.ArgumentParser, text: str) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -84,6 +84,9 @@ class _Project:
 
 
 _NOBODYS = _Project("", "", None, None, {}, "private", 0)
+# What a target was made of, and the target.
+_Made = tuple[_Project, "_Host | None", frozenset[str], Target]
+_NO_GROUPS: frozenset[str] = frozenset()
 
 
 class Placement:
@@ -107,6 +110,7 @@ class Placement:
         self._cache: Cache[_Project] = Cache(self._fetch, lambda project: project.host_id is not None, self._options.most)
         self._names: Cache[str] = Cache(self._fetch_key, bool, self._options.most)  # OWNER\0NAME -> key, empty for nobody's
         self._hosts: dict[str, _Host] = {}
+        self._made: dict[tuple[str, str | None], _Made] = {}  # by key and asker; good while it would be made of the same
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
         self._heard = -float("inf")  # when the changes were last looked at
         self._excused = -float("inf")  # until when silence of a host says nothing
@@ -123,17 +127,15 @@ class Placement:
         self._lookups += 1
         known_key(key, HUB)
         project = await self._known(self._cache, key)
-        if project is _NOBODYS:
-            raise UnknownProject(key, HUB)
-        grant = None
-        if asker is not None and (grant := self._grant_of(asker, project)) is None:
-            raise UnknownProject(key, HUB)
-        target = self._target(key, project)
-        if asker is None or grant is None:
-            return target
-        if target.role_of(asker) != grant.role:  # theirs by a group
-            target = replace(target, members={**project.members, asker: grant.role})
-        return target if grant.ports is None else replace(target, askers_ports=grant.ports)
+        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(asker)
+        made = self._made.get((key, asker))
+        if made is not None and made[0] is project and made[1] is host and made[2] == groups:
+            return made[3]
+        target = self._target_for(key, project, host, groups, asker)
+        if len(self._made) >= self._options.most:
+            self._made.clear()
+        self._made[key, asker] = project, host, groups, target
+        return target
 
     async def find(self, owner: str, name: str, asker: str | None) -> str:
         """See FindsNames. What is kept of a name is checked against its project, so that it is never older than that."""
@@ -147,7 +149,7 @@ class Placement:
             self._cache.drop(key)
         else:
             raise UnknownProject(f"{owner}/{name}", HUB)
-        if not key or (asker is not None and self._grant_of(asker, project) is None):
+        if not key or (asker is not None and _grant_of(asker, project, self._groups_of(asker)) is None):
             raise UnknownProject(f"{owner}/{name}", HUB)
         return key
 
@@ -200,20 +202,22 @@ class Placement:
             raise RegistryAway(HUB)
         return known
 
-    def _grant_of(self, asker: str, project: _Project) -> Grant | None:
-        groups = self._people.groups_of(asker) if self._people is not None else ()
-        return grant_of(asker, groups, project.owner, project.members, project.narrowed, project.visibility)
+    def _groups_of(self, asker: str | None) -> frozenset[str]:
+        return frozenset(self._people.groups_of(asker)) if asker is not None and self._people is not None else _NO_GROUPS
 
-    def _target(self, key: str, project: _Project) -> Target:
-        if project.host_id is None:
-            raise NotPlaced(HUB)
-        host = self._hosts.get(project.host_id)
-        if host is None or not host.up or host.address is None or not project.good:
-            raise HostDown(HUB)
-        generation = max(project.generation, host.generation)
-        scheme, name, port = host.address
-        access = (project.ports, project.owner, project.members, project.visibility)
-        return Target(key, scheme, name, port, host.credential, generation, *access)
+    def _target_for(self, key: str, project: _Project, host: _Host | None, groups: Collection[str], asker: str | None) -> Target:
+        """The target as an asker gets it, who may not see every project."""
+        if project is _NOBODYS:
+            raise UnknownProject(key, HUB)
+        if asker is None:
+            return _target(key, project, host)
+        grant = _grant_of(asker, project, groups)
+        if grant is None:
+            raise UnknownProject(key, HUB)
+        target = _target(key, project, host)
+        if target.role_of(asker) != grant.role:  # theirs by a group
+            target = replace(target, members={**project.members, asker: grant.role})
+        return target if grant.ports is None else replace(target, askers_ports=grant.ports)
 
     async def _fetch_key(self, label: str) -> str:
         rows = await self._postgres.fetch(sql.NAMED, *label.split("\0"))
@@ -346,6 +350,21 @@ class Placement:
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)
         return any(host_id in before and before[host_id].generation != host.generation for host_id, host in self._hosts.items())
+
+
+def _grant_of(asker: str, project: _Project, groups: Collection[str]) -> Grant | None:
+    return grant_of(asker, groups, project.owner, project.members, project.narrowed, project.visibility)
+
+
+def _target(key: str, project: _Project, host: _Host | None) -> Target:
+    if project.host_id is None:
+        raise NotPlaced(HUB)
+    if host is None or not host.up or host.address is None or not project.good:
+        raise HostDown(HUB)
+    generation = max(project.generation, host.generation)
+    scheme, name, port = host.address
+    access = (project.ports, project.owner, project.members, project.visibility)
+    return Target(key, scheme, name, port, host.credential, generation, *access)
 
 
 def _is_name(text: str) -> bool:

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,9 @@ _STATES = ("starting", "running", "stopped")
 _ROW = "select key, state, http_port, generation, pid, secret, born, boot from projects"
 _COLUMNS = "key, state, http_port, generation, pid, secret, born, boot, start_on_request"
 _INSERT = f"insert into projects ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 (our own text)
+_ONE = f"select {_COLUMNS} from projects where key = ?"  # noqa: S608 (our own text)
+_LIFE = itemgetter(4, 6, 7)  # pid, born and boot of such a row
+_MOST_MADE = 10_000
 _STOP = "update projects set state = 'stopped', http_port = null, pid = null, born = ''"
 T = TypeVar("T")
 
@@ -63,6 +67,7 @@ class Registry:
         self._file = RegistryFile(Path(path), self._log)
         self._cool_down, self._boot, self._lookups = cool_down, boot(), 0
         self._lives = Lives()
+        self._made: dict[str, tuple[tuple[Any, ...], Target]] = {}  # by key: a row of a running project, and its target
         self._seen: dict[str, tuple[object, ...]] = {}
         self._marker: tuple[int, int] | None = None
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of the registry failed: %s", text))
@@ -74,11 +79,17 @@ class Registry:
         """See ProjectResolver; this hop does not know the members and takes no notice of `asker`."""
         self._lookups += 1
         known_key(key, PROJECT_HOST)
-        query = f"select {_COLUMNS} from projects where key = ?"  # noqa: S608 (our own text)
-        row = self._file.read(lambda db: db.execute(query, (key,)).fetchone())
+        row = self._file.read(lambda db: db.execute(_ONE, (key,)).fetchone())
         if row is None:
             raise UnknownProject(key, PROJECT_HOST)
-        return self._target(*row)
+        made = self._made.get(key)
+        if made is not None and made[0] == row and not self._is_over(*_LIFE(row)):
+            return made[1]
+        target = self._target(*row)
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
+        self._made[key] = row, target
+        return target
 
     def invalidate(self, key: str) -> None:
         """Nothing: a row is never kept."""

@@ -62,6 +62,7 @@ class RegistryFile:
         self.opened = self.tries = 0
         self.away, self.heard = True, -float("inf")
         self._path, self._log, self._problem, self._not_before = path, log, "", 0.0
+        self._name = str(path)
         self._db: Connection | None = None
         self._identity: Identity | None = None
         self._wal: Identity | None = None
@@ -121,7 +122,7 @@ class RegistryFile:
 
     def _open(self, *, create: bool) -> Connection:
         """The connection; another one if the file is not the one that was opened. While we hold that, its inode is not reused."""
-        identity = _checked_identity(self._path)
+        identity = _checked_identity(self._name)
         if self._db is not None and identity == self._identity:
             return self._db
         if self._db is not None and self._wal is not None and self._wal == _identity(self._beside("-wal")):
@@ -188,7 +189,7 @@ def _identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _checked_identity(path: Path) -> Identity | None:
+def _checked_identity(path: str) -> Identity | None:
     """The same of the database, of which nobody else may be the owner or a reader."""
     try:
         found = os.stat(path)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from jupyter_server.auth.identity import PasswordIdentityProvider
 from traitlets import TraitError
 from traitlets.config import Config
 
@@ -17,10 +18,10 @@ from jupyter_portproxy.projects import HUB, PROJECT_HOST
 LOG = logging.getLogger("test")
 
 
-def made(**traits):
+def made(identity_provider=None, **traits):
     gateway = PortProxy(config=Config({"PortProxy": traits}))
     try:
-        return hops.build(gateway, LOG)
+        return hops.build(gateway, LOG, identity_provider)
     finally:
         gateway.close()
 
@@ -61,6 +62,18 @@ def test_a_setting_that_cannot_be_is_named(traits, sentence):
     with pytest.raises(TraitError) as caught:
         made(**(hub | traits if "project_roles" in traits else traits))
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("login", [{"token": "t"}, {"token": "", "hashed_password": "argon2:x"}])
+async def test_a_hub_asks_for_a_login(login, tmp_path):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    with pytest.raises(TraitError, match="at a hub nobody is anonymous"):
+        made(PasswordIdentityProvider(token=""), **hub)
+    with pytest.raises(TraitError, match="at a hub nobody is anonymous"):
+        made(PasswordIdentityProvider(token=""), project_resolver="tests.test_hops.plugged")
+    host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
+    for hop in (made(PasswordIdentityProvider(**login), **hub), made(PasswordIdentityProvider(token=""), **host)):
+        await hop.close()
 
 
 async def test_a_host_tells_that_it_lives(database):

@@ -62,6 +62,18 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
     assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
 
 
+async def test_what_places_projects_has_a_short_form(tmp_path, placement, hosts, database):
+    def short(*arguments):
+        return portproxy(tmp_path, *arguments, more={"PORTPROXY_PLACEMENT": database.dsn})
+
+    assert short("place", "p1", "h1", "--owner", "ann", "--ports", "6000")[:2] == (0, "p1 is on h1.\n")
+    assert json.loads(short("move", "p1", "h2", "--json")[1]) == {"key": "p1", "host": "h2"}
+    shown = json.loads(placement("project", "p1", "--json")[1])
+    assert (shown["host"], shown["owner"], shown["allowed_ports"]) == ("h2", "ann", ["6000"])
+    assert short("unplace", "p1")[1] == "p1 is on no host.\n"
+    assert short("unplace", "p2") == (1, "", placement("unplace", "p2")[2])
+
+
 async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     def shown():
         return json.loads(placement("project", "p1", "--json")[1])
