@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from asyncio import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlencode, urlsplit
@@ -47,24 +47,12 @@ from .routes import Redirect, Route, ServiceRoute, is_loopback
 from .sockets import keep_alive
 
 RESOURCE, ACTION = "portproxy", "execute"
-_LOGIN, _LOGIN_SECONDS = "_portproxy_login", 1.0
-# Logins by a token of the settings or a signed cookie: nothing of them is kept here that a logout could end.
+_KEPT_ALIVE = "_portproxy_kept_alive"
+# Logins by a token of the settings or a signed cookie.
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGES = Loader(str(Path(__file__).parent / "templates"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Login:
-    """Who is logged in on a connection, by which fields, and for which kind of address: JupyterHub's let nobody in everywhere."""
-
-    user: User
-    by_token: bool
-    client: f.Client
-    fields: f.Fields
-    kind: type
-    since: float
 
 
 class PortHandler(JupyterHandler):
@@ -97,57 +85,25 @@ class PortHandler(JupyterHandler):
         return super().finish(chunk)
 
     async def _log_in(self) -> None:
-        """Who asks, by the identity provider's word. Jupyter's own holds for a second for the very same fields on the same
-        connection: it follows from fields and settings alone. Somebody else's may know of a logout, and is always asked.
+        """Who asks, by the identity provider's word.
 
         Raises:
             Unauthenticated, Forbidden, LoginUnavailable
         """
-        fields = self.fields
-        in_url = "token=" in (self.request.uri or "")
-        if not in_url and self._recall(fields):
-            return
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
-        user = self.current_user = self._jupyter_current_user = await self.ask_identity_provider()
+        self.current_user = await self._logged_in()
+        self.client = self._describe_client()
+
+    async def _logged_in(self) -> User:
+        user = self._jupyter_current_user = await self.ask_identity_provider()
         if user is None:
             raise Unauthenticated()
-        self.client = self._describe_client()
-        if not in_url and not self.login_cookies() and type(self.identity_provider) in _STATELESS:
-            self._remember(user, fields)
+        return user
 
-    def _recall(self, fields: f.Fields) -> bool:
-        """True if these very fields have logged in on this connection within the last second."""
-        memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
-        if memo is None or memo.fields != fields or time.monotonic() - memo.since >= _LOGIN_SECONDS:
-            return False
-        if memo.kind is not type(self.asked):
-            return False
-        self.is_logged_in(memo.user, memo.client)
-        self._token_authenticated = memo.by_token
-        return True
-
-    def is_logged_in(self, user: User, client: f.Client) -> None:
-        """By a check that has been made."""
-        self.current_user = self._jupyter_current_user = user
-        self.client = client
-
-    def admitted_until(self, destination: Destination) -> float:
-        """Up to when requests of the same fields to the same service are admitted with this one (`time.monotonic`).
-
-        0 for no time: where something but the fields and the URL's prefix has a say, an authorizer of somebody's for one.
-        """
-        memo: _Login | None = getattr(self.connection.context, _LOGIN, None)
-        asks = type(self.authorizer) is not AllowAllAuthorizer or destination.special is not None or self.is_watched
-        if asks or memo is None or memo.fields != self.fields:
-            return 0.0
-        return memo.since + _LOGIN_SECONDS if isinstance(self.asked, Route) and is_loopback(self.asked.host) else 0.0
-
-    def _remember(self, user: User, fields: f.Fields) -> None:
-        memo = _Login(user, self.token_authenticated, self.client, fields, type(self.asked), time.monotonic())
-        if not hasattr(self.connection.context, _LOGIN):  # its first: it may stay for long, and vanish without a word
-            keep_alive(self.connection.stream.socket)
-        setattr(self.connection.context, _LOGIN, memo)
+    async def _ask_authorizer(self) -> None:
+        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
+            raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
     def _believe(self, chain: Projects) -> None:
         """The user as the hop before this one tells it.
@@ -155,15 +111,43 @@ class PortHandler(JupyterHandler):
         Raises:
             Forbidden: it did not show its credential.
         """
-        headers, fields = self.request.headers, self.fields
-        if self._recall(fields):
-            return
+        headers = self.request.headers
         if not chain.admits(headers.get(CREDENTIAL, "")):
             raise Forbidden("This address is not for browsers.", "Open the project through the hub.")
-        user = self.current_user = self._jupyter_current_user = User(unquote(headers.get(USER, "")))
+        self.current_user = self._jupyter_current_user = User(unquote(headers.get(USER, "")))
         self._token_authenticated = False
         self.client = replace(self._describe_client(), trusted=True)
-        self._remember(user, fields)
+
+    def is_logged_in(self, user: User, client: f.Client) -> None:
+        """By a check that has been made."""
+        self.current_user = self._jupyter_current_user = user
+        self.client = client
+
+    @property
+    def is_asked(self) -> bool:
+        """True if identity provider or authorizer may change their minds between two requests of the same fields.
+
+        Jupyter's own do not: their logins follow from fields and settings alone, so that there is nothing which a logout could
+        end here. Nor does the hop before this one, which vouches by its credential.
+        """
+        if self._is_believed:
+            return False
+        return type(self.identity_provider) not in _STATELESS or type(self.authorizer) is not AllowAllAuthorizer
+
+    @property
+    def _is_believed(self) -> bool:
+        chain = self.gateway.chain
+        return isinstance(self.asked, ProjectRoute) and chain is not None and chain.believes_credentials
+
+    async def is_still(self, user: User, by_token: bool) -> bool:
+        """True if the same user is logged in as for the request before, in the same way, and may still reach services.
+
+        Raises:
+            Unauthenticated, Forbidden, LoginUnavailable
+        """
+        self.current_user = now = await self._logged_in()
+        await self._ask_authorizer()
+        return now == user and self.token_authenticated == by_token
 
     async def ask_identity_provider(self) -> User | None:
         """The identity provider's word.
@@ -223,16 +207,22 @@ class PortHandler(JupyterHandler):
         """
         if self.connection.stream.closed():
             raise StreamClosedError()
+        self._stay_in_touch()
         self.asked = asked
         chain = self.gateway.chain
-        if isinstance(asked, ProjectRoute) and chain is not None and chain.believes_credentials:
+        if self._is_believed and chain is not None:
             self._believe(chain)
             return
         await self._log_in()
-        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
-            raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
+        await self._ask_authorizer()
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
+
+    def _stay_in_touch(self) -> None:
+        """Its connection may stay for long, and vanish without a word."""
+        if not hasattr(self.connection.context, _KEPT_ALIVE):
+            setattr(self.connection.context, _KEPT_ALIVE, True)
+            keep_alive(self.connection.stream.socket)
 
     @property
     def connection(self) -> HTTP1Connection:

@@ -175,6 +175,16 @@ class Chain:
         hop = Hop(target, way.fields, asked, asker)
         return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
 
+    async def holds(self, to: Destination) -> bool:
+        """True if the next hop of a request like the one before is still the same, and its user may still reach it."""
+        hop = to.special
+        if not isinstance(hop, Hop):
+            return True
+        try:
+            return await self._resolver.resolve(hop.target.key, hop.asker.name if self.hop == HUB else None) is hop.target
+        except GatewayError:
+            return False
+
     def _way_to(self, target: Target, user: str) -> _Way:
         literal = ip_literal(target.host) is not None
         upstream = Upstream(target.host, target.port, (target.host,), scheme=target.scheme) if literal else None

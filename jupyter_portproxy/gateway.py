@@ -118,6 +118,8 @@ class Projects(Protocol):
 
     async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination: ...
 
+    async def holds(self, to: Destination) -> bool: ...
+
     def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
 
     def watch(self, open_: Closable, to: Destination) -> None: ...
@@ -187,6 +189,16 @@ class PortProxy(Policy):
             raise Internal() from None
         route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
         return Destination(route, upstream, special, service)
+
+    def is_there(self, to: Destination) -> bool:
+        """True unless it is a service that does not run where it ran."""
+        service = to.service
+        if service is None:
+            return True
+        if service.state not in ("up", "unhealthy") or service.place.port != to.upstream.port:
+            return False
+        service.touch()
+        return True
 
     def special_of(self, name: str) -> Special | None:
         """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""

@@ -7,6 +7,7 @@ which streams both ways at once and knows every method; upgrades go to a WebSock
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol
 from . import fields as f
 from . import named, routes
 from .access import PortHandler, connection_of
-from .admission import Admission, find, keep
+from .admission import SECONDS, Admission, begin_of, find, keep
 from .answer import Answer, Underway
 from .catalog import WholeAnswer
 from .errors import BadFraming, Forbidden, GatewayError, Internal, MethodRefused, UpgradeRefused
@@ -147,6 +148,7 @@ class PortExchange(HTTPMessageDelegate):
             self._made._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
             if self._admission is not None:
                 self._made.is_logged_in(self._admission.user, self._admission.client)
+                self._made.destination = self._admission.destination
         return self._made
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
@@ -167,14 +169,25 @@ class PortExchange(HTTPMessageDelegate):
             self._handler.refuse(Internal())
 
     async def _open_admitted(self, admission: Admission) -> None:
-        self._admission = admission
+        uri, self._admission = self._request.uri or "", admission
         if connection_of(self._request).stream.closed():  # Tornado still reads what it had buffered
             raise StreamClosedError()
-        await self._open(admission, admission.outbound_of(self._request.uri or ""))
+        if await self._holds(admission):
+            await self._open(admission, admission.outbound_of(uri))
+        else:
+            self._admission = self._made = None
+            await self._examine(admission.asked_at(uri))
+
+    async def _holds(self, admission: Admission) -> bool:
+        """Nobody who has a say in it has changed their mind."""
+        if admission.is_asked and not await self._handler.is_still(admission.user, admission.by_token):
+            return False
+        chain, to = self._gateway.chain, admission.destination
+        return self._gateway.is_there(to) and (chain is None or to.special is None or await chain.holds(to))
 
     async def _examine(self, found: Found) -> None:
         """Every check, and on to the service if there is one."""
-        request = self._request
+        begun, request = time.monotonic(), self._request
         handler, gateway = self._handler, self._gateway
         method = request.method or ""
         gateway.check_fields(handler.fields)
@@ -201,13 +214,23 @@ class PortExchange(HTTPMessageDelegate):
             raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
         counted = handler.is_activity(destination.special)
         outbound = gateway.outbound(method, destination, handler.fields, handler.client, content)
-        until = handler.admitted_until(destination) if content is None else 0.0
-        self._admission = Admission(
-            handler.current_user, handler.client, destination, outbound, counted, handler.is_told, handler.fields, until
+        admission = self._admission = Admission(
+            found,
+            handler.current_user,
+            handler.token_authenticated,
+            handler.client,
+            destination,
+            outbound,
+            counted,
+            handler.is_told,
+            handler.is_asked,
+            handler.fields,
+            begin_of(found, destination, content),
+            begun + SECONDS,
         )
-        if until:
-            keep(self._admission, request)
-        await self._open(self._admission, outbound)
+        if admission.begin:
+            keep(admission, request)
+        await self._open(admission, outbound)
 
     async def _open(self, admission: Admission, outbound: Outbound) -> None:
         gateway, destination = self._gateway, admission.destination
@@ -218,9 +241,7 @@ class PortExchange(HTTPMessageDelegate):
             slot.release()
             raise
         answer = Answer(self._request, gateway, destination, admission.client, self._login_cookies(), self._tell)
-        if self._made is not None and self._made.is_watched:
-            self._underway = Underway(partial(self._forbid, answer))
-            self._made.opened(self._underway, destination)
+        self._watch(answer, destination)
         special = destination.special
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
         if answer.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
@@ -233,6 +254,16 @@ class PortExchange(HTTPMessageDelegate):
         # While a request is read Tornado has no ear for a client that goes; this one is read, it has no content.
         connection_of(self._request).stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
+
+    def _watch(self, answer: Answer, destination: Destination) -> None:
+        """Let those know of an answer under way who may have to end it. A login that nobody is asked about has no end."""
+        chain, handler = self._gateway.chain, self._made
+        if handler is not None and handler.is_watched:
+            self._underway = Underway(partial(self._forbid, answer))
+            handler.opened(self._underway, destination)
+        elif chain is not None:
+            self._underway = Underway(partial(self._forbid, answer))
+            chain.watch(self._underway, destination)
 
     def _login_cookies(self) -> f.Fields:
         return self._made.login_cookies() if self._made is not None else []

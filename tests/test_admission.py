@@ -16,7 +16,7 @@ from .conftest import TOKEN
 from .test_access import configured
 from .upstreams import mirror, serve
 
-ALLOWED, KNOWN = {"portproxy": True}, {"token": True}
+ALLOWED, KNOWN = {"portproxy": True}, {"token": True, "name": "ada"}
 
 
 class Fickle(Authorizer):
@@ -30,7 +30,7 @@ class Forgetful(IdentityProvider):
     """Logs its user out."""
 
     def get_user(self, handler):
-        return User("ada") if KNOWN["token"] else None
+        return User(KNOWN["name"]) if KNOWN["token"] else None
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_an_authorizer_is_asked_about_each_request(ask, kept, jp_server_co
         assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         monkeypatch.setitem(ALLOWED, "portproxy", False)
         assert (await send(f"port/{up.port}/x")).status == 403
-        assert kept == []
+        assert len(kept) == 2 and len(up.requests) == 2
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
@@ -149,7 +149,19 @@ async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp
         assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         monkeypatch.setitem(KNOWN, "token", False)
         assert (await send(f"port/{up.port}/x")).status == 403
-        assert kept == []
+        assert len(kept) == 2 and len(up.requests) == 2
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
+async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_config, monkeypatch, gateway):
+    async with serve(mirror) as up:
+        send, users = await ask(), []
+        take = gateway.exchange_slots.take
+        monkeypatch.setattr(gateway.exchange_slots, "take", lambda user, port: users.append(user) or take(user, port))
+        for name in ("ada", "ada", "bob", "bob"):
+            monkeypatch.setitem(KNOWN, "name", name)
+            assert (await send(f"port/{up.port}/x")).status == 200
+        assert users == ["ada", "ada", "bob", "bob"]
 
 
 async def test_a_logout_ends_it_at_once(ask, kept, call, jp_base_url):
