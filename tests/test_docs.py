@@ -32,6 +32,7 @@ from docs import reference
 from jupyter_portproxy import catalog, cli
 from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.serverproxy import ServerProxy, read_servers
+from jupyter_portproxy.settings import Settings
 
 from .shell import ROOT, desk
 
@@ -285,9 +286,7 @@ def test_what_is_made_from_the_source_is_up_to_date(page):
     assert reference.written(page, text) == text, "run: python docs/reference.py"
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PortProxy.class_trait_names(config=True) if name in vars(PortProxy.__mro__[1])]
-)
+@pytest.mark.parametrize("name", [name for name in PortProxy.class_trait_names(config=True) if name in vars(Settings)])
 def test_a_setting_has_a_help_with_an_example(name):
     text = PortProxy.class_traits()[name].help
     assert re.search(rf"Example: `c\.PortProxy\.{name} = .+`\.$", text, re.DOTALL), text
