@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -40,6 +41,7 @@ AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one 
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
 _MOST_WAYS = 10_000
+_QUIET = 60.0  # seconds between two words on the same
 _FORBIDDEN = 1008  # "Policy Violation" of RFC 6455 7.4.1
 
 
@@ -125,6 +127,7 @@ class Chain:
         self._credentials = [credential.encode() for credential in credentials]
         self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
         self._watched: set[_Watched] = set()
+        self._quiet_until = -float("inf")  # about credentials that are none
         self._has_started = False
         self._starting: asyncio.Future[None] | None = None
         self._end: Callable[[], None] = lambda: None
@@ -145,7 +148,13 @@ class Chain:
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""
         given = credential.encode("latin-1", "replace")
-        return bool(given) and any([hmac.compare_digest(given, known) for known in self._credentials])
+        admitted = bool(given) and any([hmac.compare_digest(given, known) for known in self._credentials])
+        if given and not admitted and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET
+            self._log.warning(
+                "portproxy: a credential was shown that is not in c.PortProxy.hop_credentials; is the hub's another?"
+            )
+        return admitted
 
     # ---- where it is ----
 

@@ -492,6 +492,17 @@ async def test_the_project_host_believes_its_hub_only(hops):
         assert upstream.connections == 0
 
 
+async def test_a_hub_with_another_credential_is_told_of_in_the_hosts_log(hops):
+    await hops.admin.set_host("one", hops.host.url.rstrip("/"), "not-the-credential")
+    begun = time.monotonic()
+    for _ in range(5):
+        _, answer = await hops.until(f"/{KEY}/api/status", 403)
+        assert answer.text.splitlines()[0] == "This address is not for browsers."
+    said = hops.host.log.count("is not in c.PortProxy.hop_credentials")
+    assert 1 <= said <= 2 or time.monotonic() - begun > 60, "not for each request"
+    assert "not-the-credential" not in hops.host.log
+
+
 async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
     answer = await hops.ask(f"/{KEY}/port/{OUT}/")
     assert (answer.status, answer.text.splitlines()[0]) == (403, f"Port {OUT} is not among the ports of this project.")

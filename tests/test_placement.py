@@ -341,6 +341,43 @@ async def test_a_group_lets_its_users_in_while_they_are_in_it(make, admin, datab
     await placement.close()
 
 
+async def test_a_target_is_made_once_and_again_after_each_change(make, admin, database):
+    await make()
+    eves = ["team"]  # changed in its place, as a login may do
+    placement = Placement(database.dsn, QUICK, people=Team(eve=eves))
+    await placement.start()
+    first = await placement.resolve("p1", "bob")
+    assert await placement.resolve("p1", "ann") is not first, "each asker has their own"
+
+    async def again() -> bool:
+        return await placement.resolve("p1", "bob") is await placement.resolve("p1", "bob")
+
+    assert await again() or await again()  # hosts are looked at now and then
+    await admin.add_member("p1", "bob", "viewer", [6001])
+    await eventually_as(placement, "bob", lambda target: target.role_of("bob") == "viewer" and not target.allows_asker(6002))
+    await admin.set_host("h1", "http://127.0.0.1:9", "another")
+    await eventually_as(placement, "bob", lambda target: (target.port, target.credential) == (9, "another"))
+    await admin.add_member("p1", "@team", "member")
+    await eventually_as(placement, "eve", lambda target: target.role_of("eve") == "member")
+    eves.clear()
+    await refused(placement, UnknownProject, "p1", "eve")
+    await admin.set_status("h1", "down")
+    await asyncio.sleep(0.5)
+    await refused(placement, HostDown, "p1", "bob")
+    await placement.close()
+
+
+async def eventually_as(placement, asker, holds) -> None:
+    """Until the target of the asker is so; whoever may not see the project yet waits, too."""
+    end = time.monotonic() + 2
+    while True:
+        with contextlib.suppress(UnknownProject):
+            if holds(await placement.resolve("p1", asker)):
+                return
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
 async def test_a_members_own_ports(make, admin):
     placement = await make()
     await admin.add_member("p1", "bob", "member", [6000])

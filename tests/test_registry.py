@@ -407,6 +407,19 @@ async def test_what_another_process_writes_is_seen_by_the_next_request(registry,
     assert (await target(registry)).port == 40001
 
 
+async def test_a_target_is_made_once_and_again_when_its_row_changes(registry, process):
+    registry.register("p1", 40001, "s", process.pid)
+    first = await target(registry)
+    assert await target(registry) is first
+    registry.register("p1", 40001, "s", process.pid)
+    second = await target(registry)
+    assert second is not first and second.generation > first.generation
+    process.kill()
+    process.wait()
+    with pytest.raises(ProjectStopped):  # the row is as it was
+        await target(registry)
+
+
 async def test_a_look_up_is_quick(registry):
     keys = [str(uuid.UUID(int=number)) for number in range(300)]
     for number, key in enumerate(keys):
