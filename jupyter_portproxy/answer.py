@@ -15,7 +15,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, 
 from . import fields as f
 from .gateway import Destination, PortProxy
 from .named import Journey
-from .tunnel import GOING_AWAY, MOVED
+from .tunnel import GOING_AWAY
 
 
 class Answer:
@@ -87,16 +87,14 @@ class Answer:
 
 
 class Underway:
-    """An answer that is being relayed, for those who may have to end it."""
+    """An answer that is being relayed, for those who may have to end it; `end` is told why, by a WebSocket's close code."""
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    def __init__(self, end: Callable[[int], None]) -> None:
         self._end = end
         self.on_closed: Callable[[Underway], None] = lambda underway: None
 
     def shut_down(self, code: int = GOING_AWAY) -> None:
-        """What has begun where a project was is let end there."""
-        if code != MOVED:
-            self._end()
+        self._end(code)
 
 
 def _headers(fields: f.Fields) -> HTTPHeaders:

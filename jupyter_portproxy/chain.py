@@ -34,7 +34,7 @@ from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Tar
 from .resolver import addresses_of
 from .routes import Redirect, Route, Upstream, ip_literal
 from .starter import Starter
-from .tunnel import MOVED
+from .tunnel import LOST, MOVED
 
 CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
@@ -288,7 +288,10 @@ class Chain:
     # ---- what is open ----
 
     def watch(self, open_: Closable, to: Destination) -> None:
-        """End it when its user may not reach it any more (1008), or when its project moves or stops (1012)."""
+        """End it when its user may not reach it any more (1008), or when its project moves or stops (1012).
+
+        Whoever waits for the first word of a host that gives no sign of life (1014) waits no longer; what flows, flows on.
+        """
         if not isinstance(to.special, Hop):
             return
         watched, before = _Watched(open_, to.special), open_.on_closed
@@ -315,6 +318,8 @@ class Chain:
             return  # known placements serve on
         except (UnknownProject, Forbidden):
             watched.open.shut_down(_FORBIDDEN)
+        except HostDown as error:
+            watched.open.shut_down(LOST if error.silent else MOVED)
         except GatewayError:
             watched.open.shut_down(MOVED)
         else:

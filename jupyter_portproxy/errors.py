@@ -362,13 +362,17 @@ class NotPlaced(GatewayError):
 
 
 class HostDown(GatewayError):
-    """The project's host is down, silent, or registered wrongly (502)."""
+    """The project's host is down, silent, or registered wrongly (502).
+
+    Args:
+        silent: it only gives no sign of life; what flows from it may still be good.
+    """
 
     status, code, title = 502, "host_down", "The host is down"
 
-    def __init__(self, hop: str) -> None:
+    def __init__(self, hop: str, *, silent: bool = False) -> None:
         super().__init__(f"The {hop} cannot reach the host of this project.", "Try again later, or tell the administrator.")
-        self.hop = hop
+        self.hop, self.silent = hop, silent
 
 
 class ProjectStopped(GatewayError):

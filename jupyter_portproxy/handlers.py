@@ -25,16 +25,16 @@ from .access import PortHandler, connection_of
 from .admission import SECONDS, Admission, begin_of, find, keep
 from .answer import Answer, Underway
 from .catalog import WholeAnswer
-from .errors import BadFraming, Forbidden, GatewayError, Internal, MethodRefused, UpgradeRefused
+from .errors import BadFraming, Forbidden, GatewayError, HostDown, Internal, MethodRefused, UpgradeRefused
 from .exchange import Exchange, Outbound
 from .gateway import Destination, PortProxy
 from .limits import Slot
 from .named import NamedRoute
-from .projects import ProjectRoute, route_of
+from .projects import HUB, ProjectRoute, route_of
 from .rawsocket import RawSocketHandler
 from .rescue import Rescue
 from .routes import Redirect, Route, ServiceRoute
-from .tunnel import DialFirst, Tunnel, shake_hands
+from .tunnel import LOST, MOVED, DialFirst, Tunnel, shake_hands
 
 _NO_LIMIT = 1 << 62
 Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError
@@ -138,7 +138,7 @@ class PortExchange(HTTPMessageDelegate):
         self._relay: asyncio.Task[Callable[[], None]] | None = None
         self._ending: Callable[[], None] = _nothing  # of the answer: Tornado wants it after the request's end
         self._underway: Underway | None = None
-        self._forbidden: Forbidden | None = None  # since it began
+        self._instead: GatewayError | None = None  # of what became of the answer: why somebody has ended it
 
     @property
     def _handler(self) -> PortHandler:
@@ -259,10 +259,10 @@ class PortExchange(HTTPMessageDelegate):
         """Let those know of an answer under way who may have to end it. A login that nobody is asked about has no end."""
         chain, handler = self._gateway.chain, self._made
         if handler is not None and handler.is_watched:
-            self._underway = Underway(partial(self._forbid, answer))
+            self._underway = Underway(partial(self._end_early, answer))
             handler.opened(self._underway, destination)
         elif chain is not None:
-            self._underway = Underway(partial(self._forbid, answer))
+            self._underway = Underway(partial(self._end_early, answer))
             chain.watch(self._underway, destination)
 
     def _login_cookies(self) -> f.Fields:
@@ -296,9 +296,17 @@ class PortExchange(HTTPMessageDelegate):
         if self._exchange is not None:
             self._exchange.abort()
 
-    def _forbid(self, answer: Answer) -> None:
-        """Its user may not have the rest of it."""
-        self._forbidden = Forbidden("You may not reach this any more.", "Log in again, or ask the owner.")
+    def _end_early(self, answer: Answer, code: int) -> None:
+        """Its user may not have the rest of it; or a host that is given up has not begun to answer.
+
+        What has begun where a project was is let end there.
+        """
+        if code == MOVED or (code == LOST and answer.started):
+            return
+        if code == LOST:
+            self._instead = HostDown(HUB)
+        else:
+            self._instead = Forbidden("You may not reach this any more.", "Log in again, or ask the owner.")
         if answer.started:
             connection_of(self._request).stream.close()  # a client that does not read would hold it up
         self.on_connection_close()
@@ -370,7 +378,7 @@ class PortExchange(HTTPMessageDelegate):
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
         if not answer.started:
-            return partial(self._handler.refuse, self._forbidden or error)
+            return partial(self._handler.refuse, self._instead or error)
         answer.cut()
         return _nothing
 

@@ -344,12 +344,13 @@ class Placement:
         return await line.fetch(sql.HOSTS)
 
     def _take_hosts(self, rows: Iterable[Row]) -> bool:
-        """True if a host is somewhere else now, or wants another credential."""
+        """True if a host is somewhere else now, wants another credential, or has fallen silent."""
         before, self._hosts = self._hosts, {row["host_id"]: self._host_of(row, row["generation"]) for row in rows}
         for host_id, host in self._hosts.items():
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)
-        return any(host_id in before and before[host_id].generation != host.generation for host_id, host in self._hosts.items())
+        known = [(before[host_id], host) for host_id, host in self._hosts.items() if host_id in before]
+        return any(was.generation != host.generation or (was.alive and not host.alive) for was, host in known)
 
 
 def _grant_of(asker: str, project: _Project, groups: Collection[str]) -> Grant | None:
@@ -360,7 +361,7 @@ def _target(key: str, project: _Project, host: _Host | None) -> Target:
     if project.host_id is None:
         raise NotPlaced(HUB)
     if host is None or not host.up or host.address is None or not project.good:
-        raise HostDown(HUB)
+        raise HostDown(HUB, silent=host is not None and host.wanted and not host.alive)
     generation = max(project.generation, host.generation)
     scheme, name, port = host.address
     access = (project.ports, project.owner, project.members, project.visibility)

@@ -17,7 +17,7 @@ from .access import PortHandler
 from .errors import GatewayError, ShuttingDown
 from .limits import Slot
 from .routes import ServiceRoute
-from .tunnel import GOING_AWAY
+from .tunnel import GOING_AWAY, LOST
 
 _PIECE = 1 << 16
 
@@ -101,8 +101,9 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
             self._give_up()
 
     def shut_down(self, code: int = GOING_AWAY) -> None:
-        """The server is about to stop."""
-        self.close(code)
+        """See Tunnel."""
+        if code != LOST:
+            self.close(code)
 
     def _give_up(self) -> None:
         if self._relay is not None:

@@ -35,6 +35,7 @@ _SECOND_LOOK = 0.1
 GOING_AWAY = 1001
 # "Service Restart": come back, you will be served. (IANA's registry of WebSocket close codes)
 MOVED = 1012
+LOST = 1014  # "Bad Gateway": the next hop gives no sign of life. No reason to end what flows through it
 
 
 class Refusal(Protocol):
@@ -202,7 +203,7 @@ class Tunnel:
 
     def shut_down(self, code: int = GOING_AWAY) -> None:
         """Close with a code (RFC 6455 7.4.1) towards whoever stands at a frame boundary."""
-        if self._client is None or self._upstream is None:
+        if self._client is None or self._upstream is None or code == LOST:
             return
         if self._upstream.frames.at_boundary:
             self._client.write(b"\x88\x02" + code.to_bytes(2, "big"))

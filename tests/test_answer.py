@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from jupyter_portproxy.answer import Underway
 from jupyter_portproxy.tunnel import GOING_AWAY, MOVED
 
@@ -35,8 +33,9 @@ async def test_what_has_no_length_ends_an_old_clients_connection(call):
         assert (answer.content, answer.all("Transfer-Encoding")) == (b"ok", [])
 
 
-@pytest.mark.parametrize(("code", "ended"), [(GOING_AWAY, 1), (1008, 1), (MOVED, 0)])
-def test_an_answer_under_way_is_ended_but_not_where_its_project_was(code, ended):
-    calls = []
-    Underway(lambda: calls.append(1)).shut_down(code)
-    assert len(calls) == ended
+def test_an_answer_under_way_is_told_why_it_ends():
+    codes = []
+    underway = Underway(codes.append)
+    underway.shut_down()
+    underway.shut_down(MOVED)
+    assert codes == [GOING_AWAY, MOVED]

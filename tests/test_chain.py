@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import asyncpg
 import pytest
 import trustme
 import websockets
@@ -760,6 +761,27 @@ async def test_a_member_who_does_not_read_is_cut_too_and_who_waits_is_told(hops)
         answer = await asyncio.wait_for(waiting, 5)
         assert (answer.status, answer.text.splitlines()[0]) == (403, "You may not reach this any more.")
         await asyncio.wait_for(flood.gone.wait(), 5)  # all along the chain
+
+
+async def test_whoever_waits_for_a_host_that_falls_silent_is_told_and_what_flows_flows_on(hops):
+    async def is_silent(connection) -> None:
+        await connection.head()
+        await asyncio.sleep(60)
+
+    async with serve(is_silent) as silent, streaming() as upstream, download(hops, upstream.port, "ann") as wire, echo() as port:
+        async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
+            waiting = asyncio.ensure_future(hops.ask(f"/{KEY}/port/{silent.port}/"))
+            await asyncio.sleep(0.5)
+            connection = await asyncpg.connect(hops.dsn)
+            while not waiting.done():  # the host goes on telling that it lives
+                await connection.execute("update project_hosts set last_seen = now() - interval '1 hour' where host_id = 'one'")
+                await asyncio.sleep(0.1)
+            await connection.close()
+            answer = await waiting
+            assert (answer.status, answer.text.splitlines()[0]) == (502, "The hub cannot reach the host of this project.")
+            assert not await cut(wire, 0.5)
+            await tunnel.send("hello")
+            assert await asyncio.wait_for(tunnel.recv(), 5) == "hello"
 
 
 async def test_a_hop_that_dies_is_named_and_nothing_hangs(doomed):
