@@ -50,6 +50,7 @@ class Inventory:
         self._gateway, self._base_url, self._hidden = gateway, base_url, hidden
         self._listeners = Listeners()
         self._seen: list[Listener] = []
+        self._held: dict[int, str] = {}  # port -> the service that was on it when it was seen
         self._seen_at = float("-inf")
         self._pages: dict[tuple[int, int], Page] = {}
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
@@ -64,6 +65,7 @@ class Inventory:
             hidden = self._hidden()
             self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
             self._seen_at = time.monotonic()
+            self._held = self._services_by_port()
             await self._look_at_new_pages()
         return [self._port(found) for found in self._seen]
 
@@ -283,9 +285,12 @@ class Inventory:
         return ""
 
     def _service_on(self, port: int) -> str | None:
+        """One that has ended since the port was seen is still its owner: it is no stranger's until it is seen again."""
+        return self._services_by_port().get(port) or self._held.get(port)
+
+    def _services_by_port(self) -> dict[int, str]:
         manager = self._gateway.services
-        on_it = [service.name for service in manager.list() if service.alive and service.place.port == port] if manager else []
-        return on_it[0] if on_it else None
+        return {s.place.port: s.name for s in manager.list() if s.alive and s.place.port} if manager is not None else {}
 
     # ---- pages ----
 
