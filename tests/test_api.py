@@ -229,6 +229,20 @@ async def test_bad_input_gets_a_status_and_a_code(api, method, path, body, statu
     assert (got, (answer or {}).get("code")) == (status, code)
 
 
+async def test_who_asks_while_a_page_is_awaited_learns_of_it_too(api):
+    async def slow(connection):
+        await connection.request()
+        await asyncio.sleep(0.5)
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    await asyncio.sleep(1.1)
+    async with serve(slow) as up:
+        first = asyncio.ensure_future(api("GET", "ports"))
+        await asyncio.sleep(0.2)
+        for _, ports in (await api("GET", "ports"), await first):
+            assert [item["http"] for item in ports if item["port"] == up.port] == [True]
+
+
 async def test_the_port_of_a_service_that_has_just_ended_is_no_strangers(api, call):
     """While ports are listed that are slow to answer, a service ends that was among them."""
     await api("POST", "services", {"template": "web", "name": "mine"})
