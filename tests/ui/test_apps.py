@@ -32,4 +32,4 @@ def test_every_check_holds_in_every_way(desk, jupyter, chromium, app):
 
 
 def test_four_applications_are_light():
-    assert [app.name for app in LIGHT] == ["flask", "http-server", "terminal", "vite"]
+    assert [app.name for app in LIGHT] == ["flask", "http-server", "vite", "terminal"]
