@@ -50,7 +50,9 @@ class Inventory:
         self._gateway, self._base_url, self._hidden = gateway, base_url, hidden
         self._listeners = Listeners()
         self._seen: list[Listener] = []
+        self._held: dict[int, str] = {}  # port -> the service that was on it when it was seen
         self._seen_at = float("-inf")
+        self._looking = asyncio.Lock()
         self._pages: dict[tuple[int, int], Page] = {}
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
         self._known: dict[Key, Item] = {}
@@ -60,11 +62,13 @@ class Inventory:
 
     async def ports(self) -> list[Item]:
         """The listeners, each with what a person needs to know of it."""
-        if time.monotonic() - self._seen_at > _FRESH:
-            hidden = self._hidden()
-            self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
-            self._seen_at = time.monotonic()
-            await self._look_at_new_pages()
+        async with self._looking:  # who asks meanwhile waits, or sees pages that have not answered yet as none
+            if time.monotonic() - self._seen_at > _FRESH:
+                hidden, begun = self._hidden(), time.monotonic()
+                self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
+                self._held = self._services_by_port()
+                await self._look_at_new_pages()
+                self._seen_at = begun
         return [self._port(found) for found in self._seen]
 
     async def look_again(self, port: int) -> None:
@@ -283,9 +287,12 @@ class Inventory:
         return ""
 
     def _service_on(self, port: int) -> str | None:
+        """One that has ended since the port was seen is still its owner: it is no stranger's until it is seen again."""
+        return self._services_by_port().get(port) or self._held.get(port)
+
+    def _services_by_port(self) -> dict[int, str]:
         manager = self._gateway.services
-        on_it = [service.name for service in manager.list() if service.alive and service.place.port == port] if manager else []
-        return on_it[0] if on_it else None
+        return {s.place.port: s.name for s in manager.list() if s.alive and s.place.port} if manager is not None else {}
 
     # ---- pages ----
 
@@ -302,11 +309,10 @@ class Inventory:
         await asyncio.gather(*(self._look_at(found, gate) for found in new))
 
     async def _look_at(self, found: Listener, gate: asyncio.Semaphore) -> None:
-        self._pages[_page_key(found)] = Page(False)  # whatever comes, it is asked once
         async with gate:
             answer = await self._gateway.look(found.port)
-        if answer is not None:
-            self._pages[_page_key(found)] = read_page(*answer, prefix=f"{self._base_url}proxy/port/{found.port}")
+        prefix = f"{self._base_url}proxy/port/{found.port}"
+        self._pages[_page_key(found)] = read_page(*answer, prefix=prefix) if answer is not None else Page(False)
 
 
 def read_page(fields: f.Fields, content: bytes, *, prefix: str) -> Page:

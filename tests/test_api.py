@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from .conftest import TOKEN
-from .upstreams import free_port, mirror, serve
+from .upstreams import free_port, mirror, never_answers, serve
 
 SERVE = """
 import http.server, sys
@@ -227,6 +227,34 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
 async def test_bad_input_gets_a_status_and_a_code(api, method, path, body, status, code):
     got, answer = await api(method, path, body)
     assert (got, (answer or {}).get("code")) == (status, code)
+
+
+async def test_who_asks_while_a_page_is_awaited_learns_of_it_too(api):
+    async def slow(connection):
+        await connection.request()
+        await asyncio.sleep(0.5)
+        await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    await asyncio.sleep(1.1)
+    async with serve(slow) as up:
+        first = asyncio.ensure_future(api("GET", "ports"))
+        await asyncio.sleep(0.2)
+        for _, ports in (await api("GET", "ports"), await first):
+            assert [item["http"] for item in ports if item["port"] == up.port] == [True]
+
+
+async def test_the_port_of_a_service_that_has_just_ended_is_no_strangers(api, call):
+    """While ports are listed that are slow to answer, a service ends that was among them."""
+    await api("POST", "services", {"template": "web", "name": "mine"})
+    up = await until(api, "mine", "up")
+    async with serve(never_answers):
+        await asyncio.sleep(1.1)  # what was seen before is not fresh any more
+        asked = asyncio.ensure_future(api("GET", "ports"))
+        await asyncio.sleep(0.5)
+        assert (await api("POST", "services/mine/stop", {}))[1]["state"] == "down"
+        assert not asked.done()
+        listed = {item["port"]: item["service"] for item in (await asked)[1]}
+    assert listed.get(up["port"], "mine") == "mine"
 
 
 async def test_a_reserved_port_is_found_by_its_name_and_ends_with_its_listener(api, call):

@@ -26,7 +26,9 @@ export class Actions {
     private readonly _trans: TranslationBundle,
     private readonly _open: Opener,
     private readonly _showLog: (name: string) => void
-  ) {}
+  ) {
+    _manager.changed.connect(this._takeBack, this);
+  }
 
   /** Path of the URL of a target; undefined if it is not there any more. */
   urlOf(target: Target): string | undefined {
@@ -98,13 +100,28 @@ export class Actions {
     } else if (action === 'notify') {
       const trans = this._trans;
       const what = portLabel(port, settings.ports, trans);
-      Notification.info(trans.__('A service is running on port %1 (%2)', port.port, what), {
+      this._dismiss(port.port);
+      const id = Notification.info(trans.__('A service is running on port %1 (%2)', port.port, what), {
         autoClose: 20_000,
         actions: [
           { label: trans.__('Open'), callback: () => this._open(target), displayType: 'accent' },
           { label: trans.__('Ignore'), callback: () => undefined }
         ]
       });
+      this._greeted.set(port.port, id);
+    }
+  }
+
+  /** Nobody is offered to open what has gone. */
+  private _takeBack(): void {
+    [...this._greeted.keys()].filter(port => !this._manager.port(port)).forEach(port => this._dismiss(port));
+  }
+
+  private _dismiss(port: number): void {
+    const id = this._greeted.get(port);
+    if (id !== undefined) {
+      Notification.dismiss(id);
+      this._greeted.delete(port);
     }
   }
 
@@ -118,6 +135,9 @@ export class Actions {
     const open = { label: trans.__('Open at its own origin'), callback: () => openOutside(isolated ?? ''), displayType: 'accent' as const };
     Notification.warning(what, { autoClose: false, actions: isolated ? [open] : [] });
   }
+
+  /** Port -> the note that tells of it. */
+  private readonly _greeted = new Map<number, string>();
 }
 
 function wordsOf(error: unknown): string {

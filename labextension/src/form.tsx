@@ -1,12 +1,14 @@
 // "Start a service": which template, under which name, with which arguments.
 
-import { Dialog, showDialog } from '@jupyterlab/apputils';
+import { Dialog } from '@jupyterlab/apputils';
 import type { Contents } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { ReactWidget } from '@jupyterlab/ui-components';
+import { HTMLSelect, ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { IArgument, ITemplate } from './tokens';
+
+const START = 1; // of the dialog's buttons
 
 export interface IChoice {
   template: string;
@@ -53,13 +55,13 @@ export function StartForm({ templates, first, complete, trans, onChange }: IForm
     <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
       <label>
         {trans.__('Service')}
-        <select className="jp-mod-styled" value={chosen} onChange={event => setChosen(event.target.value)}>
+        <HTMLSelect value={chosen} onChange={event => setChosen(event.target.value)}>
           {templates.map(item => (
             <option key={item.name} value={item.name}>
               {item.title}
             </option>
           ))}
-        </select>
+        </HTMLSelect>
       </label>
       {args.map(arg => (
         <Field
@@ -107,11 +109,11 @@ function Field({ arg, value, complete, onChange }: IFieldProps): React.JSX.Eleme
     return (
       <label>
         {arg.label}
-        <select className="jp-mod-styled" value={value} onChange={event => onChange(event.target.value)}>
+        <HTMLSelect value={value} onChange={event => onChange(event.target.value)}>
           {arg.choices.map(choice => (
             <option key={choice}>{choice}</option>
           ))}
-        </select>
+        </HTMLSelect>
       </label>
     );
   }
@@ -147,12 +149,19 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
     return this._choice;
   }
 
+  /** Whether nothing is missing; if something is, the person is pointed to it. */
+  check(): boolean {
+    this.node.querySelector('form')?.reportValidity();
+    return this._complete;
+  }
+
   protected override render(): React.JSX.Element {
     return <StartForm {...this._props} onChange={this._onChange} />;
   }
 
   private _onChange = (choice: IChoice, complete: boolean): void => {
     this._choice = choice;
+    this._complete = complete;
     const accept = this.node.closest('.jp-Dialog-content')?.querySelector<HTMLButtonElement>('.jp-Dialog-button.jp-mod-accept');
     if (accept) {
       accept.disabled = !complete;
@@ -160,20 +169,31 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
   };
 
   private _choice: IChoice;
+  private _complete = false;
 }
 
-/** Asks what to start; null if the person thinks better of it. */
+/** One that Enter does not close while something is missing: JupyterLab's takes Enter for a click on Start, disabled or not. */
+class StartDialog extends Dialog<IChoice> {
+  constructor(private readonly _form: Body, trans: TranslationBundle, focused: string) {
+    const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })];
+    super({ title: trans.__('Start a service'), body: _form, buttons, defaultButton: START, focusNodeSelector: focused });
+  }
+
+  override resolve(index: number = START): void {
+    if (index !== START || this._form.check()) {
+      super.resolve(index);
+    }
+  }
+}
+
+/** Asks what to start, `first` being chosen, if there is one; null if the person thinks better of it. */
 export async function askWhatToStart(
   templates: readonly ITemplate[],
-  first: string,
+  first: string | undefined,
   complete: Complete,
   trans: TranslationBundle
 ): Promise<IChoice | null> {
-  const result = await showDialog({
-    title: trans.__('Start a service'),
-    body: new Body({ templates, first, complete, trans }),
-    buttons: [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })],
-    focusNodeSelector: 'select'
-  });
+  const form = new Body({ templates, first: first ?? templates[0]?.name ?? '', complete, trans });
+  const result = await new StartDialog(form, trans, first === undefined ? 'select' : 'input').launch();
   return result.button.accept ? result.value : null;
 }

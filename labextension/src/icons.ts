@@ -11,6 +11,15 @@ export const portsIcon = new LabIcon({
 </svg>`
 });
 
+/** A window with a tab. */
+export const tabIcon = new LabIcon({
+  name: 'portproxy:tab',
+  svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
+  <path class="jp-PortProxy-stroke" fill="none" stroke="#616161" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"
+    d="M4 5h16a1 1 0 0 1 1 1v12a1 1 0 0 1-1 1H4a1 1 0 0 1-1-1V6a1 1 0 0 1 1-1zM11 5v5h10"/>
+</svg>`
+});
+
 /** An arrow that leaves its box. */
 export const outsideIcon = new LabIcon({
   name: 'portproxy:outside',
@@ -22,6 +31,25 @@ export const outsideIcon = new LabIcon({
 
 const COLOURS = ['#1565c0', '#6a1b9a', '#00695c', '#ad1457', '#4527a0', '#2e7d32', '#9f4300', '#37474f'];
 const letters = new Map<string, LabIcon>();
+const pictures = new Map<string, LabIcon>();
+
+/** What a template or service looks like: its own picture, else a letter. */
+export function iconOf(shown: { title: string; icon: string } | undefined): LabIcon {
+  return shown?.icon ? pictureIcon(shown.icon) : letterIcon(shown?.title ?? '?');
+}
+
+/** A picture at an address of this server. An SVG shows it as an `<img>` would: no script in it runs. */
+function pictureIcon(url: string): LabIcon {
+  let icon = pictures.get(url);
+  if (!icon) {
+    const address = new URL(url, window.location.href).href.replace(/[&"<>]/g, character => `&#${character.charCodeAt(0)};`);
+    const href = encodeURIComponent(address); // LabIcon decodes what it is given before it parses it
+    const svgstr = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><image width="24" height="24" href="${href}"/></svg>`;
+    icon = new LabIcon({ name: `portproxy:picture-${pictures.size}`, svgstr });
+    pictures.set(url, icon);
+  }
+  return icon;
+}
 
 /** The first letter of a title, always in the same colour. */
 export function letterIcon(title: string): LabIcon {

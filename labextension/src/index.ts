@@ -6,14 +6,14 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { addIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, stopIcon } from '@jupyterlab/ui-components';
+import { addIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Actions, INewPortSettings } from './actions';
 import { Api, IApi } from './api';
 import { ARGUMENTS, CommandIDs, Target } from './commands';
 import { askWhatToStart, completer } from './form';
-import { letterIcon, outsideIcon, portsIcon } from './icons';
+import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { makeLog } from './log';
@@ -21,7 +21,7 @@ import { PortsManager } from './manager';
 import { PanelState, PortsPanel } from './panel';
 import { absolute, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
-import { portLabel, serviceLabel } from './words';
+import { portLabel, runs, serviceLabel } from './words';
 
 type Args = ReadonlyPartialJSONObject;
 
@@ -93,9 +93,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const target = targetOf(args);
       return target && 'service' in target ? manager.service(target.service) : undefined;
     };
-    const isOpenable = (args: Args) => {
+    const hasUrl = (args: Args) => {
       const target = targetOf(args);
       return target !== null && actions.urlOf(target) !== undefined;
+    };
+    const isOpenable = (args: Args) => hasUrl(args) && runs(serviceOf(args) ?? { state: 'up' });
+    const isReserved = (args: Args) => {
+      const target = targetOf(args);
+      return target !== null && 'service' in target && manager.reservations.some(item => item.name === target.service);
     };
     const labelOf = (target: Target): string => {
       if ('service' in target) {
@@ -115,7 +120,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const entrance = isolation.entrance(target);
       return entrance === undefined ? url : entrance + absolute(url).slice(absolute(prefixOf(url)).length);
     };
-    const openTab = (target: Target, url: string, label: string, path?: string): void => {
+    const openTab = (target: Target, url: string, label: string, icon: string, path?: string): void => {
       if (!labShell) {
         openOutside(outsideUrl(target, url)); // Notebook has room for one document only
         return;
@@ -125,7 +130,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         shell.activateById(open.id);
         return;
       }
-      const options = { target, url, label, manager, isolation, trans, run, ...(path ? { path } : {}) };
+      const options = { target, url, label, icon, manager, isolation, trans, run, ...(path ? { path } : {}) };
       const tab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
       void tabs.add(tab);
       shell.add(tab, 'main', { type: 'Service' });
@@ -144,8 +149,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const startForm = async (args: Args) => {
       await actions.attempt(() => manager.refreshTemplates());
       const templates = manager.templates.filter(item => item.available && !item.external);
-      const first = templateNamed(args.template)?.name ?? templates[0]?.name ?? '';
-      const choice = await askWhatToStart(templates, first, completer(app.serviceManager.contents), trans);
+      const choice = await askWhatToStart(templates, templateNamed(args.template)?.name, completer(app.serviceManager.contents), trans);
       if (choice) {
         const title = templateNamed(choice.template)?.title ?? choice.template;
         void actions.start(choice.template, title, choice.name || undefined, choice.arguments);
@@ -170,7 +174,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           void actions.start(template.name, template.title);
         }
       },
-      { icon: args => letterIcon(templateNamed(args.template)?.title ?? '?'), caption: trans.__('Start or open this service') }
+      { icon: args => iconOf(templateNamed(args.template)), caption: trans.__('Start or open this service') }
     );
     add(
       CommandIDs.openInLab,
@@ -181,10 +185,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
         await isolation.ready;
         if (target && url !== undefined) {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
-          openTab(target, url, label, typeof args.path === 'string' ? args.path : undefined);
+          const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
+          const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
+          openTab(target, url, label, icon, typeof args.path === 'string' ? args.path : undefined);
         }
       },
-      { icon: portsIcon, isEnabled: args => isOpenable(args) || typeof args.url === 'string' }
+      { icon: tabIcon, isEnabled: args => isOpenable(args) || typeof args.url === 'string' }
     );
     add(
       CommandIDs.openInBrowser,
@@ -207,7 +213,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           actions.copyUrl(target);
         }
       },
-      { icon: copyIcon, isEnabled: isOpenable }
+      { icon: copyIcon, isEnabled: hasUrl }
     );
     add(
       CommandIDs.showLog,
@@ -236,14 +242,21 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const target = targetOf(args);
       return target && 'service' in target ? actions.attempt(() => what(target.service)) : undefined;
     };
-    const isService = (icon: LabIcon) => ({ icon, isEnabled: (args: Args) => serviceOf(args) !== undefined });
-    add(CommandIDs.restart, trans.__('Restart Service'), onService(name => actions.restart(name)), isService(refreshIcon));
-    add(CommandIDs.stop, trans.__('Stop Service'), onService(name => manager.stop(name)), isService(stopIcon));
+    const isRunning = (args: Args) => runs(serviceOf(args) ?? { state: 'down' });
+    const isEnded = (args: Args) => ['down', 'failed'].includes(serviceOf(args)?.state ?? '');
+    add(
+      CommandIDs.restart,
+      args => (isEnded(args) ? trans.__('Start Service') : trans.__('Restart Service')),
+      onService(name => actions.restart(name)),
+      { icon: args => (isEnded(args) ? runIcon : refreshIcon), isEnabled: args => isRunning(args) || isEnded(args) }
+    );
+    const stop = onService(name => manager.stop(name));
+    add(CommandIDs.stop, trans.__('Stop Service'), stop, { icon: stopIcon, isEnabled: isRunning });
     add(
       CommandIDs.forget,
-      trans.__('Remove Service'),
+      args => (isReserved(args) ? trans.__('Give the Port Back') : trans.__('Remove Service')),
       onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name))),
-      { icon: deleteIcon }
+      { icon: deleteIcon, isEnabled: args => isEnded(args) || isReserved(args) }
     );
 
     for (const command of Object.values(CommandIDs)) {
@@ -268,6 +281,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     // ---- templates and settings ----
 
     if (launcher) {
+      // The first: its plug stands at the category's head.
+      launcher.add({ command: CommandIDs.showPanel, category: 'Services', rank: -1 });
       const tiles = new Tiles(launcher);
       manager.changed.connect(() => tiles.update(manager.templates));
     }

@@ -32,6 +32,6 @@ function tileOf(template: ITemplate, rank: number): ILauncher.IItemOptions {
     args: { template: template.name },
     category: template.launcher,
     rank,
-    ...(template.icon ? { kernelIconUrl: template.icon } : {})
+    ...(template.icon ? { kernelIconUrl: template.icon } : {}) // only in the categories of kernels; else it is the command's icon
   };
 }

@@ -7,6 +7,7 @@ import { Widget } from '@lumino/widgets';
 
 import { ApiError, IApi, textOf } from './api';
 import type { IPortsManager } from './tokens';
+import { serviceLabel } from './words';
 
 const MOST = 1 << 20;
 /** Colours and cursor movements of terminals (ECMA-48). */
@@ -83,7 +84,13 @@ class LogView extends Widget {
 export function makeLog(name: string, api: IApi, manager: IPortsManager, trans: TranslationBundle): MainAreaWidget {
   const widget = new MainAreaWidget({ content: new LogView(name, api, manager, trans) });
   widget.id = `jp-portproxy-log-${name}`;
-  widget.title.label = trans.__('Log: %1', name);
+  const entitle = () => {
+    const service = manager.service(name); // a tab that is restored may come before the list
+    widget.title.label = trans.__('Log: %1', service ? serviceLabel(service) : name);
+  };
+  manager.changed.connect(entitle);
+  widget.disposed.connect(() => manager.changed.disconnect(entitle));
+  entitle();
   widget.title.icon = listIcon;
   widget.title.closable = true;
   return widget;

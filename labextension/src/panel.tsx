@@ -11,7 +11,7 @@ import type { IPortsManager } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow } from './views';
 import { IPortRule, passes, portLabel, serviceLabel } from './words';
 
-const TICK = 15_000;
+const TICK = 5000;
 
 /** What the sections share besides the manager: the filter's text and the rules of the settings. */
 export class PanelState {
@@ -105,7 +105,7 @@ export function ServicesSection({ manager, state, trans, run, onStart }: IProps)
 function Problem({ manager, trans }: { manager: IPortsManager; trans: TranslationBundle }): React.JSX.Element | null {
   return manager.connection === 'lost' ? (
     <p className="jp-PortProxy-problem" role="status">
-      {manager.problem} {trans.__('The list is not current; it is tried again.')}
+      {manager.problem} {trans.__('The list may be out of date. Trying again…')}
     </p>
   ) : null;
 }
@@ -113,9 +113,9 @@ function Problem({ manager, trans }: { manager: IPortsManager; trans: Translatio
 export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.Element {
   const now = useLive(manager, state);
   const { rules, filter } = state;
-  const ports = manager.ports.filter(
-    port => !port.service && passes(filter, portLabel(port, rules, trans), port.port, port.process, port.owner)
-  );
+  const ports = manager.ports
+    .filter(port => !port.service && passes(filter, portLabel(port, rules, trans), port.port, port.process, port.owner))
+    .sort((a, b) => Number(b.allowed) - Number(a.allowed)); // what can be opened first
   return ports.length ? (
     <ul className="jp-PortProxy-list" aria-label={trans.__('Other ports')}>
       {ports.map(port => (

@@ -8,7 +8,7 @@ import { Panel } from '@lumino/widgets';
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
-import { letterIcon, outsideIcon } from './icons';
+import { iconOf, outsideIcon } from './icons';
 import type { Isolation } from './isolation';
 import type { IPortsManager, IService } from './tokens';
 import { stateText } from './words';
@@ -33,6 +33,8 @@ export interface ITabOptions {
   /** Path, below the URL's prefix, to show first; a restored tab has one. */
   path?: string;
   label: string;
+  /** Address of its picture; a letter is shown without one. */
+  icon?: string;
   manager: IPortsManager;
   isolation?: Isolation;
   trans: TranslationBundle;
@@ -109,8 +111,10 @@ class Frame extends Panel {
     if (usable && !this._shown) {
       this.go(this._path);
     }
-    if (!usable) {
+    if (!usable && this._shown) {
       this._shown = false;
+      this._path = this.path;
+      this._iframe.url = 'about:blank'; // else the page goes on asking for what is not there
     }
   };
 
@@ -190,7 +194,7 @@ function Message(props: { text: string; lines?: string[]; busy?: boolean; childr
 }
 
 export namespace ServiceTab {
-  export type Restored = { path: string; url: string; label: string } & Target;
+  export type Restored = { path: string; url: string; label: string; icon: string } & Target;
 }
 
 /** The tab. */
@@ -209,7 +213,7 @@ export class ServiceTab extends MainAreaWidget<Frame> {
     this._options = options;
     this.id = `jp-portproxy-tab-${URLExt.encodeParts(JSON.stringify(options.target))}`;
     this.title.label = options.label;
-    this.title.icon = letterIcon(options.label);
+    this.title.icon = iconOf({ title: options.label, icon: options.icon ?? '' });
     this.title.closable = true;
     const { trans } = options;
     const reload = new ToolbarButton({ icon: refreshIcon, tooltip: trans.__('Reload'), onClick: () => this.content.reload() });
@@ -232,7 +236,8 @@ export class ServiceTab extends MainAreaWidget<Frame> {
 
   /** What it takes to restore this tab after a reload of JupyterLab. */
   get restored(): ServiceTab.Restored {
-    return { ...this.target, url: this._options.url, label: this._options.label, path: this.content.path };
+    const { url, label, icon = '' } = this._options;
+    return { ...this.target, url, label, icon, path: this.content.path };
   }
 
   private readonly _options: ITabOptions;

@@ -7,9 +7,9 @@ import { closeIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, runIco
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
-import { outsideIcon, portsIcon } from './icons';
+import { outsideIcon, tabIcon } from './icons';
 import type { IPort, IReservation, IService } from './tokens';
-import { howLong, IPortRule, portLabel, portTitle, serviceLabel, stateText, stateTitle } from './words';
+import { howLong, IPortRule, portLabel, portTitle, runs, serviceLabel, stateText, stateTitle } from './words';
 
 /** Runs a command for a row. */
 export type Run = (command: string, target: Target) => void;
@@ -63,7 +63,6 @@ export function Row(props: IRowProps): React.JSX.Element {
         onClick={() => !dimmed && first && run(first.command, target)}
       >
         <span className="jp-PortProxy-label">{label}</span>
-        {note ? <span className="jp-PortProxy-note">{note}</span> : null}
       </button>
       {active && actions.length ? (
         <span className="jp-PortProxy-actions">
@@ -82,6 +81,7 @@ export function Row(props: IRowProps): React.JSX.Element {
       ) : (
         <span className="jp-PortProxy-detail">{detail}</span>
       )}
+      {note ? <span className="jp-PortProxy-note">{note}</span> : null}
     </li>
   );
 }
@@ -94,7 +94,7 @@ interface ICommonProps {
 
 /** A service that was started here. */
 export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, run }: { service: IService } & ICommonProps) {
-  const port = service.port === null ? '' : `:${service.port}`;
+  const listens = service.port !== null && !['down', 'failed'].includes(service.state);
   return (
     <Row
       target={{ service: service.name }}
@@ -102,7 +102,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
       title={stateTitle(service, trans)}
       dot={service.state}
       dotTitle={stateText(service.state, trans)}
-      detail={[port, howLong(service.since, now, trans)].filter(Boolean).join('  ')}
+      detail={[listens ? `:${service.port}` : '', howLong(service.since, now, trans)].filter(Boolean).join('  ')}
       {...(service.state === 'failed' ? { note: service.error } : {})}
       actions={serviceActions(service, trans)}
       run={run}
@@ -111,9 +111,8 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
 });
 
 function serviceActions(service: IService, trans: TranslationBundle): IAction[] {
-  const runs = ['up', 'unhealthy', 'starting'].includes(service.state);
   const log = { command: CommandIDs.showLog, label: trans.__('Show log'), icon: listIcon };
-  if (!runs) {
+  if (!runs(service)) {
     const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
     const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
     return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, forget] : [start, log, forget];
@@ -127,7 +126,7 @@ function serviceActions(service: IService, trans: TranslationBundle): IAction[] 
 }
 
 function openActions(trans: TranslationBundle, first: 'lab' | 'browser' = 'lab'): IAction[] {
-  const lab = { command: CommandIDs.openInLab, label: trans.__('Open in a Lab tab'), icon: portsIcon };
+  const lab = { command: CommandIDs.openInLab, label: trans.__('Open in a Lab tab'), icon: tabIcon };
   const browser = { command: CommandIDs.openInBrowser, label: trans.__('Open in a browser tab'), icon: outsideIcon };
   const copy = { command: CommandIDs.copyUrl, label: trans.__('Copy URL'), icon: copyIcon };
   return first === 'lab' ? [lab, browser, copy] : [browser, lab, copy];
@@ -162,7 +161,7 @@ export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: 
     <Row
       target={{ port: port.port }}
       label={portLabel(port, rules, trans)}
-      title={portTitle(port, trans)}
+      title={portTitle(port, rules, trans)}
       dot={port.allowed ? (port.http ? 'up' : 'tcp') : 'forbidden'}
       dotTitle={port.allowed ? (port.http ? trans.__('Answers HTTP') : trans.__('Listens')) : trans.__('Not reachable')}
       detail={[`:${port.port}`, howLong(port.since, now, trans)].filter(Boolean).join('  ')}

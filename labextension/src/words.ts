@@ -31,9 +31,15 @@ export function stateText(state: State, trans: TranslationBundle): string {
   }
 }
 
-/** The state and, if there is one, the reason. */
+/** What it is called, its state and, if there is one, the reason: for its tooltip. */
 export function stateTitle(service: IService, trans: TranslationBundle): string {
-  return service.error ? `${stateText(service.state, trans)}: ${cut(service.error)}` : stateText(service.state, trans);
+  const state = stateText(service.state, trans);
+  return `${cut(serviceLabel(service))}\n${service.error ? `${state}: ${cut(service.error)}` : state}`;
+}
+
+/** Whether it can be opened and stopped. */
+export function runs(service: Pick<IService, 'state'>): boolean {
+  return ['starting', 'up', 'unhealthy'].includes(service.state);
 }
 
 /** What a service is called: its title, and its own name where that says more. */
@@ -56,8 +62,9 @@ export function portLabel(port: IPort, rules: readonly IPortRule[], trans: Trans
 }
 
 /** All that there is to know of a port, for its tooltip. */
-export function portTitle(port: IPort, trans: TranslationBundle): string {
+export function portTitle(port: IPort, rules: readonly IPortRule[], trans: TranslationBundle): string {
   const lines = [
+    cut(portLabel(port, rules, trans)),
     trans.__('Port %1 on %2', port.port, port.addresses.join(', ')),
     port.pid === null ? '' : trans.__('Process %1: %2', port.pid, cut(port.command.join(' ') || port.process)),
     port.owner ? trans.__('Owner: %1', port.owner) : '',

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Actions, INewPortSettings } from '../src/actions';
 import { ApiError } from '../src/api';
+import { iconOf } from '../src/icons';
 import { Tiles } from '../src/launcher';
 import { PortsManager } from '../src/manager';
 import { PlayedApi, PlayedDocument, port, service, template, trans } from './samples';
@@ -80,6 +81,16 @@ describe('a new port', () => {
     expect(open).toHaveBeenCalledWith({ port: 15003 });
   });
 
+  it('is offered no longer when it has gone, and once when another program takes its place', async () => {
+    api.send('snapshot', { ports: [port(15003), port(15004)], services: [], reservations: [] });
+    await vi.waitFor(() => expect(manager.connection).toBe('live'));
+    [port(15003), port(15004), port(15004, { pid: 2, process: 'other' })].forEach(found => actions.greet(found, rules));
+    const telling = 'A service is running on port';
+    expect(told().map(note => note[1])).toEqual([`${telling} 15004 (other)`, `${telling} 15003 (Mine)`]);
+    api.send('removed', { kind: 'port', ...port(15003) });
+    await vi.waitFor(() => expect(told().map(note => note[1])).toEqual([`${telling} 15004 (other)`]));
+  });
+
   it.each([
     ['a rule that silences it', port(15001), rules, 0],
     ['a rule that opens it', port(15002, { process: 'streamlit' }), rules, 1],
@@ -108,6 +119,16 @@ describe('a lost socket', () => {
     actions.tellOfLostSocket({ kind: 'lost-socket', path: '/ws', url: null, isolated: null }, vi.fn());
     expect(Notification.manager.notifications[0]?.options.actions).toEqual([]);
     expect(told()[0]?.[1]).toContain('/ws');
+  });
+});
+
+describe('an icon', () => {
+  it('is the picture of a template, if it has one, in every category of the launcher', () => {
+    const icon = iconOf({ title: 'A', icon: '/server-proxy/icon/a?x=1&y="<' });
+    const picture = icon.element({}).querySelector('image');
+    expect(picture?.getAttribute('href')).toMatch(/^http.*\/server-proxy\/icon\/a\?x=1&y=%22%3C$/);
+    expect(iconOf({ title: 'B', icon: '/server-proxy/icon/a?x=1&y="<' })).toBe(icon);
+    expect(iconOf({ title: 'B', icon: '' }).svgstr).toContain('>B</text>');
   });
 });
 

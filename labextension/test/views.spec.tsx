@@ -55,6 +55,22 @@ describe('a row', () => {
     expect(screen.getByRole('img', { name: 'Failed' })).toBeTruthy();
   });
 
+  it('names the port of a service only while it listens', () => {
+    const row = rowOf(<ServiceRow service={service('a')} {...common} />);
+    expect(row.textContent).toContain(':15000');
+    cleanup();
+    expect(rowOf(<ServiceRow service={service('a', { state: 'failed' })} {...common} />).textContent).not.toContain(':15000');
+  });
+
+  it('tells the whole title to who points at it, however narrow it is', () => {
+    const title = 'A title that is too long for the panel';
+    rowOf(<ServiceRow service={service('a', { title, state: 'failed', error: 'It ended.' })} {...common} />);
+    expect(screen.getByRole('button', { name: title }).title).toBe(`${title}\nFailed: It ended.`);
+    cleanup();
+    rowOf(<PortRow port={port(15000, { title })} rules={[]} {...common} />);
+    expect(screen.getByRole('button', { name: title }).title.split('\n')[0]).toBe(title);
+  });
+
   it('takes markup for text, and cuts what is endless', () => {
     const title = '<img src=x onerror=alert(1)>';
     const row = rowOf(<PortRow port={port(15000, { title, command: ['x'.repeat(2000)] })} rules={[]} {...common} />);
@@ -116,6 +132,13 @@ describe('the sections', () => {
     api.cut();
     await screen.findByText(/The connection to the Jupyter server is cut\./);
     expect(screen.getByText('alpha')).toBeTruthy();
+  });
+
+  it('list what can be opened first', async () => {
+    render(<PortsSection {...props()} />);
+    await live({ ports: [port(80, { allowed: false, reason: 'No.' }), port(15001), port(15000), port(90, { allowed: false, reason: 'No.' })] });
+    await vi.waitFor(() => expect(screen.getAllByRole('listitem')).toHaveLength(4));
+    expect(screen.getAllByRole('listitem').map(row => row.dataset.port)).toEqual(['15000', '15001', '80', '90']);
   });
 
   it('list a port of a service only there, and 500 ports at once', async () => {

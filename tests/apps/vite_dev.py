@@ -47,5 +47,6 @@ APP = App(
     ready="text=version",
     steps={"live": hot},
     deep=("some/page", "text=version"),
+    light=True,
     how="The template sets `--base`. At its own origin a server that was started by hand needs no flag.",
 )

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import mimetypes
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ..upstreams import free_port
 
@@ -75,6 +77,19 @@ def build(method: str, path: str, content: bytes, fields: dict[str, str]) -> Ans
     if path == "/static/js/main.js":
         return 200, SCRIPT, BUILD_SCRIPT
     return (200, {"Content-Type": "application/json"}, b"{}") if path == "/manifest.json" else (200, HTML, BUILD_PAGE)
+
+
+def files(folder: Path) -> App:
+    """A folder as a static host serves a single page application: what is no file is its page."""
+
+    def answer(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+        if path == "/api/data":
+            return 200, {"Content-Type": "text/plain"}, b"from the service"
+        file = folder / path.partition("?")[0].lstrip("/")
+        file = file if file.is_file() else folder / "index.html"
+        return 200, {"Content-Type": mimetypes.guess_type(file.name)[0] or "text/plain"}, file.read_bytes()
+
+    return answer
 
 
 def hostile(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:

@@ -31,5 +31,5 @@ def test_every_check_holds_in_every_way(desk, jupyter, chromium, app):
     assert {(way, check): why for way, checks in results.items() for check, why in checks.items() if why != OK} == {}
 
 
-def test_three_applications_are_light():
-    assert [app.name for app in LIGHT] == ["flask", "http-server", "terminal"]
+def test_four_applications_are_light():
+    assert [app.name for app in LIGHT] == ["flask", "http-server", "vite", "terminal"]

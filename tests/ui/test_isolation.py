@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from ..processes import TOKEN
 from ..upstreams import free_port
-from .apps import build, hostile, rooted, running
+from .apps import build, files, hostile, rooted, running
 from .conftest import log_in
 
 VITE = Path(__file__).parents[2] / "labextension" / "node_modules" / "vite" / "bin" / "vite.js"
@@ -57,6 +57,54 @@ ATTACK = """async ({ jupyter, port, other, terminal }) => {
     frame: await frame(jupyter + "api/status"),
   };
 }"""
+
+
+REACT = {
+    "index.html": "<!doctype html><title>react</title><div id=root></div><script type=module src=/main.jsx></script>",
+    "main.jsx": """
+import React, { lazy, Suspense, useEffect, useState } from "react";
+import { createRoot } from "react-dom/client";
+import picture from "./picture.svg?no-inline";
+import "./style.css";
+const Late = lazy(() => import("./late.jsx"));
+function App() {
+  const [data, setData] = useState("-");
+  const [path, setPath] = useState(location.pathname);
+  useEffect(() => { fetch("/api/data").then(a => a.text()).then(setData); }, []);
+  const go = () => { history.pushState({}, "", "/items/2"); setPath(location.pathname); };
+  return <><h1 id="styled">react</h1><img id="picture" src={picture} /><p id="data">{data}</p><p id="path">{path}</p>
+    <button onClick={go}>go</button><Suspense fallback="-"><Late /></Suspense></>;
+}
+createRoot(document.getElementById("root")).render(<App />);
+""",
+    "late.jsx": """import React from "react";\nexport default () => <p id="late">late</p>;""",
+    "style.css": "#styled { color: rgb(1, 2, 3); background: url(./picture.svg?no-inline); }",
+    "picture.svg": "<svg xmlns='http://www.w3.org/2000/svg' width='7' height='7'/>",
+}
+
+
+@pytest.fixture(scope="module")
+def react_build(tmp_path_factory):
+    """Builds a React application for production: a page whose scripts, styles and pictures are at `/assets`, or below `base`.
+
+    The build is split, as usual: a script for what is loaded late, which imports from the first; or else it is of one piece.
+    """
+
+    def build(base: str = "/", split: bool = True) -> Path:
+        folder, node = tmp_path_factory.mktemp("react"), shutil.which("node")
+        for name, text in REACT.items():
+            (folder / name).write_text(text)
+        pieces = json.dumps({"build": {"rollupOptions": {"output": {"inlineDynamicImports": not split}}}})
+        (folder / "vite.config.mjs").write_text(f"export default {pieces};")
+        (folder / "node_modules").symlink_to(VITE.parents[2])
+        assert node and VITE.exists(), "Node and labextension/node_modules are needed: see the Makefile"
+        subprocess.run([node, str(VITE), "build", "--logLevel", "warn", "--base", base], cwd=folder, check=True)
+        built = folder / "dist"
+        assert f'src="{base}assets/' in (built / "index.html").read_text()
+        assert len(list(built.glob("assets/*.js"))) == 1 + split
+        return built
+
+    return build
 
 
 @pytest.fixture
@@ -132,13 +180,13 @@ def test_at_its_origin_it_reaches_nothing_of_jupyter(page, jupyter, framed):
 
 def frame_in(page: Page, url: str):
     """A frame of Jupyter's page with that address, as a tab of JupyterLab has it."""
-    page.evaluate(
-        """url => new Promise(done => { const f = document.createElement("iframe"); f.name = "tab";
-        f.sandbox = "allow-same-origin allow-scripts allow-forms allow-popups allow-downloads"; f.onload = done; f.src = url;
-        document.body.append(f); })""",
+    element = page.evaluate_handle(
+        """url => new Promise(done => { const f = document.createElement("iframe");
+        f.sandbox = "allow-same-origin allow-scripts allow-forms allow-popups allow-downloads"; f.onload = () => done(f);
+        f.src = url; document.body.append(f); })""",
         url,
     )
-    return page.frame("tab")
+    return element.as_element().content_frame()
 
 
 def test_a_hostile_service_cannot_open_itself_in_jupyters_origin(page, jupyter):
@@ -253,6 +301,42 @@ def test_a_static_build_works_untouched(page, jupyter):
         page.click("button")
         page.reload()
         expect(page.locator("#root")).to_contain_text("route /items/2")
+
+
+def check_react(page: Page) -> None:
+    expect(page.locator("#late")).to_have_text("late")
+    expect(page.locator("#data")).to_have_text("from the service")
+    expect(page.locator("#styled")).to_have_css("color", "rgb(1, 2, 3)")
+    assert page.evaluate("picture.naturalWidth") == 7
+
+
+def test_a_react_build_works_untouched(page, jupyter, react_build):
+    with running(files(react_build())) as port:
+        page.goto(f"{jupyter}proxy/enter/{port}/items/1")
+        check_react(page)
+        page.click("text=go")
+        page.reload()
+        check_react(page)
+        expect(page.locator("#path")).to_have_text("/items/2")
+
+
+def test_a_react_build_works_in_the_path_form_but_for_its_own_addresses(page, jupyter, react_build):
+    with running(files(react_build(split=False))) as port:
+        page.goto(f"{jupyter}proxy/port/{port}/items/1")
+        check_react(page)
+        expect(page.locator("#path")).to_have_text(f"/proxy/port/{port}/items/1")  # its script sees the prefix
+        page.click("text=go")
+        page.reload()  # of what is now Jupyter's address
+        expect(page.locator("#late")).to_have_count(0)
+
+
+def test_a_split_build_runs_twice_in_the_path_form_unless_it_is_built_for_any(page, jupyter, react_build):
+    """A module has one instance for each address: one asked for at the root, and below the prefix by another module, has two."""
+    with running(files(react_build())) as port, page.expect_event("pageerror"):
+        page.goto(f"{jupyter}proxy/port/{port}/")
+    with running(files(react_build(base="./"))) as port:
+        page.goto(f"{jupyter}proxy/port/{port}/")
+        check_react(page)
 
 
 def test_vites_hot_reload_works_untouched(page, jupyter, tmp_path):

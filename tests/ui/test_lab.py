@@ -29,7 +29,10 @@ TEMPLATES = {
     "asks": {
         "title": "Folder",
         "command": [*FILES, "-d", "{folder}", "{port}"],
-        "arguments": [{"name": "folder", "label": "Folder", "default": ".", "kind": "path"}],
+        "arguments": [
+            {"name": "folder", "label": "Folder", "default": ".", "kind": "path"},
+            {"name": "level", "label": "Level", "kind": "number"},
+        ],
         "stop_timeout": 1,
     },
     **{
@@ -37,6 +40,7 @@ TEMPLATES = {
         for theme in ("light", "dark")
     },
     "keeps": {"title": "Keeps", "command": [sys.executable, str(DEMO), "{port}"], "needs_storage": True, "stop_timeout": 1},
+    "pictured": {"title": "Pictured", "icon": "/static/favicons/favicon.ico?of=pictured", "command": [sys.executable, "-c", ""]},
     "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "markup": {
         "title": MARKUP,
@@ -203,11 +207,63 @@ def test_the_form_asks_and_completes_paths(lab):
     expect(lab.locator("datalist option")).to_have_attribute("value", "data/")
     field.fill("")
     field.fill("data")
+    lab.fill('.jp-Dialog label:has-text("Level") input', "5")
     lab.fill('.jp-Dialog label:has-text("Name") input', "asks")
     picture(lab, "form-light")
     lab.click('.jp-Dialog-button:has-text("Start")')
     lab.wait_for_selector("text=Folder is up.", timeout=15_000)
     expect(row(lab, "asks")).to_be_visible()
+
+
+def test_the_form_stays_while_something_is_missing(lab):
+    tile(lab, "Folder").click()
+    field = lab.locator('.jp-Dialog label:has-text("Level") input')
+    expect(lab.locator('.jp-Dialog label:has-text("Folder") input')).to_be_focused()
+    lab.keyboard.press("Enter")
+    expect(field).to_be_focused()  # it is pointed to
+    field.fill("5")
+    lab.keyboard.press("Enter")
+    expect(lab.locator(".jp-Dialog")).to_have_count(0)
+    lab.wait_for_selector("text=Folder is up.", timeout=15_000)
+
+
+def test_a_tile_has_the_picture_of_its_template(lab):
+    picture = tile(lab, "Pictured").locator("svg image")
+    expect(picture).to_have_attribute("href", re.compile(r"^http.*/static/favicons/favicon\.ico\?of=pictured$"))
+    loaded = "performance.getEntriesByType('resource').find(entry => entry.name.endsWith('?of=pictured'))?.responseStatus"
+    assert lab.evaluate(loaded) == 200
+
+
+def test_the_menu_offers_what_a_service_can(lab):
+    tile(lab, "Broken").click()
+    expect(row(lab, "fails").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Failed", timeout=15_000)
+    row(lab, "fails").click(button="right")
+    offered = lab.locator(".lm-Menu-item:not(.lm-mod-disabled) .lm-Menu-itemLabel")
+    expect(offered.filter(has_text="Start Service")).to_be_visible()
+    assert {"Show Service Log", "Start Service", "Remove Service"} <= set(offered.all_inner_texts())
+    assert not {"Open in a Lab Tab", "Open in a Browser Tab", "Stop Service"} & set(offered.all_inner_texts())
+    lab.keyboard.press("Escape")
+    lab.keyboard.press("Control+Shift+C")
+    lab.keyboard.type("Service")
+    expect(lab.locator(".lm-CommandPalette-itemLabel", has_text="Start a Service")).to_be_visible()
+    expect(lab.locator(".lm-CommandPalette-itemLabel", has_text="Remove Service")).to_be_hidden()  # no service is in front
+    lab.keyboard.press("Escape")
+
+
+def test_the_page_of_a_stopped_service_asks_for_nothing(lab):
+    tile(lab, "Demonstration").click()
+    lab.click('.jp-toast-button:text-is("Open"):near(:text("Demonstration is up."))', timeout=20_000)
+    frame = lab.frame_locator(".jp-PortProxy-frame iframe")
+    expect(frame.locator("#events")).to_contain_text("it is", timeout=10_000)
+    act(lab, "demo", "Stop")
+    expect(lab.locator(".jp-PortProxy-message")).to_contain_text("Demonstration: Stopped.", timeout=10_000)
+    lab.wait_for_timeout(200)
+    seen: list[str] = []
+    lab.on("request", lambda request: seen.append(request.url) if "//pdemo." in request.url else None)
+    lab.wait_for_timeout(5000)  # its event stream would try again after three seconds
+    assert seen == []
+    lab.click('.jp-PortProxy-message button:text-is("Start")')
+    expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=15_000)
 
 
 def test_a_service_that_fails_says_why(lab):
@@ -222,8 +278,9 @@ def test_a_template_that_is_gone_while_its_form_is_open_is_said_in_words(lab):
     body = json.dumps({"template": "gone", "arguments": {}})
     lab.route(re.compile(r"proxy/api/services(\?|$)"), lambda route: route.continue_(post_data=body))
     tile(lab, "Folder").click()
+    lab.fill('.jp-Dialog label:has-text("Level") input', "5")
     lab.click('.jp-Dialog-button:has-text("Start")')
-    expect(lab.locator(".Toastify__toast")).to_contain_text("There is no template named 'gone'.")
+    expect(lab.locator(".Toastify__toast", has_text="There is no template named 'gone'.")).to_be_visible()
     lab.problems[:] = [text for text in lab.problems if "404" not in text]  # the browser's own line about the answer
 
 
@@ -236,10 +293,10 @@ def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
         lab.wait_for_selector(f"text=A service is running on port {port} (A stranger)", timeout=3000)
         assert time.monotonic() - appeared < 4
         picture(lab, "panel-light")
-        lab.click('.jp-toast-button:text-is("Ignore")')
         found.locator(".jp-PortProxy-name").click()
         expect(lab.locator(".jp-PortProxy-frame iframe")).to_be_visible()
     expect(found).to_have_count(0, timeout=3000)
+    expect(lab.locator(f"text=A service is running on port {port}")).to_have_count(0, timeout=3000)
     expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"Nothing listens on port {port}.")
 
 

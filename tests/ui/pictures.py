@@ -1,0 +1,94 @@
+"""Takes the pictures of README and docs anew, into docs/pictures; best where no other program listens on a port.
+
+    CHROMIUM=/usr/bin/chromium python -m tests.ui.pictures
+
+Rule of this file: what a picture shows is what somebody would have, not what a test needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from ..processes import TOKEN, Server, jupyter_server
+from .test_lab import act, listener, open_lab, row, tile
+from .test_pages import DEMO
+
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
+SERVES = [sys.executable, str(DEMO), "{port}"]
+FAILS = "print('Loading model.pt'); raise SystemExit(\"FileNotFoundError: model.pt\")"
+TEMPLATES = {
+    "dashboard": {"title": "Sales dashboard", "command": SERVES, "stop_timeout": 1},
+    "api": {"title": "Feature API", "command": SERVES, "stop_timeout": 1},
+    "training": {"title": "Training monitor", "command": [sys.executable, "-c", FAILS]},
+    "report": {
+        "title": "Report",
+        "command": [*SERVES, "{folder}", "{level}"],
+        "arguments": [
+            {"name": "folder", "label": "Folder", "kind": "path", "default": "."},
+            {"name": "level", "label": "Detail", "kind": "choice", "choices": ["daily", "weekly"], "default": "weekly"},
+        ],
+    },
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        home = Path(folder)
+        furnish(home)
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
+        with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as server:
+            page = browser.new_page(viewport={"width": 1280, "height": 720})
+            open_lab(page, f"{server.url}lab?token={TOKEN}")
+            page.click('[data-id="jp-portproxy-panel"]')
+            take(page, server)
+        browser.close()
+
+
+def furnish(home: Path) -> None:
+    """Templates, files, and no news of Jupyter's."""
+    for path, content in {
+        ".jupyter/jupyter_portproxy.d/mine.json": TEMPLATES,
+        ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+            "fetchNews": "false",
+            "checkForUpdates": False,
+        },
+    }.items():
+        (home / path).parent.mkdir(parents=True)
+        (home / path).write_text(json.dumps(content))
+    (home / "files" / "reports").mkdir(parents=True)
+
+
+def take(page: Page, server: Server) -> None:
+    tile(page, "Report").click()
+    page.fill('.jp-Dialog label:has-text("Folder") input', "reports")
+    page.screenshot(path=PICTURES / "form-light.png")
+    page.keyboard.press("Escape")
+    for name in ("api", "dashboard", "training"):
+        server.call("POST", "proxy/api/services", {"template": name})
+    expect(row(page, "training").locator(".jp-PortProxy-note")).to_be_visible(timeout=15_000)
+    expect(row(page, "dashboard").locator(".jp-mod-up")).to_be_visible(timeout=15_000)
+    act(page, "dashboard", "Open in a Lab tab")
+    frame = page.frame_locator(".jp-PortProxy-frame iframe")
+    expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=15_000)
+    with listener("Streamlit tutorial"):
+        page.wait_for_selector("text=A service is running on port", timeout=10_000)
+        page.wait_for_timeout(1500)  # the note has moved in
+        row(page, "dashboard").hover()
+        page.screenshot(path=PICTURES / "tab-light.png")
+        page.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+        page.hover('.lm-Menu-itemLabel:text-is("Theme")')
+        page.click('.lm-Menu-itemLabel:text-is("JupyterLab Dark")')
+        act(page, "training", "Show log")
+        expect(page.locator(".jp-PortProxy-log")).to_contain_text("FileNotFoundError")
+        page.wait_for_timeout(1000)
+        page.screenshot(path=PICTURES / "panel-dark.png")
+
+
+if __name__ == "__main__":
+    main()
