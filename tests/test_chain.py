@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -768,20 +768,23 @@ async def test_whoever_waits_for_a_host_that_falls_silent_is_told_and_what_flows
         await connection.head()
         await asyncio.sleep(60)
 
-    async with serve(is_silent) as silent, streaming() as upstream, download(hops, upstream.port, "ann") as wire, echo() as port:
-        async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
-            waiting = asyncio.ensure_future(hops.ask(f"/{KEY}/port/{silent.port}/"))
-            await asyncio.sleep(0.5)
-            connection = await asyncpg.connect(hops.dsn)
-            while not waiting.done():  # the host goes on telling that it lives
-                await connection.execute("update project_hosts set last_seen = now() - interval '1 hour' where host_id = 'one'")
-                await asyncio.sleep(0.1)
-            await connection.close()
-            answer = await waiting
-            assert (answer.status, answer.text.splitlines()[0]) == (502, "The hub cannot reach the host of this project.")
-            assert not await cut(wire, 0.5)
-            await tunnel.send("hello")
-            assert await asyncio.wait_for(tunnel.recv(), 5) == "hello"
+    async with AsyncExitStack() as stack:
+        silent, upstream = [await stack.enter_async_context(context) for context in (serve(is_silent), streaming())]
+        wire = await stack.enter_async_context(download(hops, upstream.port, "ann"))
+        port = await stack.enter_async_context(echo())
+        tunnel = await stack.enter_async_context(hops.socket(f"/{KEY}/port/{port}/ws"))
+        waiting = asyncio.ensure_future(hops.ask(f"/{KEY}/port/{silent.port}/"))
+        await asyncio.sleep(0.5)
+        connection = await asyncpg.connect(hops.dsn)
+        while not waiting.done():  # the host goes on telling that it lives
+            await connection.execute("update project_hosts set last_seen = now() - interval '1 hour' where host_id = 'one'")
+            await asyncio.sleep(0.1)
+        await connection.close()
+        answer = await waiting
+        assert (answer.status, answer.text.splitlines()[0]) == (502, "The hub cannot reach the host of this project.")
+        assert not await cut(wire, 0.5)
+        await tunnel.send("hello")
+        assert await asyncio.wait_for(tunnel.recv(), 5) == "hello"
 
 
 async def test_a_hop_that_dies_is_named_and_nothing_hangs(doomed):
