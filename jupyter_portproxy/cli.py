@@ -37,9 +37,10 @@ class Server:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.url = str(info["url"])
-        self._token = str(info.get("token", ""))
-        # Under JupyterHub a server has no token of its own; its terminals have one of the hub's, which no link may show.
-        self._credential = self._token or os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
+        hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        self._credential = str(info.get("token") or hubs)
+        self._token = "" if self._credential == hubs else self._credential
 
     def link(self, path: str) -> str:
         """An absolute URL that logs in."""
