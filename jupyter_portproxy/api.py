@@ -68,7 +68,7 @@ class Api(APIHandler):
         """
         try:
             data = json.loads(self.request.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter: 10,000 brackets
             raise BadInput("The request's content is no JSON.", "Send a JSON object.") from None
         if not isinstance(data, dict) or not set(data) <= set(allowed):
             raise BadInput(f"The request's content is no object with keys among {', '.join(allowed)}.", "Send a JSON object.")

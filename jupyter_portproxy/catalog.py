@@ -6,8 +6,10 @@ Rule of this file: a template is complete and valid or it is a TemplateError tha
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _STANDARD = frozenset({"port", "unix_socket", "base_url", "prefix", "name"})
 _ARGUMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z", re.ASCII)
+_PATH = re.compile(r"/[!-~]*\Z")  # as it goes into a request
 _KINDS = ("path", "text", "number", "choice")
 _SHIPPED = Path(__file__).parent / "templates" / "services.json"
 
@@ -46,7 +49,8 @@ class Argument:
             TemplateError: it is of another kind.
         """
         text = str(value)
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or "\0" in text or len(text) > 4096:
+        fits = isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(text) <= 4096
+        if not fits or "\0" in text or not _is_encodable(text):
             raise TemplateError(f"The argument '{self.name}' is no text of at most 4096 characters.")
         if self.kind == "number" and not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text, re.ASCII):
             raise TemplateError(f"The argument '{self.name}' is no number: {text[:80]!r}.")
@@ -163,7 +167,7 @@ class Template:
     @property
     def available(self) -> bool:
         """True if the program that it needs is installed."""
-        return self.requires is None or shutil.which(self.requires.program) is not None
+        return self.requires is None or shutil.which(self.requires.program, path=program_path()) is not None
 
     @property
     def knows_prefix(self) -> bool:
@@ -193,6 +197,11 @@ class Template:
             return self.special.command(values), self.special.environment(values), self.cwd
         command = [expand(part, values) for part in self.command]
         return command, {name: expand(value, values) for name, value in self.environment.items()}, expand(self.cwd, values)
+
+
+def program_path() -> str:
+    """Where programs are looked for: first beside this server's own Python, for it may have been started by its full path."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def load(name: str, data: object) -> Template:
@@ -276,6 +285,15 @@ def _check_placeholders(template: Template) -> None:
                     )
 
 
+def _is_encodable(text: str) -> bool:
+    """Whether a program can be given it: JSON can write half a surrogate pair, which is no character."""
+    try:
+        os.fsencode(text)
+    except UnicodeError:
+        return False
+    return True
+
+
 # ---- readers: one for each kind of value ----
 
 
@@ -306,7 +324,10 @@ def _texts(name: str, key: str, value: object) -> tuple[str, ...]:
 def _environment(name: str, key: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise TemplateError(f"Template '{name}': '{key}' is no mapping of names to texts: {value!r}.")
-    return {_text(name, key, variable): _text(name, key, text) for variable, text in value.items()}
+    for variable in value:
+        if not _text(name, key, variable) or "=" in variable:
+            raise TemplateError(f"Template '{name}': {variable!r} in '{key}' is no name for a variable.")
+    return {variable: _text(name, key, text) for variable, text in value.items()}
 
 
 def _one_of(*choices: str) -> Any:
@@ -320,7 +341,7 @@ def _one_of(*choices: str) -> Any:
 
 def _ready(name: str, key: str, value: object) -> str:
     text = _text(name, key, value)
-    if text != "tcp" and not text.startswith("/"):
+    if text != "tcp" and not _PATH.match(text):
         raise TemplateError(f"Template '{name}': '{key}' is neither 'tcp' nor a path: {value!r}.")
     return text
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import webbrowser
@@ -17,15 +18,18 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urljoin
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
 from jupyter_core.paths import jupyter_runtime_dir
 
 from .console import CliError, port_number, print_json, table
+from .errors import LoopDetected
 from .operate import add_commands
 
 _SECONDS = 30
+# Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
+_URLS = build_opener(ProxyHandler({}))
 
 
 class Server:
@@ -33,40 +37,49 @@ class Server:
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.url = str(info["url"])
-        self._token = str(info.get("token", ""))
+        # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
+        hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        self._credential = str(info.get("token") or hubs)
+        self._token = "" if self._credential == hubs else self._credential
 
     def link(self, path: str) -> str:
         """An absolute URL that logs in."""
         url = urljoin(self.url, path)
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def ask(self, method: str, path: str, body: object = None, *, seconds: float | None = _SECONDS) -> Any:
         """Call the API and return its JSON.
+
+        Args:
+            seconds: how long it may be silent; None is for ever.
 
         Raises:
             CliError: with the API's own sentence.
         """
-        with self.open(method, path, body) as answer:
+        with self.open(method, path, body, seconds=seconds) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
     def refusal(self, port: int) -> str:
         """What the gateway says against this port before it connects; empty if it says nothing."""
-        fields = {"Authorization": f"token {self._token}", "Accept": "application/json"}
+        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
         try:
-            urlopen(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
+            _URLS.open(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
         except HTTPError as error:
-            return _sentence(error).splitlines()[0] if error.code == 403 else ""
+            return _sentence(error).splitlines()[0] if error.code in (403, 508) else ""
         except (URLError, OSError):
             return ""
         return ""
 
-    def open(self, method: str, path: str, body: object = None) -> Any:
-        fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
+    def open(self, method: str, path: str, body: object = None, *, seconds: float | None = _SECONDS) -> Any:
+        fields = {"Authorization": f"token {self._credential}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         try:
-            return urlopen(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=_SECONDS)  # noqa: S310
+            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=seconds)  # noqa: S310
         except HTTPError as error:
+            if error.code == 403 and not self._credential:
+                error.close()
+                raise CliError("The server has a password and no token: set JUPYTER_TOKEN where it is started.") from None
             raise CliError(_sentence(error)) from None
         except (URLError, OSError) as error:
             raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
@@ -143,6 +156,10 @@ def _start(server: Server, options: argparse.Namespace) -> None:
         arguments[name] = value
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
     service = server.ask("POST", "services", body)
+    _tell_start(server, service, options)
+
+
+def _tell_start(server: Server, service: dict[str, Any], options: argparse.Namespace) -> None:
     while options.wait and service["state"] == "starting":
         time.sleep(0.2)
         service = server.ask("GET", f"services/{quote(service['name'], safe='')}")
@@ -153,14 +170,20 @@ def _start(server: Server, options: argparse.Namespace) -> None:
     print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
 
 
+def _restart(server: Server, options: argparse.Namespace) -> None:
+    _tell_start(server, server.ask("POST", f"services/{quote(options.name, safe='')}/restart", {}, seconds=None), options)
+
+
 def _stop(server: Server, options: argparse.Namespace) -> None:
-    server.ask("DELETE", f"services/{quote(options.name, safe='')}")
+    """Without a limit: a service may take its template's `stop_timeout`."""
+    server.ask("DELETE", f"services/{quote(options.name, safe='')}", seconds=None)
     print(f"{options.name} is stopped.")
 
 
 def _logs(server: Server, options: argparse.Namespace) -> None:
     follow = "?follow=1" if options.follow else ""
-    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}") as answer:
+    seconds = None if options.follow else _SECONDS  # a service may have nothing to say for long
+    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}", seconds=seconds) as answer:
         while data := answer.read1(65536):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -183,7 +206,8 @@ def _check(server: Server, options: argparse.Namespace) -> int:
     elif problem:
         print(f"{problem}\n{remedy}")
     else:
-        print(f"Port {options.port} answers HTTP: {server.link(ports[0]['url'])}")
+        found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
+        print(f"Port {options.port} {found}: {server.link(next(port['url'] for port in ports if port['allowed']))}")
     return 1 if problem else 0
 
 
@@ -194,9 +218,11 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _nobody(server: Server, port: int) -> tuple[str, str]:
-    """Nothing listens: whether it would be of use to start something there, only the gateway can tell."""
+    """Nothing is listed: whether it would be of use to start something there, only the gateway can tell."""
     problem = f"Nothing listens on port {port} of the server's machine."
     refusal = server.refusal(port)
+    if refusal == LoopDetected().message:
+        return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
     if refusal.startswith("Port "):
         return f"{problem}\n{refusal}, too.", _remedy(port)
     return problem, f"Start the service, for example: python3 -m http.server {port}"
@@ -216,9 +242,11 @@ def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."
     if not any(listener["http"] for listener in reached):
+        if not any(listener["mine"] for listener in reached):
+            return "", ""  # root's (docker's, for one): those are not asked
         return (
             f"Port {port} is listened on, but does not answer HTTP.",
-            "Is it a web service? Does it expect https, or is it still starting?",
+            "Is it a web service? Does it expect https, or is it still starting? c.PortProxy.unprobed_ports are not asked.",
         )
     return "", ""
 
@@ -252,7 +280,10 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument("template")
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
     starting.add_argument("--name", help="the service's name; by default the template's")
-    starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is up")
+    restarting = command("restart", _restart, "Stop a service and start it again.", as_json=True)
+    restarting.add_argument("name")
+    for added in (starting, restarting):
+        added.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is up")
     command("stop", _stop, "Stop a service and forget it.").add_argument("name")
     logs = command("logs", _logs, "Print what a service has printed.")
     logs.add_argument("name")

@@ -96,7 +96,7 @@ class Inventory:
             "url": self._url(service.prefix, service.template),
             "open_in": service.template.open_in,
             "needs_storage": service.template.needs_storage,
-            "last_lines": service.log.last_lines() if service.state == "failed" else [],
+            "last_lines": service.log.last_lines() if service.error and not service.alive else [],
         }
 
     @staticmethod
@@ -155,12 +155,15 @@ class Inventory:
     async def watch(self) -> AsyncIterator[tuple[str, Item] | None]:
         """First ("snapshot", everything), then ("changed" | "removed", item) as it happens; None when it has long been quiet."""
         queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=10_000)
-        yield "snapshot", {"ports": await self.ports(), "services": self.services(), "reservations": self.reservations()}
-        if not self._watchers:
-            self._known = await self._everything()
-            self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
+        self._compare(await self._everything())
+        # From here to the poll nothing waits: all that changes after the snapshot is told, and two watchers have one poll.
+        ports = [self._port(found) for found in self._seen]
+        snapshot = {"ports": ports, "services": self.services(), "reservations": self.reservations()}
         self._watchers.add(queue)
+        if self._poll is None:
+            self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
         try:
+            yield "snapshot", snapshot
             while self._notices:
                 yield "notice", self._notices.pop(next(iter(self._notices)))
             while True:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .catalog import NAME
 from .errors import BadInput, NoPort, NoSuchService
 
-_TRIES = 200
+_TRIES = 1000
 _FIRST_UNPRIVILEGED = 1024
 _LONGEST = 86400.0
 _MOST = 100
@@ -34,14 +34,22 @@ class Ports:
         Raises:
             NoPort: none was found.
         """
-        for _ in range(_TRIES if self._ranges else 0):
-            # By size: a single port is allowed for the sake of one program, and would be taken every other time.
-            (ports,) = random.choices(self._ranges, [len(ports) for ports in self._ranges])  # noqa: S311 (no secret)
-            port = random.choice(ports)  # noqa: S311
+        # Of all of them alike: a single port is allowed for the sake of one program, and would be taken every other time.
+        places = range(sum(map(len, self._ranges)))
+        for place in random.sample(places, min(len(places), _TRIES)):
+            port = self._at(place)
             if port >= _FIRST_UNPRIVILEGED and port not in self._lent and is_free(port):
                 self._lent.add(port)
                 return port
         raise NoPort()
+
+    def _at(self, place: int) -> int:
+        """The port at a place, as if the ranges were one."""
+        for ports in self._ranges:
+            if place < len(ports):
+                return ports[place]
+            place -= len(ports)
+        raise IndexError(place)
 
     def give_back(self, port: int) -> None:
         self._lent.discard(port)

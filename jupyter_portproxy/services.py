@@ -17,10 +17,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 
-from .catalog import NAME, Place, Template, TemplateError
+from .catalog import NAME, Place, Template, TemplateError, program_path
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from .leases import Ports, is_free
 
@@ -31,6 +32,7 @@ _LOG_FILE = 10 << 20
 _STARTS_PER_MINUTE = 5
 _MAX_SERVICES = 100
 _FIRST_PAUSE = 2.0  # s; doubled with each restart: 5 starts in the first minute
+_LONG_RUN = 60.0  # s: what ends after that begins anew with the first pause
 _HEALTH_PERIOD = 5.0  # s
 # Two checks of a service that does not answer make it unhealthy; one that answers makes it up again.
 _MISSES = 2
@@ -242,15 +244,19 @@ class Services:
 
     async def restart(self, name: str) -> Service:
         """Stop a service and start it anew with the same arguments, on another port perhaps."""
-        service = await self.stop(name)
-        return self._begin(name, service.template, service.arguments)
+        await self.stop(name)
+        service = self.get(name)  # meanwhile somebody else may have deleted it, or have been faster
+        return service if service.alive else self._begin(name, service.template, service.arguments)
 
     async def delete(self, name: str) -> None:
         """Stop a service and forget it."""
         service = await self.stop(name)
-        service.log.close()
-        self._services.pop(name, None)
-        self._tell(service)
+        while service.alive:  # somebody has started it again meanwhile
+            await self.stop(name)
+        if self._services.get(name) is service:
+            service.log.close()
+            del self._services[name]
+            self._tell(service)
 
     async def ready(self, service: Service) -> None:
         """Wait until a service that is starting is up.
@@ -312,8 +318,11 @@ class Services:
         """From start to end, restarts included."""
         pause = _FIRST_PAUSE
         while True:
+            begun = time.monotonic()
             await self._run_once(service)
             self._give_back(service.place)
+            if time.monotonic() - begun > _LONG_RUN:
+                pause = _FIRST_PAUSE
             if service.template.restart != "on-failure" or service.state != "failed" or await _asked_to_stop(service, pause):
                 break
             pause *= 2
@@ -342,6 +351,9 @@ class Services:
         except OSError as error:
             service.become("failed", f"It could not be started: {error.strerror}.")
             return
+        except ValueError:  # half a surrogate pair, for one
+            service.become("failed", "It could not be started: its command or environment has text that no program can be given.")
+            return
         if service.stop.is_set():
             self._end(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
@@ -356,8 +368,10 @@ class Services:
             service.process = None
             if process.stdin is not None:
                 process.stdin.close()
-        if service.stop.is_set() or (service.exit_code == 0 and service.state != "starting"):
+        if service.stop.is_set():
             service.become("down")
+        elif service.exit_code == 0 and service.state != "starting":
+            service.become("down", "It ended with exit code 0.")
         else:
             before = " before it was ready" if service.state == "starting" else ""
             service.become("failed", service.error or f"It ended with exit code {service.exit_code}{before}.")
@@ -376,7 +390,7 @@ class Services:
         if template.special is None:  # jupyter-server-proxy starts programs where Jupyter was started
             cwd = os.path.join(self.folder, cwd)
         environment = self._environment(variables)
-        program = shutil.which(command[0], path=environment["PATH"])
+        program = _program(command[0], cwd, environment["PATH"])
         if program is None:
             hint = template.requires.hint if template.requires else ""
             raise ServiceFailed(f"The program '{command[0]}' is not installed.{' ' + hint + '.' if hint else ''}")
@@ -392,8 +406,7 @@ class Services:
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """This server's environment without its token; programs of its own Python come first."""
         kept = {name: value for name, value in os.environ.items() if name not in _TOKENS}
-        kept["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-        return {**kept, "PYTHONUNBUFFERED": "1", **variables}
+        return {**kept, "PATH": program_path(), "PYTHONUNBUFFERED": "1", **variables}
 
     async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # it was asked for
@@ -456,13 +469,19 @@ class Services:
         if template.unix_socket:
             if self._sockets is None:
                 self._sockets = tempfile.TemporaryDirectory(prefix="portproxy-")
-            path = Path(self._sockets.name, f"{name[:40]}.sock")
+            # Short, for its path has 107 bytes at most (unix(7)), and another one for each name.
+            path = Path(self._sockets.name, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
             path.unlink(missing_ok=True)
             return Place(0, str(path))
         return Place(self._ports.lend())
 
     def _give_back(self, place: Place) -> None:
         self._ports.give_back(place.port)
+
+
+def _program(name: str, cwd: str, path: str) -> str | None:
+    """The file of a program; None if there is none. `./name` counts from the service's folder, not from this server's."""
+    return shutil.which(os.path.abspath(os.path.join(cwd, name)) if os.path.dirname(name) else name, path=path)
 
 
 def _free_again(place: Place) -> Place:

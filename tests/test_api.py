@@ -49,6 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 SEES = {"command": [sys.executable, "-c", HOST, "{port}"], "keep_host": True, "stop_timeout": 1}
+ENDS = {"command": [sys.executable, "-c", f"{SERVE.replace('serve_forever', 'handle_request')}print('this is all')", "{port}"]}
 FAILS = {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]}
 
 
@@ -62,6 +63,7 @@ def jp_server_config():
                 "web": WEB,
                 "slow": SLOW,
                 "fails": FAILS,
+                "ends": ENDS,
                 "unix": SOCKET,
                 "sees": SEES,
                 "broken": {"comand": []},
@@ -154,6 +156,19 @@ async def test_a_page_of_a_starting_service_says_so_and_reloads(api, call):
     assert "The service &#x27;slow&#x27; is starting." in page.text or "The service &#39;slow&#39; is starting." in page.text
     assert '<meta http-equiv="refresh" content="1">' in page.text
     assert "<pre>not yet</pre>" in page.text
+
+
+async def test_what_no_parser_takes_is_refused(api, call):
+    for content in (b"[" * 100_000, b"\xff\xfe", b"{"):
+        answer = await call("proxy/api/services", method="POST", content=content)
+        assert (answer.status, json.loads(answer.text)["message"]) == (400, "The request's content is no JSON.")
+
+
+async def test_what_ended_by_itself_shows_its_last_lines(api):
+    await api("POST", "services", {"template": "ends"})
+    service = await until(api, "ends", "down")
+    assert (service["exit_code"], service["error"]) == (0, "It ended with exit code 0.")
+    assert service["last_lines"][-1] == "this is all"
 
 
 async def test_a_failed_service_shows_its_last_lines(api, call):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import pytest
 from hypothesis import given
@@ -38,6 +40,10 @@ def test_every_shipped_template_is_valid_and_knows_its_place():
         ({"command": ["a", "{prot}"]}, "the placeholder '{prot}' in 'command' is unknown"),
         ({"command": ["a"], "environment": {"A": "{x}"}}, "the placeholder '{x}' in 'environment'"),
         ({"command": ["a"], "environment": ["A"]}, "'environment' is no mapping"),
+        ({"command": ["a"], "environment": {"A=B": "x"}}, "'A=B' in 'environment' is no name for a variable"),
+        ({"command": ["a"], "environment": {"": "x"}}, "'' in 'environment' is no name for a variable"),
+        ({"command": ["a"], "ready": "/a b"}, "'ready' is neither 'tcp' nor a path"),
+        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' is neither 'tcp' nor a path"),
         ({"command": ["a"], "cwd": "{}"}, "the placeholder '{}' in 'cwd'"),
         ({"command": ["a"], "ready": "http"}, "'ready' is neither 'tcp' nor a path"),
         ({"command": ["a"], "ready_timeout": -1}, "'ready_timeout' is no number of seconds: -1"),
@@ -105,11 +111,26 @@ def test_arguments_are_filled_in():
 
 @pytest.mark.parametrize(
     "given_arguments",
-    [{"other": "1"}, {"count": "x"}, {"count": True}, {"mode": "c"}, {"text": "\0"}, {"text": []}, {"text": "x" * 5000}],
+    [
+        {"other": "1"},
+        {"count": "x"},
+        {"count": True},
+        {"mode": "c"},
+        {"text": "\0"},
+        {"text": "\ud800"},
+        {"text": []},
+        {"text": "x" * 5000},
+    ],
 )
 def test_arguments_that_do_not_fit_are_refused(given_arguments):
     with pytest.raises(TemplateError, match="argument"):
         with_arguments().fill_in(given_arguments)
+
+
+def test_arguments_are_at_most_4096_characters():
+    assert with_arguments().fill_in({"text": "x" * 4096})
+    with pytest.raises(TemplateError, match="argument"):
+        with_arguments().fill_in({"text": "x" * 4097})
 
 
 @given(st.text())
@@ -120,3 +141,9 @@ def test_doubled_braces_are_braces(text):
 def test_a_template_is_available_where_its_program_is():
     assert load("a", {"command": ["a"], "requires": {"program": "sh"}}).available
     assert not load("a", {"command": ["a"], "requires": {"program": "no-such-program"}}).available
+
+
+def test_programs_beside_the_servers_python_are_available_without_an_activated_environment(monkeypatch):
+    beside = os.path.basename(sys.executable)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert load("a", {"command": ["a"], "requires": {"program": beside}}).available

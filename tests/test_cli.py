@@ -13,7 +13,9 @@ import urllib.request
 import psutil
 import pytest
 
-from .processes import TOKEN, environment, jupyter_server
+from jupyter_portproxy import cli
+
+from .processes import TOKEN, environment, jupyter_server, portproxy
 from .upstreams import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
@@ -22,6 +24,13 @@ import http.server, sys
 print("hello log", flush=True)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("one", flush=True)
+time.sleep(3)
+print("two", flush=True)
+"""
 TEMPLATES = {
     "web": {
         "command": [sys.executable, "-c", SERVE, "{port}", "{word}"],
@@ -29,6 +38,7 @@ TEMPLATES = {
         "stop_timeout": 1,
     },
     "fails": {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
+    "stubborn": {"command": [sys.executable, "-c", STUBBORN], "stop_timeout": 2},
     "leaves": {
         "command": [sys.executable, "-c", f"import os, sys\nif os.fork(): os.wait()\nos.setsid()\n{SERVE}", "{port}"],
         "stop_timeout": 1,
@@ -110,6 +120,8 @@ def test_check_explains(server, run):
     with socket.create_server(("127.0.0.1", outside)):
         code, said, _ = run("check", str(outside), "--json")
         assert json.loads(said)["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+    own = run("check", server.url.rstrip("/").rpartition(":")[2])[1]
+    assert "is this Jupyter server's own." in own and "Nothing listens" not in own
     with socket.create_server(("127.0.0.2", port)):
         assert "It listens on 127.0.0.2 only, not on localhost." in run("check", str(port))[1]
     web = json.loads(run("start", "web", "--json")[1])
@@ -120,6 +132,42 @@ def test_a_port_is_reserved_for_a_script(server, run):
     code, port, _ = run("reserve", "mine", "--seconds", "60")
     assert (code, 10000 <= int(port) <= 20000) == (0, True)
     assert [item["name"] for item in json.loads(run("list", "--json")[1])["reservations"]] == ["mine"]
+
+
+def test_a_service_is_restarted(server, run):
+    started = json.loads(run("start", "web", "--json")[1])
+    assert run("restart", "web")[1].startswith("web is up: http://")
+    assert json.loads(run("restart", "web", "--json")[1])["since"] > started["since"]
+    assert run("logs", "web")[1].count("hello log") == 3
+    assert run("restart", "none")[2].startswith("There is no service named 'none'.\n")
+
+
+def test_what_takes_longer_than_an_answer_usually_does_is_waited_for(server, run, home, monkeypatch, capfd):
+    run("start", "stubborn")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(home / ".local" / "share" / "jupyter" / "runtime"))
+    monkeypatch.setattr(cli, "_SECONDS", 0.5)
+    assert cli.main(["logs", "-f", "stubborn"]) == 0
+    assert capfd.readouterr().out == "one\ntwo\n"
+    assert cli.main(["start", "stubborn", "--no-wait"]) == 0
+    deadline = time.monotonic() + 10
+    while run("logs", "stubborn")[1].count("one") < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cli.main(["stop", "stubborn"]) == 0
+
+
+def test_the_token_is_sent_to_no_proxy(server, run, home):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(1)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        done = portproxy(home, "list", "--json", more={"http_proxy": address, "HTTP_PROXY": address, "no_proxy": ""})
+        assert done[0] == 0 and json.loads(done[1])["services"] == []
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+
+
+def test_a_server_without_a_token_says_what_to_do(home, run):
+    with jupyter_server(home, "--IdentityProvider.token=", "--PasswordIdentityProvider.hashed_password=argon2:x"):
+        assert run("list") == (1, "", "The server has a password and no token: set JUPYTER_TOKEN where it is started.\n")
 
 
 def test_without_a_server_it_says_so(run):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.inventory import Page, read_page
+from jupyter_portproxy.inventory import Inventory, Page, read_page
+
+from .upstreams import free_port
+from .waiting import eventually
 
 HTML = [("Content-Type", "text/html; charset=utf-8")]
 
@@ -39,3 +45,29 @@ def test_only_html_has_a_title():
 def test_any_content_is_read(content):
     page = read_page(HTML, b"<link rel=icon href='" + content, prefix="/p")
     assert page.icon == "" or page.icon.startswith("/p/")
+
+
+async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway):
+    inventory = Inventory(gateway, "/", set)
+    watches = [inventory.watch(), inventory.watch()]
+
+    async def step(watch):
+        return await anext(watch)
+
+    async def until_told(watch, port):
+        while (await anext(watch))[1].get("port") != port:
+            pass
+
+    def polls():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "portproxy inventory" and not task.done()]
+
+    with socket.create_server(("127.0.0.1", free_port())):  # it accepts, and has nothing to say
+        found = await asyncio.gather(*map(step, watches))
+        assert [name for name, _ in found] == ["snapshot", "snapshot"]
+        await asyncio.sleep(1.1)
+        with socket.create_server(("127.0.0.1", free_port())) as new:
+            await asyncio.gather(*(until_told(watch, new.getsockname()[1]) for watch in watches))
+            assert len(polls()) == 1
+    for watch in watches:
+        await watch.aclose()
+    await eventually(lambda: not polls())

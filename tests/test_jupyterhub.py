@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 from datetime import datetime, timezone
 
 import aiohttp
+import psutil
 import pytest
 import websockets
 
@@ -223,6 +226,26 @@ async def test_the_api_starts_lists_and_stops_a_users_own_service(hub: Hub, user
         assert (await browser.fetch(f"{api}/who", "DELETE")).status == 403
         assert (await browser.fetch(f"{api}/who", "DELETE", **xsrf)).status == 204
         assert (await browser.fetch(api, **xsrf)).json == []
+
+
+async def test_the_command_line_works_in_a_users_terminal_and_shows_no_token(hub: Hub):
+    variables = next(
+        process.environ()
+        for process in psutil.Process(hub.pid).children(recursive=True)
+        if process.environ().get("JUPYTERHUB_USER") == "ada"
+    )
+    command = [sys.executable, "-m", "jupyter_portproxy.cli"]
+
+    def run(*arguments: str) -> str:
+        return subprocess.run(
+            [*command, *arguments], env=variables, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+
+    assert json.loads(await asyncio.to_thread(run, "list", "--json"))["services"] == []
+    said = await asyncio.to_thread(run, "start", "who", "--name", "by-command")
+    assert "by-command is up: " in said and "/user/ada/proxy/service/by-command/" in said
+    assert "token" not in said and variables["JUPYTERHUB_API_TOKEN"] not in said
+    await asyncio.to_thread(run, "stop", "by-command")
 
 
 async def test_the_page_without_scripts_starts_a_service(hub: Hub):

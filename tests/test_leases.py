@@ -24,6 +24,14 @@ def test_every_port_is_lent_once():
     assert ports.lend() == first
 
 
+def test_the_last_free_port_of_a_range_is_found():
+    last = free_port(range(31000, 31400))
+    for _ in range(20):
+        ports = Ports([range(31000, 31200), range(31200, 31400)])
+        ports._lent = set(range(31000, 31400)) - {last}
+        assert ports.lend() == last
+
+
 def test_a_port_that_is_allowed_by_itself_is_not_lent_before_others():
     single = free_port(range(31000, 32000))
     ports = Ports([range(single, single + 1), range(10000, 20001)])

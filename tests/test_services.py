@@ -100,6 +100,27 @@ async def test_a_restart_keeps_name_and_prefix(make):
     assert service.log.tail().count(b"'b']") == 2
 
 
+async def test_restarts_at_once_start_one_process(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert set(await asyncio.gather(*(manager.restart("web") for _ in range(3)))) == {service}
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert service.log.tail().count(b"serving") == 2
+    guard = psutil.Process(service.process.pid)
+    assert [child for child in psutil.Process().children() if child.cmdline()[1:4] == guard.cmdline()[1:4]] == [guard]
+
+
+async def test_a_restart_and_a_deletion_at_once_leave_no_process_that_nobody_knows(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+    for calls in ([manager.restart, manager.delete], [manager.delete, manager.restart], [manager.delete, manager.delete]):
+        service = manager.start("web")
+        await asyncio.wait_for(manager.ready(service), 10)
+        ended = await asyncio.gather(*(call("web") for call in calls), return_exceptions=True)
+        assert all(isinstance(end, (NoSuchService, Service, type(None))) for end in ended)
+        assert manager.list() == [] and service.process is None
+
+
 async def test_a_unix_socket_is_a_place(make):
     program = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
     manager = make(web={"command": [*PYTHON, program, "{unix_socket}"], "unix_socket": True})
@@ -111,9 +132,16 @@ async def test_a_unix_socket_is_a_place(make):
     assert not os.path.exists(directory)  # noqa: ASYNC240
 
 
+async def test_long_names_have_sockets_of_their_own(make):
+    manager = make(web={"command": [*PYTHON, "import time; time.sleep(60)"], "unix_socket": True})
+    paths = {manager.start("web", "n" * 63 + end).place.unix_socket for end in "abc"}
+    assert len(paths) == 3 and all(len(os.path.basename(path)) <= 30 for path in paths)
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
+        (["true", "\ud800"], "It could not be started: its command or environment has text that no program can be given."),
         (["no-such-program"], "The program 'no-such-program' is not installed."),
         ([*PYTHON, "raise SystemExit(3)"], "It ended with exit code 3 before it was ready."),
         ([*PYTHON, "pass"], "It ended with exit code 0 before it was ready."),
@@ -157,6 +185,18 @@ async def test_it_starts_in_the_folder_of_the_file_browser(make, tmp_path, cwd, 
     assert service.log.last_lines() == [str(tmp_path / folder)]
 
 
+async def test_a_program_given_by_its_path_counts_from_the_services_folder(make, tmp_path):
+    (tmp_path / "below").mkdir()
+    program = tmp_path / "below" / "run.sh"
+    program.write_text("#!/bin/sh\necho it is $0\n")
+    program.chmod(0o700)
+    manager = make(web={"command": ["./run.sh"], "cwd": "below"})
+    manager.folder = str(tmp_path)
+    service = manager.start("web")
+    await ended(service)
+    assert service.log.last_lines() == [f"it is {program}"]
+
+
 async def test_a_folder_that_does_not_exist_is_named(make):
     manager = make(bad={"command": [*PYTHON, "pass"], "cwd": "/no/such/folder"})
     service = manager.start("bad")
@@ -183,6 +223,30 @@ async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make, m
     assert "It was started 5 times within a minute" in service.error
     with pytest.raises(ServiceFailed, match="5 times within a minute"):
         manager.start("bad")
+
+
+@pytest.mark.parametrize(("long_run", "factors"), [(60, [1, 2, 4]), (0, [1, 1, 1])])
+async def test_pauses_before_a_restart_grow_until_it_has_run_for_long(make, monkeypatch, long_run, factors):
+    pauses = []
+
+    async def asked_to_stop(service: Service, seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 3
+
+    monkeypatch.setattr(services, "_asked_to_stop", asked_to_stop)
+    monkeypatch.setattr(services, "_LONG_RUN", long_run)
+    service = make(web={"command": [*PYTHON, "raise SystemExit(3)"], "restart": "on-failure"}).start("web")
+    await ended(service, 30)
+    assert pauses == [services._FIRST_PAUSE * factor for factor in factors]
+
+
+async def test_what_ends_by_itself_says_so(make):
+    program = f"{SERVE.replace('serve_forever', 'handle_request')}\nprint('done')"
+    service = (manager := make(web={"command": [*PYTHON, program, "{port}"]})).start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    await ended(service)
+    assert (service.state, service.exit_code, service.error) == ("down", 0, "It ended with exit code 0.")
+    assert "is down. It ended with exit code 0." in manager.failure(service).message
 
 
 async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_somebody_likes(make):
