@@ -58,13 +58,19 @@ def settings() -> Iterator[str]:
         trait = PortProxy.class_traits()[name]
         text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
         yield from ("", f"### `{name}`", "", text.strip(), "")
-        kind = next((word for cls, word in _KINDS.items() if isinstance(trait, cls)), "")
-        if isinstance(trait, traitlets.Enum):
-            kind = "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+        kind = _kind(trait)
         yield f"{kind[:1].upper()}{kind[1:]}; `{_default(trait)}` by default."
         if example:
             yield from ("", "```python", example.strip().rstrip(".").strip("`"), "```")
     yield ""
+
+
+def _kind(trait: Any) -> str:
+    if isinstance(trait, traitlets.Enum):
+        return "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+    if isinstance(trait, traitlets.Union):
+        return ", or ".join(map(_kind, trait.trait_types))
+    return next(word for cls, word in _KINDS.items() if isinstance(trait, cls))
 
 
 def _default(trait: Any) -> str:

@@ -285,9 +285,7 @@ def test_what_is_made_from_the_source_is_up_to_date(page):
     assert reference.written(page, text) == text, "run: python docs/reference.py"
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PortProxy.class_trait_names(config=True) if name in vars(PortProxy.__mro__[1])]
-)
+@pytest.mark.parametrize("name", reference.names())
 def test_a_setting_has_a_help_with_an_example(name):
     text = PortProxy.class_traits()[name].help
     assert re.search(rf"Example: `c\.PortProxy\.{name} = .+`\.$", text, re.DOTALL), text
