@@ -7,7 +7,6 @@ What an operator does without a server is in `operate`.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import webbrowser
@@ -15,61 +14,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urljoin
-from urllib.request import Request, urlopen
+from urllib.parse import quote
 
-import psutil
-from jupyter_core.paths import jupyter_runtime_dir
-
+from .client import Server, find
 from .console import CliError, port_number, print_json, table
 from .operate import add_commands
-
-_SECONDS = 30
-
-
-class Server:
-    """The API of one running Jupyter server."""
-
-    def __init__(self, info: dict[str, Any]) -> None:
-        self.url = str(info["url"])
-        self._token = str(info.get("token", ""))
-
-    def link(self, path: str) -> str:
-        """An absolute URL that logs in."""
-        url = urljoin(self.url, path)
-        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        """Call the API and return its JSON.
-
-        Raises:
-            CliError: with the API's own sentence.
-        """
-        with self.open(method, path, body) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
-
-    def refusal(self, port: int) -> str:
-        """What the gateway says against this port before it connects; empty if it says nothing."""
-        fields = {"Authorization": f"token {self._token}", "Accept": "application/json"}
-        try:
-            urlopen(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
-        except HTTPError as error:
-            return _sentence(error).splitlines()[0] if error.code == 403 else ""
-        except (URLError, OSError):
-            return ""
-        return ""
-
-    def open(self, method: str, path: str, body: object = None) -> Any:
-        fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body).encode()
-        try:
-            return urlopen(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=_SECONDS)  # noqa: S310
-        except HTTPError as error:
-            raise CliError(_sentence(error)) from None
-        except (URLError, OSError) as error:
-            raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,6 +90,7 @@ def _start(server: Server, options: argparse.Namespace) -> None:
         if not mark:
             raise CliError(f"{item!r} is not of the form NAME=VALUE.")
         arguments[name] = value
+    arguments |= _from_here(server, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
     service = server.ask("POST", "services", body)
     while options.wait and service["state"] == "starting":
@@ -151,6 +101,15 @@ def _start(server: Server, options: argparse.Namespace) -> None:
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
     print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
+
+
+def _from_here(server: Server, template: str, arguments: dict[str, str]) -> dict[str, str]:
+    """The paths among the arguments, counted from the folder in which this command runs; the server's is another one."""
+    known: list[dict[str, Any]] = next(
+        (each["arguments"] for each in server.ask("GET", "templates") if each["name"] == template), []
+    )
+    paths = [argument["name"] for argument in known if argument["kind"] == "path"]
+    return {name: str(Path(value).expanduser().absolute()) for name, value in arguments.items() if name in paths and value}
 
 
 def _stop(server: Server, options: argparse.Namespace) -> None:
@@ -236,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=lambda options: run(_server(options.server), options))
+        added.set_defaults(run=lambda options: run(find(options.server), options))
         if as_json:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
@@ -284,30 +243,6 @@ def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 # ---- helpers ----
 
 
-def _running_servers() -> list[dict[str, Any]]:
-    """What `jupyter server list` shows, without importing the server, which takes a second."""
-    running = []
-    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
-        try:
-            info = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue  # just being written or removed
-        if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", 0))):
-            running.append(info)
-    return running
-
-
-def _server(url: str | None) -> Server:
-    running = _running_servers()
-    if url is not None:
-        running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
-    if not running:
-        raise CliError("No Jupyter server of yours runs here." if url is None else f"No Jupyter server of yours runs at {url}.")
-    if len(running) > 1:
-        raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
-    return Server(running[0])
-
-
 def _address_of(server: Server, options: argparse.Namespace) -> str:
     path = _path_of(server, options.target)
     return f"{server.url}proxy/enter/{options.target}/" if options.isolated else path
@@ -324,18 +259,6 @@ def _checked_port(text: str) -> int:
         return port_number(text)
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{error}.") from None
-
-
-def _sentence(error: HTTPError) -> str:
-    if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
-        return "The server has no jupyter_portproxy; see: jupyter server extension list"
-    try:
-        body = json.loads(error.read())
-        return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
-    except (ValueError, KeyError, TypeError):
-        return f"The server answered {error.code} {error.reason}."
-    finally:
-        error.close()
 
 
 if __name__ == "__main__":

@@ -19,24 +19,39 @@ from pathlib import Path
 from .processes import TOKEN, Server, environment, jupyter_server
 
 ROOT = Path(__file__).parents[1]
+PROGRAMS = ("streamlit", "mlflow", "tensorboard", "flask", "panel", "bokeh", "voila", "marimo", "shiny", "code-server", "npx")
 TEMPLATES = {"docs": {"command": ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
                       "arguments": [{"name": "folder", "default": "docs", "kind": "path"}]}}  # fmt: skip
 
-# Listens where its options say. In a shell of the documentation it goes to the background, as in a terminal of its own.
+# Listens where its options or its environment say. In a shell of the documentation it goes to the background, as in a terminal of
+# its own. Imported, it is an application of Flask's.
 SERVE = """
-import http.server, os, re, sys
-port = next(int(value) for option, value in zip(sys.argv, sys.argv[1:]) if re.fullmatch(r"--(server\\.)?port", option))
-server = http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler)
-if "DOCS_SHELL" in os.environ:
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    with open(os.environ["DOCS_SHELL"], "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-server.serve_forever()
+import http.server, os, re, socketserver, sys
+if __name__ == "__main__":
+    options = dict(zip(sys.argv, sys.argv[1:])) | dict(re.findall(r"(--[\\w.]+)=(.+)", "\\n".join(sys.argv)))
+    told = [options.get("--port"), options.get("--server.port"), os.environ.get("GRADIO_SERVER_PORT"), os.environ.get("PORT")]
+    told.append(sys.argv[-1])
+    if path := options.get("--socket"):
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def address_string(self):
+                return "a socket"
+        server = socketserver.ThreadingUnixStreamServer(path, Handler)
+    else:
+        place = ("127.0.0.1", int(next(filter(None, told))))
+        server = http.server.ThreadingHTTPServer(place, http.server.SimpleHTTPRequestHandler)
+    if "DOCS_SHELL" in os.environ:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        with open(os.environ["DOCS_SHELL"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+    server.serve_forever()
+else:
+    from flask import Flask
+    app = Flask(__name__)
 """
 # Names what may be installed: this package with its extras, and nothing that is not known here.
 PIP = """
@@ -158,13 +173,14 @@ def _programs(folder: Path) -> None:
         "pip": PIP.replace("EXTRAS", repr(extras)),
         "curl": CURL,
         "make": MAKE.replace("MAKEFILE", str(ROOT / "Makefile")),
-        **dict.fromkeys(("streamlit", "mlflow", "tensorboard"), SERVE),
+        **dict.fromkeys(PROGRAMS, SERVE),
     }
     for name, text in stand_ins.items():
         (folder / f"{name}.py").write_text(text)
         program(name, f'#!/bin/sh\nexec {python} {shlex.quote(str(folder / name))}.py "$@"\n')
     (folder / "start.py").write_text(START)
-    program("python", f'#!/bin/sh\nexec {python} "$@"\n')
+    files = shlex.quote(str(folder / "streamlit.py"))  # the one server of files that is real, but stays in the foreground
+    program("python", f'#!/bin/sh\ncase "$1 $2" in "-m http.server") exec {python} {files} "$@" ;; esac\nexec {python} "$@"\n')
     real = shlex.quote(str(Path(sys.executable).with_name("jupyter")))
     start = f'shift; exec {python} {shlex.quote(str(folder / "start.py"))} "$@"'
     mine = f'exec {real} "$@"'  # by default both write into the environment of the tests
