@@ -136,7 +136,7 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
 def _check(server: Server, options: argparse.Namespace) -> int:
     """Explain whether a port can be reached, and if not what to do."""
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(options.port, ports) if ports else _nobody(server, options.port)
+    problem, remedy = _diagnose(server, options.port, ports) if ports else _nobody(server, options.port)
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
@@ -155,22 +155,18 @@ def _migrate(options: argparse.Namespace) -> int:
 def _nobody(server: Server, port: int) -> tuple[str, str]:
     """Nothing listens: whether it would be of use to start something there, only the gateway can tell."""
     problem = f"Nothing listens on port {port} of the server's machine."
-    refusal = server.refusal(port)
+    refusal, remedy = server.refusal(port)
     if refusal.startswith("Port "):
-        return f"{problem}\n{refusal}, too.", _remedy(port)
+        return f"{problem}\n{refusal}, too.", remedy
     return problem, f"Start the service, for example: python3 -m http.server {port}"
 
 
-def _remedy(port: int) -> str:
-    return f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
-
-
-def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
+def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
     reached = [listener for listener in found if listener["allowed"]]
     if not reached:
         reason = found[0]["reason"]
         if "outside allowed range" in reason:
-            return reason, _remedy(port)
+            return reason, server.refusal(port)[1]
         if "another user" in reason:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."

@@ -93,16 +93,17 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def refusal(self, port: int) -> str:
-        """What the gateway says against this port before it connects; empty if it says nothing."""
+    def refusal(self, port: int) -> tuple[str, str]:
+        """What the gateway says against this port before it connects, and what to do; empty if it says nothing."""
         fields = {"Authorization": f"token {self._token}", "Accept": "application/json"}
         try:
             urlopen(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
         except HTTPError as error:
-            return _sentence(error).splitlines()[0] if error.code == 403 else ""
+            message, _, hint = _sentence(error).partition("\n")
+            return (message, hint) if error.code == 403 else ("", "")
         except (URLError, OSError):
-            return ""
-        return ""
+            return "", ""
+        return "", ""
 
     def open(self, method: str, path: str, body: object = None) -> Any:
         fields = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}

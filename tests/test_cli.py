@@ -126,7 +126,9 @@ def test_check_explains(server, run):
     )
     with socket.create_server(("127.0.0.1", outside)):
         code, said, _ = run("check", str(outside), "--json")
-        assert json.loads(said)["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+        told = json.loads(said)
+        assert told["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+        assert f'c.PortProxy.allowed_ports = ["10000-20000", {outside}]' in told["remedy"]
     with socket.create_server(("127.0.0.2", port)):
         assert "It listens on 127.0.0.2 only, not on localhost." in run("check", str(port))[1]
     web = json.loads(run("start", "web", "--json")[1])
