@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 from .processes import TOKEN, Server, environment, jupyter_server
+from .upstreams import free_port
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ("streamlit", "mlflow", "tensorboard", "flask", "panel", "bokeh", "voila", "marimo", "shiny", "code-server", "npx")
@@ -114,14 +116,18 @@ class Desk:
 
     def __init__(self, home: Path, server: Server) -> None:
         self.home, self.server = home, server
+        self.port = free_port()
         self._children = home / "children"
         self._seen: set[str] = set()
 
     def run(self, block: str) -> subprocess.CompletedProcess[str]:
-        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again."""
+        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again.
+
+        Port 15000 of the examples is a free one, `port`: somebody else on this machine may have that.
+        """
         lines = [line for line in block.splitlines() if line not in self._seen]
         self._seen.update(line for line in lines if line.endswith("extension list"))
-        block = "\n".join(lines)
+        block = re.sub(r"\b15000\b", str(self.port), "\n".join(lines))
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
             timeout=150, check=False,

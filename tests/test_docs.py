@@ -148,7 +148,7 @@ def test_commands_run(shell, block):
     expected = 1 if re.search(r"portproxy check (5000|--migrate)", block.text) else 0
     if re.search(r"portproxy check 15000", block.text):
         expected = done.returncode  # what has been started before decides
-        assert "Port 15000 answers HTTP: http" in done.stdout or "Nothing listens on port 15000" in done.stdout
+        assert f"Port {shell.port} answers HTTP: http" in done.stdout or f"Nothing listens on port {shell.port}" in done.stdout
     assert done.returncode == expected, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     for name in re.findall(r"portproxy start (\S+)", block.text):
@@ -158,8 +158,8 @@ def test_commands_run(shell, block):
 def test_the_short_way_of_the_first_page_works(shell):
     """Start an app, ask about it, open it: what a newcomer does."""
     assert shell.run("streamlit run app.py --server.address 127.0.0.1 --server.port 15000").returncode in (0, 1)
-    assert "Port 15000 answers HTTP: " in shell.run("jupyter portproxy check 15000").stdout
-    code, text = shell.server.get("proxy/port/15000/")
+    assert f"Port {shell.port} answers HTTP: " in shell.run("jupyter portproxy check 15000").stdout
+    code, text = shell.server.get(f"proxy/port/{shell.port}/")
     assert (code, "app.py" in text) == (200, True)
 
 
