@@ -1,4 +1,5 @@
-"""Writes the parts of the documentation that stand elsewhere already: settings, options of jupyter-server-proxy, the REST API.
+"""Writes the parts of the documentation that stand elsewhere already: settings, options of jupyter-server-proxy, the REST API,
+the commands of shipped templates.
 
 Run it as `python docs/reference.py`. A part stands in a page between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; the tests
 say when one is out of date.
@@ -7,8 +8,10 @@ say when one is out of date.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import traitlets
 import yaml
 
+from jupyter_portproxy import catalog
 from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.migrate import OPTIONS
 
@@ -58,13 +62,19 @@ def settings() -> Iterator[str]:
         trait = PortProxy.class_traits()[name]
         text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
         yield from ("", f"### `{name}`", "", text.strip(), "")
-        kind = next((word for cls, word in _KINDS.items() if isinstance(trait, cls)), "")
-        if isinstance(trait, traitlets.Enum):
-            kind = "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+        kind = _kind(trait)
         yield f"{kind[:1].upper()}{kind[1:]}; `{_default(trait)}` by default."
         if example:
             yield from ("", "```python", example.strip().rstrip(".").strip("`"), "```")
     yield ""
+
+
+def _kind(trait: Any) -> str:
+    if isinstance(trait, traitlets.Enum):
+        return "one of " + ", ".join(f"`{json.dumps(value)}`" for value in trait.values)
+    if isinstance(trait, traitlets.Union):
+        return ", or ".join(map(_kind, trait.trait_types))
+    return next(word for cls, word in _KINDS.items() if isinstance(trait, cls))
 
 
 def _default(trait: Any) -> str:
@@ -148,6 +158,43 @@ def _sentence(text: str) -> str:
     return f"{text}." if text and text[-1] not in ".:!?" else text
 
 
+# ---- shipped templates ----
+
+BY_HAND = 15001  # the port of the first example; each has its own
+
+
+def program(name: str) -> Iterator[str]:
+    """How to install one, start it from its template, and start the same by hand."""
+    template = catalog.shipped()[name]
+    hint = template.get("requires", {}).get("hint", "")
+    arguments = template.get("arguments", ())
+    install = [hint] if hint.startswith("pip install ") else []
+    if hint and not install:
+        yield from ("", f"{hint}." if hint.startswith("Install") else f"Install it with `{hint}`.")
+    start = " ".join(["jupyter portproxy start", name, *(f"{one['name']}={one['default']}" for one in arguments)])
+    yield from ("", "```sh", *install, start, "```", "")
+    asks = ", ".join(f"*{one['label']}*" for one in arguments)
+    yield f"Or the tile **{template['title']}**. It asks for: {asks}."
+    if not template.get("unix_socket"):
+        yield from ("", "By hand:", "", "```sh", *_by_hand(name, template), "```")
+    yield ""
+
+
+def _by_hand(name: str, template: Mapping[str, Any]) -> Iterator[str]:
+    port = BY_HAND + list(catalog.shipped()).index(name)
+    known = {one["name"]: one["default"] for one in template.get("arguments", ())}
+    known |= {"port": port, "prefix": "$PREFIX"}
+    words = [shlex.quote(word).replace("'", "") for word in template["command"]]
+    said = [f"{key}={value}" for key, value in template.get("environment", {}).items()]
+    line = " ".join([*said, *words]).format_map(known)
+    if "$PREFIX" in line:
+        form = "absolute/port" if template.get("keep_prefix") else "port"
+        yield f"PREFIX=${{JUPYTERHUB_SERVICE_PREFIX:-/}}proxy/{form}/{port}"
+    if "cwd" in template:
+        yield f"cd {template['cwd'].format_map(known)}"
+    yield line
+
+
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "configuration.md": {"settings": settings},
     "jupyter-server-proxy.md": {
@@ -158,6 +205,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "packages": lambda: options("package"),
     },
     "api.md": {"calls": calls, "objects": objects},
+    "how-to.md": {name: partial(program, name) for name in catalog.shipped()},
 }
 
 

@@ -7,8 +7,6 @@ What an operator does without a server is in `operate`.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 import webbrowser
@@ -16,73 +14,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode, urljoin
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.parse import quote
 
-import psutil
-from jupyter_core.paths import jupyter_runtime_dir
-
+from .client import SECONDS, Server, find
 from .console import CliError, port_number, print_json, table
 from .errors import LoopDetected
 from .operate import add_commands
-
-_SECONDS = 30
-# Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
-_URLS = build_opener(ProxyHandler({}))
-
-
-class Server:
-    """The API of one running Jupyter server."""
-
-    def __init__(self, info: dict[str, Any]) -> None:
-        self.url = str(info["url"])
-        # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
-        hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-        self._credential = str(info.get("token") or hubs)
-        self._token = "" if self._credential == hubs else self._credential
-
-    def link(self, path: str) -> str:
-        """An absolute URL that logs in."""
-        url = urljoin(self.url, path)
-        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
-
-    def ask(self, method: str, path: str, body: object = None, *, seconds: float | None = _SECONDS) -> Any:
-        """Call the API and return its JSON.
-
-        Args:
-            seconds: how long it may be silent; None is for ever.
-
-        Raises:
-            CliError: with the API's own sentence.
-        """
-        with self.open(method, path, body, seconds=seconds) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
-
-    def refusal(self, port: int) -> str:
-        """What the gateway says against this port before it connects; empty if it says nothing."""
-        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
-        try:
-            _URLS.open(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=_SECONDS).close()  # noqa: S310
-        except HTTPError as error:
-            return _sentence(error).splitlines()[0] if error.code in (403, 508) else ""
-        except (URLError, OSError):
-            return ""
-        return ""
-
-    def open(self, method: str, path: str, body: object = None, *, seconds: float | None = _SECONDS) -> Any:
-        fields = {"Authorization": f"token {self._credential}", "Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body).encode()
-        try:
-            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=seconds)  # noqa: S310
-        except HTTPError as error:
-            if error.code == 403 and not self._credential:
-                error.close()
-                raise CliError("The server has a password and no token: set JUPYTER_TOKEN where it is started.") from None
-            raise CliError(_sentence(error)) from None
-        except (URLError, OSError) as error:
-            raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,6 +91,7 @@ def _start(server: Server, options: argparse.Namespace) -> None:
         if not mark:
             raise CliError(f"{item!r} is not of the form NAME=VALUE.")
         arguments[name] = value
+    arguments |= _from_here(server, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
     service = server.ask("POST", "services", body)
     _tell_start(server, service, options)
@@ -174,6 +112,15 @@ def _restart(server: Server, options: argparse.Namespace) -> None:
     _tell_start(server, server.ask("POST", f"services/{quote(options.name, safe='')}/restart", {}, seconds=None), options)
 
 
+def _from_here(server: Server, template: str, arguments: dict[str, str]) -> dict[str, str]:
+    """The paths among the arguments, counted from the folder in which this command runs; the server's is another one."""
+    known: list[dict[str, Any]] = next(
+        (each["arguments"] for each in server.ask("GET", "templates") if each["name"] == template), []
+    )
+    paths = [argument["name"] for argument in known if argument["kind"] == "path"]
+    return {name: str(Path(value).expanduser().absolute()) for name, value in arguments.items() if name in paths and value}
+
+
 def _stop(server: Server, options: argparse.Namespace) -> None:
     """Without a limit: a service may take its template's `stop_timeout`."""
     server.ask("DELETE", f"services/{quote(options.name, safe='')}", seconds=None)
@@ -182,7 +129,7 @@ def _stop(server: Server, options: argparse.Namespace) -> None:
 
 def _logs(server: Server, options: argparse.Namespace) -> None:
     follow = "?follow=1" if options.follow else ""
-    seconds = None if options.follow else _SECONDS  # a service may have nothing to say for long
+    seconds = None if options.follow else SECONDS  # a service may have nothing to say for long
     with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}", seconds=seconds) as answer:
         while data := answer.read1(65536):
             sys.stdout.buffer.write(data)
@@ -200,7 +147,7 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
 def _check(server: Server, options: argparse.Namespace) -> int:
     """Explain whether a port can be reached, and if not what to do."""
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(options.port, ports) if ports else _nobody(server, options.port)
+    problem, remedy = _diagnose(server, options.port, ports) if ports else _nobody(server, options.port)
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
@@ -220,24 +167,20 @@ def _migrate(options: argparse.Namespace) -> int:
 def _nobody(server: Server, port: int) -> tuple[str, str]:
     """Nothing is listed: whether it would be of use to start something there, only the gateway can tell."""
     problem = f"Nothing listens on port {port} of the server's machine."
-    refusal = server.refusal(port)
+    refusal, remedy = server.refusal(port)
     if refusal == LoopDetected().message:
         return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
     if refusal.startswith("Port "):
-        return f"{problem}\n{refusal}, too.", _remedy(port)
+        return f"{problem}\n{refusal}, too.", remedy
     return problem, f"Start the service, for example: python3 -m http.server {port}"
 
 
-def _remedy(port: int) -> str:
-    return f"Use an allowed port, or set c.PortProxy.allowed_ports = [..., {port}] in the server's configuration."
-
-
-def _diagnose(port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
+def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
     reached = [listener for listener in found if listener["allowed"]]
     if not reached:
         reason = found[0]["reason"]
         if "outside allowed range" in reason:
-            return reason, _remedy(port)
+            return reason, server.refusal(port)[1]
         if "another user" in reason:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."
@@ -264,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=lambda options: run(_server(options.server), options))
+        added.set_defaults(run=lambda options: run(find(options.server), options))
         if as_json:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
@@ -315,30 +258,6 @@ def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 # ---- helpers ----
 
 
-def _running_servers() -> list[dict[str, Any]]:
-    """What `jupyter server list` shows, without importing the server, which takes a second."""
-    running = []
-    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
-        try:
-            info = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue  # just being written or removed
-        if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", 0))):
-            running.append(info)
-    return running
-
-
-def _server(url: str | None) -> Server:
-    running = _running_servers()
-    if url is not None:
-        running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
-    if not running:
-        raise CliError("No Jupyter server of yours runs here." if url is None else f"No Jupyter server of yours runs at {url}.")
-    if len(running) > 1:
-        raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
-    return Server(running[0])
-
-
 def _address_of(server: Server, options: argparse.Namespace) -> str:
     path = _path_of(server, options.target)
     return f"{server.url}proxy/enter/{options.target}/" if options.isolated else path
@@ -355,18 +274,6 @@ def _checked_port(text: str) -> int:
         return port_number(text)
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{error}.") from None
-
-
-def _sentence(error: HTTPError) -> str:
-    if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
-        return "The server has no jupyter_portproxy; see: jupyter server extension list"
-    try:
-        body = json.loads(error.read())
-        return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
-    except (ValueError, KeyError, TypeError):
-        return f"The server answered {error.code} {error.reason}."
-    finally:
-        error.close()
 
 
 if __name__ == "__main__":

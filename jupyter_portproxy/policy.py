@@ -6,6 +6,7 @@ Rule of this file: every decision on access that is not the login is taken here,
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -82,7 +83,8 @@ class Policy(Settings):
         if not self._port_allowed[route.port]:
             raise Forbidden(
                 f"Port {route.port} is outside allowed range ({routes.print_ports(self._ports)})",
-                f"Start the service on an allowed port, or allow this one: c.PortProxy.allowed_ports = [..., {route.port}].",
+                "Start the service on an allowed port, or allow this one in the server's configuration: "
+                f"c.PortProxy.allowed_ports = {json.dumps([*self.allowed_ports, route.port])}.",
             )
 
     async def resolve(self, route: Route, asker: object = None) -> Upstream:

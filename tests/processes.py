@@ -30,7 +30,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text() if self._log.is_file() else ""
 
     def get(self, path: str) -> tuple[int, str]:
         return self.call("GET", path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,26 +18,42 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 from .processes import TOKEN, Server, environment, jupyter_server
+from .upstreams import free_port
 
 ROOT = Path(__file__).parents[1]
+PROGRAMS = ("streamlit", "mlflow", "tensorboard", "flask", "panel", "bokeh", "voila", "marimo", "shiny", "code-server", "npx")
 TEMPLATES = {"docs": {"command": ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
                       "arguments": [{"name": "folder", "default": "docs", "kind": "path"}]}}  # fmt: skip
 
-# Listens where its options say. In a shell of the documentation it goes to the background, as in a terminal of its own.
+# Listens where its options or its environment say. In a shell of the documentation it goes to the background, as in a terminal of
+# its own. Imported, it is an application of Flask's.
 SERVE = """
-import http.server, os, re, sys
-port = next(int(value) for option, value in zip(sys.argv, sys.argv[1:]) if re.fullmatch(r"--(server\\.)?port", option))
-server = http.server.ThreadingHTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler)
-if "DOCS_SHELL" in os.environ:
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    with open(os.environ["DOCS_SHELL"], "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(null, number)
-server.serve_forever()
+import http.server, os, re, socketserver, sys
+if __name__ == "__main__":
+    options = dict(zip(sys.argv, sys.argv[1:])) | dict(re.findall(r"(--[\\w.]+)=(.+)", "\\n".join(sys.argv)))
+    told = [options.get("--port"), options.get("--server.port"), os.environ.get("GRADIO_SERVER_PORT"), os.environ.get("PORT")]
+    told.append(sys.argv[-1])
+    if path := options.get("--socket"):
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def address_string(self):
+                return "a socket"
+        server = socketserver.ThreadingUnixStreamServer(path, Handler)
+    else:
+        place = ("127.0.0.1", int(next(filter(None, told))))
+        server = http.server.ThreadingHTTPServer(place, http.server.SimpleHTTPRequestHandler)
+    if "DOCS_SHELL" in os.environ:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        with open(os.environ["DOCS_SHELL"], "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+    server.serve_forever()
+else:
+    from flask import Flask
+    app = Flask(__name__)
 """
 # Names what may be installed: this package with its extras, and nothing that is not known here.
 PIP = """
@@ -99,14 +116,18 @@ class Desk:
 
     def __init__(self, home: Path, server: Server) -> None:
         self.home, self.server = home, server
+        self.port = free_port()
         self._children = home / "children"
         self._seen: set[str] = set()
 
     def run(self, block: str) -> subprocess.CompletedProcess[str]:
-        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again."""
+        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again.
+
+        Port 15000 of the examples is a free one, `port`: somebody else on this machine may have that.
+        """
         lines = [line for line in block.splitlines() if line not in self._seen]
         self._seen.update(line for line in lines if line.endswith("extension list"))
-        block = "\n".join(lines)
+        block = re.sub(r"\b15000\b", str(self.port), "\n".join(lines))
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
             timeout=150, check=False,
@@ -158,13 +179,14 @@ def _programs(folder: Path) -> None:
         "pip": PIP.replace("EXTRAS", repr(extras)),
         "curl": CURL,
         "make": MAKE.replace("MAKEFILE", str(ROOT / "Makefile")),
-        **dict.fromkeys(("streamlit", "mlflow", "tensorboard"), SERVE),
+        **dict.fromkeys(PROGRAMS, SERVE),
     }
     for name, text in stand_ins.items():
         (folder / f"{name}.py").write_text(text)
         program(name, f'#!/bin/sh\nexec {python} {shlex.quote(str(folder / name))}.py "$@"\n')
     (folder / "start.py").write_text(START)
-    program("python", f'#!/bin/sh\nexec {python} "$@"\n')
+    files = shlex.quote(str(folder / "streamlit.py"))  # the one server of files that is real, but stays in the foreground
+    program("python", f'#!/bin/sh\ncase "$1 $2" in "-m http.server") exec {python} {files} "$@" ;; esac\nexec {python} "$@"\n')
     real = shlex.quote(str(Path(sys.executable).with_name("jupyter")))
     start = f'shift; exec {python} {shlex.quote(str(folder / "start.py"))} "$@"'
     mine = f'exec {real} "$@"'  # by default both write into the environment of the tests

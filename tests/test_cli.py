@@ -37,6 +37,11 @@ TEMPLATES = {
         "arguments": [{"name": "word", "default": "x"}],
         "stop_timeout": 1,
     },
+    "folder": {
+        "command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
+        "arguments": [{"name": "folder", "default": ".", "kind": "path"}],
+        "stop_timeout": 1,
+    },
     "fails": {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "stubborn": {"command": [sys.executable, "-c", STUBBORN], "stop_timeout": 2},
     "leaves": {
@@ -65,10 +70,10 @@ def server(home):
 def run(home):
     """Runs `jupyter portproxy ...`; returns (exit code, output, errors)."""
 
-    def command(*arguments: str):
+    def command(*arguments: str, folder=""):
         done = subprocess.run(
             [sys.executable, "-m", "jupyter_portproxy.cli", *arguments],
-            env=environment(home), cwd=home, capture_output=True, text=True, timeout=30, check=False,
+            env=environment(home), cwd=home / folder, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 
@@ -90,6 +95,18 @@ def test_a_service_is_started_listed_read_and_stopped(server, run):
     assert run("logs", "mine")[1].startswith("hello log\n")
     assert run("stop", "mine") == (0, "mine is stopped.\n", "")
     assert json.loads(run("list", "--json")[1])["services"] == []
+
+
+def test_a_path_counts_from_the_folder_of_the_command(server, run, home):
+    """As in every shell; without one the template's own default counts from the server's folder."""
+    (home / "below").mkdir()
+    (home / "below" / "here.txt").write_text("below")
+    (home / "here.txt").write_text("above")
+    for number, (words, found) in enumerate(
+        [(["folder=."], "below"), (["folder=.."], "above"), (["folder=~"], "above"), ([], "above")]
+    ):
+        assert run("start", "folder", "--name", f"n{number}", *words, folder="below")[0] == 0
+        assert server.get(f"proxy/service/n{number}/here.txt") == (200, found), words
 
 
 def test_what_went_wrong_is_said_in_words(server, run):
@@ -119,7 +136,9 @@ def test_check_explains(server, run):
     )
     with socket.create_server(("127.0.0.1", outside)):
         code, said, _ = run("check", str(outside), "--json")
-        assert json.loads(said)["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+        told = json.loads(said)
+        assert told["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+        assert f'c.PortProxy.allowed_ports = ["10000-20000", {outside}]' in told["remedy"]
     own = run("check", server.url.rstrip("/").rpartition(":")[2])[1]
     assert "is this Jupyter server's own." in own and "Nothing listens" not in own
     with socket.create_server(("127.0.0.2", port)):

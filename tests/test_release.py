@@ -41,6 +41,15 @@ def test_the_metadata_is_complete():
     assert (ROOT / "jupyter_portproxy" / "py.typed").exists()
 
 
+def test_jupyter_releaser_finds_where_a_release_is_written():
+    """It puts the entry between its two marks, once each, and changes the version by its command."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    start, end = (text.split(f"<!-- <{word} NEW CHANGELOG ENTRY> -->") for word in ("START", "END"))
+    assert (len(start), len(end)) == (2, 2)
+    assert start[0].startswith("# Changelog\n") and "\n## " not in start[0] and len(start[0]) < len(end[0])
+    assert PROJECT["tool"]["jupyter-releaser"]["options"] == {"version_cmd": "hatch version"}
+
+
 def test_the_conda_recipe_asks_for_the_same_packages():
     def plain(requirement: str) -> tuple[str, frozenset[str]]:
         name, constraints = re.fullmatch(r"([\w.-]+)\s*(.*)", requirement).groups()

@@ -10,10 +10,17 @@ import hashlib
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n"
 CONTENT = hashlib.sha512(b"victim").digest() * 16
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+
+
+def _until(enough: Callable[[bytes], bool], connection: socket.socket, data: bytes = b"") -> bytes:
+    while not enough(data):
+        data += connection.recv(65536)
+    return data
 
 
 def main(port: int, point: str, pause: float) -> None:
@@ -26,10 +33,14 @@ def main(port: int, point: str, pause: float) -> None:
     stand_at("listening")
     while True:
         connection, _ = listener.accept()
-        while b"\r\n\r\n" not in connection.recv(65536):
-            pass
+        came = _until(lambda data: b"\r\n\r\n" in data, connection)
         stand_at("accepted")
-        if point == "tunnel":
+        if point == "upload":
+            content = _until(lambda data: len(data) >= 1000, connection, came.partition(b"\r\n\r\n")[2])
+            stand_at("upload")
+            _until(lambda data: len(data) == 2000, connection, content)
+            connection.sendall(HEAD + CONTENT[:1000])
+        elif point == "tunnel":
             connection.sendall(SWITCHING)
             stand_at("tunnel")
             while data := connection.recv(65536):

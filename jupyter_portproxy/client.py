@@ -1,0 +1,141 @@
+"""The running Jupyter servers of this user, and their API, for commands.
+
+Rule of this file: it knows no command. What goes wrong is a CliError with one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urljoin
+from urllib.request import ProxyHandler, Request, build_opener
+
+import psutil
+from jupyter_core.paths import jupyter_runtime_dir
+
+from .console import CliError
+
+SECONDS = 30
+# Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
+_URLS = build_opener(ProxyHandler({}))
+
+
+def _running_servers() -> list[dict[str, Any]]:
+    """What `jupyter server list` shows, without importing the server, which takes a second."""
+    running = []
+    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
+        try:
+            info = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue  # just being written or removed
+        if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", 0))):
+            running.append(info)
+    return running
+
+
+def find(url: str | None) -> Server:
+    """The one with this URL; without one the only one, or the nearest.
+
+    Raises:
+        CliError: there is none, or which one is meant cannot be told.
+    """
+    running = _running_servers()
+    if url is not None:
+        running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
+    if not running:
+        raise CliError("No Jupyter server of yours runs here." if url is None else f"No Jupyter server of yours runs at {url}.")
+    if len(running) > 1:
+        running = _nearest(running)
+    if len(running) > 1:
+        raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
+    return Server(running[0])
+
+
+def _nearest(running: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of several servers the one in whose terminal this runs; else those that no other one has started (a nested Jupyter).
+
+    A server on a Unix socket alone cannot be asked by a URL.
+    """
+    running = [info for info in running if not info.get("sock")]
+    by_pid = {int(info["pid"]): info for info in running}
+    for parent in psutil.Process().parents():
+        if parent.pid in by_pid:
+            return [by_pid[parent.pid]]
+    return [info for pid, info in by_pid.items() if not any(parent.pid in by_pid for parent in _parents(pid))]
+
+
+def _parents(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).parents()
+    except psutil.Error:
+        return []  # it has just ended
+
+
+class Server:
+    """The API of one running Jupyter server."""
+
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.url = str(info["url"])
+        # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
+        hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        self._credential = str(info.get("token") or hubs)
+        self._token = "" if self._credential == hubs else self._credential
+
+    def link(self, path: str) -> str:
+        """An absolute URL that logs in."""
+        url = urljoin(self.url, path)
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
+
+    def ask(self, method: str, path: str, body: object = None, *, seconds: float | None = SECONDS) -> Any:
+        """Call the API and return its JSON.
+
+        Args:
+            seconds: how long it may be silent; None is for ever.
+
+        Raises:
+            CliError: with the API's own sentence.
+        """
+        with self.open(method, path, body, seconds=seconds) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def refusal(self, port: int) -> tuple[str, str]:
+        """What the gateway says against this port before it connects, and what to do; empty if it says nothing."""
+        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
+        try:
+            _URLS.open(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=SECONDS).close()  # noqa: S310
+        except HTTPError as error:
+            message, _, hint = _sentence(error).partition("\n")
+            return (message, hint) if error.code in (403, 508) else ("", "")
+        except (URLError, OSError):
+            return "", ""
+        return "", ""
+
+    def open(self, method: str, path: str, body: object = None, *, seconds: float | None = SECONDS) -> Any:
+        """Call the API and return its answer, to be read and closed."""
+        fields = {"Authorization": f"token {self._credential}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=seconds)  # noqa: S310
+        except HTTPError as error:
+            if error.code == 403 and not self._credential:
+                error.close()
+                raise CliError("The server has a password and no token: set JUPYTER_TOKEN where it is started.") from None
+            raise CliError(_sentence(error)) from None
+        except (URLError, OSError) as error:
+            raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
+
+
+def _sentence(error: HTTPError) -> str:
+    if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
+        return "The server has no jupyter_portproxy; see: jupyter server extension list"
+    try:
+        body = json.loads(error.read())
+        return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered {error.code} {error.reason}."
+    finally:
+        error.close()
