@@ -168,8 +168,13 @@ def request_content(version: str, fields: Fields) -> Content | None:
     Raises:
         BadFraming: framing that two readers could read in two ways (RFC 9112 6.1 to 6.3).
     """
-    codings = [value for name, value in fields if plain(name) == "transfer-encoding"]
-    lengths = [value for name, value in fields if plain(name) == "content-length"]
+    codings, lengths = [], []
+    for name, value in fields:
+        key = _request_rule(name)[0] if len(name) <= _LONGEST_KNOWN else plain(name)
+        if key == "transfer-encoding":
+            codings.append(value)
+        elif key == "content-length":
+            lengths.append(value)
     if codings:
         if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
             raise BadFraming(

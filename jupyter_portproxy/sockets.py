@@ -36,6 +36,16 @@ def keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def keep_descriptor_alive(fd: int) -> None:
+    """The same for a descriptor that another library has just opened."""
+    with contextlib.suppress(OSError):  # Windows tells nothing of a socket that has no address yet
+        sock = socket.socket(fileno=fd)
+        try:
+            keep_alive(sock)
+        finally:
+            sock.detach()
+
+
 def is_scarce(fd: int) -> bool:
     """True for a descriptor among the last that this process may have: those are for Jupyter itself.
 

@@ -25,7 +25,7 @@ from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreac
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
 from .fields import Content
 from .routes import Upstream, bracketed
-from .sockets import affordable, is_scarce, none_left, sockets_of
+from .sockets import affordable, is_scarce, keep_descriptor_alive, none_left, sockets_of
 
 _MAX_FETCHED = 1 << 20
 _IDLE_HANDLES = 64
@@ -336,6 +336,7 @@ class _Handle:
         if is_scarce(fd):
             self.exchange.error = NoDescriptors()
             return int(pycurl.SOCKOPT_ERROR)
+        keep_descriptor_alive(fd)
         self.end_patience()
         self._patience = self._loop.call_later(self.exchange.outbound.connect_timeout, self._on_slow, self.exchange)
         return int(pycurl.SOCKOPT_OK)
@@ -367,9 +368,6 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.UPLOAD_BUFFERSIZE, 256 * 1024),
     (pycurl.TCP_NODELAY, 1),
     (pycurl.CONNECTTIMEOUT, 86400 * 20),  # `_too_slow` counts
-    (pycurl.TCP_KEEPALIVE, 1),
-    (pycurl.TCP_KEEPIDLE, 60),
-    (pycurl.TCP_KEEPINTVL, 15),
 ]
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from tornado.ioloop import IOLoop
 
-from jupyter_portproxy.sockets import READ, WRITE, EpollSockets, LoopSockets, keep_alive, sockets_of
+from jupyter_portproxy.sockets import READ, WRITE, EpollSockets, LoopSockets, keep_alive, keep_descriptor_alive, sockets_of
 
 
 @pytest.fixture(params=[EpollSockets, LoopSockets])
@@ -108,3 +108,12 @@ def test_only_tcp_is_kept_alive():
         keep_alive(tcp)
         assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
         assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+def test_a_descriptor_is_kept_alive_and_stays_its_owners():
+    with socket.socket() as tcp:
+        keep_descriptor_alive(tcp.fileno())
+        assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert tcp.fileno() != -1 and tcp.getsockname()
+        if hasattr(socket, "TCP_KEEPCNT"):
+            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
