@@ -211,19 +211,22 @@ async def test_the_kernel_watches_over_every_long_lived_connection(wire, head_of
         await connection.head()
         (tunnel,) = gateway._tunnels
         for end in (tunnel._client, tunnel._upstream):
-            sock = end.transport.get_extra_info("socket")
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            if hasattr(socket, "TCP_KEEPIDLE"):
-                idle, pause, count = (
-                    sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}")) for name in ("IDLE", "INTVL", "CNT")
-                )
-                assert (idle, idle + pause * count) == (60, 120)  # two minutes, as the documentation says
+            _is_watched_over(end.transport.get_extra_info("socket"))
     async with serve(u.never_answers) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await eventually(lambda: up.requests)
         for sock in (_socket_to(up.port), _socket_of(connection)):
             with sock:
-                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                _is_watched_over(sock)
+
+
+def _is_watched_over(sock) -> None:
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        idle, pause, count = (
+            sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}")) for name in ("IDLE", "INTVL", "CNT")
+        )
+        assert (idle, idle + pause * count) == (60, 120)  # two minutes, as the documentation says
 
 
 def _socket_to(port: int) -> socket.socket:
