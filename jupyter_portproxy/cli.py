@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .client import SECONDS, Server, find
+from .client import Server, find
 from .console import CliError, port_number, print_json, table
 from .errors import LoopDetected
 from .operate import add_commands
@@ -109,7 +109,7 @@ def _tell_start(server: Server, service: dict[str, Any], options: argparse.Names
 
 
 def _restart(server: Server, options: argparse.Namespace) -> None:
-    _tell_start(server, server.ask("POST", f"services/{quote(options.name, safe='')}/restart", {}, seconds=None), options)
+    _tell_start(server, server.ask("POST", f"services/{quote(options.name, safe='')}/restart", {}, patient=True), options)
 
 
 def _from_here(server: Server, template: str, arguments: dict[str, str]) -> dict[str, str]:
@@ -123,14 +123,13 @@ def _from_here(server: Server, template: str, arguments: dict[str, str]) -> dict
 
 def _stop(server: Server, options: argparse.Namespace) -> None:
     """Without a limit: a service may take its template's `stop_timeout`."""
-    server.ask("DELETE", f"services/{quote(options.name, safe='')}", seconds=None)
+    server.ask("DELETE", f"services/{quote(options.name, safe='')}", patient=True)
     print(f"{options.name} is stopped.")
 
 
 def _logs(server: Server, options: argparse.Namespace) -> None:
     follow = "?follow=1" if options.follow else ""
-    seconds = None if options.follow else SECONDS  # a service may have nothing to say for long
-    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}", seconds=seconds) as answer:
+    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}", patient=options.follow) as answer:
         while data := answer.read1(65536):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()

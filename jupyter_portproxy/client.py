@@ -89,16 +89,16 @@ class Server:
         url = urljoin(self.url, path)
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
 
-    def ask(self, method: str, path: str, body: object = None, *, seconds: float | None = SECONDS) -> Any:
+    def ask(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
         """Call the API and return its JSON.
 
         Args:
-            seconds: how long it may be silent; None is for ever.
+            patient: it may be silent for as long as it likes.
 
         Raises:
             CliError: with the API's own sentence.
         """
-        with self.open(method, path, body, seconds=seconds) as answer:
+        with self.open(method, path, body, patient=patient) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -114,12 +114,13 @@ class Server:
             return "", ""
         return "", ""
 
-    def open(self, method: str, path: str, body: object = None, *, seconds: float | None = SECONDS) -> Any:
+    def open(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
         """Call the API and return its answer, to be read and closed."""
         fields = {"Authorization": f"token {self._credential}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
+        timeout = None if patient else SECONDS
         try:
-            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=seconds)  # noqa: S310
+            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=timeout)  # noqa: S310
         except HTTPError as error:
             if error.code == 403 and not self._credential:
                 error.close()

@@ -13,7 +13,7 @@ import urllib.request
 import psutil
 import pytest
 
-from jupyter_portproxy import cli
+from jupyter_portproxy import cli, client
 
 from .processes import TOKEN, environment, jupyter_server, portproxy
 from .upstreams import free_port
@@ -164,7 +164,7 @@ def test_a_service_is_restarted(server, run):
 def test_what_takes_longer_than_an_answer_usually_does_is_waited_for(server, run, home, monkeypatch, capfd):
     run("start", "stubborn")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(home / ".local" / "share" / "jupyter" / "runtime"))
-    monkeypatch.setattr(cli, "_SECONDS", 0.5)
+    monkeypatch.setattr(client, "SECONDS", 0.5)
     assert cli.main(["logs", "-f", "stubborn"]) == 0
     assert capfd.readouterr().out == "one\ntwo\n"
     assert cli.main(["start", "stubborn", "--no-wait"]) == 0

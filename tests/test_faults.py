@@ -441,7 +441,7 @@ def _date(answer: Answer) -> datetime:
 
 WALL = {  # what the wall clock may be asked for: to be shown to people, or sent as a date
     "access.py": 1,  # Date
-    "handlers.py": 1,  # Date
+    "answer.py": 1,  # Date
     "app.py": 1,  # Jupyter's last_activity is a date
     "leases.py": 1,  # Reservation.until
     "pages.py": 1,  # "3 minutes ago"
