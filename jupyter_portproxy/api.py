@@ -113,7 +113,9 @@ class ServiceList(Api):
         arguments = asked.get("arguments") or {}
         if not isinstance(asked.get("template"), str) or not isinstance(arguments, dict):
             raise BadInput("'template' is no text, or 'arguments' no object.", "See the API's description.")
-        self.told(self.services.start(asked["template"], asked.get("name"), arguments), 201)
+        name = asked.get("name")
+        await self.services.settle(name if isinstance(name, str) else asked["template"])
+        self.told(self.services.start(asked["template"], name, arguments), 201)
 
 
 class OneService(Api):

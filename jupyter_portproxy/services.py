@@ -242,6 +242,12 @@ class Services:
             await asyncio.wait({service.task})
         return service
 
+    async def settle(self, name: str) -> None:
+        """Wait for the end of a service that is being stopped: whoever starts one of that name means another one."""
+        service = self._services.get(name)
+        if service is not None and service.state == "stopping" and service.task is not None:
+            await asyncio.wait({service.task})
+
     async def restart(self, name: str) -> Service:
         """Stop a service and start it anew with the same arguments, on another port perhaps."""
         await self.stop(name)

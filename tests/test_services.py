@@ -258,6 +258,21 @@ async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_someb
     assert service.state == "down"
 
 
+async def test_whoever_starts_one_that_is_being_stopped_gets_another(make):
+    manager = make(stubborn={"command": [*PYTHON, STUBBORN, "{port}"]})
+    first = manager.start("stubborn")
+    await manager.ready(first)
+    stopping = asyncio.ensure_future(manager.stop("stubborn"))
+    await asyncio.sleep(0)
+    assert first.state == "stopping"
+    await manager.settle("stubborn")
+    assert first.state == "down"
+    second = manager.start("stubborn")
+    await manager.ready(second)
+    await stopping
+    assert second.state == "up"
+
+
 async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make):
     manager = make(bad={"command": [*PYTHON, "raise SystemExit(1)"], "restart": "on-failure"})
     service = manager.start("bad")
