@@ -54,6 +54,11 @@ class Admission:
     begin: str
     until: float
 
+    @property
+    def may_change(self) -> bool:
+        """Somebody may have changed their mind, or moved something, since it was made."""
+        return self.is_asked or self.destination.service is not None or self.destination.special is not None
+
     def outbound_of(self, uri: str) -> Outbound:
         """The same for another path."""
         route = self.destination.route

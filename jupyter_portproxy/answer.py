@@ -6,7 +6,7 @@ Rule of this file: each piece is flushed before the next is read, and an answer 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from tornado.http1connection import HTTP1Connection
@@ -52,7 +52,7 @@ class Answer:
         out = self.fields_of(fields)
         if self.journey is not None:
             out = self.journey.answer(out)
-        headers = _headers(out + self._cookies)
+        headers = AsTheyCame(out + self._cookies)
         if self._sandbox:  # beside the service's own: browsers obey each of several policies
             headers.add("Content-Security-Policy", self._sandbox)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
@@ -97,16 +97,46 @@ class Underway:
         self._end(code)
 
 
-def _headers(fields: f.Fields) -> HTTPHeaders:
-    """`HTTPHeaders.add` looks at each name and value once more, which costs as much as all else that is done to an answer's
-    head; whoever read the head has."""
-    headers = HTTPHeaders()
-    for name, value in fields:
-        if name in headers:
-            headers.add(name, value)
-        else:
-            headers[name] = value
-    return headers
+class AsTheyCame(HTTPHeaders):
+    """Fields in their own spelling and order. Tornado's own class prints names in another one, and sorts them together."""
+
+    def __init__(self, fields: f.Fields) -> None:
+        super().__init__()
+        self._fields = fields
+        self._keys = {name.lower() for name, _ in fields}
+
+    def add(self, name: str, value: str, **kwargs: bool) -> None:
+        self._fields.append((name, value))
+        self._keys.add(name.lower())
+
+    def get_all(self) -> Iterator[tuple[str, str]]:
+        return iter(self._fields)
+
+    def get_list(self, name: str) -> list[str]:
+        return [value for known, value in self._fields if known.lower() == name.lower()]
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self:
+            raise KeyError(name)
+        return ",".join(self.get_list(name))
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if name in self:
+            del self[name]
+        self.add(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        self._fields = [field for field in self._fields if field[0].lower() != name.lower()]
+        self._keys.remove(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self._fields))
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _journey(destination: Destination, client: f.Client) -> Journey | None:

@@ -43,6 +43,7 @@ from .services import Service, Services
 from .transport import CurlTransport
 from .tunnel import GOING_AWAY, dial
 
+_KINDS = [f"{digit}xx" for digit in range(10)]
 _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
 _WHOLE = 100 << 20
@@ -65,7 +66,7 @@ class Counts:
         self.refusals[limit] = self.refusals.get(limit, 0) + 1
 
     def answer(self, status: int) -> None:
-        kind = f"{status // 100}xx"
+        kind = _KINDS[status // 100]
         self.answers[kind] = self.answers.get(kind, 0) + 1
 
     def upstream_error(self, code: str) -> None:

@@ -131,7 +131,7 @@ class PortExchange(HTTPMessageDelegate):
         parts: dict[str, Any] | None = None,
     ) -> None:
         self._gateway, self._found, self._request = gateway, found, request
-        self._make = partial(kind, application, request, **(parts or {"gateway": gateway}))
+        self._application, self._kind, self._parts = application, kind, parts
         self._made: PortHandler | None = None
         self._admission: Admission | None = None
         self._exchange: Exchange | None = None
@@ -144,7 +144,7 @@ class PortExchange(HTTPMessageDelegate):
     def _handler(self) -> PortHandler:
         """Who asks, for the checks, for a refusal and for the log; a request that is admitted already needs none."""
         if self._made is None:
-            self._made = self._make()
+            self._made = self._kind(self._application, self._request, **(self._parts or {"gateway": self._gateway}))
             self._made._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
             if self._admission is not None:
                 self._made.is_logged_in(self._admission.user, self._admission.client)
@@ -172,7 +172,7 @@ class PortExchange(HTTPMessageDelegate):
         uri, self._admission = self._request.uri or "", admission
         if connection_of(self._request).stream.closed():  # Tornado still reads what it had buffered
             raise StreamClosedError()
-        if await self._holds(admission):
+        if not admission.may_change or await self._holds(admission):
             await self._open(admission, admission.outbound_of(uri))
         else:
             self._admission = self._made = None

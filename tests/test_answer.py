@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from jupyter_portproxy.answer import Underway
+import pytest
+
+from jupyter_portproxy.answer import AsTheyCame, Underway
 from jupyter_portproxy.tunnel import GOING_AWAY, MOVED
 
 from .upstreams import answers, says, serve
@@ -18,6 +20,27 @@ async def test_repeated_fields_stay_repeated_and_in_order(call):
             "b=2",
         ]
         assert answer.all("X-Own") == ["1", "2"]
+
+
+async def test_names_keep_their_spelling_and_fields_their_order(call):
+    head = b'ETag: "1"\r\nx-own: 1\r\nDNT: 1\r\nSet-Cookie: a=1\r\nX-OWN: 2'
+    async with serve(answers(head=head)) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+        names = [name for name, _ in answer.fields]
+        assert names[:5] == ["ETag", "x-own", "DNT", "Set-Cookie", "X-OWN"]
+
+
+def test_fields_as_they_came_are_headers_as_tornado_knows_them():
+    headers = AsTheyCame([("ETag", "1"), ("x-own", "1"), ("X-Own", "2")])
+    assert "etag" in headers and "X-OWN" in headers and "date" not in headers
+    assert (headers["x-own"], headers.get_list("X-OWN"), headers.get("date")) == ("1,2", ["1", "2"], None)
+    headers["X-Own"] = "3"
+    headers.add("Date", "today")
+    del headers["etag"]
+    assert list(headers.get_all()) == [("X-Own", "3"), ("Date", "today")] and len(headers) == 2
+    assert list(headers) == ["X-Own", "Date"]
+    with pytest.raises(KeyError):
+        headers["etag"]
 
 
 async def test_a_date_is_added_and_one_of_the_service_is_left(call):
