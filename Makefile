@@ -67,7 +67,11 @@ chain-cost: $(VENV)/ready
 # Real applications in Chromium, in an environment of their own; writes docs/apps.md. APPS names some of them.
 apps: $(VENV)/ready
 	$(PYTHON) -m venv $(VENV)/apps
-	$(VENV)/apps/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" $$($(BIN)/python -m tests.apps.packages)
+	$(BIN)/python -m tests.apps.packages pip >$(VENV)/apps/requirements.txt
+	$(VENV)/apps/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[test]" -r $(VENV)/apps/requirements.txt
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/apps/node $$($(BIN)/python -m tests.apps.packages npm)
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends $$($(BIN)/python -m tests.apps.packages debian) >/dev/null; fi
 	ln -sfn ../incumbent $(VENV)/apps/incumbent
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(VENV)/apps/bin/python -m tests.apps.run $(APPS)
 

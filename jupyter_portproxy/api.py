@@ -233,7 +233,7 @@ class Origins(Api):
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.answer(self.inventory.origins(self.request.protocol, self.request.headers.get("Host", "")))
+        self.answer(self.inventory.origins(self.request))
 
 
 class NotFound(Api):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
+
 from . import fields as f
 from . import routes
 from .catalog import Template
@@ -104,13 +106,16 @@ class Inventory:
         """The address of a service's first page; None for a template that nobody starts by opening it."""
         return f"{prefix}/{template.path_info.lstrip('/')}" if prefix is not None else None
 
-    def origins(self, scheme: str, host: str) -> Item:
-        """How services are to be opened, for a page of Jupyter's with that scheme and Host.
+    def origins(self, request: HTTPServerRequest) -> Item:
+        """How services are to be opened, for a page of Jupyter's that asks with this request.
 
-        `probe` is an address that answers 204 where its browser finds origins; null if there are none for it.
+        `probe` is an address that answers 204 where its browser finds origins; null if there are none for it. Where a gateway
+        in front has put another Host into the request, local names are not where the browser is: none is probed.
         """
-        origins = self._gateway.origins
-        probed = origins.names.host_of("1", host) if origins is not None else None
+        origins, scheme, host = self._gateway.origins, request.protocol, request.headers.get("Host", "")
+        elsewhere = request.headers.get("X-Forwarded-Host", host) != host
+        found = origins is not None and not (origins.names.local and elsewhere)
+        probed = origins.names.host_of("1", host) if origins is not None and found else None
         probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
         return {"isolate": self._gateway.isolate, "probe": probe}
 

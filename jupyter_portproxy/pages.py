@@ -88,7 +88,7 @@ class IndexPage(JupyterHandler):
         """Whether services open at origins of their own: unless there are none, or `?open=path` asks for their path form."""
         if self.get_query_argument("open", "") == "path":
             return False
-        return self.inventory.origins(self.request.protocol, self.request.headers.get("Host", ""))["probe"] is not None
+        return self.inventory.origins(self.request)["probe"] is not None
 
     def _entrance(self, name: str, url: str) -> str:
         """The way to the origin of a port or service, or `url`, its path form."""

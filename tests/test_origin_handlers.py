@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -617,3 +618,19 @@ async def test_a_service_that_was_not_told_has_that_path_for_itself(visitor, gat
     _, cookie = await visitor.enter("web")
     assert (await visitor.ask("/", visitor.host("web"), [cookie])).status == 200
     assert (await visitor.ask(f"{service.prefix}/", visitor.host("web"), [cookie])).status == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "found"),
+    [
+        ("localhost:8888", (), True),
+        ("localhost:8888", ["X-Forwarded-Host: localhost:8888"], True),
+        ("localhost", ["X-Forwarded-Host: localhost:8888"], False),  # a Jupyter below another one, on a Unix socket
+        ("127.0.0.1:9999", ["X-Forwarded-Host: jupyter.example.org"], False),
+    ],
+)
+async def test_local_names_are_not_tried_where_a_gateway_has_changed_the_host(visitor, jp_base_url, host, forwarded, found):
+    asked = [f"Authorization: token {TOKEN}", *forwarded]
+    answer = await visitor.ask(f"{jp_base_url}proxy/api/origins", host, asked)
+    probe = json.loads(answer.text)["probe"]
+    assert probe == (f"http://p1.{host}/.well-known/portproxy/hello" if found else None)

@@ -16,17 +16,20 @@ class App:
 
     Attributes:
         pip: packages to install into the applications' environment.
+        npm: packages to install into a folder beside it: `.venv/apps/node`, for `links`.
+        debian: packages of Debian, installed where `make apps` runs as root there.
         template: the shipped template's name; or, with `recipe`, its own.
         recipe: a template's data, where none is shipped.
         arguments: what the user fills in; paths are below the server's root.
         files: what there must be below the server's root: path -> text. A text that ends in a Python program is no data of ours.
-        links: more of that: path -> a folder of this project that a symbolic link there leads to.
+        links: more of that: path -> a folder, of this project or anywhere, that a symbolic link there leads to.
         directly: recipe keys that differ where it is started without a prefix.
         start: where its first page is, below its address.
         ready: a selector that is visible once the page is up.
         steps: name -> what to do and what must change: "live", "upload", "download", "link", "form". Each begins on the first
             page.
         deep: a path below its address that is reloaded, and the selector that must then be visible.
+        known: "way: check" that cannot hold -> the reason, and what to do instead. A run fails if it does hold.
         how: what a user has to know, for the documentation.
         light: quick, and installed with the tests: a part of every CI run.
     """
@@ -36,6 +39,8 @@ class App:
     template: str
     ready: str
     pip: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    debian: tuple[str, ...] = ()
     recipe: Mapping[str, object] = field(default_factory=dict)
     arguments: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +49,7 @@ class App:
     start: str = ""
     steps: Mapping[str, Step] = field(default_factory=dict)
     deep: tuple[str, str] | None = None
+    known: Mapping[str, str] = field(default_factory=dict)
     how: str = ""
     light: bool = False
 

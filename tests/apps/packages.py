@@ -1,10 +1,10 @@
-"""Prints what pip has to install for the applications."""
+"""Prints what the applications have to have installed, one package a line: `pip`, `npm` or `debian` says which."""
 
 from __future__ import annotations
 
-import shlex
+import sys
 
 from .run import all_apps
 
 if __name__ == "__main__":
-    print(shlex.join(dict.fromkeys(package for app in all_apps() for package in app.pip)))
+    print("\n".join(dict.fromkeys(package for app in all_apps() for package in getattr(app, sys.argv[1]))))

@@ -6,6 +6,10 @@ Rule of this file: what is between the two marks of the page is made anew at eac
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,13 +39,14 @@ def table(apps: list[App], made: dict[str, Any]) -> str:
     faults = []
     for app in apps:
         ways = made["results"][app.name]
-        version = made["versions"].get(app.name, "")
+        version = made["versions"][app.name]
         cells = [_cell(ways.get(way)) for way in _WAYS]
         lines.append(f"| {app.title}{' ' + version if version else ''} | " + " | ".join(cells) + " |")
         for way, name in _WAYS.items():
-            bad = [f"{check} ({_plain(why)})" for check, why in ways.get(way, {}).items() if why != OK]
+            bad = [f"{check} (`{_plain(why)}`)" for check, why in ways.get(way, {}).items() if why != OK]
+            reasons = [reason for place, reason in app.known.items() if place.startswith(f"{way}: ")]
             if bad:
-                faults.append(f"- {app.title}, {name}: {'; '.join(bad)}")
+                faults.append(" ".join([f"- {app.title}, {name}: {'; '.join(bad)}.", *reasons]))
     totals = [_cell({f"{app}{check}": why for app, ways in made["results"].items() for check, why in ways.get(way, {}).items()})
               for way in _WAYS]  # fmt: skip
     lines.append("| **all** | " + " | ".join(totals) + " |")
@@ -58,14 +63,18 @@ def _cell(checks: dict[str, str] | None) -> str:
 
 def _plain(text: str) -> str:
     """Of a browser's words, those that fit into a list."""
-    return " ".join(text.replace("|", "/").replace("<", "(").replace(">", ")").split())[:160]
+    return " ".join(text.replace("|", "/").replace("`", "'").split())[:160]
 
 
-def versions(apps: list[App]) -> dict[str, str]:
-    """Of the first package of each that is installed."""
-    first = {app.name: app.pip[0].partition("[")[0].partition("<")[0] for app in apps if app.pip}
-    found: dict[str, str] = {}
-    for name, package in first.items():
+def version_of(app: App) -> str:
+    """Of its first package; empty if it has none."""
+    for package in app.pip[:1]:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(package)
-    return found
+            return metadata.version(package.partition("[")[0].partition("<")[0])
+    for package in app.npm[:1]:
+        about = Path(sys.prefix, "node", "node_modules", package, "package.json")
+        return str(json.loads(about.read_text())["version"]) if about.exists() else ""
+    for package in app.debian[:1]:
+        asked = ["dpkg-query", "--show", "--showformat=${source:Upstream-Version}", package]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout if shutil.which(asked[0]) else ""
+    return ""

@@ -16,11 +16,13 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,7 +31,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Frame, sync_play
 from ..processes import TOKEN, Server
 from . import programs
 from .app import App
-from .report import versions, write_report
+from .report import version_of, write_report
 from .visits import OK, Visit, visit
 
 HERE = Path(__file__).resolve().parent
@@ -43,11 +45,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
         desk = programs.Desk(Path(home), apps)
-        results = run(desk, apps, options.ways.split(","), browser)
+        results: Results = {}
+        for app, of_app in run(desk, apps, options.ways.split(","), browser):
+            results[app.name] = of_app
+            if not options.no_report:
+                report(app, of_app)
         browser.close()
-    if not options.no_report:
-        report(apps, results)
-    return 0 if all(value == OK for of_app in results.values() for value in of_app.get("path", {}).values()) else 1
+    news = [line for app in apps for line in unexpected(app, results[app.name])]
+    print("\n".join(news) or "Everything is as it was known.", file=sys.stderr)
+    return 1 if news else 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,27 +64,39 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def report(apps: list[App], results: Results) -> None:
-    """Puts these results in the place of those that the same applications had."""
+def report(app: App, results: Mapping[str, dict[str, str]]) -> None:
+    """Puts these results in the place of those that the application had in the same ways."""
     kept = HERE / "results.json"
     made = json.loads(kept.read_text()) if kept.exists() else {"versions": {}, "results": {}}
-    made["versions"].update(versions(apps))
-    made["results"].update(results)
+    if (version := version_of(app)) != made["versions"].get(app.name):  # what another one did is no news
+        made["versions"][app.name], made["results"][app.name] = version, {}
+    made["results"][app.name].update(results)
     kept.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
     write_report([app for app in all_apps() if app.name in made["results"]], made, HERE.parents[1] / "docs" / "apps.md")
 
 
+def unexpected(app: App, results: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What fails and is not known to, or is known to and does not; jupyter-server-proxy may do as it likes."""
+    seen = {f"{way}: {check}": why for way, checks in results.items() if way != "incumbent" for check, why in checks.items()}
+    bad = [f"{app.name}, {place}: {why}" for place, why in seen.items() if why != OK and place not in app.known]
+    return bad + [f"{app.name}, {place}: holds" for place in app.known if seen.get(place) == OK]
+
+
+@cache
 def all_apps() -> list[App]:
     """Of this folder: what each module calls APP."""
     modules = (importlib.import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(HERE)]))
     return sorted((module.APP for module in modules if hasattr(module, "APP")), key=lambda app: app.title.lower())
 
 
-def run(desk: programs.Desk, apps: list[App], ways: list[str], browser: Browser) -> Results:
-    """Application -> way -> check -> result."""
+def run(
+    desk: programs.Desk, apps: list[App], ways: list[str], browser: Browser
+) -> Iterator[tuple[App, dict[str, dict[str, str]]]]:
+    """One application after the other, with way -> check -> result."""
     with desk.jupyter() as server, desk.incumbent() as incumbent:
         servers = {way: incumbent if way == "incumbent" else server for way in WAYS if way in ways}
-        return {app.name: in_all_ways(desk, app, servers, browser) for app in apps}
+        for app in apps:
+            yield app, in_all_ways(desk, app, servers, browser)
 
 
 def in_all_ways(desk: programs.Desk, app: App, servers: dict[str, Server], browser: Browser) -> dict[str, dict[str, str]]:
@@ -154,8 +172,9 @@ def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('portproxy:open-in-lab')", timeout=60_000)
     page.evaluate("name => window.jupyterapp.commands.execute('portproxy:open-in-lab', { service: name })", app.name)
     frame = _framed(page.frames, lambda: page.wait_for_timeout(200), lambda: page.frames)
-    address = frame.url.partition("?")[0]
-    address = address[: len(address) - len(app.start.partition("?")[0])] if address.endswith(app.start) else address
+    below = re.match(rf"https?://[^/]+(?:/proxy/service/{re.escape(app.name)})?/", frame.url)
+    assert below is not None, frame.url
+    address = below[0]
 
     def show(path: str) -> Frame:
         frame.goto("about:blank")

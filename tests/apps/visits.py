@@ -14,7 +14,7 @@ from playwright.sync_api import ConsoleMessage, Error, Frame, Page, Request, Res
 
 from .app import App
 
-PATIENCE = 8_000  # ms for a step
+PATIENCE = 20_000  # ms for a step, on a machine that has other things to do
 SETTLE = 1000  # ms in which a page that is up may still fail
 OK = "ok"
 

@@ -34,6 +34,7 @@ def hot(frame: Frame) -> None:
 APP = App(
     name="vite",
     title="Vite dev server",
+    npm=("vite",),
     template="vite",
     arguments={"folder": "front"},
     files={
@@ -43,7 +44,7 @@ APP = App(
         "front/vite.config.js": CONFIG,
         "front/package.json": '{"type": "module"}',
     },
-    links={"front/node_modules": "labextension/node_modules"},
+    links={"front/node_modules": ".venv/apps/node/node_modules"},
     ready="text=version",
     steps={"live": hot},
     deep=("some/page", "text=version"),
