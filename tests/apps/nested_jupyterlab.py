@@ -10,6 +10,8 @@ DIRECT = ["python", "-m", "jupyterlab", "--no-browser", "--allow-root", "--Serve
 
 def terminal(frame):
     """What is typed into a terminal goes through a WebSocket, and its answer comes back."""
+    question = frame.locator("dialog.jp-Dialog")  # Dash brings an extension for which Lab wants to be built
+    frame.page.add_locator_handler(question, lambda: question.get_by_role("button", name="Cancel").click())
     frame.locator(".jp-LauncherCard[title*='terminal' i]").first.click()
     frame.locator(".jp-Terminal .xterm-helper-textarea").first.wait_for(state="attached")
     frame.locator(".jp-Terminal").first.click()

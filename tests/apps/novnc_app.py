@@ -5,7 +5,8 @@ from .app import App
 # Debian's noVNC 1.3 opens its socket at a path below the root: this page makes that of its own address.
 INDEX = """<title>desk</title><link rel=icon href="data:,"><script>
 const path = new URL("websockify", location.href).pathname.slice(1);
-location.replace("novnc/vnc.html?" + new URLSearchParams({ autoconnect: true, path }));
+const page = "novnc/vnc.html?" + new URLSearchParams({ autoconnect: true, path });
+onload = () => setTimeout(() => location.replace(page), 100);
 </script>"""
 START = """
 import os, subprocess, sys, tempfile

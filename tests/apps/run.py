@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ from ..processes import TOKEN, Server
 from . import programs
 from .app import App
 from .report import version_of, write_report
-from .visits import OK, Visit, visit
+from .visits import OK, PATIENCE, Visit, visit
 
 HERE = Path(__file__).resolve().parent
 WAYS = ["direct", "path", "origin", "lab", "incumbent"]
@@ -175,6 +175,8 @@ def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
     below = re.match(rf"https?://[^/]+(?:/proxy/service/{re.escape(app.name)})?/", frame.url)
     assert below is not None, frame.url
     address = below[0]
+    with suppress(Error):  # what is wrong with it is told by the visit
+        frame.locator(app.ready).first.wait_for(state="visible", timeout=PATIENCE)
 
     def show(path: str) -> Frame:
         frame.goto("about:blank")
