@@ -15,7 +15,7 @@ def terminal(frame):
     frame.locator(".jp-LauncherCard[title*='terminal' i]").first.click()
     frame.locator(".jp-Terminal .xterm-helper-textarea").first.wait_for(state="attached")
     frame.locator(".jp-Terminal").first.click()
-    frame.page.keyboard.type("touch from-the-terminal.txt\n")
+    frame.page.keyboard.type('touch "$JUPYTER_SERVER_ROOT/from-the-terminal.txt"\n')
     see(frame, ".jp-DirListing-item:has-text('from-the-terminal')")
 
 
