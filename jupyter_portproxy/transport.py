@@ -28,6 +28,7 @@ from .routes import Upstream, bracketed
 from .sockets import affordable, is_scarce, keep_descriptor_alive, none_left, sockets_of
 
 _MAX_FETCHED = 1 << 20
+_PAUSES_AT_ONCE = pycurl.version_info()[2] >= 0x081300  # 8.16 fails the transfer (error 23), 8.19 does not
 _IDLE_HANDLES = 64
 _KEPT_CONNECTIONS = 1024
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
@@ -100,8 +101,9 @@ class CurlTransport(AsyncHTTPClient):
             exchange.end(None)
 
     def pause(self, exchange: Exchange) -> None:
-        """Called from within libcurl's work on this exchange."""
-        self._handles[exchange].curl.pause(pycurl.PAUSE_RECV)
+        """Called from within libcurl's work on this exchange. An old libcurl is asked to wait with the next piece instead."""
+        if _PAUSES_AT_ONCE:
+            self._handles[exchange].curl.pause(pycurl.PAUSE_RECV)
 
     def abandon(self, exchange: Exchange) -> None:
         """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
