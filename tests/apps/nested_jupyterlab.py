@@ -1,5 +1,9 @@
 """JupyterLab below JupyterLab: a terminal's WebSocket, and a file."""
 
+from contextlib import suppress
+
+from playwright.sync_api import Error
+
 from .app import App, see
 
 DIRECT = ["python", "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port={port}",
@@ -10,8 +14,9 @@ DIRECT = ["python", "-m", "jupyterlab", "--no-browser", "--allow-root", "--Serve
 
 def terminal(frame):
     """What is typed into a terminal goes through a WebSocket, and its answer comes back."""
-    question = frame.locator("dialog.jp-Dialog")  # Dash brings an extension for which Lab wants to be built
-    frame.page.add_locator_handler(question, lambda: question.get_by_role("button", name="Cancel").click())
+    question = frame.locator("dialog.jp-Dialog").get_by_role("button", name="Cancel")
+    with suppress(Error):  # Dash brings an extension for which Lab wants to be built; others do not
+        question.click(timeout=5000)
     frame.locator(".jp-LauncherCard[title*='terminal' i]").first.click()
     frame.locator(".jp-Terminal .xterm-helper-textarea").first.wait_for(state="attached")
     frame.locator(".jp-Terminal").first.click()
@@ -31,5 +36,6 @@ APP = App(
     ready=".jp-LauncherCard >> nth=0",
     steps={"live": terminal},
     deep=("lab/tree/file.txt", ".jp-DirListing-item:has-text('file.txt')"),
-    how="It listens on a Unix socket that only you can open; the page is at `lab`.",
+    how="It listens on a Unix socket that only you can open; the page is at `lab`. In a tab it moves on to "
+    "a workspace of its own, and what its first page had asked for is given up.",
 )
