@@ -36,6 +36,5 @@ APP = App(
     files={"ma/notebook.py": SCRIPT},
     ready=".cm-content",
     steps={"live": run},
-    how="The template sets `--base-url`. There is no token: the login is Jupyter's. "
-    "In a tab the editor comes up; the check, which loads it a second time, does not see its cell run.",
+    how="The template sets `--base-url`. There is no token: the login is Jupyter's.",
 )
