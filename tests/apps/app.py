@@ -23,7 +23,7 @@ class App:
         arguments: what the user fills in; paths are below the server's root.
         files: what there must be below the server's root: path -> text. A text that ends in a Python program is no data of ours.
         links: more of that: path -> a folder, of this project or anywhere, that a symbolic link there leads to.
-        directly: recipe keys that differ where it is started without a prefix.
+        directly: recipe keys that differ where it is started without a prefix, or has to listen on a port.
         start: where its first page is, below its address.
         ready: a selector that is visible once the page is up.
         steps: name -> what to do and what must change: "live", "upload", "download", "link", "form". Each begins on the first
@@ -32,6 +32,7 @@ class App:
         known: "way: check" that cannot hold -> the reason, and what to do instead. A run fails if it does hold.
         how: what a user has to know, for the documentation.
         light: quick, and installed with the tests: a part of every CI run.
+        heavy: takes minutes to install: only where it is named.
     """
 
     name: str
@@ -52,6 +53,7 @@ class App:
     known: Mapping[str, str] = field(default_factory=dict)
     how: str = ""
     light: bool = False
+    heavy: bool = False
 
 
 def see(frame: Frame, selector: str) -> None:

@@ -75,7 +75,8 @@ class Desk:
         Raises:
             RuntimeError: it does not come up; with the end of its log.
         """
-        port, template = free_port(), self._template(app, {} if prefix else app.directly)
+        plain = not prefix or self._template(app).unix_socket  # jupyter-server-proxy's `proxy/N/` leads to ports alone
+        port, template = free_port(), self._template(app, app.directly if plain else {})
         below = prefix.replace("{port}", str(port))
         values = {**template.fill_in(app.arguments), "port": str(port), "prefix": below, "name": app.name, "base_url": "/"}
         command, more, cwd = template.expand({**values, "unix_socket": ""})

@@ -1,7 +1,7 @@
 """Real applications, each in real Chromium: alone, below the path, at an origin of its own, in a JupyterLab tab, and through
 jupyter-server-proxy.
 
-    python -m tests.apps.run                          all; writes tests/apps/results.json and docs/apps.md
+    python -m tests.apps.run                          all but heavy ones; writes tests/apps/results.json and docs/apps.md
     python -m tests.apps.run streamlit dash --ways direct,path --no-report
 
 To be run by a Python that has the applications, as `make apps` does.
@@ -32,7 +32,7 @@ from ..processes import TOKEN, Server
 from . import programs
 from .app import App
 from .report import version_of, write_report
-from .visits import OK, PATIENCE, Visit, visit
+from .visits import OK, PATIENCE, SETTLE, Visit, visit
 
 HERE = Path(__file__).resolve().parent
 WAYS = ["direct", "path", "origin", "lab", "incumbent"]
@@ -41,7 +41,7 @@ Results = dict[str, dict[str, dict[str, str]]]
 
 def main() -> int:
     options = parser().parse_args()
-    apps = [app for app in all_apps() if not options.names or app.name in options.names]
+    apps = [app for app in all_apps() if (app.name in options.names if options.names else not app.heavy)]
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
         desk = programs.Desk(Path(home), apps)
@@ -58,7 +58,7 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("names", nargs="*", help="of applications; none is all")
+    made.add_argument("names", nargs="*", help="of applications; none is all but the heavy ones")
     made.add_argument("--ways", default=",".join(WAYS), help="with commas")
     made.add_argument("--no-report", action="store_true", help="leave results.json and docs/ as they are")
     return made
@@ -177,6 +177,7 @@ def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
     address = below[0]
     with suppress(Error):  # what is wrong with it is told by the visit
         frame.locator(app.ready).first.wait_for(state="visible", timeout=PATIENCE)
+        page.wait_for_timeout(3 * SETTLE)  # a page that is left while it loads complains
 
     def show(path: str) -> Frame:
         frame.goto("about:blank")
@@ -188,7 +189,7 @@ def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
 
 def _framed(frames: list[Frame], wait: Callable[[], None], again: Callable[[], list[Frame]]) -> Frame:
     """The frame of the tab, once it has gone to its page."""
-    for _ in range(150):
+    for _ in range(300):  # a minute
         found = [frame for frame in frames if frame.parent_frame is not None and frame.url.startswith("http")]
         if found and "/proxy/enter/" not in found[0].url and "/.well-known/" not in found[0].url:
             return found[0]

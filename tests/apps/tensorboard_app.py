@@ -12,5 +12,5 @@ APP = App(
     ready="text=No dashboards are active",
     steps={"live": click("[aria-label='Reload'], .reload-button", "text=No dashboards are active")},
     deep=("?darkMode=true#timeseries", "tb-webapp"),
-    how="The template sets `--path_prefix`. It does not find its own fonts below one: the browser's are shown.",
+    how="Its links are relative, but for its fonts: with `--path_prefix` these are not found, so the template leaves it out.",
 )

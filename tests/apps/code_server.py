@@ -1,0 +1,35 @@
+"""code-server: its workbench; a file's text comes over its WebSocket."""
+
+from .app import App, see
+
+
+def open_file(frame):
+    frame.locator(".explorer-folders-view [aria-label*='file.txt']").first.dblclick()
+    see(frame, ".view-line:has-text('sesame')")
+
+
+LEFT = "VS Code writes down what it gives up when a page is left, alone too, each time in other words."
+WORKER = "Its service worker, which web views need, is refused below Jupyter's own origin: open it at an origin of its own."
+APP = App(
+    name="code-server",
+    title="code-server",
+    template="code-server",
+    arguments={"folder": "code"},
+    files={"code/file.txt": "sesame"},
+    directly={
+        "command": ["code-server", "--auth", "none", "--disable-telemetry", "--disable-update-check", "--bind-addr",
+                    "127.0.0.1:{port}", "--trusted-origins", "*", "{folder}"],
+        "unix_socket": False,
+    },
+    ready=".explorer-folders-view [aria-label*='file.txt']",
+    steps={"live": open_file},
+    known={
+        "path: nothing fails": f"{LEFT} {WORKER}",
+        "origin: nothing fails": LEFT,
+        "lab: nothing fails": f"{LEFT} The tab shows the path form, as this browser blocks third-party cookies. {WORKER}",
+    },
+    heavy=True,
+    how="`npm install code-server`, with the Node.js that its manual names, builds it in minutes. The template sets "
+    "`--trusted-origins`: it reads `Forwarded` without its quotes, and takes every page for another site's. Who may ask is the "
+    "gateway's matter, and its socket is open to you alone.",
+)  # fmt: skip
