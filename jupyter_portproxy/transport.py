@@ -49,6 +49,7 @@ class CurlTransport(AsyncHTTPClient):
         self._multi.setopt(pycurl.M_PIPELINING, 0)
         self._sockets = sockets_of(self.io_loop, self._drive)
         self._timer: asyncio.TimerHandle | None = None  # of the loop
+        self._rings = 0.0  # when: a handle of uvloop's cannot tell while it runs
         self._due: float | None = None  # libcurl's
         self._driving = False
         self._kick: asyncio.Handle | None = None
@@ -205,13 +206,13 @@ class CurlTransport(AsyncHTTPClient):
         """libcurl moves its timer with each step of each transfer: one of the loop's that rings too early is let ring."""
         at_once = milliseconds == 0 and self._driving
         self._due = None if at_once or milliseconds < 0 else self.loop.time() + milliseconds / 1000
-        if self._due is not None and (self._timer is None or self._timer.when() > self._due):
+        if self._due is not None and (self._timer is None or self._rings > self._due):
             self._arm(self._due)
 
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(due, self._on_timer)
+        self._timer, self._rings = self.loop.call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
         self._timer, due = None, self._due
