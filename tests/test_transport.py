@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 import time
 
 import pytest
@@ -633,3 +634,26 @@ async def test_300_mixed_exchanges_leave_no_file_descriptor(make):
         assert len(transport) == 0
         transport.close()
     await eventually(lambda: len(os.listdir("/dev/fd")) == before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+def test_a_slowly_read_answer_arrives_whole_on_uvloop():
+    """Its timers cannot tell when they ring: libcurl's callback failed, and what was paused was cut."""
+    import uvloop
+
+    async def read() -> int:
+        async with serve(answers(bytes(4 << 20))) as up:
+            transport, size = CurlTransport(force_instance=True), 0
+            exchange = transport.open(outbound(up.port))
+            await exchange.head
+            while data := await exchange.read():
+                size += len(data)
+                await asyncio.sleep(0.002)
+            transport.close()
+            return size
+
+    loop = uvloop.new_event_loop()
+    try:
+        assert loop.run_until_complete(asyncio.wait_for(read(), 30)) == 4 << 20
+    finally:
+        loop.close()
