@@ -25,10 +25,11 @@ from . import routes
 from .access import ACTION, RESOURCE, PortHandler
 from .errors import BadRoute, Forbidden, GatewayError, LoginUnavailable, MethodRefused, NoSuchService, NotEntered, Unauthenticated
 from .gateway import Closable, Destination, PortProxy
-from .handlers import PortExchange, TunnelHandler
 from .origins import WELL_KNOWN, Entry, Origins, login_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
+from .serving import PortExchange
+from .upgrading import TunnelHandler
 
 _FRAMES = ("iframe", "frame")
 _STORES = (

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 
 from .upstreams import Message
 
+UPGRADE = [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
+CROSS = ["Sec-Fetch-Site: cross-site"]
+
 
 @dataclass
 class Answer(Message):

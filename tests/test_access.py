@@ -9,8 +9,8 @@ from jupyter_server.auth.authorizer import Authorizer
 from jupyter_server.auth.identity import IdentityProvider, User
 from tornado.web import HTTPError
 
+from .clients import CROSS, UPGRADE
 from .conftest import TOKEN
-from .test_handlers import CROSS, UPGRADE
 from .upstreams import mirror, serve
 
 

@@ -22,10 +22,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from . import upstreams as u
-from .clients import Answer, Wire
+from .clients import UPGRADE, Answer, Wire
 from .conftest import TOKEN
 from .processes import debugged, jupyter_server
-from .test_handlers import UPGRADE
 from .upstreams import answers, free_port, serve
 from .victim import CONTENT
 from .waiting import eventually

@@ -7,10 +7,9 @@ import json
 from urllib.parse import urlsplit
 
 from . import upstreams as u
-from .clients import Wire
+from .clients import UPGRADE, Wire
 from .processes import TOKEN, jupyter_server
 from .test_docs import BLOCKS
-from .test_handlers import UPGRADE
 from .test_isolation_docs import nginx
 from .upstreams import mirror, serve
 

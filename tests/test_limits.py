@@ -17,10 +17,9 @@ from jupyter_portproxy.errors import TooMany
 from jupyter_portproxy.limits import Bounds, Counts
 
 from . import upstreams as u
-from .clients import Wire
+from .clients import UPGRADE, Wire
 from .conftest import TOKEN
 from .processes import jupyter_server
-from .test_handlers import UPGRADE
 from .test_metrics import numbers
 from .upstreams import answers, free_port, serve
 from .waiting import eventually

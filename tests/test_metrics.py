@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from .test_handlers import UPGRADE
+from .clients import UPGRADE
 from .upstreams import answers, closes_without_answer, echo_frames, free_port, serve
 
 

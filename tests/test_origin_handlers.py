@@ -13,9 +13,9 @@ from jupyter_server.auth.authorizer import Authorizer
 
 from jupyter_portproxy import origins
 
+from .clients import UPGRADE
 from .conftest import TOKEN
 from .test_access import configured
-from .test_handlers import UPGRADE
 from .upstreams import mirror, serve
 from .waiting import eventually
 

@@ -1,0 +1,336 @@
+"""Requests through a real Jupyter server: content, fields, errors, streams. Bytes in, bytes out, on raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from . import upstreams as u
+from .conftest import TOKEN
+from .upstreams import answers, free_port, mirror, says, serve
+from .waiting import eventually
+
+# ---- methods and content ----
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "M-SEARCH", "x~y"])
+async def test_every_method_passes_with_and_without_content(call, method):
+    async with serve(mirror) as up:
+        assert (await call(f"proxy/port/{up.port}/", method)).status == 200
+        assert (up.last.method, up.last.content) == (method, b"")
+        assert (await call(f"proxy/port/{up.port}/", method, content=b"\x00\xffabc")).status == 200
+        assert (up.last.method, up.last.content) == (method, b"\x00\xffabc")
+
+
+async def test_connect_and_trace_are_refused(call):
+    async with serve(mirror) as up:
+        for method in ("CONNECT", "TRACE"):
+            assert (await call(f"proxy/port/{up.port}/", method)).status == 405
+        assert up.connections == 0
+
+
+async def test_head_keeps_its_true_fields(call):
+    async with serve(answers(b"x" * 5000, b'ETag: "1"')) as up:
+        answer = await call(f"proxy/port/{up.port}/", "HEAD")
+    assert (answer.one("Content-Length"), answer.one("ETag")) == ("5000", '"1"')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n',
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/10\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n",
+        b"HTTP/1.1 418 I am a teapot\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 599 Odd\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.0 200 Fine\r\nX-B: until close\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n0\r\nTrailer-Field: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\x00",
+    ],
+)
+async def test_an_answer_keeps_status_reason_fields_and_content(call, raw):
+    async with serve(says(raw)) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    head, _, content = raw.partition(b"\r\n\r\n")
+    start, *lines = head.decode().split("\r\n")
+    assert f"{answer.status} {answer.reason}" == start.split(" ", 1)[1]
+    for name, value in (line.split(": ", 1) for line in lines if not line.startswith("Transfer-Encoding")):
+        assert answer.one(name) == value
+    assert answer.whole
+    assert answer.content == (b"abc" if b"chunked" in head else content)
+
+
+async def test_early_hints_do_not_disturb_the_answer(call):
+    async with serve(u.early_hints) as up:
+        assert (await call(f"proxy/port/{up.port}/")).text == "ok"
+
+
+async def test_repeated_fields_stay_repeated_in_order(call):
+    raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-M: 1\r\nSet-Cookie: b=2\r\nX-M: 2\r\nContent-Length: 0\r\n\r\n"
+    async with serve(says(raw)) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    assert answer.all("Set-Cookie") == ["a=1", "b=2"]
+    assert answer.all("X-M") == ["1", "2"]
+
+
+async def test_expect_100_continue_is_answered(wire, head_of):
+    async with serve(mirror) as up, await wire() as connection:
+        head = head_of("PUT", up.port)
+        await connection.send(head + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        assert (await connection.head()).status == 100
+        await connection.send(b"abc")
+        assert json.loads((await connection.answer()).text)["content"] == "abc"
+    assert up.last.one("Expect") is None
+
+
+async def test_chunked_content_and_answer_flow_at_once(wire, head_of):
+    async def ping_pong(connection):
+        await connection.head()
+        await connection.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while size := int(await connection.reader.readline(), 16):
+            data = await connection.reader.readexactly(size)
+            await connection.reader.readline()
+            await connection.write(b"%x\r\n%b\r\n" % (size, data))
+        await connection.write(b"0\r\n\r\n")
+
+    async with serve(ping_pong) as up, await wire() as connection:
+        head = head_of("POST", up.port)
+        await connection.send(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert (await connection.head()).status == 200
+        pieces = connection.chunks()
+        for piece in (b"one", b"two", b"three"):
+            await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+            assert await asyncio.wait_for(anext(pieces), 5) == piece
+        await connection.send(b"0\r\n\r\n")
+        assert [piece async for piece in pieces] == []
+
+
+async def test_more_content_than_jupyters_limit_passes(wire, head_of):
+    size = 700 << 20
+    async with serve(u.sink) as up, await wire() as connection:
+        head = head_of("PUT", up.port)
+        await connection.send(head + b"Content-Length: %d\r\n\r\n" % size)
+        block = bytes(1 << 20)
+        for _ in range(size >> 20):
+            await connection.send(block)
+        assert (await connection.answer()).text == str(size)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: gzip, chunked"],
+        ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        ["Content-Length: -5"],
+        ["Content-Length: 0x5"],
+    ],
+)
+async def test_framing_that_could_be_read_in_two_ways_is_refused(call, framing):
+    async with serve(mirror) as up:
+        assert (await call(f"proxy/port/{up.port}/", "POST", framing)).status == 400
+        assert up.connections == 0
+
+
+async def test_what_follows_a_refused_request_is_not_run(wire, head_of):
+    async with serve(mirror) as up, await wire() as connection:
+        bad = (
+            head_of("POST", up.port, version="HTTP/1.0")
+            + b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n0\r\n\r\n"
+        )
+        await connection.send(bad + head_of("GET", up.port) + b"\r\n")
+        assert (await connection.answer()).status == 400
+        assert await connection.closed()
+        assert up.connections == 0
+
+
+async def test_an_http_1_0_client_is_answered_until_close(call):
+    async with serve(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")) as up:
+        answer = await call(f"proxy/port/{up.port}/", version="HTTP/1.0")
+    assert (answer.one("Transfer-Encoding"), answer.content) == (None, b"abc")
+
+
+# ---- fields ----
+
+
+async def test_a_service_sees_no_login_and_jupyters_word_on_the_client(call, origin, jp_base_url):
+    async with serve(mirror) as up:
+        prefix = f"{jp_base_url}proxy/port/{up.port}"
+        fields = [
+            f"Origin: http://{origin}",
+            f"Referer: http://{origin}{prefix}/page?token={TOKEN}&a=1",
+            "Cookie: _xsrf=abc; mine=1; username-127-0-0-1-8888=x",
+            "X-Forwarded-For: 6.6.6.6",
+            "X_Real_IP: 6.6.6.6",
+            "Forwarded: for=6.6.6.6",
+            "X-XSRFToken: abc",
+        ]
+        await call(f"proxy/port/{up.port}/x?token={TOKEN}&b=2", fields=fields)
+        seen = up.last
+    assert TOKEN not in str(seen)
+    assert "6.6.6.6" not in str(seen)
+    assert seen.target == "/x?b=2"
+    assert seen.one("Authorization") is None
+    assert seen.one("Host") == f"localhost:{up.port}"
+    assert seen.one("Origin") == f"http://localhost:{up.port}"
+    assert seen.one("Referer") == f"http://localhost:{up.port}/page?a=1"
+    assert seen.one("Cookie") == "mine=1"
+    assert seen.one("X-Forwarded-For") == "127.0.0.1"
+    assert seen.one("X-Forwarded-Host") == origin
+    assert seen.one("X-Forwarded-Prefix") == seen.one("X-Forwarded-Context") == seen.one("X-ProxyContextPath") == prefix
+
+
+async def test_a_services_own_authorization_passes(call):
+    async with serve(mirror) as up:
+        await call(f"proxy/port/{up.port}/?token={TOKEN}", token=None, fields=["Authorization: Bearer of-the-service"])
+    assert up.last.one("Authorization") == "Bearer of-the-service"
+
+
+async def test_a_service_cannot_reach_jupyters_cookies_or_origin(call, jp_base_url):
+    raw = (
+        b"HTTP/1.1 302 Found\r\nLocation: /login?a\r\nSet-Cookie: s=1; Domain=x; Path=/\r\nSet-Cookie: _xsrf=evil; Path=/\r\n"
+        b'Clear-Site-Data: "*"\r\nStrict-Transport-Security: max-age=1\r\nService-Worker-Allowed: /\r\n'
+        b"Content-Security-Policy: default-src 'self'\r\nContent-Length: 0\r\n\r\n"
+    )
+    async with serve(says(raw)) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    prefix = f"{jp_base_url}proxy/port/{up.port}"
+    assert answer.one("Location") == f"{prefix}/login?a"
+    assert answer.all("Set-Cookie") == [f"s=1; Path={prefix}/"]
+    for name in ("Clear-Site-Data", "Strict-Transport-Security", "Service-Worker-Allowed", "X-Content-Type-Options", "Server"):
+        assert answer.one(name) is None, name
+    assert answer.one("Content-Security-Policy") == "default-src 'self'"
+
+
+# ---- errors ----
+
+
+async def test_a_dead_port_is_a_502_in_the_form_that_was_asked_for(call):
+    port = free_port()
+    started = time.monotonic()
+    text = await call(f"proxy/port/{port}/")
+    assert time.monotonic() - started < 1
+    sentences = (f"Failed to connect to service on port {port}.", f"Is the service running? Try: python3 -m http.server {port}")
+    assert (text.status, text.text, text.one("Retry-After")) == (502, "{}\n{}\n".format(*sentences), "2")
+    as_json = await call(f"proxy/port/{port}/", fields=["Accept: application/json"])
+    assert json.loads(as_json.text) == {"code": "unreachable", "message": sentences[0], "hint": sentences[1]}
+    page = await call(f"proxy/port/{port}/", fields=["Accept: text/html,*/*"])
+    assert page.one("Content-Type") == "text/html; charset=utf-8"
+    assert all(sentence in page.text for sentence in sentences)
+    assert '<meta http-equiv="refresh" content="2">' in page.text
+    for answer in (text, as_json, page):
+        assert answer.one("Server") is None and "ornado" not in str(answer)
+        assert answer.one("Cache-Control") == "no-store"
+
+
+async def test_a_connection_serves_on_after_a_502(wire, head_of):
+    async with serve(answers(b"alive")) as up, await wire() as connection:
+        for _ in range(2):
+            await connection.send(head_of("GET", free_port()) + b"\r\n")
+            assert (await connection.answer()).status == 502
+            await connection.send(head_of("GET", up.port) + b"\r\n")
+            assert (await connection.answer()).content == b"alive"
+
+
+async def test_nothing_that_was_sent_is_markup_in_the_answer(call):
+    for accept in ("text/html", "application/json", "text/plain"):
+        for path in ("proxy/port/<script>/", "proxy/<b>:80/", "proxy/port/1&lt;/", 'proxy/port/"onload=x/'):
+            answer = await call(path, fields=[f"Accept: {accept}"])
+            assert answer.status in (400, 404)
+            assert "<script>" not in answer.text and "<b>" not in answer.text and 'r: "o' not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (u.closes_without_answer, 502),
+        (u.resets_without_answer, 502),
+        (says(b"garbage\r\n\r\n"), 502),
+        (says(b"<html>HTTP/0.9</html>"), 502),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), 502),
+        (says(b"HTTP/1.1 200 OK\r\nA B: x\r\n\r\n"), 502),
+        (says(b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n"), 502),
+        (says(b"HTTP/1.1 99999 Odd\r\n\r\n"), 502),
+    ],
+)
+async def test_an_answer_that_is_none_is_a_502(call, script, status):
+    async with serve(script) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    assert answer.status == status
+    assert answer.text.startswith("The service's answer could not be used: ")
+
+
+@pytest.mark.parametrize("script", [u.cut_mid_content, u.cut_mid_chunk])
+async def test_a_cut_answer_never_looks_whole(call, script):
+    async with serve(script) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    assert (answer.status, answer.whole) == (200, False)
+
+
+async def test_the_server_itself_is_a_loop(call, origin, jp_serverapp, gateway):
+    port = int(origin.split(":")[1])
+    gateway._port_allowed[port] = 1
+    answer = await call(f"proxy/port/{port}{jp_serverapp.base_url}proxy/port/{port}/x", fields=["Via: 1.1 x"])
+    assert answer.status in (403, 508)
+
+
+@pytest.mark.parametrize(
+    "jp_server_config",
+    [
+        {
+            "PortProxy": {"first_byte_timeout": 0.3},
+            "IdentityProvider": {"token": TOKEN},
+            "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
+        }
+    ],
+)
+async def test_no_answer_in_time_is_a_504(call, jp_server_config):
+    async with serve(u.never_answers) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+        assert (answer.status, answer.one("Retry-After")) == (504, "5")
+        await asyncio.wait_for(up.gone.wait(), 1)
+
+
+# ---- streams ----
+
+
+async def test_events_arrive_as_they_are_written(wire, head_of):
+    async with serve(u.drips([b"data: 1\n\n", b"data: 2\n\n"], 0.3)) as up, await wire() as connection:
+        await connection.send(head_of("GET", up.port) + b"\r\n")
+        await connection.head()
+        pieces = connection.chunks()
+        assert await asyncio.wait_for(anext(pieces), 0.25) == b"data: 1\n\n"
+        assert await asyncio.wait_for(anext(pieces), 1) == b"data: 2\n\n"
+        connection.writer.close()
+        await asyncio.wait_for(up.gone.wait(), 1)
+
+
+async def test_the_clients_going_away_ends_the_upstreams_request(wire, head_of, gateway):
+    async with serve(u.never_answers) as up:
+        async with await wire() as connection:
+            await connection.send(head_of("GET", up.port) + b"\r\n")
+            await eventually(lambda: up.requests)
+        await asyncio.wait_for(up.gone.wait(), 1)
+        await eventually(lambda: gateway.exchanges == 0)
+
+
+async def test_a_client_that_does_not_read_stops_the_upstream(wire, head_of):
+    async with serve(u.endless) as up, await wire() as connection:
+        await connection.send(head_of("GET", up.port) + b"\r\n")
+        await connection.head()
+        await asyncio.sleep(0.5)
+        taken = len(up.received)
+        await asyncio.sleep(0.5)
+        assert len(up.received) == taken < 500  # blocks of 64 KiB: what the socket buffers of four ends hold
+
+
+async def test_many_at_once_are_all_answered_and_leave_nothing(call, gateway):
+    async with serve(answers(b"x" * 1000)) as up:
+        got = await asyncio.gather(*(call(f"proxy/port/{up.port}/{n}") for n in range(100)))
+        assert {(answer.status, len(answer.content)) for answer in got} == {(200, 1000)}
+        assert gateway.exchanges == 0
