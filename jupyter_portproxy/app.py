@@ -24,6 +24,7 @@ from traitlets import TraitError
 from . import api, catalog, hops, pages, routes, serverproxy
 from .gateway import PortProxy
 from .handlers import AdmittedRouter, PortRouter
+from .heads import Heads
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
@@ -65,6 +66,7 @@ class PortProxyApp(ExtensionApp):
         self.gateway.on_lost_socket = self.inventory.lost_socket
         self.settings["portproxy"] = self.gateway
         self.hop = self._join_chain()
+        self.heads: Heads | None = None
         IOLoop.current().add_callback(self._bound_heads)
         self.log.info(
             "portproxy: ports %s are reachable below %sproxy/port/",
@@ -88,6 +90,8 @@ class PortProxyApp(ExtensionApp):
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()
+        if self.heads is not None:
+            self.heads.stop()
         if self.hop is not None:
             await self.hop.close()
         self.collector.unregister()
@@ -96,10 +100,10 @@ class PortProxyApp(ExtensionApp):
         self.gateway.close()
 
     def _bound_heads(self) -> None:
-        """The server's own parameters of its connections, which no setting of jupyter_server reaches; it is made after us."""
-        parameters = getattr(getattr(self._server, "http_server", None), "conn_params", None)
-        if self.gateway.head_timeout and parameters is not None:
-            parameters.header_timeout = self.gateway.head_timeout
+        """No setting of jupyter_server's reaches its connections, and its HTTP server is made after us."""
+        server = getattr(self._server, "http_server", None)
+        if self.gateway.head_timeout and server is not None:
+            self.heads = Heads(server, self._server.web_app, self.gateway.head_timeout)
 
     def _join_chain(self) -> hops.Hop | None:
         """Be a hub or a project host, if the configuration says so."""
