@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jupyter_server.auth.identity import User
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from . import fields as f
 from .chain import Hop
@@ -22,6 +22,7 @@ from .routes import Route, ServiceRoute, ip_literal, is_loopback, parse
 
 SECONDS = 1.0
 _KEPT = "_portproxy_admission"
+_PARAMETERS = 100  # of a query; Tornado refuses requests that have too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,12 @@ def keep(admission: Admission, request: HTTPServerRequest) -> None:
     setattr(context, _KEPT, admission)
 
 
-def find(request: HTTPServerRequest) -> Admission | None:
-    """The one that lets this request in, too."""
-    kept: Admission | None = getattr(request.connection.context, _KEPT, None)  # type: ignore[union-attr]
-    if kept is None or kept.until <= time.monotonic() or kept.outbound.method != request.method:
+def find(context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
+    """The one of a connection's context that lets this request in, too."""
+    kept: Admission | None = getattr(context, _KEPT, None)
+    if kept is None or kept.until <= time.monotonic() or kept.outbound.method != method:
         return None
-    uri, begin = request.uri or "", kept.begin
-    if not uri.startswith(begin) or uri[len(begin) : len(begin) + 1] != "/" or "token=" in uri:
+    begin = kept.begin
+    if not uri.startswith(begin) or uri[len(begin) : len(begin) + 1] != "/" or "token=" in uri or uri.count("&") > _PARAMETERS:
         return None
-    return kept if list(request.headers.get_all()) == kept.fields else None
+    return kept if list(headers.get_all()) == kept.fields else None

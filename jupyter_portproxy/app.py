@@ -5,6 +5,7 @@ Rule of this file: no decision and no byte; parts are made here, introduced to e
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 from datetime import datetime, timezone
@@ -22,9 +23,9 @@ from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
 from . import api, catalog, hops, pages, routes, serverproxy
+from .front import Front
 from .gateway import PortProxy
-from .handlers import AdmittedRouter, PortRouter
-from .heads import Heads
+from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
 from .metrics import PortProxyCollector
@@ -66,8 +67,8 @@ class PortProxyApp(ExtensionApp):
         self.gateway.on_lost_socket = self.inventory.lost_socket
         self.settings["portproxy"] = self.gateway
         self.hop = self._join_chain()
-        self.heads: Heads | None = None
-        IOLoop.current().add_callback(self._bound_heads)
+        self.front = Front(self._server.web_app, self.gateway)
+        IOLoop.current().add_callback(self._mount_front)
         self.log.info(
             "portproxy: ports %s are reachable below %sproxy/port/",
             ", ".join(map(str, self.gateway.allowed_ports)),
@@ -85,13 +86,11 @@ class PortProxyApp(ExtensionApp):
             # Ahead of all others: at these hosts nobody but the service answers.
             router = OriginRouter(web_app, self.gateway, self.gateway.origins)
             web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
-        web_app.default_router.rules.insert(0, Rule(AnyMatches(), AdmittedRouter(web_app, self.gateway)))
         web_app.default_router.rules.insert(-1, Rule(AnyMatches(), PortRouter(web_app, self.gateway)))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()
-        if self.heads is not None:
-            self.heads.stop()
+        self.front.stop()
         if self.hop is not None:
             await self.hop.close()
         self.collector.unregister()
@@ -99,11 +98,11 @@ class PortProxyApp(ExtensionApp):
         await self.services.close()
         self.gateway.close()
 
-    def _bound_heads(self) -> None:
-        """No setting of jupyter_server's reaches its connections, and its HTTP server is made after us."""
+    def _mount_front(self) -> None:
+        """The HTTP server is made after its extensions."""
         server = getattr(self._server, "http_server", None)
-        if self.gateway.head_timeout and server is not None:
-            self.heads = Heads(server, self._server.web_app, self.gateway.head_timeout)
+        if server is not None:
+            self.front.mount(server, asyncio.get_running_loop())
 
     def _join_chain(self) -> hops.Hop | None:
         """Be a hub or a project host, if the configuration says so."""

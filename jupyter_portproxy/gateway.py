@@ -402,7 +402,7 @@ class PortProxy(Policy):
     def count(self) -> None:
         """Something moved: tell the server, not for every piece of a stream."""
         now = time.monotonic()
-        if self.count_activity and now - self._last_activity >= _ACTIVITY_PERIOD:
+        if now - self._last_activity >= _ACTIVITY_PERIOD and self.count_activity:
             self._last_activity = now
             self.on_activity()
 

@@ -1,6 +1,7 @@
 """Who serves a URL: what Tornado asks at the head of each request.
 
-Rule of this file: it chooses and does nothing else. Requests are served in `serving`, upgrades in `upgrading`.
+Rule of this file: it chooses and does nothing else. Requests are served in `serving`, upgrades in `upgrading`; what is admitted
+already never comes here (`front`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from tornado.web import Application
 
 from . import fields as f
 from . import named, routes
-from .admission import find
 from .errors import GatewayError
 from .gateway import PortProxy
 from .named import NamedRoute
@@ -83,19 +83,6 @@ class PortRouter(Router):
         if prefix is None or prefix == asked.prefix:
             return asked
         return Redirect(f"{prefix}{asked.path}{asked.query}", 307)
-
-
-class AdmittedRouter(Router):
-    """Serves what is admitted already, before anybody else is asked. To be mounted ahead of all others."""
-
-    SUPPORTED_METHODS: tuple[str, ...] = ()  # see PortRouter
-
-    def __init__(self, application: Application, gateway: PortProxy) -> None:
-        self._application, self._gateway = application, gateway
-
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        admission = find(request)
-        return None if admission is None else PortExchange(self._application, request, self._gateway, admission)
 
 
 def _asks_for_websocket(request: HTTPServerRequest) -> bool:

@@ -31,8 +31,10 @@ def gateway(jp_serverapp):
 
 
 @pytest.fixture
-def origin(jp_serverapp, http_server, jp_http_port) -> str:
-    """`host:port` of the server under test, as a browser writes it in Host."""
+def origin(jp_serverapp, http_server, jp_http_port, jp_asyncio_loop) -> str:
+    """`host:port` of the server under test, as a browser writes it in Host. It listens where pytest-tornasync made it listen."""
+    for extension in jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]:
+        extension.front.mount(http_server, jp_asyncio_loop)
     return f"127.0.0.1:{jp_http_port}"
 
 

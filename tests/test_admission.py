@@ -38,13 +38,13 @@ def kept(monkeypatch):
     """Notes each request that an admission let in."""
     seen, find = [], a.find
 
-    def noted(request):
-        found = find(request)
+    def noted(context, method, uri, headers):
+        found = find(context, method, uri, headers)
         if found is not None:
-            seen.append(request.uri)
+            seen.append(uri)
         return found
 
-    monkeypatch.setattr("jupyter_portproxy.handlers.find", noted)
+    monkeypatch.setattr("jupyter_portproxy.front.find", noted)
     return seen
 
 
@@ -91,6 +91,7 @@ async def test_what_differs_is_examined(ask, kept):
             (f"absolute/port/{up.port}/x", [], "GET"),
             (f"port/{up.port}", [], "GET"),
             (f"{path}?token={TOKEN}", [], "GET"),
+            (f"{path}?{'a&' * 101}", [], "GET"),
             (path, ["Content-Length: 0"], "POST"),
             (path, ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"], "GET"),
         ]:

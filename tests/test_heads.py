@@ -11,6 +11,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from jupyter_portproxy.front import Front
+from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.heads import Heads
 
 from .clients import Wire
@@ -32,12 +34,13 @@ class Slow(RequestHandler):
 async def served() -> AsyncIterator[tuple[int, Heads]]:
     """A server's port, and what watches its connections."""
     application = Application([("/", Slow)])
-    server = HTTPServer(application)
+    server, front = HTTPServer(application), Front(application, PortProxy(head_timeout=TIMEOUT))
+    front.mount(server, asyncio.get_running_loop())
     sock, port = bind_unused_port()
     server.add_socket(sock)
-    heads = Heads(server, application, TIMEOUT)
-    yield port, heads
-    heads.stop()
+    assert front.heads is not None
+    yield port, front.heads
+    front.stop()
     server.stop()
     await server.close_all_connections()
 
@@ -94,6 +97,6 @@ async def test_who_has_gone_is_forgotten():
         for _ in range(20):
             async with await Wire.open(port):
                 pass
-        assert len(heads._awaited) <= 20
+        assert len(heads._owed) <= 20
         await asyncio.sleep(TIMEOUT + 0.3)
-        assert heads._awaited == {} and heads._timer is None
+        assert heads._owed == {} and heads._timer is None
