@@ -62,7 +62,8 @@ def test_the_conda_recipe_asks_for_the_same_packages():
     assert built == {plain(line) for line in PROJECT["build-system"]["requires"]}
     assert RECIPE["build"]["python"]["entry_points"] == [f"{k} = {v}" for k, v in PROJECT["project"]["scripts"].items()]
     assert RECIPE["about"]["license"] == PROJECT["project"]["license"]
-    assert RECIPE["about"]["documentation"] == PROJECT["project"]["urls"]["Documentation"]
+    about, address = RECIPE["about"], PROJECT["project"]["urls"]["Documentation"]
+    assert (about["homepage"], about["documentation"]) == (address, address)
 
 
 def test_the_workflow_runs_what_ci_runs():
