@@ -70,7 +70,7 @@ def test_the_workflow_runs_what_ci_runs():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     commands = {step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step}
     assert commands == {".ci/run", "make docs"}
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-2:] == ["make test", "make conda"]
     assert PROJECT["project"]["requires-python"] == f">={workflow['jobs']['test']['strategy']['matrix']['python'][0]}"
 
 
