@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package soak fuzz versions benchmark chain-cost apps code-server clean
+.PHONY: run test lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -96,6 +96,12 @@ package: $(VENV)/ready
 	build/package/venv/bin/python -m pip install --quiet --disable-pip-version-check build/package/*.whl "jupyterlab>=4,<5"
 	env -i HOME=build/package PATH=build/package/venv/bin:/bin jupyter labextension list 2>&1 | grep "jupyter-portproxy.*enabled.*OK"
 	build/package/venv/bin/python -c 'import pathlib, jupyter_portproxy as p; assert pathlib.Path(p.__file__).with_name("py.typed").exists()'
+
+# What the conda recipe makes, and the recipe's own tests in it, from a channel made for them in build/conda.
+# rattler-build is 0.x: its next one may want something else. A copy of Debian's own Python does not serve here, so not in `test`.
+conda: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "py-rattler-build==0.73.*"
+	$(BIN)/python -m tests.conda_channel
 
 $(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labextension/src/* labextension/style/* labextension/schema/*)
 	rm -rf jupyter_portproxy/labextension

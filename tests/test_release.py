@@ -62,14 +62,15 @@ def test_the_conda_recipe_asks_for_the_same_packages():
     assert built == {plain(line) for line in PROJECT["build-system"]["requires"]}
     assert RECIPE["build"]["python"]["entry_points"] == [f"{k} = {v}" for k, v in PROJECT["project"]["scripts"].items()]
     assert RECIPE["about"]["license"] == PROJECT["project"]["license"]
-    assert RECIPE["about"]["documentation"] == PROJECT["project"]["urls"]["Documentation"]
+    about, address = RECIPE["about"], PROJECT["project"]["urls"]["Documentation"]
+    assert (about["homepage"], about["documentation"]) == (address, address)
 
 
 def test_the_workflow_runs_what_ci_runs():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     commands = {step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step}
     assert commands == {".ci/run", "make docs"}
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-2:] == ["make test", "make conda"]
     assert PROJECT["project"]["requires-python"] == f">={workflow['jobs']['test']['strategy']['matrix']['python'][0]}"
 
 
