@@ -46,6 +46,9 @@ def test_of_two_servers_one_must_be_named_or_run_the_command(server, tmp_path):
             url = running.url.replace("127.0.0.1", "localhost")
             assert portproxy(tmp_path, "--server", url, "start", "asks")[0] == 0
             assert (folder / "said").read_text().startswith(f"{url}proxy/port/15000/")
+        logs = tmp_path / ".local" / "share" / "jupyter" / "runtime" / "portproxy"
+        written = {path.relative_to(logs).as_posix() for path in logs.glob("**/*.log")}
+        assert written == {f"jpserver-{running.process.pid}/asks.log" for running in (server, second)}
     assert portproxy(tmp_path, "list")[0] == 0
 
 
