@@ -39,9 +39,7 @@ def test_each_server_has_its_own_folder_and_the_last_five_of_those_that_ended_ar
         for path in (folder / "web.log", folder):
             path.touch()
             os.utime(path, (1e9 - age, 1e9 - age))
-    os.utime(
-        parent / f"jpserver-{ended[7]}" / "web.log", (2e9, 2e9)
-    )  # the oldest, but in use elsewhere
+    os.utime(parent / f"jpserver-{ended[7]}" / "web.log", (2e9, 2e9))  # the oldest, but in use elsewhere
     own = logs.folder(parent)
     assert own == parent / f"jpserver-{os.getpid()}"
     logs.prepare(own)
