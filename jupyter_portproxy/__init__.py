@@ -15,3 +15,8 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     from .app import PortProxyApp
 
     return [{"module": "jupyter_portproxy", "app": PortProxyApp}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Where `jupyter-builder develop` finds what npm has built, and the name that JupyterLab knows it by."""
+    return [{"src": "labextension", "dest": "jupyter-portproxy"}]

@@ -352,7 +352,7 @@ class PortHandler(JupyterHandler):
         if isinstance(asked, Route) and is_loopback(asked.host):
             name, below = str(asked.port), asked.target
         elif isinstance(asked, ServiceRoute):
-            name, below = asked.name, f"{asked.path}{asked.query}"
+            name, below = asked.name, f"{asked.path or '/'}{asked.query}"
         else:
             return None
         if self.origin_target(name) is None:

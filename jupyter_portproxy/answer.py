@@ -65,6 +65,9 @@ class Answer:
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
         headers = self.headers(fields)
+        if status == 404 and self._route.with_slash:  # nothing is there for Vite, but Next.js is there and not below
+            status, reason = 307, "Temporary Redirect"
+            headers["Location"], headers["Cache-Control"] = self._route.with_slash, "no-store"
         self._until_close = self._request.version == "HTTP/1.0" and "Content-Length" not in headers
         self._status = status
         self._gateway.counts.bytes_to_client += len(first or b"")

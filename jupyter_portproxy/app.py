@@ -22,7 +22,7 @@ from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from . import api, catalog, hops, pages, routes, serverproxy
+from . import api, catalog, hops, logs, pages, routes, serverproxy
 from .front import Front
 from .gateway import PortProxy
 from .handlers import PortRouter
@@ -169,7 +169,7 @@ class PortProxyApp(ExtensionApp):
 
     def _make_services(self) -> Services:
         base_url, gateway = str(self._server.base_url), self.gateway
-        directory = Path(jupyter_runtime_dir()) / "portproxy"
+        directory = logs.folder(Path(jupyter_runtime_dir()) / "portproxy")
         ports = Ports(gateway.ports)
         gateway.reservations = Reservations(ports)
         services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode, urljoin
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
@@ -83,10 +83,17 @@ class Server:
         hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
         self._credential = str(info.get("token") or hubs)
         self._token = "" if self._credential == hubs else self._credential
+        self._public = _public_url(self.url)
 
     def link(self, path: str) -> str:
-        """An absolute URL that logs in."""
+        """An absolute URL for people: one that logs in, or JupyterHub's, where they log in themselves.
+
+        Args:
+            path: a path, or a URL that begins with this server's.
+        """
         url = urljoin(self.url, path)
+        if self._public:
+            return urljoin(self._public, urlsplit(url)._replace(scheme="", netloc="").geturl())
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
 
     def ask(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
@@ -128,6 +135,16 @@ class Server:
             raise CliError(_sentence(error)) from None
         except (URLError, OSError) as error:
             raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
+
+
+def _public_url(url: str) -> str:
+    """The address by which JupyterHub's users reach the server at this URL, if JupyterHub knows it and started that server.
+
+    The variable is inherited by whatever the server starts: a nested Jupyter has another base URL, and is not meant.
+    """
+    public = os.environ.get("JUPYTERHUB_PUBLIC_URL", "")
+    paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public, url)}
+    return public if public and len(paths) == 1 else ""
 
 
 def _sentence(error: HTTPError) -> str:

@@ -206,6 +206,11 @@ class PortProxy(Policy):
         template = self.template_of(name)
         return template.special if template is not None else None
 
+    def sees_prefix(self, name: str) -> bool:
+        """A service of that name gets the whole path, and nobody's configuration changes it."""
+        template = self.template_of(name)
+        return template is not None and template.keep_prefix and template.special is None
+
     def template_of(self, name: str) -> Template | None:
         """The template of a service, or the one of that name."""
         if self.services is None:

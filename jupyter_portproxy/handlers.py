@@ -46,6 +46,8 @@ class PortRouter(Router):
             if not isinstance(rescued, Redirect):
                 return rescued
             return PortExchange(self._application, request, self._gateway, rescued)
+        if isinstance(route, ServiceRoute):
+            route = route.with_slash(self._gateway.sees_prefix(route.name))
         if isinstance(route, ServiceRoute) and not upgrade:
             route = self._at_its_own_url(route)
         if not isinstance(route, Redirect) and upgrade:
@@ -69,7 +71,7 @@ class PortRouter(Router):
         other = self._bare_name(uri) is not None or found.owner in self._gateway.foreign_names
         return None if other else found
 
-    def _bare_name(self, uri: str) -> ServiceRoute | Redirect | None:
+    def _bare_name(self, uri: str) -> ServiceRoute | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
         services = self._gateway.services
         name = routes.bare_name(uri, self._base_url)

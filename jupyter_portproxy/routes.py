@@ -101,7 +101,8 @@ class Route:
         host: name or address literal, lower case, no brackets.
         port: 1 to 65535.
         prefix: the part of the path that leads to the service, without a final slash, as sent.
-        path: the path below the prefix, as sent; empty if the slash after the port is missing.
+        path: the path below the prefix, as sent; empty if the slash after the port is missing, which a service that sees the
+            prefix is told: some take it away where it is (Next.js).
         query: the query with its `?`, as sent; empty if there is none.
         keep: True if the upstream sees the prefix too ("absolute" in the URL).
         scheme: "https" if the URL says so.
@@ -118,8 +119,12 @@ class Route:
     @property
     def target(self) -> str:
         """The request target for the upstream (RFC 9112 3.2.1)."""
-        path = self.path or "/"
-        return f"{self.prefix}{path}{self.query}" if self.keep else f"{path}{self.query}"
+        return f"{self.prefix}{self.path}{self.query}" if self.keep else f"{self.path or '/'}{self.query}"
+
+    @property
+    def with_slash(self) -> str:
+        """Where the service is if it is not where the slash is missing; empty if that is not missing."""
+        return f"{self.prefix}/{self.query}" if self.keep and not self.path else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,10 @@ class ServiceRoute:
     prefix: str
     path: str
     query: str
+
+    def with_slash(self, keep: bool) -> ServiceRoute | Redirect:
+        """The way there; the slash after the name may be missing only where the service sees the prefix."""
+        return self if self.path or keep else Redirect(f"{self.prefix}/{self.query}", 308)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +190,9 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
         host, port = LOOPBACK_NAME, port_number(segment)
     else:
         return None
-    if not slash:
+    if not slash and not keep:
         return Redirect(f"{prefix}/{query}", 308)
-    return Route(host, port, prefix, f"/{below}", query, keep, scheme)
+    return Route(host, port, prefix, slash + below, query, keep, scheme)
 
 
 def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
@@ -215,11 +224,9 @@ def bare_name(uri: str, base_url: str) -> str:
     return "" if name in _JUPYTERS else name
 
 
-def service_route(name: str, uri: str, prefix: str) -> ServiceRoute | Redirect:
+def service_route(name: str, uri: str, prefix: str) -> ServiceRoute:
     """The route of a service's URL: `uri` begins with `prefix`, which ends with its name."""
     path, mark, query = uri.partition("?")
-    if path == prefix:
-        return Redirect(f"{prefix}/{mark}{query}", 308)
     return ServiceRoute(name, prefix, path[len(prefix) :], mark + query)
 
 
@@ -317,9 +324,10 @@ def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None
     if match is None:
         return None
     port, prefix, below = port_number(match["port"]), path[: match.end()], path[match.end() :]
-    if not below:
+    keep = match["form"] == "port"
+    if not below and not keep:
         return Redirect(f"{prefix}/{query}", 308)
-    return Route(LOOPBACK_NAME, port, prefix, below, query, match["form"] == "port")
+    return Route(LOOPBACK_NAME, port, prefix, below, query, keep)
 
 
 def _port_parameter(root: str, query: str) -> Redirect | None:

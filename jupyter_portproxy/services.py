@@ -7,7 +7,6 @@ Rule of this file: every process has one owner here, from its start to the momen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import socket
@@ -18,17 +17,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from io import FileIO
 from pathlib import Path
 
 from .catalog import NAME, Place, Template, TemplateError, program_path
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from .leases import Ports, is_free
+from .logs import Log, prepare
 
 _GUARD = Path(__file__).parent / "guard.py"
 _TOKENS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # the last is JupyterHub's old name for its own
-_RING = 1 << 20
-_LOG_FILE = 10 << 20
 _STARTS_PER_MINUTE = 5
 _MAX_SERVICES = 100
 _FIRST_PAUSE = 2.0  # s; doubled with each restart: 5 starts in the first minute
@@ -38,53 +35,6 @@ _HEALTH_PERIOD = 5.0  # s
 _MISSES = 2
 State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked, or by itself with 0), "failed"
 Probe = Callable[["Service"], Awaitable[bool]]
-
-
-def _open_log(path: Path) -> FileIO:
-    """Unbuffered: nothing is left to write when it is closed, however full the disk is. Where there is no room, nowhere."""
-    try:
-        return FileIO(path, "ab")
-    except OSError:
-        return FileIO(os.devnull, "ab")
-
-
-class Log:
-    """What a service has printed: the last MiB in memory, and a file of at most 10 MiB, the file before it kept as `.1`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.written = 0  # bytes since the service's first start
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._file = _open_log(path)
-
-    def write(self, data: bytes) -> None:
-        self.written += len(data)
-        self._pieces.append(data)
-        self._size += len(data)
-        while self._size - len(self._pieces[0]) >= _RING:
-            self._size -= len(self._pieces.popleft())
-        with contextlib.suppress(OSError):  # a full disk: what is in memory is all there is; the service must not wait for it
-            self._write_file(data)
-
-    def _write_file(self, data: bytes) -> None:
-        if self._file.tell() + len(data) > _LOG_FILE:
-            self.path.replace(self.path.with_suffix(".log.1"))
-            full, self._file = self._file, _open_log(self.path)
-            full.close()
-        self._file.write(data)
-
-    def tail(self, size: int = _RING) -> bytes:
-        """The last bytes, at most `size` of what is in memory."""
-        return b"".join(self._pieces)[-size:]
-
-    def last_lines(self, count: int = 20) -> list[str]:
-        """The last lines, at most 400 characters of each."""
-        lines = self.tail(64 << 10).decode("utf-8", "replace").splitlines()
-        return [line[:400] for line in lines[-count:]]
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @dataclass(eq=False)
@@ -136,7 +86,7 @@ class Services:
         ports: from which a service's port is taken.
         prefix_of: service name, its template -> path of its URL, without a final slash.
         probe: asks whether a service answers; it must not take longer than a second or two.
-        directory: where log files and Unix sockets are kept; made private to this user.
+        directory: where this server's log files are kept; made private to this user.
     """
 
     def __init__(
@@ -304,7 +254,7 @@ class Services:
         place = self._lease(name, template)
         known = self._services.get(name)
         if known is None:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            prepare(self._directory)
             service = Service(
                 name, template, arguments, self._prefix_of(name, template), place, Log(self._directory / f"{name}.log")
             )

@@ -1,7 +1,7 @@
 """A desk for the documentation's commands: a home, a running server, and programs that stand in for what is not installed.
 
 Rule of this file: a command of the documentation either runs for real, or a stand-in on PATH checks what can be checked of it and
-refuses the rest. Nothing is fetched and nothing is installed.
+refuses the rest. Nothing is fetched, and what is installed goes into an environment of its own.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import metadata
 from pathlib import Path
 
+from jupyter_portproxy.catalog import shipped
+
+from .fresh import OURS, ROOT, Fresh
 from .processes import TOKEN, Server, environment, jupyter_server
 from .upstreams import free_port
 
-ROOT = Path(__file__).parents[1]
+__all__ = ["ROOT", "Desk", "desk"]
 PROGRAMS = ("streamlit", "mlflow", "tensorboard", "flask", "panel", "bokeh", "voila", "marimo", "shiny", "code-server", "npx")
 TEMPLATES = {"docs": {"command": ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
                       "arguments": [{"name": "folder", "default": "docs", "kind": "path"}]}}  # fmt: skip
@@ -54,18 +57,6 @@ if __name__ == "__main__":
 else:
     from flask import Flask
     app = Flask(__name__)
-"""
-# Names what may be installed: this package with its extras, and nothing that is not known here.
-PIP = """
-import re, sys
-from jupyter_portproxy.catalog import shipped
-hints = (template.get("requires", {}).get("hint", "") for template in shipped().values())
-known = {hint.removeprefix("pip install "): set() for hint in hints if hint.startswith("pip install ")}
-known |= {"jupyter_portproxy": EXTRAS, "jupyter-server-proxy": set()}
-assert sys.argv[1] in ("install", "uninstall"), sys.argv
-for name in (argument for argument in sys.argv[2:] if not argument.startswith("-")):
-    package, _, extras = name.partition("[")
-    assert package in known and set(filter(None, extras.rstrip("]").split(","))) <= known[package], name
 """
 # A server that already runs need not be started: its options are checked, as Jupyter would.
 START = """
@@ -104,30 +95,28 @@ else:
     with urllib.request.urlopen(urllib.request.Request(url, content, fields, method=method)) as answer:
         print(answer.read().decode())
 """
-MAKE = """
-import re, sys
-targets = re.findall(r"^(\\w+):", open("MAKEFILE").read(), re.MULTILINE)
-assert sys.argv[1:] and set(sys.argv[1:]) <= set(targets), sys.argv
-"""
 
 
 class Desk:
     """Runs blocks of commands beside a running server."""
 
-    def __init__(self, home: Path, server: Server) -> None:
-        self.home, self.server = home, server
+    def __init__(self, home: Path, server: Server, fresh: Fresh) -> None:
+        self.home, self.server, self.fresh = home, server, fresh
         self.port = free_port()
         self._children = home / "children"
-        self._seen: set[str] = set()
 
     def run(self, block: str) -> subprocess.CompletedProcess[str]:
-        """One fenced block, as a script that stops at the first failure. A list that was seen already is not asked for again.
+        """One fenced block, as a script that stops at the first failure.
 
-        Port 15000 of the examples is a free one, `port`: somebody else on this machine may have that.
+        Port 15000 of the examples is a free one, `port`: somebody else on this machine may have that. What installs this package
+        finds it not installed, and what asks for the lists of extensions finds it installed.
         """
-        lines = [line for line in block.splitlines() if line not in self._seen]
-        self._seen.update(line for line in lines if line.endswith("extension list"))
-        block = re.sub(r"\b15000\b", str(self.port), "\n".join(lines))
+        installed = (self.fresh.bin / "jupyter-portproxy").exists()
+        if installed and f"pip install {OURS}" in block:
+            self.fresh.forget()
+        elif not installed and "extension list" in block and "pip install" not in block:
+            self.fresh.run(f"pip install {OURS}")
+        block = re.sub(r"\b15000\b", str(self.port), block)
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
             timeout=150, check=False,
@@ -140,7 +129,7 @@ class Desk:
 
     def _environment(self) -> dict[str, str]:
         more = {"DOCS_SHELL": str(self._children), "TOKEN": TOKEN, "SERVER": self.server.url, "BROWSER": "true"}
-        return {**environment(self.home, more), "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}"}
+        return {**environment(self.home, more), **self.fresh.variables, "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}"}
 
     def close(self) -> None:
         for line in self._children.read_text().split() if self._children.exists() else ():
@@ -154,44 +143,45 @@ def desk(home: Path) -> Iterator[Desk]:
     config = home / ".jupyter" / "jupyter_portproxy.d"
     config.mkdir(parents=True)
     (config / "mine.json").write_text(json.dumps(TEMPLATES))
-    for folder in ("docs", "runs", "labextension", "bin"):
+    for folder in ("docs", "runs", "bin"):
         (home / folder).mkdir()
     for file in ("app.py", "docs/reference.py"):
         (home / file).write_text(SERVE)
-    _programs(home / "bin")
+    fresh = Fresh(home / "fresh", _packages())
+    _programs(home / "bin", fresh)
     with jupyter_server(home, more={"PATH": f"{home / 'bin'}:{os.environ['PATH']}"}) as server:
-        running = Desk(home, server)
+        running = Desk(home, server, fresh)
         try:
             yield running
         finally:
             running.close()
 
 
-def _programs(folder: Path) -> None:
+def _packages() -> list[str]:
+    """Those of other people that the documentation has installed: what the templates name, and the one that this one replaces."""
+    hints = [template.get("requires", {}).get("hint", "") for template in shipped().values()]
+    return [*(hint.removeprefix("pip install ") for hint in hints if hint.startswith("pip install ")), "jupyter-server-proxy"]
+
+
+def _programs(folder: Path, fresh: Fresh) -> None:
     def program(name: str, text: str) -> None:
         path = folder / name
         path.write_text(text)
         path.chmod(0o755)
 
-    extras = set(metadata("jupyter_portproxy").get_all("Provides-Extra") or ())
     python = shlex.quote(sys.executable)
-    stand_ins = {
-        "pip": PIP.replace("EXTRAS", repr(extras)),
-        "curl": CURL,
-        "make": MAKE.replace("MAKEFILE", str(ROOT / "Makefile")),
-        **dict.fromkeys(PROGRAMS, SERVE),
-    }
-    for name, text in stand_ins.items():
+    for name, text in {"curl": CURL, **dict.fromkeys(PROGRAMS, SERVE)}.items():
         (folder / f"{name}.py").write_text(text)
         program(name, f'#!/bin/sh\nexec {python} {shlex.quote(str(folder / name))}.py "$@"\n')
+    program("pip", f'#!/bin/sh\nexec {shlex.quote(str(fresh.bin / "pip"))} "$@"\n')
+    program("make", f'#!/bin/sh\nexec {shutil.which("make")} --dry-run --directory {shlex.quote(str(ROOT))} "$@"\n')
     (folder / "start.py").write_text(START)
     files = shlex.quote(str(folder / "streamlit.py"))  # the one server of files that is real, but stays in the foreground
     program("python", f'#!/bin/sh\ncase "$1 $2" in "-m http.server") exec {python} {files} "$@" ;; esac\nexec {python} "$@"\n')
     real = shlex.quote(str(Path(sys.executable).with_name("jupyter")))
     start = f'shift; exec {python} {shlex.quote(str(folder / "start.py"))} "$@"'
-    mine = f'exec {real} "$@"'  # by default both write into the environment of the tests
-    cases = f'"lab --"* | "server --"*) {start} ;; "labextension disable") {mine} --level=user ;;'
-    cases += f' "server extension") [ "$3" = list ] || {mine} --user ;;'
+    there = f'PATH={shlex.quote(str(fresh.bin))}:$PATH exec jupyter "$@"'  # what pip has installed, and nobody else's settings
+    cases = f'"lab --"* | "server --"*) {start} ;; "labextension "* | "server extension") {there} ;;'
     direct = (
         f'shift; exec {shlex.quote(str(Path(sys.executable).with_name("jupyter-portproxy")))} "$@"'  # as jupyter does, sooner
     )

@@ -116,8 +116,8 @@ async def test_a_service_is_started_reached_logged_restarted_stopped_and_deleted
 async def test_a_service_on_a_unix_socket_is_reached_by_http_and_websocket(api, call, wire, origin, jp_base_url):
     await api("POST", "services", {"template": "unix"})
     await until(api, "unix", "up")
-    for path in ("a", "b?c=%2F"):
-        assert (await call(f"proxy/service/unix/{path}")).text == f"{jp_base_url}proxy/service/unix/{path}"  # it keeps its prefix
+    for path in ("/a", "/b?c=%2F", "?c", ""):
+        assert (await call(f"proxy/service/unix{path}")).text == f"{jp_base_url}proxy/service/unix{path}"  # it keeps its prefix
     async with await wire() as connection:
         lines = [f"GET {jp_base_url}proxy/service/unix/ws HTTP/1.1", f"Host: {origin}", f"Authorization: token {TOKEN}"]
         upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="]

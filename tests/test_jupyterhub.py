@@ -245,6 +245,9 @@ async def test_the_command_line_works_in_a_users_terminal_and_shows_no_token(hub
     said = await asyncio.to_thread(run, "start", "who", "--name", "by-command")
     assert "by-command is up: " in said and "/user/ada/proxy/service/by-command/" in said
     assert "token" not in said and variables["JUPYTERHUB_API_TOKEN"] not in said
+    variables["JUPYTERHUB_PUBLIC_URL"] = "https://hub.example.org/user/ada/"  # as of a hub that knows its own
+    said = await asyncio.to_thread(run, "url", "by-command")
+    assert said == "https://hub.example.org/user/ada/proxy/service/by-command/\n"
     await asyncio.to_thread(run, "stop", "by-command")
 
 

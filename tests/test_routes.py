@@ -98,10 +98,19 @@ def test_the_target_printed_is_what_was_sent(below, form, base):
     assert (kept.target, kept.prefix) == (f"{base}proxy/absolute/{form}/{below}", f"{base}proxy/absolute/{form}")
 
 
-@pytest.mark.parametrize("form", ["port/8050", "8050", "lab.example:8050", "[::1]:8050", "absolute/port/8050", "absolute/8050"])
+@pytest.mark.parametrize("form", ["port/8050", "8050", "lab.example:8050", "[::1]:8050", "https/8050"])
 @pytest.mark.parametrize("query", ["", "?", "?q=%2F&q", "?a/b"])
 def test_a_missing_slash_is_added_by_a_308_that_keeps_the_query(form, query):
     assert parse(ROOT + form + query, BASE) == Redirect(f"{ROOT}{form}/{query}", 308)
+
+
+@pytest.mark.parametrize("form", ["absolute/port/8050", "absolute/8050", "absolute/https/lab.example:8050"])
+@pytest.mark.parametrize("query", ["", "?", "?q=%2F&q", "?a/b"])
+def test_a_service_that_sees_its_prefix_sees_that_the_slash_is_missing(form, query):
+    asked = parse(ROOT + form + query, BASE)
+    assert (asked.prefix, asked.path, asked.target) == (ROOT + form, "", ROOT + form + query)
+    assert asked.with_slash == f"{ROOT}{form}/{query}"
+    assert parse(asked.with_slash, BASE).with_slash == ""
 
 
 @pytest.mark.parametrize(
@@ -204,7 +213,7 @@ def test_any_url_is_a_route_a_redirect_to_one_nothing_or_a_bad_route(url):
         assert isinstance(asked, Route)
     if asked is not None:
         assert asked.prefix + asked.path + asked.query == ROOT + url
-        assert 1 <= asked.port <= 65535 and asked.path.startswith("/")
+        assert 1 <= asked.port <= 65535 and (asked.path.startswith("/") or (asked.keep and not asked.path))
 
 
 @given(st.text())
@@ -311,13 +320,15 @@ def test_a_host_without_a_port_and_user_information_are_none_of_ours(form, path)
 
 def test_the_route_of_a_services_url():
     assert routes.service_route("app", "/b/app/x%2F?y", "/b/app") == ServiceRoute("app", "/b/app", "/x%2F", "?y")
-    assert routes.service_route("app", "/b/app?y", "/b/app") == Redirect("/b/app/?y", 308)
+    bare = routes.service_route("app", "/b/app?y", "/b/app")
+    assert bare == ServiceRoute("app", "/b/app", "", "?y") == bare.with_slash(True)
+    assert bare.with_slash(False) == Redirect("/b/app/?y", 308)
 
 
 def test_a_service_is_named_by_its_url():
     prefix = f"{BASE}proxy/service/my.app"
     assert parse(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
-    assert parse(f"{prefix}?c", BASE) == Redirect(f"{prefix}/?c", 308)
+    assert parse(f"{prefix}?c", BASE) == routes.ServiceRoute("my.app", prefix, "", "?c")
     assert routes.service_url(BASE, "my.app") == prefix
 
 
@@ -329,7 +340,8 @@ def test_a_service_is_named_by_its_url():
 def test_the_short_forms_keep_or_strip(form, keep, below):
     found = parse(f"{BASE}{form}/6002{below}?q", BASE)
     assert found == Route("localhost", 6002, f"{BASE}{form}/6002", below, "?q", keep)
-    assert parse(f"{BASE}{form}/6002?q", BASE) == Redirect(f"{BASE}{form}/6002/?q", 308)
+    bare = Route("localhost", 6002, f"{BASE}{form}/6002", "", "?q", True) if keep else Redirect(f"{BASE}{form}/6002/?q", 308)
+    assert parse(f"{BASE}{form}/6002?q", BASE) == bare
 
 
 @pytest.mark.parametrize("uri", ["port/", "port", "port/x/", "server/-1/", "ports/1/", "x/port/1/"])

@@ -15,7 +15,7 @@ from jupyter_portproxy import services
 from jupyter_portproxy.catalog import load
 from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
 from jupyter_portproxy.leases import Ports
-from jupyter_portproxy.services import Log, Service, Services
+from jupyter_portproxy.services import Service, Services
 
 from .waiting import eventually
 
@@ -398,12 +398,3 @@ async def test_a_services_environment_has_no_token_of_the_server(make, monkeypat
     service = manager.start("show")
     await ended(service)
     assert b"secret-of-the-server" not in service.log.tail()
-
-
-def test_a_log_keeps_its_end(tmp_path):
-    log = Log(tmp_path / "a.log")
-    for n in range(30000):
-        log.write(b"%0100d\n" % n)
-    log.close()
-    assert log.last_lines(1) == [f"{29999:0100d}"]
-    assert 1 << 20 <= len(log.tail()) < (1 << 20) + 200

@@ -78,7 +78,6 @@ APP = App(
     steps={"live": live, "link": click("text=other", "text=other page 7"),
            "form": fill("[name=word]", "hello", "text=said hello"), "upload": send},
     deep=("other/3", "text=other page 3"),
-    how="`basePath` in `next.config.js` is the prefix; it is fixed when the site is built, so the template builds it first. Set "
-    "`trailingSlash: true`, too: without it Next.js takes away the slash that the gateway adds, without end. `keep_host` is for "
-    "its server actions, which compare the page's origin with the host.",
+    how="`basePath` in `next.config.js` is the prefix; it is fixed when the site is built, so the template builds it first. "
+    "`keep_host` is for its server actions, which compare the page's origin with the host.",
 )  # fmt: skip
