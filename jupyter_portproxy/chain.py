@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from .catalog import Place, WholeAnswer
 from .errors import (
@@ -34,9 +33,9 @@ from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Tar
 from .resolver import addresses_of
 from .routes import Redirect, Route, Upstream, ip_literal
 from .starter import Starter
+from .told import Told
 from .tunnel import LOST, MOVED
 
-CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
@@ -84,11 +83,13 @@ class _Way:
     """What follows from a target for one user: it is good as long as the resolver answers with that very target.
 
     Attributes:
+        told: the next hop; the project's own Jupyter is none, it gets what everybody sends.
         upstream: None where the target's host is a name, which is looked up for each request.
     """
 
     target: Target
     fields: tuple[tuple[str, str], ...]
+    told: Told
     upstream: Upstream | None
 
 
@@ -182,7 +183,8 @@ class Chain:
         upstream = way.upstream or await self._looked_up(target)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
         hop = Hop(target, way.fields, asked, asker)
-        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
+        told = way.told if self.hop == HUB or asked.port is not None else None
+        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias, told=told)
 
     async def holds(self, to: Destination) -> bool:
         """True if the next hop of a request like the one before is still the same, and its user may still reach it."""
@@ -199,7 +201,7 @@ class Chain:
         upstream = Upstream(target.host, target.port, (target.host,), scheme=target.scheme) if literal else None
         if len(self._ways) >= _MOST_WAYS:
             self._ways.clear()
-        way = self._ways[target.key, user] = _Way(target, self._fields(target, user), upstream)
+        way = self._ways[target.key, user] = _Way(target, self._fields(target), self._told(target, user), upstream)
         return way
 
     async def _looked_up(self, target: Target) -> Upstream:
@@ -269,11 +271,13 @@ class Chain:
         if not target.allows_asker(asked.port):
             raise Forbidden(f"Port {asked.port} is not among your ports of this project.", "Ask its owner for it.")
 
-    def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
-        if self.hop == HUB:
-            may = START if START in self._roles.get(target.role_of(user) or "", ()) else ""
-            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+")), (MAY, may)
-        return (("Authorization", f"token {target.credential}"),)
+    def _fields(self, target: Target) -> tuple[tuple[str, str], ...]:
+        return () if self.hop == HUB else (("Authorization", f"token {target.credential}"),)
+
+    def _told(self, target: Target, user: str) -> Told:
+        if self.hop != HUB:
+            return Told()
+        return Told(target.credential, user, START in self._roles.get(target.role_of(user) or "", ()))
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""
