@@ -93,14 +93,6 @@ class _Way:
     upstream: Upstream | None
 
 
-@dataclass(eq=False, slots=True)
-class _Watched:
-    """What is open, and by which hop it leads on."""
-
-    open: Closable
-    to: Hop
-
-
 class Chain:
     """One hop of a chain.
 
@@ -127,7 +119,7 @@ class Chain:
         self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
         self._credentials = [credential.encode() for credential in credentials]
         self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
-        self._watched: set[_Watched] = set()
+        self._watched: dict[Closable, Hop] = {}  # what is open, and by which hop it leads on
         self._quiet_until = -float("inf")  # about credentials that are none
         self._has_started = False
         self._starting: asyncio.Future[None] | None = None
@@ -298,37 +290,36 @@ class Chain:
         """
         if not isinstance(to.special, Hop):
             return
-        watched, before = _Watched(open_, to.special), open_.on_closed
+        watched, before = self._watched, open_.on_closed
 
         def closed(open_: Closable) -> None:
-            self._watched.discard(watched)
+            watched.pop(open_, None)
             before(open_)
 
         open_.on_closed = closed
-        self._watched.add(watched)
+        watched[open_] = to.special
 
     def _on_change(self, key: str) -> None:
-        for watched in [watched for watched in self._watched if key in ("", watched.to.target.key)]:
-            task = asyncio.get_running_loop().create_task(self._check_again(watched), name="portproxy check of what is open")
+        for open_, to in [(open_, to) for open_, to in self._watched.items() if key in ("", to.target.key)]:
+            task = asyncio.get_running_loop().create_task(self._check_again(open_, to), name="portproxy check of what is open")
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 
-    async def _check_again(self, watched: _Watched) -> None:
-        to = watched.to
+    async def _check_again(self, open_: Closable, to: Hop) -> None:
         try:
             now = await self._resolver.resolve(to.target.key, to.asker.name if self.hop == HUB else None)
             self._check(to.asked, now, to.asker)
         except RegistryAway:
             return  # known placements serve on
         except (UnknownProject, Forbidden):
-            watched.open.shut_down(_FORBIDDEN)
+            open_.shut_down(_FORBIDDEN)
         except HostDown as error:
-            watched.open.shut_down(LOST if error.silent else MOVED)
+            open_.shut_down(LOST if error.silent else MOVED)
         except GatewayError:
-            watched.open.shut_down(MOVED)
+            open_.shut_down(MOVED)
         else:
             if now.generation != to.target.generation:
-                watched.open.shut_down(MOVED)
+                open_.shut_down(MOVED)
 
     # ---- life ----
 
