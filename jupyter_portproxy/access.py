@@ -35,6 +35,7 @@ from .errors import (
     GatewayError,
     Internal,
     LoginUnavailable,
+    NotTheHub,
     Unauthenticated,
     Unreachable,
     UpstreamTimeout,
@@ -45,7 +46,7 @@ from .named import NamedRoute
 from .projects import Asker, ProjectRoute
 from .routes import Redirect, Route, ServiceRoute, is_loopback
 from .sockets import keep_alive
-from .told import HOP, Told, read
+from .told import HOP, REFUSAL, Told, read
 
 RESOURCE, ACTION = "portproxy", "execute"
 _KEPT_ALIVE = "_portproxy_kept_alive"
@@ -111,11 +112,11 @@ class PortHandler(JupyterHandler):
         """The user as the hop before this one tells it.
 
         Raises:
-            Forbidden: it did not show its credential.
+            NotTheHub: it did not show its credential.
         """
         told = read(self.request.headers.get(HOP, ""))
         if not chain.admits(told.credential):
-            raise Forbidden("This address is not for browsers.", "Open the project through the hub.")
+            raise NotTheHub()
         self.told = told
         self.current_user = self._jupyter_current_user = User(told.user)
         self._token_authenticated = False
@@ -328,6 +329,8 @@ class PortHandler(JupyterHandler):
         self.gateway.counts.answer(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             self.gateway.counts.upstream_error(error.code)
+        if isinstance(error, NotTheHub):
+            self.set_header(REFUSAL, "credential")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)

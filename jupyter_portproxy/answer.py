@@ -13,8 +13,10 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
 
 from . import fields as f
+from .errors import HubDistrusted
 from .gateway import Destination, PortProxy
 from .named import Journey
+from .projects import HUB
 from .tunnel import GOING_AWAY
 
 
@@ -36,7 +38,7 @@ class Answer:
         log: Callable[[int], None],
     ) -> None:
         self._request, self._gateway, self._client, self._cookies, self._log = request, gateway, client, cookies, log
-        self._route, self._upstream = destination.route, destination.upstream
+        self._route, self._upstream, self._told = destination.route, destination.upstream, destination.told
         self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = request.connection  # type: ignore[assignment]
         self._until_close = False
@@ -64,6 +66,13 @@ class Answer:
         return f.to_client(fields, self._route, self._upstream, self._client)
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
+        """Its head.
+
+        Raises:
+            HubDistrusted: it is the next hop's word to this one, and none to the client.
+        """
+        if self._told is not None and self._told.is_refused(status, fields):
+            raise HubDistrusted(HUB)
         headers = self.headers(fields)
         self._until_close = self._request.version == "HTTP/1.0" and "Content-Length" not in headers
         self._status = status

@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 
 from .errors import BadFraming, BadUpstream
 from .routes import Route, Upstream, ip_literal
-from .told import Told
+from .told import REFUSAL, Told
 
 Fields = list[tuple[str, str]]
 
@@ -46,7 +46,7 @@ _IDENTITY = re.compile(
     r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*|x-portproxy-.*",
     re.ASCII,
 )
-# What a service may not tell the browser about the origin that it shares with Jupyter.
+# What a service may not tell the browser about the origin that it shares with Jupyter, nor a hop about another.
 _ORIGIN_WIDE = frozenset(
     [
         "clear-site-data",
@@ -68,6 +68,7 @@ _ORIGIN_WIDE = frozenset(
         "secure-session-challenge",
         "sec-session-registration",
         "sec-session-challenge",
+        REFUSAL.lower(),  # of the hop before a service, never the service's own
     ]
 )
 # With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.

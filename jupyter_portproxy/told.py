@@ -1,4 +1,4 @@
-"""PURE. What one hop of a chain tells the next of a request, in one header field.
+"""PURE. What one hop of a chain tells the next of a request, in one header field; and how that refuses to believe it.
 
 Rule of this file: it is words of our own to ourselves. Each field of a request costs him who sends it and him who reads it,
 at every hop; the service at the end gets the fields that everybody knows. Whoever reads it has to know first who wrote it.
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode
 
 HOP = "X-Portproxy-Hop"
+# A project host's own refusal has it, and nothing else: each hop takes it out of what comes from behind it.
+REFUSAL = "X-Portproxy-Refusal"
 # What is said in it -> the field that says so to everybody else.
 _FORWARDING = {
     "for": "X-Forwarded-For",
@@ -20,6 +22,7 @@ _FORWARDING = {
     "forwarded": "Forwarded",
 }
 _START = "start"
+_REFUSED = 403
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
 _MOST = 16
 
@@ -46,6 +49,10 @@ class Told:
         words = [("credential", self.credential), ("user", self.user), ("may", _START if self.may_start else "")]
         words += [(word, values.get(name.lower(), "")) for word, name in _FORWARDING.items()]
         return HOP, urlencode([(word, value) for word, value in words if value], safe=_SAFE, quote_via=quote)
+
+    def is_refused(self, status: int, fields: Iterable[tuple[str, str]]) -> bool:
+        """True for the answer of a hop that does not believe this credential."""
+        return status == _REFUSED and bool(self.credential) and any(name.lower() == REFUSAL.lower() for name, _ in fields)
 
 
 def read(value: str) -> Told:

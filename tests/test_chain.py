@@ -30,7 +30,7 @@ from jupyter_portproxy.registry import Registry
 from .clients import Answer, Wire
 from .postgres import Database, make_database
 from .processes import Server, jupyter_server
-from .upstreams import Seen, drips, echo_frames, free_port, mirror, serve
+from .upstreams import Seen, answers, drips, echo_frames, free_port, mirror, serve
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
@@ -534,12 +534,26 @@ async def test_the_project_host_believes_its_hub_only(hops):
 async def test_a_hub_with_another_credential_is_told_of_in_the_hosts_log(hops):
     await hops.admin.set_host("one", hops.host.url.rstrip("/"), "not-the-credential")
     begun = time.monotonic()
-    for _ in range(5):
-        _, answer = await hops.until(f"/{KEY}/api/status", 403)
-        assert answer.text.splitlines()[0] == "This address is not for browsers."
+    for path in (f"/{KEY}/api/status", f"/{KEY}/port/15000/x", "/ann/proj/x?port=15000"):
+        _, answer = await hops.until(path, 502)
+        assert answer.text.splitlines()[0] == "The project host does not accept the credential of the hub."
+        assert "hop_credentials" in answer.text and answer.one("X-Portproxy-Refusal") is None
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+        await hops.socket(f"/{KEY}/port/15000/ws")
+    assert (refused.value.response.status_code, "hop_credentials" in refused.value.response.body.decode()) == (502, True)
+    posted = await hops.ask(f"/{KEY}/port/15000/x", method="POST", content=b"x" * 100_000)
+    assert posted.status == 502
     said = hops.host.log.count("is not in c.PortProxy.hop_credentials")
     assert 1 <= said <= 2 or time.monotonic() - begun > 60, "not for each request"
     assert "not-the-credential" not in hops.host.log
+
+
+@pytest.mark.parametrize("path", ["/{key}/port/{port}/x", "/ann/proj/x?port={port}"])
+async def test_a_services_own_403_is_not_taken_for_a_hosts_refusal(hops, path):
+    """Whatever fields it has: the hops between take the refusal's out."""
+    async with serve(answers(b"mine", b"X-Portproxy-Refusal: credential", b"403 Forbidden")) as upstream:
+        answer = await hops.ask(path.format(key=KEY, port=upstream.port))
+    assert (answer.status, answer.text, answer.one("X-Portproxy-Refusal")) == (403, "mine", None)
 
 
 async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):

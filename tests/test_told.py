@@ -47,5 +47,12 @@ def test_what_cannot_be_read_says_nothing(value):
     assert read(value) == Told()
 
 
+def test_only_who_has_shown_a_credential_is_refused_for_it():
+    refusal = [("Content-Type", "text/html"), ("x-portproxy-refusal", "credential")]
+    assert Told("wrong").is_refused(403, refusal)
+    assert not Told("wrong").is_refused(200, refusal) and not Told("wrong").is_refused(403, refusal[:1])
+    assert not Told().is_refused(403, refusal)
+
+
 def test_a_credential_is_not_shown():
     assert "the-credential" not in repr(Told("the-credential"))
