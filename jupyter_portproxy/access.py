@@ -54,6 +54,7 @@ _KEPT_ALIVE = "_portproxy_kept_alive"
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOTHING = Told()
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
 
@@ -66,7 +67,7 @@ class PortHandler(JupyterHandler):
         self.gateway = gateway
         self.fields: f.Fields = list(self.request.headers.get_all())
         self.asked: object = None  # by the URL, once `admit` is told
-        self.told = Told()  # by a hop before this one that is believed
+        self.told = _NOTHING  # by a hop before this one that is believed
         self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:

@@ -100,7 +100,7 @@ class Underway:
 
     def __init__(self, end: Callable[[int], None]) -> None:
         self._end = end
-        self.on_closed: Callable[[Underway], None] = lambda underway: None
+        self.on_closed: Callable[[Underway], None] = _nobody_to_tell
 
     def shut_down(self, code: int = GOING_AWAY) -> None:
         self._end(code)
@@ -146,6 +146,10 @@ class AsTheyCame(HTTPHeaders):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+def _nobody_to_tell(underway: Underway) -> None:
+    """Until somebody wants to know."""
 
 
 def _journey(destination: Destination, client: f.Client) -> Journey | None:
