@@ -14,7 +14,7 @@ from asyncio import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
@@ -28,13 +28,14 @@ from tornado.web import HTTPError
 
 from . import fields as f
 from .catalog import Special
-from .chain import AUTHORIZATION, CREDENTIAL, MAY, START, USER
+from .chain import AUTHORIZATION
 from .errors import (
     BadUpstream,
     Forbidden,
     GatewayError,
     Internal,
     LoginUnavailable,
+    NotTheHub,
     Unauthenticated,
     Unreachable,
     UpstreamTimeout,
@@ -45,6 +46,7 @@ from .named import NamedRoute
 from .projects import Asker, ProjectRoute
 from .routes import Redirect, Route, ServiceRoute, is_loopback
 from .sockets import keep_alive
+from .told import HOP, REFUSAL, Told, read
 
 RESOURCE, ACTION = "portproxy", "execute"
 _KEPT_ALIVE = "_portproxy_kept_alive"
@@ -52,6 +54,7 @@ _KEPT_ALIVE = "_portproxy_kept_alive"
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_NOTHING = Told()
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
 
@@ -64,6 +67,7 @@ class PortHandler(JupyterHandler):
         self.gateway = gateway
         self.fields: f.Fields = list(self.request.headers.get_all())
         self.asked: object = None  # by the URL, once `admit` is told
+        self.told = _NOTHING  # by a hop before this one that is believed
         self.destination: Destination | None = None  # of a project, once it is known
 
     def clear(self) -> None:
@@ -109,14 +113,15 @@ class PortHandler(JupyterHandler):
         """The user as the hop before this one tells it.
 
         Raises:
-            Forbidden: it did not show its credential.
+            NotTheHub: it did not show its credential.
         """
-        headers = self.request.headers
-        if not chain.admits(headers.get(CREDENTIAL, "")):
-            raise Forbidden("This address is not for browsers.", "Open the project through the hub.")
-        self.current_user = self._jupyter_current_user = User(unquote(headers.get(USER, "")))
+        told = read(self.request.headers.get(HOP, ""))
+        if not chain.admits(told.credential):
+            raise NotTheHub()
+        self.told = told
+        self.current_user = self._jupyter_current_user = User(told.user)
         self._token_authenticated = False
-        self.client = replace(self._describe_client(), trusted=True)
+        self.client = replace(self._describe_client(), trusted=True, told=told.forwarding)
 
     def is_logged_in(self, user: User, client: f.Client) -> None:
         """By a check that has been made."""
@@ -246,10 +251,7 @@ class PortHandler(JupyterHandler):
 
     @property
     def _asker(self) -> Asker:
-        chain = self.gateway.chain
-        told = chain is not None and chain.believes_credentials
-        may_start = told and self.request.headers.get(MAY) == START
-        return Asker(self.current_user.username, may_start, self.request.method == "POST")
+        return Asker(self.current_user.username, self.told.may_start, self.request.method == "POST")
 
     def is_activity(self, special: Special | None) -> bool:
         """True if the request counts as activity of this server.
@@ -273,6 +275,7 @@ class PortHandler(JupyterHandler):
         if self._is_hub and not self._has_other_login():
             secrets.add(request.headers.get("Authorization", "").strip())
         trusted = bool(self.settings.get("trust_xheaders") or self.trusts_front())
+        from_hop = trusted and self._is_last_hop
         secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
         return f.Client(
             address=request.remote_ip or "",
@@ -282,7 +285,8 @@ class PortHandler(JupyterHandler):
             trusted=trusted,
             secrets=frozenset(secrets - {""}),
             login_cookie=self.identity_provider.get_cookie_name(self),
-            authorization=request.headers.get(AUTHORIZATION, "") if trusted and self._is_last_hop else "",
+            authorization=request.headers.get(AUTHORIZATION, "") if from_hop else "",
+            told=read(request.headers.get(HOP, "")).forwarding if from_hop else (),
         )
 
     @property
@@ -326,6 +330,8 @@ class PortHandler(JupyterHandler):
         self.gateway.counts.answer(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             self.gateway.counts.upstream_error(error.code)
+        if isinstance(error, NotTheHub):
+            self.set_header(REFUSAL, "credential")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)

@@ -13,8 +13,10 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
 
 from . import fields as f
+from .errors import HubDistrusted
 from .gateway import Destination, PortProxy
 from .named import Journey
+from .projects import HUB
 from .tunnel import GOING_AWAY
 
 
@@ -36,7 +38,7 @@ class Answer:
         log: Callable[[int], None],
     ) -> None:
         self._request, self._gateway, self._client, self._cookies, self._log = request, gateway, client, cookies, log
-        self._route, self._upstream = destination.route, destination.upstream
+        self._route, self._upstream, self._told = destination.route, destination.upstream, destination.told
         self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = request.connection  # type: ignore[assignment]
         self._until_close = False
@@ -64,6 +66,13 @@ class Answer:
         return f.to_client(fields, self._route, self._upstream, self._client)
 
     async def start(self, status: int, reason: str, fields: f.Fields, first: bytes | None = None) -> None:
+        """Its head.
+
+        Raises:
+            HubDistrusted: it is the next hop's word to this one, and none to the client.
+        """
+        if self._told is not None and self._told.is_refused(status, fields):
+            raise HubDistrusted(HUB)
         headers = self.headers(fields)
         if status == 404 and self._route.with_slash:  # nothing is there for Vite, but Next.js is there and not below
             status, reason = 307, "Temporary Redirect"
@@ -94,7 +103,7 @@ class Underway:
 
     def __init__(self, end: Callable[[int], None]) -> None:
         self._end = end
-        self.on_closed: Callable[[Underway], None] = lambda underway: None
+        self.on_closed: Callable[[Underway], None] = _nobody_to_tell
 
     def shut_down(self, code: int = GOING_AWAY) -> None:
         self._end(code)
@@ -140,6 +149,10 @@ class AsTheyCame(HTTPHeaders):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+def _nobody_to_tell(underway: Underway) -> None:
+    """Until somebody wants to know."""
 
 
 def _journey(destination: Destination, client: f.Client) -> Journey | None:

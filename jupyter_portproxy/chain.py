@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from .catalog import Place, WholeAnswer
 from .errors import (
@@ -34,9 +33,9 @@ from .projects import HUB, Asker, FindsNames, ProjectResolver, ProjectRoute, Tar
 from .resolver import addresses_of
 from .routes import Redirect, Route, Upstream, ip_literal
 from .starter import Starter
+from .told import Told
 from .tunnel import LOST, MOVED
 
-CREDENTIAL, USER, MAY = "X-Portproxy-Credential", "X-Portproxy-User", "X-Portproxy-May"
 AUTHORIZATION = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
@@ -84,20 +83,14 @@ class _Way:
     """What follows from a target for one user: it is good as long as the resolver answers with that very target.
 
     Attributes:
+        told: the next hop; the project's own Jupyter is none, it gets what everybody sends.
         upstream: None where the target's host is a name, which is looked up for each request.
     """
 
     target: Target
     fields: tuple[tuple[str, str], ...]
+    told: Told
     upstream: Upstream | None
-
-
-@dataclass(eq=False, slots=True)
-class _Watched:
-    """What is open, and by which hop it leads on."""
-
-    open: Closable
-    to: Hop
 
 
 class Chain:
@@ -126,7 +119,7 @@ class Chain:
         self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
         self._credentials = [credential.encode() for credential in credentials]
         self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
-        self._watched: set[_Watched] = set()
+        self._watched: dict[Closable, Hop] = {}  # what is open, and by which hop it leads on
         self._quiet_until = -float("inf")  # about credentials that are none
         self._has_started = False
         self._starting: asyncio.Future[None] | None = None
@@ -182,7 +175,8 @@ class Chain:
         upstream = way.upstream or await self._looked_up(target)
         route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
         hop = Hop(target, way.fields, asked, asker)
-        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias)
+        told = way.told if self.hop == HUB or asked.port is not None else None
+        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias, told=told)
 
     async def holds(self, to: Destination) -> bool:
         """True if the next hop of a request like the one before is still the same, and its user may still reach it."""
@@ -199,7 +193,7 @@ class Chain:
         upstream = Upstream(target.host, target.port, (target.host,), scheme=target.scheme) if literal else None
         if len(self._ways) >= _MOST_WAYS:
             self._ways.clear()
-        way = self._ways[target.key, user] = _Way(target, self._fields(target, user), upstream)
+        way = self._ways[target.key, user] = _Way(target, self._fields(target), self._told(target, user), upstream)
         return way
 
     async def _looked_up(self, target: Target) -> Upstream:
@@ -269,11 +263,13 @@ class Chain:
         if not target.allows_asker(asked.port):
             raise Forbidden(f"Port {asked.port} is not among your ports of this project.", "Ask its owner for it.")
 
-    def _fields(self, target: Target, user: str) -> tuple[tuple[str, str], ...]:
-        if self.hop == HUB:
-            may = START if START in self._roles.get(target.role_of(user) or "", ()) else ""
-            return (CREDENTIAL, target.credential), (USER, quote(user, safe="@+")), (MAY, may)
-        return (("Authorization", f"token {target.credential}"),)
+    def _fields(self, target: Target) -> tuple[tuple[str, str], ...]:
+        return () if self.hop == HUB else (("Authorization", f"token {target.credential}"),)
+
+    def _told(self, target: Target, user: str) -> Told:
+        if self.hop != HUB:
+            return Told()
+        return Told(target.credential, user, START in self._roles.get(target.role_of(user) or "", ()))
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""
@@ -294,37 +290,36 @@ class Chain:
         """
         if not isinstance(to.special, Hop):
             return
-        watched, before = _Watched(open_, to.special), open_.on_closed
+        watched, before = self._watched, open_.on_closed
 
         def closed(open_: Closable) -> None:
-            self._watched.discard(watched)
+            watched.pop(open_, None)
             before(open_)
 
         open_.on_closed = closed
-        self._watched.add(watched)
+        watched[open_] = to.special
 
     def _on_change(self, key: str) -> None:
-        for watched in [watched for watched in self._watched if key in ("", watched.to.target.key)]:
-            task = asyncio.get_running_loop().create_task(self._check_again(watched), name="portproxy check of what is open")
+        for open_, to in [(open_, to) for open_, to in self._watched.items() if key in ("", to.target.key)]:
+            task = asyncio.get_running_loop().create_task(self._check_again(open_, to), name="portproxy check of what is open")
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 
-    async def _check_again(self, watched: _Watched) -> None:
-        to = watched.to
+    async def _check_again(self, open_: Closable, to: Hop) -> None:
         try:
             now = await self._resolver.resolve(to.target.key, to.asker.name if self.hop == HUB else None)
             self._check(to.asked, now, to.asker)
         except RegistryAway:
             return  # known placements serve on
         except (UnknownProject, Forbidden):
-            watched.open.shut_down(_FORBIDDEN)
+            open_.shut_down(_FORBIDDEN)
         except HostDown as error:
-            watched.open.shut_down(LOST if error.silent else MOVED)
+            open_.shut_down(LOST if error.silent else MOVED)
         except GatewayError:
-            watched.open.shut_down(MOVED)
+            open_.shut_down(MOVED)
         else:
             if now.generation != to.target.generation:
-                watched.open.shut_down(MOVED)
+                open_.shut_down(MOVED)
 
     # ---- life ----
 

@@ -114,6 +114,15 @@ class Forbidden(GatewayError):
     status, code, title = 403, "forbidden", "Not allowed"
 
 
+class NotTheHub(Forbidden):
+    """A project host was asked by somebody who is not its hub (403)."""
+
+    code = "not_the_hub"
+
+    def __init__(self) -> None:
+        super().__init__("This address is not for browsers.", "Open the project through the hub.")
+
+
 class MethodRefused(GatewayError):
     """CONNECT and TRACE are not for a gateway (405; RFC 9110 9.3.6 and 9.3.8)."""
 
@@ -373,6 +382,19 @@ class HostDown(GatewayError):
     def __init__(self, hop: str, *, silent: bool = False) -> None:
         super().__init__(f"The {hop} cannot reach the host of this project.", "Try again later, or tell the administrator.")
         self.hop, self.silent = hop, silent
+
+
+class HubDistrusted(GatewayError):
+    """The project's host does not believe its hub (502)."""
+
+    status, code, title = 502, "hub_distrusted", "The host does not accept the hub"
+
+    def __init__(self, hop: str) -> None:
+        super().__init__(
+            f"The project host does not accept the credential of the {hop}.",
+            "Tell the operator: the credential in the placements must be one of c.PortProxy.hop_credentials of the project host.",
+        )
+        self.hop = hop
 
 
 class ProjectStopped(GatewayError):

@@ -15,6 +15,7 @@ from urllib.parse import unquote_plus
 
 from .errors import BadFraming, BadUpstream
 from .routes import Route, Upstream, ip_literal
+from .told import REFUSAL, Told
 
 Fields = list[tuple[str, str]]
 
@@ -45,7 +46,7 @@ _IDENTITY = re.compile(
     r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*|x-portproxy-.*",
     re.ASCII,
 )
-# What a service may not tell the browser about the origin that it shares with Jupyter.
+# What a service may not tell the browser about the origin that it shares with Jupyter, nor a hop about another.
 _ORIGIN_WIDE = frozenset(
     [
         "clear-site-data",
@@ -67,6 +68,7 @@ _ORIGIN_WIDE = frozenset(
         "secure-session-challenge",
         "sec-session-registration",
         "sec-session-challenge",
+        REFUSAL.lower(),  # of the hop before a service, never the service's own
     ]
 )
 # With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
@@ -108,6 +110,7 @@ class Client:
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
+        told: what a hop before this one tells in place of the fields X-Forwarded-* and Forwarded, if there is one.
     """
 
     address: str
@@ -122,6 +125,7 @@ class Client:
     partitioned: bool = False
     saves: bool = False
     authorization: str = ""
+    told: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +193,23 @@ def request_content(version: str, fields: Fields) -> Content | None:
     return Content(length)
 
 
-def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client, *, via: str, keep_host: bool = False) -> Fields:
+def to_upstream(
+    fields: Fields,
+    route: Route,
+    upstream: Upstream,
+    client: Client,
+    *,
+    via: str,
+    keep_host: bool = False,
+    told: Told | None = None,
+) -> Fields:
     """The fields of the outbound request, except those that frame its content.
 
     Args:
         fields: the inbound request's.
         via: this gateway's name in Via.
         keep_host: leave Host, Origin and Referer as the client sent them.
+        told: the upstream is the next hop of a chain, and is told this and of the client in one field.
     """
     named = {plain(token) for token in list_tokens(fields, "connection")}
     out: Fields = [("Host", client.host if keep_host else upstream.authority)]
@@ -214,7 +228,8 @@ def to_upstream(fields: Fields, route: Route, upstream: Upstream, client: Client
     if client.authorization:
         own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
         out += [("Authorization", own)] if own is not None else []
-    out.extend(_forwarding(fields, route, client))
+    forwarding = _forwarding(fields, route, client)
+    out.extend(forwarding if told is None else [told.field(forwarding)])
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
@@ -608,7 +623,7 @@ _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpa
 def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
     """X-Forwarded-* and Forwarded (RFC 7239) as this gateway vouches for them."""
     claims: dict[str, str] = {}
-    for name, value in fields if client.trusted else []:
+    for name, value in client.told or (fields if client.trusted else []):
         key = name.lower()
         claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
     said = outermost(claims.get("x-forwarded-proto", "")).lower()

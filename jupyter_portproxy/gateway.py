@@ -40,6 +40,7 @@ from .projects import Asker, ProjectRoute
 from .resolver import LOOPBACK
 from .routes import Redirect, Route, ServiceRoute, Upstream
 from .services import Service, Services
+from .told import Told
 from .transport import CurlTransport
 from .tunnel import GOING_AWAY, dial
 
@@ -79,6 +80,7 @@ class Destination:
 
     Attributes:
         counted_as: what is one port to the limits, where the upstream's address is that of many.
+        told: what the next hop of a chain is told; None where the upstream is none.
     """
 
     route: Route
@@ -87,6 +89,7 @@ class Destination:
     service: Service | None = None
     counted_as: Hashable = None
     alias: Alias | None = None
+    told: Told | None = None
 
     @property
     def port(self) -> Hashable:
@@ -359,7 +362,7 @@ class PortProxy(Policy):
         if to.alias is not None:
             fields = to.alias.request(fields, client)
         keep_host = self.keep_host or (to.service is not None and to.service.template.keep_host)
-        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=keep_host)
+        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=keep_host, told=to.told)
         return out if to.special is None else f.replaced(out, self._fields_of(to, to.special), to.special.set_aside)
 
     def _fields_of(self, to: Destination, special: Special) -> f.Fields:

@@ -48,7 +48,7 @@ class Lives:
     """
 
     def __init__(self) -> None:
-        self._handles: OrderedDict[tuple[int, str], int] = OrderedDict()
+        self._handles: OrderedDict[tuple[int, str], _Handle] = OrderedDict()
 
     def run(self, pid: int, birth: str) -> bool:
         """True if the process of that number and that birth has not ended."""
@@ -56,8 +56,8 @@ class Lives:
         handle = self._handles.get(key)
         if handle is None:
             return self._first(key)
-        if _has_ended(handle):
-            os.close(self._handles.pop(key))
+        if handle.has_ended:
+            self._handles.pop(key).close()
             return False
         self._handles.move_to_end(key)
         return True
@@ -65,33 +65,42 @@ class Lives:
     def close(self) -> None:
         """Give the handles back."""
         while self._handles:
-            os.close(self._handles.popitem()[1])
+            self._handles.popitem()[1].close()
 
     def _first(self, key: tuple[int, str]) -> bool:
         """The handle comes first: if the birth is right after that, it is that process'."""
         handle = _handle_of(key[0])
         if born(key[0]) != key[1]:
             if handle is not None:
-                os.close(handle)
+                handle.close()
             return False
         if handle is not None:
             self._handles[key] = handle
             if len(self._handles) > _MOST:
-                os.close(self._handles.popitem(last=False)[1])
+                self._handles.popitem(last=False)[1].close()
         return True
 
 
-def _handle_of(pid: int) -> int | None:
+class _Handle:
+    """The kernel's handle of a process, and what asks it: made once, for that costs more than the question."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._poll = descriptor, select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _handle_of(pid: int) -> _Handle | None:
     """None where there is no such process, or where the system knows no handles."""
     if sys.platform != "linux":
         return None
     try:
-        return os.pidfd_open(pid)
+        return _Handle(os.pidfd_open(pid))
     except (OSError, ValueError):
         return None
-
-
-def _has_ended(handle: int) -> bool:
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(0))

@@ -1,7 +1,8 @@
 """The registry: projects on this host, where each listens, and the ports lent to them.
 
-Rule of this file: every request reads its project's row anew, and only what a running project has registered is ever a
-target, on loopback. What belongs to an earlier boot or to a process that has ended does not run, whatever its row says.
+Rule of this file: every request asks whether anybody has written, and reads its project's row anew if so; only what a
+running project has registered is ever a target, on loopback. What belongs to an earlier boot or to a process that has ended
+does not run, whatever its row says.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ class Registry:
         self._cool_down, self._boot, self._lookups = cool_down, boot(), 0
         self._lives = Lives()
         self._made: dict[str, tuple[tuple[Any, ...], Target]] = {}  # by key: a row of a running project, and its target
+        self._read: set[str] = set()  # keys of `_made` whose rows were read of the version `_read_of`
+        self._read_of: tuple[int, ...] | None = None
         self._seen: dict[str, tuple[object, ...]] = {}
-        self._marker: tuple[int, int] | None = None
+        self._marker: tuple[int, ...] | None = None
         self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of the registry failed: %s", text))
         self._task: asyncio.Task[None] | None = None
 
@@ -79,23 +82,22 @@ class Registry:
         """See ProjectResolver; this hop does not know the members and takes no notice of `asker`."""
         self._lookups += 1
         known_key(key, PROJECT_HOST)
-        row = self._file.read(lambda db: db.execute(_ONE, (key,)).fetchone())
-        if row is None:
-            raise UnknownProject(key, PROJECT_HOST)
-        made = self._made.get(key)
-        if made is not None and made[0] == row and not self._is_over(*_LIFE(row)):
-            return made[1]
-        target = self._target(*row)
-        if len(self._made) >= _MOST_MADE:
-            self._made.clear()
-        self._made[key] = row, target
-        return target
+        made, version = self._made.get(key), self._file.version()
+        if version != self._read_of:
+            self._read.clear()
+            self._read_of = version
+        # What is written after that is another version: the row that is read now is never kept for longer than it is true.
+        row = made[0] if made is not None and key in self._read else self._row(key)
+        if made is None or made[0] != row or self._is_over(*_LIFE(row)):
+            made = self._make(key, row)
+        self._read.add(key)
+        return made[1]
 
     def invalidate(self, key: str) -> None:
-        """Nothing: a row is never kept."""
+        """Nothing: what is kept is as the file is."""
 
     def report_failure(self, key: str, generation: int) -> None:
-        """Nothing: a row is never kept."""
+        """Nothing: what is kept is as the file is."""
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         return self._subscribers.add(callback)
@@ -250,6 +252,20 @@ class Registry:
 
     # ---- inside ----
 
+    def _row(self, key: str) -> tuple[Any, ...]:
+        row: tuple[Any, ...] | None = self._file.read(lambda db: db.execute(_ONE, (key,)).fetchone())
+        if row is None:
+            raise UnknownProject(key, PROJECT_HOST)
+        return row
+
+    def _make(self, key: str, row: tuple[Any, ...]) -> tuple[tuple[Any, ...], Target]:
+        target = self._target(*row)
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
+            self._read.clear()
+        self._made[key] = row, target
+        return self._made[key]
+
     def _target(
         self, key: str, state: Any, port: Any, generation: Any, pid: Any, secret: Any, birth: str, its_boot: str, starts: Any
     ) -> Target:
@@ -308,10 +324,10 @@ class Registry:
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(RegistryAway):
-                (version,) = self._file.read(lambda db: db.execute("pragma data_version").fetchone())
-                if (self._file.opened, version) != self._marker:
+                version = self._file.version()
+                if version != self._marker:
                     self._tell_changes()
-                    self._marker = (self._file.opened, version)
+                    self._marker = version
             await asyncio.sleep(_WATCH)
 
     def _tell_changes(self) -> None:

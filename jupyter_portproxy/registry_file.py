@@ -52,14 +52,15 @@ class RegistryFile:
     """A SQLite file and the one connection to it.
 
     Attributes:
-        opened: how often it was opened; with `pragma data_version` it tells whether another process has written.
+        opened: how often it was opened.
         away: the last try failed, or there was none.
         heard: monotonic time of the last success.
         tries: how often the file was asked.
+        written: how often this connection has written, or tried to.
     """
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
-        self.opened = self.tries = 0
+        self.opened = self.tries = self.written = 0
         self.away, self.heard = True, -float("inf")
         self._path, self._log, self._problem, self._not_before = path, log, "", 0.0
         self._name = str(path)
@@ -77,6 +78,17 @@ class RegistryFile:
             raise RegistryAway(PROJECT_HOST)
         return self._run(work, create=False)
 
+    def version(self) -> tuple[int, int, int]:
+        """Nobody has written, and no other file has come in this one's place, between two calls that return the same.
+
+        `pragma data_version` tells of the commits of all other connections; it takes half the time that reading a row does.
+
+        Raises:
+            RegistryAway
+        """
+        data = self.read(_data_version)
+        return self.opened, self.written, data
+
     def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` returns, done in one transaction; the file is made if it is not there. What `work` raises undoes it.
 
@@ -85,6 +97,7 @@ class RegistryFile:
         """
 
         def transaction(db: Connection) -> T:
+            self.written += 1
             db.execute("begin immediate")
             try:
                 result = work(db)
@@ -166,6 +179,10 @@ def _migrate(db: Connection) -> None:
         db.execute(statement)
     db.execute(f"pragma user_version = {len(MIGRATIONS)}")
     db.execute("commit")
+
+
+def _data_version(db: Connection) -> int:
+    return int(db.execute("pragma data_version").fetchone()[0])
 
 
 def _version(db: Connection) -> int:

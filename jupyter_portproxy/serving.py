@@ -68,6 +68,9 @@ class PortExchange(HTTPMessageDelegate):
         if self._made is None:
             self._made = self._kind(self._application, self._request, **(self._parts or {"gateway": self._gateway}))
             self._made._transforms = []  # as RequestHandler._execute does: a refusal is written by the handler itself
+            # Tornado's templates, which are not used here, make it know itself: the garbage collector would have to find it,
+            # and the request with it, where an answer is relayed without its `finish`.
+            self._made._break_cycles()
             if self._admission is not None:
                 self._made.is_logged_in(self._admission.user, self._admission.client)
                 self._made.destination = self._admission.destination
@@ -294,8 +297,9 @@ class PortExchange(HTTPMessageDelegate):
         finally:
             if self._exchange is not None:
                 self._exchange.abort()
-            if self._underway is not None:
-                self._underway.on_closed(self._underway)
+            underway, self._underway = self._underway, None  # they know each other: let go of without the garbage collector, too
+            if underway is not None:
+                underway.on_closed(underway)
             slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:

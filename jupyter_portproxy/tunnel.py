@@ -41,7 +41,9 @@ LOST = 1014  # "Bad Gateway": the next hop gives no sign of life. No reason to e
 class Refusal(Protocol):
     """Where an answer that is no 101 goes: the client, as plain HTTP."""
 
-    def start(self, status: int, reason: str, fields: f.Fields) -> Awaitable[None]: ...
+    def start(self, status: int, reason: str, fields: f.Fields) -> Awaitable[None]:
+        """A GatewayError that it raises is what the client is answered with instead."""
+
     def write(self, data: bytes) -> Awaitable[None]: ...
     def finish(self) -> None: ...
     def cut(self) -> None: ...
@@ -446,7 +448,11 @@ class _Answer(HTTPMessageDelegate):
             self.granted = fields
         elif line.code >= 200:
             self.started = True
-            await self._refusal.start(line.code, line.reason, fields)
+            try:
+                await self._refusal.start(line.code, line.reason, fields)
+            except GatewayError as error:
+                self.started, self.error = False, error
+                self._connection.close()
 
     async def data_received(self, chunk: bytes) -> None:
         if self.started:

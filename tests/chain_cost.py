@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_portproxy.placement_admin import PlacementAdmin
+from jupyter_portproxy.told import Told
 
 from .clients import Wire
 from .postgres import Database, make_database
@@ -28,19 +29,22 @@ from .test_chain import CREDENTIAL, KEY, PORTS, ROOT, SECRET, Hops, folder, plac
 from .upstreams import answers, serve
 
 PROJECTS, ROUNDS, REQUESTS, CONNECTIONS = 100_000, 7, 1600, 8
-TOLD = 'for=127.0.0.1;proto=http;host="127.0.0.1:8888"'
+ELEMENT = 'for=127.0.0.1;proto=http;host="127.0.0.1:8888"'
 BY_NAME = "Authorization: token user-ann"
 FORWARDED = [
-    "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Host: 127.0.0.1:8888", "X-Forwarded-Port: 8888",
+    ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "127.0.0.1:8888"),
+    ("X-Forwarded-Port", "8888"),
 ]  # fmt: skip
+# What each hop sends to the next, to the letter.
 BY_HUB = [
-    *FORWARDED, f"Forwarded: {TOLD}", "Via: 1.1 jupyter-portproxy-0123456789ab",
-    f"X-Portproxy-Credential: {CREDENTIAL}", "X-Portproxy-User: ann", "X-Portproxy-May: start",
-]  # fmt: skip
+    ": ".join(Told(CREDENTIAL, "ann", may_start=True).field([*FORWARDED, ("Forwarded", ELEMENT)])),
+    "Via: 1.1 jupyter-portproxy-0123456789ab",
+]
 BY_HOST = [
-    *FORWARDED, f"Forwarded: {TOLD}, {TOLD}", "Via: 1.1 jupyter-portproxy-0123456789ab, 1.1 jupyter-portproxy-ba9876543210",
+    ": ".join(Told().field([*FORWARDED, ("Forwarded", f"{ELEMENT}, {ELEMENT}")])),
+    "Via: 1.1 jupyter-portproxy-0123456789ab, 1.1 jupyter-portproxy-ba9876543210",
     f"Authorization: token {SECRET}",
-]  # fmt: skip
+]
 
 
 @dataclass

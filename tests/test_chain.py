@@ -30,7 +30,7 @@ from jupyter_portproxy.registry import Registry
 from .clients import Answer, Wire
 from .postgres import Database, make_database
 from .processes import Server, jupyter_server
-from .upstreams import Seen, drips, echo_frames, free_port, mirror, serve
+from .upstreams import Seen, answers, drips, echo_frames, free_port, mirror, serve
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
@@ -196,7 +196,7 @@ def values(request: dict, name: str) -> list[str]:
 async def test_a_request_passes_three_hops_byte_for_byte_and_without_a_secret(hops):
     async with serve(mirror) as upstream:
         odd = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4;x=1?q=%20&port=1&a=b%26"
-        request = told(await hops.ask(odd, fields=("X-Portproxy-Credential: mine", "X-Portproxy-User: eve", "Cookie: a=b")))
+        request = told(await hops.ask(odd, fields=("X-Portproxy-Hop: credential=mine&user=eve&for=mine", "Cookie: a=b")))
         assert request["target"] == odd  # the last hop keeps the path
         for form in ("server", "proxy", "proxy/port"):
             short = told(await hops.ask(f"/{KEY}/{form}/{upstream.port}/x?y"))
@@ -208,9 +208,46 @@ async def test_a_request_passes_three_hops_byte_for_byte_and_without_a_secret(ho
     for secret in (SECRET, CREDENTIAL, "user-ann", "X-Portproxy", "mine"):
         assert secret.lower() not in everything.lower()
     assert values(request, "Cookie") == ["a=b"]
-    assert values(request, "X-Forwarded-Host") == [f"127.0.0.1:{hops.port}"]
     assert values(request, "Host") == [f"localhost:{upstream.port}"]
     assert len(values(request, "Via")[0].split(",")) == 3
+
+
+HANDSHAKE = [
+    "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]  # fmt: skip
+
+
+async def test_a_service_behind_three_hops_is_told_of_the_client_as_behind_one(hops):
+    """What the hops tell each other in a field of their own is in everybody's fields again."""
+    false = ("X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.example", "X-Portproxy-Hop: for=192.0.2.9&host=evil.example")
+    async with serve(mirror) as upstream, serve(echo_frames) as frames:
+        request = told(await hops.ask(f"/{KEY}/port/{upstream.port}/x", fields=false))
+        async with await Wire.open(hops.port) as wire:
+            lines = [f"GET /{KEY}/port/{frames.port}/x HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", *HANDSHAKE, *false]
+            await wire.send("\r\n".join([*lines, "Authorization: token user-ann", "", ""]).encode())
+            assert (await asyncio.wait_for(wire.head(), 10)).status == 101
+    for sent in (request, {"fields": frames.last.fields}):
+        assert values(sent, "X-Forwarded-For") == ["127.0.0.1"]
+        assert values(sent, "X-Forwarded-Proto") == ["http"]
+        assert values(sent, "X-Forwarded-Host") == [f"127.0.0.1:{hops.port}"]
+        assert values(sent, "X-Forwarded-Port") == [str(hops.port)]
+        assert values(sent, "Forwarded") == [", ".join([f'for=127.0.0.1;proto=http;host="127.0.0.1:{hops.port}"'] * 3)]
+
+
+async def test_the_projects_own_jupyter_is_told_of_the_client_in_everybodys_fields(hops):
+    async with serve(mirror) as container:
+        hops.registry.register("told", container.port, SECRET)
+        await hops.admin.place("told", "one", owner="ann")
+        await hops.until("/told/x", 200)
+        request = told(await hops.ask("/told/x"))
+        service = told(await hops.ask("/told/port/15000/x"))
+    hops.registry.unregister("told")
+    await hops.admin.unplace("told")
+    assert values(request, "X-Forwarded-Host") == [f"127.0.0.1:{hops.port}"] and values(request, "X-Portproxy-Hop") == []
+    assert len(values(request, "Forwarded")[0].split(",")) == 2
+    assert values(service, "X-Forwarded-Host") == [] and len(values(service, "X-Portproxy-Hop")) == 1
+    for sent in (request, service):
+        assert CREDENTIAL not in json.dumps(sent)
 
 
 async def test_the_projects_own_jupyter_is_reached(hops):
@@ -229,7 +266,7 @@ OWN = ["Basic dXNlcjpwYXNz", "Bearer the-services-own", "token the-services-own"
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_services_own_authorization_arrives_and_no_secret_does(hops, form):
-    bad = ("X-Portproxy-Authorization: Basic bWluZQ==", "X-Portproxy-Credential: mine", "x_portproxy_user: mine")
+    bad = ("X-Portproxy-Authorization: Basic bWluZQ==", "X-Portproxy-Hop: user=mine", "x_portproxy_hop: mine")
     async with serve(mirror) as upstream:
         path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&q"
         for own in OWN:
@@ -255,8 +292,7 @@ async def test_a_services_own_authorization_arrives_with_a_websocket(hops, form)
         path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&token=user-ann"
         for login in (f"Authorization: {OWN[0]}", "Authorization: token user-ann", "X-Portproxy-Authorization: Basic bWluZQ=="):
             async with await Wire.open(hops.port) as wire:
-                lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", "Connection: Upgrade", "Upgrade: websocket"]
-                lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", login]
+                lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", *HANDSHAKE, login]
                 await wire.send("\r\n".join([*lines, "", ""]).encode())
                 assert (await asyncio.wait_for(wire.head(), 10)).status == 101
             seen = upstream.last
@@ -473,7 +509,8 @@ async def test_a_name_of_any_letters_passes_as_a_field(hops):
         await hops.admin.heartbeat("two")
         await hops.admin.move(KEY, "two")
         _, answer = await hops.until(f"/{KEY}/x", 200, quote(name))
-    assert values(told(answer), "X-Portproxy-User") == [quote(name)]
+    (word,) = values(told(answer), "X-Portproxy-Hop")
+    assert word.startswith(f"credential=other&user={quote(name)}&may=start&")
     await hops.admin.remove_member(KEY, name)
 
 
@@ -483,7 +520,8 @@ async def test_the_project_host_believes_its_hub_only(hops):
             async with await Wire.open(port_of(hops.host)) as wire:
                 lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{port_of(hops.host)}"]
                 lines += [
-                    f"X-Portproxy-Credential: {credential}",
+                    f"X-Portproxy-Hop: credential={credential}&user=ann&may=start",
+                    f"X-Portproxy-Credential: {CREDENTIAL}",
                     "X-Portproxy-User: ann",
                     "Authorization: token a-token-of-the-tests",
                 ]
@@ -496,12 +534,26 @@ async def test_the_project_host_believes_its_hub_only(hops):
 async def test_a_hub_with_another_credential_is_told_of_in_the_hosts_log(hops):
     await hops.admin.set_host("one", hops.host.url.rstrip("/"), "not-the-credential")
     begun = time.monotonic()
-    for _ in range(5):
-        _, answer = await hops.until(f"/{KEY}/api/status", 403)
-        assert answer.text.splitlines()[0] == "This address is not for browsers."
+    for path in (f"/{KEY}/api/status", f"/{KEY}/port/15000/x", "/ann/proj/x?port=15000"):
+        _, answer = await hops.until(path, 502)
+        assert answer.text.splitlines()[0] == "The project host does not accept the credential of the hub."
+        assert "hop_credentials" in answer.text and answer.one("X-Portproxy-Refusal") is None
+    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+        await hops.socket(f"/{KEY}/port/15000/ws")
+    assert (refused.value.response.status_code, "hop_credentials" in refused.value.response.body.decode()) == (502, True)
+    posted = await hops.ask(f"/{KEY}/port/15000/x", method="POST", content=b"x" * 100_000)
+    assert posted.status == 502
     said = hops.host.log.count("is not in c.PortProxy.hop_credentials")
     assert 1 <= said <= 2 or time.monotonic() - begun > 60, "not for each request"
     assert "not-the-credential" not in hops.host.log
+
+
+@pytest.mark.parametrize("path", ["/{key}/port/{port}/x", "/ann/proj/x?port={port}"])
+async def test_a_services_own_403_is_not_taken_for_a_hosts_refusal(hops, path):
+    """Whatever fields it has: the hops between take the refusal's out."""
+    async with serve(answers(b"mine", b"X-Portproxy-Refusal: credential", b"403 Forbidden")) as upstream:
+        answer = await hops.ask(path.format(key=KEY, port=upstream.port))
+    assert (answer.status, answer.text, answer.one("X-Portproxy-Refusal")) == (403, "mine", None)
 
 
 async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
@@ -612,7 +664,7 @@ async def test_a_stopped_project_is_started_by_its_button_and_by_a_request(hops)
     for user, status, fields in [
         ("ann", 403, ("Origin: http://evil.example",)),
         ("ann", 403, ("Sec-Fetch-Site: cross-site", "Origin: null")),
-        ("eve", 403, ("X-Portproxy-May: start",)),
+        ("eve", 403, ("X-Portproxy-Hop: user=ann&may=start",)),
         ("zed", 404, ()),
         (None, 403, ()),
     ]:
@@ -670,7 +722,7 @@ async def test_a_moved_projects_tunnels_close_with_1012_and_the_next_request_lan
             await asyncio.wait_for(tunnel.wait_closed(), 3)
             assert tunnel.close_code == 1012
         request = told(await hops.ask(f"/{KEY}/port/{port}/x"))
-        assert values(request, "X-Portproxy-Credential") == ["other"] and values(request, "X-Portproxy-User") == ["ann"]
+        assert values(request, "X-Portproxy-Hop")[0].startswith("credential=other&user=ann&may=start&")
         assert values(request, "Authorization") == []
 
 

@@ -53,6 +53,8 @@ SAMPLES = [
     errors.UnknownProject("a<b>", "hub"),
     errors.NotPlaced("hub"),
     errors.HostDown("hub"),
+    errors.HubDistrusted("hub"),
+    errors.NotTheHub(),
     errors.ProjectStopped("project host"),
     errors.ProjectStarting("project host"),
     errors.RegistryAway("hub"),
@@ -106,6 +108,8 @@ def test_codes_tell_errors_apart():
         ("UnknownProject", 404),
         ("NotPlaced", 503),
         ("HostDown", 502),
+        ("HubDistrusted", 502),
+        ("NotTheHub", 403),
         ("ProjectStopped", 503),
         ("ProjectStarting", 503),
         ("RegistryAway", 503),
@@ -181,7 +185,7 @@ def test_only_what_can_pass_asks_for_a_retry():
 
 
 @pytest.mark.parametrize("hop", ["hub", "project host"])
-@pytest.mark.parametrize("kind", ["NotPlaced", "HostDown", "ProjectStopped", "ProjectStarting", "RegistryAway"])
+@pytest.mark.parametrize("kind", ["NotPlaced", "HostDown", "HubDistrusted", "ProjectStopped", "ProjectStarting", "RegistryAway"])
 def test_a_projects_error_names_the_hop_that_says_so(kind, hop):
     error = getattr(errors, kind)(hop)
     assert hop in error.message and error.hop == hop

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jupyter_portproxy import fields as f
 from jupyter_portproxy.errors import BadFraming, BadUpstream
 from jupyter_portproxy.routes import Upstream, parse
+from jupyter_portproxy.told import Told, read
 
 P = "/a%40b/proxy/port/8050"
 STRIP, KEEP = (parse(f"/a%40b/proxy/{form}port/8050/x?q", "/a%40b/") for form in ("", "absolute/"))
@@ -624,3 +625,14 @@ def test_what_is_to_be_saved_is_a_file(path, sent, seen):
     fields = [("Content-Disposition", sent)] if sent else []
     out = f.to_client(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, saves=True))
     assert values(out, "Content-Disposition") == [seen]
+
+
+def test_a_hop_that_is_told_in_one_field_tells_a_service_what_it_would_have_been_sent():
+    asked = [("Host", "hub"), ("X-Portproxy-Hop", "for=mine"), ("X-Forwarded-For", "192.0.2.1"), ("Cookie", "a=b"), ("Via", "x")]
+    plainly = up(*asked, client=FRONT, route=KEEP)
+    told = f.to_upstream(asked, KEEP, UP, FRONT, via="gw", told=Told("the-credential", "ann"))
+    assert [name for name, _ in told] == ["Host", "Cookie", "X-Portproxy-Hop", "Via"]
+    word = read(values(told, "X-Portproxy-Hop")[0])
+    assert (word.credential, word.user, len(word.forwarding)) == ("the-credential", "ann", 5)
+    inner = replace(CLIENT, trusted=True)
+    assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, told=word.forwarding)) == up(*plainly, client=inner)
