@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .upstreams import mirror, serve
+from .upstreams import mirror, says, serve
 
 # ---- URLs ----
 
