@@ -153,10 +153,11 @@ def build(variant: RenderedVariant, channel: Path, log: Log) -> Package:
 
 
 def test(package: Package, expected: int, channel: Path, log: Log) -> None:
-    results = package.run_tests(channel=[channel.as_uri()], progress_callback=log)
-    failed = [str(result.test_index) for result in results if not result.success]
-    if failed or len(results) != expected:
-        raise RattlerBuildError(f"{len(results)} tests ran of the recipe's {expected}; failed: {', '.join(failed) or 'none'}")
+    """One by one: rattler-build stops at the first that fails, and calls it the first."""
+    each = [package.run_test(index, channel=[channel.as_uri()], progress_callback=log) for index in range(package.test_count)]
+    failed = [str(number) for number, result in enumerate(each, 1) if not result.success]
+    if failed or len(each) != expected:
+        raise RattlerBuildError(f"of {expected} tests {len(each)} ran, and failed: {', '.join(failed) or 'none'}")
 
 
 def main(recipe: Path, folder: Path) -> None:
