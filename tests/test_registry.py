@@ -420,6 +420,28 @@ async def test_a_target_is_made_once_and_again_when_its_row_changes(registry, pr
         await target(registry)
 
 
+async def test_a_row_that_is_known_is_never_older_than_the_file(registry, make, path, tmp_path):
+    """Whoever writes: this registry, another one, or somebody who puts another file in the file's place."""
+    elsewhere = make()
+    for writer in (registry, elsewhere):
+        for port in (40001, 40002):
+            writer.register("p1", port, "s")
+            assert [(await target(registry)).port for _ in range(2)] == [port, port]
+            writer.set_state("p1", "stopped")
+            await refused(registry, ProjectStopped)
+        writer.register("p1", 40001, "s")
+        assert (await target(registry)).port == 40001
+        writer.unregister("p1")
+        await refused(registry, UnknownProject)
+    registry.register("p1", 40001, "s")
+    assert (await target(registry)).port == 40001
+    other = Registry(tmp_path / "other.sqlite")
+    other.register("p1", 40003, "s")
+    await other.close()
+    os.replace(tmp_path / "other.sqlite", path)
+    assert (await target(registry)).port == 40003
+
+
 async def test_a_look_up_is_quick(registry):
     keys = [str(uuid.UUID(int=number)) for number in range(300)]
     for number, key in enumerate(keys):

@@ -75,6 +75,18 @@ def test_what_fails_is_undone(file):
     assert file.read(number) == 1 and not file.away
 
 
+def test_its_version_tells_of_everybody_who_has_written(file, path):
+    file.write(count)
+    before = file.version()
+    assert file.read(number) and file.version() == before
+    file.write(count)
+    own = file.version()
+    other = RegistryFile(path, LOG)
+    other.write(count)
+    other.close()
+    assert len({before, own, file.version()}) == 3 and file.version() == file.version()
+
+
 def test_reading_makes_no_file(file, path):
     with pytest.raises(RegistryAway) as caught:
         file.read(number)
