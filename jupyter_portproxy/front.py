@@ -98,7 +98,7 @@ class Arrived(HTTPServerRequest):
     ) -> None:
         self.server_connection, self.connection, self.headers = server_conn, connection, headers
         self.method, self.uri, self.version = start_line
-        self._start_line, self._begun = start_line, time.time()
+        self._start_line, self._begun = start_line, time.monotonic()
 
     def __getattr__(self, name: str) -> Any:
         if "arguments" in self.__dict__:
@@ -112,5 +112,5 @@ class Arrived(HTTPServerRequest):
         return getattr(self, name)
 
     def request_time(self) -> float:
-        """Seconds, as of any other request."""
-        return time.time() - self._begun
+        """Seconds since its head came."""
+        return time.monotonic() - self._begun
