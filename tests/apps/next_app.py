@@ -35,7 +35,7 @@ EVENTS = """export const dynamic = 'force-dynamic';
 export const GET = () => new Response('data: an event\\n\\n', { headers: { 'Content-Type': 'text/event-stream' } });
 """
 OTHER = "export default async ({ params }) => <p>other page {(await params).n}</p>;"
-CONFIG = "module.exports = { basePath: process.env.NEXT_PUBLIC_BASE, trailingSlash: true };"
+CONFIG = "module.exports = { basePath: process.env.NEXT_PUBLIC_BASE };"
 
 
 def live(frame):
