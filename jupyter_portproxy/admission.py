@@ -14,6 +14,7 @@ from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from . import fields as f
+from . import framing
 from .chain import Hop
 from .exchange import Outbound
 from .gateway import Destination
@@ -74,7 +75,7 @@ class Admission:
         return replace(asked, path=path[len(asked.prefix) :], query=mark + query)
 
 
-def begin_of(asked: object, destination: Destination, content: f.Content | None) -> str:
+def begin_of(asked: object, destination: Destination, content: framing.Content | None) -> str:
     """The beginning of the URLs that differ from this one in nothing that a check looks at; empty if there are none.
 
     A function of somebody's configuration may look at all of it, and a host's name may lead elsewhere the next time.

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from .certificates import BY_THE_SYSTEM, Trust
 from .errors import BadUpstream, GatewayError
-from .fields import Content, Fields, content_length, parse_head
+from .framing import Content, Fields, content_length, parse_head
 from .routes import Upstream
 
 # What is held of the response before the upstream has to wait, and of the request before the client has to; bytes. The client's

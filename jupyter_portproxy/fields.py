@@ -8,16 +8,15 @@ name is taken on its plain form (lower case, `_` and `.` read as `-`), as CGI-li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from urllib.parse import unquote_plus
 
-from .errors import BadFraming, BadUpstream
+from .framing import LONGEST_KNOWN, first, list_tokens, plain
+from .framing import Fields as Fields
 from .routes import Route, Upstream, ip_literal
 from .told import REFUSAL, Told
-
-Fields = list[tuple[str, str]]
 
 # RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
 HOP_BY_HOP = frozenset(
@@ -78,15 +77,9 @@ _JUPYTER_COOKIE = re.compile(
 )
 _SESSION_COOKIE = re.compile(r"(__host-)?portproxy-[0-9]+", re.ASCII | re.IGNORECASE)  # of an origin; another server's too
 _TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
-_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: (.*))?\Z")
 _AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
-_MAX_FIELDS = 1000
-_LONGEST_KNOWN = 64  # characters of what is looked up rather than read anew
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
@@ -128,69 +121,11 @@ class Client:
     told: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Framing of a request's content: `length` in bytes, or None for the chunked coding."""
-
-    length: int | None
-
-
-def plain(name: str) -> str:
-    """The form in which a name is compared."""
-    return name.lower().replace("_", "-").replace(".", "-")
-
-
-def first(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> str:
-    """The first value of the field `name` (lower case)."""
-    return next((value for key, value in fields if key.lower() == name), default)
-
-
-def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """The lower-case members of a comma-separated field (RFC 9110 5.6.1), all its lines together."""
-    return [t.strip(" \t").lower() for key, value in fields if key.lower() == name for t in value.split(",") if t.strip(" \t")]
-
-
-def is_method(method: str) -> bool:
-    """True for a method token (RFC 9110 9.1)."""
-    return _is_token(method)
-
-
-def _is_token(text: str) -> bool:
-    return _TOKEN.match(text) is not None
-
-
 def is_websocket(method: str, version: str, fields: Fields) -> bool:
     """True for an upgrade request to WebSocket (RFC 6455 4.1); any other upgrade is served as if it were not asked."""
     if method != "GET" or version != "HTTP/1.1" or first(fields, "upgrade").strip().lower() != "websocket":
         return False
     return "upgrade" in list_tokens(fields, "connection")
-
-
-def request_content(version: str, fields: Fields) -> Content | None:
-    """How the request's content is framed; None if it has none.
-
-    Raises:
-        BadFraming: framing that two readers could read in two ways (RFC 9112 6.1 to 6.3).
-    """
-    codings, lengths = [], []
-    for name, value in fields:
-        key = _request_rule(name)[0] if len(name) <= _LONGEST_KNOWN else plain(name)
-        if key == "transfer-encoding":
-            codings.append(value)
-        elif key == "content-length":
-            lengths.append(value)
-    if codings:
-        if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
-            raise BadFraming(
-                "The request's Transfer-Encoding cannot be passed on safely.", "Send either Content-Length or chunked."
-            )
-        return Content(None)
-    if not lengths:
-        return None
-    length = _content_length(lengths)
-    if length is None:
-        raise BadFraming("The request's Content-Length is not one whole number.", "Send one Content-Length in decimal digits.")
-    return Content(length)
 
 
 def to_upstream(
@@ -215,7 +150,7 @@ def to_upstream(
     out: Fields = [("Host", client.host if keep_host else upstream.authority)]
     vias: list[str] = []
     for name, value in fields:
-        key, stays, look = _request_rule(name) if len(name) <= _LONGEST_KNOWN else _rule_of(name)
+        key, stays, look = _request_rule(name) if len(name) <= LONGEST_KNOWN else _rule_of(name)
         if key == "via":
             vias.append(value)
         if not stays or key in named:
@@ -252,12 +187,6 @@ def replaced(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None)
     return kept + by
 
 
-def with_content_length(fields: Fields, length: int | None) -> Fields:
-    """Fields of an answer whose content was read whole and perhaps changed: framed by its length alone, if there is one."""
-    kept = [(name, value) for name, value in fields if name.lower() not in ("content-length", "transfer-encoding")]
-    return kept if length is None else [*kept, ("Content-Length", str(length))]
-
-
 def upgrade_fields() -> Fields:
     """The fields that ask for, or grant, the WebSocket upgrade (RFC 6455 4.1, 4.2.2): they belong to the tunnel's hop."""
     return [("Connection", "Upgrade"), ("Upgrade", "websocket")]
@@ -278,68 +207,6 @@ def loops(fields: Fields, via: str) -> bool:
     """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
     named = [value for key, value in fields if via in value and key.lower() == "via"]
     return any(member.split()[1:2] == [via] for value in named for member in value.split(","))
-
-
-def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
-    """The upstream's head, line by line without line ends -> (status, reason, fields); folded lines are joined.
-
-    Raises:
-        BadUpstream: it is none, or framing or a value could be read in two ways.
-    """
-    status, reason = _known_status_line(lines[0]) if len(lines[0]) <= _LONGEST_KNOWN else _status_line(lines[0])
-    fields: Fields = []
-    for raw in lines[1:]:
-        line = raw.decode("latin-1")
-        if line[:1] in " \t":
-            if not fields:
-                raise BadUpstream("its first header line is folded")
-            name, value = fields[-1]
-            fields[-1] = (name, f"{value} {line.strip(' 	')}")
-            continue
-        name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
-        if not colon or not (_is_known_token(name) if len(name) <= _LONGEST_KNOWN else _is_token(name)):
-            raise BadUpstream("a header line has no valid name")
-        fields.append((name, value.strip(" \t")))
-    check_head(fields)
-    return status, reason, fields
-
-
-def check_head(fields: Fields) -> None:
-    """Refuse an upstream's head that could split or smuggle.
-
-    Raises:
-        BadUpstream: control characters, differing Content-Length, or a transfer coding other than chunked.
-    """
-    if len(fields) > _MAX_FIELDS:
-        raise BadUpstream(f"it has more than {_MAX_FIELDS} header fields")
-    if _BAD_VALUE.search(" ".join([value for _, value in fields])):
-        raise BadUpstream("a header field has control characters in it")
-    lengths, coded = _framing(fields)
-    if lengths and _content_length(lengths) is None:
-        raise BadUpstream("its Content-Length is not one whole number")
-    if coded and list_tokens(fields, "transfer-encoding") != ["chunked"]:
-        raise BadUpstream("its Transfer-Encoding is not chunked")
-
-
-def _framing(fields: Fields) -> tuple[list[str], bool]:
-    """The values of Content-Length, and whether there is a Transfer-Encoding."""
-    lengths, coded = [], False
-    for name, value in fields:
-        key = name.lower()
-        if key == "content-length":
-            lengths.append(value)
-        elif key == "transfer-encoding":
-            coded = True
-    return lengths, coded
-
-
-def content_length(method: str, status: int, fields: Fields) -> int | None:
-    """How many bytes of content follow the head of an answer (RFC 9112 6.3); None if only its end will tell."""
-    if method == "HEAD" or status in (204, 304):
-        return 0
-    lengths, coded = _framing(fields)
-    return _content_length(lengths) if lengths and not coded else None
 
 
 def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
@@ -660,26 +527,3 @@ def _port_of(host: str, scheme: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _content_length(values: list[str]) -> int | None:
-    """One length from all Content-Length values; None unless they are equal decimal numbers (RFC 9110 8.6)."""
-    if len(values) == 1 and _LENGTH.match(values[0]):
-        return int(values[0])
-    members = {m.strip(" \t") for value in values for m in value.split(",")}
-    text = members.pop()
-    if members or not _LENGTH.match(text):
-        return None
-    return int(text)
-
-
-def _status_line(line: bytes) -> tuple[int, str]:
-    match = _STATUS_LINE.match(line.decode("latin-1"))
-    if match is None:
-        raise BadUpstream("its status line is none of HTTP/1.1")
-    return int(match[1]), re.sub(r"[^\t\x20-\x7e\x80-\xff]", "", match[2] or "")
-
-
-# Few names and status lines make up nearly all answers.
-_is_known_token = lru_cache(maxsize=1024)(_is_token)
-_known_status_line = lru_cache(maxsize=256)(_status_line)

@@ -16,7 +16,7 @@ from jupyter_server.auth.identity import User
 from tornado.iostream import IOStream
 
 from . import fields as f
-from . import routes
+from . import framing, routes
 from .catalog import Place, Special, Template, TemplateError
 from .errors import (
     BadUpstream,
@@ -291,7 +291,7 @@ class PortProxy(Policy):
         to: Destination,
         fields: f.Fields,
         client: f.Client,
-        content: f.Content | None = None,
+        content: framing.Content | None = None,
         *,
         counted: bool = True,
     ) -> Exchange:
@@ -299,7 +299,7 @@ class PortProxy(Policy):
         return self.start(self.outbound(method, to, fields, client, content), counted=counted)
 
     def outbound(
-        self, method: str, to: Destination, fields: f.Fields, client: f.Client, content: f.Content | None = None
+        self, method: str, to: Destination, fields: f.Fields, client: f.Client, content: framing.Content | None = None
     ) -> Outbound:
         """The request that goes on.
 

@@ -15,7 +15,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 
 from . import fields as f
-from . import routes
+from . import framing, routes
 from .catalog import Template
 from .discovery import Listener, Listeners
 from .errors import GatewayError
@@ -325,7 +325,7 @@ class Inventory:
 
 def read_page(fields: f.Fields, content: bytes, *, prefix: str) -> Page:
     """Title and icon of an HTML page; the icon as a URL below `prefix`, or empty."""
-    if "html" not in f.first(fields, "content-type").lower():
+    if "html" not in framing.first(fields, "content-type").lower():
         return Page(True)
     reader = _HeadReader()
     reader.feed(content.decode("utf-8", "replace"))

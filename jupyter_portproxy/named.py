@@ -14,7 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from . import projects
 from .errors import BadRoute, TooManyRedirects
-from .fields import Client, Fields, first, is_below, own_origin
+from .fields import Client, is_below, own_origin
+from .framing import Fields, first
 from .projects import ProjectRoute
 from .routes import Redirect, bare_name, port_number
 

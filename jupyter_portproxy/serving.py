@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
 from . import fields as f
+from . import framing
 from .access import PortHandler, connection_of
 from .admission import SECONDS, Admission, begin_of, keep
 from .answer import Answer, Underway
@@ -116,10 +117,10 @@ class PortExchange(HTTPMessageDelegate):
         handler, gateway = self._handler, self._gateway
         method = request.method or ""
         gateway.check_fields(handler.fields)
-        content = f.request_content(request.version, handler.fields)
+        content = framing.request_content(request.version, handler.fields)
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
-        if not f.is_method(method):
+        if not framing.is_method(method):
             raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
         await handler.admit(found)
         if isinstance(found, GatewayError):
@@ -268,7 +269,7 @@ class PortExchange(HTTPMessageDelegate):
     async def _relay_rewritten(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer read to its end and changed by functions of the configuration; event streams have no end."""
         head = await self._gateway.head_of(exchange)
-        if f.first(head.fields, "content-type").lower().startswith("text/event-stream"):
+        if framing.first(head.fields, "content-type").lower().startswith("text/event-stream"):
             await self._relay_pieces(admission, exchange, answer)
             return
         content = await self._gateway.whole_content_of(exchange)
@@ -277,7 +278,7 @@ class PortExchange(HTTPMessageDelegate):
         whole = WholeAnswer(head.status, head.reason, head.fields, content)
         whole = special.rewrite(whole, self._request, route.host, route.port, route.path)
         bodyless = self._request.method == "HEAD" or whole.status in (204, 304)
-        fields = f.with_content_length(whole.fields, None if bodyless else len(whole.content))
+        fields = framing.with_content_length(whole.fields, None if bodyless else len(whole.content))
         await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)
 
     async def _relay_answer(

@@ -23,7 +23,7 @@ from tornado.httputil import HTTPHeaders
 from .certificates import Trust
 from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
-from .fields import Content
+from .framing import Content
 from .routes import Upstream, bracketed
 from .sockets import affordable, is_scarce, keep_descriptor_alive, none_left, sockets_of
 

@@ -19,6 +19,7 @@ from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
+from . import framing
 from .certificates import BY_THE_SYSTEM, Trust
 from .errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
 from .exchange import Approve
@@ -438,7 +439,7 @@ class _Answer(HTTPMessageDelegate):
         line = cast(ResponseStartLine, start_line)
         fields = list(headers.get_all())
         try:
-            f.check_head(fields)
+            framing.check_head(fields)
         except BadUpstream as error:
             self.error = error
             self._connection.close()

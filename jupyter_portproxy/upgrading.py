@@ -11,6 +11,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from . import fields as f
+from . import framing
 from .access import PortHandler
 from .answer import Answer
 from .errors import BadFraming, GatewayError, Internal, UpgradeRefused
@@ -36,7 +37,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         try:
             self.gateway.check_fields(self.fields)
             await self.admit(self._asked)
-            if f.request_content(self.request.version, self.fields) not in (None, f.Content(0)):
+            if framing.request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
                 raise UpgradeRefused("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")

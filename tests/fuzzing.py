@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_portproxy import fields as f
-from jupyter_portproxy import projects, routes
+from jupyter_portproxy import framing, projects, routes
 from jupyter_portproxy.catalog import NAME
 from jupyter_portproxy.errors import BadUpstream, GatewayError
 from jupyter_portproxy.frames import FrameCursor
@@ -56,14 +56,14 @@ def routes_target(data: bytes) -> None:
 def head_target(data: bytes) -> None:
     """An upstream's head: a GatewayError, or fields without control characters that stay below the prefix."""
     try:
-        status, reason, fields = f.parse_head(data.split(b"\r\n"))
+        status, reason, fields = framing.parse_head(data.split(b"\r\n"))
     except BadUpstream as error:
         return _safe(error)
     assert 100 <= status <= 599 and not CONTROL.search(reason)
-    f.content_length("GET", status, fields)
+    framing.content_length("GET", status, fields)
     out = f.to_client(fields, ROUTE, UPSTREAM, CLIENT)
     for name, value in out:
-        assert f._TOKEN.match(name) and not CONTROL.search(value), (name, value)
+        assert framing.is_token(name) and not CONTROL.search(value), (name, value)
         _stays_below(name.lower(), value)
         assert name.lower() not in f.HOP_BY_HOP | f._ORIGIN_WIDE
     assert sum(name.lower() == "content-length" for name, _ in out) <= 1
@@ -97,11 +97,11 @@ def request_target(data: bytes) -> None:
     """A client's fields: nothing of Jupyter's goes on, and nothing that frames or forges."""
     text = data.decode("latin-1")
     fields = [(name.strip(), value.strip(" \t")) for name, _, value in (line.partition(":") for line in text.split("\n"))]
-    fields = [(name, value) for name, value in fields if f._TOKEN.match(name) and not CONTROL.search(value)]
+    fields = [(name, value) for name, value in fields if framing.is_token(name) and not CONTROL.search(value)]
     fields += [("Authorization", f"token {SECRET}"), ("Cookie", f"a=1; {CLIENT.login_cookie}=abc; _xsrf=2|xsrf; b=2")]
     for version in ("HTTP/1.1", "HTTP/1.0"):
         try:
-            f.request_content(version, fields)
+            framing.request_content(version, fields)
         except GatewayError as error:
             _safe(error)
     f.loops(fields, "jupyter-portproxy-x")
@@ -110,7 +110,7 @@ def request_target(data: bytes) -> None:
     assert [name for name, _ in out].count("Host") == 1 and out[0] == ("Host", UPSTREAM.authority)
     for name, value in out:
         assert not CONTROL.search(value), (name, value)
-        key = f.plain(name)
+        key = framing.plain(name)
         assert key not in f.HOP_BY_HOP and key not in ("content-length", "x-xsrftoken"), name
         if key == "authorization":
             assert value != f"token {SECRET}"

@@ -8,7 +8,7 @@ import pytest
 
 from jupyter_portproxy.errors import BadUpstream, Forbidden
 from jupyter_portproxy.exchange import RECEIVE_BUFFER, Exchange, Outbound
-from jupyter_portproxy.fields import Content
+from jupyter_portproxy.framing import Content
 from jupyter_portproxy.routes import Upstream
 
 

@@ -13,9 +13,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jupyter_portproxy import fields as f
-from jupyter_portproxy.errors import BadFraming, BadUpstream
 from jupyter_portproxy.routes import Upstream, parse
 from jupyter_portproxy.told import Told, read
+
+from .tables import lines, rows, table
 
 P = "/a%40b/proxy/port/8050"
 STRIP, KEEP = (parse(f"/a%40b/proxy/{form}port/8050/x?q", "/a%40b/") for form in ("", "absolute/"))
@@ -30,24 +31,8 @@ FRONT = f.Client("10.0.0.9", "127.0.0.1", "https", "hub.example", trusted=True)
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=30)
 
 
-def rows(text):
-    """A table, a row a line, its cells parted by `->`."""
-    return [tuple(cell.strip() for cell in line.split("->")) for line in text.strip().splitlines()]
-
-
-def table(text):
-    """Parametrizes a test by a table whose first row names its columns."""
-    names, *rest = rows(text)
-    return pytest.mark.parametrize(names, rest)
-
-
 def words(text):
     return text.split()
-
-
-def lines(text):
-    """Header lines parted by `|`, as fields."""
-    return [tuple(line.split(": ")) for line in text.split("|") if line]
 
 
 def up(*fields, route=STRIP, upstream=UP, client=CLIENT, keep_host=False):
@@ -490,87 +475,7 @@ def test_a_service_worker_scope_beyond_the_prefix_is_dropped(scope):
     assert down(("Service-Worker-Allowed", f"{P}/a/")) == [("Service-Worker-Allowed", f"{P}/a/")]
 
 
-# ---- framing, heads, upgrades ----
-
-
-@table("""
-sent -> length
-Content-Length: 0                    -> 0
-Content-Length: 5|content-length: 5  -> 5
-Content-Length: 5, 5                 -> 5
-Transfer-Encoding: Chunked           ->
-""")
-def test_a_requests_framing_is_read(sent, length):
-    assert f.request_content("HTTP/1.1", lines(sent)) == f.Content(int(length) if length else None)
-    assert f.request_content("HTTP/1.1", [("Accept", "5")]) is None
-
-
-LENGTHS = [("Content-Length", value) for value in ("-5", "+5", "5 5", "", "5,", "5, 6", "0x5", "5.0", "\xa05", "\xb2", "9" * 40)]
-CODINGS = ["\xa0chunked", "\x0bchunked", "chunked, chunked", "chunked, identity", "gzip, chunked", "xchunked", '"chunked"']
-CODINGS = [("Transfer-Encoding", value) for value in CODINGS]
-TWO_WAYS = """
-Content-Length: 5|content-length: 6
-Content-Length: 5|Content_Length: 6
-Content-Length: 5|Transfer-Encoding: chunked
-Transfer_Encoding: chunked|Content-Length: 5
-Transfer-Encoding: chunked|Transfer-Encoding: chunked
-"""
-
-
-@pytest.mark.parametrize("fields", [*([one] for one in LENGTHS + CODINGS), *map(lines, TWO_WAYS.strip().splitlines())])
-def test_a_request_that_can_be_read_in_two_ways_is_refused(fields):
-    with pytest.raises(BadFraming):
-        f.request_content("HTTP/1.1", fields)
-
-
-def test_a_transfer_coding_in_http_1_0_is_refused():
-    with pytest.raises(BadFraming):
-        f.request_content("HTTP/1.0", [("Transfer-Encoding", "chunked")])
-
-
-@pytest.mark.parametrize("field", LENGTHS + CODINGS)
-def test_an_answer_that_can_be_read_in_two_ways_is_refused(field):
-    with pytest.raises(BadUpstream):
-        f.check_head([("X-App", "1"), field])
-
-
-def test_an_answer_with_equal_lengths_or_one_chunked_coding_is_taken():
-    f.check_head(lines("Content-Length: 5|content-length: 5, 5|Transfer-Encoding: Chunked|X-App: \t\xe4"))
-
-
-@table(
-    "start -> status -> reason\nHTTP/1.1 200 OK -> 200 -> OK\nHTTP/1.0 404 -> 404 ->\nHTTP/1.1 200 <b>\xe4\0 -> 200 -> <b>\xe4"
-)
-@table("head -> fields\n->\nA: 1|a:2 |B:x -> A: 1|a: 2|B: x\nA: 1|\t 2| 3|B: x:y\xe4 -> A: 1 2 3|B: x:y\xe4")
-def test_an_answers_head_is_read(start, status, reason, head, fields):
-    head = [line.encode("latin-1") for line in (start, *filter(None, head.split("|")))]
-    assert f.parse_head(head) == (int(status), reason, lines(fields))
-
-
-BAD_STARTS = ["", "OK", "HTTP/2 200", "HTTP/1.1 20", "HTTP/1.1 600", "HTTP/1.1 2000", "ICY 200 OK", "HTTP/1.1 \xb200"]
-BAD_FIELDS = [[line] for line in (b" A: 1", b"A", b": 1", b"A B: 1", b"\xe4: 1", b"A: \0", b"A: 1\rB: 2", b"A: \x7f")]
-BAD_FIELDS += [[b"A: 1"] * 1001, [b"Content-Length: 1", b"content-length: 2"]]
-
-
-@pytest.mark.parametrize("start", BAD_STARTS)
-def test_an_answer_that_is_no_http_is_refused(start):
-    with pytest.raises(BadUpstream):
-        f.parse_head([start.encode("latin-1")])
-
-
-@pytest.mark.parametrize("fields", BAD_FIELDS)
-def test_a_head_that_could_split_or_smuggle_is_refused(fields):
-    with pytest.raises(BadUpstream):
-        f.parse_head([b"HTTP/1.1 200 OK", *fields])
-
-
-@given(st.lists(st.binary() | st.from_regex(rb"\A[A-Za-z-]{1,9}:[ -\xff]*\Z")))
-def test_any_head_is_read_or_refused_and_none_carries_control_characters(head):
-    try:
-        _, _, fields = f.parse_head([b"HTTP/1.1 200 OK", *head])
-    except BadUpstream:
-        return
-    assert all(c == "\t" or ord(c) >= 32 for name, value in fields for c in name + value)
+# ---- upgrades, and the rest ----
 
 
 @table("""

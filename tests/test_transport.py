@@ -18,7 +18,7 @@ from tornado.httpclient import HTTPClientError
 
 from jupyter_portproxy.errors import BadUpstream, Forbidden, GatewayError, Unreachable, UpstreamTimeout
 from jupyter_portproxy.exchange import Exchange, Outbound
-from jupyter_portproxy.fields import Content
+from jupyter_portproxy.framing import Content
 from jupyter_portproxy.routes import Upstream
 from jupyter_portproxy.sockets import EpollSockets, LoopSockets
 from jupyter_portproxy.transport import CurlTransport
