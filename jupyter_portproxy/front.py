@@ -98,6 +98,7 @@ class Arrived(HTTPServerRequest):
     ) -> None:
         self.server_connection, self.connection, self.headers = server_conn, connection, headers
         self.method, self.uri, self.version = start_line
+        self.path, _, self.query = start_line.path.partition("?")  # Tornado 6.5 has them as None in the class
         self._start_line, self._begun = start_line, time.monotonic()
 
     def __getattr__(self, name: str) -> Any:

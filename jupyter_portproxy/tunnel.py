@@ -111,7 +111,8 @@ async def _with_tls(plain: IOStream, name: str, timeout: float, trust: Trust) ->
     plain.io_loop.remove_handler(plain.socket)
     stream = SSLIOStream(trust.context.wrap_socket(plain.socket, server_hostname=name, do_handshake_on_connect=False))
     try:
-        return await asyncio.wait_for(stream.wait_for_handshake(), timeout)
+        # Shielded: Tornado 6.5 cannot close a stream whose future has been cancelled.
+        return await asyncio.wait_for(asyncio.shield(stream.wait_for_handshake()), timeout)
     except asyncio.TimeoutError:
         stream.close()
         raise UpstreamTimeout.connect(timeout) from None

@@ -74,6 +74,7 @@ def install(row: Row, home: Path) -> Path:
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     run([*pip, *wanted])
     run([*pip, "--no-deps", "--target", str(home / "incumbent"), *INCUMBENT])
+    (home / "chp").symlink_to(ROOT / ".venv" / "chp")  # JupyterHub's front: Node's, not Python's
     return python
 
 
