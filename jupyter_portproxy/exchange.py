@@ -30,6 +30,7 @@ class Carrier(Protocol):
     """What an exchange asks of its transport."""
 
     loop: asyncio.AbstractEventLoop
+    pauses_at_once: bool  # else it may bring some more first
 
     def pause(self, exchange: Exchange) -> None:
         """Read no more of its answer until it is resumed."""
@@ -215,11 +216,13 @@ class Exchange:
         return True
 
     def on_content(self, data: bytes) -> bool:
-        if self._receive_paused:
+        if self._receive_paused and self._carrier.pauses_at_once:
             return False
         self._received.append(data)
         self._received_size += len(data)
-        if self._received_size >= RECEIVE_BUFFER:  # said at once: asked with the next piece, libcurl would hold as much again
+        if (
+            self._received_size >= RECEIVE_BUFFER and not self._receive_paused
+        ):  # said at once: asked with the next piece, libcurl would hold as much again
             self._receive_paused = True
             self._carrier.pause(self)
         _wake(self._reader)

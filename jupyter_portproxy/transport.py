@@ -11,6 +11,7 @@ as with any client, and `open` gives the stream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +29,10 @@ from .routes import Upstream, bracketed
 from .sockets import affordable, is_scarce, keep_descriptor_alive, none_left, sockets_of
 
 _MAX_FETCHED = 1 << 20
-_PAUSES_AT_ONCE = pycurl.version_info()[2] >= 0x081300  # 8.16 fails the transfer (error 23), 8.19 does not
+# libcurl 8.16 and 8.17 fail a transfer that is paused in the middle of their work (error 23; curl/curl#19334), in whatever way.
+# The older ones are not asked to, either: they read less at a time, for they may read ten times before they can be stopped.
+_PAUSES_AT_ONCE = pycurl.version_info()[2] >= 0x081300
+_READ_AT_ONCE = RECEIVE_BUFFER if _PAUSES_AT_ONCE else 32 * 1024
 _IDLE_HANDLES = 64
 _KEPT_CONNECTIONS = 1024
 # RFC 9110 9.2.2. Only these may be sent on a kept-alive connection: libcurl repeats a request whose connection turns out
@@ -38,6 +42,8 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH
 
 class CurlTransport(AsyncHTTPClient):
     """Exchanges over libcurl. One per event loop; create with `force_instance=True` and close it."""
+
+    pauses_at_once = _PAUSES_AT_ONCE
 
     def initialize(self, defaults: dict[str, Any] | None = None) -> None:
         super().initialize(defaults=defaults)
@@ -53,6 +59,7 @@ class CurlTransport(AsyncHTTPClient):
         self._due: float | None = None  # libcurl's
         self._driving = False
         self._kick: asyncio.Handle | None = None
+        self._to_pause: list[Exchange] = []
         self._to_resume: list[Exchange] = []
         self._idle: list[_Handle] = []
         self._handles: dict[Exchange, _Handle] = {}  # of the exchanges in flight
@@ -102,9 +109,11 @@ class CurlTransport(AsyncHTTPClient):
             exchange.end(None)
 
     def pause(self, exchange: Exchange) -> None:
-        """Called from within libcurl's work on this exchange. An old libcurl is asked to wait with the next piece instead."""
-        if _PAUSES_AT_ONCE:
+        """Called from within libcurl's work on this exchange."""
+        if self.pauses_at_once:
             self._handles[exchange].curl.pause(pycurl.PAUSE_RECV)
+        else:
+            self._to_pause.append(exchange)
 
     def abandon(self, exchange: Exchange) -> None:
         """Take the exchange out of libcurl; a transfer that was not complete loses its connection."""
@@ -228,6 +237,11 @@ class CurlTransport(AsyncHTTPClient):
         """Let libcurl work, then tell the exchanges that it has ended."""
         self._multi.socket_action(fd, action)
         self._finish_done()
+        while self._to_pause:
+            handle = self._handles.get(self._to_pause.pop())
+            if handle is not None:
+                with contextlib.suppress(pycurl.error):  # the transfer has failed meanwhile; info_read tells it
+                    handle.curl.pause(pycurl.PAUSE_RECV)
 
     def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
         self._sockets.watch(fd, 0 if event == pycurl.POLL_REMOVE else event)
@@ -238,10 +252,8 @@ class CurlTransport(AsyncHTTPClient):
         for exchange in exchanges:
             handle = self._handles.get(exchange)
             if handle is not None:
-                try:
+                with contextlib.suppress(pycurl.error):  # as above
                     handle.curl.pause(pycurl.PAUSE_CONT)
-                except pycurl.error:
-                    continue  # the transfer has failed meanwhile; info_read tells it
         self._drive(pycurl.SOCKET_TIMEOUT, 0)
 
 
@@ -367,7 +379,7 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.HTTP09_ALLOWED, 0),
     (pycurl.HTTP_CONTENT_DECODING, 0),
     (pycurl.USERAGENT, ""),
-    (pycurl.BUFFERSIZE, RECEIVE_BUFFER),
+    (pycurl.BUFFERSIZE, _READ_AT_ONCE),
     (pycurl.UPLOAD_BUFFERSIZE, 256 * 1024),
     (pycurl.TCP_NODELAY, 1),
     (pycurl.CONNECTTIMEOUT, 86400 * 20),  # `_too_slow` counts

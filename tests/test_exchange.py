@@ -15,6 +15,8 @@ from jupyter_portproxy.routes import Upstream
 class Carrier:
     """Notes what it is asked."""
 
+    pauses_at_once = True
+
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.paused, self.resumed, self.completed, self.abandoned = 0, 0, 0, 0
@@ -40,6 +42,20 @@ def begin(method: str = "GET", content: Content | None = None, approve=None) -> 
 
 def head(exchange: Exchange, *lines: bytes) -> list[bool]:
     return [exchange.on_header(line + b"\r\n") for line in (*lines, b"")]
+
+
+async def test_what_comes_before_the_carrier_can_wait_is_kept_too():
+    carrier, exchange = begin()
+    carrier.pauses_at_once = False
+    assert all(head(exchange, b"HTTP/1.1 200 OK"))
+    assert exchange.on_content(b"x" * RECEIVE_BUFFER) and exchange.on_content(b"y") and exchange.on_content(b"z")
+    assert carrier.paused == 1
+    assert await exchange.read() == b"x" * RECEIVE_BUFFER + b"yz"
+    reading = asyncio.ensure_future(exchange.read())
+    await asyncio.sleep(0)
+    assert carrier.resumed == 1
+    exchange.end(None)
+    assert await reading == b""
 
 
 async def test_what_is_received_is_read_and_a_full_buffer_makes_the_carrier_wait():

@@ -17,7 +17,7 @@ import pytest
 from tornado.httpclient import HTTPClientError
 
 from jupyter_portproxy.errors import BadUpstream, Forbidden, GatewayError, Unreachable, UpstreamTimeout
-from jupyter_portproxy.exchange import Exchange, Outbound
+from jupyter_portproxy.exchange import RECEIVE_BUFFER, Exchange, Outbound
 from jupyter_portproxy.framing import Content
 from jupyter_portproxy.routes import Upstream
 from jupyter_portproxy.sockets import EpollSockets, LoopSockets
@@ -634,6 +634,20 @@ async def test_300_mixed_exchanges_leave_no_file_descriptor(make):
         assert len(transport) == 0
         transport.close()
     await eventually(lambda: len(os.listdir("/dev/fd")) == before)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_slowly_read_answer_arrives_whole_with_either_way_to_pause(transport, at_once):
+    """libcurl 8.16 and 8.17 are stopped between two pieces of work: in the middle of one they fail the transfer."""
+    transport.pauses_at_once = at_once and transport.pauses_at_once
+    content = bytes(range(256)) * (1 << 16)
+    async with serve(answers(content)) as up:
+        exchange, got, most = transport.open(outbound(up.port)), b"", 0
+        await exchange.head
+        while data := await exchange.read():
+            got, most = got + data, max(most, len(data))
+            await asyncio.sleep(0.001)
+        assert got == content and most <= 11 * RECEIVE_BUFFER
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
