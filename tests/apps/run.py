@@ -172,9 +172,9 @@ def _visited_in_lab(app: App, context: BrowserContext, server: Server) -> Visit:
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('portproxy:open-in-lab')", timeout=60_000)
     page.evaluate("name => window.jupyterapp.commands.execute('portproxy:open-in-lab', { service: name })", app.name)
     frame = _framed(page.frames, lambda: page.wait_for_timeout(200), lambda: page.frames)
-    below = re.match(rf"https?://[^/]+(?:/proxy/service/{re.escape(app.name)})?/", frame.url)
+    below = re.match(rf"https?://[^/]+(?:/proxy/service/{re.escape(app.name)}(?![^/?#]))?", frame.url)
     assert below is not None, frame.url
-    address = below[0]
+    address = f"{below[0]}/"
     with suppress(Error):  # what is wrong with it is told by the visit
         frame.locator(app.ready).first.wait_for(state="visible", timeout=PATIENCE)
         page.wait_for_timeout(3 * SETTLE)  # a page that is left while it loads complains
