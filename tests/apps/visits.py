@@ -77,6 +77,7 @@ def _listening(page: Page, address: str, complaints: set[str]) -> Iterator[None]
         plain = text.replace(address.rstrip("/"), "").replace(origin, "").replace(prefix.rstrip("/") or "\0", "")
         plain = re.sub(r"https?://(localhost|127\.0\.0\.1|p[a-z0-9-]+\.localhost):\d+", "", plain)
         plain = re.sub(r"/proxy/(service|enter)/[a-z-]+", "", plain)
+        plain = re.sub(r"/tmp/tmp\w+", "/tmp/N", plain)
         complaints.add(re.sub(r"[0-9a-f]{8,}|\d{4,}", "N", plain)[:300])
 
     def answered(response: Response) -> None:
