@@ -56,6 +56,8 @@ class IndexPage(JupyterHandler):
     @authorized("read")  # where something is wrong, the answer is the list
     @authorized(ACTION)
     async def post(self) -> None:
+        if not self.token_authenticated and not self.check_origin():
+            raise HTTPError(404)  # as a new jupyter_server does; in an old one the form's token alone would decide
         try:
             await self._do(self.get_body_argument("action", ""))
         except GatewayError as error:
