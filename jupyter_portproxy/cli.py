@@ -52,11 +52,13 @@ def _list(server: Server, options: argparse.Namespace) -> None:
     table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
     if reserved:
         table(["RESERVED", "PORT", "URL"], [[r["name"], r["port"], r["url"]] for r in reserved])
-    shown = ports if options.all else [port for port in ports if port["allowed"]]
+    in_services = {service["port"] for service in services}
+    others = [port for port in ports if port["port"] not in in_services]
+    shown = others if options.all else [port for port in others if port["allowed"]]
     rows = [[p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", p["url"] or p["reason"]] for p in shown]
     table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
-    if len(shown) < len(ports):
-        print(f"{len(ports) - len(shown)} ports more cannot be reached; --all lists them with the reason.")
+    if len(shown) < len(others):
+        print(f"Not shown, as they cannot be reached: {len(others) - len(shown)}. --all lists them with the reason.")
 
 
 def _templates(server: Server, options: argparse.Namespace) -> None:
