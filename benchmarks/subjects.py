@@ -193,7 +193,7 @@ def _command(name: str, port: int, origin: int, folder: Path, cache: Path) -> tu
         f"--config={folder / 'config.py'}",
         "--log-level=WARN",
     ]
-    return [python, "-m", "jupyter", "server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", *options], prefix
+    return [python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", *options], prefix
 
 
 def _run(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
