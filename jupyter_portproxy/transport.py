@@ -30,7 +30,7 @@ from .sockets import affordable, is_scarce, keep_descriptor_alive, none_left, so
 
 _MAX_FETCHED = 1 << 20
 # libcurl 8.16 and 8.17 fail a transfer that is paused in the middle of their work (error 23; curl/curl#19334), in whatever way.
-# The older ones are not asked to, either: they read less at a time, for they may read ten times before they can be stopped.
+# The older ones are not asked to, either: they read less at a time, as they read some twenty times before they can be stopped.
 _PAUSES_AT_ONCE = pycurl.version_info()[2] >= 0x081300
 _READ_AT_ONCE = RECEIVE_BUFFER if _PAUSES_AT_ONCE else 16 * 1024
 _IDLE_HANDLES = 64
