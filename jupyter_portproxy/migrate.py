@@ -81,7 +81,7 @@ OPTIONS = (
     Option("entry", "category", WORKS, "The same."),
     Option("url", "proxy/N/x", WORKS, "The same, for the ports of `c.PortProxy.allowed_ports`."),
     Option("url", "proxy/absolute/N/x", WORKS, "The same."),
-    Option("url", "proxy/HOST:N/x", WORKS, "The same, for hosts that are allowed."),
+    Option("url", "proxy/HOST:N/x", WORKS, "The same, for hosts and ports that are allowed."),
     Option("url", "proxy/absolute/HOST:N/x", WORKS, "The same."),
     Option("url", "NAME/x", WORKS, "The same: opening it starts the server."),
     Option("url", "server-proxy/servers-info", WORKS, "The same."),
