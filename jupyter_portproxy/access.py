@@ -286,7 +286,7 @@ class PortHandler(JupyterHandler):
             secrets=frozenset(secrets - {""}),
             login_cookie=self.identity_provider.get_cookie_name(self),
             authorization=request.headers.get(AUTHORIZATION, "") if from_hop else "",
-            told=read(request.headers.get(HOP, "")).forwarding if from_hop else (),
+            told=read(request.headers.get(HOP, "")).forwarding if from_hop else None,
         )
 
     @property

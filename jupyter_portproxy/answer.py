@@ -17,7 +17,6 @@ from .errors import HubDistrusted
 from .gateway import Destination, PortProxy
 from .named import Journey
 from .projects import HUB
-from .tunnel import GOING_AWAY
 
 
 class Answer:
@@ -98,17 +97,6 @@ class Answer:
         self._log(self._status)
 
 
-class Underway:
-    """An answer that is being relayed, for those who may have to end it; `end` is told why, by a WebSocket's close code."""
-
-    def __init__(self, end: Callable[[int], None]) -> None:
-        self._end = end
-        self.on_closed: Callable[[Underway], None] = _nobody_to_tell
-
-    def shut_down(self, code: int = GOING_AWAY) -> None:
-        self._end(code)
-
-
 class AsTheyCame(HTTPHeaders):
     """Fields in their own spelling and order. Tornado's own class prints names in another one, and sorts them together."""
 
@@ -149,10 +137,6 @@ class AsTheyCame(HTTPHeaders):
 
     def __len__(self) -> int:
         return len(self._keys)
-
-
-def _nobody_to_tell(underway: Underway) -> None:
-    """Until somebody wants to know."""
 
 
 def _journey(destination: Destination, client: f.Client) -> Journey | None:

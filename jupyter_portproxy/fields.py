@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from urllib.parse import unquote_plus
 
+from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
 from .framing import Fields as Fields
 from .routes import Route, Upstream, ip_literal
@@ -103,7 +104,7 @@ class Client:
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
-        told: what a hop before this one tells in place of the fields X-Forwarded-* and Forwarded, if there is one.
+        told: the same by the word of a hop before this one; None if there is none.
     """
 
     address: str
@@ -118,7 +119,7 @@ class Client:
     partitioned: bool = False
     saves: bool = False
     authorization: str = ""
-    told: tuple[tuple[str, str], ...] = ()
+    told: Forwarding | None = None
 
 
 def is_websocket(method: str, version: str, fields: Fields) -> bool:
@@ -163,8 +164,8 @@ def to_upstream(
     if client.authorization:
         own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
         out += [("Authorization", own)] if own is not None else []
-    forwarding = _forwarding(fields, route, client)
-    out.extend(forwarding if told is None else [told.field(forwarding)])
+    forwarding = _forwarding(fields, client)
+    out.extend(forwarding.fields("" if route.keep else route.prefix) if told is None else [told.field(forwarding)])
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
@@ -483,47 +484,9 @@ def own_origin(url: str, client: Client) -> str | None:
     return below_origin(url, client.host)
 
 
-# jupyter-server-proxy's two, in its spelling: some services look for that very text.
-_PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
-
-
-def _forwarding(fields: Fields, route: Route, client: Client) -> Fields:
-    """X-Forwarded-* and Forwarded (RFC 7239) as this gateway vouches for them."""
-    claims: dict[str, str] = {}
-    for name, value in client.told or (fields if client.trusted else []):
-        key = name.lower()
-        claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
-    said = outermost(claims.get("x-forwarded-proto", "")).lower()
-    scheme = said if said in ("http", "https") else client.scheme
-    host = claims.get("x-forwarded-host") or client.host
-    believed = client.address if client.trusted else ""  # a front may tell it in a field of its own, X-Real-IP
-    chain = claims.get("x-forwarded-for", believed).strip(" ,")
-    peer = f'"[{client.peer}]"' if ":" in client.peer else client.peer
-    element = f"for={peer};proto={scheme}" + (f";host={_quoted(host)}" if host else "")
-    out = [
-        ("X-Forwarded-For", ", ".join(dict.fromkeys(filter(None, [chain, client.peer])))),
-        ("X-Forwarded-Proto", scheme),
-        ("X-Forwarded-Host", host),
-        ("X-Forwarded-Port", outermost(claims.get("x-forwarded-port", "")) or _port_of(host, scheme)),
-        ("Forwarded", ", ".join(filter(None, [claims.get("forwarded"), element]))),
-    ]
-    if not route.keep and route.prefix:
-        out += [(name, route.prefix) for name in _PREFIX_FIELDS]
-    return out
-
-
-def outermost(value: str) -> str:
-    """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
-
-    RFC 9110 5.6.1.2: empty members of a list are ignored.
-    """
-    return next(filter(None, map(str.strip, value.split(","))), "")
-
-
-def _port_of(host: str, scheme: str) -> str:
-    _, colon, port = host.rpartition(":")
-    return port if colon and port.isascii() and port.isdigit() else "443" if scheme == "https" else "80"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _forwarding(fields: Fields, client: Client) -> Forwarding:
+    """The client as this gateway vouches for it."""
+    if client.told is not None:
+        return client.told.beyond(client.peer)
+    claims = claims_of(fields) if client.trusted else {}
+    return claimed(claims, client.peer, client.scheme, client.host, client.address if client.trusted else "")

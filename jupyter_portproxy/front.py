@@ -102,7 +102,9 @@ class Arrived(HTTPServerRequest):
         self._start_line, self._begun = start_line, time.monotonic()
 
     def __getattr__(self, name: str) -> Any:
-        if "arguments" in self.__dict__:
+        if name in ("arguments", "query_arguments") and not self.query:  # an identity provider looks for a token there
+            return self.__dict__.setdefault(name, {})
+        if "host_name" in self.__dict__:
             raise AttributeError(name)
         super().__init__(
             start_line=self._start_line,

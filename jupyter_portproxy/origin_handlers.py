@@ -24,6 +24,7 @@ from . import fields as f
 from . import routes
 from .access import ACTION, RESOURCE, PortHandler
 from .errors import BadRoute, Forbidden, GatewayError, LoginUnavailable, MethodRefused, NoSuchService, NotEntered, Unauthenticated
+from .forwarding import outermost
 from .gateway import Closable, Destination, PortProxy
 from .origins import WELL_KNOWN, Entry, Origins, login_of
 from .rawsocket import RawSocketHandler
@@ -411,7 +412,7 @@ def _scheme(handler: PortHandler) -> str:
     if handler.gateway.jupyter_url:
         return handler.gateway.jupyter_url.partition(":")[0]
     told = handler.request.headers.get("X-Forwarded-Proto", "") if handler.trusts_front() else ""
-    return "https" if f.outermost(told).lower() == "https" else handler.request.protocol
+    return "https" if outermost(told).lower() == "https" else handler.request.protocol
 
 
 def _cookie_name(handler: PortHandler) -> str:

@@ -21,7 +21,7 @@ from . import fields as f
 from . import framing
 from .access import PortHandler, connection_of
 from .admission import SECONDS, Admission, begin_of, keep
-from .answer import Answer, Underway
+from .answer import Answer
 from .catalog import WholeAnswer
 from .errors import BadFraming, Forbidden, GatewayError, HostDown, Internal, MethodRefused
 from .exchange import Exchange, Outbound
@@ -30,7 +30,7 @@ from .limits import Slot
 from .named import NamedRoute
 from .projects import HUB, ProjectRoute
 from .routes import Redirect, Route, ServiceRoute
-from .tunnel import LOST, MOVED
+from .tunnel import GOING_AWAY, LOST, MOVED
 
 _NO_LIMIT = 1 << 62
 Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError
@@ -60,7 +60,8 @@ class PortExchange(HTTPMessageDelegate):
         self._exchange: Exchange | None = None
         self._relay: asyncio.Task[Callable[[], None]] | None = None
         self._ending: Callable[[], None] = _nothing  # of the answer: Tornado wants it after the request's end
-        self._underway: Underway | None = None
+        self._answer: Answer | None = None
+        self.on_closed: Callable[[PortExchange], None] = _nobody_to_tell
         self._instead: GatewayError | None = None  # of what became of the answer: why somebody has ended it
 
     @property
@@ -167,7 +168,8 @@ class PortExchange(HTTPMessageDelegate):
             slot.release()
             raise
         answer = Answer(self._request, gateway, destination, admission.client, self._login_cookies(), self._tell)
-        self._watch(answer, destination)
+        self._answer = answer
+        self._watch(destination)
         special = destination.special
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
         if answer.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
@@ -181,15 +183,13 @@ class PortExchange(HTTPMessageDelegate):
         connection_of(self._request).stream.set_close_callback(self.on_connection_close)
         self._ending = await relaying
 
-    def _watch(self, answer: Answer, destination: Destination) -> None:
+    def _watch(self, destination: Destination) -> None:
         """Let those know of an answer under way who may have to end it. A login that nobody is asked about has no end."""
         chain, handler = self._gateway.chain, self._made
         if handler is not None and handler.is_watched:
-            self._underway = Underway(partial(self._end_early, answer))
-            handler.opened(self._underway, destination)
+            handler.opened(self, destination)
         elif chain is not None:
-            self._underway = Underway(partial(self._end_early, answer))
-            chain.watch(self._underway, destination)
+            chain.watch(self, destination)
 
     def _login_cookies(self) -> f.Fields:
         return self._made.login_cookies() if self._made is not None else []
@@ -222,11 +222,14 @@ class PortExchange(HTTPMessageDelegate):
         if self._exchange is not None:
             self._exchange.abort()
 
-    def _end_early(self, answer: Answer, code: int) -> None:
+    def shut_down(self, code: int = GOING_AWAY) -> None:
         """Its user may not have the rest of it; or a host that is given up has not begun to answer.
 
         What has begun where a project was is let end there.
         """
+        answer = self._answer
+        if answer is None:
+            return
         if code == MOVED or (code == LOST and answer.started):
             return
         if code == LOST:
@@ -298,9 +301,8 @@ class PortExchange(HTTPMessageDelegate):
         finally:
             if self._exchange is not None:
                 self._exchange.abort()
-            underway, self._underway = self._underway, None  # they know each other: let go of without the garbage collector, too
-            if underway is not None:
-                underway.on_closed(underway)
+            self._answer = None  # they know each other: let go of without the garbage collector, too
+            self.on_closed(self)
             slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
@@ -312,3 +314,7 @@ class PortExchange(HTTPMessageDelegate):
 
 def _nothing() -> None:
     """There is nothing to be done at the end."""
+
+
+def _nobody_to_tell(exchange: PortExchange) -> None:
+    """Until somebody wants to know."""

@@ -10,17 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode
 
+from .forwarding import SCHEMES, Forwarding
+
 HOP = "X-Portproxy-Hop"
 # A project host's own refusal has it, and nothing else: each hop takes it out of what comes from behind it.
 REFUSAL = "X-Portproxy-Refusal"
-# What is said in it -> the field that says so to everybody else.
-_FORWARDING = {
-    "for": "X-Forwarded-For",
-    "proto": "X-Forwarded-Proto",
-    "host": "X-Forwarded-Host",
-    "port": "X-Forwarded-Port",
-    "forwarded": "Forwarded",
-}
 _START = "start"
 _REFUSED = 403
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
@@ -35,19 +29,19 @@ class Told:
         credential: what makes a project host believe it; empty where something else does.
         user: who is logged in.
         may_start: they may start the project.
-        forwarding: names and values of X-Forwarded-* and Forwarded, as the hop before would have sent them.
+        forwarding: who the client is; None if it says nothing of that.
     """
 
     credential: str = field(default="", repr=False)
     user: str = ""
     may_start: bool = False
-    forwarding: tuple[tuple[str, str], ...] = ()
+    forwarding: Forwarding | None = None
 
-    def field(self, forwarding: Iterable[tuple[str, str]]) -> tuple[str, str]:
-        """The field that says all this, and these fields in place of `forwarding`."""
-        values = {name.lower(): value for name, value in forwarding}
+    def field(self, client: Forwarding) -> tuple[str, str]:
+        """The field that says all this, and `client` in place of `forwarding`."""
         words = [("credential", self.credential), ("user", self.user), ("may", _START if self.may_start else "")]
-        words += [(word, values.get(name.lower(), "")) for word, name in _FORWARDING.items()]
+        words += [("proto", client.scheme), ("host", client.host), ("peers", ",".join(client.peers))]
+        words += [("port", client.port), ("for", client.chain), ("forwarded", client.forwarded)]
         return HOP, urlencode([(word, value) for word, value in words if value], safe=_SAFE, quote_via=quote)
 
     def is_refused(self, status: int, fields: Iterable[tuple[str, str]]) -> bool:
@@ -61,5 +55,12 @@ def read(value: str) -> Told:
         words = dict(parse_qsl(value, max_num_fields=_MOST))
     except ValueError:
         return Told()
-    forwarding = tuple((name, words[word]) for word, name in _FORWARDING.items() if word in words)
-    return Told(words.get("credential", ""), words.get("user", ""), words.get("may") == _START, forwarding)
+    return Told(words.get("credential", ""), words.get("user", ""), words.get("may") == _START, _forwarding(words))
+
+
+def _forwarding(words: dict[str, str]) -> Forwarding | None:
+    scheme, host, peers = words.get("proto", ""), words.get("host", ""), words.get("peers", "")
+    if scheme not in SCHEMES or not peers:
+        return None
+    before = words.get("port", ""), words.get("for", ""), words.get("forwarded", "")
+    return Forwarding(scheme, host, tuple(peers.split(",")), *before)

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jupyter_portproxy.forwarding import Forwarding
 from jupyter_portproxy.placement_admin import PlacementAdmin
 from jupyter_portproxy.told import Told
 
@@ -29,19 +30,15 @@ from .test_chain import CREDENTIAL, KEY, PORTS, ROOT, SECRET, Hops, folder, plac
 from .upstreams import answers, serve
 
 PROJECTS, ROUNDS, REQUESTS, CONNECTIONS = 100_000, 7, 1600, 8
-ELEMENT = 'for=127.0.0.1;proto=http;host="127.0.0.1:8888"'
 BY_NAME = "Authorization: token user-ann"
-FORWARDED = [
-    ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "127.0.0.1:8888"),
-    ("X-Forwarded-Port", "8888"),
-]  # fmt: skip
+CLIENT = Forwarding("http", "127.0.0.1:8888", ("127.0.0.1",))
 # What each hop sends to the next, to the letter.
 BY_HUB = [
-    ": ".join(Told(CREDENTIAL, "ann", may_start=True).field([*FORWARDED, ("Forwarded", ELEMENT)])),
+    ": ".join(Told(CREDENTIAL, "ann", may_start=True).field(CLIENT)),
     "Via: 1.1 jupyter-portproxy-0123456789ab",
 ]
 BY_HOST = [
-    ": ".join(Told().field([*FORWARDED, ("Forwarded", f"{ELEMENT}, {ELEMENT}")])),
+    ": ".join(Told().field(CLIENT.beyond("127.0.0.1"))),
     "Via: 1.1 jupyter-portproxy-0123456789ab, 1.1 jupyter-portproxy-ba9876543210",
     f"Authorization: token {SECRET}",
 ]

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from jupyter_portproxy.answer import AsTheyCame, Underway
-from jupyter_portproxy.tunnel import GOING_AWAY, MOVED
+from jupyter_portproxy.answer import AsTheyCame
 
 from .upstreams import answers, says, serve
 
@@ -54,11 +53,3 @@ async def test_what_has_no_length_ends_an_old_clients_connection(call):
     async with serve(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")) as up:
         answer = await call(f"proxy/port/{up.port}/", version="HTTP/1.0")
         assert (answer.content, answer.all("Transfer-Encoding")) == (b"ok", [])
-
-
-def test_an_answer_under_way_is_told_why_it_ends():
-    codes = []
-    underway = Underway(codes.append)
-    underway.shut_down()
-    underway.shut_down(MOVED)
-    assert codes == [GOING_AWAY, MOVED]

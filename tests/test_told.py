@@ -8,36 +8,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_portproxy.forwarding import Forwarding
 from jupyter_portproxy.told import HOP, Told, read
 
-FORWARDING = (
-    ("X-Forwarded-For", "192.0.2.1, 198.51.100.7"),
-    ("X-Forwarded-Proto", "https"),
-    ("X-Forwarded-Host", "hub.example.org"),
-    ("X-Forwarded-Port", "443"),
-    ("Forwarded", 'for=192.0.2.1;proto=https;host="hub.example.org", for="[2001:db8::1]"'),
+CLIENT = Forwarding(
+    "https",
+    "hub.example.org",
+    ("198.51.100.7", "2001:db8::1"),
+    chain="192.0.2.1",
+    forwarded='for=192.0.2.1;proto=https;host="hub.example.org"',
 )
+ADDRESS = st.ip_addresses().map(str)
 LATIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), min_size=1)
 
 
 def test_it_is_one_field_that_people_can_read():
-    name, value = Told("the-credential", "ann", may_start=True).field(FORWARDING)
-    assert name == HOP
-    assert value.startswith("credential=the-credential&user=ann&may=start&for=192.0.2.1,%20198.51.100.7&proto=https&")
+    assert Told("the-credential", "ann", may_start=True).field(CLIENT) == (
+        HOP,
+        "credential=the-credential&user=ann&may=start&proto=https&host=hub.example.org&peers=198.51.100.7,2001:db8::1"
+        '&for=192.0.2.1&forwarded=for=192.0.2.1;proto=https;host="hub.example.org"',
+    )
 
 
-@given(LATIN, st.text(st.characters(exclude_categories=["Cs"])), st.booleans(), st.tuples(*[LATIN] * 5))
-def test_what_is_said_is_what_is_read(credential, user, may_start, values):
-    forwarding = tuple(zip([name for name, _ in FORWARDING], values, strict=True))
-    _, value = Told(credential, user, may_start).field(forwarding)
+@given(
+    LATIN,
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.booleans(),
+    st.tuples(*[LATIN] * 4),
+    st.lists(ADDRESS, min_size=1),
+)
+def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers):
+    host, *before = values
+    client = Forwarding("https", host, tuple(peers), *before)
+    _, value = Told(credential, user, may_start).field(client)
     assert re.fullmatch(r"[\x21-\x7e]*", value)  # any field may have it
-    assert read(value) == Told(credential, user, may_start, forwarding)
+    assert read(value) == Told(credential, user, may_start, client)
 
 
 def test_what_has_no_value_is_not_said():
-    assert Told().field([]) == (HOP, "")
-    assert Told().field([("x-forwarded-port", "80"), ("X-Forwarded-Host", ""), ("Other", "x")]) == (HOP, "port=80")
-    assert read("port=80") == Told(forwarding=(("X-Forwarded-Port", "80"),))
+    assert Told().field(Forwarding("http", "", ("192.0.2.1",))) == (HOP, "proto=http&peers=192.0.2.1")
+
+
+@pytest.mark.parametrize("value", ["host=a&peers=192.0.2.1", "proto=gopher&host=a&peers=192.0.2.1", "proto=http&host=a"])
+def test_half_a_word_of_the_client_is_none(value):
+    assert read(f"user=ann&{value}") == Told(user="ann")
 
 
 @pytest.mark.parametrize(

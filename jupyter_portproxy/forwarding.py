@@ -1,0 +1,103 @@
+"""PURE. Who the client is: what a service is told of it in X-Forwarded-* and in Forwarded (RFC 7239).
+
+Rule of this file: what a front before us has said is kept as it was said. What each hop of ours adds follows from one address,
+so that address is all that is carried from hop to hop; the fields are written where they leave for a service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .framing import Fields
+
+SCHEMES = ("http", "https")
+# jupyter-server-proxy's two, in its spelling: some services look for that very text.
+_PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """The client of a request, and the way by which it came.
+
+    Attributes:
+        scheme: "http" or "https", as the client wrote it.
+        host: the client's Host field.
+        peers: the IP address at the other end of each hop's connection, the first hop's first.
+        port, chain, forwarded: X-Forwarded-Port, X-Forwarded-For and Forwarded of a front before the first hop; empty without.
+    """
+
+    scheme: str
+    host: str
+    peers: tuple[str, ...]
+    port: str = ""
+    chain: str = ""
+    forwarded: str = ""
+
+    def beyond(self, peer: str) -> Forwarding:
+        """The same at the next hop, which sees `peer`."""
+        return replace(self, peers=(*self.peers, peer))
+
+    def fields(self, prefix: str = "") -> Fields:
+        """What a service is told; `prefix`: the path that was taken off its URL."""
+        addresses = [self.chain] if self.chain else []
+        for peer in self.peers:
+            if peer and ", ".join(addresses) != peer:
+                addresses.append(peer)
+        elements = [self.forwarded] if self.forwarded else []
+        out = [
+            ("X-Forwarded-For", ", ".join(addresses)),
+            ("X-Forwarded-Proto", self.scheme),
+            ("X-Forwarded-Host", self.host),
+            ("X-Forwarded-Port", self.port or _port_of(self.host, self.scheme)),
+            ("Forwarded", ", ".join([*elements, *map(self._element, self.peers)])),
+        ]
+        return out + [(name, prefix) for name in _PREFIX_FIELDS] if prefix else out
+
+    def _element(self, peer: str) -> str:
+        node = f'"[{peer}]"' if ":" in peer else peer
+        return f"for={node};proto={self.scheme}" + (f";host={_quoted(self.host)}" if self.host else "")
+
+
+def claims_of(fields: Fields) -> dict[str, str]:
+    """Field name in lower case -> value, of all fields; lines of the two that are lists are one list."""
+    claims: dict[str, str] = {}
+    for name, value in fields:
+        key = name.lower()
+        claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
+    return claims
+
+
+def claimed(claims: dict[str, str], peer: str, scheme: str, host: str, address: str = "") -> Forwarding:
+    """What a front says, and what this server sees where the front says nothing.
+
+    Args:
+        claims: by `claims_of`; empty if there is no front that is to be believed.
+        peer, scheme, host: of the connection and of the request on it.
+        address: the client's, if the front has told that in a field of its own (X-Real-IP).
+    """
+    said = outermost(claims.get("x-forwarded-proto", "")).lower()
+    return Forwarding(
+        said if said in SCHEMES else scheme,
+        claims.get("x-forwarded-host") or host,
+        (peer,),
+        outermost(claims.get("x-forwarded-port", "")),
+        claims.get("x-forwarded-for", address).strip(" ,"),
+        claims.get("forwarded", ""),
+    )
+
+
+def outermost(value: str) -> str:
+    """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
+
+    RFC 9110 5.6.1.2: empty members of a list are ignored.
+    """
+    return next(filter(None, map(str.strip, value.split(","))), "")
+
+
+def _port_of(host: str, scheme: str) -> str:
+    _, colon, port = host.rpartition(":")
+    return port if colon and port.isascii() and port.isdigit() else "443" if scheme == "https" else "80"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

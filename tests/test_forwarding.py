@@ -1,0 +1,85 @@
+"""What a service is told of its client, after one hop and after several."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyter_portproxy.forwarding import Forwarding, claimed, claims_of
+
+
+def told(forwarding, prefix=""):
+    return dict(forwarding.fields(prefix))
+
+
+def test_one_hop_tells_what_it_sees():
+    assert told(claimed({}, "192.0.2.1", "https", "hub.example.org"), "/proxy/port/8000") == {
+        "X-Forwarded-For": "192.0.2.1",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "hub.example.org",
+        "X-Forwarded-Port": "443",
+        "Forwarded": 'for=192.0.2.1;proto=https;host="hub.example.org"',
+        "X-Forwarded-Prefix": "/proxy/port/8000",
+        "X-Forwarded-Context": "/proxy/port/8000",
+        "X-Proxycontextpath": "/proxy/port/8000",
+    }
+
+
+def test_each_hop_adds_the_address_that_it_sees():
+    client = claimed({}, "192.0.2.1", "http", "hub.example.org:8000").beyond("198.51.100.7").beyond("2001:db8::1")
+    assert told(client) == {
+        "X-Forwarded-For": "192.0.2.1, 198.51.100.7, 2001:db8::1",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "hub.example.org:8000",
+        "X-Forwarded-Port": "8000",
+        "Forwarded": 'for=192.0.2.1;proto=http;host="hub.example.org:8000", '
+        'for=198.51.100.7;proto=http;host="hub.example.org:8000", for="[2001:db8::1]";proto=http;host="hub.example.org:8000"',
+    }
+
+
+def test_one_address_at_all_hops_is_one_of_x_forwarded_for():
+    client = Forwarding("http", "a", ("127.0.0.1", "127.0.0.1", "127.0.0.1"))
+    assert told(client)["X-Forwarded-For"] == "127.0.0.1"
+    assert told(client)["Forwarded"].count("for=127.0.0.1") == 3
+
+
+def test_what_a_front_says_comes_first():
+    claims = claims_of(
+        [
+            ("X-Forwarded-For", "203.0.113.5"),
+            ("x-forwarded-for", "203.0.113.6"),
+            ("X-Forwarded-Proto", "https,http"),
+            ("X-Forwarded-Host", "hub.example.org"),
+            ("X-Forwarded-Port", "8443,80"),
+            ("Forwarded", "for=203.0.113.5"),
+        ]
+    )
+    assert told(claimed(claims, "192.0.2.1", "http", "inside", "ignored").beyond("192.0.2.2")) == {
+        "X-Forwarded-For": "203.0.113.5, 203.0.113.6, 192.0.2.1, 192.0.2.2",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "hub.example.org",
+        "X-Forwarded-Port": "8443",
+        "Forwarded": 'for=203.0.113.5, for=192.0.2.1;proto=https;host="hub.example.org", '
+        'for=192.0.2.2;proto=https;host="hub.example.org"',
+    }
+
+
+@pytest.mark.parametrize(("said", "scheme"), [("gopher", "http"), ("", "http"), (" , HTTPS", "https")])
+def test_a_scheme_that_is_none_is_not_believed(said, scheme):
+    assert claimed({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
+
+
+def test_an_address_in_a_field_of_the_fronts_own_counts_where_it_says_no_other():
+    assert told(claimed({}, "192.0.2.1", "http", "a", "203.0.113.5"))["X-Forwarded-For"] == "203.0.113.5, 192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "port"),
+    [("a:81", "http", "81"), ("a", "http", "80"), ("a", "https", "443"), ("[::1]", "https", "443"), ("a:b", "http", "80")],
+)
+def test_the_port_follows_from_the_host(host, scheme, port):
+    assert told(Forwarding(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
+
+
+def test_a_hosts_quotes_cannot_end_its_text():
+    assert told(Forwarding("http", 'a"\\b', ("192.0.2.1",)))["Forwarded"] == 'for=192.0.2.1;proto=http;host="a\\"\\\\b"'
+    assert told(Forwarding("http", "", ("192.0.2.1",)))["Forwarded"] == "for=192.0.2.1;proto=http"
