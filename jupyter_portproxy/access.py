@@ -11,7 +11,9 @@ import logging
 import re
 import time
 from asyncio import Future
+from collections.abc import Awaitable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +21,6 @@ from urllib.parse import urlencode, urlsplit
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.utils import ensure_async
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
 from tornado.iostream import StreamClosedError
@@ -65,10 +66,14 @@ class PortHandler(JupyterHandler):
 
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
-        self.fields: f.Fields = list(self.request.headers.get_all())
         self.asked: object = None  # by the URL, once `admit` is told
         self.told = _NOTHING  # by a hop before this one that is believed
         self.destination: Destination | None = None  # of a project, once it is known
+
+    @cached_property
+    def fields(self) -> f.Fields:
+        """The request's."""
+        return list(self.request.headers.get_all())
 
     def clear(self) -> None:
         """Without Tornado's own fields: a service's answer is its own, and a refusal sets what it needs."""
@@ -106,7 +111,8 @@ class PortHandler(JupyterHandler):
         return user
 
     async def _ask_authorizer(self) -> None:
-        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)):
+        allowed = self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)
+        if not (await allowed if isinstance(allowed, Awaitable) else allowed):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
     def _believe(self, chain: Projects) -> None:
@@ -161,7 +167,8 @@ class PortHandler(JupyterHandler):
             Forbidden, LoginUnavailable
         """
         try:
-            return cast("User | None", await ensure_async(self.identity_provider.get_user(self)))
+            user = self.identity_provider.get_user(self)
+            return await user if isinstance(user, Awaitable) else user
         except GatewayError:
             raise
         except HTTPError as error:
