@@ -89,6 +89,9 @@ class LoopSockets:
         self._io_loop, self._on_ready = io_loop, on_ready
         self._watched: dict[int, int] = {}
 
+    def opened(self, fd: int) -> None:
+        """A new socket has that number. Nothing: whoever had it before was let go of."""
+
     def watch(self, fd: int, event: int) -> None:
         """`event` is READ, WRITE or both; 0 for no more."""
         known = self._watched.get(fd, 0)
@@ -119,27 +122,35 @@ class EpollSockets:
     """Linux: libcurl's sockets in an epoll of their own, which the event loop sees as one descriptor.
 
     libcurl lets go of a kept-alive connection after each request and takes it up for the next; here it stays registered in
-    between, which saves a tenth of a small request. The kernel forgets a socket that is closed.
+    between, which saves a tenth of a small request. The kernel forgets a socket that is closed, and nobody tells of that: what
+    is known of a number holds until `opened` says that another socket has it.
     """
 
     def __init__(self, io_loop: IOLoop, on_ready: Callable[[int, int], None]) -> None:
         self._io_loop, self._on_ready = io_loop, on_ready
         self._epoll = select.epoll()
         self._watched: dict[int, int] = {}
+        self._registered: dict[int, int] = {}  # what the kernel was asked for; of closed ones, too
         io_loop.add_handler(self._epoll.fileno(), self._on_events, IOLoop.READ)
+
+    def opened(self, fd: int) -> None:
+        """A new socket has that number."""
+        self._registered.pop(fd, None)
 
     def watch(self, fd: int, event: int) -> None:
         if not event:
             self._watched.pop(fd, None)
             return
-        if self._watched.get(fd) == event:
-            return
         self._watched[fd] = event
+        before = self._registered.get(fd)
+        if before == event:
+            return
+        self._registered[fd] = event
         mask = (select.EPOLLIN if event & READ else 0) | (select.EPOLLOUT if event & WRITE else 0)
-        try:
-            self._epoll.modify(fd, mask)
-        except FileNotFoundError:
+        if before is None:
             self._epoll.register(fd, mask)
+        else:
+            self._epoll.modify(fd, mask)
 
     def close(self) -> None:
         self._io_loop.remove_handler(self._epoll.fileno())
@@ -148,6 +159,7 @@ class EpollSockets:
     def _on_events(self, _: int, __: int) -> None:
         for fd, events in self._epoll.poll(0, _EVENTS_AT_ONCE):
             if fd not in self._watched:
+                self._registered.pop(fd, None)
                 with contextlib.suppress(OSError):
                     self._epoll.unregister(fd)  # a kept-alive connection that its upstream has closed
                 continue

@@ -153,10 +153,13 @@ class CurlTransport(AsyncHTTPClient):
     def _start(self, exchange: Exchange) -> None:
         out = exchange.outbound
         special = out.upstream.unix_socket or out.upstream.scheme == "https"
-        handle = self._idle.pop() if self._idle and not special else _Handle(out, self.loop, self._too_slow)
+        handle = self._idle.pop() if self._idle and not special else self._made(out)
         self._handles[exchange] = handle
         handle.prepare(exchange, exchange.next_address() or "")
         self._multi.add_handle(handle.curl)
+
+    def _made(self, out: Outbound) -> _Handle:
+        return _Handle(out, self.loop, self._too_slow, self._sockets.opened)
 
     def _release(self, exchange: Exchange) -> None:
         handle = self._handles.pop(exchange, None)
@@ -260,12 +263,18 @@ class CurlTransport(AsyncHTTPClient):
 class _Handle:
     """A curl easy handle for life: what never changes is set once, what changes is set for every exchange."""
 
-    def __init__(self, out: Outbound, loop: asyncio.AbstractEventLoop, on_slow: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self,
+        out: Outbound,
+        loop: asyncio.AbstractEventLoop,
+        on_slow: Callable[[Exchange], None],
+        on_opened: Callable[[int], None],
+    ) -> None:
         self.exchange: Exchange | None = None
         self.special = bool(out.upstream.unix_socket) or out.upstream.scheme == "https"  # its options are left behind for nobody
         self.fresh = False
         self._fd = -1  # of the fresh connection
-        self._loop, self._on_slow = loop, on_slow
+        self._loop, self._on_slow, self._on_opened = loop, on_slow, on_opened
         self._patience: asyncio.TimerHandle | None = None  # while it connects
         self._shape: str | None = None
         self._url = ""
@@ -346,6 +355,7 @@ class _Handle:
 
     def _opened(self, fd: int, purpose: int) -> int:
         self.fresh, self._fd = True, fd
+        self._on_opened(fd)
         if self.exchange is None:
             return int(pycurl.SOCKOPT_ERROR)
         if is_scarce(fd):

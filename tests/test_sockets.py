@@ -58,6 +58,7 @@ async def test_a_descriptor_that_comes_again_is_another_socket(watched):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             number = ours.fileno()
+            sockets.opened(number)
             sockets.watch(number, READ)
             theirs.send(b"x")
             await asyncio.sleep(0.02)
@@ -75,6 +76,36 @@ async def test_a_kept_socket_whose_peer_closes_makes_no_noise(watched):
         theirs.close()
         await asyncio.sleep(0.05)
         assert events == []
+
+
+async def test_a_kept_socket_that_is_taken_up_again_is_heard(watched):
+    sockets, events = watched
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sockets.opened(ours.fileno())
+        for wanted in (READ, READ, WRITE, READ | WRITE, READ):
+            events.clear()
+            sockets.watch(ours.fileno(), wanted)
+            theirs.send(b"x")
+            await asyncio.sleep(0.02)
+            assert {fd for fd, _ in events} == {ours.fileno()}
+            assert sum({ready for _, ready in events}) == wanted  # the loop tells of READ and of WRITE one by one
+            ours.recv(1)
+            sockets.watch(ours.fileno(), 0)
+
+
+async def test_one_whose_peer_has_spoken_meanwhile_is_heard_when_it_is_taken_up_again(watched):
+    sockets, events = watched
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sockets.watch(ours.fileno(), READ)
+        sockets.watch(ours.fileno(), 0)
+        theirs.send(b"x")
+        await asyncio.sleep(0.05)
+        assert events == []
+        sockets.watch(ours.fileno(), READ)
+        await asyncio.sleep(0.02)
+        assert set(events) == {(ours.fileno(), READ)}
 
 
 async def test_a_system_without_epoll_uses_the_loop(monkeypatch):
