@@ -219,7 +219,7 @@ class PortHandler(JupyterHandler):
         """
         if self.connection.stream.closed():
             raise StreamClosedError()
-        self._stay_in_touch()
+        stay_in_touch(self.connection)
         self.asked = asked
         chain = self.gateway.chain
         if self._is_believed and chain is not None:
@@ -229,12 +229,6 @@ class PortHandler(JupyterHandler):
         await self._ask_authorizer()
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
-
-    def _stay_in_touch(self) -> None:
-        """Its connection may stay for long, and vanish without a word."""
-        if not hasattr(self.connection.context, _KEPT_ALIVE):
-            setattr(self.connection.context, _KEPT_ALIVE, True)
-            keep_alive(self.connection.stream.socket)
 
     @property
     def connection(self) -> HTTP1Connection:
@@ -470,6 +464,14 @@ class PortHandler(JupyterHandler):
         """The Set-Cookie fields that logging in has left for the answer."""
         jar: Any = getattr(self, "_new_cookie", None) or {}
         return [("Set-Cookie", morsel.OutputString(None)) for morsel in jar.values()]
+
+
+def stay_in_touch(connection: HTTP1Connection) -> None:
+    """It may stay for long, and vanish without a word."""
+    context: Any = connection.context
+    if not hasattr(context, _KEPT_ALIVE):
+        setattr(context, _KEPT_ALIVE, True)
+        keep_alive(connection.stream.socket)
 
 
 def connection_of(request: HTTPServerRequest) -> HTTP1Connection:

@@ -1,12 +1,13 @@
 """What the checks have said of a request, and what follows from it; kept for the next one that differs in its path alone.
 
-Rule of this file: an admission is the outcome of checks, never one itself. It is found again for a second, on the same
-connection, for the same method, header fields and prefix. Who may have changed their mind meanwhile is asked again.
+Rule of this file: an admission is the outcome of checks, never one itself. It is found again for a second, for a request from
+the same address with the same method, header fields and prefix. Who may have changed their mind meanwhile is asked again.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,8 @@ from .projects import ProjectRoute
 from .routes import Route, ServiceRoute, ip_literal, is_loopback, parse
 
 SECONDS = 1.0
-_KEPT = "_portproxy_admission"
+_LAST = "_portproxy_admission"
+_MOST = 1024
 _PARAMETERS = 100  # of a query; Tornado refuses requests that have too many
 
 
@@ -75,13 +77,21 @@ class Admission:
         return replace(asked, path=path[len(asked.prefix) :], query=mark + query)
 
 
-def begin_of(asked: object, destination: Destination, content: framing.Content | None) -> str:
+def begin_of(asked: object, destination: Destination, content: framing.Content | None, arguments: Container[str]) -> str:
     """The beginning of the URLs that differ from this one in nothing that a check looks at; empty if there are none.
 
     A function of somebody's configuration may look at all of it, and a host's name may lead elsewhere the next time.
+
+    Args:
+        arguments: names in its query; a login by one of them is no other URL's.
     """
     is_hop = isinstance(destination.special, Hop)
-    if content is not None or destination.alias is not None or (destination.special is not None and not is_hop):
+    if (
+        content is not None
+        or "token" in arguments
+        or destination.alias is not None
+        or (destination.special is not None and not is_hop)
+    ):
         return ""
     if isinstance(asked, ServiceRoute):
         return asked.prefix if destination.service is not None and not destination.upstream.unix_socket else ""
@@ -93,18 +103,63 @@ def begin_of(asked: object, destination: Destination, content: framing.Content |
     return ""
 
 
-def keep(admission: Admission, request: HTTPServerRequest) -> None:
-    """Keep it with the request's connection, in place of the one before."""
-    context: Any = request.connection.context  # type: ignore[union-attr]
-    setattr(context, _KEPT, admission)
+class Admissions:
+    """Those of the last second, of all connections. What a connection was let in by last is looked at first."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], Admission] = {}  # the eldest first
+        self._until = 0.0  # none holds longer
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def keep(self, admission: Admission, request: HTTPServerRequest) -> None:
+        """Keep it in place of the one before of such a request."""
+        context: Any = request.connection.context  # type: ignore[union-attr]
+        setattr(context, _LAST, admission)
+        key = _key_of(context, admission.outbound.method, admission.fields)
+        self._kept.pop(key, None)
+        self._kept[key] = admission
+        self._until = max(self._until, admission.until)
+        now = time.monotonic()
+        while self._kept:
+            eldest = next(iter(self._kept))
+            if len(self._kept) <= _MOST and self._kept[eldest].until > now:
+                break
+            del self._kept[eldest]
+
+    def find(self, context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
+        """The one that lets this request in, too; `context` is its connection's."""
+        now = time.monotonic()
+        if self._until <= now or "token=" in uri or uri.count("&") > _PARAMETERS:
+            return None
+        fields = list(headers.get_all())
+        last: Admission | None = getattr(context, _LAST, None)
+        if (
+            last is not None
+            and last.until > now
+            and last.outbound.method == method
+            and last.fields == fields
+            and _covers(last, uri)
+        ):
+            return last
+        other = self._kept.get(_key_of(context, method, fields))
+        if other is None or other.until <= now or not _covers(other, uri):
+            return None
+        setattr(context, _LAST, other)
+        return other
 
 
-def find(context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
-    """The one of a connection's context that lets this request in, too."""
-    kept: Admission | None = getattr(context, _KEPT, None)
-    if kept is None or kept.until <= time.monotonic() or kept.outbound.method != method:
-        return None
+def _is_for(kept: Admission, method: str, fields: f.Fields) -> bool:
+    return kept.outbound.method == method and kept.fields == fields
+
+
+def _covers(kept: Admission, uri: str) -> bool:
     begin = kept.begin
-    if not uri.startswith(begin) or uri[len(begin) : len(begin) + 1] != "/" or "token=" in uri or uri.count("&") > _PARAMETERS:
-        return None
-    return kept if list(headers.get_all()) == kept.fields else None
+    return uri.startswith(begin) and uri[len(begin) : len(begin) + 1] == "/"
+
+
+def _key_of(context: Any, method: str, fields: f.Fields) -> tuple[object, ...]:
+    """All of a request that a check looks at, but for its URL; whence it comes as the connection says, and as a front does."""
+    peer = getattr(context, "_orig_remote_ip", context.remote_ip)
+    return (peer, context.remote_ip, context.protocol, method, *fields)

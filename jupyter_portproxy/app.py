@@ -23,6 +23,7 @@ from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
 from . import api, catalog, hops, logs, pages, routes, serverproxy
+from .admission import Admissions
 from .front import Front
 from .gateway import PortProxy
 from .handlers import PortRouter
@@ -67,7 +68,8 @@ class PortProxyApp(ExtensionApp):
         self.gateway.on_lost_socket = self.inventory.lost_socket
         self.settings["portproxy"] = self.gateway
         self.hop = self._join_chain()
-        self.front = Front(self._server.web_app, self.gateway)
+        self.admissions = Admissions()
+        self.front = Front(self._server.web_app, self.gateway, self.admissions)
         IOLoop.current().add_callback(self._mount_front)
         self.log.info(
             "portproxy: ports %s are reachable below %sproxy/port/",
@@ -84,9 +86,10 @@ class PortProxyApp(ExtensionApp):
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:
             # Ahead of all others: at these hosts nobody but the service answers.
-            router = OriginRouter(web_app, self.gateway, self.gateway.origins)
-            web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
-        web_app.default_router.rules.insert(-1, Rule(AnyMatches(), PortRouter(web_app, self.gateway)))
+            at_origins = OriginRouter(web_app, self.gateway, self.gateway.origins)
+            web_app.default_router.rules.insert(0, Rule(AnyMatches(), at_origins))
+        router = PortRouter(web_app, self.gateway, self.admissions)
+        web_app.default_router.rules.insert(-1, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()

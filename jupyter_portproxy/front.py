@@ -24,7 +24,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
-from .admission import find
+from .admission import Admissions
 from .gateway import PortProxy
 from .heads import Heads
 from .serving import PortExchange
@@ -33,8 +33,8 @@ from .serving import PortExchange
 class Front(HTTPServerConnectionDelegate):
     """Stands between a server and its application."""
 
-    def __init__(self, application: Application, gateway: PortProxy) -> None:
-        self.application, self.gateway = application, gateway
+    def __init__(self, application: Application, gateway: PortProxy, admissions: Admissions) -> None:
+        self.application, self.gateway, self.admissions = application, gateway, admissions
         self.heads: Heads | None = None
 
     def mount(self, server: HTTPServer, loop: asyncio.AbstractEventLoop) -> None:
@@ -69,7 +69,7 @@ class _Request(HTTPMessageDelegate):
         front = self._front
         if front.heads is not None:
             front.heads.came(self._key)
-        admission = find(self._server_conn.context, start_line.method, start_line.path, headers)
+        admission = front.admissions.find(self._server_conn.context, start_line.method, start_line.path, headers)
         if admission is None:
             self._to = front.application.start_request(self._server_conn, self._connection)
         else:

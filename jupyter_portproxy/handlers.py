@@ -14,6 +14,7 @@ from tornado.web import Application
 
 from . import fields as f
 from . import named, routes
+from .admission import Admissions
 from .errors import GatewayError
 from .gateway import PortProxy
 from .named import NamedRoute
@@ -26,12 +27,16 @@ from .upgrading import TunnelHandler
 
 
 class PortRouter(Router):
-    """Chooses, for a URL below `proxy/`, who serves it. To be mounted with a rule that matches every path."""
+    """Chooses, for a URL below `proxy/`, who serves it. To be mounted with a rule that matches every path.
+
+    Args:
+        admissions: what is let in is kept there.
+    """
 
     SUPPORTED_METHODS: tuple[str, ...] = ()  # jupyter_server looks here for methods without a login check: there is none
 
-    def __init__(self, application: Application, gateway: PortProxy) -> None:
-        self._application, self._gateway = application, gateway
+    def __init__(self, application: Application, gateway: PortProxy, admissions: Admissions) -> None:
+        self._application, self._gateway, self._admissions = application, gateway, admissions
         self._base_url: str = application.settings["base_url"]
         self._rescue = Rescue(application, gateway, self._find)
 
@@ -54,7 +59,7 @@ class PortRouter(Router):
             special = self._gateway.special_of(route.name) if isinstance(route, ServiceRoute) else None
             kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
-        return PortExchange(self._application, request, self._gateway, route)
+        return PortExchange(self._application, request, self._gateway, route, admissions=self._admissions)
 
     def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | None:
         return routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)

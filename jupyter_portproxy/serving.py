@@ -19,8 +19,8 @@ from tornado.web import Application
 
 from . import fields as f
 from . import framing
-from .access import PortHandler, connection_of
-from .admission import SECONDS, Admission, begin_of, keep
+from .access import PortHandler, connection_of, stay_in_touch
+from .admission import SECONDS, Admission, Admissions, begin_of
 from .answer import Answer
 from .catalog import WholeAnswer
 from .errors import BadFraming, Forbidden, GatewayError, HostDown, Internal, MethodRefused
@@ -42,6 +42,7 @@ class PortExchange(HTTPMessageDelegate):
     Args:
         found: where its URL leads, or why nowhere; or what lets it in without a check.
         kind: who may ask.
+        admissions: where what lets it in is kept, if anywhere.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class PortExchange(HTTPMessageDelegate):
         found: Found | Admission,
         kind: type[PortHandler] = PortHandler,
         parts: dict[str, Any] | None = None,
+        admissions: Admissions | None = None,
     ) -> None:
+        self._admissions = admissions
         self._gateway, self._found, self._request = gateway, found, request
         self._application, self._kind, self._parts = application, kind, parts
         self._made: PortHandler | None = None
@@ -97,8 +100,10 @@ class PortExchange(HTTPMessageDelegate):
 
     async def _open_admitted(self, admission: Admission) -> None:
         uri, self._admission = self._request.uri or "", admission
-        if connection_of(self._request).stream.closed():  # Tornado still reads what it had buffered
+        connection = connection_of(self._request)
+        if connection.stream.closed():  # Tornado still reads what it had buffered
             raise StreamClosedError()
+        stay_in_touch(connection)
         if not admission.may_change or await self._holds(admission):
             await self._open(admission, admission.outbound_of(uri))
         else:
@@ -152,11 +157,11 @@ class PortExchange(HTTPMessageDelegate):
             handler.is_told,
             handler.is_asked,
             handler.fields,
-            begin_of(found, destination, content),
+            begin_of(found, destination, content, request.query_arguments),
             begun + SECONDS,
         )
-        if admission.begin:
-            keep(admission, request)
+        if admission.begin and self._admissions is not None:
+            self._admissions.keep(admission, request)
         await self._open(admission, outbound)
 
     async def _open(self, admission: Admission, outbound: Outbound) -> None:

@@ -41,8 +41,10 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(cls, port: int, host: str = "127.0.0.1", limit: int = 1 << 20) -> Wire:
-        return cls(*await asyncio.open_connection(host, port, limit=limit))
+    async def open(
+        cls, port: int, host: str = "127.0.0.1", limit: int = 1 << 20, local_addr: tuple[str, int] | None = None
+    ) -> Wire:
+        return cls(*await asyncio.open_connection(host, port, limit=limit, local_addr=local_addr))
 
     async def __aenter__(self) -> Wire:
         return self

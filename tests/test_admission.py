@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 from jupyter_server.auth.identity import IdentityProvider, User
+from tornado.httputil import HTTPHeaders
 
 from jupyter_portproxy import admission as a
+from jupyter_portproxy.exchange import Outbound
+from jupyter_portproxy.fields import Client
+from jupyter_portproxy.gateway import Destination
 from jupyter_portproxy.limits import Bounds
+from jupyter_portproxy.routes import Route, Upstream
 
+from .clients import Wire
 from .conftest import TOKEN
 from .test_access import configured
 from .upstreams import mirror, serve
@@ -36,25 +44,25 @@ class Forgetful(IdentityProvider):
 @pytest.fixture
 def kept(monkeypatch):
     """Notes each request that an admission let in."""
-    seen, find = [], a.find
+    seen, find = [], a.Admissions.find
 
-    def noted(context, method, uri, headers):
-        found = find(context, method, uri, headers)
+    def noted(admissions, context, method, uri, headers):
+        found = find(admissions, context, method, uri, headers)
         if found is not None:
             seen.append(uri)
         return found
 
-    monkeypatch.setattr("jupyter_portproxy.front.find", noted)
+    monkeypatch.setattr(a.Admissions, "find", noted)
     return seen
 
 
 @pytest.fixture
-def ask(wire, origin, jp_base_url, jp_asyncio_loop):
+def ask(origin, jp_base_url, jp_asyncio_loop):
     """Opens a connection and returns a function that sends requests on it."""
     opened = []
 
-    async def begin():
-        opened.append(connection := await wire())
+    async def begin(source="127.0.0.1"):
+        opened.append(connection := await Wire.open(urlsplit(f"//{origin}").port, local_addr=(source, 0)))
 
         async def send(path, *fields, method="GET", login=f"token {TOKEN}"):
             lines = [f"{method} {jp_base_url}proxy/{path} HTTP/1.1", f"Host: {origin}"]
@@ -97,15 +105,119 @@ async def test_what_differs_is_examined(ask, kept):
         ]:
             send = await ask()
             assert (await send(path)).status == 200
+            kept.clear()
             await send(path_of_it, *fields, method=method)
             assert kept == []
 
 
-async def test_it_is_for_its_connection_alone(ask, kept):
+async def test_other_connections_are_let_in_by_it_if_they_are_the_same_clients(ask, kept, gateway):
+    async with serve(mirror) as up:
+        path = f"port/{up.port}/x"
+        for number in range(3):
+            assert (await (await ask())(path)).status == 200
+            assert len(kept) == number
+        assert (await (await ask())(path, "X-Own: 1")).status == 200
+        assert (await (await ask())(path, login="token wrong")).status == 403
+        assert (await (await ask("127.0.0.2"))(path)).status == 200
+        assert len(kept) == 2 and len(up.requests) == 5
+
+
+async def test_a_connection_that_many_share_is_let_in_by_what_each_has_shown(ask, kept):
+    """As a front keeps them: the requests of its clients come in turn."""
+    async with serve(mirror) as up:
+        send = await ask()
+        for _ in range(3):
+            for own in ("1", "2"):
+                assert (await send(f"port/{up.port}/x", f"X-Own: {own}")).status == 200
+                assert dict(up.last.fields)["X-Own"] == own
+        assert len(kept) == 4
+
+
+async def test_a_connection_that_was_never_examined_is_watched_like_others(ask, kept, monkeypatch):
+    touched = []
+    monkeypatch.setattr("jupyter_portproxy.access.keep_alive", touched.append)
     async with serve(mirror) as up:
         for _ in range(2):
             assert (await (await ask())(f"port/{up.port}/x")).status == 200
-        assert kept == []
+        assert len(kept) == 1 and len(touched) == 2
+
+
+class Context:
+    def __init__(self, remote_ip="192.0.2.1", protocol="http", **more):
+        self.remote_ip, self.protocol = remote_ip, protocol
+        self.__dict__.update(more)
+
+
+def admitted(fields, until, begin="/proxy/port/8000"):
+    upstream = Upstream("localhost", 8000, ("127.0.0.1",))
+    destination = Destination(Route("localhost", 8000, begin, "/", ""), upstream)
+    outbound = Outbound("GET", upstream, "/", [])
+    client = Client("192.0.2.1", "192.0.2.1", "http", "hub")
+    return a.Admission(None, User("ada"), True, client, destination, outbound, True, False, False, fields, begin, until)
+
+
+def keep(admissions, fields, context=None, seconds=1.0, begin="/proxy/port/8000"):
+    request = SimpleNamespace(connection=SimpleNamespace(context=context or Context()))
+    admissions.keep(admitted(fields, time.monotonic() + seconds, begin), request)
+
+
+FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
+
+
+@pytest.mark.parametrize(
+    ("context", "method", "uri", "fields"),
+    [
+        (Context("192.0.2.2"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(protocol="https"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(_orig_remote_ip="198.51.100.1"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(), "HEAD", "/proxy/port/8000/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8000", FIELDS),
+        (Context(), "GET", "/proxy/port/80000/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8001/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y?token=x", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y", FIELDS[::-1]),
+        (Context(), "GET", "/proxy/port/8000/y", FIELDS[:1]),
+        (Context(), "GET", "/proxy/port/8000/y", [*FIELDS, ("Accept", "*/*")]),
+        (Context(), "GET", "/proxy/port/8000/y", [FIELDS[0], ("Cookie", "a=c")]),
+    ],
+)
+def test_what_differs_from_what_another_connection_asked_is_not_found(context, method, uri, fields):
+    admissions = a.Admissions()
+    keep(admissions, FIELDS)
+    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None
+    assert admissions.find(context, method, uri, HTTPHeaders(fields)) is None
+
+
+def test_what_is_found_is_remembered_by_the_connection_and_holds_no_longer():
+    admissions, connection = a.Admissions(), Context()
+    keep(admissions, FIELDS, seconds=0.1)
+    found = admissions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS))
+    keep(admissions, FIELDS, seconds=9, begin="/proxy/port/9000")  # of such a request the latest is kept
+    assert found is admissions.find(connection, "GET", "/proxy/port/8000/z", HTTPHeaders(FIELDS))
+    time.sleep(0.11)
+    assert admissions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is None
+    assert admissions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is not None
+
+
+def test_no_more_are_kept_than_are_of_use():
+    admissions = a.Admissions()
+    for number in range(1100):
+        keep(admissions, [("Cookie", str(number))])
+    assert len(admissions) == 1024
+    for number in range(1100):
+        keep(admissions, [("Cookie", str(number))], seconds=-1)
+    assert len(admissions) == 0
+    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders([("Cookie", "1")])) is None
+
+
+@pytest.mark.parametrize("name", ["token", "%74oken", "x&token"])
+async def test_a_token_in_the_query_lets_in_nobody_else(ask, kept, name):
+    async with serve(mirror) as up:
+        send, path = await ask(), f"port/{up.port}/x"
+        assert (await send(f"{path}?{name}={TOKEN}", "X-Own: 1", login=None)).status == 200
+        assert (await send(path, "X-Own: 1", login=None)).status == 403
+        assert (await (await ask())(path, "X-Own: 1", login=None)).status == 403
+        assert kept == [] and len(up.requests) == 1
 
 
 async def test_a_wrong_token_is_no_matter_of_what_was_right_before(ask, kept):

@@ -11,6 +11,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from jupyter_portproxy.admission import Admissions
 from jupyter_portproxy.front import Front
 from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.heads import Heads
@@ -34,7 +35,7 @@ class Slow(RequestHandler):
 async def served() -> AsyncIterator[tuple[int, Heads]]:
     """A server's port, and what watches its connections."""
     application = Application([("/", Slow)])
-    server, front = HTTPServer(application), Front(application, PortProxy(head_timeout=TIMEOUT))
+    server, front = HTTPServer(application), Front(application, PortProxy(head_timeout=TIMEOUT), Admissions())
     front.mount(server, asyncio.get_running_loop())
     sock, port = bind_unused_port()
     server.add_socket(sock)
