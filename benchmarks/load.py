@@ -23,7 +23,11 @@ class Connection:
 
     @classmethod
     async def open(cls, subject: Subject, limit: int = 1 << 20) -> Connection:
-        return cls(*await asyncio.open_connection("127.0.0.1", subject.port, limit=limit))
+        return await cls.to(subject.port, limit)
+
+    @classmethod
+    async def to(cls, port: int, limit: int = 1 << 20) -> Connection:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
 
     async def head(self) -> tuple[int, dict[str, str]]:
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

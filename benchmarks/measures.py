@@ -78,23 +78,38 @@ async def tunnels(subject: Subject, scale: float) -> Figures:
 
 
 async def events(subject: Subject, scale: float) -> Figures:
-    """How long an event of a stream is on its way."""
+    """How long an event of a stream is on its way, and how many times that is as long as straight from the origin, by turns."""
     if not subject.relays:
         return {}
-    connection, late = await Connection.open(subject), []
-    connection.writer.write(subject.head("GET", "/events", "Accept: text/event-stream\r\n"))
+    path, fields = "/events", "Accept: text/event-stream\r\n"
+    straight = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{subject.origin}\r\n{fields}\r\n".encode()
+    late: list[float] = []
+    direct: list[float] = []
+    for _ in range(5):
+        late += await _late(await Connection.open(subject), subject.head("GET", path, fields), int(40 * scale))
+        direct += await _late(await Connection.to(subject.origin), straight, int(40 * scale))
+    median = statistics.median(late)
+    return {
+        "event stream: us on the way, median": median,
+        "event stream: of straight from the origin": median / statistics.median(direct),
+    }
+
+
+async def _late(connection: Connection, request: bytes, count: int) -> list[float]:
+    """Microseconds from the origin to here, of so many events."""
+    connection.writer.write(request)
     status, fields = await connection.head()
     if status != 200:
         raise RuntimeError(f"status {status}")
-    text = b""
+    text, late = b"", []
     async for piece in connection.pieces(fields):
         now = time.monotonic_ns()
         *whole, text = (text + piece).split(b"\n\n")
         late += [(now - int(event.removeprefix(b"data: "))) / 1e3 for event in whole]
-        if len(late) >= 100 * scale:
+        if len(late) >= count:
             break
     connection.close()
-    return {"event stream: us on the way, median": statistics.median(late)}
+    return late
 
 
 async def idle(subject: Subject, scale: float) -> Figures:

@@ -70,12 +70,13 @@ http {{
 
 @dataclass(eq=False)
 class Subject:
-    """A running subject: `prefix` leads to the origin."""
+    """A running subject: `prefix` leads to the origin, which listens on the port `origin`."""
 
     name: str
     port: int
     prefix: str
     process: subprocess.Popen[bytes]
+    origin: int
 
     @property
     def is_jupyter(self) -> bool:
@@ -157,7 +158,7 @@ def start(name: str, origin: int, work: Path, cache: Path) -> Subject:
     port, folder = free_port(), work / name
     folder.mkdir(parents=True, exist_ok=True)
     command, prefix = _command(name, port, origin, folder, cache)
-    subject = Subject(name, port, prefix, _run(command, folder, name))
+    subject = Subject(name, port, prefix, _run(command, folder, name), origin)
     try:
         _wait(port, folder / f"{name}.log")
     except RuntimeError:

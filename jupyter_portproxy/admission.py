@@ -85,13 +85,10 @@ def begin_of(asked: object, destination: Destination, content: framing.Content |
     Args:
         arguments: names in its query; a login by one of them is no other URL's.
     """
-    is_hop = isinstance(destination.special, Hop)
-    if (
-        content is not None
-        or "token" in arguments
-        or destination.alias is not None
-        or (destination.special is not None and not is_hop)
-    ):
+    is_changed = destination.special is not None and not isinstance(destination.special, Hop)
+    if content is not None or "token" in arguments or destination.alias is not None or is_changed:
+        return ""
+    if destination.route.with_slash:  # its answer depends on the URL
         return ""
     if isinstance(asked, ServiceRoute):
         return asked.prefix if destination.service is not None and not destination.upstream.unix_socket else ""

@@ -160,7 +160,8 @@ class PortExchange(HTTPMessageDelegate):
             begin_of(found, destination, content, request.query_arguments),
             begun + SECONDS,
         )
-        if admission.begin and self._admissions is not None:
+        # An upgrade that HTTP/1.0 cannot have is served as if it were not asked; one with the same fields may be granted.
+        if admission.begin and self._admissions is not None and "Upgrade" not in request.headers:
             self._admissions.keep(admission, request)
         await self._open(admission, outbound)
 

@@ -22,7 +22,7 @@ from jupyter_portproxy.routes import Route, Upstream
 from .clients import Wire
 from .conftest import TOKEN
 from .test_access import configured
-from .upstreams import mirror, serve
+from .upstreams import mirror, says, serve
 
 ALLOWED, KNOWN = {"portproxy": True}, {"token": True, "name": "ada"}
 
@@ -234,6 +234,25 @@ async def test_the_prefix_is_kept_for_services_that_want_it(ask, kept, jp_base_u
         await send(f"{path}/a")
         await send(f"{path}/b?c")
         assert len(kept) == 1 and up.last.target == f"{jp_base_url}proxy/{path}/b?c"
+
+
+async def test_what_is_asked_without_its_slash_says_nothing_of_what_is_below(ask, kept):
+    async with serve(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as up:
+        send, path = await ask(), f"absolute/port/{up.port}"
+        assert (await send(path)).status == 307
+        assert (await send(f"{path}/x")).status == 404
+        assert kept == []
+
+
+async def test_an_upgrade_that_was_not_granted_says_nothing_of_the_next(kept, origin, jp_base_url):
+    async with serve(mirror) as up:
+        for version in ("1.0", "1.1"):
+            async with await Wire.open(urlsplit(f"//{origin}").port) as wire:
+                lines = [f"GET {jp_base_url}proxy/port/{up.port}/x HTTP/{version}", f"Host: {origin}", "Connection: Upgrade"]
+                lines += [f"Authorization: token {TOKEN}", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "", ""]
+                await wire.send("\r\n".join(lines).encode())
+                assert (await asyncio.wait_for(wire.answer(), 10)).status in (200, 400)
+        assert kept == []
 
 
 async def test_a_secret_in_the_query_does_not_go_on(ask, kept, gateway):
