@@ -132,13 +132,7 @@ class Admissions:
             return None
         fields = list(headers.get_all())
         last: Admission | None = getattr(context, _LAST, None)
-        if (
-            last is not None
-            and last.until > now
-            and last.outbound.method == method
-            and last.fields == fields
-            and _covers(last, uri)
-        ):
+        if last is not None and last.until > now and _is_for(last, method, fields) and _covers(last, uri):
             return last
         other = self._kept.get(_key_of(context, method, fields))
         if other is None or other.until <= now or not _covers(other, uri):

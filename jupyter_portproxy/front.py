@@ -74,7 +74,7 @@ class _Request(HTTPMessageDelegate):
             self._to = front.application.start_request(self._server_conn, self._connection)
         else:
             request = Arrived(self._server_conn, self._connection, start_line, headers)
-            self._to = PortExchange(front.application, request, front.gateway, admission)
+            self._to = PortExchange(front.application, request, front.gateway, admission, admissions=front.admissions)
         return self._to.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
