@@ -47,29 +47,22 @@ async def victim(point: str, pause: float):
     command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(port), point, str(pause)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
 
+    async def says(word: bytes) -> None:
+        assert await asyncio.wait_for(process.stdout.readline(), 10) == word + b"\n"
+
     async def there() -> None:
-        assert await asyncio.wait_for(process.stdout.readline(), 10) == b"there\n"
+        await says(b"there")
 
     try:
+        await says(b"up")
         if point == "listening":
             await there()
-        else:
-            await eventually(lambda: _listens(port))
         yield port, process, there
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         process._transport.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 async def whole(connection: Wire) -> Answer:

@@ -1,7 +1,7 @@
 """An upstream in a process of its own, to be killed or stopped at a chosen point: `python victim.py PORT POINT PAUSE`.
 
-Rule of this file: it says "there" on its output once it stands at the point, waits PAUSE seconds there, and then goes on as if
-nothing had happened. Plain blocking sockets; one connection after the other.
+Rule of this file: it says "up" on its output once it listens and "there" once it stands at the point, waits PAUSE seconds there,
+and then goes on as if nothing had happened. Plain blocking sockets; one connection after the other.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main(port: int, point: str, pause: float) -> None:
             time.sleep(pause)
 
     listener = socket.create_server(("127.0.0.1", port))
+    print("up", flush=True)
     stand_at("listening")
     while True:
         connection, _ = listener.accept()
