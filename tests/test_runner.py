@@ -196,7 +196,7 @@ def squat(host):
     made = []
 
     def start(most: int) -> Squatter:
-        host.ask(lambda registry: registry.lease_port("other", [range(45000, 45001)]))  # makes the file
+        host.ask(lambda registry: registry.lease_port("other", [range(9_000, 10_000)]))  # makes the file
         made.append(Squatter(host.path, most))
         made[-1].start()
         return made[-1]
