@@ -104,7 +104,7 @@ class Client:
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
-        told: the same by the word of a hop before this one; None if there is none.
+        told: who it is by the word of a hop before this one; None if there is none.
     """
 
     address: str

@@ -671,3 +671,24 @@ def test_a_slowly_read_answer_arrives_whole_on_uvloop():
         assert loop.run_until_complete(asyncio.wait_for(read(), 30)) == 4 << 20
     finally:
         loop.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets in asyncio")
+async def test_numbers_of_sockets_that_come_again_are_heard_whatever_their_kind(transport, tmp_path):
+    """What is known of a descriptor ends when another socket has its number: the watcher has to be told of each."""
+
+    async def once(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.01)  # or the answer is there before anybody has to wait for it
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    path = str(tmp_path / "socket")
+    async with await asyncio.start_unix_server(once, path), await asyncio.start_server(once, "127.0.0.1", 0) as tcp:
+        port = tcp.sockets[0].getsockname()[1]
+        for unix_socket in ("", path) * 5:
+            upstream = Upstream("localhost", port, ("127.0.0.1",), unix_socket)
+            exchange = transport.open(Outbound("GET", upstream, "/", [("Host", "a")]))
+            assert (await asyncio.wait_for(exchange.head, 5)).status == 200
+            assert await asyncio.wait_for(exchange.read(), 5) == b"ok"
+            exchange.abort()
