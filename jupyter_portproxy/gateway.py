@@ -134,7 +134,7 @@ class PortProxy(Policy):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.via = f"jupyter-portproxy-{secrets.token_hex(6)}"
+        self.via = f"portproxy-{secrets.token_hex(4)}"
         self.on_activity: Callable[[], None] = lambda: None
         self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
         self.services: Services | None = None

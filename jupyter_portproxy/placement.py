@@ -125,12 +125,11 @@ class Placement:
     async def resolve(self, key: str, asker: str | None) -> Target:
         """See ProjectResolver."""
         self._lookups += 1
-        known_key(key, HUB)
-        project = await self._known(self._cache, key)
-        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(asker)
         made = self._made.get((key, asker))
-        if made is not None and made[0] is project and made[1] is host and made[2] == groups:
+        if made is not None and self._is_current(key, asker, made):
             return made[3]
+        project = await self._known(self._cache, known_key(key, HUB))
+        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(asker)
         target = self._target_for(key, project, host, groups, asker)
         if len(self._made) >= self._options.most:
             self._made.clear()
@@ -183,6 +182,13 @@ class Placement:
         await self._postgres.close()
 
     # ---- answers ----
+
+    def _is_current(self, key: str, asker: str | None, made: _Made) -> bool:
+        """Nothing is known that is newer than what a target was made of."""
+        project, host, groups, _ = made
+        if not self._is_bearable() or self._cache.get(key) is not project:
+            return False
+        return self._hosts.get(project.host_id or "") is host and self._groups_of(asker) == groups
 
     def _is_bearable(self) -> bool:
         return time.monotonic() - self._heard <= self._options.serve_on
@@ -344,8 +350,12 @@ class Placement:
         return await line.fetch(sql.HOSTS)
 
     def _take_hosts(self, rows: Iterable[Row]) -> bool:
-        """True if a host is somewhere else now, wants another credential, or has fallen silent."""
-        before, self._hosts = self._hosts, {row["host_id"]: self._host_of(row, row["generation"]) for row in rows}
+        """True if a host is somewhere else now, wants another credential, or has fallen silent.
+
+        One that is as it was stays the same object: what was made of it stays good.
+        """
+        before, hosts = self._hosts, [(row["host_id"], self._host_of(row, row["generation"])) for row in rows]
+        self._hosts = {host_id: before[host_id] if before.get(host_id) == host else host for host_id, host in hosts}
         for host_id, host in self._hosts.items():
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)

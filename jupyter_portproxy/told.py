@@ -1,7 +1,8 @@
 """PURE. What one hop of a chain tells the next of a request, in one header field; and how that refuses to believe it.
 
 Rule of this file: it is words of our own to ourselves. Each field of a request costs him who sends it and him who reads it,
-at every hop; the service at the end gets the fields that everybody knows. Whoever reads it has to know first who wrote it.
+at every hop, and so does each character of it: words are a letter. The service at the end gets the fields that everybody
+knows. Whoever reads it has to know first who wrote it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from .forwarding import SCHEMES, Forwarding
 HOP = "X-Portproxy-Hop"
 # A project host's own refusal has it, and nothing else: each hop takes it out of what comes from behind it.
 REFUSAL = "X-Portproxy-Refusal"
-_START = "start"
+# The words, as RFC 3986 3.4 knows them from queries. What has no value is not said, nor a scheme that is "http".
+_CREDENTIAL, _USER, _MAY = "c", "u", "m"
+_SCHEME, _HOST, _PEERS, _PORT, _CHAIN, _FORWARDED = "s", "h", "p", "n", "f", "w"
+_START = "start"  # of what one may
+_PLAIN = "http"
 _REFUSED = 403
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
 _MOST = 16
@@ -39,9 +44,9 @@ class Told:
 
     def field(self, client: Forwarding) -> tuple[str, str]:
         """The field that says all this, and `client` in place of `forwarding`."""
-        words = [("credential", self.credential), ("user", self.user), ("may", _START if self.may_start else "")]
-        words += [("proto", client.scheme), ("host", client.host), ("peers", ",".join(client.peers))]
-        words += [("port", client.port), ("for", client.chain), ("forwarded", client.forwarded)]
+        words = [(_CREDENTIAL, self.credential), (_USER, self.user), (_MAY, _START if self.may_start else "")]
+        words += [(_SCHEME, client.scheme if client.scheme != _PLAIN else ""), (_HOST, client.host)]
+        words += [(_PEERS, ",".join(client.peers)), (_PORT, client.port), (_CHAIN, client.chain), (_FORWARDED, client.forwarded)]
         return HOP, urlencode([(word, value) for word, value in words if value], safe=_SAFE, quote_via=quote)
 
     def is_refused(self, status: int, fields: Iterable[tuple[str, str]]) -> bool:
@@ -55,12 +60,12 @@ def read(value: str) -> Told:
         words = dict(parse_qsl(value, max_num_fields=_MOST))
     except ValueError:
         return Told()
-    return Told(words.get("credential", ""), words.get("user", ""), words.get("may") == _START, _forwarding(words))
+    return Told(words.get(_CREDENTIAL, ""), words.get(_USER, ""), words.get(_MAY) == _START, _forwarding(words))
 
 
 def _forwarding(words: dict[str, str]) -> Forwarding | None:
-    scheme, host, peers = words.get("proto", ""), words.get("host", ""), words.get("peers", "")
+    scheme, peers = words.get(_SCHEME, _PLAIN), words.get(_PEERS, "")
     if scheme not in SCHEMES or not peers:
         return None
-    before = words.get("port", ""), words.get("for", ""), words.get("forwarded", "")
-    return Forwarding(scheme, host, tuple(peers.split(",")), *before)
+    before = words.get(_PORT, ""), words.get(_CHAIN, ""), words.get(_FORWARDED, "")
+    return Forwarding(scheme, words.get(_HOST, ""), tuple(peers.split(",")), *before)

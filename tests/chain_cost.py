@@ -35,11 +35,11 @@ CLIENT = Forwarding("http", "127.0.0.1:8888", ("127.0.0.1",))
 # What each hop sends to the next, to the letter.
 BY_HUB = [
     ": ".join(Told(CREDENTIAL, "ann", may_start=True).field(CLIENT)),
-    "Via: 1.1 jupyter-portproxy-0123456789ab",
+    "Via: 1.1 portproxy-01234567",
 ]
 BY_HOST = [
     ": ".join(Told().field(CLIENT.beyond("127.0.0.1"))),
-    "Via: 1.1 jupyter-portproxy-0123456789ab, 1.1 jupyter-portproxy-ba9876543210",
+    "Via: 1.1 portproxy-01234567, 1.1 portproxy-76543210",
     f"Authorization: token {SECRET}",
 ]
 
