@@ -2,8 +2,9 @@
 
     python -m tests.chain_cost
 
-Each server is driven by itself, by the same client and in front of the same service, as if it had a machine of its own: of five
-servers on two cores each wakes up so often that its own work cannot be told from that. The whole chain's time is told beside it.
+Each server is driven by itself, by the same clients and in front of the same service, as if it had a machine of its own: of
+five servers on two cores each wakes up so often that its own work cannot be told from that. The whole chain's time is told
+beside it.
 
 Rule of this file: rounds go through all of them in turn, and the cheapest counts: others on this machine only ever add to it.
 """
@@ -11,9 +12,9 @@ Rule of this file: rounds go through all of them in turn, and the cheapest count
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,12 @@ from jupyter_portproxy.forwarding import Forwarding
 from jupyter_portproxy.placement_admin import PlacementAdmin
 from jupyter_portproxy.told import Told
 
-from .clients import Wire
+from .lean import Lean
 from .postgres import Database, make_database
 from .postgres import Server as Postgres
 from .processes import Server, jupyter_server
 from .test_chain import CREDENTIAL, KEY, PORTS, ROOT, SECRET, Hops, folder, place, port_of, three_servers
-from .upstreams import answers, serve
+from .upstreams import free_port
 
 PROJECTS, ROUNDS, TRIES, REQUESTS, CONNECTIONS = 100_000, 6, 4, 800, 8
 BY_NAME = "Authorization: token user-ann"
@@ -61,11 +62,10 @@ async def main(hops: Hops, alone: Server, database: Database) -> None:
         f"insert into projects (project_id, owner, host_id) select 'n' || n, 'ann', 'h' from generate_series(1, {PROJECTS}) n"
     )
     admin = PlacementAdmin(hops.dsn)
-    async with serve(answers(b"x" * 1024)) as service:
+    with contextlib.closing(Lean(free_port())) as service:
         path = f"/{KEY}/port/{service.port}/"
         whole = _whole_chain(hops, admin)
         await whole()
-        await hops.until(path, 200)
         rows = [
             Driven("one gateway", hops.container, _request(path, hops.container, [f"Authorization: token {SECRET}"]), whole),
             Driven("one gateway, the hub's login", alone, _request(f"/proxy/port/{service.port}/", alone, [BY_NAME]), whole),
@@ -76,10 +76,10 @@ async def main(hops: Hops, alone: Server, database: Database) -> None:
         for _ in range(ROUNDS):
             for row in rows:
                 await row.prepare()
-                await _load(row, REQUESTS // 4)
+                _load(service, row, REQUESTS // 4)
                 for _ in range(TRIES):
                     before = _cpu(row.server)
-                    await _load(row, REQUESTS)
+                    _load(service, row, REQUESTS)
                     row.us = min(row.us, (_cpu(row.server) - before) / REQUESTS * 1e6)
         for row in rows:
             print(f"{row.name}: {row.us:.0f} us of CPU for a GET, {row.us / rows[0].us:.2f} of one gateway's")
@@ -88,8 +88,8 @@ async def main(hops: Hops, alone: Server, database: Database) -> None:
         await whole()
         one = three = float("inf")
         for _ in range(ROUNDS):
-            one = min(one, statistics.median(await _load(rows[0], REQUESTS, 1)))
-            three = min(three, statistics.median(await _load(rows[-1], REQUESTS, 1)))
+            one = min(one, statistics.median(_load(service, rows[0], REQUESTS, 1)))
+            three = min(three, statistics.median(_load(service, rows[-1], REQUESTS, 1)))
         times = f"{one * 1e6:.0f} us, through three {three * 1e6:.0f} us, {three / one:.2f} times"
         print(f"all on this machine at once, one connection: {times}")
     await admin.close()
@@ -123,22 +123,8 @@ def _request(path: str, server: Server, fields: list[str]) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port_of(server)}", *fields, "", ""]).encode()
 
 
-async def _load(row: Driven, total: int, connections: int = CONNECTIONS) -> list[float]:
-    """So many requests; the seconds that each took."""
-
-    async def one() -> list[float]:
-        taken = []
-        async with await Wire.open(port_of(row.server)) as wire:
-            for _ in range(total // connections):
-                begin = time.perf_counter()
-                await wire.send(row.request)
-                answer = await wire.answer()
-                taken.append(time.perf_counter() - begin)
-                if answer.status != 200 or len(answer.content) != 1024:
-                    raise RuntimeError(f"{row.name} answered {answer.status}")
-        return taken
-
-    return [seconds for taken in await asyncio.gather(*(one() for _ in range(connections))) for seconds in taken]
+def _load(service: Lean, row: Driven, total: int, connections: int = CONNECTIONS) -> list[float]:
+    return service.load(port_of(row.server), row.request, total, connections)
 
 
 def _cpu(server: Server) -> float:
