@@ -112,7 +112,7 @@ class PortHandler(JupyterHandler):
 
     async def _ask_authorizer(self) -> None:
         allowed = self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)
-        if allowed is not True and not (await allowed if isinstance(allowed, Awaitable) else allowed):
+        if not (await allowed if isinstance(allowed, Awaitable) else allowed):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
     def _believe(self, chain: Projects) -> None:
@@ -168,7 +168,7 @@ class PortHandler(JupyterHandler):
         """
         try:
             user = self.identity_provider.get_user(self)
-            return await user if not isinstance(user, User) and isinstance(user, Awaitable) else user
+            return await user if isinstance(user, Awaitable) else user
         except GatewayError:
             raise
         except HTTPError as error:

@@ -81,10 +81,8 @@ class Registry:
     async def resolve(self, key: str, asker: str | None) -> Target:
         """See ProjectResolver; this hop does not know the members and takes no notice of `asker`."""
         self._lookups += 1
-        made = self._made.get(key)
-        if made is None:
-            known_key(key, PROJECT_HOST)
-        version = self._file.version()
+        known_key(key, PROJECT_HOST)
+        made, version = self._made.get(key), self._file.version()
         if version != self._read_of:
             self._read.clear()
             self._read_of = version

@@ -16,7 +16,7 @@ from .forwarding import SCHEMES, Forwarding
 HOP = "X-Portproxy-Hop"
 # A project host's own refusal has it, and nothing else: each hop takes it out of what comes from behind it.
 REFUSAL = "X-Portproxy-Refusal"
-# The words, as RFC 3986 3.4 knows them from queries. What has no value is not said, nor a scheme that is "http".
+# What has no value is not said, nor a scheme that is "http".
 _CREDENTIAL, _USER, _MAY = "c", "u", "m"
 _SCHEME, _HOST, _PEERS, _PORT, _CHAIN, _FORWARDED = "s", "h", "p", "n", "f", "w"
 _START = "start"  # of what one may

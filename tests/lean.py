@@ -11,6 +11,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 ANSWER = b"x" * 1024
 _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
@@ -25,12 +26,11 @@ class Lean:
         self.port = port
         self._epoll = select.epoll()
         self._listener = socket.create_server(("127.0.0.1", port))
-        self._ready: dict[int, Callable[[], None]] = {}
-        self._sockets: dict[int, socket.socket] = {}
+        self._watched: dict[int, tuple[socket.socket, Callable[[], None]]] = {}
         self._watch(self._listener, self._accept)
 
     def close(self) -> None:
-        for sock in [*self._sockets.values()]:
+        for sock, _ in [*self._watched.values()]:
             self._forget(sock)
         self._epoll.close()
 
@@ -41,44 +41,41 @@ class Lean:
             RuntimeError: an answer is not 200 with the service's content, or none comes.
         """
         taken: list[float] = []
+
+        def hear(client: _Client) -> None:
+            if client.has_answer():
+                taken.append(time.perf_counter() - client.since)
+                if len(taken) + connections <= total:  # all others are under way
+                    client.ask()
+
         clients = [_Client(port, request) for _ in range(connections)]
-        left = total - connections
         for client in clients:
-            self._watch(client.sock, lambda: None)
+            self._watch(client.sock, partial(hear, client))
             client.ask()
-        asked = {client.sock.fileno(): client for client in clients}
         while len(taken) < total:
             events = self._epoll.poll(_SECONDS)
             if not events:
                 raise RuntimeError(f"no answer within {_SECONDS:g} s")
             for number, _ in events:
-                client = asked.get(number)
-                if client is None:
-                    self._ready[number]()
-                elif client.has_answer():
-                    taken.append(time.perf_counter() - client.since)
-                    if left:
-                        left -= 1
-                        client.ask()
+                self._watched[number][1]()
         for client in clients:
             self._forget(client.sock)
         return taken
 
     def _watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
         sock.setblocking(False)
-        self._ready[sock.fileno()], self._sockets[sock.fileno()] = ready, sock
+        self._watched[sock.fileno()] = (sock, ready)
         self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     def _forget(self, sock: socket.socket) -> None:
-        number = sock.fileno()
-        self._epoll.unregister(number)
-        del self._ready[number], self._sockets[number]
+        self._epoll.unregister(sock.fileno())
+        del self._watched[sock.fileno()]
         sock.close()
 
     def _accept(self) -> None:
         sock, _ = self._listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._watch(sock, lambda: self._serve(sock))
+        self._watch(sock, partial(self._serve, sock))
 
     def _serve(self, sock: socket.socket) -> None:
         request = sock.recv(65536)
