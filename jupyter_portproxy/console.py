@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from .errors import GatewayError
+from .errors import GatewayError, UnknownProject
 
 _LARGEST = 8192  # characters of a secret's file, and more than a secret may have
 Options = argparse.Namespace
@@ -86,6 +86,8 @@ def add_command(commands: Commands, name: str, work: Work, text: str) -> argpars
     def run(options: Options) -> int:
         try:
             return asyncio.run(work(options)) or 0
+        except UnknownProject as error:  # its hint is for a browser
+            raise CliError(f"{error.message}\nList the projects: jupyter portproxy projects") from None
         except GatewayError as error:
             raise CliError("\n".join(filter(None, [error.message, error.hint]))) from None
 

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from tornado.util import import_object
 from traitlets import TraitError
 
@@ -87,6 +88,12 @@ def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = N
     resolver, hop = _resolver(gateway, people, log)
     if hop == HUB and not getattr(identity_provider, "auth_enabled", True):
         raise TraitError("c.IdentityProvider.token is empty, and there is no password: at a hub nobody is anonymous")
+    if hop == HUB and type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
+        log.warning(
+            "portproxy: the login of this hub (%s) gives its users no lasting names, so they are members of no project. "
+            "Set c.ServerApp.identity_provider_class, for example to 'jupyter_portproxy.hubauth.HubIdentityProvider'.",
+            type(identity_provider).__name__,
+        )
     if hop != HUB and not gateway.hop_credentials:
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
     chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log, _starter(gateway, resolver, hop, log))

@@ -78,7 +78,7 @@ def _add_placing(command: Callable[..., Any]) -> None:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
-    parser.add_argument("--name", help="what people call it")
+    parser.add_argument("--name", help="the project's name, in addresses too; a new project's is its key")
     _add_ports(parser, "the project's ports, with commas, which narrow the hub's")
     parser.add_argument("--visibility", help="private, or shared: whoever is logged in is a viewer")
 
@@ -177,7 +177,7 @@ async def _make_or_change(admin: PlacementAdmin, options: Options, host: str | N
             options.key,
             host,
             owner=options.owner,
-            name=options.name or "",
+            name=options.key if options.name is None else options.name,
             allowed_ports=None if ports is KEPT else ports,
             visibility="private" if visibility is None else visibility,
         )

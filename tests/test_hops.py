@@ -15,6 +15,8 @@ from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.placement_admin import PlacementAdmin
 from jupyter_portproxy.projects import HUB, PROJECT_HOST
 
+from .identities import NamedUsers
+
 LOG = logging.getLogger("test")
 
 
@@ -73,6 +75,15 @@ async def test_a_hub_asks_for_a_login(login, tmp_path):
         made(PasswordIdentityProvider(token=""), project_resolver="tests.test_hops.plugged")
     host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
     for hop in (made(PasswordIdentityProvider(**login), **hub), made(PasswordIdentityProvider(token=""), **host)):
+        await hop.close()
+
+
+async def test_a_hub_whose_login_gives_no_names_warns(caplog):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    for provider, warned in ((PasswordIdentityProvider(token="t"), True), (NamedUsers(token="t"), False)):
+        caplog.clear()
+        hop = made(provider, **hub)
+        assert any("gives its users no lasting names" in record.getMessage() for record in caplog.records) is warned
         await hop.close()
 
 

@@ -67,6 +67,7 @@ async def test_what_places_projects_has_a_short_form(tmp_path, placement, hosts,
         return portproxy(tmp_path, *arguments, more={"PORTPROXY_PLACEMENT": database.dsn})
 
     assert short("place", "p1", "h1", "--owner", "ann", "--ports", "6000")[:2] == (0, "p1 is on h1.\n")
+    assert json.loads(placement("project", "p1", "--json")[1])["name"] == "p1", "a new project is named as its key"
     assert json.loads(short("move", "p1", "h2", "--json")[1]) == {"key": "p1", "host": "h2"}
     shown = json.loads(placement("project", "p1", "--json")[1])
     assert (shown["host"], shown["owner"], shown["allowed_ports"]) == ("h2", "ann", ["6000"])
@@ -92,7 +93,9 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
     assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
     assert placement("remove", "p1") == (0, "p1 is forgotten.\n", "")
-    assert placement("project", "p1")[2].startswith("The hub knows no project 'p1'.")
+    unknown = "The hub knows no project 'p1'.\nList the projects: jupyter portproxy projects\n"
+    for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
+        assert placement(*command) == (1, "", unknown), command
 
 
 async def test_members_and_groups_have_roles_and_ports(placement, hosts):
