@@ -42,7 +42,7 @@ def ask(front, address, **fields):
 def test_a_service_at_its_origin_behind_nginx(tmp_path, number, base, host, jupyters):
     (tmp_path / ".jupyter").mkdir()
     (tmp_path / ".jupyter" / "jupyter_server_config.py").write_text(CONFIGS[number])
-    more = {"JUPYTERHUB_USER": "alice"} if jupyters is None else {}
+    more = {"JUPYTERHUB_USER": "alice", "JUPYTERHUB_SERVICE_PREFIX": base} if jupyters is None else {}
     with jupyter_server(tmp_path, "--ServerApp.allow_remote_access=True", base=base, more=more) as server, running(build) as port:
         upstream = urlsplit(server.url).netloc
         with nginx(tmp_path, NGINX[number], upstream) as front:
