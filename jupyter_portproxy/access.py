@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from asyncio import Future
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ from .errors import (
     Unreachable,
     UpstreamTimeout,
 )
+from .forwarding import SCHEMES, possible_schemes
 from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
 from .named import NamedRoute
@@ -54,7 +55,6 @@ _KEPT_ALIVE = "_portproxy_kept_alive"
 # Logins by a token of the settings or a signed cookie.
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOTHING = Told()
 PAGES = Loader(str(Path(__file__).parent / "templates"))
 
@@ -431,29 +431,43 @@ class PortHandler(JupyterHandler):
         return f"{url}?{urlencode({'next': self.request.full_url() if urlsplit(url).scheme else uri})}"
 
     def _same_site(self) -> bool:
-        """True unless another site's page sent this (Fetch Metadata, else RFC 6454 Origin)."""
+        """True unless a page of another site sent the request, by Fetch Metadata and Origin (RFC 6454).
+
+        A form of a page under `Referrer-Policy: no-referrer` is sent with `Origin: null` and `Sec-Fetch-Site: same-origin`.
+        """
         headers = self.request.headers
-        upgrade = "Upgrade" in headers
-        site = headers.get("Sec-Fetch-Site")
-        if site is not None and site not in ("same-origin", "none"):
-            top = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest", "document") == "document"
-            if not (top and self.request.method in ("GET", "HEAD") and not upgrade) and not self._origin_allowed():
-                return False
-        if self.request.method in _SAFE and not upgrade:
-            return True
-        return "Origin" not in headers or self._origin_allowed()
+        site, origin = headers.get("Sec-Fetch-Site", "none"), headers.get("Origin")
+        if site not in ("same-origin", "none"):
+            return self._is_link() or self._origin_allowed()
+        return origin is None or (site == "same-origin" and origin == "null") or self._origin_allowed()
+
+    def _is_link(self) -> bool:
+        """True for a GET or HEAD that a link on another site causes: a top-level navigation."""
+        headers = self.request.headers
+        if self.request.method not in ("GET", "HEAD") or "Upgrade" in headers:
+            return False
+        return headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest", "document") == "document"
 
     def _origin_allowed(self) -> bool:
         """True for our own origin and those that the administrator gave to Jupyter (allow_origin, allow_origin_pat)."""
         origin = self.request.headers.get("Origin", "").lower()
-        scheme, _, host = origin.partition("://")
-        if scheme in ("http", "https") and host and host == self.request.headers.get("Host", "").lower():
+        if self._is_own(origin):
             return True
-        if not origin:
+        if not origin or self.allow_origin:
+            return bool(origin) and self.allow_origin in ("*", origin)
+        return bool(self.allow_origin_pat and re.fullmatch(self.allow_origin_pat, origin))
+
+    def _is_own(self, origin: str) -> bool:
+        """True if an Origin is the request's own. With `Sec-Fetch-Site: same-origin` the browser has compared the schemes."""
+        scheme, _, host = origin.partition("://")
+        if not host or host != self.request.headers.get("Host", "").lower():
             return False
-        if self.allow_origin:
-            return self.allow_origin in ("*", origin)
-        return bool(self.allow_origin_pat and re.match(str(self.allow_origin_pat), origin))
+        vouched = self.request.headers.get("Sec-Fetch-Site") == "same-origin"
+        return scheme in (SCHEMES if vouched else self._schemes())
+
+    def _schemes(self) -> Collection[str]:
+        """Those that the client's URL can have."""
+        return possible_schemes(self.request.headers, self.request.protocol)
 
     def trusts_front(self) -> bool:
         """True if the fields of a front before this server are to be believed."""

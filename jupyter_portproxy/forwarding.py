@@ -6,6 +6,8 @@ so that address is all that is carried from hop to hop; the fields are written w
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .framing import Fields
@@ -13,6 +15,9 @@ from .framing import Fields
 SCHEMES = ("http", "https")
 # jupyter-server-proxy's two, in its spelling: some services look for that very text.
 _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
+_SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
+_PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
+_PROTO = re.compile(r"(?:\A|;)\s*proto\s*=\s*\"?(https?)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,18 @@ def outermost(value: str) -> str:
     RFC 9110 5.6.1.2: empty members of a list are ignored.
     """
     return next(filter(None, map(str.strip, value.split(","))), "")
+
+
+def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
+    """The schemes that the client's URL can have; `scheme` is that of the connection, as far as it is known.
+
+    Behind a reverse proxy `https` is always possible: it may end TLS and not say so, or an inner one may overwrite what it said.
+    """
+    if not any(name in headers for name in _PROXY_FIELDS):
+        return frozenset([scheme])
+    told = [outermost(headers.get(name, "")).lower() for name in _SCHEME_FIELDS]
+    told += _PROTO.findall(outermost(headers.get("Forwarded", "")).lower())
+    return frozenset([scheme, "https", *told]).intersection(SCHEMES)
 
 
 def _port_of(host: str, scheme: str) -> str:

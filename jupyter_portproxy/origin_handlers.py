@@ -7,7 +7,7 @@ Rule of this file: at a host of ours nothing but the service answers, whatever t
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -306,8 +306,10 @@ class OriginHandler(PortHandler):
 
     def _origin_allowed(self) -> bool:
         """The origin's own pages alone: what Jupyter allows others (`allow_origin`) is about Jupyter."""
-        origin, request = self.request.headers.get("Origin", "").lower(), self.request
-        return origin == f"{_scheme(self)}://{request.headers.get('Host', '').lower()}"
+        return self._is_own(self.request.headers.get("Origin", "").lower())
+
+    def _schemes(self) -> Collection[str]:
+        return (_scheme(self),) if self.gateway.jupyter_url else super()._schemes()
 
     def address_at_origin(self, asked: object) -> str | None:
         """It is there."""

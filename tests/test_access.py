@@ -13,6 +13,8 @@ from .clients import CROSS, UPGRADE
 from .conftest import TOKEN
 from .upstreams import mirror, serve
 
+SENDS = [("POST", []), ("PUT", []), ("GET", []), ("OPTIONS", []), ("GET", UPGRADE)]
+
 
 async def test_without_a_login_no_byte_reaches_a_service(call, jp_base_url):
     async with serve(mirror) as up:
@@ -43,6 +45,17 @@ async def test_what_another_site_sends_is_refused(call, origin):
             ("POST", [*CROSS, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]),
             ("POST", ["Origin: https://evil.example"]),
             ("POST", ["Origin: null"]),
+            ("GET", ["Origin: null"]),
+            ("GET", ["Origin: https://evil.example"]),
+            ("HEAD", ["Origin: https://evil.example"]),
+            ("OPTIONS", ["Origin: https://evil.example"]),
+            ("GET", ["Origin: https://evil.example", "Sec-Fetch-Site: none"]),
+            ("POST", ["Origin: https://evil.example", "Sec-Fetch-Site: same-origin"]),
+            *((method, [f"Origin: https://{origin}", *fields]) for method, fields in SENDS),
+            *((method, ["Origin: null", "Sec-Fetch-Site: cross-site", *fields]) for method, fields in SENDS),
+            *((method, ["Origin: null", "Sec-Fetch-Site: same-site", *fields]) for method, fields in SENDS),
+            *((method, ["Origin: null", "Sec-Fetch-Site: none", *fields]) for method, fields in SENDS),
+            ("GET", [*UPGRADE, "Origin: null"]),
             ("GET", [*UPGRADE, "Origin: https://evil.example"]),
             ("GET", [*UPGRADE, *CROSS, "Origin: https://evil.example", "Sec-Fetch-Mode: websocket"]),
             ("OPTIONS", [*CROSS, "Origin: https://evil.example"]),
@@ -56,10 +69,42 @@ async def test_what_another_site_sends_is_refused(call, origin):
             ("POST", [f"Origin: http://{origin}"]),
             ("POST", ["Sec-Fetch-Site: same-origin", f"Origin: http://{origin}"]),
             ("POST", []),
-            ("GET", ["Origin: https://evil.example"]),
+            ("GET", [f"Origin: http://{origin}"]),
+            *((method, ["Origin: null", "Sec-Fetch-Site: same-origin", *fields]) for method, fields in SENDS),
+            *((method, [f"Origin: https://{origin}", "Sec-Fetch-Site: same-origin", *fields]) for method, fields in SENDS),
+            *((method, [f"Origin: https://{origin}", "X-Forwarded-Proto: https", *fields]) for method, fields in SENDS),
+            *((method, [f"Origin: https://{origin}", "X-Forwarded-For: 192.0.2.1", *fields]) for method, fields in SENDS),
         ]
         for method, fields in allowed:
             assert (await call(path, method, fields)).status == 200, (method, fields)
+
+
+@pytest.fixture
+def jp_server_config(jp_server_config, request):
+    return {**jp_server_config, "ServerApp": {**jp_server_config["ServerApp"], **getattr(request, "param", {})}}
+
+
+PATTERN = r"https://[a-z]+[.]example(:[0-9]+)?"
+
+
+@pytest.mark.parametrize("jp_server_config", [{"allow_origin_pat": PATTERN}], indirect=True)
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_origins_that_match_allow_origin_pat_are_let_in(call, jp_serverapp, compiled):
+    settings = jp_serverapp.web_app.settings
+    assert settings["allow_origin_pat"].pattern == PATTERN  # by jupyter_server; an extension may set a text
+    settings["allow_origin_pat"] = settings["allow_origin_pat"] if compiled else PATTERN
+    async with serve(mirror) as up:
+        for method, fields in [*SENDS, ("GET", [*CROSS, "Sec-Fetch-Mode: cors"])]:
+            for theirs, status in [
+                ("https://lms.example", 200),
+                ("https://LMS.example:8443", 200),
+                ("https://lms.example.evil.test", 403),
+                ("http://lms.example", 403),
+                ("x-https://lms.example", 403),
+                ("null", 403),
+            ]:
+                answer = await call(f"proxy/port/{up.port}/", method, [*fields, f"Origin: {theirs}"])
+                assert answer.status == status, (method, fields, theirs)
 
 
 async def test_no_xsrf_token_is_asked_for(call):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tornado.httputil import HTTPHeaders
 
-from jupyter_portproxy.forwarding import Forwarding, claimed, claims_of
+from jupyter_portproxy.forwarding import Forwarding, claimed, claims_of, possible_schemes
 
 
 def told(forwarding, prefix=""):
@@ -83,3 +84,23 @@ def test_the_port_follows_from_the_host(host, scheme, port):
 def test_a_hosts_quotes_cannot_end_its_text():
     assert told(Forwarding("http", 'a"\\b', ("192.0.2.1",)))["Forwarded"] == 'for=192.0.2.1;proto=http;host="a\\"\\\\b"'
     assert told(Forwarding("http", "", ("192.0.2.1",)))["Forwarded"] == "for=192.0.2.1;proto=http"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "fields", "possible"),
+    [
+        ("http", {}, {"http"}),
+        ("https", {}, {"https"}),
+        ("http", {"X-Forwarded-For": "192.0.2.1"}, {"http", "https"}),
+        ("http", {"Via": "1.1 nginx"}, {"http", "https"}),
+        ("http", {"X-Forwarded-Proto": "https,http"}, {"http", "https"}),
+        ("https", {"X-Forwarded-Proto": "https"}, {"https"}),
+        ("https", {"X-Forwarded-Proto": "http,https"}, {"http", "https"}),
+        ("https", {"X-Scheme": "HTTP"}, {"http", "https"}),
+        ("https", {"X-Forwarded-Proto": "wss"}, {"https"}),
+        ("https", {"Forwarded": 'for=192.0.2.1; Proto="http";host=a, for=192.0.2.2;proto=https'}, {"http", "https"}),
+        ("https", {"Forwarded": 'for="proto=http"'}, {"https"}),
+    ],
+)
+def test_the_schemes_that_a_clients_url_can_have(scheme, fields, possible):
+    assert possible_schemes(HTTPHeaders(fields), scheme) == possible

@@ -339,7 +339,7 @@ async def test_only_its_own_pages_may_send_what_changes_something(visitor):
             f"https://{host}",
             "http://evil.example",
         ):
-            for method, fields in [("POST", []), ("GET", UPGRADE), ("PUT", [])]:
+            for method, fields in [("POST", []), ("GET", UPGRADE), ("PUT", []), ("GET", [])]:
                 answer = await visitor.ask("/", host, [cookie, f"Origin: {theirs}", *fields], method)
                 assert answer.status == 403, (theirs, method)
         refused = [
@@ -351,6 +351,9 @@ async def test_only_its_own_pages_may_send_what_changes_something(visitor):
             assert (await visitor.ask("/", host, [cookie, *fields])).status == 403, fields
         assert up.connections == 0
         assert (await visitor.ask("/", host, [cookie, f"Origin: http://{host}"], "POST", b"x")).status == 200
+        for method, fields in [("POST", []), ("GET", UPGRADE)]:  # a page under Referrer-Policy: no-referrer
+            unnamed = [cookie, "Origin: null", "Sec-Fetch-Site: same-origin", *fields]
+            assert (await visitor.ask("/", host, unnamed, method)).status == 200
         assert (await visitor.ask("/", host, [cookie, "Sec-Fetch-Site: cross-site", *PAGE[:3]])).status == 200
 
 
