@@ -29,6 +29,8 @@ from .gateway import PortProxy
 from .heads import Heads
 from .serving import PortExchange
 
+_IDLE = 3600.0  # s: Tornado's default
+
 
 class Front(HTTPServerConnectionDelegate):
     """Stands between a server and its application."""
@@ -41,7 +43,7 @@ class Front(HTTPServerConnectionDelegate):
         """Take the application's place, and that of the server's own timers if there is a limit for heads."""
         server.request_callback = self
         if self.gateway.head_timeout:
-            self.heads = Heads(loop, self.gateway.head_timeout)
+            self.heads = Heads(loop, self.gateway.head_timeout, server.conn_params.header_timeout or _IDLE)
             server.conn_params.header_timeout = None
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:

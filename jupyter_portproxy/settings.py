@@ -164,9 +164,9 @@ class Settings(LoggingConfigurable):
 
     head_timeout = Float(
         120.0,
-        help="""Seconds that a connection to the Jupyter server may take to send a request's head, the time that it is idle
-        between two requests included; it is closed then. It holds for all that Jupyter serves, not for open WebSockets.
-        0 leaves Jupyter's own hour. Example: `c.PortProxy.head_timeout = 30`.""",
+        help="""Seconds from the first byte of a request's head to its end, or a quarter more; then the connection is closed.
+        It holds for all that Jupyter serves. Idle connections are left to Tornado's limit, an hour: load balancers keep theirs
+        for many minutes. 0 leaves the head to that limit, too. Example: `c.PortProxy.head_timeout = 30`.""",
     ).tag(config=True)
 
     shutdown_grace = Float(

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+import pytest
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
@@ -17,6 +18,7 @@ from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.heads import Heads
 
 from .clients import Wire
+from .waiting import eventually
 
 TIMEOUT = 0.6
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -32,10 +34,11 @@ class Slow(RequestHandler):
 
 
 @contextlib.asynccontextmanager
-async def served() -> AsyncIterator[tuple[int, Heads]]:
+async def served(idle: float = 60) -> AsyncIterator[tuple[int, Heads]]:
     """A server's port, and what watches its connections."""
     application = Application([("/", Slow)])
-    server, front = HTTPServer(application), Front(application, PortProxy(head_timeout=TIMEOUT), Admissions())
+    server = HTTPServer(application, idle_connection_timeout=idle)
+    front = Front(application, PortProxy(head_timeout=TIMEOUT), Admissions())
     front.mount(server, asyncio.get_running_loop())
     sock, port = bind_unused_port()
     server.add_socket(sock)
@@ -46,19 +49,19 @@ async def served() -> AsyncIterator[tuple[int, Heads]]:
     await server.close_all_connections()
 
 
-async def test_each_connection_is_closed_when_its_own_time_is_over():
+async def lasted(wire: Wire, begun: float) -> float:
+    assert await asyncio.wait_for(wire.closed(), 10)
+    return time.monotonic() - begun
+
+
+async def test_each_head_has_its_own_time():
     async with served() as (port, _), contextlib.AsyncExitStack() as stack:
         ends = []
         for pause in (0.0, 0.2, 0.2):
             await asyncio.sleep(pause)
             wire = await stack.enter_async_context(await Wire.open(port))
-            begun = time.monotonic()
-
-            async def lasted(wire: Wire = wire, begun: float = begun) -> float:
-                assert await wire.closed()
-                return time.monotonic() - begun
-
-            ends.append(asyncio.ensure_future(lasted()))
+            await wire.send(ASK[:10])
+            ends.append(asyncio.ensure_future(lasted(wire, time.monotonic())))
         assert [TIMEOUT - 0.05 < seconds < TIMEOUT + 0.4 for seconds in await asyncio.gather(*ends)] == [True] * 3
 
 
@@ -68,19 +71,36 @@ async def test_a_part_of_a_head_gives_no_more_time():
         await wire.send(ASK[:10])
         await asyncio.sleep(TIMEOUT / 2)
         await wire.send(ASK[10:-2])
-        assert await wire.closed()
-        assert time.monotonic() - begun < TIMEOUT + 0.4
+        assert await lasted(wire, begun) < TIMEOUT + 0.4
 
 
-async def test_a_connection_that_goes_on_asking_stays_and_is_closed_when_it_stops():
+async def test_an_idle_connection_is_no_late_head():
+    """Load balancers keep connections for minutes, and send a request whenever there is one."""
     async with served() as (port, _), await Wire.open(port) as wire:
-        for _ in range(5):
+        for _ in range(3):
+            await asyncio.sleep(2 * TIMEOUT)
             await wire.send(ASK)
             assert (await wire.answer()).text == "here"
-            await asyncio.sleep(TIMEOUT / 2)
+        await asyncio.sleep(2 * TIMEOUT)
         begun = time.monotonic()
-        assert await wire.closed()
-        assert time.monotonic() - begun < TIMEOUT + 0.2
+        await wire.send(ASK[:10])
+        assert TIMEOUT - 0.05 < await lasted(wire, begun) < TIMEOUT + 0.4
+
+
+async def test_the_beginning_of_the_next_head_behind_a_request_counts():
+    async with served() as (port, _), await Wire.open(port) as wire:
+        await wire.send(ASK + ASK[:10])
+        assert (await wire.answer()).text == "here"
+        assert await lasted(wire, time.monotonic()) < TIMEOUT + 0.4
+
+
+@pytest.mark.parametrize("asked", [b"", ASK])
+async def test_an_idle_connection_is_closed_by_the_servers_own_limit(asked):
+    async with served(idle=1.5) as (port, _), await Wire.open(port) as wire:
+        begun = time.monotonic()
+        await wire.send(asked)
+        assert asked == b"" or (await wire.answer()).text == "here"
+        assert 1.45 < await lasted(wire, begun) < 2.2
 
 
 async def test_a_slow_answer_or_upload_is_no_late_head():
@@ -98,6 +118,5 @@ async def test_who_has_gone_is_forgotten():
         for _ in range(20):
             async with await Wire.open(port):
                 pass
-        assert len(heads._owed) <= 20
-        await asyncio.sleep(TIMEOUT + 0.3)
-        assert heads._owed == {} and heads._timer is None
+        assert len(heads._waiting) <= 20
+        await eventually(lambda: heads._waiting == {} and heads._timer is None)
