@@ -48,7 +48,8 @@ class PortProxyApp(ExtensionApp):
 
     def initialize_settings(self) -> None:
         try:
-            self.gateway = PortProxy(parent=self)
+            # The server's configuration: what `jupyter_lab_config.py` says arrives there after this extension was linked.
+            self.gateway = PortProxy(parent=self._server)
         except TraitError as error:
             # As traitlets does for the server's own traits: one sentence and no server, rather than one with another policy.
             self.log.critical("Bad config encountered during initialization: %s", error)
@@ -139,7 +140,7 @@ class PortProxyApp(ExtensionApp):
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
         self.taken_over: dict[str, catalog.Template] = {}
-        settings, gateway = ServerProxy(parent=self), self.gateway
+        settings, gateway = ServerProxy(parent=self._server), self.gateway
         if self._is_enabled(serverproxy.INCUMBENT):
             gateway.foreign_names = serverproxy.names_of(settings.servers) | {"server-proxy"}
             self.log.info(

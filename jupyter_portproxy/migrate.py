@@ -24,7 +24,7 @@ from .catalog import TemplateError
 from .console import CliError
 
 WORKS, REPLACED, IGNORED, DECIDE = "works", "replaced", "ignored", "decide"
-_NAMES = ("jupyter_config", "jupyter_server_config", "jupyter_lab_config", "jupyter_notebook_config", "jupyter_portproxy_config")
+_SERVER_FILES = ("jupyter_config", "jupyter_server_config")
 _LAB_PART = "@jupyterhub/jupyter-server-proxy"
 _DISABLE = "jupyter server extension disable jupyter_server_proxy"
 _PORTS = 'c.PortProxy.allowed_ports = ["1-65535"]'
@@ -147,17 +147,13 @@ def read(file: str | None = None) -> Setup:
     """
     if file is not None and not Path(file).is_file():
         raise CliError(f"There is no file {file}.")
-    files: list[tuple[str, Config]] = []
     unreadable: list[tuple[str, str]] = []
-    for path in _files() if file is None else [Path(file)]:
-        loader = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
-        try:
-            files.append((str(path), loader(path.name, path=str(path.parent)).load_config()))
-        except (Exception, SystemExit) as error:  # somebody's program: whatever it raises is to be told
-            unreadable.append((str(path), f"{type(error).__name__}: {error}"))
     if file is not None:
-        return Setup(tuple(files), tuple(unreadable))
-    return Setup(tuple(files), tuple(unreadable), _enabled(files), _has_lab_part())
+        return Setup(tuple(_load([Path(file)], unreadable)), tuple(unreadable))
+    files = _load(_files(_SERVER_FILES), unreadable)
+    enabled = _enabled(files)
+    below = _load(_files(_extension_files(enabled)), unreadable)
+    return Setup((*below, *files), tuple(unreadable), enabled, _has_lab_part())
 
 
 def findings(setup: Setup) -> list[Finding]:
@@ -283,9 +279,36 @@ def _of_ports(setup: Setup) -> Iterator[Finding]:
 # ---- what a server would read ----
 
 
-def _files() -> Iterator[Path]:
+def _load(paths: Iterable[Path], unreadable: list[tuple[str, str]]) -> list[tuple[str, Config]]:
+    files: list[tuple[str, Config]] = []
+    for path in paths:
+        loader = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
+        try:
+            files.append((str(path), loader(path.name, path=str(path.parent)).load_config()))
+        except (Exception, SystemExit) as error:  # a configuration file may raise anything
+            unreadable.append((str(path), f"{type(error).__name__}: {error}"))
+    return files
+
+
+def _extension_files(enabled: Iterable[str]) -> list[str]:
+    """The names of the enabled extensions' files (`jupyter_lab_config`), lowest first.
+
+    The server links its extensions in alphabetical order. Each one's file goes below all that the server has by then.
+    """
+    from jupyter_server.extension.manager import ExtensionPackage
+
+    names: list[str] = []
+    for extension in sorted(enabled):
+        with contextlib.suppress(Exception):  # the server leaves out what it cannot import, too
+            package: Any = ExtensionPackage
+            points = package(name=extension, enabled=True).extension_points.values()
+            names += [str(point.app.config_file_name) for point in points if point.app]
+    return [name for name in reversed(dict.fromkeys(names)) if name not in _SERVER_FILES]
+
+
+def _files(names: Iterable[str]) -> Iterator[Path]:
     """As a Jupyter server does: lower folders of the path first, and JSON after Python in each."""
-    for name in _NAMES:
+    for name in names:
         for folder in reversed(jupyter_config_path()):
             yield from (path for kind in (".py", ".json") if (path := Path(folder, name + kind)).is_file())
 

@@ -73,13 +73,16 @@ def jupyter_server(
     port: int = 0,
     certificate: Path | None = None,
     python: Path | str = sys.executable,
+    module: str = "jupyter_server",
 ) -> Iterator[Server]:
     """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL, `python` runs it.
+
+    `module` is another application's: "jupyterlab", for one.
 
     With a certificate (a PEM file that has its key, too) it speaks https as `localhost`.
     """
     port, log = port or free_port(range(21000, 29000)), home / "server.log"
-    command = [str(python), "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command = [str(python), "-m", module, "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
     command.append(f"--ServerApp.base_url={base}")
     if certificate is not None:
         command += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]

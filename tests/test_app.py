@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 import pytest
 
 from .conftest import TOKEN
+from .processes import jupyter_server, portproxy
 from .upstreams import answers, free_port, serve
 
 CONFIG = {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}}, "IdentityProvider": {"token": TOKEN}}
@@ -122,3 +124,36 @@ def test_starts_as_a_command_and_stops_on_sigterm(jupyter):
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
     assert "Traceback" not in process.stdout.read()
+
+
+# `jupyter notebook`, as far as its configuration goes; the package itself is large.
+NOTEBOOK = """
+from jupyter_server.extension.application import ExtensionApp
+class App(ExtensionApp):
+    name, load_other_extensions = "notebook", True
+def _jupyter_server_extension_points():
+    return [{"module": "an_app", "app": App}]
+if __name__ == "__main__":
+    import an_app
+    an_app.App.launch_instance()
+"""
+
+
+@pytest.mark.parametrize("given", ["", "15009"])
+@pytest.mark.parametrize(("module", "file"), [("jupyterlab", "jupyter_lab_config.py"), ("an_app", "jupyter_notebook_config.py")])
+def test_the_file_of_the_application_counts_and_the_command_line_is_above_it(tmp_path, module, file, given):
+    (tmp_path / "an_app.py").write_text(NOTEBOOK)
+    folder = tmp_path / ".jupyter"
+    enabled = folder / "jupyter_server_config.d" / "an_app.json"
+    enabled.parent.mkdir(parents=True)
+    enabled.write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"an_app": True}}}))
+    (folder / file).write_text("c.PortProxy.allowed_ports = [15005]\nc.ServerProxy.servers = {'docs': {'port': 18050}}\n")
+    more = {"PYTHONPATH": str(tmp_path)}
+    arguments = [f"--PortProxy.allowed_ports={given}"] if given else []
+    with jupyter_server(tmp_path, *arguments, more=more, module=module) as server:
+        status, said = server.get("proxy/port/15007/")
+        assert (status, said.partition("\n")[0]) == (403, f"Port 15007 is outside allowed range ({given or 15005})")
+        assert '"docs"' in server.get("server-proxy/servers-info")[1]
+    found = portproxy(tmp_path, "check", "--migrate", more=more)[1]
+    assert f"works     c.ServerProxy.servers['docs']['port']  ({folder / file})" in found
+    assert "allowed_ports" not in found

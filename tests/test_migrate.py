@@ -49,7 +49,7 @@ def check(tmp_path):
 
     def run(**files: str):
         folder = tmp_path / ".jupyter"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for name, text in files.items():
             (folder / f"jupyter_{name}_config.py").write_text(text)
         code, said, errors = portproxy(tmp_path, "check", "--migrate", "--json")
@@ -95,10 +95,11 @@ def test_the_line_to_write_settles_it(check):
 
 
 def test_an_update_in_another_file_counts_too(check):
-    server = 'c.ServerProxy.servers = {"a": {"port": 8050}}\nc.PortProxy.allowed_ports = [1]'
-    _, found = check(server=server, lab='c.ServerProxy.servers = {"b": {"port": 8051}}')
-    assert set(found) == {"c.ServerProxy.servers['b']['port']"}
-    assert found["c.ServerProxy.servers['b']['port']"]["where"].endswith("jupyter_lab_config.py")
+    lab = 'c.ServerProxy.servers = {"b": {"port": 8051}}\nc.PortProxy.allowed_ports = [1]'
+    assert set(check(lab=lab)[1]) == {"c.ServerProxy.servers['b']['port']"}
+    _, found = check(server='c.ServerProxy.servers = {"a": {"port": 8050}}')
+    assert set(found) == {"c.ServerProxy.servers['a']['port']"}
+    assert found["c.ServerProxy.servers['a']['port']"]["where"].endswith("jupyter_server_config.py")
 
 
 def test_a_file_that_raises_is_told_and_the_others_are_read(check):
