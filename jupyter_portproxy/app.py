@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 from jupyter_server.auth import AllowAllAuthorizer
@@ -135,7 +136,10 @@ class PortProxyApp(ExtensionApp):
     def _make_origins(self) -> Origins[User] | None:
         if self.gateway.isolate == "never":
             return None
-        return Origins(Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or _system_user()))
+        origins = Origins[User](Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or _system_user()))
+        if self.gateway.jupyter_url:
+            origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
+        return origins
 
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""

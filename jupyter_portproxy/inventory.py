@@ -109,13 +109,15 @@ class Inventory:
     def origins(self, request: HTTPServerRequest) -> Item:
         """How services are to be opened, for a page of Jupyter's that asks with this request.
 
-        `probe` is an address that answers 204 where its browser finds origins; null if there are none for it. Where a gateway
-        in front has put another Host into the request, local names are not where the browser is: none is probed.
+        `probe` is an address that answers 204 to this page where its browser finds origins; null if there are none for it. Where
+        a gateway in front has put another Host into the request, local names are not where the browser is: none is probed.
         """
         origins, scheme, host = self._gateway.origins, request.protocol, request.headers.get("Host", "")
         elsewhere = request.headers.get("X-Forwarded-Host", host) != host
         found = origins is not None and not (origins.names.local and elsewhere)
         probed = origins.names.host_of("1", host) if origins is not None and found else None
+        if origins is not None:
+            origins.add_jupyter(host.lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
         return {"isolate": self._gateway.isolate, "probe": probe}
 

@@ -34,11 +34,11 @@ from .upgrading import TunnelHandler
 
 _FRAMES = ("iframe", "frame")
 _STORES = (
-    "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try { if (localStorage) said = 'stored'; } catch {}\n"
-    "parent.postMessage(said, '*');</script>"
+    "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try {{ if (localStorage) said = 'stored'; }} catch {{}}\n"
+    "parent.postMessage(said, '{jupyter}');</script>"
 )
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
-_ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)", re.ASCII)
+_ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)(?=/|\Z)", re.ASCII)
 _SAVE = WELL_KNOWN + "save"
 
 
@@ -228,19 +228,26 @@ class SwapHandler(PortHandler):
         path, _, query = _uri_at_origin(self.request, self.gateway).partition("?")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
-        if path == WELL_KNOWN + "hello":
+        if path == WELL_KNOWN + "hello" and (jupyter := self._jupyters_page("Origin")):
             self.set_status(204)
-            self.set_header("Access-Control-Allow-Origin", "*")  # it tells nothing but that it is there
-        elif path == WELL_KNOWN + "storage":
+            self.set_header("Access-Control-Allow-Origin", jupyter)
+            self.set_header("Vary", "Origin")
+        elif path == WELL_KNOWN + "storage" and (jupyter := self._jupyters_page("Referer")):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
-            self.write(_STORES)
+            self.write(_STORES.format(jupyter=jupyter))
         elif path == WELL_KNOWN + "enter":
             self._swap(parse_qs(query, encoding="latin-1"))
         else:
             self.set_status(404)
         if not self._finished:
             self.finish()
+
+    def _jupyters_page(self, field: str) -> str:
+        """The origin of the page that asks, if it is Jupyter's; else empty: no other site is told that this server is there."""
+        match = _ORIGIN.match(self.request.headers.get(field, "").lower())
+        host = self.request.headers.get("Host", "").lower()
+        return match[0] if match is not None and self._origins.is_jupyter(match["host"], host) else ""
 
     def _swap(self, given: dict[str, list[str]]) -> None:
         host, framed = self.request.headers.get("Host", "").lower(), self.request.headers.get("Sec-Fetch-Dest") in _FRAMES

@@ -23,6 +23,7 @@ _LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
 _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 _TICKET_SECONDS = 30.0
 _CHECK_SECONDS = 20.0  # an ended login is noticed within 30 s
+_MAX_JUPYTERS = 100
 _MOST = 10_000  # sessions and tickets; the oldest go
 _ENTRIES, _ENTRY_SECONDS = 5, 10.0  # so many sessions whose cookie never came back are a browser that keeps none
 _LOGIN_COOKIE = re.compile(r"(__host-)?(username-|jupyterhub-(?!.*oauth-state)).+", re.ASCII | re.IGNORECASE)
@@ -68,7 +69,7 @@ class Names:
         """
         port = self._port
         if self.local:
-            name, _, port = jupyters.rpartition(":") if re.search(r":[0-9]+\Z", jupyters) else (jupyters, "", "")
+            name, port = split_port(jupyters)
             if not _LOOPBACK.fullmatch(name.lower()):
                 return None
         name = self._before + target + self._after
@@ -83,6 +84,12 @@ def login_of(cookies: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 def label(name: str) -> str:
     """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
     return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
+
+
+def split_port(host: str) -> tuple[str, str]:
+    """`host[:port]` -> (host, port or "")."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isascii() and port.isdigit() else (host, "")
 
 
 def _fits(name: str) -> bool:
@@ -126,7 +133,8 @@ class Origins(Generic[T]):
 
     def __init__(self, names: Names) -> None:
         self.names = names
-        self.last_jupyters = ""  # the origin of Jupyter that somebody came from
+        self.last_jupyters = ""  # the origin of Jupyter from which somebody entered last
+        self._jupyters: dict[str, None] = {}  # hosts of Jupyter at which somebody has logged in, the oldest first
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -138,6 +146,7 @@ class Origins(Generic[T]):
         if len(lost) >= _ENTRIES:
             return None
         self.last_jupyters = entry.jupyters
+        self.add_jupyter(entry.jupyters.partition("://")[2])
         while len(self._tickets) >= _MOST:
             del self._tickets[next(iter(self._tickets))]
         return _put(self._tickets, entry)
@@ -151,6 +160,23 @@ class Origins(Generic[T]):
         while len(self._sessions) >= _MOST:
             self._end(next(iter(self._sessions)))
         return _put(self._sessions, entry)
+
+    def add_jupyter(self, host: str) -> None:
+        """Note `host[:port]` of a request to Jupyter that has logged in."""
+        self._jupyters.pop(host, None)
+        self._jupyters[host] = None
+        if len(self._jupyters) > _MAX_JUPYTERS:
+            del self._jupyters[next(iter(self._jupyters))]
+
+    def is_jupyter(self, asking: str, host: str) -> bool:
+        """True if `host[:port]` of an asking page is Jupyter's own.
+
+        Args:
+            host: the isolated origin that it asks. Local names are Jupyter's on the same port.
+        """
+        name, port = split_port(asking)
+        local = self.names.local and _LOOPBACK.fullmatch(name) is not None and port == split_port(host)[1]
+        return local or asking in self._jupyters
 
     async def session(self, key: str, host: str) -> Entry[T] | None:
         """The session of a cookie at a host; None if there is none, or its login is over."""

@@ -187,8 +187,23 @@ async def test_jupyter_is_not_there(visitor, jp_base_url):
         for method in ("POST", "PUT", "HEAD"):
             answer = await visitor.ask("/.well-known/portproxy/enter", visitor.host(up.port), [cookie], method, b"")
             assert (answer.status, "jupyter" in answer.text.lower().replace("from jupyter", "")) == (405, False)
-        hello = await visitor.ask("/.well-known/portproxy/hello", visitor.host(up.port))
-        assert (hello.status, hello.one("Access-Control-Allow-Origin"), hello.all("Set-Cookie")) == (204, "*", [])
+
+
+@pytest.mark.parametrize("path", ["hello", "storage"])
+async def test_no_other_site_is_told_that_the_server_is_there(visitor, path):
+    port, host = visitor.port, visitor.host(1)
+    unknown = await visitor.ask("/.well-known/portproxy/other", host)
+    field, status = ("Origin", 204) if path == "hello" else ("Referer", 200)
+    others = [f"http://{host}", "http://evil.example", f"http://evil.example:{port}", "http://localhost:1", "http://localhost"]
+    others += [f"http://localhost:{port}@evil.example", f"http://localhost.evil.example:{port}", "null", f"localhost:{port}"]
+    for theirs in ([], *([f"{field}: {other}{'/' if path == 'storage' else ''}"] for other in others)):
+        answer = await visitor.ask(f"/.well-known/portproxy/{path}", host, theirs)
+        assert (answer.status, answer.content, answer.fields) == (404, b"", unknown.fields), theirs
+    for own in (f"http://{visitor.origin}", f"http://localhost:{port}", f"http://[::1]:{port}"):
+        answer = await visitor.ask(f"/.well-known/portproxy/{path}", host, [f"{field}: {own}{'/' if path == 'storage' else ''}"])
+        assert (answer.status, answer.all("Set-Cookie")) == (status, []), own
+        assert answer.one("Access-Control-Allow-Origin") == (own if path == "hello" else None)
+        assert (f"postMessage(said, '{own}')" in answer.text) == (path == "storage")
 
 
 async def test_nothing_of_the_service_is_rewritten(visitor):
@@ -549,15 +564,16 @@ async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_ser
         assert up.last.target == "/x?y"
         lost = await visitor.ask(f"{jp_base_url}x?y", host, PAGE)
         assert lost.one("Location") == f"https://hub.example.org/user/ada/proxy/enter/{up.port}/x?y"
-        hello = await visitor.ask(f"{jp_base_url}.well-known/portproxy/hello", host)
-        assert hello.status == 204
+        for own, status in [("https://hub.example.org", 204), (f"http://{visitor.origin}", 204), ("http://localhost:1", 404)]:
+            hello = await visitor.ask(f"{jp_base_url}.well-known/portproxy/hello", host, [f"Origin: {own}"])
+            assert (hello.status, own) == (status, own)
 
 
 async def test_a_frame_is_told_if_it_may_store_anything(visitor):
     """By a page of ours that needs no session, and says nothing else."""
-    answer = await visitor.ask("/.well-known/portproxy/storage", visitor.host(1))
+    answer = await visitor.ask("/.well-known/portproxy/storage", visitor.host(1), [f"Referer: http://localhost:{visitor.port}/"])
     assert (answer.status, answer.one("Content-Type")) == (200, "text/html; charset=utf-8")
-    assert "parent.postMessage(said, '*')" in answer.text
+    assert answer.text.endswith(f"{{}}\nparent.postMessage(said, 'http://localhost:{visitor.port}');</script>")
     assert answer.one("Content-Security-Policy") == "default-src 'none'; script-src 'unsafe-inline'"
     assert answer.one("Set-Cookie") is None
 
