@@ -257,7 +257,11 @@ class Chain:
         if asked.port is None:
             return
         if not self._gateway.allows_port(asked.port):
-            raise Forbidden(f"Port {asked.port} is not allowed by the {self.hop}.", "Start the service on an allowed port.")
+            raise Forbidden(
+                f"Port {asked.port} is not allowed by the {self.hop}.",
+                f"Start the service on an allowed port, or allow this one in the configuration of the {self.hop}: "
+                "c.PortProxy.allowed_ports.",
+            )
         if not target.allows(asked.port):
             raise Forbidden(f"Port {asked.port} is not among the ports of this project.", "Start the service on one of them.")
         if not target.allows_asker(asked.port):

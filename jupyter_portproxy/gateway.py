@@ -142,7 +142,6 @@ class PortProxy(Policy):
         self.origins: Origins[User] | None = None
         self.reservations: Reservations | None = None
         self.special_for_ports: Special | None = None
-        self.base_url = "/"
         self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
         self._transport: CurlTransport | None = None
         self._tunnels: dict[Closable, Slot] = {}

@@ -28,12 +28,14 @@ class Policy(Settings):
     """What the settings allow.
 
     Attributes:
+        base_url: the Jupyter server's.
         own_port: the Jupyter server's port, once it listens.
         also_allows_host: jupyter-server-proxy's list of hosts, which may be a function of the request's handler.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.base_url = "/"
         self.own_port: Callable[[], int | None] = lambda: None
         self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
         self._ports = routes.parse_ports(self.allowed_ports)
@@ -81,9 +83,11 @@ class Policy(Settings):
         if local and route.port == self.own_port():
             raise LoopDetected()
         if not self._port_allowed[route.port]:
+            at_root = self.base_url == "/"
+            where = "the server's configuration" if at_root else f"the configuration of the server at {self.base_url}"
             raise Forbidden(
                 f"Port {route.port} is outside allowed range ({routes.print_ports(self._ports)})",
-                "Start the service on an allowed port, or allow this one in the server's configuration: "
+                f"Start the service on an allowed port, or allow this one in {where}: "
                 f"c.PortProxy.allowed_ports = {json.dumps([*self.allowed_ports, route.port])}.",
             )
 

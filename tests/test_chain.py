@@ -569,6 +569,7 @@ async def test_ports_are_narrowed_by_the_project_and_by_each_hop(hops):
         await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")
     answer = await hops.ask(f"/{KEY}/proxy/22/")
     assert (answer.status, answer.text.splitlines()[0]) == (403, "Port 22 is not allowed by the hub.")
+    assert "in the configuration of the hub" in answer.text
     assert (await hops.ask(f"/{KEY}/port/99999/")).status == 400
 
 

@@ -49,6 +49,16 @@ def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gatew
         make_gateway().check(route("localhost", 5000))
     assert caught.value.message == "Port 5000 is outside allowed range (10000-20000)"
     assert 'c.PortProxy.allowed_ports = ["10000-20000", 5000]' in caught.value.hint  # as it can be copied
+    assert "in the server's configuration" in caught.value.hint
+
+
+def test_a_refusal_below_a_base_url_says_which_servers_configuration_is_meant(make_gateway):
+    """Of a chain's three servers each has a list of ports."""
+    gateway = make_gateway()
+    gateway.base_url = "/p1/"
+    with pytest.raises(Forbidden) as caught:
+        gateway.check(route("localhost", 5000))
+    assert "in the configuration of the server at /p1/" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "127.0.0.2"])
