@@ -13,7 +13,7 @@ import time
 from asyncio import Future
 from collections.abc import Awaitable, Collection
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
@@ -379,9 +379,9 @@ class PortHandler(JupyterHandler):
         origins, services = self.gateway.origins, self.gateway.services
         if origins is None:
             return None
-        host = self.request.headers.get("Host", "")
+        find = partial(origins.names.host_for, headers=self.request.headers, scheme=self.request.protocol)
         port = services.get(name).place.port if services is not None and name in services else 0
-        return next((t for t in (name, str(port)) if t != "0" and origins.names.host_of(t, host) is not None), None)
+        return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 
     @property
     def is_watched(self) -> bool:

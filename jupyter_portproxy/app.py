@@ -136,7 +136,8 @@ class PortProxyApp(ExtensionApp):
     def _make_origins(self) -> Origins[User] | None:
         if self.gateway.isolate == "never":
             return None
-        origins = Origins[User](Names(self.gateway.origin_pattern, os.environ.get("JUPYTERHUB_USER") or _system_user()))
+        user = os.environ.get("JUPYTERHUB_USER") or _system_user()
+        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()))
         if self.gateway.jupyter_url:
             origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
         return origins
@@ -204,6 +205,11 @@ class PortProxyApp(ExtensionApp):
     def _touch(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
+
+
+def _is_at_hub() -> bool:
+    """JupyterHub names all that it tells its users' servers so."""
+    return any(name.startswith("JUPYTERHUB_") for name in os.environ)
 
 
 def _system_user() -> str:

@@ -7,7 +7,7 @@ so that address is all that is carried from hop to hop; the fields are written w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .framing import Fields
@@ -17,7 +17,9 @@ SCHEMES = ("http", "https")
 _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
 _SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
 _PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
-_PROTO = re.compile(r"(?:\A|;)\s*proto\s*=\s*\"?(https?)\b")
+_HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
+_PARAMETER = re.compile(r"(?:\A|;)\s*(\w+)\s*=\s*\"?([^;\"]*)")
+_ORIGIN_OF = re.compile(r"https?://[^/?#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,26 @@ def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
     """
     if not any(name in headers for name in _PROXY_FIELDS):
         return frozenset([scheme])
-    told = [outermost(headers.get(name, "")).lower() for name in _SCHEME_FIELDS]
-    told += _PROTO.findall(outermost(headers.get("Forwarded", "")).lower())
-    return frozenset([scheme, "https", *told]).intersection(SCHEMES)
+    return frozenset([scheme, "https", *_told(headers, _SCHEME_FIELDS, "proto")]).intersection(SCHEMES)
+
+
+def shows_own_address(headers: Mapping[str, str], scheme: str) -> bool:
+    """False if the client's URL has another scheme or host than the request: by a reverse proxy's word, or by the page that asks.
+
+    A fake claim only lets a client go without what depends on its URL.
+    """
+    host, referer = headers.get("Host", "").lower(), headers.get("Referer", "").lower()
+    page = _ORIGIN_OF.match(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else None
+    if page is not None and page[0] != f"{scheme}://{host}":
+        return False
+    return _told(headers, _HOST_FIELDS, "host") <= {host} and _told(headers, _SCHEME_FIELDS, "proto") <= {scheme}
+
+
+def _told(headers: Mapping[str, str], names: Iterable[str], parameter: str) -> set[str]:
+    """What the first reverse proxy says, in fields of its own and in Forwarded; in lower case."""
+    told = [outermost(headers.get(name, "")).lower() for name in names]
+    forwarded = _PARAMETER.findall(outermost(headers.get("Forwarded", "")).lower())
+    return {value.strip() for value in [*told, *(value for key, value in forwarded if key == parameter)]} - {""}
 
 
 def _port_of(host: str, scheme: str) -> str:

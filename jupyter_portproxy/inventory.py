@@ -109,15 +109,12 @@ class Inventory:
     def origins(self, request: HTTPServerRequest) -> Item:
         """How services are to be opened, for a page of Jupyter's that asks with this request.
 
-        `probe` is an address that answers 204 to this page where its browser finds origins; null if there are none for it. Where
-        a gateway in front has put another Host into the request, local names are not where the browser is: none is probed.
+        `probe` is an address that answers 204 to this page where its browser finds origins; null if there are none for it.
         """
-        origins, scheme, host = self._gateway.origins, request.protocol, request.headers.get("Host", "")
-        elsewhere = request.headers.get("X-Forwarded-Host", host) != host
-        found = origins is not None and not (origins.names.local and elsewhere)
-        probed = origins.names.host_of("1", host) if origins is not None and found else None
+        origins, scheme = self._gateway.origins, request.protocol
+        probed = origins.names.host_for("1", request.headers, scheme) if origins is not None else None
         if origins is not None:
-            origins.add_jupyter(host.lower())
+            origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
         return {"isolate": self._gateway.isolate, "probe": probe}
 
@@ -205,7 +202,8 @@ class Inventory:
         if key in self._told or len(self._told) >= _MOST_NOTICES:
             return
         self._told.add(key)
-        target = self._target_below(prefix) if self._gateway.origins is not None else ""
+        origins = self._gateway.origins
+        target = self._target_below(prefix) if origins is not None and origins.names.exist else ""
         notice = {
             "kind": "lost-socket",
             "path": path[:200],

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from .forwarding import shows_own_address
+
 LOCAL = "p{port}.localhost"
 WELL_KNOWN = "/.well-known/portproxy/"
 _TARGET = r"(?P<target>[a-z0-9]([a-z0-9-]*[a-z0-9])?)"
@@ -36,13 +38,18 @@ class Names:
     Args:
         pattern: `{port}--{user}.apps.example.org`, with a port behind it or not; empty for `p{port}.localhost`.
         user: the name that stands for `{user}`.
+        at_hub: Jupyter is behind JupyterHub, whose proxy brings no `p{port}.localhost` here, wherever the browser is.
+
+    Attributes:
+        exist: False if no browser finds an origin.
 
     Raises:
         ValueError: the pattern cannot be one; the text says why.
     """
 
-    def __init__(self, pattern: str = "", user: str = "") -> None:
+    def __init__(self, pattern: str = "", user: str = "", *, at_hub: bool = False) -> None:
         self.local = not pattern
+        self.exist = not (self.local and at_hub)
         if pattern and not _PATTERN.match(pattern):
             raise ValueError(
                 f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
@@ -59,6 +66,15 @@ class Names:
             return None
         match = self._name.match(found["name"])
         return match["target"] if match and _fits(found["name"]) else None
+
+    def host_for(self, target: str, headers: Mapping[str, str], scheme: str) -> str | None:
+        """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
+
+        Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
+        """
+        if not self.exist or (self.local and not shows_own_address(headers, scheme)):
+            return None
+        return self.host_of(target, headers.get("Host", ""))
 
     def host_of(self, target: str, jupyters: str) -> str | None:
         """`host[:port]` of a target's origin; None if it has none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from jupyter_portproxy.forwarding import Forwarding, claimed, claims_of, possible_schemes
+from jupyter_portproxy.forwarding import Forwarding, claimed, claims_of, possible_schemes, shows_own_address
 
 
 def told(forwarding, prefix=""):
@@ -104,3 +104,31 @@ def test_a_hosts_quotes_cannot_end_its_text():
 )
 def test_the_schemes_that_a_clients_url_can_have(scheme, fields, possible):
     assert possible_schemes(HTTPHeaders(fields), scheme) == possible
+
+
+HERE = "localhost:8888"
+
+
+@pytest.mark.parametrize(
+    ("fields", "own"),
+    [
+        ({}, True),
+        ({"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "LocalHost:8888"}, True),
+        ({"Forwarded": 'for=192.0.2.1;host="localhost:8888";proto=http, for=192.0.2.2;host=x'}, True),
+        ({"X-Forwarded-Host": "abc-8888.app.example"}, False),
+        ({"X-Forwarded-Host": "abc.example, localhost:8888"}, False),
+        ({"X-Forwarded-Host": "localhost"}, False),
+        ({"X-Original-Host": "abc.example"}, False),
+        ({"Forwarded": "for=192.0.2.1;host=abc.example;proto=http"}, False),
+        ({"Forwarded": 'for=192.0.2.1; Host="abc.example:8888"'}, False),
+        ({"X-Forwarded-Proto": "https"}, False),
+        ({"X-Scheme": "https"}, False),
+        ({"Forwarded": "proto=https"}, False),
+        ({"Sec-Fetch-Site": "same-origin", "Referer": "http://localhost:8888/lab"}, True),
+        ({"Sec-Fetch-Site": "same-origin", "Referer": "https://abc.example/lab"}, False),
+        ({"Sec-Fetch-Site": "same-origin", "Referer": "https://localhost:8888/"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Referer": "https://abc.example/lab"}, True),
+    ],
+)
+def test_whether_the_clients_url_has_the_requests_host_and_scheme(fields, own):
+    assert shows_own_address(HTTPHeaders({"Host": HERE, **fields}), "http") is own

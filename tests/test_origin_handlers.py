@@ -653,3 +653,56 @@ async def test_local_names_are_not_tried_where_a_gateway_has_changed_the_host(vi
     answer = await visitor.ask(f"{jp_base_url}proxy/api/origins", host, asked)
     probe = json.loads(answer.text)["probe"]
     assert probe == (f"http://p1.{host}/.well-known/portproxy/hello" if found else None)
+
+
+async def assert_no_local_names(ask, base_url, port, gateway):
+    """Wherever a page is opened, the browser stays at Jupyter's own address."""
+    link = [*PAGE[:3], "Sec-Fetch-Site: cross-site"]
+    for isolate in ("auto", "always"):
+        gateway.isolate = isolate
+        assert (await ask(f"{base_url}proxy/port/{port}/x", link)).status == 200
+        assert (await ask(f"{base_url}proxy/port/{port}/x", PAGE)).status == 200
+        way = await ask(f"{base_url}proxy/enter/{port}/x", PAGE)
+        assert (way.status, way.one("Location")) == (302, f"{base_url}proxy/port/{port}/x")
+        page = await ask(f"{base_url}proxy/", PAGE)
+        assert page.status == 200 and "proxy/enter" not in page.text
+        assert json.loads((await ask(f"{base_url}proxy/api/origins")).text)["probe"] is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ["X-Forwarded-Host: abc-8888.app.example", "X-Forwarded-Proto: https"],
+        ["Forwarded: for=192.0.2.1;host=abc.example;proto=https"],
+        ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"],
+    ],
+)
+async def test_nothing_leads_to_local_names_where_a_reverse_proxy_has_changed_the_host(visitor, gateway, jp_base_url, told):
+    async def ask(uri, fields=()):
+        return await visitor.ask(uri, visitor.origin, [f"Authorization: token {TOKEN}", *told, *fields])
+
+    async with serve(mirror) as up:
+        await assert_no_local_names(ask, jp_base_url, up.port, gateway)
+
+
+@pytest.fixture
+def at_hub(monkeypatch, request):
+    monkeypatch.setenv(request.param, "/user/ada/")
+
+
+@pytest.mark.parametrize("at_hub", ["JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_URL"], indirect=True)
+async def test_nothing_leads_to_local_names_at_a_hub(at_hub, visitor, gateway, jp_base_url, inventory):
+    async def ask(uri, fields=()):
+        return await visitor.ask(uri, visitor.origin, [f"Authorization: token {TOKEN}", *fields])
+
+    async with serve(mirror) as up:
+        await assert_no_local_names(ask, jp_base_url, up.port, gateway)
+    inventory.lost_socket("/ws", f"{jp_base_url}proxy/port/15000")
+    (notice,) = inventory._notices.values()
+    assert notice["isolated"] is None
+
+
+@pytest.fixture
+def inventory(jp_serverapp):
+    (extension,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
+    return extension.inventory

@@ -133,6 +133,20 @@ def test_the_local_form_is_for_those_who_are_there(target, jupyters, host):
     assert LOCAL.host_of(target, jupyters) == host
 
 
+@pytest.mark.parametrize(
+    ("names", "fields", "host"),
+    [
+        (LOCAL, {}, "p15000.localhost:8888"),
+        (LOCAL, {"X-Forwarded-Host": "abc.example"}, None),
+        (Names(at_hub=True), {}, None),
+        (WILD, {"X-Forwarded-Host": "abc.example"}, "15000--ada.apps.example.org"),
+        (Names("{port}.apps.example.org", at_hub=True), {}, "15000.apps.example.org"),
+    ],
+)
+def test_local_names_are_for_browsers_of_this_machine(names, fields, host):
+    assert names.host_for("15000", {"Host": "localhost:8888", **fields}, "http") == host
+
+
 @given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", fullmatch=True), st.text(min_size=1, max_size=5))
 def test_what_is_printed_is_read_back(target, user):
     names = Names("{port}--{user}.apps.example.org", user)
