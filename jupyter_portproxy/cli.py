@@ -78,10 +78,13 @@ def _templates(server: Server, options: argparse.Namespace) -> None:
 
 def _url(server: Server, options: argparse.Namespace) -> None:
     print(server.link(_address_of(server, options)))
+    _explain_paths(server)
 
 
 def _open(server: Server, options: argparse.Namespace) -> None:
     url = server.link(_address_of(server, options))
+    if server.shows_paths:
+        raise CliError(f"The address of your JupyterHub is not known here. Open this path below it: {url}")
     if not webbrowser.open(url):
         raise CliError(f"No browser could be opened. The address is {url}")
 
@@ -108,6 +111,7 @@ def _tell_start(server: Server, service: dict[str, Any], options: argparse.Names
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
     print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
+    _explain_paths(server)
 
 
 def _restart(server: Server, options: argparse.Namespace) -> None:
@@ -156,6 +160,7 @@ def _check(server: Server, options: argparse.Namespace) -> int:
     else:
         found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
         print(f"Port {options.port} {found}: {server.link(next(port['url'] for port in ports if port['allowed']))}")
+        _explain_paths(server)
     return 1 if problem else 0
 
 
@@ -257,6 +262,16 @@ def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 # ---- helpers ----
+
+
+def _explain_paths(server: Server) -> None:
+    """Say below which address the paths are that stand for links."""
+    if server.shows_paths:
+        print(
+            "Paths are below the address of your JupyterHub, which does not tell it. "
+            "Its administrator can: c.JupyterHub.public_url in jupyterhub_config.py.",
+            file=sys.stderr,
+        )
 
 
 def _address_of(server: Server, options: argparse.Namespace) -> str:

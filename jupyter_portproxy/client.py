@@ -88,13 +88,20 @@ class Server:
     def link(self, path: str) -> str:
         """An absolute URL for people: one that logs in, or JupyterHub's, where they log in themselves.
 
+        Behind a JupyterHub whose address is not known it is a path below that address: this server's own is of no use to a browser.
+
         Args:
             path: a path, or a URL that begins with this server's.
         """
         url = urljoin(self.url, path)
-        if self._public:
+        if self._public is not None:
             return urljoin(self._public, urlsplit(url)._replace(scheme="", netloc="").geturl())
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
+
+    @property
+    def shows_paths(self) -> bool:
+        """True if `link` gives paths, as the address of the JupyterHub before this server is not known."""
+        return self._public == ""
 
     def ask(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
         """Call the API and return its JSON.
@@ -137,14 +144,17 @@ class Server:
             raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
 
 
-def _public_url(url: str) -> str:
-    """The address by which JupyterHub's users reach the server at this URL, if JupyterHub knows it and started that server.
+def _public_url(url: str) -> str | None:
+    """The address by which JupyterHub's users reach the server at this URL.
 
-    The variable is inherited by whatever the server starts: a nested Jupyter has another base URL, and is not meant.
+    The variables are inherited by all that the server starts: a nested Jupyter has another base URL, and is not meant.
+
+    Returns:
+        an empty string if JupyterHub does not know its own address; None if it has not started that server.
     """
-    public = os.environ.get("JUPYTERHUB_PUBLIC_URL", "")
-    paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public, url)}
-    return public if public and len(paths) == 1 else ""
+    public, prefix = (os.environ.get(f"JUPYTERHUB_{name}", "") for name in ("PUBLIC_URL", "SERVICE_PREFIX"))
+    paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public or prefix, url)}
+    return public if (public or prefix) and len(paths) == 1 else None
 
 
 def _sentence(error: HTTPError) -> str:

@@ -67,5 +67,9 @@ def test_people_are_shown_the_hubs_address_and_the_api_is_called_here(tmp_path):
         assert said("start", "http-server") == f"http-server is up: {hub}proxy/service/http-server/"
         port = json.loads(said("list", "--json"))["services"][0]["port"]
         assert said("check", str(port)) == f"Port {port} answers HTTP: {hub}proxy/port/{port}/"
+        path, prefix = "/user/a%40b/proxy/port/15000/", {"JUPYTERHUB_SERVICE_PREFIX": "/user/a%40b/"}
+        code, text, errors = portproxy(tmp_path, "url", "15000", more=prefix)
+        assert (code, text) == (0, f"{path}\n") and "c.JupyterHub.public_url" in errors
+        assert portproxy(tmp_path, "open", "15000", more=prefix)[2].endswith(f"Open this path below it: {path}\n")
         for other in ("", "https://hub.example.org/user/a%40b/nested/"):  # none, or that of the server which has started this one
             assert said("url", "15000", public=other).startswith(f"{here}proxy/port/15000/?token=")
