@@ -88,7 +88,7 @@ class Server:
     def link(self, path: str) -> str:
         """An absolute URL for people: one that logs in, or JupyterHub's, where they log in themselves.
 
-        Behind a JupyterHub whose address is not known it is a path below that address: this server's own is of no use to a browser.
+        Behind a JupyterHub whose address is not known it is a path below that address, as browsers cannot use this server's own.
 
         Args:
             path: a path, or a URL that begins with this server's.
