@@ -27,6 +27,7 @@ from tornado.iostream import StreamClosedError
 from tornado.template import Loader
 from tornado.web import HTTPError
 
+from . import credentials
 from . import fields as f
 from .catalog import Special
 from .chain import AUTHORIZATION
@@ -180,6 +181,11 @@ class PortHandler(JupyterHandler):
             self.log.exception("portproxy: the identity provider failed")
             raise LoginUnavailable() from None
 
+    def get_cookie(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        """Tornado's own makes an object of each cookie of the head before it looks for one."""
+        values = credentials.cookie_values(self.request.headers.get_list("Cookie"), name)
+        return credentials.unquoted(values[-1]) if values else default
+
     def check_xsrf_cookie(self) -> None:
         """No XSRF token: the pages of a service know none. `admit` looks at the site that asks instead.
 
@@ -277,7 +283,7 @@ class PortHandler(JupyterHandler):
             secrets.add(request.headers.get("Authorization", "").strip())
         trusted = bool(self.settings.get("trust_xheaders") or self.trusts_front())
         from_hop = trusted and self._is_last_hop
-        secrets.add(_cookie_value(request.headers.get_list("Cookie"), "_xsrf"))
+        secrets |= credentials.xsrf_tokens(request.headers.get_list("Cookie"))
         return f.Client(
             address=request.remote_ip or "",
             peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
@@ -306,7 +312,7 @@ class PortHandler(JupyterHandler):
         """
         headers = self.request.headers
         return (
-            bool(_cookie_value(headers.get_list("Cookie"), self.identity_provider.get_cookie_name(self)))
+            any(credentials.cookie_values(headers.get_list("Cookie"), self.identity_provider.get_cookie_name(self)))
             or "token" in self.request.query_arguments
             or "v1.token.websocket.jupyter.org." in headers.get("Sec-WebSocket-Protocol", "")
         )
@@ -491,11 +497,3 @@ def stay_in_touch(connection: HTTP1Connection) -> None:
 def connection_of(request: HTTPServerRequest) -> HTTP1Connection:
     """Tornado has no other kind."""
     return cast(HTTP1Connection, request.connection)
-
-
-def _cookie_value(lines: list[str], name: str) -> str:
-    for pair in ";".join(lines).split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip() == name:
-            return value.strip().strip('"')
-    return ""

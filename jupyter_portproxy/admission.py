@@ -14,8 +14,8 @@ from typing import Any
 from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
+from . import credentials, framing
 from . import fields as f
-from . import framing
 from .chain import Hop
 from .exchange import Outbound
 from .gateway import Destination
@@ -128,7 +128,7 @@ class Admissions:
     def find(self, context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
         """The one that lets this request in, too; `context` is its connection's."""
         now = time.monotonic()
-        if self._until <= now or "token=" in uri or uri.count("&") > _PARAMETERS:
+        if self._until <= now or uri.count("&") > _PARAMETERS or credentials.has_token(uri):
             return None
         fields = list(headers.get_all())
         last: Admission | None = getattr(context, _LAST, None)

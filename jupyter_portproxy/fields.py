@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from urllib.parse import unquote_plus
 
+from . import credentials
+from .credentials import TOKEN_SUBPROTOCOL
 from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
 from .framing import Fields as Fields
@@ -71,20 +72,11 @@ _ORIGIN_WIDE = frozenset(
         REFUSAL.lower(),  # of the hop before a service, never the service's own
     ]
 )
-# With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
-_JUPYTER_COOKIE = re.compile(
-    r"(__host-)?(_xsrf|username-.*|jupyterhub-.*|jupyter-hub-token.*)|__host-service-.*|service-.*-oauth-state.*",
-    re.ASCII | re.IGNORECASE,
-)
-_SESSION_COOKIE = re.compile(r"(__host-)?portproxy-[0-9]+", re.ASCII | re.IGNORECASE)  # of an origin; another server's too
-_TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
-_AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +90,9 @@ class Client:
         host: the client's Host field.
         trusted: True if the peer's own X-Forwarded-* are to be believed (`trust_xheaders`).
         secrets: Jupyter's own tokens; none of them may leave.
-        login_cookie: name of Jupyter's own login cookie.
-        isolated: it asks at an origin that the service has for itself: nothing there is Jupyter's but `login_cookie`.
+        login_cookie: name of Jupyter's own login cookie; at an isolated origin, of its session.
+        login_cookies: names of those by which an isolated origin was entered.
+        isolated: it asks at an origin that the service has for itself: no other cookie there is Jupyter's.
         embedder: Jupyter's origin, whose pages may then show the service in a frame.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
@@ -114,6 +107,7 @@ class Client:
     trusted: bool = False
     secrets: frozenset[str] = frozenset()
     login_cookie: str = ""
+    login_cookies: frozenset[str] = frozenset()
     isolated: bool = False
     embedder: str = ""
     partitioned: bool = False
@@ -150,6 +144,7 @@ def to_upstream(
     named = {plain(token) for token in list_tokens(fields, "connection")}
     out: Fields = [("Host", client.host if keep_host else upstream.authority)]
     vias: list[str] = []
+    repeated: frozenset[str] | None = None
     for name, value in fields:
         key, stays, look = _request_rule(name) if len(name) <= LONGEST_KNOWN else _rule_of(name)
         if key == "via":
@@ -157,8 +152,9 @@ def to_upstream(
         if not stays or key in named:
             continue
         kept = look(value, route, upstream, client, keep_host) if look is not None else value
-        if look is _request_xsrf and kept is None and _repeats_own_cookie(value, fields, upstream, client):
-            kept = value
+        if look is _request_xsrf and kept is None:
+            repeated = _own_cookie_values(fields, upstream, client) if repeated is None else repeated
+            kept = value if value.strip() in repeated else None
         if kept is not None:
             out.append((name, kept))
     if client.authorization:
@@ -195,13 +191,7 @@ def upgrade_fields() -> Fields:
 
 def target_without_secrets(target: str, client: Client) -> str:
     """The target without Jupyter's `token` and `_xsrf` parameters; all else stays byte for byte."""
-    path, mark, query = target.partition("?")
-    if not mark or not client.secrets:
-        return target
-    kept = [p for p in query.split("&") if not _is_secret_parameter(p, client.secrets)]
-    if len(kept) == query.count("&") + 1:
-        return target
-    return f"{path}?{'&'.join(kept)}" if kept else path
+    return credentials.target_without(target, client.secrets)
 
 
 def loops(fields: Fields, via: str) -> bool:
@@ -213,7 +203,7 @@ def loops(fields: Fields, via: str) -> bool:
 def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
     """The fields of the answer that the client gets, except those that frame its content in this hop."""
     keys = [name.lower() for name, _ in fields]
-    named = list_tokens(fields, "connection") if "connection" in keys else ()
+    named = frozenset(list_tokens(fields, "connection") if "connection" in keys else ())
     chunked = "transfer-encoding" in keys
     out: Fields = []
     seen_length = False
@@ -266,27 +256,23 @@ def subprotocol_for_client(offered: Fields, answered: Fields) -> Fields:
     A browser that offered only Jupyter's token subprotocol fails the connection unless it is answered; the upstream, which
     never saw it, cannot.
     """
-    tokens = [t for t in list_tokens(offered, "sec-websocket-protocol") if t == _TOKEN_SUBPROTOCOL]
-    answered_one = any(name.lower() == "sec-websocket-protocol" for name, _ in answered)
-    return [("Sec-WebSocket-Protocol", tokens[0])] if tokens and not answered_one else []
+    if any(name.lower() == "sec-websocket-protocol" for name, _ in answered):
+        return []
+    is_offered = TOKEN_SUBPROTOCOL in list_tokens(offered, "sec-websocket-protocol")
+    return [("Sec-WebSocket-Protocol", TOKEN_SUBPROTOCOL)] if is_offered else []
 
 
 # ---- request fields whose value is looked at: None drops the field ----
 
 
 def _request_cookie(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    pairs = value.split(";")
-    kept = [p for p in pairs if not _is_jupyter_cookie(p.partition("=")[0].strip(), upstream, client)]
-    if len(kept) == len(pairs):
-        return value
-    return ";".join(kept).strip() or None
+    return _without_jupyters_cookies(value, upstream, client)
 
 
 def _request_authorization(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    match = _AUTHORIZATION.match(value.strip())
-    if client.authorization or value.strip() in client.secrets:
+    if client.authorization or value.strip() in client.secrets or credentials.token_of(value) in client.secrets:
         return None
-    return None if match and match[1].strip() in client.secrets else value
+    return value
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
@@ -310,15 +296,18 @@ def _request_xsrf(value: str, route: Route, upstream: Upstream, client: Client, 
     return value if client.isolated else None
 
 
-def _repeats_own_cookie(value: str, fields: Fields, upstream: Upstream, client: Client) -> bool:
-    """Double submit: the service's own token, in a field of Tornado's name (Streamlit's uploads). Its cookie tells it anyway."""
+def _own_cookie_values(fields: Fields, upstream: Upstream, client: Client) -> frozenset[str]:
+    """What the service's own cookies hold: it may be told again in a field of Tornado's name (Streamlit's uploads)."""
     lines = ";".join(line for name, line in fields if name.lower() == "cookie")
-    pairs = (pair.partition("=") for pair in lines.split(";"))
-    own = {text.strip() for name, _, text in pairs if not _is_jupyter_cookie(name.strip(), upstream, client)}
-    return value.strip() in own - client.secrets - {""}
+    own = (_without_jupyters_cookies(lines, upstream, client) or "").split(";")
+    return frozenset(pair.partition("=")[2].strip() for pair in own) - client.secrets - {""}
 
 
 def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    if not client.isolated and TOKEN_SUBPROTOCOL not in value.lower():
+        return value
+    if client.isolated and not any(secret in value for secret in client.secrets):
+        return value
     names = value.split(",")
     kept = [n for n in names if not _is_token_subprotocol(n.strip(), client)]
     return value if len(kept) == len(names) else ",".join(kept).strip() or None
@@ -327,7 +316,7 @@ def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: 
 def _is_token_subprotocol(name: str, client: Client) -> bool:
     """True for Jupyter's token; at an origin of its own a service may be a Jupyter server, with a token of its own."""
     if not client.isolated:
-        return name.lower().startswith(_TOKEN_SUBPROTOCOL)
+        return name.lower().startswith(TOKEN_SUBPROTOCOL)
     return any(secret in name for secret in client.secrets)
 
 
@@ -379,8 +368,8 @@ def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: C
     pair, *attributes = value.split(";")
     name = pair.partition("=")[0].strip() if "=" in pair else ""
     if client.isolated:
-        return None if not name or _is_jupyter_cookie(name, upstream, client) else _isolated_cookie(pair, attributes, client)
-    if _is_jupyter_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
+        return None if not name or _is_jupyters_cookie(name, upstream, client) else _isolated_cookie(pair, attributes, client)
+    if _is_jupyters_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
         return None
     kept = [pair]
     for attribute in attributes:
@@ -421,23 +410,18 @@ _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]
 # ---- helpers ----
 
 
-def _is_jupyter_cookie(name: str, upstream: Upstream, client: Client) -> bool:
-    """Jupyter's own, JupyterHub's, and those of other Jupyter servers on this host name (cookies know no ports).
+def _without_jupyters_cookies(line: str, upstream: Upstream, client: Client) -> str | None:
+    """What is left of a Cookie field; None if nothing is.
 
-    A nested Jupyter server names its login cookie after the Host that it sees: that one is the service's own.
+    A Jupyter server that is the service names its login cookie after the Host that it sees: that one stays.
     """
-    if name == client.login_cookie or _SESSION_COOKIE.fullmatch(name):
-        return True
-    if client.isolated:
-        return False
-    if name == "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority):
-        return False
-    return _JUPYTER_COOKIE.fullmatch(name) is not None
+    nested = "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority)
+    names = client.login_cookies | {client.login_cookie} - {""}
+    return credentials.cookies_without(line, names, nested, isolated=client.isolated)
 
 
-def _is_secret_parameter(parameter: str, secrets: frozenset[str]) -> bool:
-    name, _, value = parameter.partition("=")
-    return unquote_plus(name) in ("token", "_xsrf") and _CONTROL.sub(" ", unquote_plus(value)).strip() in secrets
+def _is_jupyters_cookie(name: str, upstream: Upstream, client: Client) -> bool:
+    return _without_jupyters_cookies(name, upstream, client) is None
 
 
 def is_below(path: str, prefix: str) -> bool:

@@ -175,6 +175,7 @@ FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
         (Context(), "GET", "/proxy/port/80000/y", FIELDS),
         (Context(), "GET", "/proxy/port/8001/y", FIELDS),
         (Context(), "GET", "/proxy/port/8000/y?token=x", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y?a&t%6Fken=x", FIELDS),
         (Context(), "GET", "/proxy/port/8000/y", FIELDS[::-1]),
         (Context(), "GET", "/proxy/port/8000/y", FIELDS[:1]),
         (Context(), "GET", "/proxy/port/8000/y", [*FIELDS, ("Accept", "*/*")]),

@@ -1,0 +1,167 @@
+"""PURE. Jupyter's own credentials in a request and in an environment: how they are spelled, and what is left without them.
+
+Rule of this file: a value is read as Tornado and Jupyter read it, and by every other reading that a service may have. The work is
+linear in the length of the text, whatever stands in it: one head may have 20,000 parameters or cookies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import unquote_to_bytes
+
+TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
+_TOKEN_FIELD = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
+_LONGEST_NAME = 256  # of a cookie that is looked for; others are no login's
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
+# Tornado's XSRF tokens are the same secret under another mask each time (tornado.web.RequestHandler.xsrf_token).
+_MASKED = re.compile(r"2\|([0-9a-f]{8})\|((?:[0-9a-f]{2})+)\|[0-9]+\Z", re.ASCII)
+# With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
+_SESSION = r"(?:__host-)?portproxy-[0-9]+"  # of an isolated origin; another server's too
+_JUPYTERS = (
+    rf"(?:__host-)?(?:_xsrf|username-[^=;]*|jupyterhub-[^=;]*|jupyter-hub-token[^=;]*)|{_SESSION}"
+    r"|__host-service-[^=;]*|service-[^=;]*-oauth-state[^=;]*"
+)
+_COOKIES = {
+    isolated: re.compile(rf";\s*(?P<name>{names})(?=\s*(?:[=;]|\Z))[^;]*", re.IGNORECASE)
+    for isolated, names in ((True, _SESSION), (False, _JUPYTERS))
+}
+# Names: configurable-http-proxy's README, JupyterHub's and jupyter_server's documentation; JPY_ is JupyterHub's old prefix.
+_SECRET_VARIABLE = re.compile(
+    r"PORTPROXY_.*|(?:JUPYTER|JUPYTERHUB|JPY|CONFIGPROXY|KG)_(?:.*_)?(?:TOKEN|SECRET|KEY|PASSWORD|PASSPHRASE|PWD)(?:_FILE)?",
+    re.DOTALL,
+)
+
+
+def _spelled(name: str) -> str:
+    """A pattern for all percent-encoded spellings of a parameter's name."""
+    return "".join(f"(?:{re.escape(c)}|(?i:%{ord(c):02x}))" for c in name)
+
+
+# Between `&` is how Tornado reads parameters; older libraries separate them by `;`, too.
+_PARAMETERS = [
+    re.compile(rf"[{marks}](?:{_spelled('token')}|{_spelled('_xsrf')})(?:=([^{marks}]*))?(?=[{marks}]|\Z)")
+    for marks in ("&", "&;")
+]
+_TOKEN_PARAMETER = re.compile(rf"[&;]{_spelled('token')}(?=[=&;]|\Z)")
+
+
+# ---- parameters ----
+
+
+def argument(value: str) -> str:
+    """A parameter's value as `RequestHandler.get_argument` reads it: UTF-8, without blanks at its ends.
+
+    Bytes that are not UTF-8 are left out; Tornado refuses the request.
+    """
+    if value.isalnum() and value.isascii():
+        return value
+    decoded = unquote_to_bytes(value.replace("+", " ").encode("latin-1", "ignore")).decode("utf-8", "ignore")
+    return _CONTROL.sub(" ", decoded).strip()
+
+
+def target_without(target: str, secrets: Collection[str]) -> str:
+    """A request target or URL without the `token` and `_xsrf` parameters that have one of `secrets`; the rest byte for byte."""
+    path, mark, query = target.partition("?")
+    if not mark or not secrets:
+        return target
+    left = f"&{query}"
+    for pattern in _PARAMETERS if ";" in query else _PARAMETERS[:1]:
+        left = pattern.sub(lambda match: "" if is_secret(argument(match[1] or ""), secrets) else match[0], left)
+    return f"{path}?{left[1:]}" if left else path
+
+
+def has_token(target: str) -> bool:
+    """True if a request target has a `token` parameter, whatever its value."""
+    _, mark, query = target.partition("?")
+    return bool(mark) and _TOKEN_PARAMETER.search(f"&{query}") is not None
+
+
+def is_secret(value: str, secrets: Collection[str]) -> bool:
+    """True for one of `secrets`, or an XSRF token that is one of them under another mask."""
+    return value in secrets or (value.startswith("2|") and unmasked(value) in secrets)
+
+
+def unmasked(value: str) -> str:
+    """What all masked forms of one XSRF token have in common; empty for any other text."""
+    match = _MASKED.match(value)
+    if match is None:
+        return ""
+    mask, masked = bytes.fromhex(match[1]), bytes.fromhex(match[2])
+    return "xsrf:" + bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked)).hex()
+
+
+# ---- cookies ----
+
+
+def cookie_values(lines: Iterable[str], name: str) -> list[str]:
+    """The values of all cookies of that name, in order, as they stand in the Cookie lines."""
+    text = ";" + ";".join(lines)
+    if name not in text or len(name) > _LONGEST_NAME:
+        return []
+    return [match[1].strip() for match in re.finditer(rf";\s*{re.escape(name)}\s*=([^;]*)", text)]
+
+
+def unquoted(value: str) -> str:
+    """A cookie's value as Python's http.cookies and Tornado read it."""
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)) if match[1] else match[2], value[1:-1])
+
+
+def xsrf_tokens(lines: Collection[str]) -> set[str]:
+    """Jupyter's XSRF tokens: the values of all `_xsrf` cookies, in each form in which one may be shown again.
+
+    Tornado joins the lines of a repeated field by commas.
+    """
+    found: set[str] = set()
+    texts = [";".join(lines), ",".join(lines)] if len(lines) > 1 else lines
+    for text in texts:
+        for value in cookie_values([text], "_xsrf"):
+            found.add(value)
+            if not (value.isalnum() and value.isascii()):
+                plain = unquoted(value)
+                found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
+    return found - {""}
+
+
+def cookies_without(line: str, names: Collection[str], nested: str, *, isolated: bool) -> str | None:
+    """A Cookie field without Jupyter's own, JupyterHub's, and those of other Jupyter servers on this host name (cookies know no
+    ports); None if nothing is left.
+
+    Args:
+        names: those that are Jupyter's whatever they look like.
+        nested: name of the login cookie of a Jupyter server that is the service itself.
+        isolated: at an isolated origin, where only `names` and the sessions of origins are Jupyter's.
+    """
+    left, count = _COOKIES[isolated].subn(lambda match: match[0] if match["name"].rstrip() == nested else "", f";{line}")
+    if any(name in left for name in names):
+        pairs = left[1:].split(";")
+        kept = [pair for pair in pairs if pair.partition("=")[0].strip() not in names]
+        left, count = "".join(f";{pair}" for pair in kept), count + len(pairs) - len(kept)
+    return left[1:].strip() or None if count else line
+
+
+# ---- fields ----
+
+
+def token_of(authorization: str) -> str:
+    """The token in an Authorization field, as Jupyter reads it; empty if there is none."""
+    match = _TOKEN_FIELD.match(authorization.strip())
+    return match[1].strip() if match else ""
+
+
+def subprotocol_tokens(value: str) -> list[str]:
+    """The tokens that a Sec-WebSocket-Protocol field offers."""
+    start = TOKEN_SUBPROTOCOL + "."
+    names = map(str.strip, value.split(","))
+    return [name[len(start) :] for name in names if name.lower().startswith(start)]
+
+
+# ---- environments ----
+
+
+def environment_without(variables: Mapping[str, str]) -> dict[str, str]:
+    """An environment without this package's own variables, and without the secrets of Jupyter, JupyterHub and its proxy."""
+    return {name: value for name, value in variables.items() if not _SECRET_VARIABLE.fullmatch(name)}
