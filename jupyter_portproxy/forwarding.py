@@ -48,7 +48,7 @@ class Forwarding:
         """What a service is told; `prefix`: the path that was taken off its URL."""
         addresses = [self.chain] if self.chain else []
         for peer in self.peers:
-            if peer and ", ".join(addresses) != peer:
+            if peer and addresses != [peer]:
                 addresses.append(peer)
         elements = [self.forwarded] if self.forwarded else []
         out = [
@@ -67,10 +67,10 @@ class Forwarding:
 
 def claims_of(fields: Fields) -> dict[str, str]:
     """Field name in lower case -> value, of all fields; lines of the two that are lists are one list."""
-    claims: dict[str, str] = {}
-    for name, value in fields:
-        key = name.lower()
-        claims[key] = f"{claims[key]}, {value}" if key in claims and key in ("x-forwarded-for", "forwarded") else value
+    claims = {name.lower(): value for name, value in fields}
+    for key in ("x-forwarded-for", "forwarded"):
+        if key in claims:
+            claims[key] = ", ".join([value for name, value in fields if name.lower() == key])
     return claims
 
 

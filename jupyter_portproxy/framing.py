@@ -94,19 +94,21 @@ def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
     """
     status, reason = _known_status_line(lines[0]) if len(lines[0]) <= LONGEST_KNOWN else _status_line(lines[0])
     fields: Fields = []
+    folded: dict[int, list[str]] = {}
     for raw in lines[1:]:
         line = raw.decode("latin-1")
         if line[:1] in " \t":
             if not fields:
                 raise BadUpstream("its first header line is folded")
-            name, value = fields[-1]
-            fields[-1] = (name, f"{value} {line.strip(' 	')}")
+            folded.setdefault(len(fields) - 1, []).append(line.strip(" \t"))
             continue
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
         if not colon or not (_is_known_token(name) if len(name) <= LONGEST_KNOWN else is_token(name)):
             raise BadUpstream("a header line has no valid name")
         fields.append((name, value.strip(" \t")))
+    for at, more in folded.items():
+        fields[at] = (fields[at][0], " ".join([fields[at][1], *more]))
     check_head(fields)
     return status, reason, fields
 

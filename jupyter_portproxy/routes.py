@@ -20,6 +20,7 @@ _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
 _SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
 _RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
 LOOPBACK_NAME = "localhost"
+_LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
 # First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
 _JUPYTERS = frozenset(
     [
@@ -270,12 +271,16 @@ def is_name(text: str) -> bool:
     return bool(_NAME.match(text))
 
 
-@lru_cache(maxsize=1024)
 def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here).
 
     An IPv6 zone (RFC 4007) is no part of an address that a gateway may be asked for.
     """
+    return _known_literal(text) if len(text) <= _LONGEST_LITERAL else None
+
+
+@lru_cache(maxsize=1024)
+def _known_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if "%" in text:
         return None
     try:

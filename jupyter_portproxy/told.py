@@ -24,6 +24,7 @@ _PLAIN = "http"
 _REFUSED = 403
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
 _MOST = 16
+_MAX_HOPS = 16  # each is told to a service together with the client's Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def read(value: str) -> Told:
 
 def _forwarding(words: dict[str, str]) -> Forwarding | None:
     scheme, peers = words.get(_SCHEME, _PLAIN), words.get(_PEERS, "")
-    if scheme not in SCHEMES or not peers:
+    if scheme not in SCHEMES or not peers or peers.count(",") >= _MAX_HOPS:
         return None
     before = words.get(_PORT, ""), words.get(_CHAIN, ""), words.get(_FORWARDED, "")
     return Forwarding(scheme, words.get(_HOST, ""), tuple(peers.split(",")), *before)

@@ -353,3 +353,10 @@ def test_a_short_form_with_a_port_that_cannot_be_is_refused():
     for port in ("0", "70000", "80a", "08"):
         with pytest.raises(BadRoute):
             parse(f"{BASE}port/{port}/", BASE)
+
+
+def test_long_texts_of_urls_are_not_kept():
+    before = routes._known_literal.cache_info().currsize
+    assert all(routes.ip_literal(f"{number:046}") is None for number in range(100))
+    assert routes._known_literal.cache_info().currsize == before
+    assert routes.ip_literal("0000:0000:0000:0000:0000:ffff:127.127.127.127") is not None
