@@ -137,7 +137,7 @@ class PortProxyApp(ExtensionApp):
         if self.gateway.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()))
+        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.log)
         if self.gateway.jupyter_url:
             origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
         return origins
@@ -181,7 +181,7 @@ class PortProxyApp(ExtensionApp):
         directory = logs.folder(Path(jupyter_runtime_dir()) / "portproxy")
         ports = Ports(gateway.ports)
         gateway.reservations = Reservations(ports)
-        services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory)
+        services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory, self.log)
         found, unreadable = catalog.from_directories(jupyter_config_path())
         services.templates, wrong = catalog.load_all(catalog.shipped(), found, gateway.service_templates)
         for problem in unreadable + wrong:

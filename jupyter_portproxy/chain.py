@@ -12,7 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from . import background
 from .catalog import Place, WholeAnswer
 from .errors import (
     BadUpstream,
@@ -305,7 +307,7 @@ class Chain:
 
     def _on_change(self, key: str) -> None:
         for open_, to in [(open_, to) for open_, to in self._watched.items() if key in ("", to.target.key)]:
-            task = asyncio.get_running_loop().create_task(self._check_again(open_, to), name="portproxy check of what is open")
+            task = background.run("check of what is open", partial(self._check_again, open_, to), self._log)
             self._checks.add(task)
             task.add_done_callback(self._checks.discard)
 

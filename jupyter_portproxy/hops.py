@@ -14,6 +14,7 @@ from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvi
 from tornado.util import import_object
 from traitlets import TraitError
 
+from . import background
 from .chain import JUPYTER, PORTS, START, Chain
 from .errors import GatewayError
 from .gateway import PortProxy
@@ -35,7 +36,7 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._beat(), name="portproxy heartbeat")
+        self._task = background.run("heartbeat", self._beat, self._log)
 
     async def close(self) -> None:
         if self._task is not None:

@@ -18,6 +18,7 @@ from jupyterhub.singleuser.extension import JupyterHubIdentityProvider, JupyterH
 from tornado.web import HTTPError
 from traitlets import Float, default
 
+from . import background
 from .access import PortHandler
 from .errors import Forbidden
 from .gateway import Closable
@@ -116,7 +117,7 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         tunnel.on_closed = closed
         self._tunnels.setdefault(token, set()).add(tunnel)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._look_again(), name="portproxy logins")
+            self._task = background.run("logins", self._look_again, self.log)
 
     async def _look_again(self) -> None:
         """As long as there are tunnels."""

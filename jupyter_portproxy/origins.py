@@ -7,6 +7,7 @@ with the login that it came from. VS Code, Codespaces and code-server give each 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from . import background
 from .forwarding import shows_own_address
 
 LOCAL = "p{port}.localhost"
@@ -147,8 +149,8 @@ class Entry(Generic[T]):
 class Origins(Generic[T]):
     """Who is in which origin."""
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
+    def __init__(self, names: Names, log: logging.Logger | None = None) -> None:
+        self.names, self._log = names, log or logging.getLogger(__name__)
         self.last_jupyters = ""  # the origin of Jupyter from which somebody entered last
         self._jupyters: dict[str, None] = {}  # hosts of Jupyter at which somebody has logged in, the oldest first
         self._tickets: dict[str, Entry[T]] = {}
@@ -219,7 +221,7 @@ class Origins(Generic[T]):
         """Close a tunnel when its session ends. What is returned is to be called when it closes by itself."""
         entry.tunnels.add(tunnel)
         if self._watch is None:
-            self._watch = asyncio.get_running_loop().create_task(self._check_tunnels(), name="portproxy origins")
+            self._watch = background.run("origins", self._check_tunnels, self._log)
         return lambda: entry.tunnels.discard(tunnel)
 
     def close(self) -> None:

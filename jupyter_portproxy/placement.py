@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from . import background
 from . import placement_schema as sql
 from .errors import HostDown, NotPlaced, RegistryAway, UnknownProject
 from .members import Grant, People, grant_of
@@ -169,7 +170,7 @@ class Placement:
         return Snapshot(HUB, self._away, silent, len(self._cache), self._lookups, self._cache.questions)
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._follow(), name="portproxy placement")
+        self._task = background.run("placement", self._follow, self._log)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._tried.wait(), self._options.patience)
 
@@ -271,8 +272,9 @@ class Placement:
             except (Away, Refused) as error:
                 problem = str(error)
             except Exception as error:
-                self._log.exception("portproxy: a fault in following placements")
-                problem = type(error).__name__
+                if self._heard == heard:
+                    self._note(type(error).__name__)
+                raise
             finally:
                 if line is not None:
                     line.cut()

@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import background
 from .errors import BadInput, NoPort, ProjectStarting, ProjectStopped, RegistryAway, UnknownProject
 from .leases import is_free
 from .lifetimes import Lives, boot, born
@@ -108,7 +109,7 @@ class Registry:
     async def start(self) -> None:
         with contextlib.suppress(RegistryAway):
             self._write(lambda db: None)
-        self._task = asyncio.create_task(self._watch(), name="portproxy registry")
+        self._task = background.run("registry", self._watch, self._log)
 
     async def close(self) -> None:
         if self._task is not None:

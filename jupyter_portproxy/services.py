@@ -7,6 +7,7 @@ Rule of this file: every process has one owner here, from its start to the momen
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
@@ -16,9 +17,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from . import background
 from .catalog import NAME, Place, Template, TemplateError, program_path
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from .leases import Ports, is_free
@@ -90,7 +93,13 @@ class Services:
     """
 
     def __init__(
-        self, ports: Ports, prefix_of: Callable[[str, Template], str], base_url: str, probe: Probe, directory: Path
+        self,
+        ports: Ports,
+        prefix_of: Callable[[str, Template], str],
+        base_url: str,
+        probe: Probe,
+        directory: Path,
+        log: logging.Logger | None = None,
     ) -> None:
         self.templates: dict[str, Template] = {}
         self.starts: dict[str, int] = {}  # template -> how often, for /metrics
@@ -98,7 +107,7 @@ class Services:
         self.is_watched: Callable[[], bool] = lambda: True  # health is checked only then
         self.folder = ""  # that of the file browser: paths that a person fills in count from it
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
-        self._directory = directory
+        self._directory, self._log = directory, log or logging.getLogger(__name__)
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self._services: dict[str, Service] = {}
         self._recent_starts: dict[str, deque[float]] = {}
@@ -313,8 +322,8 @@ class Services:
         if service.stop.is_set():
             self._end(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
-        reading = asyncio.ensure_future(self._collect(service, process))
-        watching = asyncio.ensure_future(self._watch(service))
+        reading = background.run("service output", partial(self._collect, service, process), self._log)
+        watching = background.run("service health", partial(self._watch, service), self._log)
         try:
             service.exit_code = await process.wait()
             await asyncio.wait({reading}, timeout=1)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import background
 from .projects import check_command
 
 _MOST = 4  # commands at once that have not brought their project up yet
@@ -60,7 +61,7 @@ class Starter:
             return
         self._starting.add(key)
         if self._reaper is None:
-            self._reaper = asyncio.get_running_loop().create_task(self._reap(), name="portproxy reaper of starts")
+            self._reaper = background.run("reaper of starts", self._reap, self._log)
         task = asyncio.get_running_loop().create_task(self._start(key), name=f"portproxy start of {key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from jupyter_portproxy import services
+from jupyter_portproxy import background, services
 from jupyter_portproxy.catalog import load
 from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
 from jupyter_portproxy.leases import Ports
@@ -79,6 +79,22 @@ async def test_a_service_is_started_told_its_place_and_stopped(make):
     await manager.stop("mine")
     assert service.state == "down"
     assert not await answers(service)
+
+
+async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
+    monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
+    faults = [ValueError("a fault"), KeyError("another")]
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
+
+    async def probe(service: Service) -> bool:
+        if faults:
+            raise faults.pop()
+        return await answers(service)
+
+    manager._probe = probe
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert (service.state, faults) == ("up", [])
 
 
 async def test_two_clicks_start_one_process(make):

@@ -1,0 +1,51 @@
+"""Background tasks: one that fails is logged, counted for `/metrics`, and started again after a pause that grows.
+
+Rule of this file: a task ends when its work returns or when its owner cancels it, never by an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+FIRST_PAUSE = 1.0  # s; doubled with each failure
+LONGEST_PAUSE = 60.0  # s; work that failed after a longer time than this begins with the first pause again
+
+
+def run(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> asyncio.Task[None]:
+    """Start a task that does the work, again after each failure, until the work returns.
+
+    Args:
+        name: of the task, for the log and for `/metrics`; without what differs from service to service.
+    """
+    return asyncio.get_running_loop().create_task(_supervise(name, work, log), name=f"portproxy {name}")
+
+
+async def _supervise(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> None:
+    pause = FIRST_PAUSE
+    while True:
+        begun = time.monotonic()
+        try:
+            return await work()
+        except Exception:
+            if time.monotonic() - begun > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            _failures().labels(name).inc()
+            log.exception("portproxy: the background task '%s' failed; it starts again in %g s", name, pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+@cache
+def _failures() -> Counter:
+    """Made at the first failure: the command line imports this module, too, and needs no metrics."""
+    from prometheus_client import Counter
+
+    return Counter("jupyter_portproxy_background_failures", "Failures of background tasks, by task", ["task"])
