@@ -6,16 +6,16 @@ Rule of this file: it looks only while somebody asks or watches, and sends a pac
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from html.parser import HTMLParser
-from typing import Any
+from typing import Any, TypeVar
 
 from tornado.httputil import HTTPServerRequest
 
+from . import background, command_line, framing, page_head, routes
 from . import fields as f
-from . import framing, routes
 from .catalog import Template
 from .discovery import Listener, Listeners
 from .errors import GatewayError
@@ -29,11 +29,14 @@ _FRESH = 1.0  # s: two that ask within it get the same list
 _PERIOD = 2.0  # s between looks while somebody watches
 _HEARTBEAT = 15.0  # s: a comment on quiet event streams, so that fronts keep them open
 _PROBES_AT_ONCE = 8
+_SLICE = 0.005  # s of work on the list between two turns of the loop
 _MOST_NOTICES = 20
 _CLOSED = "closed"
+_KINDS = ("port", "service", "reservation")
 _REACHED_BY_LOCALHOST = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 (nothing is bound here)
 Item = dict[str, Any]
 Key = tuple[str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Inventory:
         self._gateway, self._base_url, self._hidden = gateway, base_url, hidden
         self._listeners = Listeners()
         self._seen: list[Listener] = []
+        self._ports: list[Item] = []
         self._held: dict[int, str] = {}  # port -> the service that was on it when it was seen
         self._seen_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -70,8 +74,33 @@ class Inventory:
                 self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
                 self._held = self._services_by_port()
                 await self._look_at_new_pages()
+                self._ports = await self._listed()
                 self._seen_at = begun
-        return [self._port(found) for found in self._seen]
+        on = {**self._held, **self._services_by_port()}  # one that has ended since the port was seen is still its owner
+        return [{**item, "service": on.get(item["port"])} for item in self._ports]
+
+    async def _listed(self) -> list[Item]:
+        """The items of the listeners, in slices: another user may listen on thousands of ports."""
+        items: list[Item] = []
+        begun = time.perf_counter()
+        for found in self._seen:
+            items += self._items("a port", self._port, [found])
+            if time.perf_counter() - begun > _SLICE:
+                await asyncio.sleep(0)
+                begun = time.perf_counter()
+        return items
+
+    def _items(self, what: str, describe: Callable[[T], Item], things: Iterable[T]) -> list[Item]:
+        """What the API tells of each; one that cannot be described, or is no JSON, is logged and left out."""
+        items = []
+        for thing in things:
+            try:
+                item = describe(thing)
+                json.dumps(item)
+                items.append(item)
+            except Exception as error:
+                self._gateway.log.error("portproxy: %s is left out of the list: %r", what, error)
+        return items
 
     async def look_again(self, port: int) -> None:
         """Ask a port once more for its page, when it is listed next."""
@@ -80,7 +109,7 @@ class Inventory:
 
     def services(self) -> list[Item]:
         manager = self._gateway.services
-        return [self.service(service) for service in manager.list()] if manager is not None else []
+        return self._items("a service", self.service, manager.list()) if manager is not None else []
 
     def service(self, service: Service) -> Item:
         """One service as the API tells it."""
@@ -120,7 +149,7 @@ class Inventory:
 
     def reservations(self) -> list[Item]:
         held = self._gateway.reservations
-        return [self.reservation(reservation) for reservation in held.list()] if held is not None else []
+        return self._items("a reservation", self.reservation, held.list()) if held is not None else []
 
     def reservation(self, reservation: Reservation) -> Item:
         """One reservation as the API tells it."""
@@ -161,11 +190,10 @@ class Inventory:
         queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=10_000)
         self._compare(await self._everything())
         # From here to the poll nothing waits: all that changes after the snapshot is told, and two watchers have one poll.
-        ports = [self._port(found) for found in self._seen]
-        snapshot = {"ports": ports, "services": self.services(), "reservations": self.reservations()}
+        snapshot = {f"{kind}s": [item for key, item in self._known.items() if key[0] == kind] for kind in _KINDS}
         self._watchers.add(queue)
         if self._poll is None:
-            self._poll = asyncio.get_running_loop().create_task(self._poll_forever(), name="portproxy inventory")
+            self._poll = background.run("inventory", self._poll_forever, self._gateway.log)
         try:
             yield "snapshot", snapshot
             while self._notices:
@@ -270,8 +298,8 @@ class Inventory:
             "owner": found.owner,
             "mine": found.mine,
             "pid": process.pid if process else None,
-            "process": process.name if process else "",
-            "command": list(process.command) if process else [],
+            "process": command_line.cleaned(process.name) if process else "",
+            "command": command_line.told(process.command) if process else [],
             "since": process.since if process else None,
             "allowed": not reason,
             "reason": reason,
@@ -279,7 +307,6 @@ class Inventory:
             "http": page.http,
             "title": page.title,
             "icon": page.icon,
-            "service": self._service_on(found.port),
         }
 
     def _why_not(self, found: Listener) -> str:
@@ -294,10 +321,6 @@ class Inventory:
             return f"It belongs to another user of this machine ({found.owner})."
         return ""
 
-    def _service_on(self, port: int) -> str | None:
-        """One that has ended since the port was seen is still its owner: it is no stranger's until it is seen again."""
-        return self._services_by_port().get(port) or self._held.get(port)
-
     def _services_by_port(self) -> dict[int, str]:
         manager = self._gateway.services
         return {s.place.port: s.name for s in manager.list() if s.alive and s.place.port} if manager is not None else {}
@@ -308,55 +331,31 @@ class Inventory:
         keys = {_page_key(found) for found in self._seen}
         self._pages = {key: page for key, page in self._pages.items() if key in keys}
         excluded = set(self._gateway.unprobed_ports)
-        new = [
-            found
-            for found in self._seen
-            if found.mine and found.port not in excluded and _page_key(found) not in self._pages and not self._why_not(found)
-        ]
+        mine = [found for found in self._seen if found.mine and found.port not in excluded]
+        new = [found for found in mine if _page_key(found) not in self._pages]
         gate = asyncio.Semaphore(_PROBES_AT_ONCE)
         await asyncio.gather(*(self._look_at(found, gate) for found in new))
 
     async def _look_at(self, found: Listener, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            answer = await self._gateway.look(found.port)
-        prefix = f"{self._base_url}proxy/port/{found.port}"
-        self._pages[_page_key(found)] = read_page(*answer, prefix=prefix) if answer is not None else Page(False)
+        page = Page(False)
+        try:
+            if self._why_not(found):
+                return
+            async with gate:
+                answer = await self._gateway.look(found.port)
+            if answer is not None:
+                page = read_page(*answer, prefix=f"{self._base_url}proxy/port/{found.port}")
+        except Exception as error:
+            self._gateway.log.error("portproxy: the page of port %d cannot be read: %r", found.port, error)
+        self._pages[_page_key(found)] = page
 
 
 def read_page(fields: f.Fields, content: bytes, *, prefix: str) -> Page:
     """Title and icon of an HTML page; the icon as a URL below `prefix`, or empty."""
     if "html" not in framing.first(fields, "content-type").lower():
         return Page(True)
-    reader = _HeadReader()
-    reader.feed(content.decode("utf-8", "replace"))
-    title = " ".join(reader.title.split())[:200]
-    icon = reader.icon
-    if icon.startswith("//") or ":" in icon.partition("/")[0] or not icon.isprintable():
-        icon = ""  # another host's, or a data URL
-    return Page(True, title, f"{prefix}/{icon.removeprefix('./').lstrip('/')}"[:500] if icon else "")
-
-
-class _HeadReader(HTMLParser):
-    """Reads the title and the icon out of a page's head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.title = ""
-        self.icon = ""
-        self._in_title = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._in_title = tag == "title" and not self.title
-        values = dict(attrs)
-        if tag == "link" and not self.icon and "icon" in (values.get("rel") or "").lower().split():
-            self.icon = values.get("href") or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_title = False
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title += data
+    title, icon = page_head.read(content)
+    return Page(True, title, page_head.icon_url(icon, prefix))
 
 
 def _page_key(found: Listener) -> tuple[int, int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_portproxy import background
+from jupyter_portproxy import inventory as inventory_module
 from jupyter_portproxy.inventory import Inventory, Page, read_page
 
 from .upstreams import free_port
@@ -71,3 +75,107 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
     for watch in watches:
         await watch.aclose()
     await eventually(lambda: not polls())
+
+
+async def test_one_bad_item_costs_that_item(gateway, monkeypatch, caplog):
+    inventory = Inventory(gateway, "/", set)
+    look, why = gateway.look, gateway.check
+    with socket.create_server(("127.0.0.1", free_port())) as bad, socket.create_server(("127.0.0.1", free_port())) as good:
+        ports = bad.getsockname()[1], good.getsockname()[1]
+
+        async def raises(port):
+            if port == ports[0]:
+                raise LookupError("no such codec")
+            return HTML, b"<title>good</title>"
+
+        def no_json(route):
+            if route.port == ports[0]:
+                raise RecursionError
+            why(route)
+
+        monkeypatch.setattr(gateway, "look", raises)
+        titles = {item["port"]: item["title"] for item in await inventory.ports()}
+        assert (titles[ports[0]], titles[ports[1]]) == ("", "good")
+        monkeypatch.setattr(gateway, "check", no_json)
+        await inventory.look_again(ports[0])
+        listed = [item["port"] for item in await inventory.ports()]
+        assert ports[0] not in listed and ports[1] in listed
+        monkeypatch.setattr(gateway, "check", why)
+        monkeypatch.setattr(gateway, "look", look)
+
+
+async def test_a_look_that_fails_ends_no_watch(gateway, monkeypatch):
+    monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(inventory_module, "_PERIOD", 0.01)
+    monkeypatch.setattr(inventory_module, "_FRESH", 0.0)
+    faults = [ValueError("a fault"), KeyError("another")]
+    broken = False
+
+    def hidden() -> set[int]:
+        if broken and faults:
+            raise faults.pop()
+        return set()
+
+    inventory = Inventory(gateway, "/", hidden)
+    watch = inventory.watch()
+    assert (await anext(watch))[0] == "snapshot"
+    broken = True
+    await eventually(lambda: not faults)
+    with socket.create_server(("127.0.0.1", free_port())) as new:
+
+        async def until_told():
+            while (await anext(watch))[1].get("port") != new.getsockname()[1]:
+                pass
+
+        await asyncio.wait_for(until_told(), 10)
+    await watch.aclose()
+
+
+HOSTILE = """
+import asyncio, socket, sys
+
+async def serve(reader, writer):
+    await reader.readuntil(b"\\r\\n\\r\\n")
+    page = (sys.argv[1].encode("latin-1") * 70000)[:70000]
+    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/html\\r\\nContent-Length: 70000\\r\\n\\r\\n" + page)
+    await writer.drain()
+    writer.close()
+
+async def main():
+    free = (n for n in range(10000, 20000))
+    servers = []
+    while len(servers) < 60:
+        try:
+            servers.append(await asyncio.start_server(serve, "127.0.0.1", next(free)))
+        except OSError:
+            pass
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("page", ["<", "<a b='c'>", "<title>&a"])
+async def test_sixty_hostile_ports_leave_the_loop_free(gateway, page):
+    secrets = ["://" * 200, "token:" * 20000]
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", HOSTILE, page, *secrets, stdout=asyncio.subprocess.PIPE)
+    ports = set(map(int, (await program.stdout.readline()).split()))
+    inventory = Inventory(gateway, "/", set)
+    gaps, done = [], False
+
+    async def tick():
+        while not done:
+            begun = time.thread_time()  # what this thread computed, however busy the machine is
+            await asyncio.sleep(0)
+            gaps.append(time.thread_time() - begun)
+
+    ticking = asyncio.ensure_future(tick())
+    listed = {item["port"]: item for item in await inventory.ports()}
+    done = True
+    await ticking
+    program.kill()
+    await program.wait()
+    assert ports <= listed.keys() and all(listed[port]["http"] for port in ports)
+    assert all(listed[port]["command"][-1].startswith("token:***") for port in ports)  # no secret of a command line is told
+    assert max(gaps) < 0.02
