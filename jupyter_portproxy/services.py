@@ -263,10 +263,8 @@ class Services:
         place = self._lease(name, template)
         known = self._services.get(name)
         if known is None:
-            prepare(self._directory)
-            service = Service(
-                name, template, arguments, self._prefix_of(name, template), place, Log(self._directory / f"{name}.log")
-            )
+            log = Log(prepare(self._directory, self._log), f"{name}.log")
+            service = Service(name, template, arguments, self._prefix_of(name, template), place, log)
             self._services[name] = service
         else:
             service = known
