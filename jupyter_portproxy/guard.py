@@ -2,12 +2,16 @@
 
 Rule of this file: only the standard library's small modules, for it runs once per service, with `python -I -S`.
 
-    guard.py GRACE COMMAND...
+    guard.py GRACE PLACE COMMAND...
 
-Standard input is a pipe from the server. `t` on it stops the service (SIGTERM to its group, SIGKILL to all of it after GRACE
-seconds); so does its end, which is the server's death by whatever cause. On Linux the guard is the reaper of all that the
-service leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER): also what forked and left is found and stopped. It exits as the
-service did, 128 + N if signal N ended it, 127 if there is no such command.
+Standard input is a pipe from the server. `u` on it says that the service is up. `t` stops the service (SIGTERM to its group,
+SIGKILL to all of it after GRACE seconds); so does its end, which is the server's death by whatever cause. On Linux the guard is
+the reaper of all that the service leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER): also what forked and left is found and
+stopped. It exits as the service did, 128 + N if signal N ended it, 127 if there is no such command.
+
+PLACE is the port or the path of the Unix socket on which the service is to listen, or `-`. A program that ends with 0 and leaves
+a process that listens there has gone into the background (Linux): that process is the service from then on. If it leaves
+processes and the service is not up yet, the guard waits for one of them to listen; stopped meanwhile, it exits with BACKGROUND.
 """
 
 import contextlib
@@ -17,11 +21,13 @@ import signal
 import sys
 import time
 
+BACKGROUND = 251
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _TICK = 0.05
+_LISTEN_INTERVAL = 0.5  # s, between two looks at who listens
 
 
-def main(grace: float, command: list[str]) -> int:
+def main(grace: float, place: str, command: list[str]) -> int:
     """Run the command until it ends or is to be stopped; returns its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -35,11 +41,11 @@ def main(grace: float, command: list[str]) -> int:
     if child == 0:
         _become(command)
     os.close(beginning)
-    code = _watch(child, woken)
+    child, code = _watch_all(child, place, woken)
     os.read(begun, 1)  # until then the child ignores SIGTERM as its guard does, and would stay for the whole grace
     deadline = time.monotonic() + grace  # what the service left behind ends with it
     _signal(child, signal.SIGTERM)
-    while code is None or _descendants():
+    while code is None or _has_children():
         if time.monotonic() >= deadline:
             _signal(child, signal.SIGKILL)
         select.select([woken], [], [], _TICK)
@@ -47,16 +53,90 @@ def main(grace: float, command: list[str]) -> int:
     return code
 
 
-def _watch(child: int, woken: int) -> int | None:
-    """Wait for the service's end, its exit code then, or for the server's word, or the server's own end: None."""
+def _watch_all(child: int, place: str, woken: int) -> tuple[int, int | None]:
+    """Wait for the service's end, in the background too. Returns its last process and exit code, None if it is to be stopped."""
+    said: list[bytes] = []
+    code = _watch(child, woken, said)
+    while code == 0 and place != "-" and _has_children():
+        heir, code = _heir(place, woken, said)
+        if heir is None:
+            break
+        child, code = heir, _watch(heir, woken, said)
+    return child, code
+
+
+def _watch(child: int, woken: int, said: list[bytes]) -> int | None:
+    """Wait for the process's end, its exit code then, or for the server's word, or the server's own end: None."""
     code: int | None = None
     while code is None:
         ready, _, _ = select.select([0, woken], [], [])
-        if 0 in ready:
+        if 0 in ready and _is_stop(said):
             return None
-        os.read(woken, 4096)
-        code = _reap(child, code)
+        if woken in ready:
+            os.read(woken, 4096)
+            code = _reap(child, code)
     return code
+
+
+def _is_stop(said: list[bytes]) -> bool:
+    """Read one word of the server's: True if the service is to be stopped. Anything else is appended to `said`."""
+    word = os.read(0, 1)
+    if word == b"u":
+        said.append(word)
+    return word != b"u"
+
+
+def _heir(place: str, woken: int, said: list[bytes]) -> tuple[int | None, int]:
+    """The child of this process that listens at the place, or has a descendant that does; and the exit code if there is none.
+
+    Until the service is up it waits for one.
+    """
+    code: int | None = 0
+    while _has_children():
+        code = _reap(0, code)
+        found, inodes = _descendants(), _listening(place)
+        listening = next((pid for pid in found if inodes and _holds(pid, inodes)), None)
+        if listening is not None:
+            while found[listening][0] != os.getpid():
+                listening = found[listening][0]
+            return listening, 0
+        if said:
+            break
+        ready, _, _ = select.select([0, woken], [], [], _LISTEN_INTERVAL)
+        if 0 in ready and _is_stop(said):
+            return None, BACKGROUND
+        if woken in ready:
+            os.read(woken, 4096)
+    return None, code or 0
+
+
+def _listening(place: str) -> set[str]:
+    """The inodes of the sockets that listen at the place (proc_net(5), unix(7))."""
+    inodes = set()
+    for name in ("tcp", "tcp6") if place.isdigit() else ("unix",):
+        with contextlib.suppress(OSError), open(f"/proc/net/{name}", errors="surrogateescape") as sockets:
+            for line in list(sockets)[1:]:
+                part = line.split(None, 7)
+                if name == "unix":  # Num RefCount Protocol Flags (10000: __SO_ACCEPTCON) Type St Inode Path
+                    if part[3] == "00010000" and len(part) > 7 and _is_path(part[7].rstrip("\n"), place):
+                        inodes.add(part[6])
+                elif part[3] == "0A" and int(part[1].rpartition(":")[2], 16) == int(place):  # TCP_LISTEN
+                    inodes.add(line.split()[9])
+    return inodes
+
+
+def _is_path(path: str, place: str) -> bool:
+    return os.path.basename(path) == os.path.basename(place) and os.path.realpath(path) == os.path.realpath(place)
+
+
+def _holds(pid: int, inodes: set[str]) -> bool:
+    """True if the process has one of these sockets open."""
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{number}")[8:-1] in inodes:
+                    return True
+    return False
 
 
 def _become(command: list[str]) -> None:
@@ -75,12 +155,13 @@ def _become(command: list[str]) -> None:
 
 
 def _reap(child: int, code: int | None) -> int | None:
+    """Collect all that has ended. Returns the exit code of the child, or of the last one if `child` is 0; else `code`."""
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            if pid == child:
+            if child in (0, pid):
                 code = os.waitstatus_to_exitcode(status)
                 code = 128 - code if code < 0 else code
     return code
@@ -91,7 +172,7 @@ def _signal(child: int, number: int) -> None:
 
     To each of them once: for many programs a second SIGTERM is the order not to end in good order.
     """
-    others = [pid for pid, group in _descendants().items() if group != child]
+    others = [pid for pid, (_, group) in _descendants().items() if group != child]
     with contextlib.suppress(OSError):
         os.killpg(child, number)
     for pid in others:
@@ -99,8 +180,22 @@ def _signal(child: int, number: int) -> None:
             os.kill(pid, number)
 
 
-def _descendants() -> dict[int, int]:
-    """All processes below this one, and their groups (Linux; elsewhere none is known)."""
+def _has_children() -> bool:
+    """True while anything of the service is left (Linux): orphans become children of this process."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _descendants() -> dict[int, tuple[int, int]]:
+    """All processes below this one: parent and group of each (Linux; elsewhere none is known).
+
+    One whose parent ends while `/proc` is read may be missed.
+    """
     parents: dict[int, int] = {}
     groups: dict[int, int] = {}
     try:
@@ -115,11 +210,11 @@ def _descendants() -> dict[int, int]:
             continue
         if state != b"Z":
             parents[int(name)], groups[int(name)] = int(parent), int(group)
-    found: dict[int, int] = {}
+    found: dict[int, tuple[int, int]] = {}
     level = {os.getpid()}
     while level:
         level = {pid for pid, parent in parents.items() if parent in level}
-        found.update((pid, groups[pid]) for pid in level)
+        found.update((pid, (parents[pid], groups[pid])) for pid in level)
     return found
 
 
@@ -131,4 +226,4 @@ def _prctl(option: int, value: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -51,7 +51,10 @@ OPTIONS = (
         "The same: a list, or a function that returns one; `{port}`, `{unix_socket}` and `{base_url}` are filled in. "
         "Without it somebody else starts the server.",
     ),
-    Option("key", "environment", WORKS, "The same: a mapping, or a function."),
+    Option(
+        "key", "environment", WORKS,
+        "The same: a mapping, or a function. All else is the Jupyter server's own environment, without Jupyter's tokens.",
+    ),
     Option("key", "timeout", WORKS, "The same: seconds until the server must accept connections; 5."),
     Option("key", "absolute_url", WORKS, "The same: the server sees its prefix."),
     Option(

@@ -115,7 +115,7 @@ class Run:
             "--no-browser",
             *(["--allow-root"] if os.geteuid() == 0 else []),
         ]
-        guard = [sys.executable, "-I", "-S", str(_GUARD), str(_GRACE)]
+        guard = [sys.executable, "-I", "-S", str(_GUARD), str(_GRACE), "-"]
         environment = {**_without_ours(os.environ), "JUPYTER_TOKEN": self._secret}
         return await asyncio.create_subprocess_exec(
             *guard, *command, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr, env=environment, start_new_session=True

@@ -24,6 +24,7 @@ from pathlib import Path
 from . import background
 from .catalog import NAME, Place, Template, TemplateError, program_path
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
+from .guard import BACKGROUND
 from .leases import Ports, is_free
 from .logs import Log, prepare
 
@@ -36,6 +37,7 @@ _LONG_RUN = 60.0  # s: what ends after that begins anew with the first pause
 _HEALTH_PERIOD = 5.0  # s
 # Two checks of a service that does not answer make it unhealthy; one that answers makes it up again.
 _MISSES = 2
+_FOREGROUND = "Run it in the foreground: many programs have an option for that, such as --foreground, --no-daemon, -fg or -D."
 State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked, or by itself with 0), "failed"
 Probe = Callable[["Service"], Awaitable[bool]]
 
@@ -336,8 +338,7 @@ class Services:
         elif service.exit_code == 0 and service.state != "starting":
             service.become("down", "It ended with exit code 0.")
         else:
-            before = " before it was ready" if service.state == "starting" else ""
-            service.become("failed", service.error or f"It ended with exit code {service.exit_code}{before}.")
+            service.become("failed", _why_it_ended(service))
 
     async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
         template = service.template
@@ -352,24 +353,29 @@ class Services:
         command, variables, cwd = template.expand(values)
         if template.special is None:  # jupyter-server-proxy starts programs where Jupyter was started
             cwd = os.path.join(self.folder, cwd)
-        environment = self._environment(variables)
-        program = _program(command[0], cwd, environment["PATH"])
+        environment = self._environment(template, variables)
+        program = _program(command[0], cwd, environment.get("PATH", os.defpath))
         if program is None:
             hint = template.requires.hint if template.requires else ""
             raise ServiceFailed(f"The program '{command[0]}' is not installed.{' ' + hint + '.' if hint else ''}")
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")
-        guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout)]
+        where = service.place.unix_socket or str(service.place.port)
+        guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout), where]
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *guard, program, *command[1:], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT,
             cwd=cwd or None, env=environment, start_new_session=True, limit=1 << 16,
         )  # fmt: skip
 
-    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """This server's environment without its token; programs of its own Python come first."""
+    def _environment(self, template: Template, variables: Mapping[str, str]) -> dict[str, str]:
+        """This server's environment without its token.
+
+        Programs of its own Python come first. A server of jupyter-server-proxy's kind runs those that it ran there.
+        """
         kept = {name: value for name, value in os.environ.items() if name not in _TOKENS}
-        return {**kept, "PATH": program_path(), "PYTHONUNBUFFERED": "1", **variables}
+        own = {"PATH": program_path(), "PYTHONUNBUFFERED": "1"} if template.special is None else {}
+        return {**kept, **own, **variables}
 
     async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # it was asked for
@@ -391,6 +397,8 @@ class Services:
         if service.state == "starting":
             service.become("up")
             self._tell(service)
+            if service.process is not None and service.process.stdin is not None:
+                service.process.stdin.write(b"u")
         misses = 0
         while True:
             await asyncio.sleep(_HEALTH_PERIOD)
@@ -440,6 +448,16 @@ class Services:
 
     def _give_back(self, place: Place) -> None:
         self._ports.give_back(place.port)
+
+
+def _why_it_ended(service: Service) -> str:
+    """The sentences for a service that has failed. Sets `exit_code` to the program's own."""
+    if service.exit_code == BACKGROUND and service.state == "starting":
+        service.exit_code = 0
+        return f"It went into the background. {service.error} {_FOREGROUND}"
+    before = " before it was ready" if service.state == "starting" else ""
+    hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""
+    return service.error or f"It ended with exit code {service.exit_code}{before}.{hint}"
 
 
 def _program(name: str, cwd: str, path: str) -> str | None:

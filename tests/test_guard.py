@@ -48,8 +48,8 @@ def guard():
     """Starts a guard for a Python program; its input is the pipe to the server."""
     running = []
 
-    def start(program: str, grace: float = 5, **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-I", "-S", str(GUARD), str(grace), sys.executable, "-c", program]
+    def start(program: str, grace: float = 5, place: str = "-", **environment: str) -> subprocess.Popen:
+        command = [sys.executable, "-I", "-S", str(GUARD), str(grace), place, sys.executable, "-c", program]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         running.append(subprocess.Popen(command, env={**os.environ, **environment}, **pipes))
         return running[-1]
@@ -90,7 +90,7 @@ def test_it_exits_as_the_service_did(guard, program, code):
 
 
 def test_a_command_that_does_not_exist_is_told():
-    command = [sys.executable, str(GUARD), "1", "/no/such/program"]
+    command = [sys.executable, str(GUARD), "1", "-", "/no/such/program"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == "/no/such/program: No such file or directory\n"
         assert process.wait(5) == 127

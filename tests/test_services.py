@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from jupyter_portproxy import background, services
 from jupyter_portproxy.catalog import load
 from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
 from jupyter_portproxy.leases import Ports
+from jupyter_portproxy.serverproxy import read_server
 from jupyter_portproxy.services import Service, Services
 
 from .waiting import eventually
@@ -27,6 +29,29 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.Sim
 """
 STUBBORN = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + SERVE
 PYTHON = [sys.executable, "-c"]
+FOREGROUND = "Run it in the foreground: many programs have an option for that, such as --foreground, --no-daemon, -fg or -D."
+# Goes into the background as daemons do: two forks, a session of its own, the first process ends with 0.
+DAEMON = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+if sys.argv[2] == "leaves":
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+time.sleep(float(sys.argv[3]))
+import socket
+where = sys.argv[1]
+if where.isdigit():
+    server = socket.create_server(("127.0.0.1", int(where)))
+elif where:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(where)
+    server.listen()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 
 
 async def answers(service: Service) -> bool:
@@ -160,10 +185,9 @@ async def test_long_names_have_sockets_of_their_own(make):
         (["true", "\ud800"], "It could not be started: its command or environment has text that no program can be given."),
         (["no-such-program"], "The program 'no-such-program' is not installed."),
         ([*PYTHON, "raise SystemExit(3)"], "It ended with exit code 3 before it was ready."),
-        ([*PYTHON, "pass"], "It ended with exit code 0 before it was ready."),
         (
-            [*PYTHON, "import os, time; os.fork() and os._exit(0); time.sleep(60)"],
-            "It ended with exit code 0 before it was ready.",
+            [*PYTHON, "pass"],
+            f"It ended with exit code 0 before it was ready. If its work goes on in the background: {FOREGROUND}",
         ),
         ([*PYTHON, "import os; os.kill(os.getpid(), 9)"], "It ended with exit code 137 before it was ready."),
     ],
@@ -405,6 +429,75 @@ async def test_a_deleted_service_is_forgotten_and_a_closed_manager_starts_nothin
     await manager.close()
     with pytest.raises(ShuttingDown):
         manager.start("web")
+
+
+@linux
+@pytest.mark.parametrize(("how", "late"), [("leaves", 0), ("leaves", 1.2), ("stays in the group", 0)])
+@pytest.mark.parametrize("unix_socket", [False, True])
+async def test_a_program_that_goes_into_the_background_is_served_and_stopped(make, how, late, unix_socket):
+    where = "{unix_socket}" if unix_socket else "{port}"
+    manager = make(web={"command": [*PYTHON, DAEMON, where, how, str(late)], "unix_socket": unix_socket, "restart": "never"})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    await eventually(lambda: service.log.tail().strip().isdigit())
+    pid = int(service.log.tail())
+    manager_knows = asyncio.wait({service.task}, timeout=1)
+    assert (await manager_knows)[0] == set() and service.state == "up"
+    await manager.stop("web")
+    assert (service.state, service.exit_code, psutil.pid_exists(pid)) == ("down", 143, False)
+
+
+@linux
+async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
+    manager = make(web={"command": [*PYTHON, DAEMON, "{port}", "leaves", "0"]})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    await eventually(lambda: service.log.tail().strip().isdigit())
+    os.kill(int(service.log.tail()), 9)
+    await ended(service)
+    assert (service.state, service.error) == ("failed", "It ended with exit code 137.")
+
+
+@linux
+async def test_a_program_in_the_background_that_does_not_listen_is_told(make):
+    manager = make(web={"command": [*PYTHON, DAEMON, "", "leaves", "0"], "ready_timeout": 1.5})
+    service = manager.start("web")
+    await ended(service)
+    late = f"It did not listen on port {service.place.port} within 1.5 s."
+    assert (service.state, service.exit_code) == ("failed", 0)
+    assert service.error == f"It went into the background. {late} {FOREGROUND}"
+    assert not psutil.pid_exists(int(service.log.tail()))
+
+
+@linux
+async def test_what_a_service_that_was_up_leaves_behind_does_not_keep_it_up(make):
+    leave = "threading.Timer(1, lambda: (subprocess.Popen(['sleep', '60']), os._exit(0))).start()"
+    program = f"import os, subprocess, threading; {leave}{SERVE}"
+    manager = make(web={"command": [*PYTHON, program, "{port}"]})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    await ended(service)
+    assert (service.state, service.error) == ("down", "It ended with exit code 0.")
+
+
+@pytest.mark.parametrize("kind", ["ours", "theirs"])
+async def test_a_server_of_jupyter_server_proxys_kind_has_the_servers_own_environment(make, monkeypatch, tmp_path, kind):
+    """So it finds the programs that it found there. Templates find those of the server's own Python first."""
+    program = tmp_path / Path(sys.executable).name
+    program.write_text("#!/bin/sh\nenv -0\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    manager = make(ours={"command": [program.name, "-c", "print('of the environment')"]})
+    manager.templates["theirs"] = read_server("theirs", {"command": [program.name], "environment": {"NAMED": "{port}"}}, "/", [])
+    service = manager.start(kind)
+    await eventually(lambda: service.exit_code is not None)
+    said = service.log.tail().decode()
+    if kind == "ours":
+        assert said == "of the environment\n"
+        return
+    lines = dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
+    given = {**os.environ, "NAMED": str(service.place.port)}
+    assert {name: lines.get(name) for name in given.keys() | lines.keys() - {"PWD", "SHLVL", "_"}} == given
 
 
 @pytest.mark.parametrize("name", ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"])
