@@ -17,7 +17,7 @@ from .credentials import TOKEN_SUBPROTOCOL
 from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
 from .framing import Fields as Fields
-from .routes import Route, Upstream, ip_literal
+from .routes import Route, Upstream, ip_literal, respelled
 from .told import REFUSAL, Told
 
 # RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
@@ -285,6 +285,7 @@ def _request_referer(value: str, route: Route, upstream: Upstream, client: Clien
     rest = own_origin(value, client)
     if rest is None or keep_host:
         return value
+    rest = respelled(rest, f"{route.prefix}/")
     if not is_below(rest, route.prefix):
         rest = "/"
     elif not route.keep:

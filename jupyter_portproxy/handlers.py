@@ -41,7 +41,9 @@ class PortRouter(Router):
         self._rescue = Rescue(application, gateway, self._find)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        uri, upgrade = request.uri or "", _asks_for_websocket(request)
+        uri, upgrade = routes.respelled(request.uri or "", self._base_url), _asks_for_websocket(request)
+        if uri != request.uri and not upgrade:  # whose clients follow no redirect
+            return PortExchange(self._application, request, self._gateway, Redirect(uri, 308, needs_login=False))
         try:
             route = self._find(uri)
         except GatewayError as error:

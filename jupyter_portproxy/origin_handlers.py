@@ -89,7 +89,7 @@ class OriginRouter(Router):
 def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
     """The request target as the browser sent it: without the base URL, if the front puts that before it."""
     uri, base_url = request.uri or "", gateway.base_url
-    return uri[len(base_url) - 1 :] if gateway.origin_below_base_url and uri.startswith(base_url) else uri
+    return routes.without_base(uri, base_url) if gateway.origin_below_base_url else uri
 
 
 def _saved(uri: str) -> str | None:

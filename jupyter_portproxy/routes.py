@@ -18,6 +18,9 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
 _SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# What means the same with an escape and without: visible ASCII but for what ends a path or a segment.
+_PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
 _RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
 LOOPBACK_NAME = "localhost"
 _LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
@@ -144,10 +147,17 @@ class ServiceRoute:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """A URL of ours that is answered with a redirect: `location` is a path, `status` 307 or 308."""
+    """A URL of ours that is answered with a redirect.
+
+    Attributes:
+        location: a path.
+        status: 307 or 308.
+        needs_login: False if it follows from the request alone and tells nothing of this server.
+    """
 
     location: str
     status: int
+    needs_login: bool = True
 
 
 def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
@@ -212,8 +222,29 @@ def is_below_proxy(uri: str, base_url: str) -> bool:
     return uri.startswith(root) and uri[len(root) : len(root) + 1] in ("", "/", "?")
 
 
+def respelled(path: str, base: str) -> str:
+    """A path with its beginning spelled as `base`, if that is the same resource; else as it is.
+
+    `@` and `%40`, `%c3` and `%C3` are the same. What follows the beginning stays as sent.
+
+    Args:
+        base: a path that ends with a slash.
+    """
+    if path.startswith(base):
+        return path
+    *segments, below = path.split("/", base.count("/"))
+    begin = "".join(f"{segment}/" for segment in segments)
+    return base + below if _canonical(begin) == _canonical(base) else path
+
+
+def _canonical(path: str) -> str:
+    """RFC 3986 6.2.2: escapes in upper case, and only for what needs them."""
+    return _ESCAPE.sub(lambda match: char if (char := chr(int(match[1], 16))) in _PLAIN else match[0].upper(), path)
+
+
 def without_base(uri: str, base_url: str) -> str:
     """The request target as it reads at the root."""
+    uri = respelled(uri, base_url)
     return uri[len(base_url) - 1 :] if uri.startswith(base_url) else uri
 
 

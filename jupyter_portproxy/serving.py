@@ -128,7 +128,8 @@ class PortExchange(HTTPMessageDelegate):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not framing.is_method(method):
             raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
-        await handler.admit(found)
+        if not isinstance(found, Redirect) or found.needs_login:
+            await handler.admit(found)
         if isinstance(found, GatewayError):
             raise found
         elsewhere = handler.address_at_origin(found)

@@ -115,6 +115,7 @@ Origin  -> null                                -> null
 Referer -> {OWN}{P}/x?q=%2F                    -> http://localhost:8050/x?q=%2F
 Referer -> {OWN}{P}                            -> http://localhost:8050/
 Referer -> {OWN}{P}?q                          -> http://localhost:8050/?q
+Referer -> {OWN}{P.replace("%40", "@")}/x@%40  -> http://localhost:8050/x@%40
 Referer -> {OWN}/a%40b/lab/tree/thesis.ipynb?x -> http://localhost:8050/
 Referer -> {OWN}{P}1/x                         -> http://localhost:8050/
 Referer -> https://other.example/a?b           -> https://other.example/a?b

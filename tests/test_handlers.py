@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from .clients import UPGRADE
+from .conftest import TOKEN
 from .upstreams import mirror, says, serve
 
 # ---- URLs ----
@@ -26,6 +28,31 @@ async def test_a_target_arrives_as_it_was_sent(call, jp_base_url):
             for form in (f"proxy/absolute/port/{port}", f"proxy/absolute/{port}", f"proxy/absolute/127.0.0.1:{port}"):
                 answer = await call(form + sent)
                 assert json.loads(answer.text)["target"] == f"{jp_base_url}{form}{sent}"
+
+
+async def test_the_base_url_in_another_spelling_leads_to_ours(wire, origin, jp_base_url):
+    assert jp_base_url == "/a%40b/"
+
+    async def ask(uri, *fields, method="GET"):
+        async with await wire() as connection:
+            await connection.send("\r\n".join([f"{method} {uri} HTTP/1.1", f"Host: {origin}", *fields, "", ""]).encode())
+            return await connection.answer()
+
+    login = f"Authorization: token {TOKEN}"
+    async with serve(mirror) as up:
+        for below in (f"proxy/port/{up.port}/x%40@?a=%40", "proxy/", "proxy/api/ports", f"proxy/enter/{up.port}/", "lab"):
+            for method in ("GET", "POST", "HEAD"):
+                answer = await ask(f"/%61@b/{below}", method=method)  # the browser has no cookie for this path
+                assert (answer.status, answer.one("Location")) == (308, jp_base_url + below)
+        assert (await ask(f"/a@b/proxy/port/{up.port}/ws", *UPGRADE)).status == 403
+        assert up.connections == 0
+        await ask(f"/a@b/proxy/port/{up.port}/ws%40", login, *UPGRADE)  # their clients follow no redirect
+        assert up.last.target == "/ws%40"
+        referer = f"Referer: http://{origin}/a@b/proxy/port/{up.port}/page@"
+        await ask(f"{jp_base_url}proxy/port/{up.port}/", login, referer)
+        assert up.last.one("Referer") == f"http://localhost:{up.port}/page@"
+        for other in ("/A@b/", "/a@c/", "/a%2540b/", "/"):
+            assert (await ask(f"{other}proxy/port/{up.port}/", login)).status == 404
 
 
 async def test_ipv6_loopback_is_a_host(call):

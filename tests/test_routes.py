@@ -360,3 +360,44 @@ def test_long_texts_of_urls_are_not_kept():
     assert all(routes.ip_literal(f"{number:046}") is None for number in range(100))
     assert routes._known_literal.cache_info().currsize == before
     assert routes.ip_literal("0000:0000:0000:0000:0000:ffff:127.127.127.127") is not None
+
+
+# ---- other spellings of the base URL ----
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "respelled"),
+    [
+        ("/", "/x%40", "/x%40"),
+        ("/user/ada@example.org/", "/user/ada%40example.org/x%40y@", "/user/ada@example.org/x%40y@"),
+        ("/user/ada%40example.org/", "/user/ada@example.org/proxy/port/15000/?a=%40", None),
+        ("/user/a%28x%29/", "/user/a(x)/b", None),
+        ("/user/a(x)/", "/user/a%28x%29/b", None),
+        ("/user/j%c3%b6rg/", "/user/j%C3%B6rg/b", None),
+        ("/user/a%7cb/", "/user/a|b/b", None),
+        ("/user/ada/", "/%75ser/%61da/b", None),
+        ("/user/~a-b_c.d!$&'*+,;=:/", "/user/%7Ea%2db%5Fc%2Ed%21%24%26%27%2A%2B%2C%3B%3D%3A/", None),
+        ("/user/a%2Fb/", "/user/a/b/x", ""),
+        ("/user/a%2fb/", "/user/a%2Fb/x", None),
+        ("/user/a%25b/", "/user/a%b/x", ""),
+        ("/user/a%2540b/", "/user/a%40b/x", ""),
+        ("/user/a@b/", "/user/A%40b/x", ""),
+        ("/user/a@b/", "/user/a%40b", ""),
+        ("/user/a@b/", "/user/a%40b?/x", ""),
+        ("/user/a@b/", "//user/a%40b/x", ""),
+        ("/user/a@b/", "", ""),
+        ("/user/a@b/", "*", ""),
+        ("/user/a@b/", "http://a/user/a%40b/x", ""),
+    ],
+)
+def test_a_base_url_in_another_spelling_is_the_same(base, path, respelled):
+    """None: what follows the base is as sent. Empty: another resource."""
+    expected = base + path.split("/", base.count("/"))[-1] if respelled is None else respelled or path
+    assert routes.respelled(path, base) == expected
+
+
+@given(RAW, RAW)
+def test_what_follows_the_base_url_is_never_respelled(begin, rest):
+    assert routes.respelled(BASE + rest, BASE) == BASE + rest
+    other = routes.respelled(f"/{begin}/{rest}", BASE)
+    assert other == f"/{begin}/{rest}" or (other == BASE + rest and "/" not in begin)
