@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jupyter_server.base.handlers import Template404, TrailingSlashHandler
@@ -46,30 +47,40 @@ class Rescue:
             return None
         if f.is_websocket(request.method or "", request.version, list(headers.get_all())):
             return self._lost_socket(request)
-        prefix = self._prefix_of(headers)
+        is_below = uri.startswith(self._base_url)
+        prefix = self._prefix_of(headers, is_below)
         if not prefix or not self._is_the_services(request):
             return None
         self._last = (prefix, time.monotonic())
-        return Redirect(prefix + routes.without_base(uri, self._base_url), 307)
+        return Redirect(prefix + routes.without_base(uri, self._base_url), 307, needs_login=is_below)
 
-    def _prefix_of(self, headers: HTTPHeaders) -> str:
-        """The prefix below which the page that asks lies; empty if it is none of a service, or one that knows its prefix."""
+    def _prefix_of(self, headers: HTTPHeaders, is_below: bool) -> str:
+        """The prefix below which the page that asks lies; empty if it is none of a service, or one that knows its prefix.
+
+        Args:
+            is_below: the request is for a URL below the base URL. To others the browser sends no login cookie: they are answered
+                by what the Referer says alone, the same for services that exist and for others.
+        """
         referer = headers.get("Referer", "")
         path = f.below_origin(referer, headers.get("Host", "")) if referer else None
         if not path:
             return ""
+        path = routes.respelled(path, self._base_url)
         try:
-            found = self._find(path)
-            if isinstance(found, ProjectRoute):
-                found = routes.parse(path, f"{found.prefix}/")  # as the project's own host reads it
+            found = _at_slash(path, self._find)
+            if isinstance(found, ProjectRoute):  # as the project's own host reads it
+                found = _at_slash(path, partial(routes.parse, base_url=f"{found.prefix}/")) or found
         except GatewayError:
             return ""
         if isinstance(found, Route):
             return "" if found.keep else found.prefix
         if isinstance(found, ServiceRoute):
-            template = self._gateway.template_of(found.name)
+            template = self._gateway.template_of(found.name) if is_below else None
             return "" if template is not None and template.keep_prefix else found.prefix
-        return ""
+        if is_below or isinstance(found, (ProjectRoute, Redirect)):
+            return ""
+        name = routes.bare_name(path, self._base_url)
+        return self._base_url + name if name else ""
 
     def _is_the_services(self, request: HTTPServerRequest) -> bool:
         """True unless the request is a navigation to a page that Jupyter has.
@@ -127,3 +138,9 @@ class LostSocket(PortHandler):
             raise NothingThere()
         except GatewayError as error:
             self.refuse(error)
+
+
+def _at_slash(path: str, find: Callable[[str], Found]) -> Found:
+    """What a page's URL asks for. Routers in pages take the last slash of a prefix away without asking for that URL."""
+    found = find(path)
+    return find(found.location) if isinstance(found, Redirect) and found.status == 308 else found

@@ -51,6 +51,8 @@ async def test_the_base_url_in_another_spelling_leads_to_ours(wire, origin, jp_b
         referer = f"Referer: http://{origin}/a@b/proxy/port/{up.port}/page@"
         await ask(f"{jp_base_url}proxy/port/{up.port}/", login, referer)
         assert up.last.one("Referer") == f"http://localhost:{up.port}/page@"
+        rescued = await ask(f"{jp_base_url}nothing.js", login, referer)
+        assert (rescued.status, rescued.one("Location")) == (307, f"{jp_base_url}proxy/port/{up.port}/nothing.js")
         for other in ("/A@b/", "/a@c/", "/a%2540b/", "/"):
             assert (await ask(f"{other}proxy/port/{up.port}/", login)).status == 404
 

@@ -21,9 +21,9 @@ OLD_PART = ["Accept: */*"]
 
 
 @pytest.fixture
-def jp_base_url():
+def jp_base_url(request):
     """The root, where apps that ignore prefixes do harm."""
-    return "/"
+    return getattr(request, "param", "/")
 
 
 @pytest.fixture
@@ -42,12 +42,19 @@ def ask(call, origin):
     [
         ("/proxy/port/15000", "proxy/port/15000/"),
         ("/proxy/port/15000", "proxy/port/15000/a/b?c=/d"),
+        ("/proxy/port/15000", "proxy/port/15000"),
+        ("/proxy/port/15000", "proxy/port/15000?a=/1"),
+        ("/proxy/15000", "proxy/15000"),
+        ("/proxy/https/15000", "proxy/https/15000?"),
+        ("/proxy/localhost:15000", "proxy/localhost:15000"),
         ("/proxy/15000", "proxy/15000/x"),
         ("/proxy/https/15000", "proxy/https/15000/"),
         ("/proxy/127.0.0.1:15000", "proxy/127.0.0.1:15000/x"),
         ("/proxy/[::1]:15000", "proxy/[::1]:15000/x"),
         ("/server/15000", "server/15000/"),
+        ("/server/15000", "server/15000?a"),
         ("/proxy/service/http-server", "proxy/service/http-server/"),
+        ("/proxy/service/http-server", "proxy/service/http-server?a"),
     ],
 )
 async def test_every_form_that_strips_is_rescued(ask, prefix, page):
@@ -59,7 +66,8 @@ async def test_every_form_that_strips_is_rescued(ask, prefix, page):
     "page",
     [
         *["lab", "tree/x", "proxy/", "proxy/api/ports", "proxy/absolute/port/15000/", "proxy/absolute/15000/", "port/15000/"],
-        *["proxy/port/99999/", "proxy/port/abc/", "nothing/x", "", "notebooks/proxy/port/15000/", "proxy/port/15000"],
+        *["proxy/port/99999/", "proxy/port/abc/", "nothing/x", "", "notebooks/proxy/port/15000/"],
+        *["proxy/absolute/port/15000", "port/15000", "proxy/port/99999", "proxy/?port=15000"],
     ],
 )
 async def test_other_pages_are_left_alone(ask, page):
@@ -132,6 +140,62 @@ async def test_nobody_is_told_without_a_login(ask):
     assert (await ask("static/x.js", "proxy/port/15000/", *PART, token=None))[0] == 403
     status, location = await ask("about", "proxy/port/15000/", *PAGE, token=None)
     assert status == 302 and location.startswith("/login?")
+
+
+@pytest.fixture
+def ask_outside(wire, origin, jp_base_url):
+    """As `ask`, for a path outside the base URL: the browser sends no login there, whose cookie has the base URL as its path."""
+
+    async def send(path, referer, *fields):
+        async with await wire() as connection:
+            lines = [
+                f"GET {path} HTTP/1.1",
+                f"Host: {origin}",
+                f"Referer: http://{origin}{jp_base_url}{referer}",
+                *fields,
+                "",
+                "",
+            ]
+            await connection.send("\r\n".join(lines).encode())
+            answer = await connection.answer()
+            return answer.status, answer.one("Location")
+
+    return send
+
+
+BELOW = pytest.mark.parametrize("jp_base_url", ["/user/ada/", "/a%40b/"], indirect=True)
+
+
+@BELOW
+@pytest.mark.parametrize("kind", [PART, OLD_PART, PAGE, OLD_PAGE])
+async def test_outside_the_base_url_no_login_is_needed(ask_outside, jp_base_url, kind):
+    for page in ("proxy/port/15000/", "proxy/port/15000", "proxy/port/15000?a=1", "proxy/port/15000/a/b"):
+        there = f"{jp_base_url}proxy/port/15000/static/a%2Fb.js?x"
+        assert await ask_outside("/static/a%2Fb.js?x", page, *kind) == (307, there)
+
+
+@BELOW
+async def test_without_a_login_the_answer_does_not_tell_what_there_is(ask_outside, gateway, jp_base_url):
+    kept = next(name for name, template in gateway.services.templates.items() if template.keep_prefix)
+    gateway.services.templates["bare"] = replace(gateway.services.templates["http-server"], name="bare", start_on_open=True)
+    async with serve(answers(b"it")) as up:
+        pages = [f"proxy/port/{up.port}", f"proxy/port/{free_port()}", "proxy/port/9", f"proxy/192.0.2.1:{up.port}"]
+        pages += [f"proxy/service/{name}" for name in ("http-server", kept, "nothing")] + ["bare", "nothing", kept]
+        for page in pages:
+            assert await ask_outside("/x.js", f"{page}/", *PART) == (307, f"{jp_base_url}{page}/x.js"), page
+        assert up.connections == 0
+    for page in ("lab/", "proxy/", "proxy/port/abc/", "proxy/port/99999/", "proxy/absolute/port/15000/", "", "api/"):
+        assert await ask_outside("/x.js", page, *PART) == (404, None), page
+
+
+@BELOW
+async def test_who_is_sent_below_the_base_url_needs_a_login_there(ask, ask_outside, call):
+    async with serve(mirror) as up:
+        _, there = await ask_outside("/x.js", f"proxy/port/{up.port}/", *PART)
+        assert await ask_outside(there, f"proxy/port/{up.port}/", *PART) == (403, None)
+        assert up.connections == 0
+    assert (await ask("x.js", "user/ada/nothing/", *PART, token=None))[0] in (403, 404)
+    assert (await ask("x.js", "user/ada/nothing/", *PART))[0] == 404  # no loop
 
 
 async def test_a_redirect_stays_on_this_host(ask):

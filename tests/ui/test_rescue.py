@@ -73,6 +73,28 @@ def test_links_lead_to_the_service_or_to_jupyter(page, server, app):
     assert page.url == f"{server}api/status" and '"kernels"' in page.inner_text("body")
 
 
+def test_below_a_base_url_all_of_it_loads_too(chromium, tmp_path, app):
+    """The login cookie has the base URL as its path, so the browser asks for what is at the root without a login."""
+    with jupyter_server(tmp_path, base="/user/ada@example.org/") as running:
+        page = chromium.new_page()
+        log_in(page.context, running.url)
+        url = f"{running.url}proxy/port/{app}/"
+        done = opened(page, url)
+        assert (done["get"], done["post"], done["xhr"], done["sse"]) == ("/api/contents?x=%2F", 2_000_000, 200, "an event")
+        assert seen(page)[:3] == ["rgb(1, 2, 3)", 7, 42]
+        page.evaluate("history.replaceState(null, '', location.pathname.slice(0, -1))")  # as routers in pages do
+        assert page.url == url[:-1]
+        assert page.evaluate("fetch('/api/x').then(answer => answer.json())") == {"path": "/api/x"}
+        page.click("button")
+        assert page.url == f"{url}login" and "the form said a=b+c" in page.inner_text("body")
+        page.goto(url)
+        page.click("#about")
+        assert page.url == f"{url}about?x=1" and "about us" in page.inner_text("body")
+        page.goto(url.replace("@", "%40"))
+        assert (page.url, page.title()) == (url, "Rooted")
+        page.context.close()
+
+
 def test_without_the_rescue_nothing_of_it_loads(chromium, tmp_path, app):
     with jupyter_server(tmp_path, "--PortProxy.rescue=False") as running:
         page = chromium.new_page()
