@@ -194,7 +194,7 @@ def _has_children() -> bool:
 def _descendants() -> dict[int, tuple[int, int]]:
     """All processes below this one: parent and group of each (Linux; elsewhere none is known).
 
-    One whose parent ends while `/proc` is read may be missed.
+    One whose parent ends while `/proc` is read may be missed. Zombies are among them: threads may outlive the first one.
     """
     parents: dict[int, int] = {}
     groups: dict[int, int] = {}
@@ -205,11 +205,10 @@ def _descendants() -> dict[int, tuple[int, int]]:
     for name in filter(str.isdigit, names):
         try:
             with open(f"/proc/{name}/stat", "rb") as stat:
-                state, parent, group = stat.read().rpartition(b")")[2].split()[:3]
+                _, parent, group = stat.read().rpartition(b")")[2].split()[:3]
         except OSError:
             continue
-        if state != b"Z":
-            parents[int(name)], groups[int(name)] = int(parent), int(group)
+        parents[int(name)], groups[int(name)] = int(parent), int(group)
     found: dict[int, tuple[int, int]] = {}
     level = {os.getpid()}
     while level:

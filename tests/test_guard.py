@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -149,3 +150,53 @@ def test_it_takes_no_processor_time_while_it_waits(guard):
     time.sleep(1)
     later = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
     assert before == later
+
+
+THREADS = """
+import ctypes, os, threading, time
+there, here = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    print(os.getpid(), flush=True)
+    ctypes.CDLL(None).pthread_exit(None)
+time.sleep(60)
+"""
+
+
+@linux
+def test_a_process_whose_first_thread_has_ended_is_ended(guard):
+    process = guard(THREADS)
+    pid = int(process.stdout.readline())
+    until = time.monotonic() + 5
+    while b") Z " not in Path(f"/proc/{pid}/stat").read_bytes():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.stdin.close()
+    process.wait(10)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+MANY = """
+import os, time
+for _ in range(40):
+    if os.fork() == 0:
+        os.setsid()
+        os.write(1, b"%d\\n" % os.getpid())
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+@linux
+def test_no_pid_is_taken_any_more_when_it_exits(guard):
+    """A zombie counts as alive for programs that look for another one of them, as Vite does."""
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER: what the guard leaves stays visible here
+    try:
+        process = guard(MANY)
+        pids = [int(process.stdout.readline()) for _ in range(40)]
+        process.stdin.close()
+        process.wait(10)
+        assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    finally:
+        ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -80,19 +79,18 @@ class Desk:
         below = prefix.replace("{port}", str(port))
         values = {**template.fill_in(app.arguments), "port": str(port), "prefix": below, "name": app.name, "base_url": "/"}
         command, more, cwd = template.expand({**values, "unix_socket": ""})
+        guarded = [sys.executable, "-I", "-S", str(_PROJECT / "jupyter_portproxy" / "guard.py"), "5", str(port), *command]
         variables = environment(self.home, {**self.variables, **more})
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(
-                command, cwd=self.root / cwd, env=variables, stdout=log, stderr=log, start_new_session=True
-            )
+            process = subprocess.Popen(guarded, cwd=self.root / cwd, env=variables, stdin=subprocess.PIPE, stdout=log, stderr=log)
+            assert process.stdin is not None
             try:
                 if not _answers(process, port):
                     log.seek(0)
                     raise RuntimeError(f"{app.name} did not come up: {log.read()[-500:].decode(errors='replace')}")
                 yield port
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                process.stdin.close()  # the guard exits when nothing is left; until then Vite refuses a second process
                 process.wait()
 
     def keeps_prefix(self, app: App) -> bool:
