@@ -11,10 +11,11 @@ import logging
 import re
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -22,7 +23,7 @@ from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, format_timestamp
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, format_timestamp, parse_cookie
 from tornado.iostream import StreamClosedError
 from tornado.template import Loader
 from tornado.web import HTTPError
@@ -46,6 +47,7 @@ from .forwarding import SCHEMES, possible_schemes
 from .gateway import Closable, Destination, PortProxy, Projects
 from .manual import about
 from .named import NamedRoute
+from .origins import login_of
 from .projects import Asker, ProjectRoute
 from .routes import Redirect, Route, ServiceRoute, is_loopback
 from .sockets import keep_alive
@@ -161,13 +163,18 @@ class PortHandler(JupyterHandler):
         await self._ask_authorizer()
         return now == user and self.token_authenticated == by_token
 
-    async def ask_identity_provider(self) -> User | None:
+    async def ask_identity_provider(self, *, afresh: bool = False) -> User | None:
         """The identity provider's word.
+
+        Args:
+            afresh: not what it remembers of JupyterHub's.
 
         Raises:
             Forbidden, LoginUnavailable
         """
         try:
+            if afresh:
+                await self._forget_hub()
             user = self.identity_provider.get_user(self)
             return await user if isinstance(user, Awaitable) else user
         except GatewayError:
@@ -185,6 +192,14 @@ class PortHandler(JupyterHandler):
         """Tornado's own makes an object of each cookie of the head before it looks for one."""
         values = credentials.cookie_values(self.request.headers.get_list("Cookie"), name)
         return credentials.unquoted(values[-1]) if values else default
+
+    async def _forget_hub(self) -> None:
+        """Let the identity provider forget what JupyterHub has said (`HubOAuth.cache_max_age`), unless that is away now."""
+        hub_auth: Any = getattr(self.identity_provider, "hub_auth", None)
+        token = hub_auth.get_token(self) if hub_auth is not None else None
+        if token:
+            await hub_auth.user_for_token(token, use_cache=False, sync=False)
+            hub_auth.cache = type(hub_auth.cache)(hub_auth.cache_max_age)
 
     def check_xsrf_cookie(self) -> None:
         """No XSRF token: the pages of a service know none. `admit` looks at the site that asks instead.
@@ -392,16 +407,22 @@ class PortHandler(JupyterHandler):
     @property
     def is_watched(self) -> bool:
         """True if somebody may end what is under way."""
-        return self.gateway.chain is not None or hasattr(self.identity_provider, "watch_login")
+        return self.gateway.chain is not None or self.is_asked
 
     def opened(self, open_: Closable, destination: Destination) -> None:
-        """A tunnel, or an answer under way, ends with its login, where the identity provider can tell; and when the project
-        that it leads to moves, or its user may not reach that any more."""
+        """A tunnel, or an answer under way, ends with its login; and when the project that it leads to moves, or its user may not
+        reach that any more."""
         if self.gateway.chain is not None:
             self.gateway.chain.watch(open_, destination)
-        watch_login = getattr(self.identity_provider, "watch_login", None)
-        if watch_login is not None:
-            watch_login(self, open_)
+        if self.is_asked:
+            self.gateway.logins.watch(self._login_key, partial(login_check, self), open_)
+
+    @property
+    def _login_key(self) -> Hashable:
+        """All by which Jupyter's and JupyterHub's identity providers know a login, and the name that it gave."""
+        headers = self.request.headers
+        fields = [tuple(headers.get_list(name)) for name in ("Cookie", "Authorization", "Sec-WebSocket-Protocol")]
+        return (self.current_user.username, *fields, *self.request.query_arguments.get("token", ()))
 
     def on_connection_close(self) -> None:
         """The client is gone."""
@@ -484,6 +505,52 @@ class PortHandler(JupyterHandler):
         """The Set-Cookie fields that logging in has left for the answer."""
         jar: Any = getattr(self, "_new_cookie", None) or {}
         return [("Set-Cookie", morsel.OutputString(None)) for morsel in jar.values()]
+
+
+def cookies_of(headers: HTTPHeaders) -> dict[str, str]:
+    return parse_cookie("; ".join(headers.get_list("Cookie")))
+
+
+def cookies_after(handler: PortHandler) -> dict[str, str]:
+    """The browser's cookies once it has the answer: a token in the URL, for one, becomes a login cookie."""
+    fresh = [value.partition(";")[0].partition("=") for _, value in handler.login_cookies()]
+    return {**cookies_of(handler.request.headers), **{name: value.strip('"') for name, _, value in fresh}}
+
+
+def login_check(handler: PortHandler) -> Callable[[], Awaitable[bool]]:
+    """Asks identity provider and authorizer again, later, with what a login came by; the cookies that it left, if it did."""
+    request, application, gateway = handler.request, handler.application, handler.gateway
+    connection: Any = SimpleNamespace(context=handler.connection.context, set_close_callback=lambda callback: None)
+    user, asked, headers, uri = handler.current_user, handler.asked, request.headers.copy(), request.uri or "/"
+    cookies = cookies_after(handler)
+    if login_of(cookies):
+        uri = uri.partition("?")[0]  # without the token: that outlives a logout
+        headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
+    start = RequestStartLine("GET", uri, "HTTP/1.1")
+
+    async def is_valid() -> bool:
+        request = HTTPServerRequest(headers=headers.copy(), connection=connection, start_line=start)
+        again = PortHandler(application, request, gateway=gateway)
+        again.asked = asked
+        try:
+            now = await again.ask_identity_provider(afresh=True)
+        except LoginUnavailable:
+            return True  # JupyterHub is away: it will be asked again
+        except GatewayError:
+            return False
+        again.current_user = again._jupyter_current_user = now  # else what follows asks once more, and may not
+        if now is None or (now.username != user.username and not again.token_authenticated):
+            return False  # by a token alone Jupyter makes up a name each time
+        try:
+            await again._ask_authorizer()
+        except Forbidden:
+            return False
+        except Exception:
+            again.log.exception("portproxy: the authorizer failed")
+            return False
+        return True
+
+    return is_valid
 
 
 def stay_in_touch(connection: HTTP1Connection) -> None:

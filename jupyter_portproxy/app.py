@@ -30,6 +30,7 @@ from .gateway import PortProxy
 from .handlers import PortRouter
 from .inventory import Inventory
 from .leases import Ports, Reservations
+from .logins import CHECK_INTERVAL, Logins
 from .metrics import PortProxyCollector
 from .origin_handlers import OriginRouter
 from .origins import Names, Origins
@@ -56,6 +57,7 @@ class PortProxyApp(ExtensionApp):
             self.log.critical("Bad config encountered during initialization: %s", error)
             self.exit(1)
         self.gateway.base_url = str(self._server.base_url)
+        self.gateway.logins = Logins(self.log, getattr(self._server.identity_provider, "login_age", CHECK_INTERVAL))
         self.gateway.origins = self._make_origins()
         self.services = self.gateway.services = self._make_services()
         self.services.folder = str(self._server.root_dir)
@@ -126,7 +128,7 @@ class PortProxyApp(ExtensionApp):
     def _warn_of_guests(self, hop: str) -> None:
         """The users of a hub are not its owners; by default Jupyter lets whoever has logged in run code."""
         server = self._server
-        guarded = hasattr(server.identity_provider, "watch_login") or type(server.authorizer) is not AllowAllAuthorizer
+        guarded = hasattr(server.identity_provider, "login_age") or type(server.authorizer) is not AllowAllAuthorizer
         if hop == HUB and not guarded:
             self.log.warning(
                 "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
@@ -137,7 +139,7 @@ class PortProxyApp(ExtensionApp):
         if self.gateway.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.log)
+        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.gateway.logins)
         if self.gateway.jupyter_url:
             origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
         return origins

@@ -33,6 +33,7 @@ from .exchange import Exchange, Head, Outbound
 from .leases import Reservations
 from .limits import Bounds, Slot
 from .limits import Counts as Limited
+from .logins import Logins
 from .named import Alias, NamedRoute
 from .origins import Origins
 from .policy import Policy, check_socket
@@ -140,6 +141,7 @@ class PortProxy(Policy):
         self.services: Services | None = None
         self.chain: Projects | None = None
         self.origins: Origins[User] | None = None
+        self.logins = Logins(self.log)
         self.reservations: Reservations | None = None
         self.special_for_ports: Special | None = None
         self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
@@ -473,8 +475,7 @@ class PortProxy(Policy):
             self._transport.close()
             self._transport = None
         super().close()
-        if self.origins is not None:
-            self.origins.close()
+        self.logins.close()
 
 
 async def _beginning(exchange: Exchange) -> tuple[f.Fields, bytes]:

@@ -18,13 +18,10 @@ from jupyterhub.singleuser.extension import JupyterHubIdentityProvider, JupyterH
 from tornado.web import HTTPError
 from traitlets import Float, default
 
-from . import background
 from .access import PortHandler
 from .errors import Forbidden
-from .gateway import Closable
 from .routes import Route, ServiceRoute
 
-_LOGGED_OUT = 1008  # "policy violation" of the WebSocket close codes: coming back does not help
 _NEEDED = ("api_token", "oauth_client_id")
 
 
@@ -47,8 +44,6 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         super().__init__(**kwargs)
         self._groups: dict[str, frozenset[str]] = {}  # of JupyterHub's users, and only of those: it needs no bound
         self._callbacks: list[Callable[[], None]] = []
-        self._tunnels: dict[str, set[Closable]] = {}  # by the token of the login
-        self._task: asyncio.Task[None] | None = None
 
     @default("hub_auth")
     def _default_hub_auth(self) -> HubOAuth:
@@ -96,49 +91,6 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         if before is not None and before != groups:
             for callback in self._callbacks:
                 callback()
-
-    # ---- open tunnels ----
-
-    def watch_login(self, handler: PortHandler, tunnel: Closable) -> None:
-        """End a tunnel when the login by which it was opened ends."""
-        token = self.hub_auth.get_token(handler) or ""
-        before = tunnel.on_closed
-
-        def closed(tunnel: Closable) -> None:
-            tunnels = self._tunnels.get(token, set())
-            tunnels.discard(tunnel)
-            if not tunnels:
-                self._tunnels.pop(token, None)
-            if not self._tunnels and self._task is not None:
-                self._task.cancel()
-                self._task = None
-            before(tunnel)
-
-        tunnel.on_closed = closed
-        self._tunnels.setdefault(token, set()).add(tunnel)
-        if self._task is None:
-            self._task = background.run("logins", self._look_again, self.log)
-
-    async def _look_again(self) -> None:
-        """As long as there are tunnels."""
-        while self._tunnels:
-            await asyncio.sleep(self.login_age)
-            for token in list(self._tunnels):
-                if not await self._holds(token):
-                    for tunnel in list(self._tunnels.get(token, ())):
-                        tunnel.shut_down(_LOGGED_OUT)
-
-    async def _holds(self, token: str) -> bool:
-        """False if JupyterHub says that the login has ended. While it says nothing, what is known holds on."""
-        try:
-            model = await self.hub_auth.user_for_token(token, use_cache=False, sync=False)
-        except Exception as error:
-            self.log.warning("portproxy: JupyterHub could not be asked for a login: %s", error)
-            return True
-        if model is None or not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
-            return False
-        self._note(model)
-        return True
 
 
 def _no_login() -> str:

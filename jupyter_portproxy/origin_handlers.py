@@ -7,23 +7,21 @@ Rule of this file: at a host of ours nothing but the service answers, whatever t
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 from jupyter_server.auth.identity import User
-from jupyter_server.utils import ensure_async
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, parse_cookie
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.iostream import StreamClosedError
 from tornado.routing import Router
 from tornado.web import Application
 
 from . import fields as f
 from . import routes
-from .access import ACTION, RESOURCE, PortHandler
-from .errors import BadRoute, Forbidden, GatewayError, LoginUnavailable, MethodRefused, NoSuchService, NotEntered, Unauthenticated
+from .access import PortHandler, cookies_after, cookies_of, login_check
+from .errors import BadRoute, Forbidden, GatewayError, MethodRefused, NoSuchService, NotEntered, Unauthenticated
 from .forwarding import outermost
 from .gateway import Closable, Destination, PortProxy
 from .origins import WELL_KNOWN, Entry, Origins, login_of
@@ -61,7 +59,7 @@ class OriginRouter(Router):
         if found is not None:
             return self._application.get_handler_delegate(request, EnterHandler, {**parts, "target": found[0], "path": found[1]})
         if uri.partition("?")[0] == self._base_url + "logout":
-            self._origins.log_out(_cookies(request.headers))
+            self._origins.log_out(cookies_of(request.headers))
         return None
 
     def _at_origin(self, request: HTTPServerRequest, target: str, parts: dict[str, Any]) -> HTTPMessageDelegate:
@@ -174,8 +172,8 @@ class EnterHandler(PortHandler):
         if target is None:
             return path_form
         host = self._origins.names.host_of(target, self.request.headers.get("Host", "")) or ""
-        cookies = _cookies_after(self)
-        entry = Entry(target, host, self.current_user, self._own_origin(), login_of(cookies), _witness(self, cookies))
+        cookies = cookies_after(self)
+        entry = Entry(target, host, self.current_user, self._own_origin(), login_of(cookies), login_check(self))
         ticket = self._origins.ticket(entry)
         if ticket is None:
             raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
@@ -355,13 +353,7 @@ class OriginHandler(PortHandler):
     def opened(self, open_: Closable, destination: Destination) -> None:
         """It ends with its session."""
         assert self._entry is not None  # admitted
-        forget, before = self._origins.watch(open_, self._entry), open_.on_closed
-
-        def closed(open_: Closable) -> None:
-            forget()
-            before(open_)
-
-        open_.on_closed = closed
+        self._origins.watch(open_, self._entry)
 
 
 class OriginTunnel(OriginHandler, TunnelHandler):  # type: ignore[misc]
@@ -370,47 +362,6 @@ class OriginTunnel(OriginHandler, TunnelHandler):  # type: ignore[misc]
 
 class OriginRawSocket(OriginHandler, RawSocketHandler):  # type: ignore[misc]
     """A WebSocket to a service that speaks none, at an origin."""
-
-
-def _cookies_after(handler: PortHandler) -> dict[str, str]:
-    """The browser's cookies once it has the answer: a token in the URL, for one, becomes a login cookie."""
-    fresh = [value.partition(";")[0].partition("=") for _, value in handler.login_cookies()]
-    return {**_cookies(handler.request.headers), **{name: value.strip('"') for name, _, value in fresh}}
-
-
-def _witness(handler: PortHandler, cookies: dict[str, str]) -> Callable[[], Awaitable[bool]]:
-    """Asks identity provider and authorizer again, later, with what a login came by; the cookies that it left, if it did."""
-    request, application, gateway = handler.request, handler.application, handler.gateway
-    connection: Any = SimpleNamespace(context=handler.connection.context, set_close_callback=lambda callback: None)
-    user, headers, uri = handler.current_user, HTTPHeaders(), request.uri
-    if login_of(cookies):
-        uri = (uri or "").partition("?")[0]  # without the token: that outlives a logout
-        headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
-    for name in ("Authorization", "Host"):
-        for value in request.headers.get_list(name):
-            headers.add(name, value)
-
-    start = RequestStartLine("GET", uri or "/", "HTTP/1.1")
-
-    async def is_valid() -> bool:
-        asked = HTTPServerRequest(headers=headers.copy(), connection=connection, start_line=start)
-        again = PortHandler(application, asked, gateway=gateway)
-        try:
-            now = await again.ask_identity_provider()
-        except LoginUnavailable:
-            return True  # JupyterHub is away: it will be asked again
-        except GatewayError:
-            return False
-        again.current_user = again._jupyter_current_user = now  # else what follows asks once more, and may not
-        if now is None or (now.username != user.username and not again.token_authenticated):
-            return False  # by a token alone Jupyter makes up a name each time
-        try:
-            return bool(await ensure_async(again.authorizer.is_authorized(again, now, ACTION, RESOURCE)))
-        except Exception:
-            again.log.exception("portproxy: the authorizer failed")
-            return False
-
-    return is_valid
 
 
 def _scheme(handler: PortHandler) -> str:
@@ -428,7 +379,3 @@ def _cookie_name(handler: PortHandler) -> str:
     """Cookies know no ports: two Jupyter servers of one machine share the hosts of their origins."""
     name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", handler.request.headers.get("Host", "")) or ["0"])[0]
     return f"__Host-{name}" if _scheme(handler) == "https" else name
-
-
-def _cookies(headers: HTTPHeaders) -> dict[str, str]:
-    return parse_cookie("; ".join(headers.get_list("Cookie")))

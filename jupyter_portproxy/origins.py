@@ -6,17 +6,16 @@ with the login that it came from. VS Code, Codespaces and code-server give each 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
-from . import background
 from .forwarding import shows_own_address
+from .logins import Closable, Logins
 
 LOCAL = "p{port}.localhost"
 WELL_KNOWN = "/.well-known/portproxy/"
@@ -26,7 +25,6 @@ _PATTERN = re.compile(r"[a-z0-9-]*\{port\}(?:[a-z0-9-]|\{user\})*(\.(?:[a-z0-9-]
 _LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
 _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 _TICKET_SECONDS = 30.0
-_CHECK_SECONDS = 20.0  # an ended login is noticed within 30 s
 _MAX_JUPYTERS = 100
 _MOST = 10_000  # sessions and tickets; the oldest go
 _ENTRIES, _ENTRY_SECONDS = 5, 10.0  # so many sessions whose cookie never came back are a browser that keeps none
@@ -114,12 +112,6 @@ def _fits(name: str) -> bool:
     return all(0 < len(part) <= _LONGEST_LABEL for part in name.split("."))
 
 
-class Closable(Protocol):
-    """What ends with a session: a tunnel."""
-
-    def shut_down(self, code: int = ...) -> None: ...
-
-
 @dataclass(eq=False, slots=True)
 class Entry(Generic[T]):
     """What a ticket leads to, and what a session is made of.
@@ -140,22 +132,21 @@ class Entry(Generic[T]):
     login: frozenset[tuple[str, str]]
     still_valid: Callable[[], Awaitable[bool]]
     framed: bool = False
+    key: str = ""
     seen: bool = False
     since: float = field(default_factory=time.monotonic)
     checked: float = field(default_factory=time.monotonic)
-    tunnels: set[Closable] = field(default_factory=set)
 
 
 class Origins(Generic[T]):
     """Who is in which origin."""
 
-    def __init__(self, names: Names, log: logging.Logger | None = None) -> None:
-        self.names, self._log = names, log or logging.getLogger(__name__)
+    def __init__(self, names: Names, logins: Logins) -> None:
+        self.names, self._logins = names, logins
         self.last_jupyters = ""  # the origin of Jupyter from which somebody entered last
         self._jupyters: dict[str, None] = {}  # hosts of Jupyter at which somebody has logged in, the oldest first
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
-        self._watch: asyncio.Task[None] | None = None
 
     def ticket(self, entry: Entry[T]) -> str | None:
         """A ticket into an origin: for one use, within 30 seconds. None if the browser keeps coming back."""
@@ -202,12 +193,8 @@ class Origins(Generic[T]):
         if found is None or found.host != host:
             return None
         found.seen = True
-        if time.monotonic() - found.checked > _CHECK_SECONDS:
-            found.checked = time.monotonic()  # who asks meanwhile need not ask again
-            if not await found.still_valid():
-                self._end(key)
-                return None
-        return found
+        fresh = time.monotonic() - found.checked <= self._logins.interval
+        return found if fresh or await self._is_valid(found) else None
 
     def log_out(self, cookies: Mapping[str, str]) -> None:
         """End the sessions of a login, and void its tickets; `cookies` are those of the request that logs out."""
@@ -217,32 +204,24 @@ class Origins(Generic[T]):
                 self._end(key)
         self._tickets = {key: entry for key, entry in self._tickets.items() if not entry.login & login}
 
-    def watch(self, tunnel: Closable, entry: Entry[T]) -> Callable[[], None]:
-        """Close a tunnel when its session ends. What is returned is to be called when it closes by itself."""
-        entry.tunnels.add(tunnel)
-        if self._watch is None:
-            self._watch = background.run("origins", self._check_tunnels, self._log)
-        return lambda: entry.tunnels.discard(tunnel)
+    def watch(self, open_: Closable, entry: Entry[T]) -> None:
+        """End what is open when its session ends."""
+        self._logins.watch(entry, lambda: partial(self._is_valid, entry), open_)
 
-    def close(self) -> None:
-        """End the watch; the tunnels are the gateway's to close."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def _check_tunnels(self) -> None:
-        while True:
-            await asyncio.sleep(_CHECK_SECONDS / 4)
-            for key, entry in list(self._sessions.items()):
-                if entry.tunnels:
-                    await self.session(key, entry.host)
+    async def _is_valid(self, entry: Entry[T]) -> bool:
+        entry.checked = time.monotonic()  # who asks meanwhile need not ask again
+        valid = await entry.still_valid()
+        if not valid:
+            self._end(entry.key)
+        return valid
 
     def _end(self, key: str) -> None:
         entry = self._sessions.pop(key, None)
-        for tunnel in list(entry.tunnels) if entry is not None else ():
-            tunnel.shut_down()
+        if entry is not None:
+            self._logins.end(entry)
 
 
 def _put(entries: dict[str, Entry[T]], entry: Entry[T]) -> str:
-    key = secrets.token_urlsafe(32)
+    key = entry.key = secrets.token_urlsafe(32)
     entries[key] = entry
     return key

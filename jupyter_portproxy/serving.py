@@ -78,7 +78,7 @@ class PortExchange(HTTPMessageDelegate):
             self._made._break_cycles()
             if self._admission is not None:
                 self._made.is_logged_in(self._admission.user, self._admission.client)
-                self._made.destination = self._admission.destination
+                self._made.asked, self._made.destination = self._admission.asked, self._admission.destination
         return self._made
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
@@ -191,7 +191,7 @@ class PortExchange(HTTPMessageDelegate):
         self._ending = await relaying
 
     def _watch(self, destination: Destination) -> None:
-        """Let those know of an answer under way who may have to end it. A login that nobody is asked about has no end."""
+        """Let those know of an answer under way who may have to end it. A login of Jupyter's own kinds has no end."""
         chain, handler = self._gateway.chain, self._made
         if handler is not None and handler.is_watched:
             handler.opened(self, destination)

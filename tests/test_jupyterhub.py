@@ -260,6 +260,31 @@ async def test_the_page_without_scripts_starts_a_service(hub: Hub):
         assert (await browser.submit("/user/bob/proxy/", done, action="delete", name="by-form")).status == 200
 
 
+# ---- what ends ----
+
+
+async def closed(socket: aiohttp.ClientWebSocketResponse) -> int | None:
+    """The code with which a WebSocket ends, within the 30 seconds that are promised."""
+    end = await socket.receive(timeout=30)
+    assert end.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED), end
+    return socket.close_code
+
+
+async def test_open_websockets_end_with_a_logout_of_the_hub_and_with_a_revoked_token(hub: Hub):
+    """Although the user's server remembers the hub's word on them for five minutes."""
+    made = hub.api("POST", "users/bob/tokens", {"scopes": ["access:servers!user=bob"]})
+    by_token = {"Authorization": f"token {made['token']}"}
+    async with echo() as (port, _), hub.browser("bob") as leaves, hub.browser("bob") as stays, hub.browser() as program:
+        path = f"/user/bob/proxy/port/{port}/"
+        async with leaves.websocket(path) as out, stays.websocket(path) as kept, program.websocket(path, **by_token) as revoked:
+            assert (await leaves.open("/hub/logout")).status == 200
+            hub.api("DELETE", f"users/bob/tokens/{made['id']}")
+            assert await asyncio.gather(closed(out), closed(revoked)) == [1008, 1008]
+            await kept.send_str("hello")
+            assert await kept.receive_str(timeout=5) == "hello"
+        assert await refusal(program, path, **by_token) == 403  # nor does that server remember it any longer
+
+
 # ---- behind Traefik ----
 
 

@@ -11,8 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 
-from jupyter_portproxy import origins
-
 from .clients import UPGRADE
 from .conftest import TOKEN
 from .test_access import configured
@@ -429,7 +427,7 @@ async def test_a_logout_cuts_what_the_service_is_sending(visitor, call, wire):
         await asyncio.wait_for(up.gone.wait(), 5)
 
 
-async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, jp_base_url, monkeypatch):
+async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, gateway, jp_base_url, monkeypatch):
     """The first page of many: Jupyter's own link has the token in it, and logging out must end what began with it."""
     async with serve(mirror) as up:
         uri = f"{jp_base_url}proxy/enter/{up.port}/?token={TOKEN}"
@@ -438,7 +436,7 @@ async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visito
         way = urlsplit(first.one("Location"))
         second = await visitor.ask(f"{way.path}?{way.query}", way.netloc)
         cookie = "Cookie: " + second.one("Set-Cookie").partition(";")[0]
-        monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.0)
+        monkeypatch.setattr(gateway.logins, "interval", 0.0)
         for _ in range(2):  # the login is asked about each time
             assert (await visitor.ask("/", way.netloc, [cookie])).status == 200
         await call("logout", token=None, fields=[login])
@@ -452,8 +450,8 @@ async def granting(connection):
     await connection.reader.read()
 
 
-async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp_serverapp, wire, monkeypatch):
-    monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.4)
+async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp_serverapp, gateway, wire, monkeypatch):
+    monkeypatch.setattr(gateway.logins, "interval", 0.4)
     async with serve(granting) as up, await wire() as connection:
         host = visitor.host(up.port)
         _, cookie = await visitor.enter(up.port)
@@ -476,8 +474,8 @@ class Changes(Authorizer):
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Changes)])
-async def test_the_authorizer_is_asked_again(visitor, monkeypatch, jp_server_config):
-    monkeypatch.setattr(origins, "_CHECK_SECONDS", 0.0)
+async def test_the_authorizer_is_asked_again(visitor, gateway, monkeypatch, jp_server_config):
+    monkeypatch.setattr(gateway.logins, "interval", 0.0)
     async with serve(mirror) as up:
         _, cookie = await visitor.enter(up.port)
         assert (await visitor.ask("/", visitor.host(up.port), [cookie])).status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from types import SimpleNamespace
 
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy import origins
+from jupyter_portproxy.logins import Logins
 from jupyter_portproxy.origins import Entry, Names, Origins, label, login_of
 
 LOCAL = Names()
+LOG = logging.getLogger(__name__)
 WILD = Names("{port}--{user}.apps.example.org", "ada")
 LOGIN = {"username-localhost-8888": "2|1:0|x"}
 
@@ -195,6 +198,7 @@ def clock(monkeypatch):
 class Closes:
     def __init__(self):
         self.codes = []
+        self.on_closed = lambda tunnel: None
 
     def shut_down(self, code=1001):
         self.codes.append(code)
@@ -214,7 +218,7 @@ def somebody(clock):
 
 
 def test_a_ticket_is_good_once_soon_and_for_its_host(clock, somebody):
-    known = Origins[str](LOCAL)
+    known = Origins[str](LOCAL, Logins(LOG))
     ticket = known.ticket(somebody())
     assert known.enter(ticket, "p1.localhost:1", framed=False) is not None
     assert known.enter(ticket, "p1.localhost:1", framed=False) is None
@@ -229,7 +233,7 @@ def test_a_ticket_is_good_once_soon_and_for_its_host(clock, somebody):
 
 
 async def test_a_session_is_good_for_its_host_and_while_its_login_holds(clock, somebody):
-    known, valid = Origins[str](LOCAL), [True]
+    known, valid = Origins[str](LOCAL, Logins(LOG)), [True]
     key = known.enter(known.ticket(somebody(valid=lambda: valid[0])), "p1.localhost:1", framed=True)
     assert (await known.session(key, "p1.localhost:1")).framed
     assert await known.session(key, "p2.localhost:1") is None
@@ -240,12 +244,12 @@ async def test_a_session_is_good_for_its_host_and_while_its_login_holds(clock, s
     assert await known.session(key, "p1.localhost:1") is not None  # asked again only now and then
     clock.now += 30
     assert await known.session(key, "p1.localhost:1") is None
-    assert tunnel.codes == [1001]
-    known.close()
+    assert tunnel.codes == [1008]
+    known._logins.close()
 
 
 async def test_a_logout_ends_the_sessions_and_tickets_of_that_login_alone(somebody):
-    known, other = Origins[str](LOCAL), {"username-localhost-8888": "another"}
+    known, other = Origins[str](LOCAL, Logins(LOG)), {"username-localhost-8888": "another"}
     mine = known.enter(known.ticket(somebody()), "p1.localhost:1", framed=False)
     theirs = known.enter(known.ticket(somebody(cookies=other)), "p1.localhost:1", framed=False)
     by_token = known.enter(known.ticket(somebody(cookies={})), "p1.localhost:1", framed=False)
@@ -256,7 +260,7 @@ async def test_a_logout_ends_the_sessions_and_tickets_of_that_login_alone(somebo
 
 
 async def test_a_browser_that_keeps_no_cookie_does_not_go_round_for_ever(clock, somebody):
-    known = Origins[str](LOCAL)
+    known = Origins[str](LOCAL, Logins(LOG))
     for _ in range(5):
         known.enter(known.ticket(somebody()), "p1.localhost:1", framed=False)
     assert known.ticket(somebody()) is None
@@ -266,7 +270,7 @@ async def test_a_browser_that_keeps_no_cookie_does_not_go_round_for_ever(clock, 
 
 
 async def test_many_tabs_at_once_are_no_such_browser(somebody):
-    known = Origins[str](LOCAL)
+    known = Origins[str](LOCAL, Logins(LOG))
     for _ in range(50):
         key = known.enter(known.ticket(somebody()), "p1.localhost:1", framed=True)
         await known.session(key, "p1.localhost:1")
@@ -275,13 +279,13 @@ async def test_many_tabs_at_once_are_no_such_browser(somebody):
 
 async def test_memory_is_bounded_and_what_goes_closes_its_tunnels(somebody, monkeypatch):
     monkeypatch.setattr(origins, "_MOST", 3)
-    known, tunnel = Origins[str](LOCAL), Closes()
+    known, tunnel = Origins[str](LOCAL, Logins(LOG)), Closes()
     first = known.enter(known.ticket(somebody()), "p1.localhost:1", framed=False)
     known.watch(tunnel, await known.session(first, "p1.localhost:1"))
     for number in range(3):
         host = f"p{number}.localhost:1"
         known.enter(known.ticket(somebody(host)), host, framed=False)
-    assert (await known.session(first, "p1.localhost:1"), tunnel.codes) == (None, [1001])
+    assert (await known.session(first, "p1.localhost:1"), tunnel.codes) == (None, [1008])
     tickets = [known.ticket(somebody("p9.localhost:1")) for _ in range(4)]
     assert [bool(known.enter(t, "p9.localhost:1", framed=False)) for t in tickets] == [False, True, True, True]
-    known.close()
+    known._logins.close()
