@@ -17,8 +17,9 @@ from .credentials import TOKEN_SUBPROTOCOL
 from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
 from .framing import Fields as Fields
-from .routes import Route, Upstream, ip_literal, respelled
+from .routes import DEFAULT_PORTS, Route, Upstream, ip_literal, respelled
 from .told import REFUSAL, Told
+from .url_fields import PAGES, TO_CLIENT, TO_UPSTREAM, Form
 
 # RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
 HOP_BY_HOP = frozenset(
@@ -72,6 +73,7 @@ _ORIGIN_WIDE = frozenset(
         REFUSAL.lower(),  # of the hop before a service, never the service's own
     ]
 )
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
@@ -130,19 +132,27 @@ def to_upstream(
     client: Client,
     *,
     via: str,
+    method: str = "GET",
     keep_host: bool = False,
     told: Told | None = None,
 ) -> Fields:
-    """The fields of the outbound request, except those that frame its content.
+    """The fields of the outbound request, except those that frame its content. They tell one consistent story.
+
+    With `keep_host` Host, Origin, Referer and X-Forwarded-* are the client's. Without it Host, Origin and Referer are the
+    upstream's; so are X-Forwarded-* where a check of the service may compare them: where Origin names the service, or another
+    field of a request that is not safe does. Other requests tell of the client's address, for services that make links of it.
 
     Args:
         fields: the inbound request's.
         via: this gateway's name in Via.
-        keep_host: leave Host, Origin and Referer as the client sent them.
+        keep_host: the service sees the client's address as its own.
         told: the upstream is the next hop of a chain, and is told this and of the client in one field.
     """
     named = {plain(token) for token in list_tokens(fields, "connection")}
-    out: Fields = [("Host", client.host if keep_host else upstream.authority)]
+    forwarding = _forwarding(fields, client)
+    keep_host = keep_host and told is None
+    names_upstream = False
+    out: Fields = [("Host", (forwarding.host if keep_host else "") or upstream.authority)]
     vias: list[str] = []
     repeated: frozenset[str] | None = None
     for name, value in fields:
@@ -157,10 +167,13 @@ def to_upstream(
             kept = value if value.strip() in repeated else None
         if kept is not None:
             out.append((name, kept))
+            if kept != value and (look is _request_origin or (key in TO_UPSTREAM and method not in _SAFE_METHODS)):
+                names_upstream = not keep_host and told is None
     if client.authorization:
         own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
         out += [("Authorization", own)] if own is not None else []
-    forwarding = _forwarding(fields, client)
+    if names_upstream:
+        forwarding = forwarding.at(upstream.scheme, upstream.authority)
     out.extend(forwarding.fields("" if route.keep else route.prefix) if told is None else [told.field(forwarding)])
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
@@ -276,21 +289,41 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    own = own_origin(value, client)
-    return upstream.origin if own is not None and not keep_host else value
-
-
-def _request_referer(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    value = target_without_secrets(value, client)
-    rest = own_origin(value, client)
-    if rest is None or keep_host:
+    if own_origin(value, client) is None:
         return value
-    rest = respelled(rest, f"{route.prefix}/")
-    if not is_below(rest, route.prefix):
-        rest = "/"
-    elif not route.keep:
-        rest = rest[len(route.prefix) :]
-    return f"{upstream.origin}{rest if rest.startswith('/') else '/' + rest}"
+    return _public_origin(value, client) if keep_host else upstream.origin
+
+
+def _request_url(form: Form, name: str) -> Callable[[str, Route, Upstream, Client, bool], str | None]:
+    def look(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+        return form(value, partial(_url_at_upstream, name, route, upstream, client, keep_host))
+
+    return look
+
+
+def _url_at_upstream(name: str, route: Route, upstream: Upstream, client: Client, keep_host: bool, url: str) -> str:
+    """One URL of a request, as the service knows it: below the prefix it is the service's own."""
+    url = target_without_secrets(url, client)
+    rest = own_origin(url, client)
+    path, is_page = respelled(url if rest is None else rest, f"{route.prefix}/"), name in PAGES
+    if rest is None and not (route.prefix and is_below(path, route.prefix)):
+        return url
+    origin = "" if rest is None else _public_origin(url, client) if keep_host else upstream.origin
+    if is_page and keep_host:
+        return origin + (rest or "")
+    if is_below(path, route.prefix):
+        path = path if route.keep else path[len(route.prefix) :]
+    elif is_page:
+        path = "/"
+    else:
+        return url
+    return f"{origin}{path if path.startswith('/') else '/' + path}"
+
+
+def _public_origin(url: str, client: Client) -> str:
+    """The client's own origin in a URL there; a hop before this one may have put its own in its place."""
+    told = client.told
+    return f"{told.scheme}://{told.host}" if told is not None and told.host else _ABSOLUTE.sub(r"\g<scheme>://\g<authority>", url)
 
 
 def _request_xsrf(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
@@ -325,9 +358,9 @@ _REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | 
     "cookie": _request_cookie,
     "authorization": _request_authorization,
     "origin": _request_origin,
-    "referer": _request_referer,
     "sec-websocket-protocol": _request_subprotocols,
     "x-xsrftoken": _request_xsrf,
+    **{name: _request_url(form, name) for name, form in TO_UPSTREAM.items()},
 }
 
 
@@ -344,20 +377,28 @@ _request_rule = lru_cache(maxsize=1024)(_rule_of)  # few names make up nearly al
 # ---- response fields whose value is looked at: None drops the field ----
 
 
-def _response_location(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
-    """A URL on this upstream -> below the prefix, once; any other as it is."""
-    match = _ABSOLUTE.match(value)
+def _response_url(form: Form) -> Callable[[str, Route, Upstream, Client], str | None]:
+    def look(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+        return form(value, partial(_url_at_client, route, upstream, client))
+
+    return look
+
+
+def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -> str:
+    """One URL of an answer: on this upstream -> below the prefix, once; any other as it is."""
+    match = _ABSOLUTE.match(url)
     if match:
-        if (match["scheme"] or upstream.scheme).rstrip(":").lower() != upstream.scheme or not _is_upstream(
-            match["authority"], upstream
-        ):
-            return value
-        value = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
-        if (route.keep or not route.prefix) and value[1:2] in ("/", "\\"):
-            return f"/.{value}"
-    if not value.startswith("/") or route.keep or is_below(value, route.prefix):
-        return value
-    return route.prefix + value
+        scheme = (match["scheme"] or upstream.scheme).lower()
+        # A service that was told of https calls itself so, whatever it speaks here.
+        told = scheme == "https" == (client.told or client).scheme
+        if (scheme != upstream.scheme and not told) or not _is_upstream(match["authority"], upstream):
+            return url
+        url = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
+        if (route.keep or not route.prefix) and url[1:2] in ("/", "\\"):
+            return f"/.{url}"
+    if not url.startswith("/") or route.keep or is_below(url, route.prefix):
+        return url
+    return route.prefix + url
 
 
 def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
@@ -401,8 +442,7 @@ def _response_worker_scope(value: str, route: Route, upstream: Upstream, client:
 
 
 _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
-    "location": _response_location,
-    "content-location": _response_location,
+    **{name: _response_url(form) for name, form in TO_CLIENT.items()},
     "set-cookie": _response_set_cookie,
     "service-worker-allowed": _response_worker_scope,
 }
@@ -439,7 +479,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     if authority == upstream.authority:
         return True
     match = re.fullmatch(r"(.*?)(?::([0-9]+))?", authority, re.ASCII)
-    if match is None or (match[2] or _DEFAULT_PORTS[upstream.scheme]) != str(upstream.port):
+    if match is None or int(match[2] or DEFAULT_PORTS[upstream.scheme]) != upstream.port:
         return False
     host = match[1].strip("[]")
     if host == upstream.host or host in upstream.addresses:
@@ -447,7 +487,6 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
 
 
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (nothing is bound here)
 
 

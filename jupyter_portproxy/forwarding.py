@@ -15,6 +15,9 @@ from .framing import Fields
 SCHEMES = ("http", "https")
 # jupyter-server-proxy's two, in its spelling: some services look for that very text.
 _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
+_HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]+\Z", re.ASCII)
+# One parameter of Forwarded, after what parts it from the one before (RFC 7239 4); it matches anything, and takes linear time.
+_PARTED = re.compile(r'([;,]?)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
 _SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
 _PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
@@ -31,6 +34,7 @@ class Forwarding:
         host: the client's Host field.
         peers: the IP address at the other end of each hop's connection, the first hop's first.
         port, chain, forwarded: X-Forwarded-Port, X-Forwarded-For and Forwarded of a front before the first hop; empty without.
+        public: the client's own origin, where the fields tell of the service's instead.
     """
 
     scheme: str
@@ -39,10 +43,19 @@ class Forwarding:
     port: str = ""
     chain: str = ""
     forwarded: str = ""
+    public: str = ""
 
     def beyond(self, peer: str) -> Forwarding:
         """The same at the next hop, which sees `peer`."""
         return replace(self, peers=(*self.peers, peer))
+
+    def at(self, scheme: str, host: str) -> Forwarding:
+        """The same for a request that names this address as its own: no field tells of another scheme or host.
+
+        But for Gradio's own: it compares no origin, and writes the links in its answers to POST by the client's.
+        """
+        public, forwarded = f"{self.scheme}://{self.host}", _without_origin(self.forwarded)
+        return replace(self, scheme=scheme, host=host, port="", forwarded=forwarded, public=public)
 
     def fields(self, prefix: str = "") -> Fields:
         """What a service is told; `prefix`: the path that was taken off its URL."""
@@ -54,15 +67,16 @@ class Forwarding:
         out = [
             ("X-Forwarded-For", ", ".join(addresses)),
             ("X-Forwarded-Proto", self.scheme),
-            ("X-Forwarded-Host", self.host),
+            ("X-Gradio-Server", self.public) if self.public else ("X-Forwarded-Host", self.host),
             ("X-Forwarded-Port", self.port or _port_of(self.host, self.scheme)),
             ("Forwarded", ", ".join([*elements, *map(self._element, self.peers)])),
         ]
         return out + [(name, prefix) for name in _PREFIX_FIELDS] if prefix else out
 
     def _element(self, peer: str) -> str:
+        """RFC 7239 wants quotes round a host with a port; code-server and RStudio would read them as part of it."""
         node = f'"[{peer}]"' if ":" in peer else peer
-        return f"for={node};proto={self.scheme}" + (f";host={_quoted(self.host)}" if self.host else "")
+        return f"for={node};proto={self.scheme}" + (f";host={self.host}" if _HOST.match(self.host) else "")
 
 
 def claims_of(fields: Fields) -> dict[str, str]:
@@ -85,7 +99,7 @@ def claimed(claims: dict[str, str], peer: str, scheme: str, host: str, address: 
     said = outermost(claims.get("x-forwarded-proto", "")).lower()
     return Forwarding(
         said if said in SCHEMES else scheme,
-        claims.get("x-forwarded-host") or host,
+        outermost(claims.get("x-forwarded-host", "")) or host,
         (peer,),
         outermost(claims.get("x-forwarded-port", "")),
         claims.get("x-forwarded-for", address).strip(" ,"),
@@ -135,5 +149,12 @@ def _port_of(host: str, scheme: str) -> str:
     return port if colon and port.isascii() and port.isdigit() else "443" if scheme == "https" else "80"
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _without_origin(forwarded: str) -> str:
+    """Elements of Forwarded without their `host` and `proto`."""
+    elements: list[list[str]] = [[]]
+    for separator, parameter in _PARTED.findall(forwarded):
+        if separator == ",":
+            elements.append([])
+        if parameter.strip() and parameter.partition("=")[0].strip().lower() not in ("host", "proto"):
+            elements[-1].append(parameter.strip())
+    return ", ".join(";".join(element) for element in elements if element)

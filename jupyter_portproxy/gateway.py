@@ -315,7 +315,7 @@ class PortProxy(Policy):
             method,
             to.upstream,
             f.target_without_secrets(to.route.target, client),
-            self.outbound_fields(to, fields, client),
+            self.outbound_fields(to, fields, client, method),
             content,
             self.connect_timeout,
             self.approve_connection,
@@ -352,7 +352,7 @@ class PortProxy(Policy):
         """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
         return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
 
-    def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client) -> f.Fields:
+    def outbound_fields(self, to: Destination, fields: f.Fields, client: f.Client, method: str = "GET") -> f.Fields:
         """The outbound request's fields; every way out passes here.
 
         Raises:
@@ -362,8 +362,8 @@ class PortProxy(Policy):
             raise LoopDetected()
         if to.alias is not None:
             fields = to.alias.request(fields, client)
-        keep_host = self.keep_host or (to.service is not None and to.service.template.keep_host)
-        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, keep_host=keep_host, told=to.told)
+        keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
+        out = f.to_upstream(fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told)
         return out if to.special is None else f.replaced(out, self._fields_of(to, to.special), to.special.set_aside)
 
     def _fields_of(self, to: Destination, special: Special) -> f.Fields:

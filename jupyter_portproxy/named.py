@@ -10,18 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from . import projects
 from .errors import BadRoute, TooManyRedirects
 from .fields import Client, is_below, own_origin
-from .framing import Fields, first
+from .framing import Fields, first, plain
 from .projects import ProjectRoute
 from .routes import Redirect, bare_name, port_number
+from .url_fields import TO_CLIENT, TO_UPSTREAM
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]{2}", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target; browsers, too, drop tabs and escape the rest
 _LONG_AGO = re.compile(r"19[0-9]{2}")  # the year of a date by which cookies are deleted
 
 
@@ -139,11 +142,17 @@ class Alias:
 
     def request(self, fields: Fields, client: Client) -> Fields:
         """The fields of a request, as if the hops' spelling had been asked for."""
-        return [(name, self._referer(value, client) if name.lower() == "referer" else value) for name, value in fields]
+        forms = [TO_UPSTREAM.get(plain(name)) for name, _ in fields]
+        return [
+            (name, form(value, partial(self._asked, client)) if form is not None else value)
+            for form, (name, value) in zip(forms, fields, strict=True)
+        ]
 
-    def _referer(self, value: str, client: Client) -> str:
-        rest = own_origin(value, client)
-        if rest is None or not is_below(rest, self.outside):
+    def _asked(self, client: Client, value: str) -> str:
+        """One URL of a request in the hops' spelling, if it names the port: others may be Jupyter's."""
+        own = own_origin(value, client)
+        rest = value if own is None else own
+        if not is_below(rest, self.outside):
             return value
         url = self._without_port(rest)
         return value if url == rest else f"{value[: len(value) - len(rest)]}{self.inside}{url}"
@@ -187,7 +196,7 @@ class Journey:
         if self._steps > _MOST_REDIRECTS:
             raise TooManyRedirects(_MOST_REDIRECTS)
         self._cookies += [_moved(value, self._alias) for name, value in fields if name.lower() == "set-cookie"]
-        self.url = url.partition("#")[0]
+        self.url = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", url.partition("#")[0].replace("\t", ""))
         return True
 
     def request(self, fields: Fields) -> Fields:
@@ -200,14 +209,18 @@ class Journey:
         cookie = "; ".join(kept + [pair for pair in jar.values() if pair])
         return [field for field in fields if field[0].lower() != "cookie"] + ([("Cookie", cookie)] if cookie else [])
 
+    def _printed(self, url: str) -> str:
+        """One URL of an answer in the client's spelling."""
+        read = self._alias.read(url, self.url, self._client)
+        return url if read is None else self._alias.printed(read)
+
     def answer(self, fields: Fields) -> Fields:
         """The fields of the answer at the journey's end, in the client's spelling."""
         out = [("Set-Cookie", value) for value in self._cookies]
         for name, value in fields:
-            key = name.lower()
-            if key in ("location", "content-location"):
-                url = self._alias.read(value, self.url, self._client)
-                value = value if url is None else self._alias.printed(url)
+            key = plain(name)
+            if key in TO_CLIENT:
+                value = TO_CLIENT[key](value, self._printed)
             elif key == "set-cookie":
                 value = _moved(value, self._alias)
             out.append((name, value))

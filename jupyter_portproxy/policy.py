@@ -40,6 +40,7 @@ class Policy(Settings):
         self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
         self._ports = routes.parse_ports(self.allowed_ports)
         self._https_ports = routes.parse_ports(self.https_ports)
+        self._keep_host_ports = routes.parse_ports(self.keep_host if isinstance(self.keep_host, list) else [])
         self._port_allowed = bytearray(65536)
         for ports in self._ports:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
@@ -63,6 +64,10 @@ class Policy(Settings):
     def allows_port(self, port: int) -> bool:
         """True if the configuration has the port."""
         return bool(self._port_allowed[port])
+
+    def keeps_host(self, port: int) -> bool:
+        """True if services on that port see the client's own Host."""
+        return self.keep_host is True or any(port in ports for ports in self._keep_host_ports)
 
     def check(self, route: Route, asker: object = None) -> None:
         """Refuse a route that the policy does not allow.

@@ -24,6 +24,7 @@ _PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
 _RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
 LOOPBACK_NAME = "localhost"
 _LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
 _JUPYTERS = frozenset(
     [
@@ -88,13 +89,14 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        """`scheme://host:port`."""
+        """As it stands in an Origin field (RFC 6454 6.2)."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
-        """`host:port` as it stands in a Host field (RFC 9110 7.2)."""
-        return f"{bracketed(self.host)}:{self.port}"
+        """`host:port` as it stands in a Host field (RFC 9110 7.2): clients leave the scheme's own port out."""
+        host = bracketed(self.host)
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,12 @@ class Settings(LoggingConfigurable):
         Example: `c.PortProxy.rescue = False`.""",
     ).tag(config=True)
 
-    keep_host = Bool(
-        False,
-        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address. Services that
-        check them (Bokeh, Vite, Django, Jupyter) must then be told this server's name.
-        Example: `c.PortProxy.keep_host = True`.""",
+    keep_host = Union(
+        [Bool(), List(Union([Integer(), Unicode()]))],
+        default_value=False,
+        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address: True, or the ports
+        and ranges whose services get them. Services that check them (Bokeh, Vite, Django, Jupyter) must then be told this
+        server's name. Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
     ).tag(config=True)
 
     count_activity = Bool(
@@ -263,10 +264,10 @@ class Settings(LoggingConfigurable):
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 
-    @traitlets.validate("allowed_ports", "https_ports")
+    @traitlets.validate("allowed_ports", "https_ports", "keep_host")
     def _check_ports(self, proposal: Any) -> Any:
         try:
-            routes.parse_ports(proposal["value"])
+            routes.parse_ports(proposal["value"] if isinstance(proposal["value"], list) else [])
         except ValueError as error:
             raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
         return proposal["value"]

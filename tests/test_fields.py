@@ -5,16 +5,20 @@ URLs mapped once. All else crosses byte for byte and in order, and what came in 
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import replace
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jupyter_portproxy import fields as f
+from jupyter_portproxy.forwarding import Forwarding
 from jupyter_portproxy.routes import Upstream, parse
 from jupyter_portproxy.told import Told, read
+from jupyter_portproxy.url_fields import TO_CLIENT, TO_UPSTREAM
 
 from .tables import lines, rows, table
 
@@ -35,8 +39,8 @@ def words(text):
     return text.split()
 
 
-def up(*fields, route=STRIP, upstream=UP, client=CLIENT, keep_host=False):
-    return f.to_upstream(list(fields), route, upstream, client, via="gw", keep_host=keep_host)
+def up(*fields, route=STRIP, upstream=UP, client=CLIENT, method="GET", keep_host=False):
+    return f.to_upstream(list(fields), route, upstream, client, via="gw", method=method, keep_host=keep_host)
 
 
 def crossed(*fields):
@@ -98,7 +102,7 @@ def test_other_fields_cross_byte_for_byte_in_order_and_the_inbound_list_is_not_c
 # ---- upwards: Host, Origin, Referer ----
 
 
-@pytest.mark.parametrize(("upstream", "host"), [(UP, "localhost:8050"), (Upstream("::1", 80, ("::1",)), "[::1]:80")])
+@pytest.mark.parametrize(("upstream", "host"), [(UP, "localhost:8050"), (Upstream("::1", 80, ("::1",)), "[::1]")])
 def test_host_is_the_upstreams_and_the_only_one(upstream, host):
     out = up(("Accept", "*"), ("Host", "hub.example:8888"), ("host", "x"), ("HOST", "y"), upstream=upstream)
     assert out[:2] == [("Host", host), ("Accept", "*")] and out[2:] == up(upstream=upstream)[1:]
@@ -134,6 +138,155 @@ def test_host_origin_and_referer_stay_the_clients_where_the_administrator_wants_
     assert out[:3] == [("Host", "hub.example:8888"), ("Origin", OWN), ("Referer", f"{OWN}{P}/x?a")]
 
 
+URLS = f"""
+name -> sent -> seen
+Destination         -> {OWN}{P}/d%20e?q            -> http://localhost:8050/d%20e?q
+Destination         -> {OWN}{P}                    -> http://localhost:8050/
+Destination         -> {P}/d                       -> /d
+Destination         -> {OWN}{P}1/d                 -> {OWN}{P}1/d
+Destination         -> {OWN}/a%40b/files/x         -> {OWN}/a%40b/files/x
+Destination         -> {OWN}{P}/../../x            -> {OWN}{P}/../../x
+Destination         -> /d                          -> /d
+Destination         -> d                           -> d
+Destination         -> https://else.example{P}/d   -> https://else.example{P}/d
+If                  -> <{OWN}{P}/c> (<urn:a> ["e>)"]) (Not <urn:b>) <{P}/d> (<urn:c>) -> \
+<http://localhost:8050/c> (<urn:a> ["e>)"]) (Not <urn:b>) </d> (<urn:c>)
+If                  -> (<{OWN}{P}/token> [W/"a"])  -> (<{OWN}{P}/token> [W/"a"])
+Ping-To             -> {OWN}{P}/ping               -> http://localhost:8050/ping
+Ping-From           -> {OWN}/a%40b/lab             -> http://localhost:8050/
+HX-Current-URL      -> {OWN}{P}/page?token=s3same%2Bopen&a -> http://localhost:8050/page?a
+X_GWT_Module_Base   -> {OWN}{P}/app/               -> http://localhost:8050/app/
+Turbolinks-Referrer -> {OWN}{P}/x                  -> http://localhost:8050/x
+Upload-Concat       -> final;{P}/files/a {OWN}{P}/files/b -> final;/files/a http://localhost:8050/files/b
+Upload-Concat       -> partial                     -> partial
+"""
+
+
+@table(URLS)
+def test_a_url_of_a_request_is_the_services_own(name, sent, seen):
+    assert crossed((name, sent)) == [(name, seen)]
+
+
+@table(f"""
+sent -> seen
+{OWN}{P}/d        -> {OWN}/d
+{P}/d             -> /d
+""")
+def test_a_url_of_a_request_that_keeps_the_clients_host_loses_the_prefix_alone(sent, seen):
+    assert values(up(("Destination", sent), keep_host=True), "Destination") == [seen]
+
+
+def test_at_an_origin_of_its_own_only_the_origin_of_a_url_is_anothers():
+    route = replace(STRIP, prefix="")
+    out = up(("Destination", "http://p8050.localhost:8888/d"), ("If", "</x> (<urn:a>)"), route=route, client=AT_ORIGIN)
+    assert values(out, "Destination") + values(out, "If") == ["http://localhost:8050/d", "</x> (<urn:a>)"]
+
+
+# ---- upwards: one consistent story ----
+
+
+def story(*fields, **options):
+    """Host, Origin, and what the forwarded fields name."""
+    out = {name: values(up(*fields, **options), name) for name in words("Host Origin X-Forwarded-Host X-Forwarded-Proto")}
+    return words(" ".join(value for said in out.values() for value in said))
+
+
+def code_server(fields):
+    """The check of code-server's `authenticateOrigin`: the host in Forwarded, else in X-Forwarded-Host, else in Host."""
+    for part in re.split("[;,]", f.first(fields, "forwarded")):
+        name, _, host = part.partition("=")
+        if name.strip().lower() == "host" and host:
+            break
+    else:
+        host = f.first(fields, "x-forwarded-host").split(",")[0] or f.first(fields, "host")
+    return urlsplit(f.first(fields, "origin")).netloc.lower() == host.strip()
+
+
+def same_base(fields):
+    """Rails: Origin is scheme and host, as the forwarded fields have them."""
+    host = f.first(fields, "x-forwarded-host") or f.first(fields, "host")
+    return f.first(fields, "origin") == f"{f.first(fields, 'x-forwarded-proto', 'http')}://{host}"
+
+
+def same_host(fields):
+    """Django, Tornado, Bokeh, Vite, Jupyter."""
+    return urlsplit(f.first(fields, "origin")).netloc == f.first(fields, "host")
+
+
+def strict_referer(fields):
+    """Django with SECURE_PROXY_SSL_HEADER, Flask-WTF behind ProxyFix: over https the Referer is https, and of this host."""
+    referer = urlsplit(f.first(fields, "referer"))
+    return f.first(fields, "x-forwarded-proto") != "https" or (referer.scheme, referer.netloc) == (
+        "https",
+        f.first(fields, "host"),
+    )
+
+
+PLAIN = replace(FRONT, scheme="http", host="hub.example:8888")
+BEHIND = Forwarding("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarded="for=9.9.9.9;host=hub.example;proto=https")
+LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", told=BEHIND)
+AT_ORIGIN = replace(CLIENT, host="p8050.localhost:8888", isolated=True)
+SOCKET = Upstream("localhost", 80, ("127.0.0.1",), "/tmp/socket")
+CHECKS = [code_server, same_base, same_host, strict_referer]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("keep_host", [False, True])
+@pytest.mark.parametrize("upstream", [UP, LAB, SOCKET, Upstream("::1", 8050, ("::1",))])
+@pytest.mark.parametrize("client", [CLIENT, PLAIN, FRONT, LAST_HOP, AT_ORIGIN])
+def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep_host, check):
+    own = f"{client.scheme}://{client.host}"
+    sent = [("Origin", own), ("Referer", f"{own}{P}/x"), ("X-Forwarded-Proto", client.scheme), ("X-Forwarded-Host", client.host)]
+    out = up(*sent, client=client, upstream=upstream, keep_host=keep_host, method="POST")
+    assert check(out), out
+
+
+@pytest.mark.parametrize("keep_host", [False, True])
+@pytest.mark.parametrize("client", [FRONT, LAST_HOP])
+def test_a_referer_without_an_origin_is_checked_against_the_same_story(client, keep_host):
+    sent = [("Referer", f"{client.scheme}://{client.host}{P}/x"), ("X-Forwarded-Proto", client.scheme)]
+    assert strict_referer(up(*sent, client=client, keep_host=keep_host, method="POST"))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_where_origin_names_the_service_the_forwarded_fields_do(method):
+    said = lines("X-Forwarded-Host: www.example|X-Forwarded-Port: 444|X-Forwarded-Proto: https")
+    said += [("Forwarded", "for=1.1.1.1;host=www.example;proto=https")]
+    out = up(*said, ("Origin", "https://hub.example"), client=FRONT, method=method)
+    assert not any(word in value for name, value in out if name != "X-Gradio-Server" for word in ("example", "https", "444"))
+    assert values(out, "X-Gradio-Server") == ["https://www.example"]  # its answers to POST have links, and it compares nothing
+    assert values(out, "Forwarded") == ["for=1.1.1.1, for=127.0.0.1;proto=http;host=localhost:8050"]
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "host"),
+    [
+        ("GET", [], "hub.example:8888"),  # Gradio makes its links of it
+        ("GET", [("Referer", f"{OWN}{P}/x")], "hub.example:8888"),
+        ("POST", [], "hub.example:8888"),
+        ("POST", [("Referer", f"{OWN}{P}/x")], ""),
+        ("MOVE", [("Destination", f"{OWN}{P}/x")], ""),
+        ("POST", [("Origin", "https://other.example"), ("Referer", "https://other.example/")], "hub.example:8888"),
+        ("POST", [("Origin", "null")], "hub.example:8888"),
+    ],
+)
+def test_a_request_that_names_no_address_of_the_service_tells_of_the_clients(method, sent, host):
+    assert values(up(*sent, method=method), "X-Forwarded-Host") == [host] * bool(host)
+
+
+def test_the_last_hop_that_keeps_the_host_restores_the_browsers():
+    sent = [("Origin", "http://127.0.0.1:40001"), ("Referer", f"http://127.0.0.1:40001{P}/x")]
+    out = up(*sent, client=LAST_HOP, keep_host=True)
+    assert out[:3] == [("Host", "hub.example"), ("Origin", "https://hub.example"), ("Referer", f"https://hub.example{P}/x")]
+    assert story(*sent, client=LAST_HOP, keep_host=True) == words("hub.example https://hub.example hub.example https")
+
+
+def test_a_hop_that_keeps_the_host_still_calls_the_next_one_by_its_own():
+    out = f.to_upstream([("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, told=Told("the-credential", "ann"))
+    assert out[:2] == [("Host", "localhost:8050"), ("Origin", "http://localhost:8050")]
+    assert read(values(out, "X-Portproxy-Hop")[0]).forwarding.host == "hub.example:8888"
+
+
 # ---- upwards: what the gateway says ----
 
 
@@ -146,7 +299,7 @@ X-Forwarded-Port    -> 8888             -> 444
 X-Forwarded-Prefix  -> {P}              -> {P}
 X-Forwarded-Context -> {P}              -> {P}
 X-ProxyContextPath  -> {P}              -> {P}
-Forwarded -> for=10.0.0.9;proto=http;host="hub.example:8888" -> for=1.1.1.1, for=127.0.0.1;proto=https;host="www.example"
+Forwarded -> for=10.0.0.9;proto=http;host=hub.example:8888 -> for=1.1.1.1, for=127.0.0.1;proto=https;host=www.example
 """)
 def test_the_gateway_says_who_asked_and_a_trusted_front_is_believed(name, seen, behind_a_front):
     said = "X-Forwarded-For: 1.1.1.1|x-forwarded-host: www.example|X-Forwarded-Port: 444|X-Forwarded-Proto: https"
@@ -193,7 +346,7 @@ def test_the_forwarded_port_is_the_one_the_client_used(origin, port):
 
 
 def test_an_ipv6_client_is_written_as_rfc_7239_wants_it():
-    assert values(up(client=f.Client("::1", "::1", "http", "h")), "Forwarded") == ['for="[::1]";proto=http;host="h"']
+    assert values(up(client=f.Client("::1", "::1", "http", "h")), "Forwarded") == ['for="[::1]";proto=http;host=h']
 
 
 def test_via_grows_by_one_member_which_this_gateway_knows_as_its_own():
@@ -365,6 +518,68 @@ http://localhost:8050{P}/x           -> {P}/x
 """)
 def test_a_url_of_this_upstream_is_mapped_below_the_prefix(name, sent, seen):
     assert down((name, sent)) == [(name, seen)]
+
+
+@pytest.mark.parametrize("name", sorted(TO_CLIENT))
+def test_each_field_that_holds_a_url_is_mapped_as_location_is(name):
+    for url in ("/x?q", "http://localhost:8050/x?q"):
+        for form in ("{}", "<{}>", '"{}"', "0;url={}"):
+            sent = form.format(url)
+            if TO_CLIENT[name](sent, lambda url: "changed") in ("changed", form.format("changed")):
+                assert down((name, sent)) in ([(name, form.format(f"{P}/x?q"))], [(name, sent)])
+    assert any(down((name, form.format("/x"))) == [(name, form.format(f"{P}/x"))] for form in ("{}", "<{}>", '"{}"', "0;url={}"))
+
+
+@table(
+    f"""
+name -> sent -> seen
+Refresh -> 5                                   -> 5
+Refresh -> 1; url=/next                        -> 1; url={P}/next
+Refresh -> 1;URL = 'http://localhost:8050/a;b' -> 1;URL = '{P}/a;b'
+Refresh -> 0, url="/a"; more                   -> 0, url="{P}/a"; more
+Refresh -> 2.5 /a'b                            -> 2.5 {P}/a'b
+Refresh -> 1; url=next                         -> 1; url=next
+Refresh -> 1; url=https://else.example/        -> 1; url=https://else.example/
+Refresh -> url=/a                              -> url=/a
+Link -> </a?page=2>; rel="next"                -> <{P}/a?page=2>; rel="next"
+Link -> <b>; rel=x,</a>;anchor="/c";title="</t>, '>" , <http://localhost:8050/d,e> -> \
+<b>; rel=x,<{P}/a>;anchor="{P}/c";title="</t>, '>" , <{P}/d,e>
+Link -> <https://else.example/a>; rel=preload  -> <https://else.example/a>; rel=preload
+SourceMap -> /app.js.map                       -> {P}/app.js.map
+HX-Location -> {{"target":"#a", "path" : 1}}   -> {{"target":"#a", "path" : 1}}
+HX-Location -> {{"path":"/a", "target":"#/b"}} -> {{"path":"{P}/a", "target":"#/b"}}
+HX-Location -> /a                              -> {P}/a
+HX-Push-Url -> false                           -> false
+Speculation-Rules -> "/a.json", "b.json"       -> "{P}/a.json", "b.json"
+"""
+)
+def test_the_urls_of_a_field_are_mapped_and_what_is_between_them_stays(name, sent, seen):
+    assert down((name, sent)) == [(name, seen)]
+
+
+@pytest.mark.parametrize("name", sorted(TO_CLIENT.keys() | TO_UPSTREAM.keys()))
+@pytest.mark.parametrize(
+    "piece", ['"', "<", "(", '("', '<"', "\\", "anchor=", 'anchor="', " ", "0", "0 ", '{"path"', '{"path":"', "a;", ","]
+)
+def test_no_form_takes_more_than_linear_time(name, piece):
+    text = "0;" + piece * (65536 // len(piece))
+    begun = time.perf_counter()
+    form = TO_CLIENT.get(name) or TO_UPSTREAM[name]
+    form(text, str)
+    form(text[2:], str)
+    assert time.perf_counter() - begun < 0.5
+
+
+@given(
+    st.text(st.sampled_from("<>(),;\"\\'= /a0urlpathncho{}:"), max_size=40),
+    st.sampled_from(sorted(TO_CLIENT.keys() | TO_UPSTREAM.keys())),
+)
+def test_a_value_whose_urls_stay_is_the_same_byte_for_byte(value, name):
+    assert (TO_CLIENT.get(name) or TO_UPSTREAM[name])(value, str) == value
+
+
+def test_a_service_that_was_told_of_https_may_write_that():
+    assert f.to_client([("Location", "https://localhost:8050/x")], STRIP, UP, FRONT) == [("Location", f"{P}/x")]
 
 
 OTHERS = words("""

@@ -18,7 +18,7 @@ def test_one_hop_tells_what_it_sees():
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
         "X-Forwarded-Port": "443",
-        "Forwarded": 'for=192.0.2.1;proto=https;host="hub.example.org"',
+        "Forwarded": "for=192.0.2.1;proto=https;host=hub.example.org",
         "X-Forwarded-Prefix": "/proxy/port/8000",
         "X-Forwarded-Context": "/proxy/port/8000",
         "X-Proxycontextpath": "/proxy/port/8000",
@@ -32,8 +32,8 @@ def test_each_hop_adds_the_address_that_it_sees():
         "X-Forwarded-Proto": "http",
         "X-Forwarded-Host": "hub.example.org:8000",
         "X-Forwarded-Port": "8000",
-        "Forwarded": 'for=192.0.2.1;proto=http;host="hub.example.org:8000", '
-        'for=198.51.100.7;proto=http;host="hub.example.org:8000", for="[2001:db8::1]";proto=http;host="hub.example.org:8000"',
+        "Forwarded": "for=192.0.2.1;proto=http;host=hub.example.org:8000, for=198.51.100.7;proto=http;host=hub.example.org:8000, "
+        'for="[2001:db8::1]";proto=http;host=hub.example.org:8000',
     }
 
 
@@ -59,8 +59,8 @@ def test_what_a_front_says_comes_first():
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
         "X-Forwarded-Port": "8443",
-        "Forwarded": 'for=203.0.113.5, for=192.0.2.1;proto=https;host="hub.example.org", '
-        'for=192.0.2.2;proto=https;host="hub.example.org"',
+        "Forwarded": "for=203.0.113.5, for=192.0.2.1;proto=https;host=hub.example.org, "
+        "for=192.0.2.2;proto=https;host=hub.example.org",
     }
 
 
@@ -81,9 +81,38 @@ def test_the_port_follows_from_the_host(host, scheme, port):
     assert told(Forwarding(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
 
 
-def test_a_hosts_quotes_cannot_end_its_text():
-    assert told(Forwarding("http", 'a"\\b', ("192.0.2.1",)))["Forwarded"] == 'for=192.0.2.1;proto=http;host="a\\"\\\\b"'
-    assert told(Forwarding("http", "", ("192.0.2.1",)))["Forwarded"] == "for=192.0.2.1;proto=http"
+@pytest.mark.parametrize(
+    ("host", "element"),
+    [("a:8888", ";host=a:8888"), ("[::1]:80", ";host=[::1]:80"), ('a"b', ""), ("a;b", ""), ("a,b=c", ""), ("a b", ""), ("", "")],
+)
+def test_a_host_has_no_quotes_in_forwarded(host, element):
+    # code-server and RStudio read them as part of it; X-Forwarded-Host tells any
+    client = told(Forwarding("http", host, ("192.0.2.1",)))
+    assert (client["Forwarded"], client["X-Forwarded-Host"]) == (f"for=192.0.2.1;proto=http{element}", host)
+
+
+def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
+    assert claimed({"x-forwarded-host": "hub.example.org, inside:8000"}, "192.0.2.1", "http", "a").host == "hub.example.org"
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("for=1.1.1.1;host=hub.example;proto=https;by=_a", "for=1.1.1.1;by=_a"),
+        ('FOR="[::1]:47" ; Host="a;b, c" ;PROTO=https, for=2.2.2.2;host="x', 'FOR="[::1]:47", for=2.2.2.2'),
+        ('host="a\\"b;for=3.3.3.3", proto=http,, ;for=4.4.4.4', "for=4.4.4.4"),
+        ("", ""),
+    ],
+)
+def test_a_request_that_names_the_services_address_tells_of_no_other(said, left):
+    fields = told(Forwarding("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).at("http", "localhost:15000"))
+    assert fields == {
+        "X-Forwarded-For": "1.1.1.1, 192.0.2.1",
+        "X-Forwarded-Proto": "http",
+        "X-Gradio-Server": "https://hub.example",
+        "X-Forwarded-Port": "15000",
+        "Forwarded": ", ".join(filter(None, [left, "for=192.0.2.1;proto=http;host=localhost:15000"])),
+    }
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,38 @@ def test_cookies_set_on_the_way_go_on_and_come_back():
 )
 def test_the_referer_is_spelled_as_the_hops_do(sent, seen):
     assert ALIAS.request([("Referer", sent), ("A", "b")], CLIENT) == [("Referer", seen), ("A", "b")]
+
+
+def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
+    own, inside = "https://hub.example/ann/proj", "https://hub.example/p1/server/6006/ann/proj"
+    sent = [
+        ("Destination", f"{own}/d?port=6006"),
+        ("If", f"<{own}/x?port=6006> (<urn:a>)"),
+        ("HX-Current-URL", f"{own}/?port=6006"),
+    ]
+    assert ALIAS.request(sent, CLIENT) == [
+        ("Destination", f"{inside}/d"),
+        ("If", f"<{inside}/x> (<urn:a>)"),
+        ("HX-Current-URL", f"{inside}/"),
+    ]
+    fields = [("Link", "</p1/server/6006/ann/proj/x?page=2>; rel=next"), ("refresh", "1; url=/p1/server/6006/ann/proj/y")]
+    assert Journey(ALIAS, AT, CLIENT).answer(fields) == [
+        ("Link", "</ann/proj/x?page=2&port=6006>; rel=next"),
+        ("refresh", "1; url=/ann/proj/y?port=6006"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("x y?a b#c d", "/ann/proj/a/x%20y?a%20b"),
+        ("/p1/server/6006/ann/proj/\xe4\x80\x7f", "/ann/proj/%E4%80%7F"),
+        ("x\ty", "/ann/proj/a/xy"),
+        ("x%20y%", "/ann/proj/a/x%20y%"),
+        ("x HTTP/1.1\r\nA: b", "/ann/proj/a/x%20HTTP/1.1%0D%0AA:%20b"),
+    ],
+)
+def test_a_redirect_that_is_followed_is_a_request_target(location, url):
+    journey = Journey(ALIAS, AT, CLIENT)
+    assert journey.follow(302, [("Location", location)])
+    assert (journey.url, journey.target) == (url, f"/p1/server/6006{url}")

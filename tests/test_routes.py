@@ -263,9 +263,12 @@ def test_an_address_in_its_standard_form_is_one(text):
     assert str(routes.ip_literal(text)) in (text, "::ffff:7f00:1")
 
 
-@pytest.mark.parametrize(("host", "authority"), [("localhost", "localhost:80"), ("10.0.0.7", "10.0.0.7:80"), ("::1", "[::1]:80")])
+@pytest.mark.parametrize(("host", "authority"), [("localhost", "localhost"), ("10.0.0.7", "10.0.0.7"), ("::1", "[::1]")])
 def test_an_upstream_prints_its_host_field(host, authority):
+    """As browsers do, or the service would find another host in Origin, where the default port never stands."""
     assert Upstream(host, 80, ("127.0.0.1",)).authority == authority
+    assert Upstream(host, 443, ("127.0.0.1",), scheme="https").origin == f"https://{authority}"
+    assert Upstream(host, 443, ("127.0.0.1",)).authority == f"{authority}:443"
 
 
 # ---- allowed ports ----

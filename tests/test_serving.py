@@ -180,8 +180,29 @@ async def test_a_service_sees_no_login_and_jupyters_word_on_the_client(call, ori
     assert seen.one("Referer") == f"http://localhost:{up.port}/page?a=1"
     assert seen.one("Cookie") == "mine=1"
     assert seen.one("X-Forwarded-For") == "127.0.0.1"
-    assert seen.one("X-Forwarded-Host") == origin
+    assert seen.one("X-Forwarded-Host") is None and seen.one("X-Gradio-Server") == f"http://{origin}"
+    assert seen.one("X-Forwarded-Port") == str(up.port)
     assert seen.one("X-Forwarded-Prefix") == seen.one("X-Forwarded-Context") == seen.one("X-ProxyContextPath") == prefix
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("form", ["", "absolute/"])
+async def test_the_host_is_kept_for_the_ports_that_the_settings_name(call, gateway, origin, kept, form):
+    async with serve(mirror) as up:
+        gateway._keep_host_ports = (range(up.port, up.port + 1),) if kept else (range(up.port + 1, up.port + 2),)
+        fields = [f"Origin: http://{origin}"]
+        await call(f"proxy/{form}port/{up.port}/", method="POST", fields=fields, content=b"")
+    seen, own = up.last, origin if kept else f"localhost:{up.port}"
+    assert (seen.one("Host"), seen.one("Origin")) == (own, f"http://{own}")
+    assert seen.one("X-Forwarded-Host") in (own, None) and f"host={own}" in seen.one("Forwarded")
+
+
+async def test_the_urls_of_fields_are_mapped_both_ways(call, origin, jp_base_url):
+    async with serve(answers(head=b"Link: </x?page=2>; rel=next\r\nRefresh: 5; url=/y")) as up:
+        prefix = f"{jp_base_url}proxy/port/{up.port}"
+        answer = await call(f"proxy/port/{up.port}/a", method="MOVE", fields=[f"Destination: http://{origin}{prefix}/b"])
+        assert up.last.one("Destination") == f"http://localhost:{up.port}/b"
+        assert (answer.one("Link"), answer.one("Refresh")) == (f"<{prefix}/x?page=2>; rel=next", f"5; url={prefix}/y")
 
 
 async def test_a_services_own_authorization_passes(call):

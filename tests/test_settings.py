@@ -21,6 +21,25 @@ def test_ports_that_are_none_are_refused_with_their_value(value):
     assert repr(value[0]) in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [[0], ["9100-9000"], ["True"], [True], ["a"]])
+def test_ports_whose_services_keep_the_host_are_refused_like_others(value):
+    with pytest.raises(TraitError, match="keep_host"):
+        build(keep_host=value)
+
+
+@pytest.mark.parametrize(
+    ("value", "ports"),
+    [(True, {1, 8501, 9050}), (False, set()), ([], set()), ([8501, "9000-9100"], {8501, 9000, 9100}), (["8501"], {8501})],
+)
+def test_the_host_is_kept_for_all_services_for_none_or_for_those_of_some_ports(value, ports):
+    gateway = PortProxy(keep_host=value)
+    assert {port for port in (1, 8501, 8999, 9000, 9050, 9100, 9101) if gateway.keeps_host(port)} >= ports
+    assert (
+        not isinstance(value, list)
+        or {p for p in (1, 8500, 8501, 8502, 8999, 9000, 9100, 9101) if gateway.keeps_host(p)} == ports
+    )
+
+
 @pytest.mark.parametrize("value", ["a b", "http://x", "x:80", "10.0.0.0/33", "", "-x-"])
 def test_hosts_that_are_none_are_refused_with_their_value(value):
     with pytest.raises(TraitError, match="allowed_hosts") as caught:

@@ -1,0 +1,107 @@
+"""PURE. The header fields that hold URLs: which ones, in which direction, and in what form each of them holds them.
+
+Rule of this file: it finds the URLs of a value and puts others in their place, byte for byte between them. What becomes of one
+URL is decided by the caller. Every form is read in one pass, in time linear in the length of the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+Change = Callable[[str], str]  # one URL, or relative reference, into another
+Form = Callable[[str, Change], str]
+
+_QUOTED = r'"(?:\\.|[^"])*"?'
+# RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.
+_LINK = re.compile(rf'<(?P<target>[^<>]*)>|\banchor\s*=\s*"(?P<anchor>[^"]*)"|{_QUOTED}', re.IGNORECASE | re.DOTALL)
+# RFC 4918 10.4: `<url> (<state token> ["entity tag"])`: what is in parentheses is no address.
+_IF = re.compile(r'\((?:"[^"]*"?|[^)"])*\)?|<(?P<tag>[^<>]*)>')
+# HTML, "shared declarative refresh steps": `5; url='...'`, also with a comma, without `url=`, without quotes.
+_REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)
+_STRINGS = re.compile(r'"(?P<url>[^"\\]*)"')
+_PATH_MEMBER = re.compile(r'("path"\s*:\s*")(?P<url>[^"\\]*)(?=")')
+_WORDS = re.compile(r"[^\s;]+")
+
+
+def _whole(value: str, change: Change) -> str:
+    return change(value)
+
+
+def _link(value: str, change: Change) -> str:
+    return _LINK.sub(lambda match: _in_place(match, change), value)
+
+
+def _tagged_lists(value: str, change: Change) -> str:
+    return _IF.sub(lambda match: _in_place(match, change), value)
+
+
+def _refresh(value: str, change: Change) -> str:
+    match = _REFRESH.fullmatch(value)
+    if match is None:
+        return value
+    start, quote, url = match.groups()
+    url, end, rest = url.partition(quote) if quote else (url, "", "")
+    return f"{start}{change(url)}{end}{rest}"
+
+
+def _strings(value: str, change: Change) -> str:
+    """A list of strings (RFC 9651 3.1)."""
+    return _STRINGS.sub(lambda match: _in_place(match, change), value)
+
+
+def _path_or_object(value: str, change: Change) -> str:
+    """A URL, or a JSON object that has it as `path`."""
+    if not value.startswith("{"):
+        return change(value)
+    return _PATH_MEMBER.sub(lambda match: _in_place(match, change), value)
+
+
+def _words(value: str, change: Change) -> str:
+    return _WORDS.sub(lambda match: change(match[0]), value)
+
+
+def _in_place(match: re.Match[str], change: Change) -> str:
+    """What was matched, with the group that holds the URL changed; no group, no URL."""
+    if match.lastgroup is None:
+        return match[0]
+    start, end = match.start(match.lastgroup) - match.start(), match.end(match.lastgroup) - match.start()
+    return match[0][:start] + change(match[match.lastgroup]) + match[0][end:]
+
+
+# Field name in its plain form -> how it holds URLs. Of an answer:
+TO_CLIENT: Mapping[str, Form] = {
+    "location": _whole,
+    "content-location": _whole,
+    "uri": _link,  # RFC 2068 19.6.2.5
+    "refresh": _refresh,
+    "link": _link,
+    "sourcemap": _whole,  # ECMA-426
+    "x-sourcemap": _whole,
+    "speculation-rules": _strings,
+    "hx-location": _path_or_object,  # htmx
+    "hx-redirect": _whole,
+    "hx-push-url": _whole,
+    "hx-replace-url": _whole,
+    "turbolinks-location": _whole,
+    "x-xhr-redirected-to": _whole,  # Turbolinks Classic
+    "x-inertia-location": _whole,
+    "x-up-location": _whole,  # Unpoly
+    "x-pjax-url": _whole,
+    "x-pingback": _whole,
+}
+# Of a request; `Origin` holds no URL.
+TO_UPSTREAM: Mapping[str, Form] = {
+    "referer": _whole,
+    "destination": _whole,  # RFC 4918 10.3
+    "if": _tagged_lists,
+    "ping-from": _whole,  # HTML, hyperlink auditing
+    "ping-to": _whole,
+    "hx-current-url": _whole,
+    "turbolinks-referrer": _whole,
+    "x-xhr-referer": _whole,
+    "x-gwt-module-base": _whole,
+    "upload-concat": _words,  # tus 1.0.0
+}
+# Where the page is that asks: an address outside the service is told as the service's root.
+PAGES = frozenset({"referer", "ping-from", "hx-current-url", "turbolinks-referrer", "x-xhr-referer"})
