@@ -48,7 +48,8 @@ class Service:
 
     Attributes:
         prefix: path of its URL, without a final slash.
-        since: when it came into its state, seconds since 1970.
+        since: when it came into its state, seconds since 1970. Of two states the later one has the larger time, also where the
+            clock was set back: answers and events of the API may arrive in any order.
         exit_code: of its last end; None while it has none.
         last_used: monotonic time of its last request, or of the last byte in a tunnel.
     """
@@ -71,7 +72,7 @@ class Service:
 
     def become(self, state: State, error: str = "") -> None:
         if (state, error) != (self.state, self.error):
-            self.state, self.error, self.since = state, error, time.time()
+            self.state, self.error, self.since = state, error, max(time.time(), self.since + 1e-6)
         self.changed.set()
         self.changed = asyncio.Event()
 

@@ -50,6 +50,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 """
 SEES = {"command": [sys.executable, "-c", HOST, "{port}"], "keep_host": True, "stop_timeout": 1}
 ENDS = {"command": [sys.executable, "-c", f"{SERVE.replace('serve_forever', 'handle_request')}print('this is all')", "{port}"]}
+LATE = {**WEB, "command": [sys.executable, "-c", f"import time; time.sleep(1)\n{SERVE}", "{port}"]}
 FAILS = {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]}
 
 
@@ -63,6 +64,7 @@ def jp_server_config():
                 "web": WEB,
                 "slow": SLOW,
                 "fails": FAILS,
+                "late": LATE,
                 "ends": ENDS,
                 "unix": SOCKET,
                 "sees": SEES,
@@ -312,6 +314,28 @@ async def test_events_tell_what_there_is_and_what_changes(api, wire, origin, jp_
             if item["kind"] == "service":
                 states.append(item["state"])
         assert states == ["starting", "failed"]
+
+
+async def test_what_is_told_of_a_restart_can_be_put_in_order(api, wire, origin, jp_base_url):
+    """The answer and the events come by connections of their own; the panel took an old "down" for the end of the new start."""
+    await api("POST", "services", {"template": "late"})
+    async with await wire() as connection:
+        head = f"GET {jp_base_url}proxy/api/events HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
+        await connection.send(head.encode())
+        await connection.head()
+        pieces = connection.chunks()
+        await asyncio.wait_for(anext(pieces), 5)
+        status, answer = await api("POST", "services/late/restart", {})
+        assert (status, answer["state"]) == (200, "starting")
+        told = []
+        while not told or told[-1]["state"] != "up" or told[-1]["since"] < answer["since"]:
+            item = json.loads((await asyncio.wait_for(anext(pieces), 10)).decode().strip().split("\n")[1][6:])
+            told += [item] if item["kind"] == "service" else []
+    states = [item["state"] for item in told if item["since"] > answer["since"]]
+    assert states == ["up"]
+    assert [item["state"] for item in told][-4:] == ["stopping", "down", "starting", "up"]
+    times = [item["since"] for item in told]
+    assert times == sorted(set(times)) and answer["since"] == times[-2]
 
 
 async def test_event_streams_end_with_the_server(wire, origin, jp_base_url, jp_serverapp):

@@ -106,6 +106,16 @@ async def test_a_service_is_started_told_its_place_and_stopped(make):
     assert not await answers(service)
 
 
+async def test_a_later_state_has_a_larger_time_though_the_clock_is_set_back(make, monkeypatch):
+    service = make(web={"command": [*PYTHON, SERVE, "{port}"]}).start("web")
+    times = [service.since]
+    for now, state in ((0.0, "up"), (times[0], "down"), (times[0], "starting"), (0.0, "up")):
+        monkeypatch.setattr(services.time, "time", lambda now=now: now)
+        service.become(state)
+        times.append(service.since)
+    assert times == sorted(set(times))
+
+
 async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
     monkeypatch.setattr(background, "FIRST_PAUSE", 0.01)
     faults = [ValueError("a fault"), KeyError("another")]

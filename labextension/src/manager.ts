@@ -160,9 +160,20 @@ export class PortsManager implements IPortsManager, IDisposable {
   }
 
   private _take(service: IService): IService {
-    this._services.set(service.name, service);
+    this._keep(service);
     this._changed.emit();
-    return service;
+    return this._services.get(service.name) ?? service;
+  }
+
+  /** Answers and events come by connections of their own, in any order: what is older than what is known changes nothing. */
+  private _keep(service: IService): void {
+    if (!this._isOld(service)) {
+      this._services.set(service.name, service);
+    }
+  }
+
+  private _isOld(service: IService): boolean {
+    return service.since < (this._services.get(service.name)?.since ?? service.since);
   }
 
   // ---- the stream ----
@@ -264,7 +275,7 @@ export class PortsManager implements IPortsManager, IDisposable {
         this._tellOfNew(item);
       }
     } else if (item.kind === 'service') {
-      this._services.set(item.name, item);
+      this._keep(item);
     } else {
       this._reservations.set(item.name, item);
     }
@@ -274,7 +285,9 @@ export class PortsManager implements IPortsManager, IDisposable {
     if (item.kind === 'port') {
       this._ports.delete(keyOf(item));
     } else if (item.kind === 'service') {
-      this._services.delete(item.name);
+      if (!this._isOld(item)) {
+        this._services.delete(item.name);
+      }
     } else {
       this._reservations.delete(item.name);
     }

@@ -192,6 +192,38 @@ describe('what is asked of the server', () => {
     expect((await asked).state).toBe('failed');
   });
 
+  describe('a restart', () => {
+    const stages = (['up', 'stopping', 'down', 'starting', 'up'] as const).map((state, since) => service('a', { state, since }));
+    const tell = (from: number, to: number) =>
+      stages.slice(from, to).forEach(stage => api.send('changed', { kind: 'service', ...stage }));
+
+    beforeEach(async () => {
+      api.answers = { 'POST services/a/restart': stages[3] };
+      api.send('snapshot', snapshot({ services: [stages[0]] }));
+      await settle();
+    });
+
+    it('is settled by its own start, though news of the stop come after the answer', async () => {
+      const restarted = manager.restart('a').then(({ name }) => manager.settled(name));
+      await settle();
+      tell(1, 4);
+      await settle();
+      api.send('removed', { kind: 'service', ...stages[2] });
+      await settle();
+      expect(manager.service('a')?.state).toBe('starting');
+      tell(4, 5);
+      await settle();
+      expect((await restarted).state).toBe('up');
+    });
+
+    it('is settled where the answer comes after the news that it is up', async () => {
+      tell(1, 5);
+      await settle();
+      expect((await manager.restart('a')).state).toBe('up');
+      expect((await manager.settled('a')).state).toBe('up');
+    });
+  });
+
   it('reads the templates', async () => {
     api.answers = { 'GET templates': [template('t')] };
     await manager.refreshTemplates();
