@@ -19,7 +19,7 @@ from typing import Any
 import traitlets
 import yaml
 
-from jupyter_portproxy import catalog
+from jupyter_portproxy import catalog, routes
 from jupyter_portproxy.gateway import PortProxy
 from jupyter_portproxy.migrate import OPTIONS
 
@@ -203,6 +203,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "launcher entries": lambda: options("entry"),
         "urls": lambda: options("url"),
         "packages": lambda: options("package"),
+        "names": lambda: [", ".join(f"`{name}`" for name in sorted(routes.RESERVED_NAMES)) + "."],
     },
     "api.md": {"calls": calls, "objects": objects},
     "how-to.md": {name: partial(program, name) for name in catalog.shipped()},

@@ -156,14 +156,17 @@ class PortProxyApp(ExtensionApp):
                 ", ".join(sorted(gateway.foreign_names - {"server-proxy"})) or "it has none",
             )
             return
-        entries, wrong_entries = serverproxy.read_entry_points(gateway.base_url)
-        servers, wrong = serverproxy.read_servers(settings.servers, gateway.base_url)
+        unknown: list[str] = []
+        entries, wrong_entries = serverproxy.read_entry_points(gateway.base_url, unknown)
+        servers, wrong = serverproxy.read_servers(settings.servers, gateway.base_url, unknown)
         self.taken_over.update({**entries, **servers})
         gateway.allow_ports(serverproxy.fixed_ports(self.taken_over.values()))
         gateway.special_for_ports = serverproxy.for_plain_ports(settings.non_service_rewrite_response)
         wrong += wrong_entries + self._take_over_hosts(settings.hosts)
         for problem in wrong:
             self.log.error("portproxy: %s", problem)
+        if unknown:
+            self.log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
         self.services.templates.update(self.taken_over)
 
     def _take_over_hosts(self, hosts: Any) -> list[str]:

@@ -181,7 +181,9 @@ class PortProxy(Policy):
             raise ServiceStarting(service.name, service.log.last_lines())
         await self.services.ready(service)
         service.touch()
-        return self._at(service.place, service.template, asked, service)
+        if template is None or service.name == asked.name:  # else two templates have one fixed place
+            template = service.template
+        return self._at(service.place, template, asked, service)
 
     def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
         upstream, special = _upstream_of(place, template), template.special

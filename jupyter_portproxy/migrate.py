@@ -92,8 +92,8 @@ OPTIONS = (
     Option("package", "jupyter_serverproxy_servers", WORKS, "Entry points of installed packages: the same."),
     Option(
         "package", "jupyter_server_proxy", REPLACED,
-        "The extension itself: disable it. While it is enabled it keeps its names. A package that imports its classes needs it "
-        "installed; it may stay disabled.",
+        "The extension itself: disable it, and leave it installed for the packages that depend on it. While it is enabled it "
+        "keeps its names.",
     ),
     Option(
         "package", "@jupyterhub/jupyter-server-proxy", REPLACED,
@@ -229,6 +229,10 @@ def _of_server(full: str, name: str, data: object, where: str) -> Iterator[Findi
     if not isinstance(data, Mapping):
         yield Finding(full, WORKS, "An object of jupyter-server-proxy's own class: that package must stay installed.", where)
         return
+    yield from _of_keys_of_server(full, data, where)
+
+
+def _of_keys_of_server(full: str, data: Mapping[str, object], where: str) -> Iterator[Finding]:
     yield from _of_keys(full, "key", data, where)
     entry = data.get("launcher_entry")
     yield from _of_keys(f"{full}['launcher_entry']", "entry", entry if isinstance(entry, Mapping) else {}, where)
@@ -255,11 +259,15 @@ def _of_entry_points() -> Iterator[Finding]:
     for entry in entry_points(group=serverproxy.GROUP):
         full, where = f"entry point {entry.name}", entry.value
         try:
-            serverproxy.read_server(entry.name, entry.load()(), "/", [])
-        except Exception as error:  # somebody else's code: whatever it raises is its fault
-            yield Finding(full, IGNORED, f"It is left out: {type(error).__name__}: {error}.", where)
+            data = entry.load()()
+            serverproxy.read_server(entry.name, data, "/", [])
+        except Exception as error:  # another package's code may raise anything
+            says, write = serverproxy.why_left_out(error)
+            yield Finding(full, IGNORED, f"It is left out: {says}", where, write)
         else:
             yield Finding(full, WORKS, "The same.", where)
+            keys = _of_keys_of_server(full, data, where) if isinstance(data, Mapping) else ()
+            yield from (finding for finding in keys if finding.verdict != WORKS)
 
 
 def _of_extension(setup: Setup) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ LOOPBACK_NAME = "localhost"
 _LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
-_JUPYTERS = frozenset(
+RESERVED_NAMES = frozenset(
     [
         "api",
         "auth",
@@ -255,7 +255,7 @@ def bare_name(uri: str, base_url: str) -> str:
     if not uri.startswith(base_url):
         return ""
     name = re.split(r"[/?]", uri[len(base_url) :], maxsplit=1)[0]
-    return "" if name in _JUPYTERS else name
+    return "" if name in RESERVED_NAMES else name
 
 
 def service_route(name: str, uri: str, prefix: str) -> ServiceRoute:

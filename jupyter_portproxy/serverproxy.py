@@ -11,12 +11,12 @@ import inspect
 import mimetypes
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import responses
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 import traitlets
 from jupyter_server.auth.decorator import authorized
@@ -31,6 +31,9 @@ from .catalog import NAME, Place, Template, TemplateError, WholeAnswer
 
 GROUP = "jupyter_serverproxy_servers"
 INCUMBENT = "jupyter_server_proxy"
+_INSTALL = (
+    "Its extension may stay disabled: pip install jupyter-server-proxy && jupyter server extension disable jupyter_server_proxy"
+)
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 Values = Mapping[str, str]
 
@@ -204,35 +207,58 @@ def rewritten(functions: Any, answer: WholeAnswer, request: object, host: str, p
         response = response.copied()
         known = {"response": response, "request": request, "orig_response": original, "host": host, "port": port, "path": path}
         _called(function, known)
-    return response.whole()
+    whole = response.whole()
+    sent = next((value for name, value in answer.fields if name.lower() == "location"), "")
+    at = getattr(request, "host", ""), getattr(request, "uri", "")
+    fields = [(name, _location(value, sent, *at) if name.lower() == "location" else value) for name, value in whole.fields]
+    return replace(whole, fields=fields)
+
+
+def _location(value: str, sent: str, host: str, uri: str) -> str:
+    """A rewritten Location; the one that the service sent where only the client's host was put into it.
+
+    jupyter-rsession-proxy does that. What the service sent is then mapped below its prefix as every Location is.
+    """
+    after, before = urlsplit(value), urlsplit(sent)
+    if not host or after.netloc != host:
+        return value
+    same = after.path in (before.path, f"/{before.path}", urljoin(uri, before.path))
+    return sent if same and after[3:] == before[3:] else value
 
 
 # ---- reading ----
 
 
-def read_servers(servers: Mapping[str, object], base_url: str) -> tuple[dict[str, Template], list[str]]:
+def read_servers(servers: Mapping[str, object], base_url: str, unknown: list[str]) -> tuple[dict[str, Template], list[str]]:
     """Templates of `c.ServerProxy.servers`, and what was wrong with those that were left out."""
     found: dict[str, Template] = {}
     problems: list[str] = []
     for name, data in servers.items():
         try:
-            template = read_server(str(name), data, base_url, problems)
+            template = read_server(str(name), data, base_url, unknown)
             found[template.name] = template
         except (TemplateError, TraitError, re.error) as error:
             problems.append(f"The server '{name}' of c.ServerProxy.servers is left out: {error}")
     return found, problems
 
 
-def read_entry_points(base_url: str) -> tuple[dict[str, Template], list[str]]:
+def read_entry_points(base_url: str, unknown: list[str]) -> tuple[dict[str, Template], list[str]]:
     """Templates of the installed packages' entry points, and what was wrong with those that were left out."""
     found: dict[str, Template] = {}
     problems: list[str] = []
     for entry in entry_points(group=GROUP):
         try:
-            found[entry.name] = read_server(entry.name, entry.load()(), base_url, problems)
-        except Exception as error:  # somebody else's code: whatever it raises is its fault, and nobody else's
-            problems.append(f"The entry point '{entry.name}' ({entry.value}) is left out: {type(error).__name__}: {error}")
+            found[entry.name] = read_server(entry.name, entry.load()(), base_url, unknown)
+        except Exception as error:  # another package's code may raise anything
+            problems.append(f"The entry point '{entry.name}' ({entry.value}) is left out: {' '.join(why_left_out(error))}")
     return found, problems
+
+
+def why_left_out(error: Exception) -> tuple[str, str]:
+    """What is wrong with an entry point that raised, and what to do about it, if that is known."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == INCUMBENT:
+        return "It imports jupyter_server_proxy, which is not installed.", _INSTALL
+    return f"{type(error).__name__}: {str(error).rstrip('.')}.", ""
 
 
 def names_of(servers: Mapping[str, object]) -> frozenset[str]:
@@ -240,8 +266,8 @@ def names_of(servers: Mapping[str, object]) -> frozenset[str]:
     return frozenset([*map(str, servers), *(entry.name for entry in entry_points(group=GROUP))])
 
 
-def read_server(name: str, data: object, base_url: str, problems: list[str]) -> Template:
-    """One server, from a dict or from an object of jupyter-server-proxy's own class. Unknown keys are told in `problems`.
+def read_server(name: str, data: object, base_url: str, unknown: list[str]) -> Template:
+    """One server, from a dict or from an object of jupyter-server-proxy's own class. Appends keys that mean nothing to `unknown`.
 
     Raises:
         TemplateError, traitlets.TraitError, re.error: what is wrong with it.
@@ -253,13 +279,14 @@ def read_server(name: str, data: object, base_url: str, problems: list[str]) -> 
     if not routes.bare_name(f"/{name}", "/"):
         raise TemplateError(f"{name!r} is the name of a page of Jupyter's own: choose another")
     known = set(_ServerProcess.class_trait_names())
-    if unknown := sorted(values.keys() - known):
-        problems.append(f"The server '{name}' has keys that mean nothing here: {', '.join(unknown)}.")
+    unknown += [f"{name}[{key!r}]" for key in values if key not in known]
     settings = _ServerProcess(**{key: value for key, value in values.items() if key in known})
     place = _place(settings)
     if not settings.command and place is None:
         raise TemplateError("it has none of 'command', 'port' and 'unix_socket'; it needs one")
-    entry = _LauncherEntry(**{key: value for key, value in _plain(settings.launcher_entry).items() if key in _ENTRY_KEYS})
+    shown = _plain(settings.launcher_entry)
+    unknown += [f"{name}['launcher_entry'][{key!r}]" for key in shown if key not in _ENTRY_KEYS]
+    entry = _LauncherEntry(**{key: value for key, value in shown.items() if key in _ENTRY_KEYS})
     server = Server(settings, tuple(map(re.compile, settings.exclude_last_activity_patterns)), str(entry.icon_path))
     return Template(
         name=name,

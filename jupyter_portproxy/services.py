@@ -143,6 +143,8 @@ class Services:
     def opened(self, name: str, *, by_page: bool) -> Service:
         """The service whose URL was asked for; started if its template wants that and it does not run.
 
+        Templates may have one fixed place. The service that runs there is that of all of them.
+
         Args:
             by_page: somebody opens a page of it; what an open page asks for starts no service that has ended.
 
@@ -150,6 +152,8 @@ class Services:
             NoSuchService, ServiceFailed
         """
         service, template = self._services.get(name), self.templates.get(name)
+        if template is not None and (service is None or not service.alive) and (other := self._at(template.place)):
+            return other
         if service is None:
             return self.start(name) if template is not None and template.start_on_open else self.get(name)
         if service.alive or not service.template.start_on_open or not (by_page or service.state == "failed"):
@@ -182,6 +186,7 @@ class Services:
             raise BadInput(
                 f"The name '{name}' belongs to a service of another template.", "Choose another name, or delete that service."
             )
+        known = known if known is not None and known.alive else self._at(template.place) or known
         if known is not None and known.alive:
             return known
         try:
@@ -191,6 +196,12 @@ class Services:
         if known is None and len(self._services) >= _MAX_SERVICES:
             raise BadInput(f"There are {_MAX_SERVICES} services already.", "Delete one first.")
         return self._begin(name, template, filled)
+
+    def _at(self, place: Place | None) -> Service | None:
+        """The running service at a fixed place."""
+        if place is None:
+            return None
+        return next((service for service in self._services.values() if service.alive and service.place == place), None)
 
     async def stop(self, name: str) -> Service:
         """Stop a service and wait until nothing of it is left."""

@@ -187,7 +187,9 @@ def check_config(config: Config) -> None:
         assert set(section) <= set(KNOWN[name].class_trait_names(config=True)), name
     gateway = PortProxy(config=config)
     _, problems = catalog.load_all(gateway.service_templates)
-    _, wrong = read_servers(ServerProxy(config=config).servers, "/")
+    unknown: list[str] = []
+    _, wrong = read_servers(ServerProxy(config=config).servers, "/", unknown)
+    wrong += unknown
     assert problems + wrong == []
     for role in config.JupyterHub.get("load_roles", []):
         assert {scope.partition("!")[0] for scope in role["scopes"]} <= set(scope_definitions)

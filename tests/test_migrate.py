@@ -124,12 +124,20 @@ def test_entry_points_are_tried(tmp_path):
     info = tmp_path / "odd-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[jupyter_serverproxy_servers]\ngood = odd:good\nraises = odd:raises\n")
-    (tmp_path / "odd.py").write_text("def good():\n    return {'port': 8050}\ndef raises():\n    raise OSError('no disk')\n")
+    (info / "entry_points.txt").write_text(
+        "[jupyter_serverproxy_servers]\ngood = odd:good\nraises = odd:raises\nclasses = jupyter_server_proxy.handlers:X\n"
+    )
+    good = "def good():\n    return {'port': 8050, 'path_info': 'x', 'launcher_entry': {'timeout': 5}}\n"
+    (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no disk')\n")
     code, said, _ = portproxy(tmp_path, "check", "--migrate", more={"PYTHONPATH": str(tmp_path)})
     assert code == 1
     assert "works     entry point good  (odd:good)" in said
     assert "ignored   entry point raises  (odd:raises)\n          It is left out: OSError: no disk.\n" in said
+    assert "ignored   entry point good['path_info']  (odd:good)\n" in said
+    assert "ignored   entry point good['launcher_entry']['timeout']  (odd:good)\n" in said
+    assert "It is left out: It imports jupyter_server_proxy, which is not installed.\n" in said
+    remedy = "pip install jupyter-server-proxy && jupyter server extension disable jupyter_server_proxy"
+    assert f"-> Its extension may stay disabled: {remedy}\n" in said
 
 
 def test_its_part_in_jupyterlab_is_told_until_it_is_disabled(tmp_path):

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import urljoin, urlparse, urlunparse
 
 import pytest
 import websockets
@@ -151,9 +152,10 @@ def test_paths_are_mapped(mappath, path, mapped):
 
 
 def test_a_key_that_is_unknown_is_told_and_the_server_works():
-    problems: list[str] = []
-    assert read_server("app", {"command": ["x"], "comand": ["y"]}, "/b/", problems).name == "app"
-    assert problems == ["The server 'app' has keys that mean nothing here: comand."]
+    unknown: list[str] = []
+    data = {"command": ["x"], "comand": ["y"], "launcher_entry": {"title": "T", "timeout": 5}}
+    assert read_server("app", data, "/b/", unknown).name == "app"
+    assert unknown == ["app['comand']", "app['launcher_entry']['timeout']"]
 
 
 class Process(HasTraits):
@@ -187,7 +189,7 @@ def test_an_object_is_read_as_its_traits():
     ],
 )
 def test_what_cannot_work_is_left_out_with_one_sentence(name, data, sentence):
-    found, problems = read_servers({name: data, "good": {"port": 8050}}, "/b/")
+    found, problems = read_servers({name: data, "good": {"port": 8050}}, "/b/", [])
     assert list(found) == ["good"]
     assert len(problems) == 1
     assert problems[0].startswith(f"The server '{name}' of c.ServerProxy.servers is left out: ")
@@ -198,16 +200,21 @@ def test_an_entry_point_that_raises_is_told_and_the_others_work(tmp_path, monkey
     info = tmp_path / "odd-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
-    groups = "good = odd:good\nraises = odd:raises\ngone = odd:gone\nnone = odd:none\n"
+    groups = "good = odd:good\nraises = odd:raises\ngone = odd:gone\nnone = odd:none\nclasses = odd.classes:setup\n"
     (info / "entry_points.txt").write_text(f"[{serverproxy.GROUP}]\n{groups}")
     good = "def good():\n    return {'port': 8050}\n"
     (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no disk')\ndef none():\n    return None\n")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd.py").rename(tmp_path / "odd" / "__init__.py")
+    (tmp_path / "odd" / "classes.py").write_text("from jupyter_server_proxy.handlers import ProxyHandler\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found, problems = read_entry_points("/b/")
+    found, problems = read_entry_points("/b/", [])
     assert found["good"].place == Place(8050)
     assert {"raises", "gone", "none"} & found.keys() == set()
-    assert "The entry point 'raises' (odd:raises) is left out: OSError: no disk" in problems
-    assert sum("odd:" in problem for problem in problems) == 3
+    assert "The entry point 'raises' (odd:raises) is left out: OSError: no disk. " in problems
+    assert sum("(odd" in problem for problem in problems) == 4
+    (classes,) = [problem for problem in problems if "odd.classes" in problem]
+    assert "It imports jupyter_server_proxy, which is not installed. Its extension may stay disabled: pip install" in classes
 
 
 # ---- rewriting ----
@@ -241,6 +248,42 @@ def test_a_reason_of_the_services_own_stays_and_fields_may_be_a_dict():
     answer = rewritten(change, whole(reason="Fine"), None, "h", 1, "/")
     assert (answer.status, answer.reason, answer.fields) == (418, "Fine", [("A", "b")])
     assert isinstance(serverproxy.RewritableResponse(whole()).headers, HTTPHeaders)
+
+
+class Asked:
+    """Of a request what jupyter-rsession-proxy's function reads."""
+
+    host, path, uri = "hub.example.org", "/b/rstudio/help/x", "/b/rstudio/help/x?q"
+
+
+def rewrite_netloc(response, request):
+    """The lines of jupyter-rsession-proxy 2.5.1."""
+    for header, v in response.headers.get_all():
+        if header == "Location":
+            u = urlparse(v)
+            redirect_path = u.path
+            if u.path.startswith("../"):
+                redirect_path = urljoin(request.path, u.path)
+            if u.netloc != request.host:
+                response.headers[header] = urlunparse(u._replace(netloc=request.host, path=redirect_path))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["/auth-sign-in?x=1#f", "http://localhost:8787/b/rstudio/", "./auth", "auth", "../library/html", "http://localhost:8787"],
+)
+def test_a_location_that_only_got_the_clients_host_stays_what_the_service_sent(sent):
+    answer = rewritten(rewrite_netloc, whole(302, "Found", [("Location", sent)]), Asked(), "localhost", 8787, "/help/x")
+    assert answer.fields == [("Location", sent)]
+
+
+@pytest.mark.parametrize("location", ["//hub.example.org/hub/home", "https://other.example.org/auth-sign-in", "/elsewhere"])
+def test_a_location_that_was_changed_in_another_way_is_the_functions(location):
+    def change(response):
+        response.headers["Location"] = location
+
+    answer = rewritten(change, whole(302, "Found", [("Location", "/auth-sign-in")]), Asked(), "localhost", 8787, "/help/x")
+    assert answer.fields == [("Location", location)]
 
 
 # ---- a server with such a configuration ----
@@ -278,6 +321,7 @@ def jp_server_config(tmp_path, unix_path, fixed_port):
         "absolute": {"command": ECHOES, "absolute_url": True, "environment": {"TOLD": "told {base_url}"}},
         "fixed": {"command": ECHOES, "port": fixed_port},
         "external": {"port": fixed_port},
+        "second": {"command": ECHOES, "port": fixed_port, "mappath": mapped},
         "socket": {"command": [sys.executable, "-c", ECHO, "{unix_socket}"], "unix_socket": unix_path},
         "socket-external": {"unix_socket": unix_path},
         "mapped": {"command": ECHOES, "mappath": mapped, "request_headers_override": {"X-Own": "own {port}", "User-Agent": "me"}},
@@ -320,6 +364,17 @@ async def test_a_fixed_port_is_used_and_its_number_is_allowed_too(call, fixed_po
     assert (await call("fixed/x")).text.startswith("GET /x HTTP/1.1\n")
     assert (await call("external/y")).text.startswith("GET /y HTTP/1.1\n")
     assert (await call(f"proxy/{fixed_port}/z")).text.startswith("GET /z HTTP/1.1\n")
+
+
+async def test_two_servers_with_one_fixed_port_are_one_service(call, fixed_port):
+    assert (await call("second/x")).text.startswith("GET /xmapped HTTP/1.1\n")
+    assert (await call("fixed/x")).text.startswith("GET /x HTTP/1.1\n")
+    started = await call("proxy/api/services", "POST", content=json.dumps({"template": "fixed"}).encode())
+    assert json.loads(started.text)["name"] == "second"
+    assert [service["name"] for service in json.loads((await call("proxy/api/services")).text)] == ["second"]
+    await call("proxy/api/services/second", "DELETE")
+    assert (await call("fixed/x")).text.startswith("GET /x HTTP/1.1\n")
+    assert (await call("second/x")).text.startswith("GET /xmapped HTTP/1.1\n")
 
 
 async def test_a_fixed_port_that_is_taken_is_never_taken_for_the_service(call, fixed_port):
