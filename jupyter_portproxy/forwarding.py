@@ -21,6 +21,8 @@ _PARTED = re.compile(r'([;,]?)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
 _SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
 _PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
+# Of reverse proxies that choose by the path, as a gateway like this one does: they bring no other host here.
+_PATH_FIELDS, _OWN_VIA = ("X-Forwarded-Prefix", "X-Forwarded-Context"), "portproxy-"
 _PARAMETER = re.compile(r"(?:\A|;)\s*(\w+)\s*=\s*\"?([^;\"]*)")
 _ORIGIN_OF = re.compile(r"https?://[^/?#]+")
 
@@ -126,10 +128,12 @@ def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
 
 
 def shows_own_address(headers: Mapping[str, str], scheme: str) -> bool:
-    """False if the client's URL has another scheme or host than the request: by a reverse proxy's word, or by the page that asks.
+    """False if the client's URL begins in another way than the request says: by a reverse proxy's word, or by the page that asks.
 
     A fake claim only lets a client go without what depends on its URL.
     """
+    if _OWN_VIA in headers.get("Via", "") or any(name in headers for name in _PATH_FIELDS):
+        return False
     host, referer = headers.get("Host", "").lower(), headers.get("Referer", "").lower()
     page = _ORIGIN_OF.match(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else None
     if page is not None and page[0] != f"{scheme}://{host}":
