@@ -400,7 +400,7 @@ class PortHandler(JupyterHandler):
         origins, services = self.gateway.origins, self.gateway.services
         if origins is None:
             return None
-        find = partial(origins.names.host_for, headers=self.request.headers, scheme=self.request.protocol)
+        find = partial(origins.names.host_for, request=self.request)
         port = services.get(name).place.port if services is not None and name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from .framing import Fields
 
@@ -127,12 +128,21 @@ def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
     return frozenset([scheme, "https", *_told(headers, _SCHEME_FIELDS, "proto")]).intersection(SCHEMES)
 
 
-def shows_own_address(headers: Mapping[str, str], scheme: str) -> bool:
+class Request(Protocol):
+    """What is looked at of a request; Tornado's is one."""
+
+    headers: Any
+    protocol: str
+    version: str
+
+
+def shows_own_address(request: Request) -> bool:
     """False if the client's URL begins in another way than the request says: by a reverse proxy's word, or by the page that asks.
 
-    A fake claim only lets a client go without what depends on its URL.
+    A fake claim only lets a client go without what depends on its URL. No browser speaks HTTP/1.0; nginx does by default.
     """
-    if _OWN_VIA in headers.get("Via", "") or any(name in headers for name in _PATH_FIELDS):
+    headers, scheme = request.headers, request.protocol
+    if request.version == "HTTP/1.0" or _OWN_VIA in headers.get("Via", "") or any(name in headers for name in _PATH_FIELDS):
         return False
     host, referer = headers.get("Host", "").lower(), headers.get("Referer", "").lower()
     page = _ORIGIN_OF.match(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else None

@@ -141,7 +141,7 @@ class Inventory:
         `probe` is an address that answers 204 to this page where its browser finds origins; null if there are none for it.
         """
         origins, scheme = self._gateway.origins, request.protocol
-        probed = origins.names.host_for("1", request.headers, scheme) if origins is not None else None
+        probed = origins.names.host_for("1", request) if origins is not None else None
         if origins is not None:
             origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from .forwarding import shows_own_address
+from .forwarding import Request, shows_own_address
 from .logins import Closable, Logins
 
 LOCAL = "p{port}.localhost"
@@ -67,14 +67,14 @@ class Names:
         match = self._name.match(found["name"])
         return match["target"] if match and _fits(found["name"]) else None
 
-    def host_for(self, target: str, headers: Mapping[str, str], scheme: str) -> str | None:
+    def host_for(self, target: str, request: Request) -> str | None:
         """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
 
         Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
         """
-        if not self.exist or (self.local and not shows_own_address(headers, scheme)):
+        if not self.exist or (self.local and not shows_own_address(request)):
             return None
-        return self.host_of(target, headers.get("Host", ""))
+        return self.host_of(target, request.headers.get("Host", ""))
 
     def host_of(self, target: str, jupyters: str) -> str | None:
         """`host[:port]` of a target's origin; None if it has none.

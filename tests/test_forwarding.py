@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from tornado.httputil import HTTPHeaders
 
@@ -164,4 +166,7 @@ HERE = "localhost:8888"
     ],
 )
 def test_whether_the_clients_url_has_the_requests_host_and_scheme(fields, own):
-    assert shows_own_address(HTTPHeaders({"Host": HERE, **fields}), "http") is own
+    asked = SimpleNamespace(headers=HTTPHeaders({"Host": HERE, **fields}), protocol="http", version="HTTP/1.1")
+    assert shows_own_address(asked) is own
+    asked.version = "HTTP/1.0"  # nginx, without a word of its own
+    assert not shows_own_address(asked)
