@@ -11,6 +11,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .client import Server, find
 from .console import CliError, port_number, print_json, table
 from .errors import LoopDetected
 from .operate import add_commands
+
+_PROGRAM = "jupyter portproxy"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,16 +203,33 @@ def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[s
     return "", ""
 
 
+def _overview(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Without a command: the server that commands ask, what is there, and the commands."""
+    try:
+        server = find(options.server)
+        print(f"Jupyter server: {server.url}\n")
+        _list(server, argparse.Namespace(json=False, all=False))
+    except CliError as error:
+        print(f"{error}\n")
+    print(parser.epilog)
+
+
 # ---- help ----
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jupyter portproxy", description="Web services beside your Jupyter server.")
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [COMMAND ...]",
+        description="Web services beside your Jupyter server. Without a command: what is there.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=version("jupyter_portproxy"))
     parser.add_argument(
         "--server", metavar="URL", help="the server to ask; by default the only one that runs (jupyter server list)"
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.set_defaults(run=partial(_overview, parser))
+    commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # listed in groups, below
 
     def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -241,8 +261,16 @@ def _parser() -> argparse.ArgumentParser:
     reserving.add_argument("name")
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
     _add_check(command("check", _check, "Explain why a port cannot be reached.", as_json=True))
+    own = list(commands.choices)
     add_commands(commands)
+    theirs = [name for name in commands.choices if name not in own]
+    groups = (("Commands:", own), ("For the operators of hubs and project hosts:", theirs))
+    parser.epilog = "\n\n".join("\n".join([title, *(_line(commands.choices[name]) for name in names)]) for title, names in groups)
     return parser
+
+
+def _line(command: argparse.ArgumentParser) -> str:
+    return f"  {command.prog.rpartition(' ')[2]:<12} {command.description}"
 
 
 def _add_check(checking: argparse.ArgumentParser) -> None:

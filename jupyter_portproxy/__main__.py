@@ -1,0 +1,8 @@
+"""`python -m jupyter_portproxy`: the commands, where `jupyter` is not on the PATH."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
