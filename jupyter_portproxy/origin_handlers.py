@@ -7,6 +7,7 @@ Rule of this file: at a host of ours nothing but the service answers, whatever t
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ from .access import PortHandler, cookies_after, cookies_of, login_check
 from .errors import BadRoute, Forbidden, GatewayError, MethodRefused, NoSuchService, NotEntered, Unauthenticated
 from .forwarding import outermost
 from .gateway import Closable, Destination, PortProxy
-from .origins import WELL_KNOWN, Entry, Origins, login_of
+from .origins import WELL_KNOWN, Entry, Origins, login_of, nonce_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
 from .serving import PortExchange
@@ -55,9 +56,12 @@ class OriginRouter(Router):
         target = self._origins.names.target_of(host)
         if target is not None:
             return self._at_origin(request, target, parts)
-        found = routes.enter_route(uri, self._base_url)
+        found = routes.enter_route(uri, self._base_url) or _returned(uri, self._base_url)
         if found is not None:
-            return self._application.get_handler_delegate(request, EnterHandler, {**parts, "target": found[0], "path": found[1]})
+            names = ("target", "path", "nonce", "begun")
+            return self._application.get_handler_delegate(
+                request, EnterHandler, {**parts, **dict(zip(names, found, strict=False))}
+            )
         if uri.partition("?")[0] == self._base_url + "logout":
             self._origins.log_out(cookies_of(request.headers))
         return None
@@ -97,6 +101,16 @@ def _saved(uri: str) -> str | None:
     return target if _PATH.match(target) else None
 
 
+def _returned(uri: str, base_url: str) -> tuple[str, str, str, str] | None:
+    """`proxy/enter?...`, as an origin sends a browser back: target, path, nonce and the ticket with which it came there."""
+    path, mark, query = uri.partition("?")
+    if path != f"{base_url}proxy/enter" or not mark:
+        return None
+    given = parse_qs(query, encoding="latin-1")
+    target, below, nonce, begun = (given.get(name, [""])[0] for name in ("target", "next", "nonce", "ticket"))
+    return (target, below, nonce, begun) if _PATH.match(below) else None
+
+
 def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceRoute:
     """Everything at a host of ours, as a route without a prefix.
 
@@ -118,9 +132,11 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
 class EnterHandler(PortHandler):
     """`proxy/enter/TARGET/x`, asked of Jupyter: a ticket, and off to the origin."""
 
-    def initialize(self, gateway: PortProxy, origins: Origins[User], target: str, path: str) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, gateway: PortProxy, origins: Origins[User], target: str, path: str, nonce: str = "", begun: str = ""
+    ) -> None:
         super().initialize(gateway)
-        self._origins, self._target, self._path = origins, target, path
+        self._origins, self._target, self._path, self._nonce, self._begun = origins, target, path, nonce, begun
 
     async def prepare(self) -> None:  # type: ignore[override]
         """`get` does what there is to do: Jupyter's own way in answers with other pages."""
@@ -138,6 +154,22 @@ class EnterHandler(PortHandler):
             self.refuse(error)
         except StreamClosedError:
             self._finished = True
+
+    def _same_site(self) -> bool:
+        """A frame that the origin has sent back here comes from elsewhere, but what it began with was its user's own request."""
+        framed = self.is_navigation() and is_framed(self)
+        return super()._same_site() or (framed and self._has_begun())
+
+    def _has_begun(self) -> bool:
+        entry = self._origins.holder(self._begun)
+        return entry is not None and entry.is_of(self.current_user.username, self._login())
+
+    def _login(self) -> frozenset[tuple[str, str]]:
+        """The login cookies that the browser will have; else the token that logged in."""
+        found = login_of(cookies_after(self))
+        if found or not self.token_authenticated:
+            return found
+        return frozenset([("token", self.identity_provider.get_token(self) or "")])
 
     def refuse(self, error: GatewayError) -> None:
         back = self._back_into_frame() if isinstance(error, Unauthenticated) else None
@@ -172,12 +204,8 @@ class EnterHandler(PortHandler):
         if target is None:
             return path_form
         host = self._origins.names.host_of(target, self.request.headers.get("Host", "")) or ""
-        cookies = cookies_after(self)
-        entry = Entry(target, host, self.current_user, self._own_origin(), login_of(cookies), login_check(self))
-        ticket = self._origins.ticket(entry)
-        if ticket is None:
-            raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
-        query = urlencode({"ticket": ticket}) + "&next=" + quote(path.encode("latin-1"), safe="")
+        entry = Entry(target, host, self.current_user, self._own_origin(), self._login(), login_check(self), self._nonce)
+        query = urlencode({"ticket": self._origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
         return f"{_scheme(self)}://{host}{WELL_KNOWN}enter?{query}"
 
     def _places(self) -> tuple[str, str]:
@@ -235,7 +263,10 @@ class SwapHandler(PortHandler):
             self.set_header("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
             self.write(_STORES.format(jupyter=jupyter))
         elif path == WELL_KNOWN + "enter":
-            self._swap(parse_qs(query, encoding="latin-1"))
+            try:
+                await self._swap(parse_qs(query, encoding="latin-1"))
+            except GatewayError as error:
+                self.refuse(error)
         else:
             self.set_status(404)
         if not self._finished:
@@ -247,18 +278,50 @@ class SwapHandler(PortHandler):
         host = self.request.headers.get("Host", "").lower()
         return match[0] if match is not None and self._origins.is_jupyter(match["host"], host) else ""
 
-    def _swap(self, given: dict[str, list[str]]) -> None:
-        host, framed = self.request.headers.get("Host", "").lower(), self.request.headers.get("Sec-Fetch-Dest") in _FRAMES
-        path = given.get("next", ["/"])[0]
-        session = self._origins.enter(given.get("ticket", [""])[0], host, framed=framed) if _PATH.match(path) else None
-        if session is None:
-            self.refuse(Forbidden("This way in is not open any more.", "Open the service from Jupyter again."))
+    async def _swap(self, given: dict[str, list[str]]) -> None:
+        """A ticket is good in the browser alone that has asked for it, or another site could log it in as somebody else.
+
+        A browser that has not been here is sent back to Jupyter, once, for a ticket of its own: to be used with a cookie that is
+        set here first.
+        """
+        host, path, ticket = self.request.headers.get("Host", "").lower(), *(given.get(n, [""])[0] for n in ("next", "ticket"))
+        entry = self._origins.holder(ticket)
+        if entry is None or entry.host != host or not _PATH.match(path):
+            raise Forbidden("This way in is not open any more.", "Open the service from Jupyter again.")
+        cookies = values_of(self, _cookie_name(self))
+        if entry.nonce:
+            if entry.nonce not in map(nonce_of, cookies):
+                raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
+        elif self._is_browser() and not await self._is_in(entry, cookies):
+            cookie = cookies[0] if cookies else secrets.token_urlsafe(32)
+            query = urlencode({"target": entry.target, "nonce": nonce_of(cookie), "ticket": ticket})
+            address = self.gateway.jupyter_url or entry.jupyters + self.gateway.base_url
+            self._set_cookie(cookie)
+            self._redirect(f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
             return
+        self._set_cookie(self._origins.enter(ticket, host, framed=is_framed(self)) or "")
+        self._redirect(f"{_scheme(self)}://{host}{path}")
+
+    def _is_browser(self) -> bool:
+        """Browsers tell where a request comes from, but not over plain http, except on their own machine."""
+        headers = self.request.headers
+        is_told = self._origins.names.local or _scheme(self) == "https"
+        return "Sec-Fetch-Site" in headers or (not is_told and "text/html" in headers.get("Accept", ""))
+
+    async def _is_in(self, entry: Entry[User], cookies: list[str]) -> bool:
+        """True if the browser has a session of the ticket's user already."""
+        sessions = [await self._origins.session(cookie, entry.host) for cookie in cookies]
+        return any(found is not None and found.is_of(entry.user.username, entry.login) for found in sessions)
+
+    def _set_cookie(self, value: str) -> None:
         secure = _scheme(self) == "https"
-        kind = "SameSite=None; Secure; Partitioned" if framed else "SameSite=Lax; Secure" if secure else "SameSite=Lax"
+        lax = "SameSite=Lax; Secure" if secure else "SameSite=Lax"
+        kind = "SameSite=None; Secure; Partitioned" if is_framed(self) else lax
+        self.set_header("Set-Cookie", f"{_cookie_name(self)}={value}; Path=/; HttpOnly; {kind}")
+
+    def _redirect(self, address: str) -> None:
         self.set_status(302)
-        self.set_header("Set-Cookie", f"{_cookie_name(self)}={session}; Path=/; HttpOnly; {kind}")
-        self.set_header("Location", f"{_scheme(self)}://{host}{path}")
+        self.set_header("Location", address)
 
 
 class OriginHandler(PortHandler):
@@ -294,8 +357,7 @@ class OriginHandler(PortHandler):
 
     async def _session(self, name: str, host: str) -> Entry[User] | None:
         """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""
-        lines = ";".join(self.request.headers.get_list("Cookie")).split(";")
-        for key in (value.strip() for key, _, value in (line.partition("=") for line in lines) if key.strip() == name):
+        for key in values_of(self, name):
             entry = await self._origins.session(key, host)
             if entry is not None:
                 return entry
@@ -379,3 +441,13 @@ def _cookie_name(handler: PortHandler) -> str:
     """Cookies know no ports: two Jupyter servers of one machine share the hosts of their origins."""
     name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", handler.request.headers.get("Host", "")) or ["0"])[0]
     return f"__Host-{name}" if _scheme(handler) == "https" else name
+
+
+def values_of(handler: PortHandler, name: str) -> list[str]:
+    """Of all cookies of that name."""
+    pairs = [pair.partition("=") for pair in ";".join(handler.request.headers.get_list("Cookie")).split(";")]
+    return [value.strip() for key, _, value in pairs if key.strip() == name]
+
+
+def is_framed(handler: PortHandler) -> bool:
+    return handler.request.headers.get("Sec-Fetch-Dest") in _FRAMES

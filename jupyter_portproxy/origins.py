@@ -6,6 +6,7 @@ with the login that it came from. VS Code, Codespaces and code-server give each 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -27,7 +28,6 @@ _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 _TICKET_SECONDS = 30.0
 _MAX_JUPYTERS = 100
 _MOST = 10_000  # sessions and tickets; the oldest go
-_ENTRIES, _ENTRY_SECONDS = 5, 10.0  # so many sessions whose cookie never came back are a browser that keeps none
 _LOGIN_COOKIE = re.compile(r"(__host-)?(username-|jupyterhub-(?!.*oauth-state)).+", re.ASCII | re.IGNORECASE)
 T = TypeVar("T")
 
@@ -102,6 +102,11 @@ def label(name: str) -> str:
     return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
 
 
+def nonce_of(cookie: str) -> str:
+    """What stands for a cookie's value in a URL: nobody who reads that can make the cookie of it."""
+    return hashlib.sha256(cookie.encode("utf-8", "replace")).hexdigest()
+
+
 def split_port(host: str) -> tuple[str, str]:
     """`host[:port]` -> (host, port or "")."""
     name, colon, port = host.rpartition(":")
@@ -121,8 +126,9 @@ class Entry(Generic[T]):
         host: `host[:port]` of the origin.
         user: who asks.
         jupyters: Jupyter's own origin, from which it was entered.
-        login: names and values of Jupyter's login cookies; empty if it came by a token alone.
+        login: names and values of Jupyter's login cookies; or `token` and the one by which alone it came.
         still_valid: asks the identity provider and the authorizer again, with what the login came by.
+        nonce: `nonce_of` the cookie that the browser must have to use the ticket; empty: it has not been there yet.
     """
 
     target: str
@@ -131,11 +137,15 @@ class Entry(Generic[T]):
     jupyters: str
     login: frozenset[tuple[str, str]]
     still_valid: Callable[[], Awaitable[bool]]
+    nonce: str = ""
     framed: bool = False
     key: str = ""
-    seen: bool = False
     since: float = field(default_factory=time.monotonic)
     checked: float = field(default_factory=time.monotonic)
+
+    def is_of(self, username: str, login: frozenset[tuple[str, str]]) -> bool:
+        """True if this is the same user's. By a token alone Jupyter makes up a name each time, which its cookie keeps."""
+        return bool(self.login & login) or getattr(self.user, "username", self.user) == username
 
 
 class Origins(Generic[T]):
@@ -148,22 +158,24 @@ class Origins(Generic[T]):
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
 
-    def ticket(self, entry: Entry[T]) -> str | None:
-        """A ticket into an origin: for one use, within 30 seconds. None if the browser keeps coming back."""
-        since, who = time.monotonic() - _ENTRY_SECONDS, (entry.host, entry.login)
-        lost = [e for e in self._sessions.values() if not e.seen and e.since > since and (e.host, e.login) == who]
-        if len(lost) >= _ENTRIES:
-            return None
+    def ticket(self, entry: Entry[T]) -> str:
+        """A ticket into an origin: for one use, within 30 seconds."""
         self.last_jupyters = entry.jupyters
         self.add_jupyter(entry.jupyters.partition("://")[2])
         while len(self._tickets) >= _MOST:
             del self._tickets[next(iter(self._tickets))]
         return _put(self._tickets, entry)
 
+    def holder(self, ticket: str) -> Entry[T] | None:
+        """What a ticket is for; None if it is none, used or too old."""
+        entry = self._tickets.get(ticket)
+        return entry if entry is not None and time.monotonic() - entry.since <= _TICKET_SECONDS else None
+
     def enter(self, ticket: str, host: str, *, framed: bool) -> str | None:
         """Swap a ticket for a session of that host; None if it is none, too old, used, or for another."""
-        entry = self._tickets.pop(ticket, None)
-        if entry is None or entry.host != host or time.monotonic() - entry.since > _TICKET_SECONDS:
+        entry = self.holder(ticket)
+        self._tickets.pop(ticket, None)
+        if entry is None or entry.host != host:
             return None
         entry.framed = framed
         while len(self._sessions) >= _MOST:
@@ -192,7 +204,6 @@ class Origins(Generic[T]):
         found = self._sessions.get(key)
         if found is None or found.host != host:
             return None
-        found.seen = True
         fresh = time.monotonic() - found.checked <= self._logins.interval
         return found if fresh or await self._is_valid(found) else None
 

@@ -13,6 +13,7 @@ from jupyter_server.auth.authorizer import Authorizer
 
 from .clients import UPGRADE
 from .conftest import TOKEN
+from .identities import NamedUsers
 from .test_access import configured
 from .upstreams import mirror, serve
 from .waiting import eventually
@@ -24,8 +25,8 @@ FRAME = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: ifram
 class Visitor:
     """A browser's part: from Jupyter into an origin, and requests there."""
 
-    def __init__(self, wire, origin, base_url):
-        self._wire, self.origin, self._base_url = wire, origin, base_url
+    def __init__(self, wire, origin, base_url, origins):
+        self._wire, self.origin, self._base_url, self.origins = wire, origin, base_url, origins
         self.port = origin.rpartition(":")[2]
 
     def host(self, target) -> str:
@@ -42,35 +43,110 @@ class Visitor:
         """Jupyter's answer to somebody who wants to go there."""
         return await self.ask(f"{self._base_url}proxy/enter/{target}{path}", self.origin, [*login, *PAGE, *fields])
 
+    async def follow(self, location, fields=()):
+        """The answer to a redirect."""
+        way = urlsplit(location)
+        return await self.ask(f"{way.path}?{way.query}", way.netloc, fields)
+
     async def enter(self, target, path="/", fields=PAGE, login=(f"Authorization: token {TOKEN}",)):
-        """The answer that sets the cookie, and the cookie."""
-        way = urlsplit((await self.knock(target, path, login=login)).one("Location"))
-        answer = await self.ask(f"{way.path}?{way.query}", way.netloc, fields)
-        return answer, "Cookie: " + answer.one("Set-Cookie").partition(";")[0]
+        """As a browser that has not been there: the answer that sets the cookie of the session, and the cookie."""
+        knocked = await self.knock(target, path, login=login)
+        first = await self.follow(knocked.one("Location"), fields)
+        back = await self.follow(first.one("Location"), [*login, *fields])
+        answer = await self.follow(back.one("Location"), [_cookie_of(first), *fields])
+        return answer, _cookie_of(answer)
+
+
+def _cookie_of(answer) -> str:
+    return "Cookie: " + answer.one("Set-Cookie").partition(";")[0]
 
 
 @pytest.fixture
-def visitor(wire, origin, jp_base_url) -> Visitor:
-    return Visitor(wire, origin, jp_base_url)
+def visitor(wire, origin, jp_base_url, gateway) -> Visitor:
+    return Visitor(wire, origin, jp_base_url, gateway.origins)
 
 
-async def test_one_pair_of_redirects_leads_to_the_page_and_leaves_no_ticket(visitor):
+async def test_redirects_lead_to_the_page_and_leave_no_ticket(visitor, jp_base_url):
+    """Two of them, once the browser has a session there; it is sent back to Jupyter before it has."""
     async with serve(mirror) as up:
-        began = time.perf_counter()
-        first = await visitor.knock(up.port, "/a%2Fb//c?x=%20&y")
-        way = urlsplit(first.one("Location"))
-        assert (first.status, way.scheme, way.netloc) == (302, "http", visitor.host(up.port))
-        assert (first.one("Cache-Control"), first.one("Referrer-Policy")) == ("no-store", "no-referrer")
-        second = await visitor.ask(f"{way.path}?{way.query}", way.netloc, PAGE)
-        assert (second.status, second.one("Location")) == (302, f"http://{visitor.host(up.port)}/a%2Fb//c?x=%20&y")
-        assert time.perf_counter() - began < 1.0  # the figure is measured in a browser; this is a loaded machine
-        cookie = second.one("Set-Cookie")
-        assert cookie.startswith(f"portproxy-{visitor.port}=")
-        assert cookie.partition(";")[2] == " Path=/; HttpOnly; SameSite=Lax"
+        host, path, cookies = visitor.host(up.port), "/a%2Fb//c?x=%20&y", []
+        for _ in range(2):
+            began = time.perf_counter()
+            first = await visitor.knock(up.port, path)
+            way = urlsplit(first.one("Location"))
+            assert (first.status, way.scheme, way.netloc) == (302, "http", host)
+            assert (first.one("Cache-Control"), first.one("Referrer-Policy")) == ("no-store", "no-referrer")
+            second = await visitor.follow(first.one("Location"), [*PAGE, *cookies])
+            if not cookies:
+                assert second.one("Location").startswith(
+                    f"http://{visitor.origin}{jp_base_url}proxy/enter?target={up.port}&nonce="
+                )
+                back = await visitor.follow(second.one("Location"), [f"Authorization: token {TOKEN}", *PAGE])
+                assert second.one("Set-Cookie").partition("=")[2].partition(";")[0] not in second.one("Location")
+                second = await visitor.follow(back.one("Location"), [*PAGE, _cookie_of(second)])
+            assert (second.status, second.one("Location")) == (302, f"http://{host}{path}")
+            assert (second.one("Cache-Control"), second.one("Referrer-Policy")) == ("no-store", "no-referrer")
+            assert time.perf_counter() - began < 1.0  # the figure is measured in a browser; this is a loaded machine
+            cookies = [_cookie_of(second)]
+            assert second.one("Set-Cookie").startswith(f"portproxy-{visitor.port}=")
+            assert second.one("Set-Cookie").partition(";")[2] == " Path=/; HttpOnly; SameSite=Lax"
         assert up.connections == 0
-        answer = await visitor.ask("/a%2Fb//c?x=%20&y", way.netloc, [f"Cookie: theirs=1; {cookie.partition(';')[0]}"])
-        assert (answer.status, up.last.target, up.last.one("Cookie")) == (200, "/a%2Fb//c?x=%20&y", "theirs=1")
+        answer = await visitor.ask(path, host, [cookies[0].replace("Cookie: ", "Cookie: theirs=1; ")])
+        assert (answer.status, up.last.target, up.last.one("Cookie")) == (200, path, "theirs=1")
         assert up.last.one("X-Forwarded-Prefix") is None
+
+
+async def test_a_program_needs_one_pair_of_redirects_and_no_cookies(visitor):
+    async with serve(mirror) as up:
+        for fields in ([], ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"], ["Accept: text/html"]):
+            answer = await visitor.follow((await visitor.knock(up.port, "/x")).one("Location"), fields)
+            assert (answer.status, answer.one("Location")) == (302, f"http://{visitor.host(up.port)}/x")
+            assert (await visitor.ask("/x", visitor.host(up.port), [_cookie_of(answer)])).status == 200
+
+
+def _named(user):
+    return (f"Authorization: token user-{user}",)
+
+
+LINK = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: cross-site"]
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
+@pytest.mark.parametrize("fields", [LINK, PAGE, FRAME], ids=["link", "address bar", "frame"])
+@pytest.mark.parametrize("has_been_there", [False, True])
+async def test_a_ticket_of_another_user_logs_nobody_in(visitor, fields, has_been_there, jp_server_config):
+    """The attacker's own ticket, in a browser of Ada's by a link, a redirect or a frame: it goes on as Ada, or not at all."""
+    async with serve(mirror) as up:
+        host = visitor.host(up.port)
+        had = [(await visitor.enter(up.port, fields=fields, login=_named("ada")))[1]] if has_been_there else []
+        theirs = (await visitor.knock(up.port, "/x", login=_named("eve"))).one("Location")
+        first = await visitor.follow(theirs, [*fields, *had])
+        assert first.one("Location").startswith(f"http://{visitor.origin}/")
+        kept = had or [_cookie_of(first)]
+        assert (await visitor.ask("/x", host, [*kept, *PAGE])).status == (200 if had else 302)  # no session, or Ada's own still
+        nobody = await visitor.follow(first.one("Location"), fields)
+        assert "ticket" not in urlsplit(nobody.one("Location") or "").path and host not in (nobody.one("Location") or "")[:40]
+        back = await visitor.follow(first.one("Location"), [*_named("ada"), *fields])
+        if fields is FRAME:  # it did not begin as Ada's request
+            assert back.status == 403
+            return
+        last = await visitor.follow(back.one("Location"), [*fields, *kept])
+        assert (last.status, last.one("Location")) == (302, f"http://{host}/x")
+        session = visitor.origins._sessions[_cookie_of(last).partition("=")[2]]
+        assert session.user.username == "ada"
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
+async def test_a_ticket_is_good_with_the_cookie_for_which_it_was_asked_alone(visitor, jp_server_config):
+    """The attacker has gone all the way, but for the last step."""
+    async with serve(mirror) as up:
+        first = await visitor.follow((await visitor.knock(up.port, login=_named("eve"))).one("Location"), PAGE)
+        for others in ([], ["Cookie: " + _cookie_of(first).split(": ")[1][:-1]], [f"Cookie: portproxy-{visitor.port}=x"]):
+            back = await visitor.follow(first.one("Location"), [*_named("eve"), *PAGE])
+            last = await visitor.follow(back.one("Location"), [*LINK, *others])
+            assert (last.status, last.all("Set-Cookie")) == (403, [])
+            assert "keeps no cookie" in last.text
+        assert up.connections == 0
 
 
 async def test_a_ticket_works_once_and_nowhere_else(visitor):
@@ -565,6 +641,18 @@ async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_ser
         for own, status in [("https://hub.example.org", 204), (f"http://{visitor.origin}", 204), ("http://localhost:1", 404)]:
             hello = await visitor.ask(f"{jp_base_url}.well-known/portproxy/hello", host, [f"Origin: {own}"])
             assert (hello.status, own) == (status, own)
+
+
+@pytest.mark.parametrize("jp_server_config", [server(origin_pattern="{port}.apps.example.org")])
+async def test_over_plain_http_a_browser_is_known_by_what_it_accepts(visitor, jp_server_config):
+    """It says nothing there of where a request comes from."""
+    for fields, host in [
+        (["Accept: text/html"], visitor.origin),
+        (["Accept: */*"], "15000.apps.example.org"),
+        ([], "15000.apps.example.org"),
+    ]:
+        answer = await visitor.follow((await visitor.knock(15000)).one("Location"), fields)
+        assert (answer.status, urlsplit(answer.one("Location")).netloc) == (302, host), fields
 
 
 async def test_a_frame_is_told_if_it_may_store_anything(visitor):

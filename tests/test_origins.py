@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy import origins
 from jupyter_portproxy.logins import Logins
-from jupyter_portproxy.origins import Entry, Names, Origins, label, login_of
+from jupyter_portproxy.origins import Entry, Names, Origins, label, login_of, nonce_of
 
 LOCAL = Names()
 LOG = logging.getLogger(__name__)
@@ -260,22 +260,14 @@ async def test_a_logout_ends_the_sessions_and_tickets_of_that_login_alone(somebo
     assert known.enter(ticket, "p1.localhost:1", framed=False) is None
 
 
-async def test_a_browser_that_keeps_no_cookie_does_not_go_round_for_ever(clock, somebody):
-    known = Origins[str](LOCAL, Logins(LOG))
-    for _ in range(5):
-        known.enter(known.ticket(somebody()), "p1.localhost:1", framed=False)
-    assert known.ticket(somebody()) is None
-    assert known.ticket(somebody("p2.localhost:1")) is not None
-    clock.now += 10.1
-    assert known.ticket(somebody()) is not None
+async def test_a_login_is_the_same_by_its_name_or_by_what_it_came_by(somebody):
+    entry = somebody()
+    assert entry.is_of("ada", frozenset()) and entry.is_of("made-up", login_of(LOGIN))
+    assert not entry.is_of("eve", login_of({"username-localhost-8888": "another"})) and not entry.is_of("eve", frozenset())
 
 
-async def test_many_tabs_at_once_are_no_such_browser(somebody):
-    known = Origins[str](LOCAL, Logins(LOG))
-    for _ in range(50):
-        key = known.enter(known.ticket(somebody()), "p1.localhost:1", framed=True)
-        await known.session(key, "p1.localhost:1")
-    assert known.ticket(somebody()) is not None
+def test_a_nonce_is_not_the_cookie():
+    assert nonce_of("one") == nonce_of("one") != nonce_of("two") and "one" not in nonce_of("one")
 
 
 async def test_memory_is_bounded_and_what_goes_closes_its_tunnels(somebody, monkeypatch):
