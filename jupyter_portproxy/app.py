@@ -86,7 +86,7 @@ class PortProxyApp(ExtensionApp):
         self.handlers.extend((path, handler, parts) for path, handler in api.ROUTES)
         page = {"inventory": self.inventory, "services": self.services}
         self.handlers.append((r"/proxy/?", pages.IndexPage, page))
-        self.handlers.extend(serverproxy.handlers(self.taken_over) if not self.gateway.foreign_names else [])
+        self.handlers.extend(serverproxy.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:
             # Ahead of all others: at these hosts nobody but the service answers.

@@ -6,16 +6,17 @@ names and their meaning are those that jupyter-server-proxy 4.6 documents; what 
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import mimetypes
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from http.client import responses
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
 import traitlets
@@ -360,6 +361,63 @@ def _rendered(value: Any, values: Mapping[str, object]) -> Any:
     raise TypeError(f"{value!r} is no text, no list and no mapping")
 
 
+# ---- what other extensions read of its handlers ----
+
+
+class Services(Protocol):
+    """The part of the manager of services that a `State` needs."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: str) -> Any: ...
+
+    async def delete(self, name: str) -> None: ...
+
+
+class Process:
+    """A server's process, as simpervisor's class offers it: `running`, `terminate()`, `kill()`."""
+
+    def __init__(self, services: Services, name: str) -> None:
+        self._services, self._name = services, name
+
+    @property
+    def running(self) -> bool:
+        return self._name in self._services and bool(self._services.get(self._name).alive)
+
+    async def terminate(self) -> None:
+        """Stop it and forget it, so that the next request starts it, whatever it asks for."""
+        if self._name in self._services:
+            await self._services.delete(self._name)
+
+    kill = terminate
+
+
+class State(MutableMapping[str, Any]):
+    """The `state` of a server's handlers: `proc_lock`, and `proc` while its process runs.
+
+    marimo-jupyter-extension looks for it in the rules of the web application, for its health check and its *Restart*.
+    """
+
+    def __init__(self, services: Services, name: str) -> None:
+        self._process = Process(services, name)
+        self._others: dict[str, Any] = {"proc_lock": asyncio.Lock()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._process if key == "proc" and self._process.running else self._others[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._others[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        self._others.pop(key, None)  # a process is forgotten when it ends
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._others, *(["proc"] if self._process.running else [])])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 # ---- its own two URLs ----
 
 
@@ -403,9 +461,13 @@ class Icon(JupyterHandler):
         self.finish(content)
 
 
-def handlers(templates: Mapping[str, Template]) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
+def handlers(templates: Mapping[str, Template], services: Services) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
     parts = {"templates": templates}
-    return [(r"/server-proxy/servers-info", ServersInfo, parts), (r"/server-proxy/icon/([^/]+)", Icon, parts)]
+    # No path matches `(?!)`: these rules are there to be found, with the name in their pattern.
+    states: list[tuple[str, type[JupyterHandler], dict[str, Any]]] = [
+        (rf"/{name}(?!)", JupyterHandler, {"state": State(services, name)}) for name in templates
+    ]
+    return [(r"/server-proxy/servers-info", ServersInfo, parts), (r"/server-proxy/icon/([^/]+)", Icon, parts), *states]
 
 
 def _info(template: Template) -> dict[str, Any]:

@@ -453,6 +453,40 @@ async def test_the_launchers_of_jupyter_server_proxy_find_what_they_ask_for(call
     assert (await call("server-proxy/servers-info", token=None)).status == 302  # to the login
 
 
+def find_state(web_app, name):
+    """The lines of marimo-jupyter-extension 0.5.0, with the name as an argument."""
+    for host_rule in web_app.default_router.rules:
+        target = getattr(host_rule, "target", None)
+        if not hasattr(target, "rules"):
+            continue
+        for rule in target.rules:
+            kwargs = getattr(rule, "target_kwargs", None) or {}
+            if "state" not in kwargs:
+                continue
+            matcher = getattr(rule, "matcher", None)
+            regex = getattr(matcher, "regex", None)
+            if regex and name in regex.pattern:
+                return kwargs["state"]
+    return None
+
+
+async def test_extensions_find_a_servers_process_watch_it_and_restart_it(call, jp_web_app):
+    state = find_state(jp_web_app, "plain")
+    assert state and state.get("proc") is None and len(state) == 1
+    await call("plain/x")
+    assert state["proc"].running and set(state) == {"proc_lock", "proc"}
+    first = (await call("proxy/api/services/plain")).text
+    async with state["proc_lock"]:
+        await asyncio.wait_for(state["proc"].terminate(), 5)
+        assert "proc" not in state
+    assert (await call("plain/x")).status == 200  # no page: one that was stopped by hand would not start
+    assert json.loads(first)["since"] < json.loads((await call("proxy/api/services/plain")).text)["since"]
+    process = state["proc"]
+    await process.kill()
+    await process.kill()
+    assert not process.running and (await call("plain(?!)")).status == 404
+
+
 async def test_they_are_services_like_all_others(call):
     templates = {item["name"]: item for item in json.loads((await call("proxy/api/templates")).text)}
     plain = templates["plain"]
