@@ -39,45 +39,50 @@ HOP_BY_HOP = frozenset(
 )
 # Written anew by the gateway or the transport; `proxy` is the "httpoxy" field (CVE-2016-5385).
 _REBUILT = frozenset(["host", "content-length", "expect", "proxy", "via", "forwarded"])
-# Who the client is, as fronts of many makes tell it: only our own word counts, and we say it in X-Forwarded-*.
+# What reverse proxies tell of the client, so that services believe it: only our own word counts, and we say it in X-Forwarded-*.
+# A name stands here with who writes or reads it; other names, even `X-User`, are for scripts of the service's own.
 _IDENTITY = re.compile(
-    r"x-forwarded(-.*)?|x-original-.*|x-rewrite-url|x-real-ip|x-proxycontextpath|(x-|true-|cf-|fastly-)?client-ip"
-    r"|x-cluster-client-ip|cf-connecting-ip|(x-|http-)?remote-(user|email|name|groups?|addr|role)s?|x-auth-request-.*"
-    r"|x-auth(enticated)?-(user|userid|username|email|groups?|roles?)|x-(user|username|userid|email|groups?|roles?)"
-    r"|x-webauth-.*|x-authenti[kc]-.*|x-pomerium-.*|x-goog-(authenticated-user|iap)-.*|x-ms-client-principal.*"
-    r"|x-amzn-oidc-.*|cf-access-.*|x-jupyterhub-.*|(x-)?ssl-client-.*|(x-)?client-cert.*|x-remote-extra-.*|x-portproxy-.*",
+    "|".join(
+        [
+            r"x-forwarded(-.*)?",  # nginx, Apache, HAProxy, Traefik (also -Tls-Client-Cert), Envoy, oauth2-proxy (-User, -Email)
+            r"x-(real-ip|scheme|url-scheme|original-(url|uri|method|host|proto|for|forwarded-for|prefix|remote-addr))|x-rewrite-url",
+            r"front-end-https|x-client-ip|x-cluster-client-ip|true-client-ip|(x-)?proxy(user|-client)-ip|wl-proxy-client-ip",
+            r"(cf-connecting|fastly-client|incap-client)-ip(v6)?|x-azure-(client|socket)ip|x-appengine-.*|x-envoy-external-address",
+            r"x-proxycontextpath|x-gradio-server|x-portproxy-.*",  # jupyter-server-proxy, Gradio's own front, ours
+            r"(x-|http-)?remote-(user|email|name|groups?|addr|roles?)|x-remote-extra-.*",  # CGI, Authelia, Kubernetes
+            r"x-auth-request-.*|x-vouch-.*|x-pomerium-.*|x-authentik-.*|x-webauth-.*|tailscale-.*",  # oauth2-proxy ... Grafana
+            r"x-authenticated-(user|userid|groups?|email|scope)",  # Squid's ICAP (draft-stecher-icap-subid), Kong
+            r"x-consumer-.*|x-credential-identifier|x-anonymous-consumer",  # Kong
+            r"x-goog-(authenticated-user|iap)-.*|x-ms-(client-principal|token)(-.*)?|cf-access-.*|x-amzn-(oidc|mtls)-.*",
+            r"oidc-(claim|access-token|id-token).*|mellon-.*",  # Apache's mod_auth_openidc and mod_auth_mellon
+            r"(x-)?ssl-client-.*|(x-)?client-cert(-chain)?",  # nginx-ingress, HAProxy; RFC 9440
+        ]
+    ),
     re.ASCII,
 )
-# What a service may not tell the browser about the origin that it shares with Jupyter, nor a hop about another.
-_ORIGIN_WIDE = frozenset(
-    [
-        "clear-site-data",
-        "strict-transport-security",
-        "public-key-pins",
-        "public-key-pins-report-only",
-        "alt-svc",
-        "nel",
-        "report-to",
-        "reporting-endpoints",
-        "accept-ch",
-        "critical-ch",
-        "origin-agent-cluster",
-        "origin-trial",
-        "expect-ct",
-        "set-login",
-        "use-as-dictionary",
-        "secure-session-registration",
-        "secure-session-challenge",
-        "sec-session-registration",
-        "sec-session-challenge",
-        REFUSAL.lower(),  # of the hop before a service, never the service's own
-    ]
+_SAID_ANEW = frozenset([f"x-forwarded-{name}" for name in ("for", "host", "port", "proto", "prefix", "context")])
+# What acts beyond the answer and its page, on what browsers keep for a whole origin, which a service shares with Jupyter.
+# `Sec-` is for what browsers and servers agree on without scripts: sessions, private state tokens.
+_ORIGIN_WIDE = re.compile(
+    r"sec-(?!websocket-).*|secure-session-.*|clear-site-data|set-cookie2|use-as-dictionary|cache-group-invalidation"
+    r"|strict-transport-security|public-key-pins.*|expect-ct|alt-svc|nel|report-to|reporting-endpoints"
+    r"|(accept|critical|delegate)-ch(-lifetime)?|origin-agent-cluster|(critical-)?origin-trial|activate-storage-access"
+    r"|set-login|idp-signin-status|observe-browsing-topics|(attribution-reporting|shared-storage|ad-auction)-.*|"
+    + REFUSAL.lower(),  # of the hop before a service, never the service's own
+    re.ASCII,
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 _FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
+_PARTITIONED = ("domain", "samesite", "secure", "partitioned")  # of a cookie: written anew where it is partitioned
+_MAX_COOKIE_PATH = 1024  # browsers take no notice of a longer one (RFC 6265bis 5.6)
+# In a list of challenges: where Digest begins, its `domain`, and what is quoted.
+_CHALLENGE = re.compile(
+    r'(?:(?<=[\s,])|\A)(?P<digest>digest\s+)|\bdomain\s*=\s*(?P<domain>"(?:\\.|[^"])*"?|[^\s,"]*)\s*,?\s*|"(?:\\.|[^"])*"?',
+    re.IGNORECASE | re.DOTALL,
+)
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
 
 
@@ -207,6 +212,12 @@ def target_without_secrets(target: str, client: Client) -> str:
     return credentials.target_without(target, client.secrets)
 
 
+def identity_fields(fields: Fields) -> list[str]:
+    """Names of those fields of a request that do not pass as they tell who the client is, and of which the gateway has no own."""
+    known = ((name, _request_rule(name)) for name, _ in fields if len(name) <= LONGEST_KNOWN)
+    return [name for name, (key, stays, _) in known if not stays and key not in _SAID_ANEW and _IDENTITY.fullmatch(key)]
+
+
 def loops(fields: Fields, via: str) -> bool:
     """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
     named = [value for key, value in fields if via in value and key.lower() == "via"]
@@ -225,7 +236,7 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
         cookies += key == "set-cookie"
         if key == "set-cookie" and cookies > _MAX_COOKIES and not client.isolated:
             continue
-        if key in HOP_BY_HOP or key in _ORIGIN_WIDE or key in named:
+        if key in HOP_BY_HOP or key in named or (_is_origin_wide if len(key) <= LONGEST_KNOWN else _ORIGIN_WIDE.fullmatch)(key):
             continue
         if key == "content-length":
             # RFC 9112 6.3: Transfer-Encoding overrides Content-Length; equal repeats are one.
@@ -402,35 +413,65 @@ def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -
 
 
 def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
-    """RFC 6265 5.2: no Domain, Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped.
+    """RFC 6265 5.2: no Domain, and a Path below the prefix. `__Host-` demands Path=/, which cannot be below: dropped.
 
     Without a name a cookie's value could read as another cookie in the next request (RFC 6265bis 5.7). Chromium's `Priority`
-    would let a service's cookies outlive Jupyter's where there are too many.
+    would let a service's cookies outlive Jupyter's where there are too many. At an origin of its own a cookie is for that host
+    alone, and partitioned where the browser would drop it otherwise.
     """
     pair, *attributes = value.split(";")
     name = pair.partition("=")[0].strip() if "=" in pair else ""
-    if client.isolated:
-        return None if not name or _is_jupyters_cookie(name, upstream, client) else _isolated_cookie(pair, attributes, client)
-    if _is_jupyters_cookie(name, upstream, client) or name.lower().startswith("__host-") or not name:
+    if not name or _is_jupyters_cookie(name, upstream, client) or (not client.isolated and name.lower().startswith("__host-")):
         return None
+    partitioned = client.isolated and client.partitioned
+    dropped = _PARTITIONED if partitioned else ("domain",) if client.isolated else ("domain", "priority")
+    keys = [attribute.partition("=")[0].strip().lower() for attribute in attributes]
+    last = max((place for place, key in enumerate(keys) if key == "path"), default=-1)  # the one that counts
     kept = [pair]
-    for attribute in attributes:
-        key, _, path = attribute.partition("=")
-        key, path = key.strip().lower(), path.strip()
-        if key in ("domain", "priority"):
-            continue
-        if key == "path":
-            below = is_below(path, route.prefix)
-            attribute = f" Path={path if below else route.prefix + (path if path.startswith('/') else '/')}"
-        kept.append(attribute)
-    return ";".join(kept)
+    for place, (key, attribute) in enumerate(zip(keys, attributes, strict=True)):
+        if place == last:
+            kept.append(_path_attribute(attribute, route, client))
+        elif key != "path" and key not in dropped:
+            kept.append(attribute)
+    if last < 0:
+        kept.append(_path_attribute("", route, client))
+    return ";".join([*kept, *([" SameSite=None", " Secure", " Partitioned"] if partitioned else [])])
 
 
-def _isolated_cookie(pair: str, attributes: list[str], client: Client) -> str:
-    """A service's cookie at an origin of its own: for that host alone; partitioned where the browser would drop it otherwise."""
-    dropped = {"domain", "samesite", "secure", "partitioned"} if client.partitioned else {"domain"}
-    kept = [attribute for attribute in attributes if attribute.partition("=")[0].strip().lower() not in dropped]
-    return ";".join([pair, *kept, *([" SameSite=None", " Secure", " Partitioned"] if client.partitioned else [])])
+def _path_attribute(attribute: str, route: Route, client: Client) -> str:
+    """A cookie's Path below the prefix. What is none means the folder of the request (RFC 6265 5.1.4).
+
+    The browser's folder would lie above the prefix where that has no final slash. The Path has none either, so that the
+    cookie comes back there, too.
+    """
+    path = attribute.partition("=")[2].strip()
+    if not path.startswith("/"):
+        path = route.prefix + route.path.partition(";")[0].rpartition("/")[0]
+    elif client.isolated:
+        return attribute
+    elif not is_below(path, route.prefix):
+        path = route.prefix + path
+    return f" Path={(path if len(path) <= _MAX_COOKIE_PATH else route.prefix) or '/'}"
+
+
+def _response_challenge(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+    """RFC 7616 3.3: Digest without a `domain`, or with one such as "/", holds for all of the origin."""
+    if client.isolated:
+        return value
+    out, end, wants, own = [], 0, -1, f'domain="{route.prefix}/", '
+    for match in _CHALLENGE.finditer(value):
+        out.append(value[end : match.start()])
+        end, domain = match.end(), match["domain"]
+        if domain is None or (domain.strip('"') and all(is_below(url, route.prefix) for url in domain.strip('"').split())):
+            out.append(match[0])
+            wants = wants if domain is None else -1
+        if match["digest"]:
+            if wants >= 0:
+                out[wants] += own
+            wants = len(out) - 1
+    if wants >= 0:
+        out[wants] += own
+    return "".join([*out, value[end:]]).rstrip(" ,") if out else value
 
 
 def _response_worker_scope(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
@@ -445,7 +486,13 @@ _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]
     **{name: _response_url(form) for name, form in TO_CLIENT.items()},
     "set-cookie": _response_set_cookie,
     "service-worker-allowed": _response_worker_scope,
+    "www-authenticate": _response_challenge,
 }
+
+
+@lru_cache(maxsize=1024)
+def _is_origin_wide(key: str) -> bool:
+    return _ORIGIN_WIDE.fullmatch(key) is not None
 
 
 # ---- helpers ----

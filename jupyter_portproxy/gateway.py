@@ -6,6 +6,7 @@ Rule of this file: it knows no Tornado handler and writes no answer; it raises G
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Hashable
@@ -362,6 +363,8 @@ class PortProxy(Policy):
         """
         if f.loops(fields, self.via):
             raise LoopDetected()
+        if self.log.isEnabledFor(logging.DEBUG) and (names := f.identity_fields(fields)):
+            self.log.debug("portproxy: not passed on, as only this server may tell who asks: %s", ", ".join(names))
         if to.alias is not None:
             fields = to.alias.request(fields, client)
         keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)

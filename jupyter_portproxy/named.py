@@ -276,17 +276,18 @@ def _without_dots(path: str) -> str:
 def _moved(set_cookie: str, alias: Alias) -> str:
     """A Set-Cookie with its Path below the client's spelling of the prefix."""
     pair, *attributes = set_cookie.split(";")
-    return ";".join([pair, *(_moved_path(attribute, alias) for attribute in attributes)])
+    keys = [attribute.partition("=")[0].strip().lower() for attribute in attributes]
+    moved = [_moved_path(text, alias) if key == "path" else text for key, text in zip(keys, attributes, strict=True)]
+    return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={alias.outside}"])])
 
 
 def _moved_path(attribute: str, alias: Alias) -> str:
-    key, _, path = attribute.partition("=")
-    if key.strip().lower() != "path":
-        return attribute
-    path = path.strip()
+    path = attribute.partition("=")[2].strip()
     if _begins(path, alias.inside):
         path = path[len(alias.inside) :]
-    if not is_below(path, alias.outside):
+    if path != "/" and _begins(alias.outside, path.rstrip("/")):
+        path = alias.outside  # a folder above it
+    elif not is_below(path, alias.outside):
         path = alias.outside + (path if path.startswith("/") else "/")
     return f" Path={path}"
 

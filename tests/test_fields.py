@@ -65,6 +65,11 @@ FRONTS = words("""
 X-Forwarded-For X_Forwarded_For x.forwarded.for X-FORWARDED-HOST X-Forwarded-Server X-Forwarded-User Forwarded forwarded
 X-Real-IP X_Real_IP x.real.ip True-Client-IP X-Client-IP CF-Connecting-IP Remote-User REMOTE_USER X-Remote-User X.Remote.User
 X-Remote-Groups X-Auth-Request-Email X-WEBAUTH-USER X-ProxyContextPath X_ProxyContextPath X-Original-URL
+Remote-Email Remote-Groups Remote-Name X-Authenticated-User X-Authenticated-Groups X-Authentik-Username X-Pomerium-Claim-Email
+X-Goog-Authenticated-User-Email X-Goog-IAP-JWT-Assertion X-MS-CLIENT-PRINCIPAL-NAME X-Amzn-Oidc-Identity Cf-Access-Jwt-Assertion
+Tailscale-User-Login X-Consumer-Username X-Vouch-User OIDC_CLAIM_email MELLON_uid Ssl-Client-Subject-Dn X-SSL-Client-Verify
+Client-Cert X-Client-Cert X-Remote-Extra-Scopes X-Cluster-Client-IP X-Scheme X-Url-Scheme Front-End-Https X-Forwarded-Ssl
+X-Forwarded-Scheme X-Original-Host X-Original-Proto X-Rewrite-URL X-Gradio-Server X-Forwarded-Client-Cert X-Envoy-External-Address
 """)
 
 
@@ -86,6 +91,23 @@ def test_connection_cannot_remove_what_the_gateway_says(name):
 @pytest.mark.parametrize("name", FRONTS)
 def test_what_only_a_front_may_say_never_crosses(name):
     assert up((name, "6.6.6.6")) == up()
+
+
+OWN_NAMES = words("""
+X-Original-Filename X-Role X-Email Client-IP X-User X-Username X-Groups X-Auth-User X-Auth-Token X-Original X-Remote-File X-Userid
+X-Client-Certificate-Id X-JupyterHub-Version X-Forwarder Remote-Users-List X-Authentication X-Client X-Scheme-Color
+""")
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_what_a_services_own_scripts_say_arrives(name):
+    assert crossed((name, "a.csv")) == [(name, "a.csv")]
+    assert f.identity_fields([(name, "a.csv")]) == []
+
+
+def test_the_names_of_what_is_taken_out_are_told():
+    sent = [("Remote-User", "eve"), ("X_Auth_Request_Email", "eve"), ("X-Forwarded-For", "6.6.6.6"), ("TE", "x"), ("X-App", "1")]
+    assert f.identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
 
 
 NAMES = st.sampled_from(["Accept", "X-App", "x-app", "X_App", "Range", "DPoP", "If-Match"])
@@ -474,7 +496,12 @@ def test_no_mixture_of_fields_lets_a_secret_through(drawn, keep_host):
 
 # ---- downwards ----
 
-ORIGIN_WIDE = words("Clear-Site-Data Strict-Transport-Security Public-Key-Pins Alt-Svc NEL Report-To Accept-CH")
+ORIGIN_WIDE = words("""
+Clear-Site-Data Strict-Transport-Security Public-Key-Pins Alt-Svc NEL Report-To Accept-CH Accept-CH-Lifetime Set-Cookie2
+Shared-Storage-Write Attribution-Reporting-Register-Source Attribution-Reporting-Register-Trigger Observe-Browsing-Topics
+IdP-SignIn-Status Sec-Private-State-Token Sec-Redemption-Record Sec-Session-Registration Sec-Shared-Storage-Data-Origin
+Ad-Auction-Signals Activate-Storage-Access Cache-Group-Invalidation Critical-Origin-Trial
+""")
 THEIRS = ["Content-Type", "ETag", "etag", "Vary", "Link", "Content-Security-Policy", "X-Content-Type-Options", "Server", "X-A"]
 
 
@@ -627,18 +654,60 @@ def test_a_url_is_this_upstreams_by_any_of_its_names_and_port_80_may_be_left_out
 
 @table(f"""
 sent -> seen
-a=1                                            -> a=1
+a=1                                            -> a=1; Path={P}
+a=1; HttpOnly                                  -> a=1; HttpOnly; Path={P}
+a=1; Path=/b; Secure; path=/c                  -> a=1; Secure; Path={P}/c
+a=1; Path=/b; PATH=                            -> a=1; Path={P}
+a=1; path=b/c                                  -> a=1; Path={P}
 a=b=c; Path=/; HttpOnly                        -> a=b=c; Path={P}/; HttpOnly
-a=1;Domain=.example;domain; Secure; Max-Age=5  -> a=1; Secure; Max-Age=5
+a=1;Domain=.example;domain; Secure; Max-Age=5  -> a=1; Secure; Max-Age=5; Path={P}
 a=1; path=/app                                 -> a=1; Path={P}/app
-a=1; Path=; Path                               -> a=1; Path={P}/; Path={P}/
+a=1; Path=; Path                               -> a=1; Path={P}
 a=1; Path={P}/app                              -> a=1; Path={P}/app
 a=1; Path={P}1                                 -> a=1; Path={P}{P}1
-__Secure-a=1; Secure                           -> __Secure-a=1; Secure
+__Secure-a=1; Secure                           -> __Secure-a=1; Secure; Path={P}
 username-localhost-8050=nested; Path=/         -> username-localhost-8050=nested; Path={P}/
 """)
 def test_a_cookie_is_moved_below_the_prefix(sent, seen):
-    assert down(("Set-Cookie", sent), ("set-cookie", "z=1")) == [("Set-Cookie", seen), ("set-cookie", "z=1")]
+    assert down(("Set-Cookie", sent), ("set-cookie", "z=1")) == [("Set-Cookie", seen), ("set-cookie", f"z=1; Path={P}")]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "seen"),
+    [
+        (P, "/x", P),
+        (P, "/a/b", f"{P}/a"),
+        (P, "/a/", f"{P}/a"),
+        (P, "/a;v=1/b", P),
+        (P, "/" + 2000 * "a" + "/b", P),
+        ("/b/proxy/absolute/port/8050", "", "/b/proxy/absolute/port/8050"),
+        ("/b/port/8050", "", "/b/port/8050"),
+        ("/b/port/8050", "/", "/b/port/8050"),
+        ("", "/a", "/"),
+        ("", "/a/b", "/a"),
+    ],
+)
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_cookie_without_a_path_gets_the_folder_of_the_request_or_the_prefix(prefix, path, seen, isolated):
+    """The browser's own default is the folder of its URL: where the final slash is missing, one above the prefix."""
+    route = replace(KEEP if "port/8050" in prefix and prefix != P else STRIP, prefix=prefix, path=path)
+    for sent in ("a=1", "a=1; Path=", "a=1; path", "a=1; PATH=x", f"a=1; Path=/; Path={'x' * 9}"):
+        out = f.to_client([("Set-Cookie", sent)], route, UP, replace(CLIENT, isolated=isolated))
+        assert out[0] == ("Set-Cookie", f"a=1; Path={seen}")
+
+
+def test_a_path_that_browsers_would_take_no_notice_of_is_the_prefix():
+    assert down(("Set-Cookie", f"a=1; Path=/{2000 * 'a'}")) == [("Set-Cookie", f"a=1; Path={P}")]
+
+
+@given(
+    st.lists(st.sampled_from(["Path", "path=", " PATH = /", f"Path={P}", "Path=/a%40b/lab", "Path=x", "Secure", "Domain=x", ""]))
+)
+def test_whatever_a_cookie_says_it_has_one_path_at_the_prefix_or_below(attributes):
+    for route in (STRIP, replace(KEEP, prefix=P, path="")):
+        [(_, value)] = down(("Set-Cookie", ";".join(["a=1", *attributes])), route=route)
+        [path] = [a.partition("=")[2] for a in value.split(";")[1:] if a.partition("=")[0].strip().lower() == "path"]
+        assert path == P or path.startswith(f"{P}/")
 
 
 SHADOWS = words("_xsrf _XSRF username-127-0-0-1-8888 jupyterhub-session-id jupyterhub-user-bob jupyter-hub-token __host-a")
@@ -652,7 +721,7 @@ def test_a_cookie_that_would_shadow_jupyters_or_cannot_be_moved_is_refused(name)
 @pytest.mark.parametrize(
     ("sent", "seen"),
     [
-        ("a=1; Priority=High; PRIORITY = high; Secure", "a=1; Secure"),
+        ("a=1; Priority=High; PRIORITY = high; Secure", f"a=1; Secure; Path={P}"),
         ("a=1; Path=/%2e%2e/", f"a=1; Path={P}/%2e%2e/"),
         ("a=1; Path=\t/\t", f"a=1; Path={P}/"),
         (f"a=1; Path={P}/../x", f"a=1; Path={P}{P}/../x"),
@@ -679,6 +748,34 @@ def test_an_answer_sets_fifty_cookies_at_most():
 )
 def test_what_acts_on_the_whole_origin_does_not_pass(name):
     assert down((name, '"*"')) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["Sec-WebSocket-Accept", "Supports-Loading-Mode", "No-Vary-Search", "X-Sec-Own", "Permissions-Policy"]
+)
+def test_what_acts_on_the_answer_alone_passes(name):
+    assert down((name, "x")) == [(name, "x")]
+
+
+@table(f"""
+sent -> seen
+Digest realm="a, b", domain="/", nonce="n"  -> Digest domain="{P}/", realm="a, b", nonce="n"
+DIGEST nonce="n", DOMAIN = "/ /b"           -> DIGEST domain="{P}/", nonce="n"
+Digest nonce="domain=/x,", qop=auth         -> Digest domain="{P}/", nonce="domain=/x,", qop=auth
+Basic realm="digest domain=", Digest domain=/,nonce="n" -> Basic realm="digest domain=", Digest domain="{P}/", nonce="n"
+Digest domain="{P}/a {P}", nonce="n"        -> Digest domain="{P}/a {P}", nonce="n"
+Digest domain="", a=b                       -> Digest domain="{P}/", a=b
+Digest a=b, domain="{P}/x", Digest c=d      -> Digest a=b, domain="{P}/x", Digest domain="{P}/", c=d
+Digest a=b, Digest domain="/", c=d          -> Digest domain="{P}/", a=b, Digest domain="{P}/", c=d
+Basic realm="x"                             -> Basic realm="x"
+Bearer                                      -> Bearer
+Negotiate                                   -> Negotiate
+""")
+def test_the_space_that_a_digest_protects_ends_at_the_prefix(sent, seen):
+    assert down(("WWW-Authenticate", sent)) == [("WWW-Authenticate", seen)]
+    own = f.to_client([("WWW-Authenticate", sent)], replace(STRIP, prefix=""), UP, replace(CLIENT, isolated=True))
+    assert own[0] == ("WWW-Authenticate", sent)
+    assert f.to_client([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count('domain="')
 
 
 SCOPES = ["/", "/a%40b/", *(P + end for end in ("", "1/", "/../", "/.%2E/", "/%2e%2e%2f", "/x\\..\\..\\", "/.\t./"))]

@@ -169,9 +169,13 @@ def test_other_answers_are_the_end(status):
         ("a=b; Path=/p1/server/6006/; HttpOnly", "a=b; Path=/ann/proj/; HttpOnly"),
         ("a=b; path=/p1/server/6006/ann/proj/x", "a=b; Path=/ann/proj/x"),
         ("a=b;Path=/p1/server/6006/other", "a=b; Path=/ann/proj/other"),
-        ("a=b; Path=", "a=b; Path=/ann/proj/"),
+        ("a=b; Path=/p1/server/6006/ann", "a=b; Path=/ann/proj"),  # of `/ann/proj?port=6006`, which has no final slash
+        ("a=b; Path=/p1/server/6006", "a=b; Path=/ann/proj"),
+        ("a=b; Path=/p1/server/6006/an", "a=b; Path=/ann/proj/an"),
+        ("a=b; Path=", "a=b; Path=/ann/proj"),
         ("a=b; Path=/p1/server/6006/ann/proj/../..", "a=b; Path=/ann/proj/ann/proj/../.."),
-        ("a=b", "a=b"),
+        ("a=b", "a=b; Path=/ann/proj"),
+        ("a=b; HttpOnly", "a=b; HttpOnly; Path=/ann/proj"),
     ],
 )
 def test_cookies_stay_below_the_prefix(sent, seen):

@@ -303,7 +303,7 @@ async def test_nothing_of_the_service_is_rewritten(visitor):
         answer = await visitor.ask("/", visitor.host(up.port), [cookie, "X-XSRFToken: t", "Sec-WebSocket-Protocol: a"])
         assert answer.all("Set-Cookie") == [
             "_xsrf=1; Path=/deep; Secure",
-            "username-localhost-8888=2",
+            "username-localhost-8888=2; Path=/",  # as the browser would
             "__Host-x=3; Path=/; Secure",
             "d=4; Path=/",
         ]

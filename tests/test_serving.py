@@ -72,8 +72,26 @@ async def test_repeated_fields_stay_repeated_in_order(call):
     raw = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-M: 1\r\nSet-Cookie: b=2\r\nX-M: 2\r\nContent-Length: 0\r\n\r\n"
     async with serve(says(raw)) as up:
         answer = await call(f"proxy/port/{up.port}/")
-    assert answer.all("Set-Cookie") == ["a=1", "b=2"]
+    assert [value.partition(";")[0] for value in answer.all("Set-Cookie")] == ["a=1", "b=2"]
     assert answer.all("X-M") == ["1", "2"]
+
+
+@pytest.mark.parametrize("form", ["port/{}", "proxy/absolute/port/{}", "proxy/absolute/{}", "server/{}/x", "proxy/port/{}/x"])
+async def test_a_cookie_without_a_path_comes_back_to_its_service_alone(call, jp_base_url, form):
+    async with serve(answers(head=b"Set-Cookie: a=1")) as up:
+        prefix = form.format(up.port).removesuffix("/x")
+        answer = await call(form.format(up.port))
+    assert f"a=1; Path={jp_base_url}{prefix}" in answer.all("Set-Cookie")
+
+
+async def test_the_names_of_fields_that_are_taken_out_are_logged_and_scripts_own_arrive(call, caplog):
+    caplog.set_level("DEBUG")
+    async with serve(mirror) as up:
+        await call(f"proxy/port/{up.port}/", fields=["Remote-User: eve", "X-Original-Filename: a.csv", "X-Role: r"])
+    assert up.last.one("Remote-User") is None
+    assert (up.last.one("X-Original-Filename"), up.last.one("X-Role")) == ("a.csv", "r")
+    [line] = [record.getMessage() for record in caplog.records if "not passed on" in record.getMessage()]
+    assert "Remote-User" in line and "eve" not in line and "X-Role" not in line
 
 
 async def test_expect_100_continue_is_answered(wire, head_of):
