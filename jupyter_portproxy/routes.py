@@ -232,11 +232,11 @@ def respelled(path: str, base: str) -> str:
     Args:
         base: a path that ends with a slash.
     """
-    if path.startswith(base):
+    if path.startswith(base) or ("%" not in path and "%" not in base):
         return path
     *segments, below = path.split("/", base.count("/"))
-    begin = "".join(f"{segment}/" for segment in segments)
-    return base + below if _canonical(begin) == _canonical(base) else path
+    same = len(segments) == base.count("/") and _canonical("/".join([*segments, ""])) == _canonical(base)
+    return base + below if same else path
 
 
 def _canonical(path: str) -> str:
