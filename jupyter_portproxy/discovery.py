@@ -7,11 +7,12 @@ elsewhere psutil lists the listeners, and nobody can tell who holds a connection
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,8 +28,11 @@ _NLM_F_REQUEST = 1
 _NLM_F_DUMP = 0x300
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
+_ESTABLISHED = 1
 _LISTEN = 10
-_HALF_OPEN = (3, 12)  # TCP_SYN_RECV, TCP_NEW_SYN_RECV
+# TCP_SYN_RECV and TCP_NEW_SYN_RECV: TCP_DEFER_ACCEPT, a full backlog, or an ACK on its way.
+_NOT_ACCEPTED = (_ESTABLISHED, 3, 12)
+_LOOPBACK_INTERFACE = 1  # Linux' LOOPBACK_IFINDEX: what stays within the machine comes in there
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = 0xFFFFFFFF
 _CREDENTIALS = struct.Struct("=3i")  # of SO_PEERCRED: pid, uid, gid
@@ -76,58 +80,105 @@ class Listener:
 
 
 class OwnerUnknown(Exception):
-    """The kernel could not be asked, or knows no such socket."""
+    """The kernel could not be asked, or its answers do not name one user."""
+
+
+class NoLocalSocket(OwnerUnknown):
+    """The connection stands, but no socket of this network namespace is its other end, and none listens there."""
+
+
+class _Known(NamedTuple):
+    """A socket as the kernel describes it. `inode` is 0 while no process has it: not accepted yet, or closed."""
+
+    state: int
+    uid: int
+    inode: int
+
+
+def open_netlink() -> socket.socket:
+    """A socket for questions of sock_diag(7)."""
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+    netlink.settimeout(0.25)
+    return netlink
 
 
 class SocketOwners:
-    """Answers who holds the other end of our own connections. Holds one netlink socket; close it."""
+    """Answers who holds the other end of our own connections. Holds one netlink socket; close it.
 
-    def __init__(self) -> None:
+    The kernel describes a connection that is not accepted yet with inode 0. The uid beside it is the listener's on Linux 6.18,
+    and 0, which is root's, on 6.1 and older. So only an inode makes a uid credible; without one the listener's counts.
+
+    Args:
+        open_netlink: makes the socket that is asked.
+    """
+
+    def __init__(self, open_netlink: Callable[[], socket.socket] = open_netlink) -> None:
+        self._open_netlink = open_netlink
         self._netlink: socket.socket | None = None
         self._sequence = 0
 
     def peer_owner(self, local: str, local_port: int, remote: str, remote_port: int) -> int:
-        """The uid of the socket at the other end of a loopback connection, accepted yet or not.
+        """The uid of the socket at the other end of a connection within this machine, accepted yet or not.
 
         Args:
             local: our end's IP address; `remote` is theirs.
 
         Raises:
-            OwnerUnknown: no Linux, a sandbox without sock_diag, or the socket is in another network namespace.
+            NoLocalSocket: the kernel sends its packets elsewhere (DNAT).
+            OwnerUnknown: no Linux, a sandbox without sock_diag, several users listen there, or the connection has ended.
         """
-        if not SUPPORTED:
-            raise OwnerUnknown("only Linux tells who owns a socket")
-        try:
-            state, owner = self._ask(remote, remote_port, local, local_port)
-            if state in _HALF_OPEN:
-                # Not yet a socket of its own (TCP_DEFER_ACCEPT, or an ACK on its way): the kernel says uid 0 for it.
-                nobody = "::" if ":" in remote else "0.0.0.0"  # noqa: S104 (a question, nothing is bound)
-                state, owner = self._ask(remote, remote_port, nobody, 0)
-                if state != _LISTEN:
-                    raise OwnerUnknown("the connection is not established")
-            return owner
-        except OSError as error:
-            self.close()
-            raise OwnerUnknown(str(error)) from error
+        known = self._connected(remote, remote_port, local, local_port)
+        if known is not None and known.inode:
+            return known.uid
+        owners = self.listener_owners(remote, remote_port)
+        # Once more: if it is still not accepted, the listener that will accept it was among those just seen.
+        known = self._connected(remote, remote_port, local, local_port)
+        if known is not None and known.inode:
+            return known.uid
+        if known is None and not owners and self._connected(local, local_port, remote, remote_port) is not None:
+            raise NoLocalSocket()
+        if known is None or known.state not in _NOT_ACCEPTED or not owners:
+            raise OwnerUnknown("no socket that is open is the other end of the connection")
+        if len(owners) > 1:
+            raise OwnerUnknown("several users listen there")
+        return owners.pop()
 
-    def listener_owner(self, address: str, port: int) -> int | None:
-        """The uid of who listens on a local address; None if nobody does, or if the kernel does not tell."""
-        nobody = "::" if ":" in address else "0.0.0.0"  # noqa: S104 (a question, nothing is bound)
-        try:
-            state, owner = self._ask(address, port, nobody, 0)
-        except OSError:
-            return None
-        return owner if state == _LISTEN else None
+    def listener_owners(self, address: str, port: int) -> set[int]:
+        """The uids of those who listen for connections to a local address: on the address itself, and on all addresses.
+
+        Sockets with SO_REUSEPORT count once: the kernel lets only one user share a port (socket(7)).
+
+        Raises:
+            OwnerUnknown: the kernel cannot be asked.
+        """
+        plain = _unmapped(address)
+        every = _every_address(plain)
+        found = [self._find(listening, port, every, 0) for listening in (plain, every)]
+        return {known.uid for known in found if known is not None and known.state == _LISTEN}
 
     def close(self) -> None:
         if self._netlink is not None:
             self._netlink.close()
             self._netlink = None
 
-    def _ask(self, source: str, source_port: int, peer: str, peer_port: int) -> tuple[int, int]:
+    def _connected(self, source: str, source_port: int, peer: str, peer_port: int) -> _Known | None:
+        """One end of a connection; where there is none, the kernel answers with who listens there."""
+        known = self._find(source, source_port, peer, peer_port)
+        return known if known is not None and known.state != _LISTEN else None
+
+    def _find(self, source: str, source_port: int, peer: str, peer_port: int) -> _Known | None:
+        """The socket of a connection, or with port 0 of the peer the one that listens; None if there is none."""
+        if not SUPPORTED:
+            raise OwnerUnknown("only Linux tells who owns a socket")
+        try:
+            return self._ask(source, source_port, peer, peer_port)
+        except OSError as error:
+            self.close()
+            raise OwnerUnknown(str(error)) from error
+
+    def _ask(self, source: str, source_port: int, peer: str, peer_port: int) -> _Known | None:
         if self._netlink is None:
-            self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
-            self._netlink.settimeout(0.25)
+            self._netlink = self._open_netlink()
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         self._netlink.send(_question(self._sequence, source, source_port, peer, peer_port))
         while True:
@@ -137,9 +188,17 @@ class SocketOwners:
                 break
         if kind == _NLMSG_ERROR:
             code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-            raise OSError(code or errno.ENOENT, os.strerror(code) if code else "no such socket")
+            if code == errno.ENOENT:
+                return None
+            raise OSError(code, os.strerror(code))
         found = _ANSWER.unpack_from(answer, _HEADER.size)
-        return found[1], found[-2]
+        return _Known(found[1], found[-2], found[-1])
+
+
+def is_established(fd: int) -> bool:
+    """True while neither end of our TCP connection has closed or reset it. Linux only."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, os.dup(fd)) as sock:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
 
 
 def unix_peer_owner(fd: int) -> int:
@@ -256,6 +315,17 @@ def _holders(inodes: set[int]) -> dict[int, int]:
     return holders
 
 
+def _unmapped(address: str) -> str:
+    """The IPv4 address of an IPv4-mapped one (::ffff:127.0.0.1); any other as it is."""
+    mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def _every_address(address: str) -> str:
+    """The unspecified address of the same family: to listen there is to listen on every address."""
+    return "::" if ":" in address else "0.0.0.0"  # noqa: S104 (a question, nothing is bound)
+
+
 def _question(sequence: int, source: str, source_port: int, peer: str, peer_port: int) -> bytes:
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     body = _REQUEST.pack(
@@ -267,7 +337,7 @@ def _question(sequence: int, source: str, source_port: int, peer: str, peer_port
         peer_port.to_bytes(2, "big"),
         socket.inet_pton(family, source).ljust(16, b"\0"),
         socket.inet_pton(family, peer).ljust(16, b"\0"),
-        0,
+        _LOOPBACK_INTERFACE,
         _NO_COOKIE,
         _NO_COOKIE,
     )

@@ -114,6 +114,19 @@ class Forbidden(GatewayError):
     status, code, title = 403, "forbidden", "Not allowed"
 
 
+class ForwardedPort(Forbidden):
+    """No process of this machine listens on the port: a rule of its packet filter leads elsewhere (403)."""
+
+    code = "forwarded_port"
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"Port {port} is forwarded by a rule of this machine's packet filter (DNAT), so the owner of the service is unknown.",
+            "Container engines make such rules when they publish a port. The administrator can allow forwarded ports, and those "
+            "of all users of this machine: c.PortProxy.allow_other_users = True.",
+        )
+
+
 class NotTheHub(Forbidden):
     """A project host was asked by somebody who is not its hub (403)."""
 

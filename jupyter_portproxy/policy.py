@@ -13,8 +13,8 @@ from typing import Any
 
 from . import routes
 from .certificates import Trust
-from .discovery import SUPPORTED, OwnerUnknown, SocketOwners, unix_peer_owner, user_name
-from .errors import Forbidden, LoopDetected, Unreachable
+from .discovery import SUPPORTED, NoLocalSocket, OwnerUnknown, SocketOwners, is_established, unix_peer_owner, user_name
+from .errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from .resolver import LOOPBACK, addresses_of
 from .routes import Route, Upstream
 from .settings import Settings, network
@@ -33,7 +33,7 @@ class Policy(Settings):
         also_allows_host: jupyter-server-proxy's list of hosts, which may be a function of the request's handler.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, owners: SocketOwners | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.base_url = "/"
         self.own_port: Callable[[], int | None] = lambda: None
@@ -47,7 +47,7 @@ class Policy(Settings):
         self._verified, self._unverified = Trust(self.trusted_certificates), Trust(verified=False)
         self._names = frozenset(h.lower() for h in self.allowed_hosts if network(h) is None)
         self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
-        self._owners = SocketOwners()
+        self._owners = owners or SocketOwners()
 
     # ---- ports ----
 
@@ -129,35 +129,47 @@ class Policy(Settings):
 
         Raises:
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
+            BadUpstream: its other end has closed it.
         """
         if self.allow_other_users or not SUPPORTED:
             return
         if not remote_port:
             return _check_socket_owner(unix_peer_owner(fd))
-        if not (_is_local(remote) or _is_mapped_loopback(remote) or local == remote):
+        if not (_is_own_address(remote) or local == remote):
             return
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
-            self.log.warning("portproxy: the owner of port %d is unknown: %s", remote_port, error)
-            raise Forbidden(
-                f"The system does not tell who owns port {remote_port}.",
-                "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
-            ) from None
+            if not is_established(fd):
+                raise BadUpstream("it closed the connection without an answer") from None
+            raise self._unknown(error, remote_port) from None
         _check_owner(owner, remote_port)
 
     def approve_listeners(self, upstream: Upstream) -> None:
         """libcurl shows a connection after the TLS handshake: so that a stranger sees none, look at who listens before.
 
         Raises:
-            Forbidden: another user of this machine does.
+            Forbidden: another user of this machine does, or the kernel does not tell who.
         """
         if self.allow_other_users or not SUPPORTED or upstream.unix_socket:
             return
-        for address in filter(_is_local, upstream.addresses):
-            owner = self._owners.listener_owner(address, upstream.port)
-            if owner is not None:
+        for address in filter(_is_own_address, upstream.addresses):
+            try:
+                owners = self._owners.listener_owners(address, upstream.port)
+            except OwnerUnknown as error:
+                raise self._unknown(error, upstream.port) from None
+            for owner in owners:
                 _check_owner(owner, upstream.port)
+
+    def _unknown(self, error: OwnerUnknown, port: int) -> Forbidden:
+        """What is said where the kernel names no owner."""
+        if isinstance(error, NoLocalSocket):
+            return ForwardedPort(port)
+        self.log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
+        return Forbidden(
+            f"The system does not tell who owns port {port}.",
+            "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
+        )
 
     def close(self) -> None:
         """Give all sockets back."""
@@ -205,10 +217,10 @@ def _check_socket_owner(owner: int) -> None:
         raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
 
 
-def _is_mapped_loopback(address: str) -> bool:
-    """127.0.0.1 in IPv6's clothes: no host of a URL, but `allowed_hosts` may have it."""
+def _is_own_address(address: str) -> bool:
+    """True for loopback, IPv4-mapped too: that is no host of a URL, but `allowed_hosts` may have it."""
     mapped = getattr(routes.ip_literal(address), "ipv4_mapped", None)
-    return mapped is not None and bool(mapped.is_loopback)
+    return bool(mapped.is_loopback) if mapped is not None else _is_local(address)
 
 
 def _is_local(host: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from traitlets.config import Config
 
+from jupyter_portproxy.discovery import SocketOwners, open_netlink
 from jupyter_portproxy.fields import Client
 from jupyter_portproxy.gateway import Destination, PortProxy
 from jupyter_portproxy.routes import Route
@@ -14,11 +15,11 @@ CLIENT = Client("127.0.0.1", "127.0.0.1", "http", "127.0.0.1:8888")
 
 @pytest.fixture
 def make_gateway():
-    """Builds gateways from traits and closes them."""
+    """Builds gateways from traits and closes them; `netlink` opens what is asked for owners."""
     made = []
 
-    def build(**traits) -> PortProxy:
-        made.append(PortProxy(config=Config({"PortProxy": traits})))
+    def build(netlink=open_netlink, **traits) -> PortProxy:
+        made.append(PortProxy(owners=SocketOwners(netlink), config=Config({"PortProxy": traits})))
         return made[-1]
 
     yield build

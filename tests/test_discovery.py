@@ -6,8 +6,10 @@ the promise that no byte reaches another user's port, so a wrong uid is worse he
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,36 +18,46 @@ from collections.abc import Iterator
 import pytest
 
 from jupyter_portproxy import discovery
-from jupyter_portproxy.discovery import Listeners, OwnerUnknown, SocketOwners, unix_peer_owner
+from jupyter_portproxy.discovery import Listeners, OwnerUnknown, SocketOwners, is_established, unix_peer_owner
 
+from .kernels import OldNetlink, as_user
 from .upstreams import free_port
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
 root = pytest.mark.skipif(getattr(os, "getuid", lambda: 0)() != 0, reason="only root can start a process of another user")
 NOBODY = 65534
-# Becomes another user, listens on argv[1] (argv[2]: accept, wait or defer), and prints the port.
+# Becomes another user, listens on argv[1] (argv[2]: accept, wait, defer, full or device), and prints the port. Told to by a line,
+# it accepts and closes its listening socket.
 LISTENER = """
 import os, socket, sys
-os.setgid(65534), os.setuid(65534)
 host, how = sys.argv[1:]
+os.setgid(65534), os.setuid(65534)
 listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
 if ":" in host:
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 if how == "defer":
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+if how == "device":
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
 listener.bind((host, 0))
-listener.listen(5)
+listener.listen(0 if how == "full" else 5)
 print(listener.getsockname()[1], flush=True)
 if how == "accept":
     kept = listener.accept()
     print("accepted", flush=True)
+if sys.stdin.readline():
+    kept = listener.accept()
+    listener.close()
+    print("alone", flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.fixture
-def owners():
-    made = SocketOwners()
+@pytest.fixture(params=[discovery.open_netlink, OldNetlink], ids=["this kernel", "older kernel"])
+def owners(request):
+    """Before accept(), this kernel may know the uid of a connection's other end; older ones say 0 for all."""
+    made = SocketOwners(request.param)
     yield made
     made.close()
 
@@ -93,7 +105,7 @@ def test_our_own_listener_is_ours(owners, host, accept):
 
 @linux
 @root
-@pytest.mark.parametrize("how", ["accept", "wait"], ids=["accepted", "not accepted"])
+@pytest.mark.parametrize("how", ["accept", "wait", "full", "device", "defer"])
 @pytest.mark.parametrize(
     ("host", "dialled"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.9")]
 )
@@ -106,11 +118,93 @@ def test_another_users_listener_is_theirs(owners, host, dialled, how):
 
 @linux
 @root
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_another_user_cannot_pass_for_root_by_deferring_the_accept(owners, host):
-    """With TCP_DEFER_ACCEPT (Apache's default) the other end stays in SYN_RECV; the kernel then says uid 0, whoever listens."""
-    with another_users_listener(host, "defer") as (_, port), socket.create_connection((host, port)) as ours:
+@pytest.mark.parametrize("netlink", [discovery.open_netlink, OldNetlink])
+def test_a_user_who_is_not_root_is_told_from_root_and_from_others_before_accept(netlink):
+    roots = socket.create_server(("127.0.0.1", 0))
+    with (
+        another_users_listener("127.0.0.1", "wait") as (_, port),
+        as_user(65001),
+        contextlib.closing(SocketOwners(netlink)) as owners,
+    ):
+        ours = socket.create_server(("127.0.0.1", 0))
+        told = []
+        for listening in (roots.getsockname(), ours.getsockname(), ("127.0.0.1", port)):
+            with socket.create_connection(listening) as connection:
+                told.append(owners.peer_owner(*ends(connection)))
+    roots.close()
+    ours.close()
+    assert told == [0, 65001, NOBODY]
+
+
+@linux
+@root
+@pytest.mark.parametrize("question", [2, 3, 4])
+def test_a_listener_that_accepts_and_makes_room_between_two_questions_keeps_the_connection(question):
+    """Asked after that, the listener would be ours and the connection's other end still another user's."""
+    with another_users_listener("127.0.0.1", "wait") as (process, port), contextlib.ExitStack() as stack:
+
+        def hand_over(number: int) -> None:
+            if number == question:
+                process.stdin.write("\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == "alone\n"
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+
+        owners = stack.enter_context(contextlib.closing(SocketOwners(functools.partial(OldNetlink, hand_over))))
+        ours = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
         assert owners.peer_owner(*ends(ours)) == NOBODY
+
+
+@linux
+@root
+def test_where_two_users_listen_neither_is_named(owners):
+    """Only root can make that (fchown): else the kernel lets one user listen on an address and on all addresses, no two."""
+    with socket.socket() as every, socket.socket() as one:
+        for listener in (every, one):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        every.bind(("0.0.0.0", 0))
+        one.bind(("127.0.0.1", every.getsockname()[1]))
+        one.listen()
+        every.listen()
+        os.fchown(one.fileno(), NOBODY, -1)
+        with socket.create_connection(one.getsockname()) as ours, pytest.raises(OwnerUnknown, match="several users"):
+            owners.peer_owner(*ends(ours))
+
+
+@linux
+@root
+@pytest.mark.parametrize("first", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize("option", [socket.SO_REUSEADDR, getattr(socket, "SO_REUSEPORT", 0)])
+def test_no_two_users_listen_on_one_port(first, option):
+    """What the answer for a listener rests on. A kernel that allows it needs a look at all listeners of the port."""
+    with as_user(NOBODY):
+        theirs = socket.socket()
+    with theirs, socket.socket() as ours:
+        for listener in (theirs, ours):
+            listener.setsockopt(socket.SOL_SOCKET, option, 1)
+        theirs.bind((first, 0))
+        theirs.listen()
+        with pytest.raises(OSError, match="in use"):
+            ours.bind(("127.0.0.1", theirs.getsockname()[1]))
+
+
+@linux
+@pytest.mark.parametrize("how", ["closed", "reset", "listener closed"])
+def test_a_connection_that_has_ended_has_no_known_owner(owners, how):
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        its_ends = ends(ours)
+        assert is_established(ours.fileno())
+        if how == "listener closed":
+            listener.close()
+        else:
+            theirs, _ = listener.accept()
+            if how == "reset":
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+        with pytest.raises(OwnerUnknown) as caught:
+            owners.peer_owner(*its_ends)
+        assert type(caught.value) is OwnerUnknown
+        assert not is_established(ours.fileno())
 
 
 @linux

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -13,9 +14,11 @@ from dataclasses import replace
 import pytest
 
 from jupyter_portproxy import routes
-from jupyter_portproxy.errors import Forbidden, LoopDetected, Unreachable
+from jupyter_portproxy.discovery import open_netlink
+from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, LoopDetected, Unreachable
 
 from .gateways import CLIENT, found, route
+from .kernels import OldNetlink, as_user
 from .upstreams import answers, free_port, serve
 
 # ---- ports ----
@@ -129,6 +132,7 @@ async def test_an_allowed_name_that_does_not_resolve_is_unreachable(make_gateway
 # ---- owner ----
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
+kernels = pytest.mark.parametrize("netlink", [open_netlink, OldNetlink], ids=["this kernel", "older kernel"])
 LISTEN = """
 import os, socket, sys
 os.setgid(65534), os.setuid(65534)
@@ -140,6 +144,8 @@ else:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
 print("up", flush=True)
+if len(sys.argv) > 3:
+    sys.stdin.readline()
 while True:
     c, _ = s.accept()
     c.settimeout(5)
@@ -149,16 +155,22 @@ while True:
 
 
 @contextlib.contextmanager
-def foreign_listener(host: str, port: int):
-    """Another user of this machine listens there (or on a Unix socket); that process prints how many bytes it was sent."""
+def foreign_listener(host: str, port: int, *late: str):
+    """Another user of this machine listens there (or on a Unix socket); that process prints how many bytes it was sent.
+
+    Args:
+        late: given, it accepts nothing before it is sent a line.
+    """
     if os.getuid() != 0:
         pytest.skip("only root can start a process of another user")
-    process = subprocess.Popen([sys.executable, "-c", LISTEN, str(port), host], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "up\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    command = [sys.executable, "-c", LISTEN, str(port), host, *late]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "up\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
@@ -179,6 +191,50 @@ async def test_another_users_port_gets_no_byte(make_gateway, foreign_port, monke
             await exchange.head
         assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
         assert process.stdout.readline() == "0\n"
+
+
+@linux
+@kernels
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+async def test_another_users_port_that_accepts_late_gets_no_byte(make_gateway, netlink, host):
+    """By HTTP, by https and by an upgrade of each."""
+    with foreign_listener(host, port := free_port(), "late") as process:
+        for gateway in (make_gateway(netlink), make_gateway(netlink, https_ports=[port])):
+            to = await found(gateway, route("localhost", port))
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.open_exchange("GET", to, [], CLIENT).head
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.dial(to.upstream)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(3)] == ["0\n"] * 3  # https by libcurl is refused before it connects
+
+
+@linux
+@kernels
+async def test_a_service_of_ones_own_that_accepts_late_is_reached(make_gateway, netlink):
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    with as_user(65001), socket.create_server(("127.0.0.1", 0)) as listener:
+        gateway = make_gateway(netlink, allowed_ports=["1-65535"])
+        to = await found(gateway, route("localhost", listener.getsockname()[1]))
+        (await gateway.dial(to.upstream)).close()
+
+
+@linux
+@kernels
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_service_that_closes_at_once_is_told_from_one_whose_owner_is_unknown(make_gateway, netlink, scheme):
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gateway = make_gateway(netlink, allowed_ports=["1-65535"], https_ports=[port] if scheme == "https" else [])
+    for _ in range(20):
+        with pytest.raises((BadUpstream, Distrusted)):
+            await gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT).head
+    server.close()
 
 
 @linux

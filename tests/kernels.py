@@ -1,0 +1,43 @@
+"""What other kernels answer, played on this one: the real answers of sock_diag(7) with the bytes that differ rewritten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+_UID, _INODE, _END = 80, 84, 88  # offsets in a netlink message with one inet_diag_msg
+_SOCK_DIAG_BY_FAMILY = 20
+
+
+class OldNetlink(socket.socket):
+    """Linux 6.1 and older: a socket that no process has is uid 0's. `make old-kernel` asks the real one."""
+
+    def __init__(self, at_question: Callable[[int], None] = lambda number: None) -> None:
+        super().__init__(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 4)
+        self.settimeout(5)
+        self._at_question, self._asked = at_question, 0
+
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        """`at_question` is called before each question, with its number from 1."""
+        self._asked += 1
+        self._at_question(self._asked)
+        return super().send(data, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        answer = super().recv(size, flags)
+        kind = int.from_bytes(answer[4:6], "little")
+        if kind == _SOCK_DIAG_BY_FAMILY and answer[_INODE:_END] == bytes(4):
+            answer = answer[:_UID] + bytes(4) + answer[_INODE:]
+        return answer
+
+
+@contextlib.contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """This process is that user's for a while; it begins as root."""
+    os.setresuid(uid, uid, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
