@@ -7,20 +7,26 @@ elsewhere psutil lists the listeners, and nobody can tell who holds a connection
 from __future__ import annotations
 
 import errno
+import heapq
 import ipaddress
 import os
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
 SUPPORTED = sys.platform == "linux"
+MAX_SOCKETS = 1000  # listening sockets in one list
+MAX_ASKED = 100_000  # that the kernel is asked for, of each address family
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -53,7 +59,7 @@ class Socket(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process, as far as this user may see it. `since` is its start in seconds since 1970."""
+    """A process, as far as this user may see it. `since` is its start in seconds since 1970. Another user's has no `command`."""
 
     pid: int
     name: str
@@ -209,15 +215,30 @@ def unix_peer_owner(fd: int) -> int:
 
 
 class Listeners:
-    """Lists who listens on this machine. What it has learnt of a socket's process it keeps until the socket is gone."""
+    """Lists who listens on this machine. What it has learnt of a socket's process it keeps until the socket is gone.
+
+    Attributes:
+        left_out: how many sockets the last list lacks, because there were more than `MAX_SOCKETS`.
+    """
 
     def __init__(self) -> None:
         self._pids: dict[int, int | None] = {}
         self._processes: dict[int, Process] = {}
+        self._refreshing = threading.Lock()
+        self.left_out = 0
 
     def refresh(self) -> list[Listener]:
-        """All TCP listeners, by port. Sockets of one process on one port are one listener."""
-        sockets = _linux_sockets() if SUPPORTED else _psutil_sockets()
+        """The TCP listeners, by port; of many this user's and root's first. Sockets of one process on one port are one listener.
+
+        It may take a second where other users have very many sockets: not for the event loop's thread.
+        """
+        with self._refreshing:
+            return self._refresh()
+
+    def _refresh(self) -> list[Listener]:
+        every = _linux_sockets() if SUPPORTED else _psutil_sockets()
+        sockets = heapq.nsmallest(MAX_SOCKETS, every, key=_rank)
+        self.left_out = len(every) - len(sockets)
         if SUPPORTED:
             sockets = self._with_pids(sockets)
         groups: dict[tuple[int, int | None, int | None], set[str]] = {}
@@ -238,17 +259,22 @@ class Listeners:
         alive = {pid for pid in set(self._pids.values()) if pid is None or psutil.pid_exists(pid)}
         kept = {inode: pid for inode, pid in self._pids.items() if inode in inodes and pid in alive}
         unknown = inodes - kept.keys()
-        self._pids = {**kept, **dict.fromkeys(unknown), **(_holders(unknown) if unknown else {})}
+        visible = unknown & {found.inode for found in sockets if os.getuid() == 0 or found.uid in (0, os.getuid())}
+        self._pids = {**kept, **dict.fromkeys(unknown), **(_holders(visible) if visible else {})}
         return [found._replace(pid=self._pids[found.inode]) for found in sockets]
 
     def _process(self, pid: int) -> Process | None:
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
             known = self._processes.get(pid)
             if known is not None and known.since == process.create_time():
                 return known
             with process.oneshot():
-                return Process(pid, process.name(), tuple(process.cmdline()), process.create_time())
+                if not SUPPORTED or process.uids().real == os.getuid():
+                    return Process(pid, process.name(), tuple(process.cmdline()), process.create_time())
+                # To read another user's command line is to read memory that they may have made slow or endless.
+                name = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").rstrip("\n")
+                return Process(pid, name, (), process.create_time())
         return None
 
 
@@ -264,9 +290,11 @@ def user_name(uid: int) -> str:
 
 
 def _linux_sockets() -> list[Socket]:
-    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)) as netlink:
-        netlink.settimeout(1)
-        return [found for family in (socket.AF_INET, socket.AF_INET6) for found in _dump(netlink, family)]
+    found: list[Socket] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with open_netlink() as netlink:
+            found += islice(_dump(netlink, family), MAX_ASKED)
+    return found
 
 
 def _dump(netlink: socket.socket, family: int) -> Iterator[Socket]:
@@ -284,6 +312,11 @@ def _dump(netlink: socket.socket, family: int) -> Iterator[Socket]:
             address = socket.inet_ntop(family, fields[6][: 4 if family == socket.AF_INET else 16])
             yield Socket(address, int.from_bytes(fields[4], "big"), fields[-2], fields[-1])
             at += (length + 3) & ~3
+
+
+def _rank(found: Socket) -> tuple[int, int]:
+    """This user's sockets come first, then root's and those whose user is unknown, then others'."""
+    return 1 if not found.uid else 0 if found.uid == os.getuid() else 2, found.port
 
 
 def _psutil_sockets() -> list[Socket]:
@@ -312,6 +345,8 @@ def _holders(inodes: set[int]) -> dict[int, int]:
                     inode = wanted.get(os.readlink(entry.path))
                     if inode is not None:
                         holders.setdefault(inode, pid)
+        if len(holders) == len(wanted):
+            break
     return holders
 
 

@@ -71,7 +71,7 @@ class Inventory:
         async with self._looking:  # who asks meanwhile waits, or sees pages that have not answered yet as none
             if time.monotonic() - self._seen_at > _FRESH:
                 hidden, begun = self._hidden(), time.monotonic()
-                self._seen = [found for found in self._listeners.refresh() if found.port not in hidden]
+                self._seen = [found for found in await self._refreshed() if found.port not in hidden]
                 self._held = self._services_by_port()
                 await self._look_at_new_pages()
                 self._ports = await self._listed()
@@ -101,6 +101,13 @@ class Inventory:
             except Exception as error:
                 self._gateway.log.error("portproxy: %s is left out of the list: %r", what, error)
         return items
+
+    async def _refreshed(self) -> list[Listener]:
+        """The listeners of this machine, asked for in a thread."""
+        before, found = self._listeners.left_out, await asyncio.to_thread(self._listeners.refresh)
+        if self._listeners.left_out and not before:
+            self._gateway.log.warning("portproxy: %d listening sockets of others are not listed", self._listeners.left_out)
+        return found
 
     async def look_again(self, port: int) -> None:
         """Ask a port once more for its page, when it is listed next."""

@@ -11,12 +11,13 @@ import pytest
 
 from .clients import Answer, Wire
 from .gateways import make_gateway
+from .kernels import very_many_sockets
 from .postgres import database, empty_database, postgres_server, shared_database
 from .processes import TOKEN
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
-__all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database"]
+__all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database", "very_many_sockets"]
 
 
 @pytest.fixture

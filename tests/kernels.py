@@ -1,14 +1,30 @@
-"""What other kernels answer, played on this one: the real answers of sock_diag(7) with the bytes that differ rewritten."""
+"""Machines unlike this one: kernels that answer otherwise, and other users with very many sockets.
+
+What another kernel answers is played: the real answers of sock_diag(7) with the bytes that differ rewritten.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+
+import pytest
 
 _UID, _INODE, _END = 80, 84, 88  # offsets in a netlink message with one inet_diag_msg
 _SOCK_DIAG_BY_FAMILY = 20
+_VERY_MANY = 4000
+_LISTEN = f"""
+import os, resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, ({_VERY_MANY + 50}, {_VERY_MANY + 50}))
+os.setgid(65534), os.setuid(65534)
+kept = [socket.create_server((f"127.0.{{1 + i // 250}}.{{1 + i % 250}}", 20000 + i)) for i in range({_VERY_MANY})]
+print("up", flush=True)
+sys.stdin.read()
+"""
 
 
 class OldNetlink(socket.socket):
@@ -31,6 +47,15 @@ class OldNetlink(socket.socket):
         if kind == _SOCK_DIAG_BY_FAMILY and answer[_INODE:_END] == bytes(4):
             answer = answer[:_UID] + bytes(4) + answer[_INODE:]
         return answer
+
+
+@pytest.fixture
+def very_many_sockets() -> Iterator[int]:
+    """Another user listens on as many sockets. Needs root."""
+    with subprocess.Popen([sys.executable, "-c", _LISTEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"
+        yield _VERY_MANY
+        process.communicate()
 
 
 @contextlib.contextmanager

@@ -350,6 +350,27 @@ def test_psutil_finds_the_same_listeners(monkeypatch):
 
 
 @linux
+@root
+def test_of_very_many_sockets_ones_own_are_listed_first(very_many_sockets):
+    listeners = Listeners()
+    with socket.create_server(("127.0.0.1", 65535)):
+        found = listeners.refresh()
+    assert listeners.left_out >= very_many_sockets - discovery.MAX_SOCKETS
+    assert sum(len(listener.addresses) for listener in found) == discovery.MAX_SOCKETS
+    assert [listener.mine for listener in found if listener.port == 65535] == [True]
+
+
+@linux
+@root
+def test_the_command_line_of_another_users_process_is_not_read(listen):
+    """Its memory may be slow on purpose. This process is root, which could read it."""
+    port, pid = listen("nobody")
+    (found,) = [listener for listener in Listeners().refresh() if listener.port == port]
+    assert (found.process.pid, found.process.command) == (pid, ())
+    assert found.process.name.startswith("python")
+
+
+@linux
 def test_two_hundred_listeners_are_refreshed_in_under_20_ms():
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(200)]
     listeners = Listeners()

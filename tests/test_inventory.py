@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy import background
+from jupyter_portproxy import background, discovery
 from jupyter_portproxy import inventory as inventory_module
 from jupyter_portproxy.inventory import Inventory, Page, read_page
 
@@ -75,6 +76,18 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
     for watch in watches:
         await watch.aclose()
     await eventually(lambda: not polls())
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
+async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gateway, very_many_sockets):
+    inventory = Inventory(gateway, "/", set)
+    took = []
+    for _ in range(3):
+        started = time.thread_time()  # of the loop's thread
+        await inventory.look_again(1)
+        assert len(await inventory.ports()) <= discovery.MAX_SOCKETS
+        took.append(time.thread_time() - started)
+    assert min(took) < 0.05
 
 
 async def test_one_bad_item_costs_that_item(gateway, monkeypatch, caplog):
