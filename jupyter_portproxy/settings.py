@@ -266,11 +266,13 @@ class Settings(LoggingConfigurable):
 
     @traitlets.validate("allowed_ports", "https_ports", "keep_host")
     def _check_ports(self, proposal: Any) -> Any:
+        value = proposal["value"]
         try:
-            routes.parse_ports(proposal["value"] if isinstance(proposal["value"], list) else [])
+            routes.parse_ports(value if isinstance(value, list) else [])
         except ValueError as error:
             raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
-        return proposal["value"]
+        # jupyter_server merges what a file appends to a list more than once.
+        return list(dict.fromkeys(value)) if isinstance(value, list) else value
 
     @traitlets.validate("origin_pattern")
     def _check_pattern(self, proposal: Any) -> Any:

@@ -21,6 +21,10 @@ def test_ports_that_are_none_are_refused_with_their_value(value):
     assert repr(value[0]) in str(caught.value)
 
 
+def test_a_port_that_is_named_more_than_once_is_kept_once():
+    assert build(allowed_ports=["10000-20000", 8888, 8888]).allowed_ports == ["10000-20000", 8888]
+
+
 @pytest.mark.parametrize("value", [[0], ["9100-9000"], ["True"], [True], ["a"]])
 def test_ports_whose_services_keep_the_host_are_refused_like_others(value):
     with pytest.raises(TraitError, match="keep_host"):
