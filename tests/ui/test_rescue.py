@@ -73,6 +73,18 @@ def test_links_lead_to_the_service_or_to_jupyter(page, server, app):
     assert page.url == f"{server}api/status" and '"kernels"' in page.inner_text("body")
 
 
+def test_a_form_of_a_page_that_sends_no_referrer_arrives(page, server, app):
+    """The browser says `Origin: null` and `Sec-Fetch-Site: same-origin`."""
+    for form in ("port", "enter"):
+        opened(page, f"{server}proxy/{form}/{app}/")
+        page.evaluate("document.head.insertAdjacentHTML('beforeend', '<meta name=referrer content=no-referrer>')")
+        page.evaluate("document.forms[0].action = 'login'")
+        with page.expect_request("**/login") as sent:
+            page.click("button")
+        assert sent.value.all_headers()["origin"] == "null"
+        page.wait_for_function("document.body.innerText.includes('the form said a=b+c')")
+
+
 def test_below_a_base_url_all_of_it_loads_too(chromium, tmp_path, app):
     """The login cookie has the base URL as its path, so the browser asks for what is at the root without a login."""
     with jupyter_server(tmp_path, base="/user/ada@example.org/") as running:
