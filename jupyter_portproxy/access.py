@@ -45,6 +45,7 @@ from .errors import (
 )
 from .forwarding import SCHEMES, possible_schemes
 from .gateway import Closable, Destination, PortProxy, Projects
+from .login_credentials import MAX_ASKED, Credential, credentials_in, logs_in
 from .manual import about
 from .named import NamedRoute
 from .origins import login_of
@@ -66,11 +67,13 @@ class PortHandler(JupyterHandler):
     """Who asks, and what a refusal looks like; both kinds of traffic share it."""
 
     client: f.Client  # known once `admit` has passed
+    is_isolated = False  # asked at an isolated origin
 
     def initialize(self, gateway: PortProxy) -> None:
         self.gateway = gateway
         self.asked: object = None  # by the URL, once `admit` is told
         self.told = _NOTHING  # by a hop before this one that is believed
+        self.tokens = self._own_tokens()  # Jupyter's, in this request or elsewhere: none of them may reach a service
         self.destination: Destination | None = None  # of a project, once it is known
 
     @cached_property
@@ -105,6 +108,7 @@ class PortHandler(JupyterHandler):
         if not self.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
         self.current_user = await self._logged_in()
+        self.tokens = await self._login_tokens()
         self.client = self._describe_client()
 
     async def _logged_in(self) -> User:
@@ -146,7 +150,11 @@ class PortHandler(JupyterHandler):
         """
         if self._is_believed:
             return False
-        return type(self.identity_provider) not in _STATELESS or type(self.authorizer) is not AllowAllAuthorizer
+        return not self._is_stateless or type(self.authorizer) is not AllowAllAuthorizer
+
+    @property
+    def _is_stateless(self) -> bool:
+        return type(self.identity_provider) in _STATELESS
 
     @property
     def _is_believed(self) -> bool:
@@ -291,46 +299,57 @@ class PortHandler(JupyterHandler):
         """What the gateway needs to know about who asks."""
         request = self.request
         context: Any = self.connection.context
-        secrets = {str(self.identity_provider.token or "") if hasattr(self.identity_provider, "token") else ""}
-        if self.token_authenticated:
-            secrets.add(self.identity_provider.get_token(self) or "")
-        if self._is_hub and not self._has_other_login():
-            secrets.add(request.headers.get("Authorization", "").strip())
         trusted = bool(self.settings.get("trust_xheaders") or self.trusts_front())
         from_hop = trusted and self._is_last_hop
-        secrets |= credentials.xsrf_tokens(request.headers.get_list("Cookie"))
         return f.Client(
             address=request.remote_ip or "",
             peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
             scheme=request.protocol,
             host=request.headers.get("Host", ""),
             trusted=trusted,
-            secrets=frozenset(secrets - {""}),
+            secrets=self.tokens | credentials.xsrf_tokens(request.headers.get_list("Cookie")),
             login_cookie=self.identity_provider.get_cookie_name(self),
             authorization=request.headers.get(AUTHORIZATION, "") if from_hop else "",
             told=read(request.headers.get(HOP, "")).forwarding if from_hop else None,
         )
 
-    @property
-    def _is_hub(self) -> bool:
-        return self.gateway.chain is not None and not self.gateway.chain.believes_credentials
+    def _own_tokens(self) -> frozenset[str]:
+        """Jupyter's token."""
+        return frozenset({str(getattr(self.identity_provider, "token", "") or "")} - {""})
+
+    async def _login_tokens(self) -> frozenset[str]:
+        """Jupyter's token, and the credentials of this request that log in at Jupyter."""
+        known = set(self._own_tokens())
+        if self.token_authenticated:
+            known |= {self.identity_provider.get_token(self) or ""} - {""}
+        if self._is_stateless:
+            return frozenset(known)
+        found = [c for c in credentials_in(self.request) if not known & {c.value, credentials.token_of(c.value)}]
+        for credential in found:
+            if len(found) > MAX_ASKED or await self._is_login(credential):
+                known |= {credential.value, credentials.token_of(credential.value)} - {""}
+        return frozenset(known)
+
+    async def _is_login(self, credential: Credential) -> bool:
+        return await logs_in(credential, self.request, self._ask_about)
+
+    async def _ask_about(self, uri: str, headers: HTTPHeaders) -> User | None:
+        """Whom the identity provider takes another request of this client for.
+
+        Raises:
+            LoginUnavailable
+        """
+        try:
+            return await questions(self)(uri, headers).ask_identity_provider()
+        except LoginUnavailable:
+            raise
+        except GatewayError:
+            return None
 
     @property
     def _is_last_hop(self) -> bool:
         """Whoever asks has used Authorization for the login, as a project host does, and may tell what it was before."""
         return self.gateway.chain is None and self.token_authenticated and "Authorization" in self.request.headers
-
-    def _has_other_login(self) -> bool:
-        """True if something else than Authorization can have let the request in: then that may be the service's.
-
-        An identity provider of somebody else's need not say what it looked at, and nobody is anonymous at a hub.
-        """
-        headers = self.request.headers
-        return (
-            any(credentials.cookie_values(headers.get_list("Cookie"), self.identity_provider.get_cookie_name(self)))
-            or "token" in self.request.query_arguments
-            or "v1.token.websocket.jupyter.org." in headers.get("Sec-WebSocket-Protocol", "")
-        )
 
     def refuse(self, error: GatewayError) -> None:
         """Answer with the error page, or send a page navigation to the login."""
@@ -341,9 +360,7 @@ class PortHandler(JupyterHandler):
         self.clear()
         self.set_header("Date", format_timestamp(time.time()))
         if isinstance(error, Unauthenticated) and self.is_navigation():
-            self.set_status(302)
-            self.set_header("Location", self._login_address())
-            self.finish()
+            self.redirect_to(self._login_address())
             return
         retry = error.retry_after
         if retry is not None:
@@ -360,6 +377,18 @@ class PortHandler(JupyterHandler):
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
         self.set_header("Content-Security-Policy", f"{_OWN_PAGES}; frame-ancestors {self.frame_ancestors()}")
         self.finish(text)
+
+    def redirect_to(self, location: str, status: int = 302) -> None:
+        """Answer with a redirect; each of the gateway's own passes here.
+
+        Within Jupyter's origin the token may be the client's only login. At any other origin the page could read it.
+        """
+        self.set_status(status)
+        inside = location.startswith("/") and not self.is_isolated
+        self.set_header("Location", location if inside else credentials.target_without(location, self.tokens))
+        if status != 308:
+            self.set_header("Cache-Control", "no-store")
+        self.finish()
 
     def frame_ancestors(self) -> str:
         """Who may show a refusal in a frame."""
@@ -517,21 +546,35 @@ def cookies_after(handler: PortHandler) -> dict[str, str]:
     return {**cookies_of(handler.request.headers), **{name: value.strip('"') for name, _, value in fresh}}
 
 
+def questions(handler: PortHandler) -> Callable[[str, HTTPHeaders], PortHandler]:
+    """Makes, of a request target and fields, a request of the handler's client about which an identity provider can be asked.
+
+    It holds on to the application, and not to the handler.
+    """
+    application, gateway, asked = handler.application, handler.gateway, handler.asked
+    connection: Any = SimpleNamespace(context=handler.connection.context, set_close_callback=lambda callback: None)
+
+    def question(uri: str, headers: HTTPHeaders) -> PortHandler:
+        start = RequestStartLine("GET", uri, "HTTP/1.1")
+        request = HTTPServerRequest(headers=headers.copy(), connection=connection, start_line=start)
+        again = PortHandler(application, request, gateway=gateway)
+        again.asked = asked
+        return again
+
+    return question
+
+
 def login_check(handler: PortHandler) -> Callable[[], Awaitable[bool]]:
     """Asks identity provider and authorizer again, later, with what a login came by; the cookies that it left, if it did."""
-    request, application, gateway = handler.request, handler.application, handler.gateway
-    connection: Any = SimpleNamespace(context=handler.connection.context, set_close_callback=lambda callback: None)
-    user, asked, headers, uri = handler.current_user, handler.asked, request.headers.copy(), request.uri or "/"
+    request, question = handler.request, questions(handler)
+    user, headers, uri = handler.current_user, request.headers.copy(), request.uri or "/"
     cookies = cookies_after(handler)
     if login_of(cookies):
         uri = uri.partition("?")[0]  # without the token: that outlives a logout
         headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
-    start = RequestStartLine("GET", uri, "HTTP/1.1")
 
     async def is_valid() -> bool:
-        request = HTTPServerRequest(headers=headers.copy(), connection=connection, start_line=start)
-        again = PortHandler(application, request, gateway=gateway)
-        again.asked = asked
+        again = question(uri, headers)
         try:
             now = await again.ask_identity_provider(afresh=True)
         except LoginUnavailable:

@@ -44,7 +44,7 @@ _PARAMETERS = [
     re.compile(rf"[{marks}](?:{_spelled('token')}|{_spelled('_xsrf')})(?:=([^{marks}]*))?(?=[{marks}]|\Z)")
     for marks in ("&", "&;")
 ]
-_TOKEN_PARAMETER = re.compile(rf"[&;]{_spelled('token')}(?=[=&;]|\Z)")
+_TOKENS = [re.compile(rf"[{marks}]{_spelled('token')}(?:=([^{marks}]*))?(?=[{marks}]|\Z)") for marks in ("&", "&;")]
 
 
 # ---- parameters ----
@@ -75,7 +75,13 @@ def target_without(target: str, secrets: Collection[str]) -> str:
 def has_token(target: str) -> bool:
     """True if a request target has a `token` parameter, whatever its value."""
     _, mark, query = target.partition("?")
-    return bool(mark) and _TOKEN_PARAMETER.search(f"&{query}") is not None
+    return bool(mark) and _TOKENS[-1].search(f"&{query}") is not None
+
+
+def tokens_in(target: str) -> list[str]:
+    """The values of all `token` parameters of a request target."""
+    query = "&" + target.partition("?")[2]
+    return list({argument(match[1] or ""): None for pattern in _TOKENS for match in pattern.finditer(query)})
 
 
 def is_secret(value: str, secrets: Collection[str]) -> bool:
@@ -126,20 +132,24 @@ def xsrf_tokens(lines: Collection[str]) -> set[str]:
     return found - {""}
 
 
-def cookies_without(line: str, names: Collection[str], nested: str, *, isolated: bool) -> str | None:
+def cookies_without(
+    line: str, names: Collection[str], nested: str, *, isolated: bool, pairs: Collection[tuple[str, str]] = ()
+) -> str | None:
     """A Cookie field without Jupyter's own, JupyterHub's, and those of other Jupyter servers on this host name (cookies know no
     ports); None if nothing is left.
 
     Args:
         names: those that are Jupyter's whatever they look like.
         nested: name of the login cookie of a Jupyter server that is the service itself.
-        isolated: at an isolated origin, where only `names` and the sessions of origins are Jupyter's.
+        isolated: at an isolated origin, where only `names`, `pairs` and the sessions of origins are Jupyter's.
+        pairs: names and values of cookies that are Jupyter's; a service may have one of that name there.
     """
     left, count = _COOKIES[isolated].subn(lambda match: match[0] if match["name"].rstrip() == nested else "", f";{line}")
-    if any(name in left for name in names):
-        pairs = left[1:].split(";")
-        kept = [pair for pair in pairs if pair.partition("=")[0].strip() not in names]
-        left, count = "".join(f";{pair}" for pair in kept), count + len(pairs) - len(kept)
+    if any(name in left for name in names) or any(name in left for name, _ in pairs):
+        before = left[1:].split(";")
+        read = ((cookie, *map(str.strip, cookie.partition("=")[::2])) for cookie in before)
+        kept = [cookie for cookie, name, value in read if name not in names and (name, unquoted(value)) not in pairs]
+        left, count = "".join(f";{cookie}" for cookie in kept), count + len(before) - len(kept)
     return left[1:].strip() or None if count else line
 
 

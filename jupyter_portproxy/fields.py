@@ -98,7 +98,7 @@ class Client:
         trusted: True if the peer's own X-Forwarded-* are to be believed (`trust_xheaders`).
         secrets: Jupyter's own tokens; none of them may leave.
         login_cookie: name of Jupyter's own login cookie; at an isolated origin, of its session.
-        login_cookies: names of those by which an isolated origin was entered.
+        login_cookies: names and values of Jupyter's cookies by which an isolated origin was entered.
         isolated: it asks at an origin that the service has for itself: no other cookie there is Jupyter's.
         embedder: Jupyter's origin, whose pages may then show the service in a frame.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
@@ -114,7 +114,7 @@ class Client:
     trusted: bool = False
     secrets: frozenset[str] = frozenset()
     login_cookie: str = ""
-    login_cookies: frozenset[str] = frozenset()
+    login_cookies: frozenset[tuple[str, str]] = frozenset()
     isolated: bool = False
     embedder: str = ""
     partitioned: bool = False
@@ -504,8 +504,8 @@ def _without_jupyters_cookies(line: str, upstream: Upstream, client: Client) -> 
     A Jupyter server that is the service names its login cookie after the Host that it sees: that one stays.
     """
     nested = "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority)
-    names = client.login_cookies | {client.login_cookie} - {""}
-    return credentials.cookies_without(line, names, nested, isolated=client.isolated)
+    names = {client.login_cookie} - {""}
+    return credentials.cookies_without(line, names, nested, isolated=client.isolated, pairs=client.login_cookies)
 
 
 def _is_jupyters_cookie(name: str, upstream: Upstream, client: Client) -> bool:

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -19,12 +20,13 @@ from tornado.iostream import StreamClosedError
 from tornado.routing import Router
 from tornado.web import Application
 
+from . import credentials, routes
 from . import fields as f
-from . import routes
 from .access import PortHandler, cookies_after, cookies_of, login_check
 from .errors import BadRoute, Forbidden, GatewayError, MethodRefused, NoSuchService, NotEntered, Unauthenticated
 from .forwarding import outermost
 from .gateway import Closable, Destination, PortProxy
+from .login_credentials import Credential, logs_in_alone
 from .origins import WELL_KNOWN, Entry, Origins, login_of, nonce_of
 from .rawsocket import RawSocketHandler
 from .routes import Redirect, Route, ServiceRoute
@@ -39,6 +41,7 @@ _STORES = (
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
 _ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)(?=/|\Z)", re.ASCII)
 _SAVE = WELL_KNOWN + "save"
+_MAX_ANSWERS = 100  # of the identity provider, that a session keeps
 
 
 class OriginRouter(Router):
@@ -191,7 +194,8 @@ class EnterHandler(PortHandler):
         match = _ORIGIN.match(headers.get("Referer", ""))
         if match is None or self._origins.names.target_of(match["host"].lower()) is None:
             return None
-        return f"{match[0]}{_SAVE}?next={quote(self._path.encode('latin-1'), safe='')}"
+        path = credentials.target_without(self._path, self.tokens)
+        return f"{match[0]}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
 
     async def _address(self) -> str:
         """Where to go: into the origin, or to the path form where the browser could not find that.
@@ -204,7 +208,10 @@ class EnterHandler(PortHandler):
         if target is None:
             return path_form
         host = self._origins.names.host_of(target, self.request.headers.get("Host", "")) or ""
-        entry = Entry(target, host, self.current_user, self._own_origin(), self._login(), login_check(self), self._nonce)
+        entry = Entry(
+            target, host, self.current_user, self._own_origin(), self._login(), login_check(self), self._nonce, self.tokens
+        )
+        path = f.target_without_secrets(path, self.client)
         query = urlencode({"ticket": self._origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
         return f"{_scheme(self)}://{host}{WELL_KNOWN}enter?{query}"
 
@@ -229,16 +236,15 @@ class EnterHandler(PortHandler):
         return f"{_scheme(self)}://{self.request.headers.get('Host', '').lower()}"
 
     def _go(self, address: str) -> None:
-        self.set_status(302)
-        self.set_header("Location", address)
-        self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
-        self.finish()
+        self.redirect_to(address)
 
 
 class SwapHandler(PortHandler):
     """The gateway's own paths at an origin: a ticket becomes a session; a sign of life, for pages that ask if it is there; and a
     page that tells whoever frames it if it may store anything."""
+
+    is_isolated = True
 
     def initialize(self, gateway: PortProxy, origins: Origins[User]) -> None:  # type: ignore[override]
         super().initialize(gateway)
@@ -288,6 +294,8 @@ class SwapHandler(PortHandler):
         entry = self._origins.holder(ticket)
         if entry is None or entry.host != host or not _PATH.match(path):
             raise Forbidden("This way in is not open any more.", "Open the service from Jupyter again.")
+        self.tokens |= entry.tokens
+        path = credentials.target_without(path, self.tokens)
         cookies = values_of(self, _cookie_name(self))
         if entry.nonce:
             if entry.nonce not in map(nonce_of, cookies):
@@ -297,10 +305,10 @@ class SwapHandler(PortHandler):
             query = urlencode({"target": entry.target, "nonce": nonce_of(cookie), "ticket": ticket})
             address = self.gateway.jupyter_url or entry.jupyters + self.gateway.base_url
             self._set_cookie(cookie)
-            self._redirect(f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
+            self.redirect_to(f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
             return
         self._set_cookie(self._origins.enter(ticket, host, framed=is_framed(self)) or "")
-        self._redirect(f"{_scheme(self)}://{host}{path}")
+        self.redirect_to(f"{_scheme(self)}://{host}{path}")
 
     def _is_browser(self) -> bool:
         """Browsers tell where a request comes from, but not over plain http, except on their own machine."""
@@ -319,13 +327,11 @@ class SwapHandler(PortHandler):
         kind = "SameSite=None; Secure; Partitioned" if is_framed(self) else lax
         self.set_header("Set-Cookie", f"{_cookie_name(self)}={value}; Path=/; HttpOnly; {kind}")
 
-    def _redirect(self, address: str) -> None:
-        self.set_status(302)
-        self.set_header("Location", address)
-
 
 class OriginHandler(PortHandler):
     """Who asks at an origin: whoever has a session of it, and nobody else."""
+
+    is_isolated = True
 
     def initialize(  # type: ignore[override]
         self, gateway: PortProxy, origins: Origins[User], saved: bool = False, **kwargs: Any
@@ -339,14 +345,17 @@ class OriginHandler(PortHandler):
             raise StreamClosedError()
         host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self)
         entry = self._entry = await self._session(name, host)
+        self.current_user = self._jupyter_current_user = None if entry is None else entry.user
+        self._token_authenticated = False
+        self.tokens = await self._login_tokens()
         if entry is None:
             raise NotEntered()
-        self.current_user = self._jupyter_current_user = entry.user
-        self._token_authenticated = False
+        self.tokens |= entry.tokens
         self.client = replace(
             self._describe_client(),
-            secrets=frozenset({str(getattr(self.identity_provider, "token", "") or "")} - {""}),
+            secrets=self.tokens,
             login_cookie=name,
+            login_cookies=entry.login,
             isolated=True,
             embedder=entry.jupyters,
             partitioned=entry.framed,
@@ -354,6 +363,16 @@ class OriginHandler(PortHandler):
         )
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
+
+    async def _is_login(self, credential: Credential) -> bool:
+        """Nothing logs in at an origin: a credential is Jupyter's if it would log in there, and the service's otherwise."""
+        known = self._entry.answers if self._entry is not None else {}
+        key = sha256(f"{credential.is_field}{credential.value}".encode()).digest()
+        if key not in known:
+            if len(known) >= _MAX_ANSWERS:
+                known.clear()
+            known[key] = await logs_in_alone(credential, self.request, self._ask_about)
+        return known[key]
 
     async def _session(self, name: str, host: str) -> Entry[User] | None:
         """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""

@@ -129,6 +129,8 @@ class Entry(Generic[T]):
         login: names and values of Jupyter's login cookies; or `token` and the one by which alone it came.
         still_valid: asks the identity provider and the authorizer again, with what the login came by.
         nonce: `nonce_of` the cookie that the browser must have to use the ticket; empty: it has not been there yet.
+        tokens: Jupyter's, by which it was entered.
+        answers: what the identity provider has said of credentials since the last check, by their hashes.
     """
 
     target: str
@@ -138,10 +140,12 @@ class Entry(Generic[T]):
     login: frozenset[tuple[str, str]]
     still_valid: Callable[[], Awaitable[bool]]
     nonce: str = ""
+    tokens: frozenset[str] = frozenset()
     framed: bool = False
     key: str = ""
     since: float = field(default_factory=time.monotonic)
     checked: float = field(default_factory=time.monotonic)
+    answers: dict[bytes, bool] = field(default_factory=dict)
 
     def is_of(self, username: str, login: frozenset[tuple[str, str]]) -> bool:
         """True if this is the same user's. By a token alone Jupyter makes up a name each time, which its cookie keeps."""
@@ -221,6 +225,7 @@ class Origins(Generic[T]):
 
     async def _is_valid(self, entry: Entry[T]) -> bool:
         entry.checked = time.monotonic()  # who asks meanwhile need not ask again
+        entry.answers.clear()
         valid = await entry.still_valid()
         if not valid:
             self._end(entry.key)

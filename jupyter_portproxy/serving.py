@@ -208,11 +208,7 @@ class PortExchange(HTTPMessageDelegate):
             self._handler.log_answer(status)
 
     def _redirect(self, to: Redirect) -> None:
-        self._handler.set_status(to.status)
-        self._handler.set_header("Location", to.location)
-        if to.status != 308:
-            self._handler.set_header("Cache-Control", "no-store")
-        self._handler.finish()
+        self._handler.redirect_to(to.location, to.status)
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:

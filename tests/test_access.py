@@ -11,6 +11,7 @@ from tornado.web import HTTPError
 
 from .clients import CROSS, UPGRADE
 from .conftest import TOKEN
+from .identities import NamedUsers
 from .upstreams import mirror, serve
 
 SENDS = [("POST", []), ("PUT", []), ("GET", []), ("OPTIONS", []), ("GET", UPGRADE)]
@@ -220,3 +221,47 @@ async def test_a_login_that_cannot_be_checked_is_a_503(call, jp_server_config, j
         answer = await call(f"proxy/port/{up.port}/")
         assert (answer.status, "secret detail" in answer.text) == (503, False)
         assert up.connections == 0
+
+
+class ByCookieToo(NamedUsers):
+    """Logs in by `Odd NAME`, by a token, or by a cookie that is not too old; it tells nothing of which it was."""
+
+    def get_user(self, handler):
+        user, handler._token_authenticated = super().get_user(handler), False
+        return user or (User("ann") if handler.get_cookie(self.get_cookie_name(handler)) == "fresh" else None)
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=ByCookieToo)])
+async def test_what_logs_in_at_another_identity_provider_does_not_go_on(call, origin, jp_server_config):
+    """Nor what would; and a service's own goes on beside another login."""
+    login = "Cookie: username-" + origin.replace(".", "-").replace(":", "-")
+    async with serve(mirror) as up:
+        for fields, query, seen in [
+            (["Authorization: Odd ann"], "", None),
+            (["Authorization: Odd ann", f"{login}=stale"], "", None),
+            (["Authorization: Odd ann", f"{login}=fresh"], "", None),
+            (["Authorization: token user-bob", f"{login}=fresh"], "", None),
+            (["Authorization: Basic bWluZQ==", f"{login}=fresh"], "", "Basic bWluZQ=="),
+            (["Authorization: token own", f"{login}=fresh"], "?token=own", "token own"),
+            (["Authorization: Basic bWluZQ=="], "?token=user-ann", "Basic bWluZQ=="),
+            (["Authorization: Odd ann"], "?token=own", None),
+            ([f"{login}=fresh", "Sec-WebSocket-Protocol: x"], "?token=own&token=user-bob", None),
+            (["Authorization: Odd ann"] + ["Authorization: token own"] * 5, "", None),
+        ]:
+            answer = await call(f"proxy/port/{up.port}/{query}", fields=fields, token=None)
+            left = "/?token=own" if "own" in query else "/"
+            assert (answer.status, up.last.one("Authorization"), up.last.target) == (200, seen, left), (fields, query)
+
+
+async def test_a_services_own_password_goes_on_beside_jupyters_own_logins(call):
+    async with serve(mirror) as up:
+        for query in (f"?token={TOKEN}", f"?token=%C2%A0{TOKEN}", f"?token=\xe2\x80\xa8{TOKEN}"):
+            answer = await call(f"proxy/port/{up.port}/{query}", fields=["Authorization: Basic bWluZQ=="], token=None)
+            assert (answer.status, up.last.target, up.last.one("Authorization")) == (200, "/", "Basic bWluZQ==")
+
+
+async def test_the_values_of_all_xsrf_cookies_are_jupyters(call):
+    async with serve(mirror) as up:
+        fields = ["Cookie: _xsrf=2|one; a=1; _xsrf=2|two"]
+        await call(f"proxy/port/{up.port}/?_xsrf=2|one&_xsrf=2%7Ctwo&_xsrf=own", fields=fields)
+        assert (up.last.target, up.last.one("Cookie")) == ("/?_xsrf=own", "a=1")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
@@ -461,6 +461,80 @@ async def test_a_jupyter_token_never_goes_to_the_service(visitor):
         _, cookie = await visitor.enter(up.port, f"/?token={TOKEN}&a=1")
         await visitor.ask(f"/?token={TOKEN}&a=1", visitor.host(up.port), [cookie, f"Authorization: token {TOKEN}"])
         assert (up.last.target, up.last.one("Authorization")) == ("/?a=1", None)
+
+
+SPELLINGS = ["token={}", "a&t%6Fken={}", "token=own&token={}", "token={}&%74%6f%6b%65%6e={}", "a;token={}", "token=%20{}+%00",
+             "token=\xc2\xa0{}\xe2\x80\x83", "token={}%E3%80%80"]  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_no_redirect_into_an_origin_has_jupyters_token(visitor, spelling):
+    query = spelling.replace("{}", TOKEN)
+    login = () if ";" not in spelling else (f"Authorization: token {TOKEN}",)
+    answer = await visitor.knock(15000, f"/x?{query}&b=%2F", login=login)
+    cookies = {"127": login or [_cookie_of(answer)]}  # the token's own, which the way back needs
+    for _ in range(4):
+        location = answer.one("Location")
+        assert answer.status == 302 and TOKEN not in location and quote(TOKEN, safe="") not in location
+        if "b=%2F" in location:
+            break
+        answer = await visitor.follow(location, [*PAGE, *cookies.get(urlsplit(location).netloc[:3], ())])
+        cookies.setdefault("p15", []).extend([_cookie_of(answer)] if "p15" in location else [])
+    assert urlsplit(location).netloc == visitor.host(15000)
+
+
+@pytest.mark.parametrize("jp_server_config", [{**configured(), "PortProxy": {"isolate": "always"}}])
+async def test_a_page_that_is_sent_to_its_origin_leaves_jupyters_token_behind(call, visitor, jp_server_config):
+    async with serve(mirror) as up:
+        first = await call(f"proxy/port/{up.port}/x?token={TOKEN}&a=1", fields=PAGE, token=None)
+        assert (first.status, first.one("Location").count("/proxy/enter/")) == (302, 1)
+        inside = await visitor.ask(first.one("Location"), visitor.origin, PAGE)  # without a cookie: the token logs in there
+        assert (inside.status, TOKEN in inside.one("Location")) == (302, False)
+
+
+async def test_what_asks_at_an_origin_without_a_session_takes_no_token_to_jupyter(visitor, call):
+    await visitor.enter(15000)  # Jupyter's address is known
+    answer = await visitor.ask(f"/x?token={TOKEN}&a=1&token=own", visitor.host(15000), PAGE)
+    assert (answer.status, TOKEN in answer.text) == (302, False)
+    assert answer.one("Location").endswith("proxy/enter/15000/x?a=1&token=own")
+
+
+async def test_a_ticket_does_not_lead_to_an_address_with_jupyters_token(visitor):
+    way = (await visitor.knock(15000)).one("Location")
+    for fields in (PAGE, ()):  # a browser is sent back once, a program is not
+        answer = await visitor.follow(f"{way}%3Ftoken%3D{TOKEN}%26a", fields)
+        assert (answer.status, TOKEN in answer.one("Location")) == (302, False)
+    assert answer.one("Location") == f"http://{visitor.host(15000)}/?a"
+
+
+async def test_jupyters_login_cookie_does_not_go_to_a_service_at_its_origin(visitor, call):
+    login = (await _login(call)).removeprefix("Cookie: ")
+    async with serve(mirror) as up:
+        _, session = await visitor.enter(up.port, login=(f"Cookie: {login}",))
+        name, _, value = login.partition("=")
+        await visitor.ask("/", visitor.host(up.port), [f"{session}; {login}; {name}=own; other={value}"])
+        assert up.last.one("Cookie") == f"{name}=own; other={value}"
+
+
+NAMED = {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}, "identity_provider_class": NamedUsers}}
+
+
+@pytest.mark.parametrize("jp_server_config", [NAMED])
+async def test_no_credential_of_another_identity_provider_goes_to_a_service_at_its_origin(visitor, jp_server_config):
+    async with serve(mirror) as up:
+        first = await visitor.knock(up.port, "/x?token=user-ann&a=1", login=())
+        assert (first.status, "user-ann" in first.one("Location")) == (302, False)
+        odd = await visitor.knock(up.port, "/x?token=own&a=1", login=("Authorization: Odd ann",))
+        assert parse_qs(urlsplit(odd.one("Location")).query)["next"] == ["/x?token=own&a=1"]
+        _, session = await visitor.enter(up.port, login=("Authorization: Odd ann",))
+        host, theirs = visitor.host(up.port), "v1.token.websocket.jupyter.org"
+        for field in ("Odd bob", "token user-bob", "Bearer user-bob", "Odd ann"):
+            await visitor.ask("/x?token=user-bob&a=1;token=user-eve", host, [session, f"Authorization: {field}"])
+            assert (up.last.target, up.last.one("Authorization")) == ("/x?a=1", None), field
+        fields = [session, *UPGRADE, f"Origin: http://{host}", f"Sec-WebSocket-Protocol: {theirs}, {theirs}.user-bob"]
+        await visitor.ask("/x?token=own", host, [*fields, "Authorization: token own"])
+        assert (up.last.target, up.last.one("Authorization")) == ("/x?token=own", "token own")
+        assert up.last.one("Sec-WebSocket-Protocol") == theirs
 
 
 async def _login(call):
