@@ -23,13 +23,13 @@ from pathlib import Path
 
 from . import background
 from .catalog import NAME, Place, Template, TemplateError, program_path
+from .credentials import environment_without
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from .guard import BACKGROUND
 from .leases import Ports, is_free
 from .logs import Log, prepare
 
 _GUARD = Path(__file__).parent / "guard.py"
-_TOKENS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")  # the last is JupyterHub's old name for its own
 _STARTS_PER_MINUTE = 5
 _MAX_SERVICES = 100
 _FIRST_PAUSE = 2.0  # s; doubled with each restart: 5 starts in the first minute
@@ -381,13 +381,12 @@ class Services:
         )  # fmt: skip
 
     def _environment(self, template: Template, variables: Mapping[str, str]) -> dict[str, str]:
-        """This server's environment without its token.
+        """This server's environment without its secrets.
 
         Programs of its own Python come first. A server of jupyter-server-proxy's kind runs those that it ran there.
         """
-        kept = {name: value for name, value in os.environ.items() if name not in _TOKENS}
         own = {"PATH": program_path(), "PYTHONUNBUFFERED": "1"} if template.special is None else {}
-        return {**kept, **own, **variables}
+        return {**environment_without(os.environ), **own, **variables}
 
     async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # it was asked for

@@ -510,8 +510,11 @@ async def test_a_server_of_jupyter_server_proxys_kind_has_the_servers_own_enviro
     assert {name: lines.get(name) for name in given.keys() | lines.keys() - {"PWD", "SHLVL", "_"}} == given
 
 
-@pytest.mark.parametrize("name", ["JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"])
-async def test_a_services_environment_has_no_token_of_the_server(make, monkeypatch, name):
+@pytest.mark.parametrize("name", [
+    "JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_CRYPT_KEY", "CONFIGPROXY_AUTH_TOKEN",
+    "PORTPROXY_PLACEMENT", "PORTPROXY_PROJECT_SECRET",
+])  # fmt: skip
+async def test_a_services_environment_has_no_secret_of_the_server(make, monkeypatch, name):
     monkeypatch.setenv(name, "secret-of-the-server")
     manager = make(show={"command": [*PYTHON, "import os; print(dict(os.environ))"]})
     service = manager.start("show")
