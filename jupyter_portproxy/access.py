@@ -154,7 +154,8 @@ class PortHandler(JupyterHandler):
 
     @property
     def _is_stateless(self) -> bool:
-        return type(self.identity_provider) in _STATELESS
+        provider = type(self.identity_provider)
+        return provider in _STATELESS or getattr(provider, "is_stateless", False)
 
     @property
     def _is_believed(self) -> bool:

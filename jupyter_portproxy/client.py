@@ -17,6 +17,7 @@ import psutil
 from jupyter_core.paths import jupyter_runtime_dir
 
 from .console import CliError
+from .projects import SECRET_VARIABLE
 
 SECONDS = 30
 # Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
@@ -80,9 +81,11 @@ class Server:
     def __init__(self, info: dict[str, Any]) -> None:
         self.url = str(info["url"])
         # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
+        # Nor a project's secret, by which its own server is asked.
         hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-        self._credential = str(info.get("token") or hubs)
-        self._token = "" if self._credential == hubs else self._credential
+        token = str(info.get("token") or "")
+        self._credential = token or os.environ.get(SECRET_VARIABLE) or hubs
+        self._token = "" if token == hubs else token
         self._public = _public_url(self.url)
 
     def link(self, path: str) -> str:

@@ -18,6 +18,8 @@ from .routes import Redirect, Route, bare_name, ip_literal, parse, split_authori
 
 HUB = "hub"
 PROJECT_HOST = "project host"
+SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (a name) of the environment of a project's own server
+IDENTITY_PROVIDER = "jupyter_portproxy.project_identity.ProjectIdentityProvider"  # of that server
 ANY = ""  # to subscribers: any project may have changed
 Role = Literal["owner", "member", "viewer"]
 Visibility = Literal["private", "shared"]

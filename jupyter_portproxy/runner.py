@@ -22,8 +22,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 import psutil
 
 from .console import CliError
+from .credentials import environment_without
 from .errors import BadInput, RegistryAway, UnknownProject
 from .leases import is_free
+from .projects import IDENTITY_PROVIDER, SECRET_VARIABLE
 from .registry import Registered, Registry
 
 _GUARD = Path(__file__).parent / "guard.py"
@@ -108,6 +110,7 @@ class Run:
         command = [
             *(sys.executable, "-m", "jupyter", "server", *self._arguments),
             f"--ServerApp.base_url={self._path}",
+            f"--ServerApp.identity_provider_class={IDENTITY_PROVIDER}",
             "--ServerApp.trust_xheaders=True",  # what comes, comes from the project host
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}",
@@ -116,7 +119,7 @@ class Run:
             *(["--allow-root"] if os.geteuid() == 0 else []),
         ]
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(_GRACE), "-"]
-        environment = {**_without_ours(os.environ), "JUPYTER_TOKEN": self._secret}
+        environment = {**environment_without(os.environ), SECRET_VARIABLE: self._secret}
         return await asyncio.create_subprocess_exec(
             *guard, *command, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr, env=environment, start_new_session=True
         )
@@ -144,7 +147,7 @@ class Run:
         for path in ("api", "api/status"):  # the second one asks for a login
             status = await asyncio.to_thread(_status, f"http://127.0.0.1:{port}{self._path}{path}", self._secret)
             if status in (401, 403):
-                raise CliError("The server does not take the project's secret: its configuration must set no token of its own.")
+                raise CliError("The server refuses the project host: its authorizer must allow it to read the status.")
             if status != 200:
                 return False
         return True
@@ -191,11 +194,6 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-
-
-def _without_ours(variables: os._Environ[str]) -> dict[str, str]:
-    """The operator's own are not for the project: there is a password in one of them."""
-    return {name: value for name, value in variables.items() if not name.startswith(("PORTPROXY_", "JUPYTERHUB_API_TOKEN"))}
 
 
 def _child(pid: int) -> psutil.Process | None:

@@ -25,6 +25,7 @@ import trustme
 import websockets
 
 from jupyter_portproxy.placement_admin import PlacementAdmin
+from jupyter_portproxy.projects import IDENTITY_PROVIDER, SECRET_VARIABLE
 from jupyter_portproxy.registry import Registry
 
 from .clients import Answer, Wire
@@ -37,6 +38,7 @@ pytestmark = [
     pytest.mark.timeout(180),  # three servers start with the first test
 ]
 ROOT = str(Path(__file__).parents[1])
+CONTAINER = (f"--ServerApp.identity_provider_class={IDENTITY_PROVIDER}", "--ServerApp.trust_xheaders=True")
 SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
 KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
 OUT = 30_000  # a port that the project's own list leaves out
@@ -112,7 +114,7 @@ def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterato
             "--PortProxy.project_resolver=registry", "--PortProxy.host_id=one",
         ),
         jupyter_server(
-            folder(home / "home"), *PORTS, "--ServerApp.trust_xheaders=True", base=f"/{KEY}/", more={"JUPYTER_TOKEN": SECRET}
+            folder(home / "home"), *PORTS, *CONTAINER, base=f"/{KEY}/", more={SECRET_VARIABLE: SECRET}
         ),
     ]  # fmt: skip
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
@@ -270,7 +272,8 @@ async def test_the_projects_own_jupyter_is_told_of_the_client_in_everybodys_fiel
 
 async def test_the_projects_own_jupyter_is_reached(hops):
     assert json.loads((await hops.ask(f"/{KEY}/api/status")).text)["kernels"] == 0
-    assert "JupyterLab" in (await hops.ask(f"/{KEY}/lab")).text
+    page = (await hops.ask(f"/{KEY}/lab")).text
+    assert "JupyterLab" in page and SECRET not in page and '"token": ""' in page
     assert (await hops.ask(f"/{KEY}")).one("Location") == f"/{KEY}/"
     body = json.dumps({"type": "directory"}).encode()
     assert (await hops.ask(f"/{KEY}/api/contents", method="POST", content=body)).status == 201

@@ -19,12 +19,13 @@ import asyncpg
 import pytest
 
 from jupyter_portproxy.errors import RegistryAway
+from jupyter_portproxy.projects import SECRET_VARIABLE
 
 from .clients import Wire
 from .postgres import Database, make_database
 from .processes import Server, jupyter_server
 from .relay import Relay, relay
-from .test_chain import CREDENTIAL, KEY, PORTS, SECRET, Hops, echo, folder, placed, port_of, streaming, three_servers
+from .test_chain import CONTAINER, CREDENTIAL, KEY, PORTS, SECRET, Hops, echo, folder, placed, port_of, streaming, three_servers
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -289,8 +290,8 @@ async def test_each_hop_is_killed_in_turn(chain: Chain, tmp_path):
             kill(hops.container)
             await is_cut(wire, tunnel)
         assert await chain.ask(STATUS) == (503, "This project does not run, says the project host.")
-        trust = "--ServerApp.trust_xheaders=True"
-        container = jupyter_server(folder(tmp_path / "home"), *PORTS, trust, base=f"/{KEY}/", more={"JUPYTER_TOKEN": SECRET})
+        secret = {SECRET_VARIABLE: SECRET}
+        container = jupyter_server(folder(tmp_path / "home"), *PORTS, *CONTAINER, base=f"/{KEY}/", more=secret)
         hops.container = stack.enter_context(container)
         hops.registry.register(KEY, port_of(hops.container), SECRET, hops.container.process.pid)
         await eventually_is(chain, STATUS, 200)

@@ -18,13 +18,14 @@ import aiohttp
 import pytest
 
 from jupyter_portproxy.placement_admin import PlacementAdmin
+from jupyter_portproxy.projects import SECRET_VARIABLE
 from jupyter_portproxy.registry import Registry
 
 from .clients import Wire
 from .hub import Browser, Hub, jupyterhub
 from .postgres import make_database
 from .processes import Server, jupyter_server
-from .test_chain import CREDENTIAL, KEY, SECRET, echo, finish, folder, port_of
+from .test_chain import CONTAINER, CREDENTIAL, KEY, SECRET, echo, finish, folder, port_of
 from .test_docs import projects_settings
 from .upstreams import free_port, mirror, serve
 
@@ -108,8 +109,8 @@ def servers(postgres_server, tmp_path_factory):
             "--PortProxy.project_resolver=registry", base=BASE,
         ),
         jupyter_server(
-            folder(home / "home"), PORTS, "--ServerApp.trust_xheaders=True",
-            base=f"{BASE}{KEY}/", more={"JUPYTER_TOKEN": SECRET},
+            folder(home / "home"), PORTS, *CONTAINER,
+            base=f"{BASE}{KEY}/", more={SECRET_VARIABLE: SECRET},
         ),
         jupyterhub(folder(home / "jupyterhub"), "", users=("ann", "bob", "eve"), more=config),
     ]  # fmt: skip

@@ -232,8 +232,15 @@ def test_a_server_that_cannot_start_is_told(host):
     assert host.listed()[0].state == "stopped"
 
 
-def test_a_server_that_has_a_token_of_its_own_is_told(host):
-    process = host.start("p1", "--", "--IdentityProvider.token=other")
+def test_a_token_of_its_configuration_is_no_login_of_a_project(host):
+    process = host.start("p1", "--json", "--", "--IdentityProvider.token=other", "--PasswordIdentityProvider.hashed_password=x")
+    said = json.loads("".join(process.stdout.readline() for _ in range(6)))
+    status = f"{said['address']}api/status"
+    assert (get(status, host.secret("p1")), get(status, "other"), get(status, "")) == (200, 403, 403)
+
+
+def test_a_server_that_refuses_its_project_host_is_told(host):
+    process = host.start("p1", "--", "--ServerApp.authorizer_class=jupyter_portproxy.projectsonly.ProjectsOnly")
     assert process.wait(30) == 1
-    assert "The server does not take the project's secret: its configuration must set no token of its own.\n" in host.log
+    assert "The server refuses the project host: its authorizer must allow it to read the status.\n" in host.log
     assert host.listed()[0].state == "stopped"

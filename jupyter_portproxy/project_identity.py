@@ -1,0 +1,49 @@
+"""The login of a project's own Jupyter server: `jupyter_portproxy.project_identity.ProjectIdentityProvider`.
+
+Rule of this file: the project host shows the project's secret in each request, and nothing else logs in. The secret is not
+Jupyter's token: Jupyter writes that into its pages, and every script there can read it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import sys
+from typing import Any
+
+from jupyter_server.auth.identity import IdentityProvider, User
+from jupyter_server.utils import ensure_async
+from tornado.web import RequestHandler
+
+from .projects import SECRET_VARIABLE
+
+
+class ProjectIdentityProvider(IdentityProvider):
+    """Logs in whoever shows the secret in an Authorization field, or has the cookie of such a login.
+
+    The secret comes in the environment, as PORTPROXY_PROJECT_SECRET.
+    """
+
+    token = ""
+    is_stateless = True  # as Jupyter's own: what logs in follows from the fields alone
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._secret = os.environ.get(SECRET_VARIABLE, "").encode()
+        if not self._secret:
+            self.log.critical(
+                "portproxy: %s is empty: it has the project's secret, which the project host shows", SECRET_VARIABLE
+            )
+            sys.exit(1)
+
+    def get_token(self, handler: RequestHandler) -> str:
+        """Of the Authorization field alone: a `token` in the URL is a service's own."""
+        match = self.auth_header_pat.match(handler.request.headers.get("Authorization", ""))
+        return match[2] if match else ""
+
+    async def get_user_token(self, handler: RequestHandler) -> User | None:
+        """Somebody without a name, or whom the cookie names."""
+        if not hmac.compare_digest(self.get_token(handler).encode(), self._secret):
+            return None
+        user: User | None = await ensure_async(self.get_user_cookie(handler))
+        return user or self.generate_anonymous_user(handler)
