@@ -399,13 +399,12 @@ class PortHandler(JupyterHandler):
         """Where a page navigation is sent that asks for a service in the path form; None if it may stay.
 
         It may not if origins are "always" to be used, nor if a page of another site sent it: that may be the service's own, at
-        its origin, which would be in Jupyter's with it.
+        its origin, which would be in Jupyter's with it. One that comes back to where its user has been before may stay.
 
         Raises:
             Forbidden: it may not stay, and there is no origin for it.
         """
-        from_elsewhere = self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
-        if (self.gateway.isolate != "always" and not from_elsewhere) or not self.is_navigation():
+        if not self.is_navigation():
             return None
         if isinstance(asked, Route) and is_loopback(asked.host):
             name, below = str(asked.port), asked.target
@@ -413,7 +412,7 @@ class PortHandler(JupyterHandler):
             name, below = asked.name, f"{asked.path or '/'}{asked.query}"
         else:
             return None
-        if self.origin_target(name) is None:
+        if self.origin_target(name) is None or (self.gateway.isolate != "always" and self._may_stay(name)):
             return None
         if isinstance(asked, Route) and asked.scheme == "https":
             raise Forbidden(
@@ -421,6 +420,23 @@ class PortHandler(JupyterHandler):
                 f"Let the service have an origin of its own: c.PortProxy.https_ports = [{asked.port}].",
             )
         return f"{self.gateway.base_url}proxy/enter/{name}{below}"
+
+    def _may_stay(self, name: str) -> bool:
+        """True if a page navigation to a service may stay in the path form: its user sent it, or a third party sends them back.
+
+        Back means that this user has opened the service in the path form, so that its scripts have been in Jupyter's origin
+        anyway, and that the browser has a cookie there that is not Jupyter's. A cookie alone proves nothing: on the browser's
+        own machine a service can set it through its raw port, as cookies know no ports.
+        """
+        origins, user, headers = self.gateway.origins, self.current_user.username, self.request.headers
+        if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+            if origins is not None:
+                origins.add_page(user, name)
+            return True
+        if origins is None or not origins.has_page(user, name):
+            return False
+        names = {self.identity_provider.get_cookie_name(self)}
+        return any(credentials.cookies_without(line, names, "", isolated=False) for line in headers.get_list("Cookie"))
 
     def origin_target(self, name: str) -> str | None:
         """What stands for a port or a service in its origin's host name: a name that cannot be in one has its port's.

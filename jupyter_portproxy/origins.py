@@ -30,6 +30,7 @@ _MAX_JUPYTERS = 100
 _MOST = 10_000  # sessions and tickets; the oldest go
 _LOGIN_COOKIE = re.compile(r"(__host-)?(username-|jupyterhub-(?!.*oauth-state)).+", re.ASCII | re.IGNORECASE)
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 class Names:
@@ -159,6 +160,7 @@ class Origins(Generic[T]):
         self.names, self._logins = names, logins
         self.last_jupyters = ""  # the origin of Jupyter from which somebody entered last
         self._jupyters: dict[str, None] = {}  # hosts of Jupyter at which somebody has logged in, the oldest first
+        self._pages: dict[tuple[str, str], None] = {}  # user and target whose page was opened in the path form, the oldest first
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
 
@@ -188,10 +190,15 @@ class Origins(Generic[T]):
 
     def add_jupyter(self, host: str) -> None:
         """Note `host[:port]` of a request to Jupyter that has logged in."""
-        self._jupyters.pop(host, None)
-        self._jupyters[host] = None
-        if len(self._jupyters) > _MAX_JUPYTERS:
-            del self._jupyters[next(iter(self._jupyters))]
+        _note(self._jupyters, host, _MAX_JUPYTERS)
+
+    def add_page(self, username: str, target: str) -> None:
+        """Note that a user has opened a page of a service by its path-based URL."""
+        _note(self._pages, (username, target), _MOST)
+
+    def has_page(self, username: str, target: str) -> bool:
+        """True if a user has opened a page of a service by its path-based URL since this server has started."""
+        return (username, target) in self._pages
 
     def is_jupyter(self, asking: str, host: str) -> bool:
         """True if `host[:port]` of an asking page is Jupyter's own.
@@ -235,6 +242,13 @@ class Origins(Generic[T]):
         entry = self._sessions.pop(key, None)
         if entry is not None:
             self._logins.end(entry)
+
+
+def _note(known: dict[K, None], key: K, most: int) -> None:
+    known.pop(key, None)
+    known[key] = None
+    if len(known) > most:
+        del known[next(iter(known))]
 
 
 def _put(entries: dict[str, Entry[T]], entry: Entry[T]) -> str:

@@ -667,6 +667,32 @@ async def test_what_another_site_opens_in_the_path_form_goes_to_the_origin(visit
             assert (await call(f"proxy/port/{up.port}/", fields=fields)).status == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_who_comes_back_to_a_service_of_the_path_form_with_its_cookie_stays(call, site):
+    """As after a login by a third party. For others nothing changes: not without a cookie, nor where the user has not been."""
+    login, link = await _login(call), [f"Sec-Fetch-Site: {site}", *PAGE[:3]]
+    async with serve(mirror) as up, serve(mirror) as other:
+        url, state = f"proxy/port/{up.port}/callback?code=1", [f"{login}; state=1"]
+
+        async def status(path, fields, kind=link):
+            return (await call(path, token=None, fields=[*kind, *fields])).status
+
+        assert await status(url, state) == 302  # the browser has a cookie, but the user has never been there
+        assert await status(url, [login], ["Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors"]) == 200  # a script was
+        assert await status(url, state) == 302
+        assert await status(f"proxy/port/{up.port}/", [login], PAGE) == 200
+        for none in ([login], [f"{login}; _xsrf=1; username-localhost-1=2; jupyterhub-user-ada=3; portproxy-8888=4"]):
+            assert await status(url, none) == 302, none
+        before = len(up.requests)
+        assert await status(url, state) == 200
+        assert (up.last.target, up.last.one("Cookie"), len(up.requests)) == ("/callback?code=1", "state=1", before + 1)
+        assert await status(f"proxy/port/{other.port}/", state) == 302
+        assert await status(url, [f"{await _login(call)}; state=1"]) == 302  # another user
+        assert await status(url, state, [*link[:2], "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"]) == 403
+        assert (await call(url, "POST", [*link, *state], b"", token=None)).status == 403
+        assert other.connections == 0
+
+
 def server(**traits):
     config = configured()
     return {**config, "PortProxy": traits}

@@ -270,6 +270,15 @@ def test_a_nonce_is_not_the_cookie():
     assert nonce_of("one") == nonce_of("one") != nonce_of("two") and "one" not in nonce_of("one")
 
 
+def test_pages_are_each_users_and_bounded(monkeypatch):
+    monkeypatch.setattr(origins, "_MOST", 3)
+    known = Origins[str](LOCAL, Logins(LOG))
+    for target in ("1", "2", "3", "1", "4"):
+        known.add_page("ada", target)
+    assert [known.has_page("ada", target) for target in "1234"] == [True, False, True, True]
+    assert not known.has_page("eve", "1")
+
+
 async def test_memory_is_bounded_and_what_goes_closes_its_tunnels(somebody, monkeypatch):
     monkeypatch.setattr(origins, "_MOST", 3)
     known, tunnel = Origins[str](LOCAL, Logins(LOG)), Closes()
