@@ -363,6 +363,12 @@ class PortHandler(JupyterHandler):
         if isinstance(error, Unauthenticated) and self.is_navigation():
             self.redirect_to(self._login_address())
             return
+        if isinstance(error, Unauthenticated) and self._is_manifest():
+            self.set_header("Cache-Control", "no-store")
+            self.set_header("Content-Type", "application/manifest+json")
+            self.gateway.counts.answer(200)
+            self.finish("{}")
+            return
         retry = error.retry_after
         if retry is not None:
             self.set_header("Retry-After", str(retry))
@@ -487,6 +493,14 @@ class PortHandler(JupyterHandler):
             page = PAGES.load("error.html").generate(error=error, reload=reload, about=about(error.code))
             return "text/html", page.decode("utf-8")
         return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
+
+    def _is_manifest(self) -> bool:
+        """A browser asks for the manifest of a page of ours, which it does without cookies: its console would have an error.
+
+        The answer is empty for every address, so that it tells nothing of what is there.
+        """
+        headers = self.request.headers
+        return headers.get("Sec-Fetch-Dest") == "manifest" and headers.get("Sec-Fetch-Site") == "same-origin"
 
     def is_navigation(self) -> bool:
         """True if a browser asks for a page, not for a part of one."""

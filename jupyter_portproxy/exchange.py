@@ -47,11 +47,12 @@ class Carrier(Protocol):
 
 @dataclass(slots=True)
 class Head:
-    """The head of an upstream's final answer (1xx are not passed on)."""
+    """The head of an upstream's final answer (1xx are not passed on); `dropped`: names of fields that cannot pass."""
 
     status: int
     reason: str
     fields: Fields
+    dropped: list[str]
 
 
 @dataclass(slots=True)
@@ -196,8 +197,9 @@ class Exchange:
         return self._on_head_end()
 
     def _on_head_end(self) -> bool:
+        dropped: list[str] = []
         try:
-            status, reason, fields = parse_head(self._lines)
+            status, reason, fields = parse_head(self._lines, dropped)
         except (BadUpstream, IndexError) as error:
             self.error = error if isinstance(error, BadUpstream) else BadUpstream()
             return False
@@ -207,7 +209,7 @@ class Exchange:
             return False
         if status < 200:
             return True
-        self.head.set_result(Head(status, reason, fields))
+        self.head.set_result(Head(status, reason, fields, dropped))
         if self.ends_with_head:
             return False
         if not self._send_ended or self._to_send:
@@ -264,6 +266,10 @@ class Exchange:
         return True
 
     # ---- for the transport ----
+
+    def begin_again(self) -> None:
+        """The same request is sent once more: what came of its answer's head is void."""
+        self._lines.clear()
 
     def next_address(self) -> str | None:
         return self._addresses.pop(0) if self._addresses else None

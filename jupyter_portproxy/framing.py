@@ -15,9 +15,11 @@ from .errors import BadFraming, BadUpstream
 Fields = list[tuple[str, str]]
 
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SPLITTING = re.compile(r"[\x00\r\n]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
-_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: (.*))?\Z")
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?![0-9])[ \t]*(.*)\Z")  # also 999, which nobody has defined
+_FRAMING_NAMES = ("content-length", "transfer-encoding")
 _MAX_FIELDS = 1000
 LONGEST_KNOWN = 64  # characters of what is looked up rather than read anew
 
@@ -66,8 +68,10 @@ def request_content(version: str, fields: Fields) -> Content | None:
             codings.append(value)
         elif key == "content-length":
             lengths.append(value)
+    if len(codings) > 1:
+        raise BadFraming("The request's Transfer-Encoding is given more than once.", "Send Transfer-Encoding: chunked once.")
     if codings:
-        if version != "HTTP/1.1" or lengths or len(codings) > 1 or codings[0].lower() != "chunked":
+        if version != "HTTP/1.1" or lengths or codings[0].lower() != "chunked":
             raise BadFraming(
                 "The request's Transfer-Encoding cannot be passed on safely.", "Send either Content-Length or chunked."
             )
@@ -86,31 +90,60 @@ def with_content_length(fields: Fields, length: int | None) -> Fields:
     return kept if length is None else [*kept, ("Content-Length", str(length))]
 
 
-def parse_head(lines: list[bytes]) -> tuple[int, str, Fields]:
+def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[int, str, Fields]:
     """The upstream's head, line by line without line ends -> (status, reason, fields); folded lines are joined.
 
+    A field that cannot pass, for its name or its value, is dropped; so is an empty Content-Length.
+
+    Args:
+        dropped: gets the names of such fields.
+
     Raises:
-        BadUpstream: it is none, or framing or a value could be read in two ways.
+        BadUpstream: it is none, or its framing could be read in two ways.
     """
     status, reason = _known_status_line(lines[0]) if len(lines[0]) <= LONGEST_KNOWN else _status_line(lines[0])
     fields: Fields = []
-    folded: dict[int, list[str]] = {}
-    for raw in lines[1:]:
+    dropped = [] if dropped is None else dropped
+    is_dropped = False  # the line before, with the folded ones that follow
+    for number, raw in enumerate(lines[1:]):
         line = raw.decode("latin-1")
         if line[:1] in " \t":
-            if not fields:
+            if number == 0:
                 raise BadUpstream("its first header line is folded")
-            folded.setdefault(len(fields) - 1, []).append(line.strip(" \t"))
+            if not is_dropped:
+                name, value = fields[-1]
+                fields[-1] = (name, f"{value} {line.strip(' 	')}")
             continue
-        name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
-        if not colon or not (_is_known_token(name) if len(name) <= LONGEST_KNOWN else is_token(name)):
-            raise BadUpstream("a header line has no valid name")
-        fields.append((name, value.strip(" \t")))
-    for at, more in folded.items():
-        fields[at] = (fields[at][0], " ".join([fields[at][1], *more]))
+        spelled, colon, value = line.partition(":")
+        name = spelled.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
+        if not colon:
+            raise BadUpstream("a header line has no colon")
+        if name != spelled and name.lower() in _FRAMING_NAMES:  # which libcurl does not take for that
+            raise BadUpstream(f"a blank stands between {name} and its colon")
+        is_dropped = not (_is_known_token(name) if len(name) <= LONGEST_KNOWN else is_token(name))
+        if is_dropped:
+            dropped.append(name or line[:40])
+        else:
+            fields.append((name, value.strip(" \t")))
+    fields = _without_odd_values(fields, dropped)
     check_head(fields)
     return status, reason, fields
+
+
+def _without_odd_values(fields: Fields, dropped: list[str]) -> Fields:
+    """Fields without those whose value has control characters, of which none splits lines, and without empty lengths."""
+    values = [value for _, value in fields]
+    if "" not in values and not _BAD_VALUE.search(" ".join(values)):
+        return fields
+    empty = {value for name, value in fields if name.lower() == "content-length"} == {""}
+    kept: Fields = []
+    for name, value in fields:
+        odd = _BAD_VALUE.search(value) and not _SPLITTING.search(value) and name.lower() not in _FRAMING_NAMES
+        if odd or (empty and name.lower() == "content-length"):
+            dropped.append(name)
+        else:
+            kept.append((name, value))
+    return kept
 
 
 def check_head(fields: Fields) -> None:
@@ -126,7 +159,10 @@ def check_head(fields: Fields) -> None:
     lengths, coded = _framing(fields)
     if lengths and _content_length(lengths) is None:
         raise BadUpstream("its Content-Length is not one whole number")
-    if coded and list_tokens(fields, "transfer-encoding") != ["chunked"]:
+    codings = list_tokens(fields, "transfer-encoding") if coded else ["chunked"]
+    if len(codings) > 1 and set(codings) == {"chunked"}:
+        raise BadUpstream("its Transfer-Encoding: chunked is given more than once")
+    if codings != ["chunked"]:
         raise BadUpstream("its Transfer-Encoding is not chunked")
 
 

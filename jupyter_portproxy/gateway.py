@@ -50,6 +50,7 @@ _KINDS = [f"{digit}xx" for digit in range(10)]
 _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
 _WHOLE = 100 << 20
+_MOST_DROPPED = 200
 _ACTIVITY_PERIOD = 0.01
 _DRAIN_PERIOD = 0.05
 
@@ -153,6 +154,7 @@ class PortProxy(Policy):
         self.exchange_slots = Limited("exchanges", most, self.counts.refusal)
         most = Bounds(self.max_tunnels, self.max_tunnels_per_user, self.max_tunnels_per_port)
         self.tunnel_slots = Limited("tunnels", most, self.counts.refusal)
+        self._dropped: set[tuple[str, str]] = set()  # names of answers' fields that the log has
         self._closing = False
         self._last_activity = 0.0
 
@@ -385,7 +387,17 @@ class PortProxy(Policy):
             if left <= 0:
                 raise UpstreamTimeout.first_byte(self.first_byte_timeout)
             await asyncio.wait({exchange.head}, timeout=left)
-        return await exchange.head
+        head = await exchange.head
+        if head.dropped:
+            self._tell_dropped(exchange.outbound.upstream.authority, head.dropped)
+        return head
+
+    def _tell_dropped(self, authority: str, names: list[str]) -> None:
+        """Each name once, while there are not too many."""
+        for name in names:
+            if len(self._dropped) < _MOST_DROPPED and (authority, name) not in self._dropped:
+                self._dropped.add((authority, name))
+                self.log.warning("portproxy: a header line of the service at %s cannot pass: %r", authority, name[:100])
 
     async def content_of(self, exchange: Exchange) -> bytes:
         """The next piece of an exchange's content, within idle_timeout; empty at its end."""

@@ -205,12 +205,30 @@ class CurlTransport(AsyncHTTPClient):
                 handle.prepare(exchange, address)
                 self._multi.add_handle(handle.curl)
                 return
+        if number == pycurl.E_FTP_WEIRD_SERVER_REPLY and text.startswith(_BAD_LENGTH) and self._again_without_length(exchange):
+            return
         if number is not None and not (exchange.ends_with_head and exchange.head.done()):
-            error: GatewayError | None = _translate(number, exchange)
+            error: GatewayError | None = _translate(number, text, exchange)
         else:
             error = None if exchange.head.done() else BadUpstream()
         self._release(exchange)
         exchange.end(error)
+
+    def _again_without_length(self, exchange: Exchange) -> bool:
+        """Ask once more for an answer whose Content-Length libcurl does not take; its head then tells if that is empty.
+
+        False if the request may not be repeated, or was.
+        """
+        handle, out = self._handles.get(exchange), exchange.outbound
+        if handle is None or handle.ignores_length or exchange.error is not None or exchange.head.done():
+            return False
+        if out.content is not None or out.method not in _REPEATABLE:
+            return False
+        exchange.begin_again()
+        self._multi.remove_handle(handle.curl)
+        handle.prepare(exchange, handle.address, ignores_length=True)
+        self._multi.add_handle(handle.curl)
+        return True
 
     # ---- the event loop ----
 
@@ -277,7 +295,8 @@ class _Handle:
         self._loop, self._on_slow, self._on_opened = loop, on_slow, on_opened
         self._patience: asyncio.TimerHandle | None = None  # while it connects
         self._shape: str | None = None
-        self._url = ""
+        self._url = self.address = ""
+        self.ignores_length = False  # of the answer, which then ends with its connection
         self.curl = curl = pycurl.Curl()
         curl.exchange_handle = self
         for option, value in _FIXED_OPTIONS:
@@ -292,11 +311,14 @@ class _Handle:
         curl.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
         curl.setopt(pycurl.PREREQFUNCTION, self._connected)
 
-    def prepare(self, exchange: Exchange, address: str) -> None:
-        self.exchange = exchange
+    def prepare(self, exchange: Exchange, address: str, ignores_length: bool = False) -> None:
+        self.exchange, self.address = exchange, address
         self.fresh = False
         out = exchange.outbound
         curl = self.curl
+        if ignores_length != self.ignores_length:
+            curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, ignores_length)
+            self.ignores_length = ignores_length
         url = self._address_url(out.upstream, address)
         if url != self._url:
             curl.setopt(pycurl.URL, url)
@@ -417,7 +439,21 @@ def _header_lines(out: Outbound) -> list[bytes]:
     return lines
 
 
-def _translate(number: int, exchange: Exchange) -> GatewayError:
+_BAD_LENGTH = "Invalid Content-Length"
+# What libcurl says of a head that it does not read, in its words and in ours.
+_BAD_HEADS = (
+    (_BAD_LENGTH, "its Content-Length is not one whole number"),
+    ("Header without colon", "a header line has no colon"),
+    ("Carriage return", "a header field has control characters in it"),
+    ("NUL byte", "a header field has control characters in it"),
+    ("Unsolicited Transfer-Encoding", "its Transfer-Encoding is not chunked"),
+    ("Unsupported response code", "its status line is none of HTTP/1.1"),
+    ("Unsupported HTTP/1 subversion", "its status line is none of HTTP/1.1"),
+    ("Invalid status line", "its status line is none of HTTP/1.1"),
+)
+
+
+def _translate(number: int, text: str, exchange: Exchange) -> GatewayError:
     """libcurl's error -> ours."""
     upstream = exchange.outbound.upstream
     if number == pycurl.E_COULDNT_CONNECT:
@@ -430,7 +466,8 @@ def _translate(number: int, exchange: Exchange) -> GatewayError:
         return BadUpstream("it closed the connection without an answer")
     if number == pycurl.E_PARTIAL_FILE:
         return BadUpstream("it ended in the middle")
-    return BadUpstream()
+    known = [ours for theirs, ours in _BAD_HEADS if text.startswith(theirs)]
+    return BadUpstream(*known[:1])
 
 
 async def _collect(exchange: Exchange) -> tuple[Head, bytes]:

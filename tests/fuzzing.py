@@ -59,13 +59,13 @@ def head_target(data: bytes) -> None:
         status, reason, fields = framing.parse_head(data.split(b"\r\n"))
     except BadUpstream as error:
         return _safe(error)
-    assert 100 <= status <= 599 and not CONTROL.search(reason)
+    assert 100 <= status <= 999 and not CONTROL.search(reason)
     framing.content_length("GET", status, fields)
     out = f.to_client(fields, ROUTE, UPSTREAM, CLIENT)
     for name, value in out:
         assert framing.is_token(name) and not CONTROL.search(value), (name, value)
         _stays_below(name.lower(), value)
-        assert name.lower() not in f.HOP_BY_HOP | f._ORIGIN_WIDE
+        assert name.lower() not in f.HOP_BY_HOP and not f._ORIGIN_WIDE.fullmatch(name.lower())
     assert sum(name.lower() == "content-length" for name, _ in out) <= 1
     f.subprotocol_for_client(fields, fields)
 
@@ -81,6 +81,7 @@ def _stays_below(name: str, value: str) -> None:
             key, _, path = attribute.partition("=")
             assert key.strip().lower() != "domain", value
             assert key.strip().lower() != "path" or path.strip().startswith(PREFIX), value
+        assert sum(attribute.partition("=")[0].strip().lower() == "path" for attribute in attributes) == 1, value
     if name == "service-worker-allowed":
         assert value.startswith(PREFIX + "/")
 

@@ -59,6 +59,7 @@ def test_an_answer_with_equal_lengths_or_one_chunked_coding_is_taken():
 
 @table(
     "start -> status -> reason\nHTTP/1.1 200 OK -> 200 -> OK\nHTTP/1.0 404 -> 404 ->\nHTTP/1.1 200 <b>\xe4\0 -> 200 -> <b>\xe4"
+    "\nHTTP/1.1 999 -> 999 ->\nHTTP/1.1 600 Odd -> 600 -> Odd\nHTTP/1.1 200\tOK -> 200 -> OK\nHTTP/1.1 200OK -> 200 -> OK"
 )
 @table("head -> fields\n->\nA: 1|a:2 |B:x -> A: 1|a: 2|B: x\nA: 1|\t 2| 3|B: x:y\xe4 -> A: 1 2 3|B: x:y\xe4")
 def test_an_answers_head_is_read(start, status, reason, head, fields):
@@ -66,9 +67,12 @@ def test_an_answers_head_is_read(start, status, reason, head, fields):
     assert framing.parse_head(head) == (int(status), reason, lines(fields))
 
 
-BAD_STARTS = ["", "OK", "HTTP/2 200", "HTTP/1.1 20", "HTTP/1.1 600", "HTTP/1.1 2000", "ICY 200 OK", "HTTP/1.1 \xb200"]
-BAD_FIELDS = [[line] for line in (b" A: 1", b"A", b": 1", b"A B: 1", b"\xe4: 1", b"A: \0", b"A: 1\rB: 2", b"A: \x7f")]
-BAD_FIELDS += [[b"A: 1"] * 1001, [b"Content-Length: 1", b"content-length: 2"]]
+BAD_STARTS = ["", "OK", "HTTP/2 200", "HTTP/1.1 20", "HTTP/1.1 099", "HTTP/1.1 2000", "ICY 200 OK", "HTTP/1.1 \xb200"]
+BAD_FIELDS = [
+    [line] for line in (b" A: 1", b"A", b"A: \0", b"A: 1\rB: 2", b"Content-Length : 1", b"transfer-encoding\t: chunked")
+]
+BAD_FIELDS += [[b"A: 1"] * 1001, [b"Content-Length: 1", b"content-length: 2"], [b"Content-Length: 1", b"Content-Length:"]]
+BAD_FIELDS += [[b"Content-Length: 1\x01"], [b"Transfer-Encoding: chunked\x0b"], [b"\xe4: 1", b"A"], [b"A: 1", b"", b"B"]]
 
 
 @pytest.mark.parametrize("start", BAD_STARTS)
@@ -81,6 +85,43 @@ def test_an_answer_that_is_no_http_is_refused(start):
 def test_a_head_that_could_split_or_smuggle_is_refused(fields):
     with pytest.raises(BadUpstream):
         framing.parse_head([b"HTTP/1.1 200 OK", *fields])
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b"X-\xe4: 1", "X-\xe4"),
+        (b"X[1]: 1", "X[1]"),
+        (b"A B: 1", "A B"),
+        (b": 1", ": 1"),
+        (b"  : 1", None),  # a folded line
+        (b"A: \x01", "A"),
+        (b"A: \x7f", "A"),
+        (b"Set-Cookie: a=\x02", "Set-Cookie"),
+        (b"Content-Length:", "Content-Length"),
+        (b"Content-Length: \t", "Content-Length"),
+        (b"Content-Length\xe4: 5", "Content-Length\xe4"),
+    ],
+)
+def test_a_field_that_cannot_pass_is_dropped_with_its_folded_lines_and_named(line, name):
+    dropped: list[str] = []
+    head = [b"HTTP/1.1 200 OK", b"B: 1", line, *([b" folded"] if name else []), b"C: 2"]
+    status, _, fields = framing.parse_head(
+        head if line[:14] != b"Content-Length" or b"\xe4" in line else [*head[:3], b"C: 2"], dropped
+    )
+    assert (status, dropped) == (200, [name] if name else [])
+    assert fields == ([("B", "1"), ("C", "2")] if name else [("B", "1 : 1"), ("C", "2")])
+
+
+def test_what_is_given_twice_is_called_so():
+    chunked = ("Transfer-Encoding", "chunked")
+    for fields in ([chunked, chunked], [("transfer-encoding", "chunked, Chunked")]):
+        with pytest.raises(BadUpstream, match="chunked is given more than once"):
+            framing.check_head(fields)
+    with pytest.raises(BadFraming, match="given more than once"):
+        framing.request_content("HTTP/1.1", [chunked, chunked])
+    with pytest.raises(BadUpstream, match="is not chunked"):
+        framing.check_head([chunked, ("Transfer-Encoding", "gzip")])
 
 
 @given(st.lists(st.binary() | st.from_regex(rb"\A[A-Za-z-]{1,9}:[ -\xff]*\Z")))

@@ -373,3 +373,89 @@ async def test_many_at_once_are_all_answered_and_leave_nothing(call, gateway):
         got = await asyncio.gather(*(call(f"proxy/port/{up.port}/{n}") for n in range(100)))
         assert {(answer.status, len(answer.content)) for answer in got} == {(200, 1000)}
         assert gateway.exchanges == 0
+
+
+# ---- odd heads ----
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok", 999),
+        (b"HTTP/1.1 600\r\nContent-Length: 2\r\n\r\nok", 600),
+        (b"HTTP/1.1 199 Odd\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+        ("HTTP/1.1 200 OK\r\nX-\u00dcber: 1\r\n folded\r\nContent-Length: 2\r\n\r\nok".encode(), 200),
+        (b"HTTP/1.1 200 OK\r\nX[a]: 1\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\n: 1\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nX-Bell: \x07\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\nX-Lone: LF\nContent-Length: 2\n\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nX-Blank : 1\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: \t\r\nContent-Length:\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length:\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200),
+        (b"HTTP/1.1 200\tOK\r\nContent-Length: 2\r\n\r\nok", 200),
+    ],
+)
+async def test_odd_heads_that_can_be_read_in_one_way_pass(call, gateway, head, status):
+    async with serve(says(head)) as up:
+        answer = await call(f"proxy/port/{up.port}/")
+    assert (answer.status, answer.content, answer.whole) == (status, b"ok", True)
+    assert gateway.exchanges == 0
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        (b"Content-Length: 2\r\nContent-Length: 3", "Content-Length is not one whole number"),
+        (b"Content-Length: 2\r\nContent-Length:", "Content-Length is not one whole number"),
+        (b"Content-Length: 2x", "Content-Length is not one whole number"),
+        (b"Content-Length : 2", "a blank stands between Content-Length and its colon"),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked is given more than once"),
+        (b"Transfer-Encoding: gzip, chunked", "Transfer-Encoding is not chunked"),
+        (b"Content-Length: 2\r\nno colon", "a header line has no colon"),
+        (b"A: 1\rB: 2\r\nContent-Length: 2", "control characters"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_heads_that_could_be_read_in_two_ways_are_refused_with_the_reason(call, head, why, method):
+    async with serve(says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nok")) as up:
+        answer = await call(f"proxy/port/{up.port}/", method=method, content=b"x" if method == "POST" else None)
+    assert answer.status == 502 and why in answer.text
+    assert up.connections == 1 or method == "GET"
+
+
+async def test_a_request_with_an_empty_length_in_its_answer_is_repeated_only_if_it_may_be(call):
+    async with serve(says(b"HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok")) as up:
+        assert (await call(f"proxy/port/{up.port}/", method="POST", content=b"x")).status == 502
+        assert (await call(f"proxy/port/{up.port}/", method="DELETE")).status == 502
+        assert up.connections == 2
+    async with serve(answers(b"whole")) as up:  # the handle reads lengths again
+        assert (await call(f"proxy/port/{up.port}/")).one("Content-Length") == "5"
+
+
+async def test_the_log_names_a_header_line_that_cannot_pass_once(call, caplog):
+    async with serve(answers(head="X-\u00dcber: secret\r\n: nameless".encode())) as up:
+        for _ in range(3):
+            await call(f"proxy/port/{up.port}/")
+    told = [record.getMessage() for record in caplog.records if "cannot pass" in record.getMessage()]
+    assert len(told) == 2 and "X-" in told[0] and "secret" not in told[0] and ": nameless" in told[1]
+
+
+# ---- manifests ----
+
+
+@pytest.mark.parametrize(
+    "path", ["proxy/port/15000/manifest.json", "proxy/port/1/x", "proxy/service/none/m", "proxy/absolute/port/15000/a"]
+)
+async def test_a_manifest_that_is_asked_for_without_cookies_is_empty_and_tells_nothing(call, path):
+    asked = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Mode: cors"]
+    answer = await call(path, token=None, fields=[*asked, "Sec-Fetch-Site: same-origin"])
+    assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{}", "application/manifest+json")
+    for fields in (asked, [*asked, "Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Dest: script", "Sec-Fetch-Site: same-origin"]):
+        assert (await call(path, token=None, fields=fields)).status == 403
+
+
+async def test_a_manifest_that_is_asked_for_with_a_login_is_the_services(call):
+    async with serve(answers(b'{"name": "own"}')) as up:
+        fields = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Site: same-origin"]
+        assert (await call(f"proxy/port/{up.port}/manifest.json", fields=fields)).content == b'{"name": "own"}'
