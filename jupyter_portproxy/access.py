@@ -38,6 +38,7 @@ from .errors import (
     GatewayError,
     Internal,
     LoginUnavailable,
+    NotFramed,
     NotTheHub,
     Unauthenticated,
     Unreachable,
@@ -382,7 +383,8 @@ class PortHandler(JupyterHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)
         self.set_header("Content-Type", f"{kind}; charset=utf-8")
-        self.set_header("Content-Security-Policy", f"{_OWN_PAGES}; frame-ancestors {self.frame_ancestors()}")
+        own = _OWN_PAGES + ("; script-src 'unsafe-inline'" if isinstance(error, NotFramed) else "")
+        self.set_header("Content-Security-Policy", f"{own}; frame-ancestors {self.frame_ancestors()}")
         self.finish(text)
 
     def redirect_to(self, location: str, status: int = 302) -> None:

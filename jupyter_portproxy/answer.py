@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
 
 from . import fields as f
-from .errors import HubDistrusted
+from . import frame_ancestors
+from .errors import HubDistrusted, NotFramed
 from .gateway import Destination, PortProxy
 from .named import Journey
 from .projects import HUB
@@ -54,7 +56,7 @@ class Answer:
         if self.journey is not None:
             out = self.journey.answer(out)
         headers = AsTheyCame(out + self._cookies)
-        if self._sandbox:  # beside the service's own: browsers obey each of several policies
+        if self._sandbox and not _is_pdf(out):  # beside the service's own: browsers obey each of several policies
             headers.add("Content-Security-Policy", self._sandbox)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers["Date"] = _date(int(time.time()))
@@ -69,10 +71,13 @@ class Answer:
 
         Raises:
             HubDistrusted: it is the next hop's word to this one, and none to the client.
+            NotFramed: the browser would not show it where it was asked for.
         """
         if self._told is not None and self._told.is_refused(status, fields):
             raise HubDistrusted(HUB)
         headers = self.headers(fields)
+        if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAMES and self._is_not_framed(headers):
+            raise NotFramed()
         if status == 404 and self._route.with_slash:  # nothing is there for Vite, but Next.js is there and not below
             status, reason = 307, "Temporary Redirect"
             headers["Location"], headers["Cache-Control"] = self._route.with_slash, "no-store"
@@ -80,6 +85,13 @@ class Answer:
         self._status = status
         self._gateway.counts.bytes_to_client += len(first or b"")
         await self._connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), headers, first)
+
+    def _is_not_framed(self, headers: HTTPHeaders) -> bool:
+        client = self._client
+        own = f"{client.scheme}://{client.host}".lower()
+        referrer = urlsplit(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
+        known = {own, f"{referrer.scheme}://{referrer.netloc}".lower(), *client.embedder.lower().split()}
+        return frame_ancestors.forbidden(list(headers.get_all()), own, known)
 
     async def write(self, data: bytes) -> None:
         self._gateway.counts.bytes_to_client += len(data)
@@ -143,6 +155,12 @@ def _journey(destination: Destination, client: f.Client) -> Journey | None:
     """For a service that the client spells in its own way."""
     alias, route = destination.alias, destination.route
     return Journey(alias, route.target[len(alias.inside) :], client) if alias is not None else None
+
+
+def _is_pdf(fields: f.Fields) -> bool:
+    """A PDF has no scripts that could reach Jupyter, and Chromium shows none in a sandbox, whatever that allows."""
+    types = [value.partition(";")[0].strip().lower() for name, value in fields if name.lower() == "content-type"]
+    return types == ["application/pdf"]
 
 
 @lru_cache(maxsize=1)

@@ -127,6 +127,15 @@ class ForwardedPort(Forbidden):
         )
 
 
+class NotFramed(Forbidden):
+    """The service does not let this page be shown in a frame, where it was asked for (403)."""
+
+    code, title = "not_framed", "Open this in a browser tab"
+
+    def __init__(self) -> None:
+        super().__init__("This page does not let itself be shown inside another one.", "Open it in a browser tab.")
+
+
 class NotTheHub(Forbidden):
     """A project host was asked by somebody who is not its hub (403)."""
 

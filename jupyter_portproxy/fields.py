@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-from . import credentials
+from . import credentials, frame_ancestors
 from .credentials import TOKEN_SUBPROTOCOL
 from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
@@ -73,7 +73,6 @@ _ORIGIN_WIDE = re.compile(
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
-_FRAME_ANCESTORS = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b[^;,]*", re.IGNORECASE)
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
 _MAX_COOKIES = 50
 _PARTITIONED = ("domain", "samesite", "secure", "partitioned")  # of a cookie: written anew where it is partitioned
@@ -262,15 +261,15 @@ def framed(fields: Fields, embedder: str) -> Fields:
 
     X-Frame-Options cannot name another origin; Content-Security-Policy can, and overrides it.
     """
-    options = [value.strip().lower() for name, value in fields if name.lower() == "x-frame-options"]
-    policies = [value for name, value in fields if name.lower() == "content-security-policy"]
-    restricted = any(_FRAME_ANCESTORS.search(policy) for policy in policies)
-    if "deny" in options and not restricted:
+    restricted = bool(frame_ancestors.policies(fields))
+    if frame_ancestors.denied(fields) and not restricted:
         return fields
     out = [(name, value) for name, value in fields if name.lower() != "x-frame-options"]
     if not restricted:
         return [*out, ("Content-Security-Policy", f"frame-ancestors 'self' {embedder}".strip())]
-    widen = partial(_FRAME_ANCESTORS.sub, lambda match: f"{match[0]} {embedder}" if "'self'" in match[0].lower() else match[0])
+    widen = partial(
+        frame_ancestors.DIRECTIVE.sub, lambda match: f"{match[0]} {embedder}" if "'self'" in match[0].lower() else match[0]
+    )
     return [(name, widen(value) if name.lower() == "content-security-policy" else value) for name, value in out]
 
 

@@ -145,14 +145,16 @@ class Inventory:
     def origins(self, request: HTTPServerRequest) -> Item:
         """How services are to be opened, for a page of Jupyter's that asks with this request.
 
-        `probe` is an address that answers 204 to this page where its browser finds origins; null if there are none for it.
+        `probe` is an address that answers 204 to this page where its browser finds origins, `origin` any of these with `{target}`
+        for what it is of; null if there are none for it.
         """
         origins, scheme = self._gateway.origins, request.protocol
         probed = origins.names.host_for("1", request) if origins is not None else None
         if origins is not None:
             origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
-        return {"isolate": self._gateway.isolate, "probe": probe}
+        origin = f"{scheme}://{origins.names.pattern_of(probed)}" if origins is not None and probed is not None else None
+        return {"isolate": self._gateway.isolate, "probe": probe, "origin": origin}
 
     def reservations(self) -> list[Item]:
         held = self._gateway.reservations

@@ -92,6 +92,10 @@ class Names:
         name = self._before + target + self._after
         return (f"{name}:{port}" if port else name) if self.target_of(f"{name}:{port}" if port else name) == target else None
 
+    def pattern_of(self, host: str) -> str:
+        """The host of the origin of target `1` with `{target}` in the place of that."""
+        return f"{self._before}{{target}}{host[len(self._before) + 1 :]}"
+
 
 def login_of(cookies: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """Those of a request's cookies by which Jupyter or JupyterHub knows who has logged in."""

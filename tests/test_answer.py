@@ -53,3 +53,36 @@ async def test_what_has_no_length_ends_an_old_clients_connection(call):
     async with serve(says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")) as up:
         answer = await call(f"proxy/port/{up.port}/", version="HTTP/1.0")
         assert (answer.content, answer.all("Transfer-Encoding")) == (b"ok", [])
+
+
+FRAME = ["Sec-Fetch-Dest: iframe", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: same-origin", "Accept: text/html"]
+
+
+@pytest.mark.parametrize(
+    ("head", "shown"),
+    [
+        (b"X-Frame-Options: DENY", False),
+        (b"X-Frame-Options: SAMEORIGIN", True),
+        (b"Content-Security-Policy: frame-ancestors https://portal.example", False),
+        (b"Content-Security-Policy: frame-ancestors 'self'", True),
+        (b"X-Other: DENY", True),
+    ],
+)
+async def test_a_page_that_forbids_frames_is_said_to_in_a_frame(call, head, shown):
+    async with serve(answers(head=head + b"\r\nContent-Type: text/html")) as up:
+        framed = await call(f"proxy/port/{up.port}/", fields=FRAME)
+        assert (framed.status, b"hello" in framed.content) == ((200, True) if shown else (403, False))
+        if not shown:
+            assert b"This page does not let itself be shown inside another one." in framed.content
+            assert b"Open in a browser tab</a>" in framed.content and b"portproxyNotFramed" in framed.content
+            assert "frame-ancestors 'self'" in framed.one("Content-Security-Policy")
+        page = ["Sec-Fetch-Dest: document", *FRAME[1:]]
+        assert (await call(f"proxy/port/{up.port}/", fields=page)).content == b"hello"
+
+
+async def test_a_pdf_is_in_no_sandbox_which_chromiums_viewer_does_not_bear(call, gateway):
+    gateway.sandbox = ["allow-scripts"]
+    for head, sandboxed in [(b"Content-Type: text/html", 1), (b"Content-Type: application/pdf; a=b", 0)]:
+        async with serve(answers(head=head)) as up:
+            answer = await call(f"proxy/port/{up.port}/")
+            assert len(answer.all("Content-Security-Policy")) == sandboxed

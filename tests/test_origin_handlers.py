@@ -343,6 +343,7 @@ async def test_redirects_are_the_browsers_to_follow(visitor, sent, got):
         ([], ["csp: frame-ancestors 'self' {j}"]),
         (["X-Frame-Options: SAMEORIGIN"], ["csp: frame-ancestors 'self' {j}"]),
         (["X-Frame-Options: DENY"], ["xfo: DENY"]),
+        (["X-Frame-Options: SAMEORIGIN, DENY"], ["xfo: SAMEORIGIN, DENY"]),
         (
             ["CSP: default-src 'self'; frame-ancestors 'self'; img-src *"],
             ["csp: default-src 'self'; frame-ancestors 'self' {j}; img-src *"],
@@ -837,7 +838,9 @@ async def test_a_service_that_was_not_told_has_that_path_for_itself(visitor, gat
 async def test_local_names_are_not_tried_where_a_gateway_has_changed_the_host(visitor, jp_base_url, host, forwarded, found):
     asked = [f"Authorization: token {TOKEN}", *forwarded]
     answer = await visitor.ask(f"{jp_base_url}proxy/api/origins", host, asked)
-    probe = json.loads(answer.text)["probe"]
+    told = json.loads(answer.text)
+    assert told["origin"] == (f"http://p{{target}}.{host}" if found else None)
+    probe = told["probe"]
     assert probe == (f"http://p1.{host}/.well-known/portproxy/hello" if found else None)
 
 

@@ -1,0 +1,82 @@
+"""PURE. Whether browsers show an answer in a frame of Jupyter's pages: X-Frame-Options (HTML Living Standard, 7.5) and the
+directive frame-ancestors (CSP Level 3, 6.4.2).
+
+Rule of this file: only what no browser would show is forbidden. What cannot be told is not.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from .framing import Fields
+
+FRAMES = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
+DIRECTIVE = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b(?P<sources>[^;,]*)", re.IGNORECASE)
+_SOURCE = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]+|\*))?(?:/.*)?\Z"
+)
+_PORTS = {"http": 80, "https": 443}
+_OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
+
+
+def denied(fields: Fields) -> bool:
+    """True if X-Frame-Options forbids every frame: `DENY`, or values that contradict each other."""
+    lines = [value for name, value in fields if name.lower() == "x-frame-options"]
+    options = {value.strip().lower() for line in lines for value in line.split(",")}
+    return "deny" in options or (len(options) > 1 and bool(options & _OPTIONS))
+
+
+def policies(fields: Fields) -> list[str]:
+    """The sources of each policy that says who may show the answer in a frame; of several policies all have to be obeyed."""
+    lines = [value for name, value in fields if name.lower() == "content-security-policy"]
+    found = (DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
+    return [match["sources"] for match in found if match]
+
+
+def forbidden(fields: Fields, own: str, ancestors: set[str]) -> bool:
+    """True if no page of `ancestors` may show the answer in a frame.
+
+    Args:
+        fields: of the answer, as the client gets them.
+        own: origin of the answer.
+        ancestors: origins that may be above it; the first that is let in is enough, as it is not known which of them it is.
+    """
+    restrictions = policies(fields)
+    if not restrictions:  # frame-ancestors overrides X-Frame-Options
+        return denied(fields)
+    return not all(any(_admits(sources, own, origin) for origin in ancestors) for sources in restrictions)
+
+
+def _admits(sources: str, own: str, ancestor: str) -> bool:
+    return any(_matches(source, own, ancestor) for source in sources.lower().split())
+
+
+def _matches(source: str, own: str, ancestor: str) -> bool:
+    """One source expression; an https page is let in where an http one is."""
+    if source == "'self'":
+        return ancestor == own
+    scheme, host, port = _parts(ancestor)
+    if source.endswith(":"):
+        return scheme in (source[:-1], source[:-1] + "s")
+    match = _SOURCE.match(source)
+    if match is None:
+        return False
+    wanted = match["scheme"] or own.partition(":")[0]
+    if source != "*" and scheme not in (wanted, wanted + "s"):
+        return False
+    if match["host"].startswith("*"):
+        return host.endswith(match["host"][1:]) and (source == "*" or _fits(match["port"], port, scheme))
+    return host == match["host"].strip("[]") and _fits(match["port"], port, scheme)
+
+
+def _fits(wanted: str | None, port: int, scheme: str) -> bool:
+    return wanted == "*" or port == (int(wanted) if wanted else _PORTS.get(scheme)) or (wanted == "80" and port == 443)
+
+
+def _parts(origin: str) -> tuple[str, str, int]:
+    try:
+        parts = urlsplit(origin)
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:  # a port that is none
+        return "", "", 0
