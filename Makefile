@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server clean
+.PHONY: run test lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -83,6 +83,10 @@ code-server:
 	printf '#!/bin/sh\nexec %s %s "$$@"\n' $(CURDIR)/$(VENV)/apps/node24/bin/node \
 		$(CURDIR)/$(VENV)/apps/code-server/node_modules/code-server/out/node/entry.js >$(VENV)/apps/bin/code-server
 	chmod +x $(VENV)/apps/bin/code-server
+
+# The tests of the owner check on the kernel that Debian ships, booted by qemu in software.
+old-kernel: $(VENV)/ready
+	$(BIN)/python -m tests.old_kernel $(KERNEL)
 
 # The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
 versions: $(VENV)/ready
