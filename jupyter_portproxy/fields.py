@@ -543,7 +543,7 @@ def _is_loopback(address: str) -> bool:
 
 def below_origin(url: str, host: str) -> str | None:
     """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
-    match = _ABSOLUTE.match(url)
+    match = _ABSOLUTE.match(url) if "://" in url else None
     if not match or not match["scheme"] or not host or match["authority"].lower() != host.lower():
         return None
     return match["rest"]

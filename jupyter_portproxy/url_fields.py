@@ -21,7 +21,7 @@ _IF = re.compile(r'\((?:"[^"]*"?|[^)"])*\)?|<(?P<tag>[^<>]*)>')
 _REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)
 _STRINGS = re.compile(r'"(?P<url>[^"\\]*)"')
 _PATH_MEMBER = re.compile(r'("path"\s*:\s*")(?P<url>[^"\\]*)(?=")')
-_WORDS = re.compile(r"[^\s;]+")
+_WORDS = re.compile(r"(?P<url>[^\s;]+)")
 
 
 def _whole(value: str, change: Change) -> str:
@@ -29,11 +29,11 @@ def _whole(value: str, change: Change) -> str:
 
 
 def _link(value: str, change: Change) -> str:
-    return _LINK.sub(lambda match: _in_place(match, change), value)
+    return _sub(_LINK, value, change)
 
 
 def _tagged_lists(value: str, change: Change) -> str:
-    return _IF.sub(lambda match: _in_place(match, change), value)
+    return _sub(_IF, value, change)
 
 
 def _refresh(value: str, change: Change) -> str:
@@ -47,26 +47,38 @@ def _refresh(value: str, change: Change) -> str:
 
 def _strings(value: str, change: Change) -> str:
     """A list of strings (RFC 9651 3.1)."""
-    return _STRINGS.sub(lambda match: _in_place(match, change), value)
+    return _sub(_STRINGS, value, change)
 
 
 def _path_or_object(value: str, change: Change) -> str:
     """A URL, or a JSON object that has it as `path`."""
     if not value.startswith("{"):
         return change(value)
-    return _PATH_MEMBER.sub(lambda match: _in_place(match, change), value)
+    return _sub(_PATH_MEMBER, value, change)
 
 
 def _words(value: str, change: Change) -> str:
-    return _WORDS.sub(lambda match: change(match[0]), value)
+    return _sub(_WORDS, value, change)
 
 
-def _in_place(match: re.Match[str], change: Change) -> str:
-    """What was matched, with the group that holds the URL changed; no group, no URL."""
-    if match.lastgroup is None:
-        return match[0]
-    start, end = match.start(match.lastgroup) - match.start(), match.end(match.lastgroup) - match.start()
-    return match[0][:start] + change(match[match.lastgroup]) + match[0][end:]
+def _sub(pattern: re.Pattern[str], value: str, change: Change) -> str:
+    """The value with the group of each match changed; no group, no URL. What comes again is decided once."""
+    known: dict[str, str] = {}
+
+    def in_place(match: re.Match[str]) -> str:
+        group = match.lastgroup
+        if group is None:
+            return match[0]
+        whole, url = match[0], match[group]
+        changed = known.get(url)
+        if changed is None:
+            changed = known[url] = change(url)
+        if changed == url:
+            return whole
+        start = match.start(group) - match.start()
+        return whole[:start] + changed + whole[start + len(url) :]
+
+    return pattern.sub(in_place, value)
 
 
 # Field name in its plain form -> how it holds URLs. Of an answer:

@@ -80,6 +80,14 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
         [("Cookie", distinct("_xsrf={}", ";", n // 2))],
     ),
     "parameters of a Referer": fields_of(lambda n: repeated("Referer", "token=a;", n, "http://localhost:8888/?")),
+    "words of Upload-Concat": fields_of(lambda n: repeated("Upload-Concat", "/ ", n)),
+    "URLs of Upload-Concat": fields_of(lambda n: repeated("Upload-Concat", "http://localhost:8888/?&token= ", n)),
+    "tagged lists": fields_of(lambda n: repeated("If", "</>", n)),
+    "distinct tagged lists": fields_of(lambda n: [("If", distinct("</{}>", "", n))]),
+    "distinct words": fields_of(lambda n: [("Upload-Concat", distinct("/{}", " ", n))]),
+    "open tags": fields_of(lambda n: repeated("If", '<("', n)),
+    "Destination": fields_of(lambda n: repeated("Destination", "/%2e", n)),
+    "other spellings of the prefix": fields_of(lambda n: repeated("Destination", "/%70roxy", n)),
     "dots in a Referer": fields_of(lambda n: repeated("Referer", "/%2e", n, f"http://localhost:8888{PREFIX}")),
     "Authorization": fields_of(lambda n: repeated("Authorization", " ", n, "token")),
     "names of one field": fields_of(lambda n: [("x-authenti" * (n // 10), "a")]),
@@ -98,7 +106,7 @@ def request(head: Head, isolated: bool) -> None:
     route = parse(PREFIX + target, "/")
     f.target_without_secrets(route.target, client)
     f.loops(fields, "gw")
-    f.to_upstream(fields, route, UP, client, via="gw")
+    f.to_upstream(fields, route, UP, client, via="gw", method="POST")
     credentials.cookie_values(cookies, LOGIN)
     framing.request_content("HTTP/1.1", fields)
     f.is_websocket("GET", "HTTP/1.1", fields)
@@ -109,6 +117,15 @@ ANSWERS: dict[str, Callable[[int], f.Fields]] = {
     "Set-Cookie": lambda n: many("Set-Cookie", "a=b; Path=/; Secure", n),
     "attributes of Set-Cookie": lambda n: repeated("Set-Cookie", "; Path=/", n, "a=b"),
     "Connection tokens": lambda n: [("Connection", distinct("a{}", ",", n // 2)), *many("A", "b", n // 2)],
+    "links": lambda n: repeated("Link", "</>", n),
+    "distinct links": lambda n: [("Link", distinct("</{}>", ",", n))],
+    "open links": lambda n: repeated("Link", "<anchor=", n),
+    "quoted links": lambda n: repeated("Link", '\\"', n, '"'),
+    "blanks in a link": lambda n: repeated("Link", " ", n, "anchor"),
+    "rules": lambda n: repeated("Speculation-Rules", '"/",', n),
+    "Refresh": lambda n: repeated("Refresh", "1 ", n),
+    "blanks in a Refresh": lambda n: repeated("Refresh", " ", n, "1"),
+    "paths": lambda n: repeated("HX-Location", '"path":"/",', n, "{"),
     "Location": lambda n: repeated("Location", "/..", n),
     "policies": lambda n: repeated("Content-Security-Policy", "; frame-ancestors 'self'", n),
     "blanks in policies": lambda n: repeated("Content-Security-Policy", " ", n, ";"),
