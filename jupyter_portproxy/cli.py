@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from .client import Server, find
 from .console import CliError, port_number, print_json, table
@@ -23,6 +23,7 @@ from .errors import LoopDetected
 from .operate import add_commands
 
 _PROGRAM = "jupyter portproxy"
+_SECOND = "Path-based URL, for programs too: "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,14 +53,25 @@ def _list(server: Server, options: argparse.Namespace) -> None:
     services, ports, reserved = (server.ask("GET", what) for what in ("services", "ports", "reservations"))
     if options.json:
         return print_json({"services": services, "ports": ports, "reservations": reserved})
-    table(["SERVICE", "STATE", "PORT", "URL"], [[s["name"], s["state"], s["port"] or "-", s["url"]] for s in services])
+    url = "URL (AND THE PATH-BASED ONE)" if server.has_origins() else "URL"
+
+    def both(target: str, path: str) -> str:
+        return f"{server.enter_url(target, path)} ({path})" if url != "URL" else path
+
+    table(
+        ["SERVICE", "STATE", "PORT", url],
+        [[s["name"], s["state"], s["port"] or "-", both(s["name"], s["url"])] for s in services],
+    )
     if reserved:
-        table(["RESERVED", "PORT", "URL"], [[r["name"], r["port"], r["url"]] for r in reserved])
+        table(["RESERVED", "PORT", url], [[r["name"], r["port"], both(r["name"], r["url"])] for r in reserved])
     in_services = {service["port"] for service in services}
     others = [port for port in ports if port["port"] not in in_services]
     shown = others if options.all else [port for port in others if port["allowed"]]
-    rows = [[p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", p["url"] or p["reason"]] for p in shown]
-    table(["PORT", "PROCESS", "OWNER", "TITLE", "URL" if not options.all else "URL OR REASON"], rows)
+    ways = [both(str(p["port"]), p["url"]) if p["url"] else p["reason"] for p in shown]
+    rows = [
+        [p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", way] for p, way in zip(shown, ways, strict=True)
+    ]
+    table(["PORT", "PROCESS", "OWNER", "TITLE", url if not options.all else f"{url}, OR WHY NOT"], rows)
     if len(shown) < len(others):
         print(f"Not shown, as they cannot be reached: {len(others) - len(shown)}. --all lists them with the reason.")
 
@@ -80,12 +92,15 @@ def _templates(server: Server, options: argparse.Namespace) -> None:
 
 
 def _url(server: Server, options: argparse.Namespace) -> None:
-    print(server.link(_address_of(server, options)))
+    best, *others = _addresses_of(server, options)
+    print(best, flush=True)
+    for other in others:  # apart from what a script reads
+        print(f"{_SECOND}{other}", file=sys.stderr)
     _explain_paths(server)
 
 
 def _open(server: Server, options: argparse.Namespace) -> None:
-    url = server.link(_address_of(server, options))
+    url = _addresses_of(server, options)[0]
     if server.shows_paths:
         raise CliError(f"The address of your JupyterHub is not known here. Open this path below it: {url}")
     if not webbrowser.open(url):
@@ -113,8 +128,7 @@ def _tell_start(server: Server, service: dict[str, Any], options: argparse.Names
         return print_json(service)
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
-    print(f"{service['name']} is {service['state']}: {server.link(service['url'])}")
-    _explain_paths(server)
+    _print_addresses(server, f"{service['name']} is {service['state']}: ", service["name"], service["url"])
 
 
 def _restart(server: Server, options: argparse.Namespace) -> None:
@@ -162,8 +176,8 @@ def _check(server: Server, options: argparse.Namespace) -> int:
         print(f"{problem}\n{remedy}")
     else:
         found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
-        print(f"Port {options.port} {found}: {server.link(next(port['url'] for port in ports if port['allowed']))}")
-        _explain_paths(server)
+        url = next(port["url"] for port in ports if port["allowed"])
+        _print_addresses(server, f"Port {options.port} {found}: ", str(options.port), url)
     return 1 if problem else 0
 
 
@@ -244,7 +258,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (("url", _url, "Print the URL of a port or service."), ("open", _open, "Open a port or service.")):
         opening = command(name, run, text)
         opening.add_argument("target", metavar="PORT|NAME")
-        opening.add_argument("--isolated", action="store_true", help="at an origin of its own, where there is one")
+        which = opening.add_mutually_exclusive_group()
+        which.add_argument("--isolated", action="store_true", help="the isolated origin alone")
+        which.add_argument("--path", action="store_true", help="the path-based URL alone, which programs use")
     starting = command("start", _start, "Start a service from a template.", as_json=True)
     starting.add_argument("template")
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
@@ -302,14 +318,22 @@ def _explain_paths(server: Server) -> None:
         )
 
 
-def _address_of(server: Server, options: argparse.Namespace) -> str:
+def _addresses_of(server: Server, options: argparse.Namespace) -> list[str]:
     path = _path_of(server, options.target)
-    return f"{server.url}proxy/enter/{options.target}/" if options.isolated else path
+    if options.isolated or options.path:
+        return [server.link(path if options.path else server.enter_url(options.target, path))]
+    return server.addresses(options.target, path)
+
+
+def _print_addresses(server: Server, text: str, target: str, url: str) -> None:
+    best, *others = server.addresses(target, url)
+    print("\n".join([f"{text}{best}", *(f"{_SECOND}{other}" for other in others)]))
+    _explain_paths(server)
 
 
 def _path_of(server: Server, target: str) -> str:
     if target.isdigit():
-        return f"{server.url}proxy/port/{_checked_port(target)}/"
+        return f"{urlsplit(server.url).path}proxy/port/{_checked_port(target)}/"
     return str(server.ask("GET", f"services/{quote(target, safe='')}")["url"])
 
 

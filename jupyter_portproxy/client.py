@@ -18,6 +18,7 @@ from jupyter_core.paths import jupyter_runtime_dir
 
 from .console import CliError
 from .projects import SECRET_VARIABLE
+from .routes import enter_url
 
 SECONDS = 30
 # Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
@@ -100,6 +101,23 @@ class Server:
         if self._public is not None:
             return urljoin(self._public, urlsplit(url)._replace(scheme="", netloc="").geturl())
         return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
+
+    def has_origins(self) -> bool:
+        """True if services open at isolated origins."""
+        return self.ask("GET", "origins")["probe"] is not None
+
+    def addresses(self, target: str, url: str) -> list[str]:
+        """Links to a port or service, the best first: its isolated origin where there is one, and its path-based URL.
+
+        Args:
+            url: that path-based URL, without a host.
+        """
+        isolated = self.enter_url(target, url)
+        return [self.link(each) for each in ([isolated, url] if isolated != url and self.has_origins() else [url])]
+
+    def enter_url(self, target: str, url: str) -> str:
+        """The way to the isolated origin of a port or service; `url` is its path-based one."""
+        return enter_url(url, target, urlsplit(self.url).path)
 
     @property
     def shows_paths(self) -> bool:

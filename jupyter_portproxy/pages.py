@@ -18,6 +18,7 @@ from tornado.web import HTTPError, authenticated
 from .access import ACTION, PAGES, RESOURCE
 from .errors import BadInput, GatewayError, Internal
 from .inventory import Inventory, Item
+from .routes import enter_url
 from .services import Services
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
@@ -86,18 +87,12 @@ class IndexPage(JupyterHandler):
         else:
             raise BadInput("This page has no such action.", "Use its buttons.")
 
-    def _leads_to_origins(self) -> bool:
-        """Whether services open at origins of their own: unless there are none, or `?open=path` asks for their path form."""
-        if self.get_query_argument("open", "") == "path":
-            return False
-        return self.inventory.origins(self.request)["probe"] is not None
-
-    def _entrance(self, name: str, url: str) -> str:
-        """The way to the origin of a port or service, or `url`, its path form."""
-        if not self._leads_to_origins():
-            return url
-        prefix = self.services.prefix(name) or url.rstrip("/")
-        return f"{self.address}enter/{name}{url.removeprefix(prefix)}" if url.startswith(prefix) else url
+    def _isolated(self, name: str, url: str) -> str:
+        """The way to the isolated origin of a port or service; empty where there is none."""
+        if self.inventory.origins(self.request)["probe"] is None:
+            return ""
+        way = enter_url(url, name, self.base_url)
+        return way if way != url else ""
 
     def _arguments(self) -> dict[str, str]:
         """What was filled in; what was left empty has its default."""
@@ -123,8 +118,7 @@ class IndexPage(JupyterHandler):
             asked={key: self.get_body_argument(key) for key in self.request.body_arguments},
             xsrf=self.xsrf_form_html(),
             address=self.address,
-            entrance=self._entrance,
-            leads_to_origins=self._leads_to_origins(),
+            isolated=self._isolated,
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)

@@ -218,6 +218,14 @@ def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
     return target, f"/{below}" if slash and not mark else f"/{mark}{query}{slash}{below}"
 
 
+def enter_url(url: str, target: str, base_url: str) -> str:
+    """The way into the isolated origin of a port or service, with what follows the prefix in `url`, its path-based URL."""
+    for prefix in (f"{base_url}proxy/port/{target}/", f"{base_url}proxy/service/{target}/", f"{base_url}{target}/"):
+        if url.startswith(prefix):
+            return f"{base_url}proxy/enter/{target}/{url[len(prefix) :]}"
+    return url
+
+
 def is_below_proxy(uri: str, base_url: str) -> bool:
     """True for `{base_url}proxy` and what is below: these are the gateway's own, whatever they lead to."""
     root = f"{base_url}proxy"

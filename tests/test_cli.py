@@ -84,13 +84,15 @@ def run(home):
 def test_a_service_is_started_listed_read_and_stopped(server, run):
     code, said, _ = run("start", "web", "--name", "mine", "word=b")
     assert (code, said.startswith("mine is up: http://")) == (0, True)
-    url = said.split(": ", 1)[1].strip()
+    isolated, url = (line.partition(": ")[2] for line in said.splitlines())
+    assert isolated == url.replace("proxy/service/", "proxy/enter/")
     with urllib.request.urlopen(url) as page:
         assert page.status == 200
-    assert run("url", "mine")[1].strip() == url
-    assert run("url", "--isolated", "mine")[1].strip() == url.replace("proxy/service/", "proxy/enter/")
+    assert run("url", "mine") == (0, f"{isolated}\n", f"Path-based URL, for programs too: {url}\n")
+    assert run("url", "--path", "mine") == (0, f"{url}\n", "")
+    assert run("url", "--isolated", "mine") == (0, f"{isolated}\n", "")
     _, listed, _ = run("list")
-    assert "mine" in listed and "up" in listed and "/proxy/service/mine/" in listed
+    assert "mine" in listed and "up" in listed and "/proxy/enter/mine/ (/proxy/service/mine/)" in listed
     services = json.loads(run("list", "--json")[1])["services"]
     assert [(service["name"], service["arguments"]) for service in services] == [("mine", {"word": "b"})]
     assert run("logs", "mine")[1].startswith("hello log\n")
@@ -165,7 +167,9 @@ def test_check_explains(server, run):
     with socket.create_server(("127.0.0.2", port)):
         assert "It listens on 127.0.0.2 only, not on localhost." in run("check", str(port))[1]
     web = json.loads(run("start", "web", "--json")[1])
-    assert run("check", str(web["port"]))[1].startswith(f"Port {web['port']} answers HTTP: http://")
+    said = run("check", str(web["port"]))[1].splitlines()
+    assert said[0].startswith(f"Port {web['port']} answers HTTP: http://") and f"/proxy/enter/{web['port']}/" in said[0]
+    assert said[1].startswith("Path-based URL, for programs too: http://") and f"/proxy/port/{web['port']}/" in said[1]
 
 
 def test_a_port_is_reserved_for_a_script(server, run):

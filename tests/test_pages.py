@@ -102,6 +102,7 @@ async def test_a_service_is_started_listed_restarted_stopped_and_deleted(call, s
     assert (started.status, started.one("Location"), started.content) == (303, f"{jp_base_url}proxy/", b"")
     text = await until("mine", "up")
     assert f'<a class="button main" href="{jp_base_url}proxy/enter/mine/" aria-label="Open mine">Open</a>' in text
+    assert f'href="{jp_base_url}proxy/service/mine/" aria-label="Path-based URL of mine"' in text
     assert f'href="{jp_base_url}proxy/api/services/mine/logs" aria-label="Log of mine"' in text
     port = re.search(r"mine &middot; port (\d+)", text)[1]
     assert text.count(f"port {port}") == 1  # it is no other port
@@ -204,9 +205,11 @@ async def test_other_ports_and_reservations_are_listed(call, jp_base_url):
         text = " ".join((await call("proxy/")).text.split())
         assert "<h3>Sold &lt;img&gt; out</h3>" in text
         assert f'href="{jp_base_url}proxy/enter/{inside.port}/" aria-label="Open port {inside.port}"' in text
-        assert f'href="{jp_base_url}proxy/?open=path"' in text
-        below = " ".join((await call("proxy/?open=path")).text.split())
+        assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Path-based URL of port {inside.port}"' in text
+        fields = ["X-Forwarded-Host: jupyter.example.org"]  # a browser elsewhere
+        below = " ".join((await call("proxy/", fields=fields)).text.split())
         assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Open port {inside.port}"' in below
+        assert "Path-based URL" not in below and "proxy/enter/" not in below
         assert f"Port {outside} is outside allowed range (10000-20000)" in text and f"port/{outside}/" not in text
         assert "<h3>script</h3>" in text and re.search(r"waits for a program, (10|9) min left", text)
 
