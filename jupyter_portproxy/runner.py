@@ -31,6 +31,7 @@ from .registry import Registered, Registry
 _GUARD = Path(__file__).parent / "guard.py"
 _GRACE = 10  # seconds between SIGTERM and SIGKILL
 _READY = 60.0  # seconds
+_EVERY_PORT = ("--PortProxy.allowed_ports=1-65535",)  # the lists of the hub and of the project host have decided
 _TRIES = 3
 _LOOK = 0.1
 _BUSY, _AGAIN = 5.0, 0.3  # seconds for which a registry that another process has locked is tried, and between two tries
@@ -112,6 +113,7 @@ class Run:
             f"--ServerApp.base_url={self._path}",
             f"--ServerApp.identity_provider_class={IDENTITY_PROVIDER}",
             "--ServerApp.trust_xheaders=True",  # what comes, comes from the project host
+            *(_EVERY_PORT if not any("PortProxy.allowed_ports" in each for each in self._arguments) else ()),
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}",
             "--ServerApp.port_retries=0",

@@ -22,6 +22,7 @@ import pytest
 from jupyter_portproxy.registry import Registered, Registry
 
 from .processes import TOKEN, environment, portproxy
+from .upstreams import free_port
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="projects are run on POSIX systems"),
@@ -112,6 +113,8 @@ def test_a_project_comes_up_and_ends_with_its_command(host, how, base):
     assert said["address"] == f"http://127.0.0.1:{said['port']}{base}p1/" and 44000 <= said["port"] <= 44999
     secret = host.secret("p1")
     assert get(f"{said['address']}api", secret) == get(f"{said['address']}api/status", secret) == 200
+    outside = free_port(range(21000, 29000))
+    assert get(f"{said['address']}proxy/port/{outside}/", secret) == 502, "nothing listens there; the port is not refused"
     assert get(f"{said['address']}api/status", TOKEN) == get(f"{said['address']}api/status", None) == 403
     processes = family(process)
     server = psutil.Process(said["pid"])
