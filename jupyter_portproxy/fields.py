@@ -313,6 +313,8 @@ def _request_url(form: Form, name: str) -> Callable[[str, Route, Upstream, Clien
 
 def _url_at_upstream(name: str, route: Route, upstream: Upstream, client: Client, keep_host: bool, url: str) -> str:
     """One URL of a request, as the service knows it: below the prefix it is the service's own."""
+    if url[:4].lower() != "http" and "?" not in url and (not route.prefix or 3 * len(url) < len(route.prefix)):
+        return url  # too short for the prefix, in whatever spelling; a field can have thousands of these
     url = target_without_secrets(url, client)
     rest = own_origin(url, client)
     path, is_page = respelled(url if rest is None else rest, f"{route.prefix}/"), name in PAGES
@@ -396,7 +398,9 @@ def _response_url(form: Form) -> Callable[[str, Route, Upstream, Client], str | 
 
 def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -> str:
     """One URL of an answer: on this upstream -> below the prefix, once; any other as it is."""
-    match = _ABSOLUTE.match(url)
+    if not url.startswith("/") and "//" not in url:
+        return url
+    match = _ABSOLUTE.match(url) if "//" in url else None
     if match:
         scheme = (match["scheme"] or upstream.scheme).lower()
         # A service that was told of https calls itself so, whatever it speaks here.
@@ -406,7 +410,12 @@ def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -
         url = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
         if (route.keep or not route.prefix) and url[1:2] in ("/", "\\"):
             return f"/.{url}"
-    if not url.startswith("/") or route.keep or is_below(url, route.prefix):
+    if (
+        not url.startswith("/")
+        or route.keep
+        or not route.prefix
+        or (url.startswith(route.prefix) and is_below(url, route.prefix))
+    ):
         return url
     return route.prefix + url
 

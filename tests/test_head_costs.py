@@ -89,6 +89,13 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
     "Destination": fields_of(lambda n: repeated("Destination", "/%2e", n)),
     "other spellings of the prefix": fields_of(lambda n: repeated("Destination", "/%70roxy", n)),
     "dots in a Referer": fields_of(lambda n: repeated("Referer", "/%2e", n, f"http://localhost:8888{PREFIX}")),
+    "tags of If": fields_of(lambda n: repeated("If", "<http://>", n)),
+    "parameters of Forwarded beside Origin": half(
+        lambda n: repeated("Forwarded", "host=a;", n), lambda n: many("Origin", "http://localhost:8888", n)
+    ),
+    "quotes in Forwarded beside Origin": half(
+        lambda n: repeated("Forwarded", '"\\', n), lambda n: many("Origin", "http://localhost:8888", n)
+    ),
     "Authorization": fields_of(lambda n: repeated("Authorization", " ", n, "token")),
     "names of one field": fields_of(lambda n: [("x-authenti" * (n // 10), "a")]),
     "fields": fields_of(lambda n: many("A", "", n, 16_000)),
@@ -127,6 +134,8 @@ ANSWERS: dict[str, Callable[[int], f.Fields]] = {
     "blanks in a Refresh": lambda n: repeated("Refresh", " ", n, "1"),
     "paths": lambda n: repeated("HX-Location", '"path":"/",', n, "{"),
     "Location": lambda n: repeated("Location", "/..", n),
+    "challenges": lambda n: repeated("WWW-Authenticate", "digest ", n),
+    "domains of challenges": lambda n: repeated("WWW-Authenticate", "domain=/,", n),
     "policies": lambda n: repeated("Content-Security-Policy", "; frame-ancestors 'self'", n),
     "blanks in policies": lambda n: repeated("Content-Security-Policy", " ", n, ";"),
     "lengths": lambda n: [("Content-Length", "1,1" + ",1" * (n // 2))],

@@ -30,6 +30,5 @@ APP = App(
     },
     heavy=True,
     how="`npm install code-server`, with the Node.js that its manual names, builds it in minutes. The template sets "
-    "`--trusted-origins`: it reads `Forwarded` without its quotes, and takes every page for another site's. Who may ask is the "
-    "gateway's matter, and its socket is open to you alone.",
+    "`--trusted-origins`: who may ask is the gateway's matter, and its socket is open to you alone.",
 )  # fmt: skip
