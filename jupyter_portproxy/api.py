@@ -99,7 +99,7 @@ class Templates(Api):
 
 
 class ServiceList(Api):
-    """`GET services`: what was started. `POST services` starts: {template, name?, arguments?}."""
+    """`GET services`: what was started. `POST services` starts: {template, name?, arguments?}; 200 if it ran already."""
 
     @authenticated
     @authorized("read")
@@ -114,8 +114,10 @@ class ServiceList(Api):
         if not isinstance(asked.get("template"), str) or not isinstance(arguments, dict):
             raise BadInput("'template' is no text, or 'arguments' no object.", "See the API's description.")
         name = asked.get("name")
-        await self.services.settle(name if isinstance(name, str) else asked["template"])
-        self.told(self.services.start(asked["template"], name, arguments), 201)
+        await self.services.settle(name, asked["template"])
+        running = {service for service in self.services.list() if service.alive}
+        service = self.services.start(asked["template"], name, arguments)
+        self.told(service, 200 if service in running else 201)
 
 
 class OneService(Api):

@@ -34,6 +34,7 @@ class Argument:
 
     Attributes:
         kind: "path" (below the server's root), "text", "number" or "choice" (one of `choices`).
+        must_exist: of a path: a service is started only where there is such a file or folder.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Argument:
     default: str = ""
     kind: str = "text"
     choices: tuple[str, ...] = ()
+    must_exist: bool = True
 
     def check(self, value: object) -> str:
         """The value as it goes into the command.
@@ -184,7 +186,8 @@ class Template:
         known = {argument.name: argument for argument in self.arguments}
         for name in given:
             if name not in known:
-                raise TemplateError(f"The template '{self.name}' has no argument '{str(name)[:80]}'.")
+                has = ", ".join(known) or "none"
+                raise TemplateError(f"The template '{self.name}' has no argument '{str(name)[:80]}'. It has {has}.")
         return {name: argument.check(given.get(name, argument.default)) for name, argument in known.items()}
 
     def expand(self, values: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
@@ -357,8 +360,9 @@ def _argument(name: str, data: object) -> Argument:
     if not isinstance(data, Mapping) or not set(data) <= known:
         raise TemplateError(f"Template '{name}': an argument has keys other than {', '.join(sorted(known))}: {data!r}.")
     choices = _texts(name, "choices", data.get("choices", ()))
-    values = {key: _text(name, f"arguments.{key}", value) for key, value in data.items() if key != "choices"}
-    argument = Argument(**{"name": "", **values}, choices=choices)
+    must_exist = _truth(name, "arguments.must_exist", data.get("must_exist", True))
+    values = {key: _text(name, f"arguments.{key}", data[key]) for key in data.keys() - {"choices", "must_exist"}}
+    argument = Argument(**{"name": "", **values}, choices=choices, must_exist=must_exist)
     if not _ARGUMENT_NAME.match(argument.name) or argument.name in _STANDARD:
         raise TemplateError(f"Template '{name}': {argument.name!r} is no name for an argument.")
     if argument.kind not in _KINDS or (argument.kind == "choice") != bool(choices):

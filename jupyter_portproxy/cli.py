@@ -7,6 +7,7 @@ What an operator does without a server is in `operate`.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import webbrowser
@@ -59,8 +60,8 @@ def _list(server: Server, options: argparse.Namespace) -> None:
         return f"{server.enter_url(target, path)} ({path})" if url != "URL" else path
 
     table(
-        ["SERVICE", "STATE", "PORT", url],
-        [[s["name"], s["state"], s["port"] or "-", both(s["name"], s["url"])] for s in services],
+        ["SERVICE", "STATE", "PORT", "RUNS", url],
+        [[s["name"], s["state"], s["port"] or "-", s["runs"][-40:] or "-", both(s["name"], s["url"])] for s in services],
     )
     if reserved:
         table(["RESERVED", "PORT", url], [[r["name"], r["port"], both(r["name"], r["url"])] for r in reserved])
@@ -116,11 +117,12 @@ def _start(server: Server, options: argparse.Namespace) -> None:
         arguments[name] = value
     arguments |= _from_here(server, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
-    service = server.ask("POST", "services", body)
-    _tell_start(server, service, options)
+    with server.open("POST", "services", body, patient=True) as answer:
+        ran_already, service = answer.status == 200, json.load(answer)
+    _tell_start(server, service, options, ran_already=ran_already)
 
 
-def _tell_start(server: Server, service: dict[str, Any], options: argparse.Namespace) -> None:
+def _tell_start(server: Server, service: dict[str, Any], options: argparse.Namespace, *, ran_already: bool = False) -> None:
     while options.wait and service["state"] == "starting":
         time.sleep(0.2)
         service = server.ask("GET", f"services/{quote(service['name'], safe='')}")
@@ -128,7 +130,8 @@ def _tell_start(server: Server, service: dict[str, Any], options: argparse.Names
         return print_json(service)
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
-    _print_addresses(server, f"{service['name']} is {service['state']}: ", service["name"], service["url"])
+    told = f" already ({service['runs']})" if ran_already and service["runs"] else " already" if ran_already else ""
+    _print_addresses(server, f"{service['name']} is {service['state']}{told}: ", service["name"], service["url"])
 
 
 def _restart(server: Server, options: argparse.Namespace) -> None:
@@ -261,10 +264,10 @@ def _parser() -> argparse.ArgumentParser:
         which = opening.add_mutually_exclusive_group()
         which.add_argument("--isolated", action="store_true", help="the isolated origin alone")
         which.add_argument("--path", action="store_true", help="the path-based URL alone, which programs use")
-    starting = command("start", _start, "Start a service from a template.", as_json=True)
+    starting = command("start", _start, "Start a service from a template; with other arguments it is another one.", as_json=True)
     starting.add_argument("template")
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
-    starting.add_argument("--name", help="the service's name; by default the template's")
+    starting.add_argument("--name", help="the service's name; by default the template's, or one made of its script or folder")
     restarting = command("restart", _restart, "Stop a service and start it again.", as_json=True)
     restarting.add_argument("name")
     for added in (starting, restarting):

@@ -126,6 +126,7 @@ class Inventory:
             "title": service.template.title,
             "icon": service.template.icon,
             "arguments": dict(service.arguments),
+            "runs": self._runs(service),
             "state": service.state,
             "since": service.since,
             "error": service.error,
@@ -136,6 +137,9 @@ class Inventory:
             "needs_storage": service.template.needs_storage,
             "last_lines": service.log.last_lines() if service.error and not service.alive else [],
         }
+
+    def _runs(self, service: Service) -> str:
+        return self._gateway.services.runs(service) if self._gateway.services is not None else ""
 
     @staticmethod
     def _url(prefix: str | None, template: Template) -> str | None:

@@ -23,6 +23,9 @@ import psutil
 _RING = 1 << 20
 _LOG_FILE = 10 << 20
 _ENDED = 5  # servers whose logs are kept, to see why they ended
+_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07?|[@-Z\\^_])?|[\x00-\x08\x0e-\x1a\x7f]")  # ECMA-48
+_ERROR = re.compile(r"(?:error|exception|fatal|panic)\W*:", re.IGNORECASE)
+_FRAME = " \t│┃║|"  # of boxes around messages
 _FOLDER = re.compile(r"jpserver-([0-9]+)\Z", re.ASCII)
 _FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)  # Windows has neither, and no services
 
@@ -159,9 +162,22 @@ class Log:
         return b"".join(self._pieces)[-size:]
 
     def last_lines(self, count: int = 20) -> list[str]:
-        """The last lines, at most 400 characters of each."""
-        lines = self.tail(64 << 10).decode("utf-8", "replace").splitlines()
+        """The last lines without colours, at most 400 characters of each."""
+        lines = _CONTROL.sub("", self.tail(64 << 10).decode("utf-8", "replace")).splitlines()
         return [line[:400] for line in lines[-count:]]
+
+    def cause(self, begin: int) -> str:
+        """The line that says why a program ended: the last one that names an error, else the last one with a word in it.
+
+        Args:
+            begin: bytes that had been written when the program began.
+        """
+        size = min(self.written - begin, 16 << 10)
+        text = _CONTROL.sub("", self.tail(size).decode("utf-8", "replace")) if size else ""
+        lines = [line for line in text.splitlines() if any(map(str.isalpha, line))]
+        outer = [line for line in lines if not line[0].isspace()] or lines  # what is indented belongs to what stands above it
+        named = [line for line in outer if _ERROR.search(line)]
+        return next((line.strip(_FRAME)[:300] for line in reversed(named or outer)), "")
 
     def close(self) -> None:
         self._file.close()

@@ -81,7 +81,9 @@ class IndexPage(JupyterHandler):
         name, services = self.get_body_argument("name", ""), self.services
         known = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
         if action == "start":
-            services.start(self.get_body_argument("template", ""), name or None, self._arguments())
+            template = self.get_body_argument("template", "")
+            await services.settle(name, template)
+            services.start(template, name or None, self._arguments())
         elif action in known:
             await known[action](name)
         else:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 from . import background
@@ -29,6 +31,8 @@ from .guard import BACKGROUND
 from .leases import Ports, is_free
 from .logs import Log, prepare
 
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
+_MAX_BASE = 58  # characters of a name to which a number is added
 _GUARD = Path(__file__).parent / "guard.py"
 _STARTS_PER_MINUTE = 5
 _MAX_SERVICES = 100
@@ -51,6 +55,7 @@ class Service:
         since: when it came into its state, seconds since 1970. Of two states the later one has the larger time, also where the
             clock was set back: answers and events of the API may arrive in any order.
         exit_code: of its last end; None while it has none.
+        log_begin: how much of the log its earlier runs have written.
         last_used: monotonic time of its last request, or of the last byte in a tunnel.
     """
 
@@ -64,6 +69,7 @@ class Service:
     since: float = field(default_factory=time.time)
     error: str = ""
     exit_code: int | None = None
+    log_begin: int = 0
     last_used: float = field(default_factory=time.monotonic)
     process: asyncio.subprocess.Process | None = None
     task: asyncio.Task[None] | None = None
@@ -155,7 +161,7 @@ class Services:
         if template is not None and (service is None or not service.alive) and (other := self._at(template.place)):
             return other
         if service is None:
-            return self.start(name) if template is not None and template.start_on_open else self.get(name)
+            return self.start(name, name) if template is not None and template.start_on_open else self.get(name)
         if service.alive or not service.template.start_on_open or not (by_page or service.state == "failed"):
             return service
         try:
@@ -164,11 +170,14 @@ class Services:
             raise self.failure(service) from None
 
     def start(self, template_name: str, name: str | None = None, arguments: Mapping[str, object] | None = None) -> Service:
-        """Start a service; one that runs already under that name is returned as it is.
+        """Start a service; one that runs already with these arguments is returned as it is.
+
+        Args:
+            name: of the service. Without one it is the template's, or made of its script's or folder's where that is taken.
 
         Raises:
             NoSuchService: there is no such template.
-            BadInput: a bad name or argument, or the name belongs to a service of another template.
+            BadInput: a bad name or argument, a file that does not exist, or the name belongs to another service.
             ServiceFailed: no port is free, or it was started too often.
         """
         if self._closing:
@@ -178,7 +187,8 @@ class Services:
             raise NoSuchService(template_name, "template")
         if template.external:
             raise BadInput(f"'{template_name}' is not started by this server.", "Start it as before, and open its address.")
-        name = template_name if name is None else name
+        filled = self._fill_in(template, arguments or {})
+        name = self._name_for(template, filled) if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput("This is no name for a service.", "Use up to 64 letters, digits, '.', '_' and '-'.")
         known = self._services.get(name)
@@ -186,13 +196,15 @@ class Services:
             raise BadInput(
                 f"The name '{name}' belongs to a service of another template.", "Choose another name, or delete that service."
             )
-        known = known if known is not None and known.alive else self._at(template.place) or known
+        if (there := self._at(template.place)) is not None:
+            return there
         if known is not None and known.alive:
-            return known
-        try:
-            filled = template.fill_in(arguments or {})
-        except TemplateError as error:
-            raise BadInput(str(error), "See the template's list of arguments.") from None
+            if self._is_same(known, template, filled):
+                return known
+            raise BadInput(
+                f"The service '{name}' runs with other arguments: {_pairs(known.arguments)}.",
+                "Choose another name, or stop that service first.",
+            )
         if known is None and len(self._services) >= _MAX_SERVICES:
             raise BadInput(f"There are {_MAX_SERVICES} services already.", "Delete one first.")
         return self._begin(name, template, filled)
@@ -202,6 +214,19 @@ class Services:
         if place is None:
             return None
         return next((service for service in self._services.values() if service.alive and service.place == place), None)
+
+    def runs(self, service: Service) -> str:
+        """What runs in a service, for people: its script or folder, and its other arguments where they are not the defaults."""
+        shown = []
+        for argument in service.template.arguments:
+            value = service.arguments.get(argument.name, "")
+            if argument.kind == "path":
+                path = self._path(value)
+                below = os.path.relpath(path, self.folder or ".")
+                shown.append(path if below.startswith("..") else below)
+            elif value != argument.default:
+                shown.append(value)
+        return ", ".join(shown)
 
     async def stop(self, name: str) -> Service:
         """Stop a service and wait until nothing of it is left."""
@@ -215,11 +240,12 @@ class Services:
             await asyncio.wait({service.task})
         return service
 
-    async def settle(self, name: str) -> None:
-        """Wait for the end of a service that is being stopped: whoever starts one of that name means another one."""
-        service = self._services.get(name)
-        if service is not None and service.state == "stopping" and service.task is not None:
-            await asyncio.wait({service.task})
+    async def settle(self, *names: object) -> None:
+        """Wait for the end of services that are being stopped, by their own name or their template's, before one is started."""
+        stopping = [s for s in self._services.values() if s.state == "stopping" and {s.name, s.template.name} & set(names)]
+        tasks = {service.task for service in stopping if service.task is not None}
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def restart(self, name: str) -> Service:
         """Stop a service and start it anew with the same arguments, on another port perhaps."""
@@ -265,6 +291,63 @@ class Services:
             service.log.close()
         if self._sockets is not None:
             self._sockets.cleanup()
+
+    # ---- names and arguments ----
+
+    def _fill_in(self, template: Template, given: Mapping[str, object]) -> dict[str, str]:
+        """Raises: BadInput"""
+        try:
+            filled = template.fill_in(given)
+        except TemplateError as error:
+            raise BadInput(str(error), "See the template's list of arguments.") from None
+        for argument in template.arguments:
+            path = self._path(filled[argument.name])
+            if argument.kind == "path" and argument.must_exist and filled[argument.name] and not _exists(path):
+                raise BadInput(
+                    f"The argument '{argument.name}': there is no file or folder '{path}'.",
+                    "Paths count from the folder that Jupyter's file browser shows.",
+                )
+        return filled
+
+    def _path(self, value: str) -> str:
+        return os.path.normpath(os.path.join(self.folder, value))
+
+    def _is_same(self, service: Service, template: Template, arguments: Mapping[str, str]) -> bool:
+        """Whether a service of this template has these arguments; paths may be written in different ways."""
+        paths = {argument.name for argument in template.arguments if argument.kind == "path"}
+        both = [
+            {name: self._path(value) if name in paths else value for name, value in each.items()}
+            for each in (service.arguments, arguments)
+        ]
+        return service.template.name == template.name and both[0] == both[1]
+
+    def _name_for(self, template: Template, arguments: Mapping[str, str]) -> str:
+        """The name of a service with these arguments, one that runs before one that has ended; else one that is free."""
+        same = [service for service in self.list() if self._is_same(service, template, arguments)]
+        if same:
+            return max(same, key=lambda service: service.alive).name
+        return next(name for name in self._names(template, arguments) if self._is_free(name, template))
+
+    def _names(self, template: Template, arguments: Mapping[str, str]) -> Iterator[str]:
+        """The template's name; with that of its script or folder behind it; with a number behind that."""
+        yield template.name
+        name = template.name
+        argument = next((each for each in template.arguments if each.kind == "path"), None)
+        if argument is not None:
+            path = Path(self._path(arguments[argument.name]))
+            usual = path.name == Path(argument.default).name  # every app.py is called that: its folder says more
+            stem = _UNNAMEABLE.sub("-", path.parent.name if usual else path.stem).strip("-._")
+            name = f"{template.name}-{stem}"[:_MAX_BASE].rstrip("-._")
+            yield name
+        for number in count(2):
+            yield f"{name[:_MAX_BASE]}-{number}"
+
+    def _is_free(self, name: str, template: Template) -> bool:
+        """A service of this template that has ended gives its name up."""
+        known = self._services.get(name)
+        if name in self.templates and name != template.name:
+            return False
+        return known is None or (known.template.name == template.name and not known.alive)
 
     # ---- one service's life ----
 
@@ -331,6 +414,7 @@ class Services:
         except ValueError:  # half a surrogate pair, for one
             service.become("failed", "It could not be started: its command or environment has text that no program can be given.")
             return
+        service.log_begin = service.log.written
         if service.stop.is_set():
             self._end(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
@@ -468,7 +552,20 @@ def _why_it_ended(service: Service) -> str:
         return f"It went into the background. {service.error} {_FOREGROUND}"
     before = " before it was ready" if service.state == "starting" else ""
     hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""
-    return service.error or f"It ended with exit code {service.exit_code}{before}.{hint}"
+    cause = service.log.cause(service.log_begin)
+    said = f" Its output: {cause}" if cause else ""
+    return service.error or f"It ended with exit code {service.exit_code}{before}.{said}{hint}"
+
+
+def _pairs(arguments: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in arguments.items())
+
+
+def _exists(path: str) -> bool:
+    """Whether there is such a file or folder. Flask and Shiny take `app.py:name` and `package.module:name`, too."""
+    file = path.rpartition(":")[0] or path
+    module = os.path.join(os.path.dirname(file), os.path.basename(file).replace(".", os.sep))
+    return any(os.path.exists(each) for each in (path, file, f"{file}.py", module, f"{module}.py"))
 
 
 def _program(name: str, cwd: str, path: str) -> str | None:

@@ -316,6 +316,15 @@ async def test_events_tell_what_there_is_and_what_changes(api, wire, origin, jp_
         assert states == ["starting", "failed"]
 
 
+async def test_a_start_tells_whether_it_ran_already(api):
+    first, again, other = [await api("POST", "services", {"template": "web", "name": name}) for name in (None, None, "other")]
+    assert [status for status, _ in (first, again, other)] == [201, 200, 201]
+    assert [service["name"] for _, service in (first, again, other)] == ["web", "web", "other"]
+    for name in ("web", "other"):
+        await api("POST", f"services/{name}/stop", {})
+    assert (await api("POST", "services", {"template": "web"}))[0] == 201
+
+
 async def test_what_is_told_of_a_restart_can_be_put_in_order(api, wire, origin, jp_base_url):
     """The answer and the events come by connections of their own; the panel took an old "down" for the end of the new start."""
     await api("POST", "services", {"template": "late"})

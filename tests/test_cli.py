@@ -132,9 +132,29 @@ def test_a_path_counts_from_the_folder_of_the_command(server, run, home):
         assert server.get(f"proxy/service/n{number}/here.txt") == (200, found), words
 
 
+def test_other_arguments_start_another_service_and_the_same_ones_none(server, run, home):
+    for name in ("a", "b"):
+        (home / name).mkdir()
+        (home / name / "which.txt").write_text(name)
+    assert run("start", "folder", "folder=a")[1].startswith("folder is up: ")
+    assert run("start", "folder", "folder=b")[1].startswith("folder-b is up: ")
+    assert run("start", "folder", "folder=.", folder="b")[1].startswith("folder-b is up already (b): ")
+    assert [server.get(f"proxy/service/{name}/which.txt")[1] for name in ("folder", "folder-b")] == ["a", "b"]
+    rows = [line.split() for line in run("list")[1].splitlines()]
+    assert [row[3] for row in rows if row and row[0].startswith("folder")] == ["a", "b"]
+    assert run("start", "folder", "foldr=a")[2].startswith("The template 'folder' has no argument 'foldr'. It has folder.\n")
+    code, _, said = run("start", "folder", "folder=none")
+    assert (code, said.splitlines()[0]) == (1, f"The argument 'folder': there is no file or folder '{home / 'none'}'.")
+    assert run("start", "folder", "--name", "folder", "folder=b")[2].startswith(
+        "The service 'folder' runs with other arguments: "
+    )
+    assert len(json.loads(run("list", "--json")[1])["services"]) == 2
+
+
 def test_what_went_wrong_is_said_in_words(server, run):
     code, _, said = run("start", "fails")
-    assert (code, said) == (1, "fails failed: It ended with exit code 3 before it was ready.\nthis is why\n")
+    cause = "It ended with exit code 3 before it was ready. Its output: this is why"
+    assert (code, said) == (1, f"fails failed: {cause}\nthis is why\n")
     assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
     assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
     assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"

@@ -132,6 +132,125 @@ async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
     assert (service.state, faults) == ("up", [])
 
 
+SCRIPT = {
+    "command": [*PYTHON, SERVE, "{port}", "{script}", "{word}"],
+    "arguments": [{"name": "script", "default": "app.py", "kind": "path"}, {"name": "word", "default": "x"}],
+}
+
+
+@pytest.fixture
+def scripts(make, tmp_path):
+    """A manager whose folder has some scripts, and a template for them."""
+    manager = make(web=SCRIPT, **{"web-taken": {"command": ["true"]}})
+    manager.folder = str(tmp_path)
+    for path in ("app.py", "b.py", "taken.py", "other/app.py", "other/b.py", "a b;c.py"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    return manager
+
+
+async def test_other_arguments_make_another_service(scripts, tmp_path):
+    given = [
+        {},
+        {"script": "b.py"},
+        {"script": "other/app.py"},
+        {"script": "other/b.py"},
+        {"script": "b.py", "word": "y"},
+        {"script": "a b;c.py"},
+        {"script": "taken.py"},
+    ]
+    started = [scripts.start("web", arguments=arguments) for arguments in given]
+    names = ["web", "web-b", "web-other", "web-b-2", "web-b-3", "web-a-b-c", "web-taken-2"]
+    assert [service.name for service in started] == names
+    assert [scripts.runs(service) for service in started[:5]] == ["app.py", "b.py", "other/app.py", "other/b.py", "b.py, y"]
+    await asyncio.gather(*(asyncio.wait_for(scripts.ready(service), 20) for service in started))
+    assert f"'{started[3].place.port}', 'other/b.py', 'x'" in started[3].log.tail().decode()
+    again = [scripts.start("web", arguments=arguments) for arguments in given]
+    assert all(one is other for one, other in zip(started, again, strict=True))
+    assert scripts.start("web", arguments={"script": str(tmp_path / "other" / ".." / "b.py")}) is started[1]
+    assert scripts.start("web", "web", {"script": "./app.py"}) is started[0]
+    with pytest.raises(BadInput, match=r"'web' runs with other arguments: script=app\.py, word=x"):
+        scripts.start("web", "web", {"script": "b.py"})
+
+
+async def test_a_service_that_has_ended_gives_its_name_to_the_next(scripts):
+    for arguments in ({}, {"script": "b.py"}):
+        await asyncio.wait_for(scripts.ready(scripts.start("web", arguments=arguments)), 10)
+    for name in ("web", "web-b"):
+        await scripts.stop(name)
+    assert scripts.start("web", arguments={"script": "b.py"}).name == "web-b"
+    assert scripts.start("web", arguments={"script": "other/b.py"}).name == "web"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"scrpt": "b.py"}, "The template 'web' has no argument 'scrpt'. It has script, word."),
+        ({"script": "no.py"}, "The argument 'script': there is no file or folder '{folder}/no.py'."),
+        ({"script": "other/no"}, "The argument 'script': there is no file or folder '{folder}/other/no'."),
+    ],
+)
+async def test_what_cannot_run_is_refused_before_and_while_another_one_runs(scripts, tmp_path, arguments, said):
+    for _ in range(2):
+        with pytest.raises(BadInput) as refused:
+            scripts.start("web", arguments=arguments)
+        assert refused.value.message == said.format(folder=tmp_path)
+        scripts.start("web")
+    assert len(scripts.list()) == 1
+
+
+@pytest.mark.parametrize("script", ["b.py:app", "b:app", "b", "other.b:app", "other"])
+async def test_what_flask_and_shiny_take_for_a_script_exists(scripts, script):
+    assert scripts.start("web", arguments={"script": script}).arguments["script"] == script
+
+
+async def test_a_path_that_may_be_new_is_no_error(make):
+    logs = {"name": "logdir", "default": "logs", "kind": "path", "must_exist": False}
+    assert make(web={"command": ["true"], "arguments": [logs]}).start("web").name == "web"
+
+
+CLICK = """
+import sys
+sys.stderr.write("Usage: streamlit run\\n\\n\\x1b[31mError: Invalid value: File does not exist: x.py\\x1b[0m\\n\\n")
+sys.exit(2)
+"""
+NODE = """
+print("node:internal/modules/cjs/loader:1143\\n  throw err;\\n\\nError: Cannot find module 'x'\\n    at Module (y)")
+print("  code: 'MODULE_NOT_FOUND',\\n}\\n\\nNode.js v24.1.0")
+raise SystemExit(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("print('loading\\nthis is why\\n\\n---'); raise SystemExit(2)", "2 before it was ready. Its output: this is why"),
+        ("import no_such", "1 before it was ready. Its output: ModuleNotFoundError: No module named 'no_such'"),
+        (CLICK, "2 before it was ready. Its output: Error: Invalid value: File does not exist: x.py"),
+        (NODE, "1 before it was ready. Its output: Error: Cannot find module 'x'"),
+        ("print('│ Invalid value │'); print('╰──╯'); raise SystemExit(2)", "2 before it was ready. Its output: Invalid value"),
+        ("raise SystemExit(2)", "2 before it was ready."),
+    ],
+)
+async def test_a_failed_start_says_why(make, program, said):
+    manager = make(bad={"command": [*PYTHON, program], "environment": {"PYTHONIOENCODING": "utf-8"}})
+    for _ in range(2):
+        service = manager.start("bad")
+        await ended(service)
+        assert service.error == f"It ended with exit code {said}"
+    assert "\x1b" not in "".join(service.log.last_lines())
+
+
+async def test_the_cause_is_of_the_last_start(make, tmp_path):
+    (tmp_path / "first").touch()
+    program = f"import os\nif os.path.exists({str(tmp_path / 'first')!r}): print('Error: of the first')\nraise SystemExit(1)"
+    manager = make(bad={"command": [*PYTHON, program]})
+    await ended(manager.start("bad"))
+    (tmp_path / "first").unlink()
+    await ended(again := manager.start("bad"))
+    assert again.error == "It ended with exit code 1 before it was ready."
+
+
 async def test_two_clicks_start_one_process(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     first, second = manager.start("web"), manager.start("web")
