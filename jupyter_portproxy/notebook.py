@@ -14,6 +14,14 @@ from .catalog import NAME
 if TYPE_CHECKING:
     from IPython.display import IFrame
 
+# What browsers deny to frames of another origin unless it is delegated to them.
+_FEATURES = (
+    "accelerometer autoplay bluetooth camera clipboard-read clipboard-write cross-origin-isolated display-capture encrypted-media"
+    " fullscreen gamepad geolocation gyroscope hid idle-detection keyboard-map local-fonts microphone midi payment"
+    " picture-in-picture publickey-credentials-create publickey-credentials-get screen-wake-lock serial storage-access usb"
+    " web-share window-management xr-spatial-tracking"
+)
+
 
 def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str:
     """The URL path at which this Jupyter server serves a port, or a service by its name.
@@ -42,10 +50,15 @@ def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str
 
 
 def show(target: int | str, path: str = "", *, width: str = "100%", height: int = 500, isolated: bool = False) -> IFrame:
-    """An IFrame in the notebook's output with the page of a port or service. `height` is in pixels; `isolated`: see `url_for`."""
+    """An IFrame in the notebook's output with the page of a port or service. `height` is in pixels; `isolated`: see `url_for`.
+
+    At an isolated origin the page may use what the notebook's page may (clipboard, full screen, camera ...), wherever its links
+    lead: the environment does not tell the name of that origin.
+    """
     from IPython.display import IFrame
 
-    return IFrame(url_for(target, path, isolated=isolated), width, height)
+    allow = "; ".join(f"{feature} *" for feature in _FEATURES.split())
+    return IFrame(url_for(target, path, isolated=isolated), width, height, [f'allow="{allow}"'] if isolated else None)
 
 
 def _running_base_url() -> str:

@@ -53,3 +53,9 @@ def test_a_name_that_is_none_is_refused(base, target):
 def test_show_is_a_frame_with_that_url(base):
     frame = show(8050, height=300)
     assert (frame.src, frame.width, frame.height) == ("/base/proxy/port/8050/", "100%", 300)
+
+
+def test_an_isolated_page_may_use_what_the_notebook_may(base):
+    assert 'allow="' not in show(8050)._repr_html_()
+    shown = show(8050, isolated=True)._repr_html_()
+    assert all(f"{feature} *" in shown for feature in ("clipboard-write", "fullscreen", "microphone", "storage-access"))
