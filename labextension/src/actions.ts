@@ -10,6 +10,8 @@ import type { ILostSocket, IPort, IPortsManager, IService } from './tokens';
 import { IPortRule, portLabel, ruleFor, serviceLabel } from './words';
 
 const DRAWN = 1000;
+const GATHERED = 500;
+const NEW_PORT_CLOSES = 20_000;
 
 /** What the settings say about ports that appear. */
 export interface INewPortSettings {
@@ -25,7 +27,9 @@ export class Actions {
     private readonly _manager: IPortsManager,
     private readonly _trans: TranslationBundle,
     private readonly _open: Opener,
-    private readonly _showLog: (name: string) => void
+    private readonly _showLog: (name: string) => void,
+    private readonly _edit: (name: string) => void,
+    private readonly _showPanel: () => void
   ) {
     _manager.changed.connect(this._takeBack, this);
   }
@@ -48,9 +52,14 @@ export class Actions {
     }
   }
 
-  /** Starts, and says how it goes until it is up or has failed. */
+  /** Starts, and says how it goes until it is up or has failed. `label` is what it is called until the server has named it. */
   async start(template: string, label: string, name?: string, args?: Record<string, string>): Promise<void> {
     await this._tell(label, () => this._manager.start(template, name, args));
+  }
+
+  /** Says how a start goes that the server has accepted. */
+  async follow(service: IService): Promise<void> {
+    await this._tell(serviceLabel(service), () => Promise.resolve(service));
   }
 
   async restart(name: string): Promise<void> {
@@ -63,7 +72,7 @@ export class Actions {
     try {
       await what();
     } catch (error) {
-      Notification.error(wordsOf(error), { autoClose: 10_000 });
+      Notification.error(textOf(error), { autoClose: 10_000 });
     }
   }
 
@@ -75,19 +84,21 @@ export class Actions {
     try {
       const { name } = await begin();
       const service = await this._manager.settled(name);
+      const named = serviceLabel(service);
       await drawn;
       if (service.state === 'up' || service.state === 'unhealthy') {
         const open = { label: trans.__('Open'), callback: () => this._open({ service: name }) };
-        const message = trans.__('%1 is up.', label);
+        const message = trans.__('%1 is up.', named);
         Notification.update({ id, message, type: 'success', autoClose: 10_000, actions: [open] });
       } else {
         const log = { label: trans.__('Show log'), callback: () => this._showLog(name) };
-        const message = trans.__('%1 did not start. %2', label, service.error);
-        Notification.update({ id, message, type: 'error', autoClose: false, actions: [log] });
+        const edit = { label: trans.__('Edit…'), callback: () => this._edit(name) };
+        const message = trans.__('%1 did not start. %2', named, service.error);
+        Notification.update({ id, message, type: 'error', autoClose: false, actions: [log, edit] });
       }
     } catch (error) {
       await drawn;
-      Notification.update({ id, message: wordsOf(error), type: 'error', autoClose: 10_000, actions: [] });
+      Notification.update({ id, message: textOf(error), type: 'error', autoClose: 10_000, actions: [] });
     }
   }
 
@@ -98,31 +109,47 @@ export class Actions {
     if (action === 'open') {
       this._open(target);
     } else if (action === 'notify') {
-      const trans = this._trans;
-      const what = portLabel(port, settings.ports, trans);
-      this._dismiss(port.port);
-      const id = Notification.info(trans.__('A service is running on port %1 (%2)', port.port, what), {
-        autoClose: 20_000,
-        actions: [
-          { label: trans.__('Open'), callback: () => this._open(target), displayType: 'accent' },
-          { label: trans.__('Ignore'), callback: () => undefined }
-        ]
-      });
-      this._greeted.set(port.port, id);
+      this._greeted.set(port.port, portLabel(port, settings.ports, this._trans));
+      this._tellOfNewPorts();
     }
   }
 
-  /** Nobody is offered to open what has gone. */
+  /** What has gone is not offered any more. */
   private _takeBack(): void {
-    [...this._greeted.keys()].filter(port => !this._manager.port(port)).forEach(port => this._dismiss(port));
+    const gone = [...this._greeted.keys()].filter(port => !this._manager.port(port));
+    gone.forEach(port => this._greeted.delete(port));
+    if (gone.length) {
+      this._tellOfNewPorts();
+    }
   }
 
-  private _dismiss(port: number): void {
-    const id = this._greeted.get(port);
-    if (id !== undefined) {
-      Notification.dismiss(id);
-      this._greeted.delete(port);
-    }
+  /** One note for all ports that were greeted while it is there; written anew when no other has come for a moment. */
+  private _tellOfNewPorts(): void {
+    clearTimeout(this._gathering);
+    this._gathering = setTimeout(() => {
+      clearTimeout(this._closing);
+      Notification.dismiss(this._note);
+      const [first, ...others] = this._greeted;
+      if (!first) {
+        return;
+      }
+      this._closing = setTimeout(() => this._greeted.clear(), NEW_PORT_CLOSES);
+      const { _trans: trans, _greeted: greeted } = this;
+      const target = { port: first[0] };
+      const answer = (act: () => void) => () => {
+        greeted.clear();
+        act();
+      };
+      const show = others.length
+        ? { label: trans.__('Show'), callback: answer(this._showPanel) }
+        : { label: trans.__('Open'), callback: answer(() => this._open(target)) };
+      const message = others.length
+        ? trans.__('%1 services are running on new ports: %2', greeted.size, listOf([...greeted.keys()]))
+        : trans.__('A service is running on port %1 (%2)', first[0], first[1]);
+      const ignore = { label: trans.__('Ignore'), callback: answer(() => undefined) };
+      const actions = [{ ...show, displayType: 'accent' as const }, ignore];
+      this._note = Notification.info(message, { autoClose: NEW_PORT_CLOSES, actions });
+    }, GATHERED);
   }
 
   /** A WebSocket that no prefix can mend: said, with the way to where it works if there is one. */
@@ -136,10 +163,20 @@ export class Actions {
     Notification.warning(what, { autoClose: false, actions: isolated ? [open] : [] });
   }
 
-  /** Port -> the note that tells of it. */
+  /** Port -> what it is called, of those in the note that is there now. */
   private readonly _greeted = new Map<number, string>();
+  private _note = '';
+  private _gathering: ReturnType<typeof setTimeout> | undefined;
+  private _closing: ReturnType<typeof setTimeout> | undefined;
 }
 
-function wordsOf(error: unknown): string {
-  return error instanceof ApiError ? [error.message, error.hint].join(' ').trim() : String(error);
+const MAX_LISTED = 5;
+
+function listOf(ports: number[]): string {
+  const listed = ports.sort((a, b) => a - b).slice(0, MAX_LISTED);
+  return listed.join(', ') + (listed.length < ports.length ? ' …' : '');
+}
+
+function textOf(error: unknown): string {
+  return error instanceof ApiError ? error.text : String(error);
 }

@@ -13,6 +13,11 @@ export class ApiError extends Error {
   ) {
     super(message);
   }
+
+  /** The message and what to do about it. */
+  get text(): string {
+    return [this.message, this.hint].join(' ').trim();
+  }
 }
 
 /** One server-sent event. */

@@ -10,6 +10,7 @@ export const CommandIDs = {
   copyUrl: 'portproxy:copy-url',
   showLog: 'portproxy:show-log',
   restart: 'portproxy:restart',
+  edit: 'portproxy:edit',
   stop: 'portproxy:stop',
   forget: 'portproxy:forget'
 } as const;
@@ -40,6 +41,7 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.copyUrl]: TARGET,
   [CommandIDs.showLog]: SERVICE,
   [CommandIDs.restart]: SERVICE,
+  [CommandIDs.edit]: SERVICE,
   [CommandIDs.stop]: SERVICE,
   [CommandIDs.forget]: SERVICE
 };

@@ -6,6 +6,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { HTMLSelect, ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
+import { ApiError } from './api';
 import type { IArgument, ITemplate } from './tokens';
 
 const START = 1; // of the dialog's buttons
@@ -35,17 +36,22 @@ export function completer(contents: Pick<Contents.IManager, 'get'>): Complete {
 
 interface IFormProps {
   templates: readonly ITemplate[];
-  first: string;
+  /** What the fields have at first. */
+  first: IChoice;
+  /** Why the server refused what was filled in. */
+  problem?: string;
   complete: Complete;
   trans: TranslationBundle;
   onChange: (choice: IChoice, complete: boolean) => void;
 }
 
 /** The fields; `onChange` is told what is chosen and whether nothing is missing. */
-export function StartForm({ templates, first, complete, trans, onChange }: IFormProps): React.JSX.Element {
-  const [name, setName] = React.useState('');
-  const [chosen, setChosen] = React.useState(first);
-  const [values, setValues] = React.useState<Record<string, string>>({});
+export function StartForm({ templates, first, problem, complete, trans, onChange }: IFormProps): React.JSX.Element {
+  const [name, setName] = React.useState(first.name);
+  const [chosen, setChosen] = React.useState(first.template);
+  const [values, setValues] = React.useState<Record<string, string>>(
+    Object.fromEntries(Object.entries(first.arguments).map(([key, value]) => [`${first.template}.${key}`, value]))
+  );
   const template = templates.find(item => item.name === chosen);
   const args = template?.arguments ?? [];
   const filled = Object.fromEntries(args.map(arg => [arg.name, values[`${chosen}.${arg.name}`] ?? arg.default]));
@@ -82,6 +88,11 @@ export function StartForm({ templates, first, complete, trans, onChange }: IForm
           onChange={event => setName(event.target.value)}
         />
       </label>
+      {problem ? (
+        <p className="jp-PortProxy-problem" role="alert">
+          {problem}
+        </p>
+      ) : null}
     </form>
   );
 }
@@ -140,9 +151,9 @@ function Field({ arg, value, complete, onChange }: IFieldProps): React.JSX.Eleme
 }
 
 class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
-  constructor(private readonly _props: Omit<IFormProps, 'onChange'>) {
+  constructor(private readonly _props: Omit<IFormProps, 'onChange' | 'problem'>) {
     super();
-    this._choice = { template: _props.first, name: '', arguments: {} };
+    this._choice = _props.first;
   }
 
   getValue(): IChoice {
@@ -155,8 +166,13 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
     return this._complete;
   }
 
+  set problem(problem: string) {
+    this._problem = problem;
+    this.update();
+  }
+
   protected override render(): React.JSX.Element {
-    return <StartForm {...this._props} onChange={this._onChange} />;
+    return <StartForm {...this._props} problem={this._problem} onChange={this._onChange} />;
   }
 
   private _onChange = (choice: IChoice, complete: boolean): void => {
@@ -170,30 +186,53 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
 
   private _choice: IChoice;
   private _complete = false;
+  private _problem = '';
 }
 
-/** One that Enter does not close while something is missing: JupyterLab's takes Enter for a click on Start, disabled or not. */
+/**
+ * Stays until what was filled in has been accepted. JupyterLab's own takes Enter for a click on Start, disabled or not.
+ */
 class StartDialog extends Dialog<IChoice> {
-  constructor(private readonly _form: Body, trans: TranslationBundle, focused: string) {
+  constructor(private readonly _form: Body, private readonly _submit: Submit, trans: TranslationBundle, focused: string) {
     const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })];
     super({ title: trans.__('Start a service'), body: _form, buttons, defaultButton: START, focusNodeSelector: focused });
   }
 
   override resolve(index: number = START): void {
-    if (index !== START || this._form.check()) {
+    if (index !== START) {
       super.resolve(index);
+    } else if (!this._isBusy && this._form.check()) {
+      void this._try();
     }
   }
+
+  private async _try(): Promise<void> {
+    this._isBusy = true;
+    try {
+      await this._submit(this._form.getValue());
+      super.resolve(START);
+    } catch (error) {
+      this._form.problem = error instanceof ApiError ? error.text : String(error);
+    } finally {
+      this._isBusy = false;
+    }
+  }
+
+  private _isBusy = false;
 }
 
-/** Asks what to start, `first` being chosen, if there is one; null if the person thinks better of it. */
+/** Starts what was chosen; rejects if the server refuses it. */
+export type Submit = (choice: IChoice) => Promise<void>;
+
+/** Asks what to start; resolves when that is accepted, or when the person thinks better of it. */
 export async function askWhatToStart(
   templates: readonly ITemplate[],
-  first: string | undefined,
+  first: Partial<IChoice>,
   complete: Complete,
+  submit: Submit,
   trans: TranslationBundle
-): Promise<IChoice | null> {
-  const form = new Body({ templates, first: first ?? templates[0]?.name ?? '', complete, trans });
-  const result = await new StartDialog(form, trans, first === undefined ? 'select' : 'input').launch();
-  return result.button.accept ? result.value : null;
+): Promise<void> {
+  const begin = { template: templates[0]?.name ?? '', name: '', arguments: {}, ...first };
+  const form = new Body({ templates, first: begin, complete, trans });
+  await new StartDialog(form, submit, trans, first.template === undefined ? 'select' : 'input').launch();
 }

@@ -6,20 +6,20 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { addIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { addIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Actions, INewPortSettings } from './actions';
 import { Api, IApi } from './api';
 import { ARGUMENTS, CommandIDs, Target } from './commands';
-import { askWhatToStart, completer } from './form';
+import { askWhatToStart, completer, IChoice } from './form';
 import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
 import { PanelState, PortsPanel } from './panel';
-import { absolute, prefixOf, ServiceTab } from './tab';
+import { absolute, IRecipe, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, runs, serviceLabel } from './words';
 
@@ -66,7 +66,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
       run(where === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser, target);
     const usual = (target: Target) => ('service' in target ? (manager.service(target.service)?.open_in ?? 'lab') : 'lab');
     const showLog = (service: string) => run(CommandIDs.showLog, { service });
-    const actions = new Actions(manager, trans, (target, where = usual(target)) => openIn(where, target), showLog);
+    const edit = (service: string) => run(CommandIDs.edit, { service });
+    const showPanel = () => void commands.execute(CommandIDs.showPanel);
+    const open = (target: Target, where = usual(target)) => openIn(where, target);
+    const actions = new Actions(manager, trans, open, showLog, edit, showPanel);
     const newPorts: INewPortSettings = { onNewPort: 'notify', ports: [] };
     const isolation = new Isolation(apis.get(manager) ?? new Api(app.serviceManager.serverSettings));
 
@@ -120,7 +123,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const entrance = isolation.entrance(target);
       return entrance === undefined ? url : entrance + absolute(url).slice(absolute(prefixOf(url)).length);
     };
-    const openTab = (target: Target, url: string, label: string, icon: string, path?: string): void => {
+    const openTab = (target: Target, url: string, label: string, icon: string, path?: string, recipe?: IRecipe): void => {
       if (!labShell) {
         openOutside(outsideUrl(target, url)); // Notebook has room for one document only
         return;
@@ -130,7 +133,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
         shell.activateById(open.id);
         return;
       }
-      const options = { target, url, label, icon, manager, isolation, trans, run, ...(path ? { path } : {}) };
+      const start = (how: IRecipe) => void actions.start(how.template, label, 'service' in target ? target.service : undefined, how.arguments);
+      const options = { target, url, label, icon, manager, isolation, trans, run, recipe, start, ...(path ? { path } : {}) };
       const tab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
       void tabs.add(tab);
       shell.add(tab, 'main', { type: 'Service' });
@@ -146,16 +150,17 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     add(CommandIDs.showPanel, trans.__('Show Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
-    const startForm = async (args: Args) => {
+    const startForm = async (first: Partial<IChoice>) => {
       await actions.attempt(() => manager.refreshTemplates());
       const templates = manager.templates.filter(item => item.available && !item.external);
-      const choice = await askWhatToStart(templates, templateNamed(args.template)?.name, completer(app.serviceManager.contents), trans);
-      if (choice) {
-        const title = templateNamed(choice.template)?.title ?? choice.template;
-        void actions.start(choice.template, title, choice.name || undefined, choice.arguments);
-      }
+      const submit = async (choice: IChoice) => {
+        const service = await manager.start(choice.template, choice.name || undefined, choice.arguments);
+        void actions.follow(service);
+      };
+      await askWhatToStart(templates, first, completer(app.serviceManager.contents), submit, trans);
     };
-    add(CommandIDs.startForm, trans.__('Start a Service…'), startForm, { icon: addIcon });
+    const startFormOf = (args: Args) => startForm(templateNamed(args.template) ? { template: String(args.template) } : {});
+    add(CommandIDs.startForm, trans.__('Start a Service…'), startFormOf, { icon: addIcon });
     add(
       CommandIDs.launch,
       args => templateNamed(args.template)?.title ?? trans.__('Start'),
@@ -187,7 +192,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
           const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
-          openTab(target, url, label, icon, typeof args.path === 'string' ? args.path : undefined);
+          openTab(target, url, label, icon, typeof args.path === 'string' ? args.path : undefined, args.recipe as IRecipe | undefined);
         }
       },
       { icon: tabIcon, isEnabled: args => isOpenable(args) || typeof args.url === 'string' }
@@ -249,6 +254,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
       args => (isEnded(args) ? trans.__('Start Service') : trans.__('Restart Service')),
       onService(name => actions.restart(name)),
       { icon: args => (isEnded(args) ? runIcon : refreshIcon), isEnabled: args => isRunning(args) || isEnded(args) }
+    );
+    add(
+      CommandIDs.edit,
+      trans.__('Edit Service…'),
+      args => {
+        const service = serviceOf(args);
+        return service && startForm({ template: service.template, name: service.name, arguments: service.arguments });
+      },
+      { icon: editIcon, isEnabled: isEnded }
     );
     const stop = onService(name => manager.stop(name));
     add(CommandIDs.stop, trans.__('Stop Service'), stop, { icon: stopIcon, isEnabled: isRunning });

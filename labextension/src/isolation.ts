@@ -8,10 +8,17 @@ import type { IApi } from './api';
 import type { Target } from './commands';
 
 const PATIENCE = 2000;
+/** For browsers that do not list what they gate. */
+const FEATURES =
+  'autoplay camera clipboard-read clipboard-write display-capture encrypted-media fullscreen gamepad geolocation microphone midi picture-in-picture publickey-credentials-create publickey-credentials-get screen-wake-lock storage-access web-share xr-spatial-tracking'.split(
+    ' '
+  );
 
 interface IOrigins {
   isolate: 'auto' | 'always' | 'never';
   probe: string | null;
+  /** An isolated origin, `{target}` in place of a port or a service's name. */
+  origin: string | null;
 }
 
 /** Whether a frame of that address may store anything; its page says so. */
@@ -59,13 +66,32 @@ export class Isolation {
     return needsStorage && !this._stores ? undefined : this.entrance(target);
   }
 
+  /**
+   * The `allow` attribute of a target's frame: whatever this page may use (camera, clipboard, full screen ...) is delegated to the
+   * target's own origin. A frame of Jupyter's origin has it anyway.
+   *
+   * @param port - That of a service: its origin has it where a host name cannot have the service's.
+   */
+  allow(target: Target, port: number | null): string {
+    const { _origin: origin } = this;
+    if (this.entrance(target) === undefined || origin === null) {
+      return '';
+    }
+    const names = 'port' in target ? [target.port] : [target.service, ...(port ? [port] : [])];
+    const origins = names.map(name => origin.replace('{target}', String(name))).join(' ');
+    const policy = (document as { featurePolicy?: { allowedFeatures(): string[] } }).featurePolicy;
+    return (policy?.allowedFeatures() ?? FEATURES).map(feature => `${feature} ${origins}`).join('; ');
+  }
+
   private async _ask(api: IApi, find: typeof fetch, stores: (address: string) => Promise<boolean>): Promise<void> {
     try {
-      const { probe } = await api.ask<IOrigins>('GET', 'origins');
+      const { probe, origin } = await api.ask<IOrigins>('GET', 'origins');
       if (probe === null) {
         return;
       }
-      const address = probe.replace(/^https?:/, window.location.protocol); // fronts may hide the scheme from the server
+      const seen = (url: string) => url.replace(/^https?:/, window.location.protocol); // reverse proxies may hide the scheme from the server
+      const address = seen(probe);
+      this._origin = origin && seen(origin);
       const answer = await find(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
       this._found = answer.status === 204;
       this._stores = this._found && (await stores(new URL('storage', address).href));
@@ -74,6 +100,7 @@ export class Isolation {
     }
   }
 
+  private _origin: string | null = null;
   private _found = false;
   private _stores = false;
 }

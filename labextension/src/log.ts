@@ -10,12 +10,13 @@ import type { IPortsManager } from './tokens';
 import { serviceLabel } from './words';
 
 const MOST = 1 << 20;
-/** Colours and cursor movements of terminals (ECMA-48). */
-const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
+/** Colours, titles and character sets of terminals (ECMA-48: control sequences, control strings, other escape sequences). */
+const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)|[ -/]*[0-OQ-WYZ\\`-~])|\u009b[0-?]*[ -/]*[@-~]/g;
 
-/** Text as it is shown: without terminal controls, the last MiB. */
+/** Text as it is shown: without terminal controls, of a progress bar its last state, the last MiB. */
 export function readable(text: string): string {
-  return text.replace(CONTROL, '').replace(/\r+\n/g, '\n').slice(-MOST);
+  const lines = text.replace(CONTROL, '').replace(/\r+\n/g, '\n').split('\n');
+  return lines.map(line => line.slice(line.lastIndexOf('\r', line.length - 2) + 1)).join('\n').slice(-MOST);
 }
 
 class LogView extends Widget {

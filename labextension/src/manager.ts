@@ -9,7 +9,7 @@ import { ApiError, eventsOf, IApi, IEvent } from './api';
 import type { Connection, ILostSocket, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
 
 const FIRST_PAUSE = 1000;
-const LONGEST_PAUSE = 60_000;
+const LONGEST_PAUSE = 15_000;
 /** The server sends a comment every 15 s; three missed ones mean that the connection is dead. */
 const SILENCE = 45_000;
 const POLL = 1000;
@@ -60,6 +60,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get problem(): string {
     return this._problem;
+  }
+
+  get isAway(): boolean {
+    return this._connection === 'lost' && this._isAway;
   }
 
   get changed(): ISignal<IPortsManager, void> {
@@ -202,15 +206,18 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._become('connecting');
     }
     let problem = '';
+    let isAway = false;
     try {
       for await (const event of eventsOf(await this._api.open('events', abort.signal))) {
         this._expectMore(abort);
         this._receive(event);
       }
     } catch (error) {
-      problem = error instanceof ApiError ? [error.message, error.hint].join(' ').trim() : '';
+      problem = error instanceof ApiError ? error.text : '';
+      isAway = error instanceof ApiError && error.status === 0;
     }
     if (this._abort === abort) {
+      this._isAway = isAway;
       this._abort = undefined;
       this._tryLater(problem || 'The connection to the Jupyter server is cut.');
     }
@@ -305,6 +312,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _templates: ITemplate[] = [];
   private _connection: Connection = 'connecting';
   private _problem = '';
+  private _isAway = false;
   private _failures = 0;
   private _hasSnapshot = false;
   private _abort: AbortController | undefined;

@@ -76,7 +76,7 @@ export function useLive(manager: IPortsManager, state: PanelState): number {
 
 export function ServicesSection({ manager, state, trans, run, onStart }: IProps): React.JSX.Element {
   const now = useLive(manager, state);
-  const services = manager.services.filter(s => passes(state.filter, serviceLabel(s), s.port, s.state));
+  const services = manager.services.filter(s => passes(state.filter, serviceLabel(s), s.runs ?? '', s.port, s.state));
   const reservations = manager.reservations.filter(r => passes(state.filter, r.name, r.port) && !manager.service(r.name));
   return (
     <>

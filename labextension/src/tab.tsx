@@ -13,18 +13,13 @@ import type { Isolation } from './isolation';
 import type { IPortsManager, IService } from './tokens';
 import { stateText } from './words';
 
-// All that a page of its own could do, but to navigate JupyterLab's window away.
-const SANDBOX: IFrame.SandboxExceptions[] = [
-  'allow-same-origin',
-  'allow-scripts',
-  'allow-forms',
-  'allow-popups',
-  'allow-modals',
-  'allow-presentation',
-  'allow-pointer-lock',
-  'allow-orientation-lock',
-  'allow-downloads'
-];
+// For browsers without `window.navigation`, see Frame. Chromium, which has it, shows no PDF in a sandbox, whatever that allows.
+const SANDBOX =
+  'allow-same-origin allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-presentation ' +
+  'allow-pointer-lock allow-orientation-lock allow-downloads allow-top-navigation-by-user-activation';
+
+/** What it takes to start a service again that the server does not know any more. */
+export type IRecipe = { template: string; arguments: Record<string, string> };
 
 export interface ITabOptions {
   target: Target;
@@ -39,6 +34,9 @@ export interface ITabOptions {
   isolation?: Isolation;
   trans: TranslationBundle;
   run: (command: string, target: Target) => void;
+  /** How the service was started; a restored tab has one. */
+  recipe?: IRecipe | undefined;
+  start?: (recipe: IRecipe) => void;
   onNavigated?: (path: string) => void;
 }
 
@@ -55,17 +53,50 @@ export function prefixOf(url: string): string {
   return match?.[1] ?? base + (path.slice(base.length).split('/')[0] ?? '');
 }
 
+/** The part of the Navigation API (HTML Living Standard, 7.2.6) that is used here; TypeScript does not know it yet. */
+interface INavigateEvent extends Event {
+  readonly destination: { readonly url: string };
+  /** By a link or a form that somebody has clicked. */
+  readonly userInitiated: boolean;
+}
+
+const navigation = (window as { navigation?: EventTarget }).navigation;
+
+/**
+ * The frame of a tab. It may do what a browser tab may: it has no sandbox, and at an isolated origin Jupyter's features are
+ * delegated to that origin alone, not to where links of the page lead.
+ *
+ * Browsers let no frame of another origin navigate the whole window away before somebody has clicked in it. The same holds here
+ * for path-based URLs, which are of JupyterLab's own origin.
+ */
 class Frame extends Panel {
   constructor(private readonly _options: ITabOptions) {
     super();
     this.addClass('jp-PortProxy-frame');
-    this._iframe = new IFrame({ sandbox: SANDBOX, referrerPolicy: 'same-origin' });
-    this._notice = ReactWidget.create(<Notice {..._options} onChange={this._onState} />);
+    this._iframe = new IFrame({ referrerPolicy: 'same-origin' });
+    if (navigation) {
+      this.element.removeAttribute('sandbox');
+      navigation.addEventListener('navigate', this._onWindowNavigates);
+    } else {
+      this.element.setAttribute('sandbox', SANDBOX);
+    }
+    window.addEventListener('message', this._onMessage);
+    this._notice = new NoticeView(_options, this._onState, () => void window.open(this.addressOf(this.path), '_blank', 'noopener'));
     this._notice.addClass('jp-PortProxy-notice');
     this.addWidget(this._notice);
     this.addWidget(this._iframe);
     this.element.title = _options.label;
-    this.element.addEventListener('load', () => this._options.onNavigated?.(this.path));
+    this.element.addEventListener('load', () => {
+      this._watchUse();
+      this._isStale ||= _options.manager.connection === 'lost';
+      _options.onNavigated?.(this.path);
+    });
+  }
+
+  override dispose(): void {
+    navigation?.removeEventListener('navigate', this._onWindowNavigates);
+    window.removeEventListener('message', this._onMessage);
+    super.dispose();
   }
 
   get element(): HTMLIFrameElement {
@@ -85,9 +116,14 @@ class Frame extends Panel {
   }
 
   go(path: string): void {
-    this._path = path;
-    this._iframe.url = this.addressOf(path.startsWith('/') ? path : `/${path}`);
+    const { isolation, target, manager } = this._options;
+    const port = 'service' in target ? manager.service(target.service)?.port : undefined;
+    this._notice.isRefused = false;
+    this._path = path.startsWith('/') ? path : `/${path}`;
+    this.element.allow = isolation?.allow(target, port ?? null) ?? '';
+    this._iframe.url = this.addressOf(this._path);
     this._shown = true;
+    this._isStale = false;
   }
 
   /** The absolute address of a path: at the service's own origin, by way of Jupyter, or below Jupyter's. */
@@ -104,19 +140,48 @@ class Frame extends Panel {
     }
   }
 
-  /** The frame is shown while there is a page; it is loaded when that begins. */
-  private _onState = (usable: boolean): void => {
-    this._iframe.setHidden(!usable);
-    this._notice.setHidden(usable);
-    if (usable && !this._shown) {
+  /** The frame is shown while there is a page; it is loaded when that begins, and anew if it was loaded while the server was away. */
+  private _onState = (state: PageState): void => {
+    this._iframe.setHidden(state !== 'shown');
+    this._notice.setHidden(state === 'shown');
+    if (state === 'shown' && (!this._shown || this._isStale)) {
       this.go(this._path);
     }
-    if (!usable && this._shown) {
+    if (state === 'gone' && this._shown) {
       this._shown = false;
       this._path = this.path;
       this._iframe.url = 'about:blank'; // else the page goes on asking for what is not there
     }
   };
+
+  /** The gateway's page in place of one that forbids frames says so. */
+  private _onMessage = ({ source, data }: MessageEvent): void => {
+    const path = source === this.element.contentWindow ? (data as { portproxyNotFramed?: unknown } | null)?.portproxyNotFramed : undefined;
+    if (typeof path === 'string' && path.startsWith('/')) {
+      // Without dot segments: they would lead out of the entrance of the isolated origin, into Jupyter's own.
+      const { pathname, search, hash } = new URL(path, window.location.origin);
+      const prefix = prefixOf(this._options.url);
+      this._path = (pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname) + search + hash;
+      this._notice.isRefused = true;
+    }
+  };
+
+  /** JupyterLab's window is about to be replaced by a page of this service: not unless somebody has clicked in its frame. */
+  private _onWindowNavigates = (event: Event): void => {
+    const { destination, userInitiated } = event as INavigateEvent;
+    const isBelow = destination.url.startsWith(`${absolute(prefixOf(this._options.url))}/`);
+    if (event.cancelable && isBelow && !userInitiated && this._used !== this.element.contentDocument) {
+      event.preventDefault();
+    }
+  };
+
+  /** Notes that somebody clicks or types in the page. The documents of other origins are not ours to see. */
+  private _watchUse(): void {
+    const { contentDocument } = this.element;
+    for (const type of ['pointerdown', 'keydown']) {
+      contentDocument?.addEventListener(type, () => (this._used = contentDocument), true);
+    }
+  }
 
   private get _needsStorage(): boolean {
     const { manager, target } = this._options;
@@ -126,28 +191,71 @@ class Frame extends Panel {
   }
 
   private readonly _iframe: IFrame;
-  private readonly _notice: ReactWidget;
+  private readonly _notice: NoticeView;
   private _shown = false;
+  private _isStale = false;
+  /** The page in which somebody has clicked last. */
+  private _used: Document | undefined;
   private _path = this._options.path ?? new URL(absolute(this._options.url)).href.slice(absolute(prefixOf(this._options.url)).length);
 }
 
+/** `hidden`: the page stays loaded behind a notice. `gone`: there is nothing to show. */
+export type PageState = 'shown' | 'hidden' | 'gone';
+
 interface INoticeProps extends ITabOptions {
-  onChange: (usable: boolean) => void;
+  /** The page forbids to be shown in a frame. */
+  isRefused: boolean;
+  onChange: (state: PageState) => void;
+  openOutside: () => void;
 }
 
-/** Says what there is instead of a page: the state of a service, or that nobody listens. */
-export function Notice({ target, label, manager, trans, run, onChange }: INoticeProps): React.JSX.Element | null {
+class NoticeView extends ReactWidget {
+  constructor(
+    private readonly _options: ITabOptions,
+    private readonly _onChange: (state: PageState) => void,
+    private readonly _openOutside: () => void
+  ) {
+    super();
+  }
+
+  set isRefused(isRefused: boolean) {
+    this._isRefused = isRefused;
+    this.update();
+  }
+
+  protected override render(): React.JSX.Element {
+    return <Notice {...this._options} isRefused={this._isRefused} onChange={this._onChange} openOutside={this._openOutside} />;
+  }
+
+  private _isRefused = false;
+}
+
+/** Says what there is instead of a page: the state of a service, that nothing listens, or that the page forbids frames. */
+export function Notice(props: INoticeProps): React.JSX.Element | null {
+  const { target, label, manager, trans, run, isRefused, onChange, openOutside, start } = props;
   const [, draw] = React.useReducer((count: number) => count + 1, 0);
   React.useEffect(() => {
     manager.changed.connect(draw);
     return () => void manager.changed.disconnect(draw);
   }, [manager]);
-  const known = manager.connection === 'live';
   const service = 'service' in target ? manager.service(target.service) : undefined;
-  const usable = !known || isUsable(target, manager, service);
-  React.useEffect(() => onChange(usable), [usable]);
-  if (usable) {
+  const remembered = React.useRef(props.recipe);
+  const recipe = (remembered.current = recipeOf({ ...props, recipe: remembered.current }));
+  const gone = manager.connection === 'live' && !isUsable(target, manager, service);
+  const state = gone ? 'gone' : isRefused || manager.isAway ? 'hidden' : 'shown';
+  React.useEffect(() => onChange(state), [state]);
+  if (state === 'shown') {
     return null;
+  }
+  if (!gone) {
+    const text = trans.__('%1 does not let its page be shown inside another one, such as JupyterLab.', label);
+    return manager.isAway ? (
+      <Message text={`${manager.problem} ${trans.__('Trying again…')}`} busy />
+    ) : (
+      <Message text={text}>
+        <Button label={trans.__('Open in a browser tab')} isAccent onClick={openOutside} />
+      </Message>
+    );
   }
   if ('port' in target) {
     return <Message text={trans.__('Nothing listens on port %1.', target.port)} />;
@@ -155,20 +263,26 @@ export function Notice({ target, label, manager, trans, run, onChange }: INotice
   const text = service
     ? `${label}: ${stateText(service.state, trans)}. ${service.error}`
     : trans.__('There is no service named %1 any more.', target.service);
+  const isEnded = service && ['down', 'failed'].includes(service.state);
+  const begin = isEnded ? () => run(CommandIDs.restart, target) : recipe && start && !service ? () => start(recipe) : null;
   return (
     <Message text={text} lines={service?.last_lines ?? []} busy={service?.state === 'starting'}>
-      {service && ['down', 'failed'].includes(service.state) ? (
-        <button className="jp-mod-styled jp-mod-accept" onClick={() => run(CommandIDs.restart, target)}>
-          {trans.__('Start')}
-        </button>
-      ) : null}
-      {service ? (
-        <button className="jp-mod-styled" onClick={() => run(CommandIDs.showLog, target)}>
-          {trans.__('Show log')}
-        </button>
-      ) : null}
+      {begin ? <Button label={trans.__('Start')} isAccent onClick={begin} /> : null}
+      {service?.state === 'failed' ? <Button label={trans.__('Edit…')} onClick={() => run(CommandIDs.edit, target)} /> : null}
+      {service ? <Button label={trans.__('Show log')} onClick={() => run(CommandIDs.showLog, target)} /> : null}
     </Message>
   );
+}
+
+/** How to start a tab's service: as it was started, else from the template of its name, if that asks for nothing. */
+export function recipeOf({ target, manager, recipe }: ITabOptions): IRecipe | undefined {
+  if (!('service' in target)) {
+    return undefined;
+  }
+  const service = manager.service(target.service);
+  const template = manager.templates.find(item => item.name === target.service);
+  const usual = template?.arguments.every(arg => arg.default !== '') ? { template: template.name, arguments: {} } : undefined;
+  return service ? { template: service.template, arguments: service.arguments } : (recipe ?? usual);
 }
 
 function isUsable(target: Target, manager: IPortsManager, service: IService | undefined): boolean {
@@ -180,6 +294,14 @@ function isUsable(target: Target, manager: IPortsManager, service: IService | un
   }
   const external = manager.templates.some(template => template.name === target.service && template.url !== null);
   return external || manager.reservations.some(reservation => reservation.name === target.service);
+}
+
+function Button({ label, isAccent, onClick }: { label: string; isAccent?: boolean; onClick: () => void }): React.JSX.Element {
+  return (
+    <button className={`jp-mod-styled${isAccent ? ' jp-mod-accept' : ''}`} onClick={onClick}>
+      {label}
+    </button>
+  );
 }
 
 function Message(props: { text: string; lines?: string[]; busy?: boolean; children?: React.ReactNode }): React.JSX.Element {
@@ -194,7 +316,7 @@ function Message(props: { text: string; lines?: string[]; busy?: boolean; childr
 }
 
 export namespace ServiceTab {
-  export type Restored = { path: string; url: string; label: string; icon: string } & Target;
+  export type Restored = { path: string; url: string; label: string; icon: string; recipe?: IRecipe } & Target;
 }
 
 /** The tab. */
@@ -237,7 +359,8 @@ export class ServiceTab extends MainAreaWidget<Frame> {
   /** What it takes to restore this tab after a reload of JupyterLab. */
   get restored(): ServiceTab.Restored {
     const { url, label, icon = '' } = this._options;
-    return { ...this.target, url, label, icon, path: this.content.path };
+    const recipe = recipeOf(this._options);
+    return { ...this.target, url, label, icon, path: this.content.path, ...(recipe ? { recipe } : {}) };
   }
 
   private readonly _options: ITabOptions;

@@ -11,6 +11,8 @@ export interface IService {
   title: string;
   icon: string;
   arguments: Record<string, string>;
+  /** What runs, for people: its script or folder. */
+  runs?: string;
   state: State;
   /** Seconds since 1970. */
   since: number;
@@ -94,6 +96,8 @@ export interface IPortsManager {
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
+  /** The server did not answer when it was asked last. */
+  readonly isAway: boolean;
   /** Any of the above has changed. */
   readonly changed: ISignal<IPortsManager, void>;
   /** A port of this user that answers HTTP, belongs to no service, and was not there before. */

@@ -3,7 +3,7 @@
 // Rule of this file: every text is a text node or an attribute, so that no title of a service can be markup.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { closeIcon, copyIcon, deleteIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
@@ -28,6 +28,8 @@ interface IRowProps {
   dotTitle: string;
   detail: string;
   note?: string;
+  /** Beside the label. */
+  more?: string;
   dimmed?: boolean;
   actions: IAction[];
   run: Run;
@@ -35,7 +37,7 @@ interface IRowProps {
 
 /** One row: a button with the name, which opens it; its actions are there while the row is pointed at or has the focus. */
 export function Row(props: IRowProps): React.JSX.Element {
-  const { target, label, title, dot, dotTitle, detail, note, dimmed, actions, run } = props;
+  const { target, label, title, dot, dotTitle, detail, note, more, dimmed, actions, run } = props;
   const [hovered, setHovered] = React.useState(false);
   const [focused, setFocused] = React.useState(false);
   const active = hovered || focused;
@@ -50,7 +52,9 @@ export function Row(props: IRowProps): React.JSX.Element {
       className={`jp-PortProxy-row${dimmed ? ' jp-mod-dimmed' : ''}`}
       data-service={'service' in target ? target.service : undefined}
       data-port={'port' in target ? target.port : undefined}
-      onPointerEnter={() => setHovered(true)}
+      // React knows no "enter" of a row that moves under the pointer when the one that was there is removed.
+      onPointerOver={() => setHovered(true)}
+      onPointerMove={() => setHovered(true)}
       onPointerLeave={() => setHovered(false)}
       onFocus={() => setFocused(true)}
       onBlur={leave}
@@ -63,6 +67,7 @@ export function Row(props: IRowProps): React.JSX.Element {
         onClick={() => !dimmed && first && run(first.command, target)}
       >
         <span className="jp-PortProxy-label">{label}</span>
+        {more ? <span className="jp-PortProxy-more">{more}</span> : null}
       </button>
       {active && actions.length ? (
         <span className="jp-PortProxy-actions">
@@ -99,6 +104,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
     <Row
       target={{ service: service.name }}
       label={serviceLabel(service)}
+      more={service.runs ?? ''}
       title={stateTitle(service, trans)}
       dot={service.state}
       dotTitle={stateText(service.state, trans)}
@@ -115,7 +121,8 @@ function serviceActions(service: IService, trans: TranslationBundle): IAction[] 
   if (!runs(service)) {
     const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
     const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
-    return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, forget] : [start, log, forget];
+    const edit = { command: CommandIDs.edit, label: trans.__('Edit and start…'), icon: editIcon };
+    return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, edit, forget] : [start, edit, log, forget];
   }
   return [
     ...openActions(trans, service.open_in),

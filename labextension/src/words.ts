@@ -31,10 +31,11 @@ export function stateText(state: State, trans: TranslationBundle): string {
   }
 }
 
-/** What it is called, its state and, if there is one, the reason: for its tooltip. */
+/** What it is called, what runs, its state and, if there is one, the reason: for its tooltip. */
 export function stateTitle(service: IService, trans: TranslationBundle): string {
   const state = stateText(service.state, trans);
-  return `${cut(serviceLabel(service))}\n${service.error ? `${state}: ${cut(service.error)}` : state}`;
+  const called = [serviceLabel(service), service.runs ?? ''].filter(Boolean).map(cut).join('\n');
+  return `${called}\n${service.error ? `${state}: ${cut(service.error)}` : state}`;
 }
 
 /** Whether it can be opened and stopped. */

@@ -12,6 +12,8 @@ import { PlayedApi, PlayedDocument, port, service, template, trans } from './sam
 
 const open = vi.fn();
 const showLog = vi.fn();
+const edit = vi.fn();
+const showPanel = vi.fn();
 let api: PlayedApi;
 let manager: PortsManager;
 let actions: Actions;
@@ -29,7 +31,7 @@ beforeEach(() => {
   Notification.manager.dismiss();
   api = new PlayedApi();
   manager = new PortsManager(api, new PlayedDocument());
-  actions = new Actions(manager, trans, open, showLog);
+  actions = new Actions(manager, trans, open, showLog, edit, showPanel);
 });
 
 afterEach(() => {
@@ -39,7 +41,7 @@ afterEach(() => {
 
 describe('a start', () => {
   it('is told until it is up, and then opens', async () => {
-    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a') };
+    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a', { title: 'A' }) };
     const started = actions.start('a', 'A');
     expect(told()).toEqual([['in-progress', 'Starting A…']]);
     await vi.advanceTimersByTimeAsync(3000);
@@ -49,8 +51,27 @@ describe('a start', () => {
     expect(open).toHaveBeenCalledWith({ service: 'a' });
   });
 
+  it('is told by the name that the service has', async () => {
+    api.answers = { 'POST services': service('mine', { template: 'a', title: 'A' }) };
+    const started = actions.start('a', 'A', 'mine');
+    await vi.advanceTimersByTimeAsync(3000);
+    await started;
+    expect(told()).toEqual([['success', 'A (mine) is up.']]);
+  });
+
+  it('that fails can be edited', async () => {
+    const failed = service('a', { state: 'failed', error: 'It ended with exit code 2. Its output: No such file' });
+    const followed = actions.follow(failed);
+    api.answers = { 'GET services/a': failed };
+    await vi.advanceTimersByTimeAsync(3000);
+    await followed;
+    expect(told()).toEqual([['error', 'a did not start. It ended with exit code 2. Its output: No such file']]);
+    press('Edit…');
+    expect(edit).toHaveBeenCalledWith('a');
+  });
+
   it('that fails tells why, with the log', async () => {
-    api.answers = { 'POST services': service('a', { state: 'failed', error: 'It ended.' }) };
+    api.answers = { 'POST services': service('a', { title: 'A', state: 'failed', error: 'It ended.' }) };
     const started = actions.start('a', 'A');
     await vi.advanceTimersByTimeAsync(3000);
     await started;
@@ -74,21 +95,46 @@ describe('a new port', () => {
     ports: [{ port: 15001, action: 'silent' }, { process: 'streamlit', action: 'open' }, { port: 15003, label: 'Mine' }]
   };
 
-  it('is told with what it is, and opened from there', () => {
+  const gathered = () => vi.advanceTimersByTimeAsync(500);
+
+  it('is told with what it is, and opened from there', async () => {
     actions.greet(port(15003), rules);
+    await gathered();
     expect(told()).toEqual([['info', 'A service is running on port 15003 (Mine)']]);
     press('Open');
     expect(open).toHaveBeenCalledWith({ port: 15003 });
+  });
+
+  it('is told in one note with all others, while that is there', async () => {
+    for (let number = 15010; number < 15020; number++) {
+      actions.greet(port(number), rules);
+      await vi.advanceTimersByTimeAsync(number % 3 ? 100 : 2000);
+    }
+    await gathered();
+    expect(told().map(note => note[1])).toEqual(['10 services are running on new ports: 15010, 15011, 15012, 15013, 15014 …']);
+    press('Show');
+    expect(showPanel).toHaveBeenCalled();
+    Notification.manager.dismiss();
+    actions.greet(port(15020), rules);
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(told().map(note => note[1])).toEqual(['A service is running on port 15020 (python)']);
+    Notification.manager.dismiss();
+    actions.greet(port(15021), rules);
+    await gathered();
+    expect(told().map(note => note[1])).toEqual(['A service is running on port 15021 (python)']);
   });
 
   it('is offered no longer when it has gone, and once when another program takes its place', async () => {
     api.send('snapshot', { ports: [port(15003), port(15004)], services: [], reservations: [] });
     await vi.waitFor(() => expect(manager.connection).toBe('live'));
     [port(15003), port(15004), port(15004, { pid: 2, process: 'other' })].forEach(found => actions.greet(found, rules));
-    const telling = 'A service is running on port';
-    expect(told().map(note => note[1])).toEqual([`${telling} 15004 (other)`, `${telling} 15003 (Mine)`]);
+    await gathered();
+    expect(told().map(note => note[1])).toEqual(['2 services are running on new ports: 15003, 15004']);
     api.send('removed', { kind: 'port', ...port(15003) });
-    await vi.waitFor(() => expect(told().map(note => note[1])).toEqual([`${telling} 15004 (other)`]));
+    await vi.waitFor(() => expect(told().map(note => note[1])).toEqual(['A service is running on port 15004 (other)']));
+    api.send('removed', { kind: 'port', ...port(15004, { pid: 2 }) });
+    api.send('removed', { kind: 'port', ...port(15004) });
+    await vi.waitFor(() => expect(told()).toEqual([]));
   });
 
   it.each([
@@ -96,8 +142,9 @@ describe('a new port', () => {
     ['a rule that opens it', port(15002, { process: 'streamlit' }), rules, 1],
     ['silence for all', port(15004), { onNewPort: 'silent', ports: [] }, 0],
     ['opening all', port(15004), { onNewPort: 'open', ports: [] }, 1]
-  ] as const)('is not told with %s', (_, found, settings, opened) => {
+  ] as const)('is not told with %s', async (_, found, settings, opened) => {
     actions.greet(found, settings);
+    await gathered();
     expect(told()).toEqual([]);
     expect(open).toHaveBeenCalledTimes(opened);
   });

@@ -6,10 +6,11 @@ import { Isolation } from '../src/isolation';
 import { PlayedApi } from './samples';
 
 const PROBE = 'http://p1.localhost:8888/.well-known/portproxy/hello';
+const ORIGIN = 'http://p{target}.localhost:8888';
 
 function isolation(probe: string | null | Error, status: number | Error, stores = true): Isolation {
   const api = new PlayedApi();
-  api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe } };
+  api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe, origin: probe && ORIGIN } };
   const find = async () => {
     if (status instanceof Error) {
       throw status;
@@ -38,6 +39,18 @@ describe('the way to an origin', () => {
       expect(found.framed({ service: 'app' }, true) !== undefined).toBe(stores);
       expect(found.entrance({ service: 'app' })).toMatch(/\/proxy\/enter\/app$/);
     }
+  });
+
+  it('is the only one to which a frame delegates what browsers gate', async () => {
+    const found = isolation(PROBE, 204);
+    expect(found.allow({ port: 15000 }, null)).toBe('');
+    await found.ready;
+    expect(found.allow({ port: 15000 }, null)).toContain('; clipboard-write http://p15000.localhost:8888; ');
+    const named = found.allow({ service: 'My.App' }, 15000).split('; ');
+    expect(named).toContain('camera http://pMy.App.localhost:8888 http://p15000.localhost:8888');
+    expect(named.every(part => !part.includes('*'))).toBe(true);
+    found.wanted = false;
+    expect(found.allow({ port: 15000 }, null)).toBe('');
   });
 
   it.each([

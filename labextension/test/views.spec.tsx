@@ -4,6 +4,7 @@ import { cleanup, fireEvent, render, screen } from '@testing-library/react';
 import * as React from 'react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+import { ApiError } from '../src/api';
 import { StartForm } from '../src/form';
 import { readable } from '../src/log';
 import { PortsManager } from '../src/manager';
@@ -33,8 +34,8 @@ describe('a row', () => {
   it.each([
     ['up', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
     ['unhealthy', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
-    ['down', ['Start', 'Show log', 'Remove']],
-    ['failed', ['Show log', 'Start', 'Remove']],
+    ['down', ['Start', 'Edit and start…', 'Show log', 'Remove']],
+    ['failed', ['Show log', 'Start', 'Edit and start…', 'Remove']],
     ['stopping', ['Show log']]
   ] as const)('of a service that is %s offers what is possible', (state, offered) => {
     expect(actionsOf(rowOf(<ServiceRow service={service('a', { state })} {...common} />))).toEqual(offered);
@@ -53,6 +54,12 @@ describe('a row', () => {
     rowOf(<ServiceRow service={service('a', { state: 'failed', error: 'It ended with exit code 3.' })} {...common} />);
     expect(screen.getByText('It ended with exit code 3.')).toBeTruthy();
     expect(screen.getByRole('img', { name: 'Failed' })).toBeTruthy();
+  });
+
+  it('shows what runs', () => {
+    const row = rowOf(<ServiceRow service={service('a', { runs: 'reports/app.py' })} {...common} />);
+    expect(row.querySelector('.jp-PortProxy-more')?.textContent).toBe('reports/app.py');
+    expect(row.querySelector('button')?.title).toBe('a\nreports/app.py\nUp');
   });
 
   it('names the port of a service only while it listens', () => {
@@ -162,9 +169,19 @@ describe('the form', () => {
     })
   ];
 
+  it('begins with what a service was started with, and says why that is refused', () => {
+    const told = vi.fn();
+    const first = { template: 'full', name: 'mine', arguments: { file: 'data.csv', level: 'high' } };
+    render(<StartForm {...{ templates, first, complete, trans, problem: 'No such file.' }} onChange={told} />);
+    expect(told).toHaveBeenLastCalledWith(first, true);
+    expect((screen.getByLabelText('File') as HTMLInputElement).value).toBe('data.csv');
+    expect(screen.getByRole('alert').textContent).toBe('No such file.');
+  });
+
   it('asks for what has no default, completes paths, and keeps what was typed', async () => {
     const told = vi.fn();
-    render(<StartForm {...{ templates, first: 'full', complete, trans }} onChange={told} />);
+    const first = { template: 'full', name: '', arguments: {} };
+    render(<StartForm {...{ templates, first, complete, trans }} onChange={told} />);
     expect(told).toHaveBeenLastCalledWith({ template: 'full', name: '', arguments: { file: '', level: 'low' } }, false);
     fireEvent.change(screen.getByLabelText('File'), { target: { value: 'da' } });
     fireEvent.change(screen.getByLabelText('Level'), { target: { value: 'high' } });
@@ -184,18 +201,48 @@ describe('a tab without a page', () => {
     const manager = new PortsManager(api, new PlayedDocument());
     await Promise.resolve();
     const onChange = vi.fn();
-    const tab = { target: { service: 'a' }, url: '/proxy/service/a/', label: 'A', manager, trans, run, onChange };
-    render(<Notice {...tab} />);
-    expect(onChange).toHaveBeenLastCalledWith(true);
-    const services = [service('a', { state: 'failed', error: 'It broke.', last_lines: ['this is why'] })];
+    const tab = { target: { service: 'a' }, url: '/proxy/service/a/', label: 'A', manager, trans, run, onChange, isRefused: false };
+    const recipe = { template: 'a', arguments: { x: '1' } };
+    const start = vi.fn();
+    render(<Notice {...tab} start={start} openOutside={vi.fn()} />);
+    expect(onChange).toHaveBeenLastCalledWith('shown');
+    const services = [service('a', { state: 'failed', error: 'It broke.', last_lines: ['this is why'], arguments: { x: '1' } })];
     api.send('snapshot', { ports: [], services, reservations: [] });
     await screen.findByText('A: Failed. It broke.');
     expect(screen.getByText('this is why')).toBeTruthy();
     fireEvent.click(screen.getByRole('button', { name: 'Start' }));
     expect(run).toHaveBeenLastCalledWith('portproxy:restart', { service: 'a' });
-    expect(onChange).toHaveBeenLastCalledWith(false);
+    expect(onChange).toHaveBeenLastCalledWith('gone');
+    fireEvent.click(screen.getByRole('button', { name: 'Edit…' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:edit', { service: 'a' });
     api.send('removed', { kind: 'service', ...services[0] });
     await screen.findByText('There is no service named a any more.');
+    fireEvent.click(screen.getByRole('button', { name: 'Start' }));
+    expect(start).toHaveBeenLastCalledWith(recipe);
+    manager.dispose();
+  });
+
+  it('says that the server is away, and keeps the page meanwhile', async () => {
+    const api = new PlayedApi();
+    api.refusal = new ApiError(0, 'The Jupyter server does not answer.', 'Is it running?');
+    const manager = new PortsManager(api, new PlayedDocument());
+    const onChange = vi.fn();
+    const tab = { target: { port: 15000 }, url: '/proxy/port/15000/', label: 'A', manager, trans, run, onChange, isRefused: false };
+    render(<Notice {...tab} openOutside={vi.fn()} />);
+    await screen.findByText('The Jupyter server does not answer. Is it running? Trying again…');
+    expect(onChange).toHaveBeenLastCalledWith('hidden');
+    manager.dispose();
+  });
+
+  it('says that the page forbids frames, with the way out', () => {
+    const manager = new PortsManager(new PlayedApi(), new PlayedDocument());
+    const [onChange, openOutside] = [vi.fn(), vi.fn()];
+    const tab = { target: { port: 15000 }, url: '/proxy/port/15000/', label: 'A', manager, trans, run, onChange, isRefused: true };
+    render(<Notice {...tab} openOutside={openOutside} />);
+    expect(screen.getByRole('status').textContent).toContain('A does not let its page be shown inside another one');
+    fireEvent.click(screen.getByRole('button', { name: 'Open in a browser tab' }));
+    expect(openOutside).toHaveBeenCalled();
+    expect(onChange).toHaveBeenLastCalledWith('hidden');
     manager.dispose();
   });
 });
@@ -225,5 +272,7 @@ describe('words', () => {
 
   it('a log is shown without terminal controls', () => {
     expect(readable('\u001b[1;31mred\u001b[0m\r\n\u001b]0;title\u0007end')).toBe('red\nend');
+    expect(readable('\u001b(B\u001b[m\u001b7a\u001b8\u001bPq;\u001b\\b\u009b1mc')).toBe('abc');
+    expect(readable('10 %\r50 %\r90 %\ndone\r')).toBe('90 %\ndone\r');
   });
 });

@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from ..processes import TOKEN, jupyter_server
 from ..upstreams import free_port
+from .apps import HTML, running
 from .test_pages import DEMO
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,9 @@ AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = ROOT / "artifacts"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 FILES = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
+OPENS = """import http.server, os, sys
+os.stat(sys.argv[2])
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")"""
 TEMPLATES = {
     "demo": {"title": "Demonstration", "command": [sys.executable, str(DEMO), "{port}"], "stop_timeout": 1},
     "asks": {
@@ -42,6 +46,12 @@ TEMPLATES = {
     "keeps": {"title": "Keeps", "command": [sys.executable, str(DEMO), "{port}"], "needs_storage": True, "stop_timeout": 1},
     "pictured": {"title": "Pictured", "icon": "/static/favicons/favicon.ico?of=pictured", "command": [sys.executable, "-c", ""]},
     "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
+    "opens": {
+        "title": "Opens a file",
+        "command": [sys.executable, "-c", OPENS, "{port}", "{file}"],
+        "arguments": [{"name": "file", "label": "File"}],
+        "stop_timeout": 1,
+    },
     "markup": {
         "title": MARKUP,
         "command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"],
@@ -274,14 +284,45 @@ def test_a_service_that_fails_says_why(lab):
     expect(row(lab, "fails").locator(".jp-PortProxy-note")).to_contain_text("exit code 3")
 
 
-def test_a_template_that_is_gone_while_its_form_is_open_is_said_in_words(lab):
-    body = json.dumps({"template": "gone", "arguments": {}})
-    lab.route(re.compile(r"proxy/api/services(\?|$)"), lambda route: route.continue_(post_data=body))
+def test_what_the_server_refuses_keeps_the_form_and_what_was_typed(lab, lab_server):
     tile(lab, "Folder").click()
-    lab.fill('.jp-Dialog label:has-text("Level") input', "5")
+    name, level = (lab.locator(f'.jp-Dialog label:has-text("{label}") input') for label in ("Name", "Level"))
+    level.fill("5")
+    name.fill("a/b")
     lab.click('.jp-Dialog-button:has-text("Start")')
-    expect(lab.locator(".Toastify__toast", has_text="There is no template named 'gone'.")).to_be_visible()
-    lab.problems[:] = [text for text in lab.problems if "404" not in text]  # the browser's own line about the answer
+    expect(lab.locator(".jp-Dialog .jp-PortProxy-problem")).to_contain_text("name")
+    picture(lab, "form-problem-light")
+    expect(name).to_have_value("a/b")
+    name.fill("mine")
+    lab.keyboard.press("Enter")
+    expect(lab.locator(".jp-Dialog")).to_have_count(0)
+    lab.wait_for_selector("text=Folder (mine) is up.", timeout=15_000)
+    lab_server.call("DELETE", "proxy/api/services/mine")
+    lab.problems[:] = [text for text in lab.problems if "400" not in text]  # the browser's own line about the answer
+
+
+def test_a_failed_service_is_edited_and_started_again(lab):
+    tile(lab, "Opens a file").click()
+    file = lab.locator('.jp-Dialog label:has-text("File") input')
+    file.fill("nothing.csv")
+    lab.click('.jp-Dialog-button:has-text("Start")')
+    lab.wait_for_selector("text=Opens a file did not start. It ended with exit code 1", timeout=15_000)
+    expect(row(lab, "opens").locator(".jp-PortProxy-note")).to_contain_text("exit code 1")
+    act(lab, "opens", "Edit and start…")
+    expect(file).to_have_value("nothing.csv")
+    file.fill("data")
+    lab.click('.jp-Dialog-button:has-text("Start")')
+    expect(row(lab, "opens").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=15_000)
+
+
+def test_a_row_that_moves_under_the_pointer_has_its_actions(lab, lab_server):
+    for name in ("first", "second"):
+        lab_server.call("POST", "proxy/api/services", {"template": "fails", "name": name})
+        expect(row(lab, name).locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Failed", timeout=15_000)
+    act(lab, "first", "Remove")
+    expect(row(lab, "first")).to_have_count(0)
+    row(lab, "second").locator('button[title="Remove"]').click(timeout=3000)  # where the pointer is
+    expect(row(lab, "second")).to_have_count(0)
 
 
 def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
@@ -298,6 +339,108 @@ def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
     expect(found).to_have_count(0, timeout=3000)
     expect(lab.locator(f"text=A service is running on port {port}")).to_have_count(0, timeout=3000)
     expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"Nothing listens on port {port}.")
+
+
+PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj "
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]>>endobj trailer<</Root 1 0 R>>\n%%EOF"
+)
+ABLE = b"<title>able</title><h1>hello</h1><a id=pdf href=a.pdf>pdf</a> <a id=window href=coop target=_blank>window</a>"
+FORBIDS = {
+    "X-Frame-Options": [("DENY", False), ("SAMEORIGIN", True), ("SAMEORIGIN, DENY", False), ("ALLOWALL", True)],
+    "Content-Security-Policy": [("frame-ancestors 'none'", False), ("frame-ancestors https://portal.example", False)],
+}
+
+
+def able(method, path, content, fields):
+    """A PDF, and a page that asks for a browsing context group of its own, which no browser shows in a sandbox."""
+    if path == "/a.pdf":
+        return 200, {"Content-Type": "application/pdf"}, PDF
+    return 200, {**HTML, **({"Cross-Origin-Opener-Policy": "same-origin"} if path == "/coop" else {})}, ABLE
+
+
+def buster(method, path, content, fields):
+    return 200, HTML, b"<h1>hello</h1><script>if (top !== self) top.location = self.location</script>"
+
+
+@pytest.fixture(params=[True, False], ids=["origin", "path"])
+def isolated(request, lab):
+    """Whether the browser finds isolated origins."""
+    if not request.param:
+        answer = {"isolate": "auto", "probe": None, "origin": None}
+        lab.route(re.compile("proxy/api/origins"), lambda route: route.fulfill(json=answer))
+        open_lab(lab, lab.url)
+        lab.click('[data-id="jp-portproxy-panel"]')
+    return request.param
+
+
+def open_port(lab: Page, port: int):
+    """A tab of a port, by the panel; its frame."""
+    lab.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-name').click(timeout=20_000)
+    return lab.locator(".jp-PortProxy-frame iframe").and_(lab.locator(":visible"))
+
+
+def test_a_tab_may_do_what_a_browser_tab_may(lab, isolated):
+    with running(able) as port:
+        element = open_port(lab, port)
+        frame = element.content_frame
+        expect(frame.locator("h1")).to_have_text("hello", timeout=10_000)
+        inside = element.element_handle().content_frame()
+        assert (urlsplit(inside.url).hostname == f"p{port}.localhost") is isolated
+        features = lab.evaluate("document.featurePolicy.allowedFeatures()")
+        assert {"clipboard-write", "fullscreen", "camera", "display-capture", "publickey-credentials-get"} <= set(features)
+        assert inside.evaluate("wanted => wanted.filter(name => !document.featurePolicy.allowsFeature(name))", features) == []
+        with lab.context.expect_page() as opened:
+            frame.locator("#window").click()
+        expect(opened.value.locator("h1")).to_have_text("hello")
+        opened.value.close()
+        frame.locator("#pdf").click()
+        until = time.monotonic() + 10
+        while not any(shown.url.startswith("chrome-extension:") for shown in lab.frames):
+            assert time.monotonic() < until, [shown.url for shown in lab.frames]
+            lab.wait_for_timeout(100)
+        picture(lab, f"tab-pdf-{'origin' if isolated else 'path'}")
+
+
+def test_a_page_that_forbids_frames_is_said_to_and_opened_outside(lab, isolated):
+    cases = [(name, *case) for name, values in FORBIDS.items() for case in values]
+    for name, value, shown in cases:
+        with running(lambda *asked, field={name: value}: (200, {**HTML, **field}, b"<h1>hello</h1>")) as port:
+            element = open_port(lab, port)
+            if shown:
+                expect(element.content_frame.locator("h1")).to_have_text("hello", timeout=10_000)
+            else:
+                message = lab.locator(".jp-PortProxy-message:visible")
+                expect(message).to_contain_text("does not let its page be shown inside another one", timeout=10_000)
+                expect(element).to_have_count(0)
+                with lab.context.expect_page() as opened:
+                    message.locator('button:text-is("Open in a browser tab")').click()
+                expect(opened.value.locator("h1")).to_have_text("hello")
+                opened.value.close()
+                picture(lab, "tab-forbids-frames")
+    lab.problems[:] = [text for text in lab.problems if "403" not in text and "frame" not in text.lower()]
+
+
+def test_a_page_cannot_say_where_outside_it_is_opened(lab):
+    """In Jupyter's origin it would be Jupyter."""
+    lying = b"<script>parent.postMessage({ portproxyNotFramed: '/../../port/PORT/lab/%2e%2e/x?y' }, '*')</script>"
+    seen: list[str] = []
+    with running(lambda method, path, *_: (seen.append(path) or 200, HTML, lying)) as port:
+        open_port(lab, port)
+        with lab.context.expect_page() as opened:
+            lab.locator(".jp-PortProxy-message:visible button").click()
+        opened.value.wait_for_load_state()
+        assert urlsplit(opened.value.url).hostname == f"p{port}.localhost"
+        assert "/port/PORT/x?y" in seen
+        opened.value.close()
+
+
+def test_a_page_that_wants_the_whole_window_does_not_get_it_by_itself(lab, isolated):
+    with running(buster) as port:
+        expect(open_port(lab, port).content_frame.locator("h1")).to_have_text("hello", timeout=10_000)
+        lab.wait_for_timeout(500)
+        assert urlsplit(lab.url).path.startswith("/lab")
+    lab.problems[:] = [text for text in lab.problems if "Unsafe attempt" not in text and "navigat" not in text]
 
 
 def test_markup_is_text_everywhere(lab):
@@ -394,6 +537,31 @@ def test_a_server_that_is_gone_is_said_in_words(chromium, tmp_path):
         page.wait_for_timeout(1000)
     expect(page.locator(".jp-PortProxy-problem")).to_contain_text("The Jupyter server does not answer.", timeout=20_000)
     assert errors == []
+    page.context.close()
+
+
+@pytest.mark.timeout(180)  # two servers, and JupyterLab
+def test_a_tab_outlives_its_server_and_starts_its_service_again(chromium, tmp_path):
+    config = tmp_path / ".jupyter" / "jupyter_portproxy.d"
+    config.mkdir(parents=True)
+    (config / "mine.json").write_text(json.dumps({"demo": TEMPLATES["demo"]}))
+    page = chromium.new_context().new_page()
+    with jupyter_server(tmp_path) as server:
+        open_lab(page, f"{server.url}lab?token={TOKEN}")
+        page.click('[data-id="jp-portproxy-panel"]')
+        server.call("POST", "proxy/api/services", {"template": "demo"})
+        row(page, "demo").locator(".jp-PortProxy-name").click(timeout=15_000)
+        socket = page.frame_locator(".jp-PortProxy-frame iframe").locator("#socket")
+        expect(socket).to_have_text("the service echoed: hello", timeout=15_000)
+    message = page.locator(".jp-PortProxy-message")
+    expect(message).to_contain_text("The Jupyter server does not answer.", timeout=10_000)
+    picture(page, "tab-server-away")
+    with jupyter_server(tmp_path, port=urlsplit(server.url).port or 0):
+        expect(message).to_contain_text("There is no service named demo any more.", timeout=20_000)
+        # JupyterLab's own dialog about the server stands before it, or comes.
+        page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dialog.locator("button").last.click())
+        message.locator('button:text-is("Start")').click()
+        expect(socket).to_have_text("the service echoed: hello", timeout=20_000)
     page.context.close()
 
 
