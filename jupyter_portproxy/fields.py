@@ -99,7 +99,9 @@ class Client:
         login_cookie: name of Jupyter's own login cookie; at an isolated origin, of its session.
         login_cookies: names and values of Jupyter's cookies by which an isolated origin was entered.
         isolated: it asks at an origin that the service has for itself: no other cookie there is Jupyter's.
-        embedder: Jupyter's origin, whose pages may then show the service in a frame.
+        embedder: Jupyter's origin, and others, separated by blanks, whose pages may then show the service in a frame.
+        caller: another isolated origin, whose page asks; empty if none does.
+        caller_as: the origin of that service as this one knows it.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
@@ -116,6 +118,8 @@ class Client:
     login_cookies: frozenset[tuple[str, str]] = frozenset()
     isolated: bool = False
     embedder: str = ""
+    caller: str = ""
+    caller_as: str = ""
     partitioned: bool = False
     saves: bool = False
     authorization: str = ""
@@ -299,6 +303,8 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
+    if client.caller and value.lower() == client.caller and not keep_host:
+        return client.caller_as
     if own_origin(value, client) is None:
         return value
     return _public_origin(value, client) if keep_host else upstream.origin
@@ -490,9 +496,16 @@ def _response_worker_scope(value: str, route: Route, upstream: Upstream, client:
     return value if below else None
 
 
+def _response_origin(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
+    """An origin to which the service grants something (CORS), as the browser knows it."""
+    return client.caller if client.caller and value.strip().lower() == client.caller_as else value
+
+
 _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
     **{name: _response_url(form) for name, form in TO_CLIENT.items()},
     "set-cookie": _response_set_cookie,
+    "access-control-allow-origin": _response_origin,
+    "timing-allow-origin": _response_origin,
     "service-worker-allowed": _response_worker_scope,
     "www-authenticate": _response_challenge,
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -34,6 +33,8 @@ from .serving import PortExchange
 from .upgrading import TunnelHandler
 
 _FRAMES = ("iframe", "frame")
+# Of a POST for which browsers send no preflight.
+_FORM_TYPES = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
 _STORES = (
     "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try {{ if (localStorage) said = 'stored'; }} catch {{}}\n"
     "parent.postMessage(said, '{jupyter}');</script>"
@@ -161,7 +162,10 @@ class EnterHandler(PortHandler):
     def _same_site(self) -> bool:
         """A frame that the origin has sent back here comes from elsewhere, but what it began with was its user's own request."""
         framed = self.is_navigation() and is_framed(self)
-        return super()._same_site() or (framed and self._has_begun())
+        return super()._same_site() or (framed and (bool(self.gateway.embedders) or self._has_begun()))
+
+    def frame_ancestors(self) -> str:
+        return _ancestors(self)
 
     def _has_begun(self) -> bool:
         entry = self._origins.holder(self._begun)
@@ -256,6 +260,9 @@ class SwapHandler(PortHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.refuse(MethodRefused("This address is for pages alone.", "Open the service from Jupyter."))
 
+    def frame_ancestors(self) -> str:
+        return _ancestors(self)
+
     async def get(self) -> None:
         path, _, query = _uri_at_origin(self.request, self.gateway).partition("?")
         self.set_header("Cache-Control", "no-store")
@@ -339,25 +346,33 @@ class OriginHandler(PortHandler):
         super().initialize(gateway, **kwargs)
         self._origins, self._saved = origins, saved
         self._entry: Entry[User] | None = None
+        self._caller = ""  # host of another origin of the same user's, whose page asks
 
     async def admit(self, asked: object = None) -> None:
         if self.connection.stream.closed():
             raise StreamClosedError()
         host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self)
-        entry = self._entry = await self._session(name, host)
+        caller = self._calling_host()
+        entry = await self._session(name, host)
+        if entry is None and self._is_preflight():  # browsers send it without a cookie
+            entry = await self._origins.session_with(host, caller)
+        self._entry = entry
         self.current_user = self._jupyter_current_user = None if entry is None else entry.user
         self._token_authenticated = False
         self.tokens = await self._login_tokens()
         if entry is None:
             raise NotEntered()
         self.tokens |= entry.tokens
+        self._caller = caller if caller and await self._origins.has_session(entry, caller) else ""
         self.client = replace(
             self._describe_client(),
             secrets=self.tokens,
             login_cookie=name,
             login_cookies=entry.login,
             isolated=True,
-            embedder=entry.jupyters,
+            embedder=" ".join([entry.jupyters, *self.gateway.embedders]),
+            caller=self.request.headers.get("Origin", "").lower() if self._caller else "",
+            caller_as=self._service_origin(self._caller) if self._caller else "",
             partitioned=entry.framed,
             saves=self._saved,
         )
@@ -382,20 +397,39 @@ class OriginHandler(PortHandler):
                 return entry
         return None
 
-    def _same_site(self) -> bool:
-        """A partitioned session exists in frames of Jupyter's pages alone: they may be pointed at it."""
+    def _calling_host(self) -> str:
+        """The host of another isolated origin of this server that asks by CORS; empty if none does."""
         headers = self.request.headers
-        framed = self._entry is not None and self._entry.framed
-        if framed and self.is_navigation() and headers.get("Sec-Fetch-Dest") in _FRAMES:
-            return True
-        return super()._same_site()
+        scheme, _, host = headers.get("Origin", "").lower().partition("://")
+        if scheme not in self._schemes() or host == headers.get("Host", "").lower() or "Upgrade" in headers:
+            return ""
+        is_cors = headers.get("Sec-Fetch-Mode", "cors") == "cors"
+        return host if is_cors and self._origins.names.target_of(host) is not None else ""
+
+    def _is_preflight(self) -> bool:
+        return self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers
+
+    def _service_origin(self, host: str) -> str:
+        """The origin of a service as those beside it on this machine know it."""
+        target, services = self._origins.names.target_of(host) or "", self.gateway.services
+        if services is not None and target in services:
+            target = str(services.get(target).place.port)
+        return f"http://{routes.LOOPBACK_NAME}:{target}"
+
+    def _same_site(self) -> bool:
+        """A partitioned session exists in frames alone, of pages that may show the service: these may be pointed at it."""
+        may_be_framed = bool(self.gateway.embedders) or (self._entry is not None and self._entry.framed)
+        return (may_be_framed and self.is_navigation() and is_framed(self)) or super()._same_site()
 
     def _origin_allowed(self) -> bool:
-        """The origin's own pages alone: what Jupyter allows others (`allow_origin`) is about Jupyter."""
-        return self._is_own(self.request.headers.get("Origin", "").lower())
+        """The origin's own pages, and those of the same user's other origins for what the service has allowed them by CORS.
 
-    def _schemes(self) -> Collection[str]:
-        return (_scheme(self),) if self.gateway.jupyter_url else super()._schemes()
+        Reading is the browser's to allow; what changes something comes after a preflight, or is refused.
+        """
+        headers, method = self.request.headers, self.request.method
+        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        is_asked_first = method != "POST" or kind not in _FORM_TYPES
+        return self._is_own(headers.get("Origin", "").lower()) or (bool(self._caller) and is_asked_first)
 
     def address_at_origin(self, asked: object) -> str | None:
         """It is there."""
@@ -409,14 +443,14 @@ class OriginHandler(PortHandler):
 
     def refuse(self, error: GatewayError) -> None:
         lost = isinstance(error, Unauthenticated) and self.is_navigation()
-        if lost and (self.request.headers.get("Sec-Fetch-Dest") in _FRAMES or not self._jupyters()):
+        if lost and ((is_framed(self) and not self.gateway.embedders) or not self._jupyters()):
             error = Forbidden(
                 "You have not come here from Jupyter, or your login there has ended.", "Open the service from Jupyter."
             )
         super().refuse(error)
 
     def frame_ancestors(self) -> str:
-        return f"'self' {self._origins.last_jupyters}".strip()
+        return _ancestors(self, self._origins.last_jupyters)
 
     def _jupyters(self) -> str:
         """The address of Jupyter's base URL; empty if nobody knows it."""
@@ -470,3 +504,8 @@ def values_of(handler: PortHandler, name: str) -> list[str]:
 
 def is_framed(handler: PortHandler) -> bool:
     return handler.request.headers.get("Sec-Fetch-Dest") in _FRAMES
+
+
+def _ancestors(handler: PortHandler, *more: str) -> str:
+    """Who may show a refusal in a frame."""
+    return " ".join(["'self'", *filter(None, more), *handler.gateway.embedders])

@@ -154,7 +154,7 @@ class Entry(Generic[T]):
 
     def is_of(self, username: str, login: frozenset[tuple[str, str]]) -> bool:
         """True if this is the same user's. By a token alone Jupyter makes up a name each time, which its cookie keeps."""
-        return bool(self.login & login) or getattr(self.user, "username", self.user) == username
+        return bool(self.login & login) or _name_of(self) == username
 
 
 class Origins(Generic[T]):
@@ -167,6 +167,7 @@ class Origins(Generic[T]):
         self._pages: dict[tuple[str, str], None] = {}  # user and target whose page was opened in the path form, the oldest first
         self._tickets: dict[str, Entry[T]] = {}
         self._sessions: dict[str, Entry[T]] = {}
+        self._at: dict[str, dict[str, Entry[T]]] = {}  # the same by their hosts
 
     def ticket(self, entry: Entry[T]) -> str:
         """A ticket into an origin: for one use, within 30 seconds."""
@@ -190,7 +191,9 @@ class Origins(Generic[T]):
         entry.framed = framed
         while len(self._sessions) >= _MOST:
             self._end(next(iter(self._sessions)))
-        return _put(self._sessions, entry)
+        key = _put(self._sessions, entry)
+        self._at.setdefault(host, {})[key] = entry
+        return key
 
     def add_jupyter(self, host: str) -> None:
         """Note `host[:port]` of a request to Jupyter that has logged in."""
@@ -222,6 +225,20 @@ class Origins(Generic[T]):
         fresh = time.monotonic() - found.checked <= self._logins.interval
         return found if fresh or await self._is_valid(found) else None
 
+    async def session_with(self, host: str, other: str) -> Entry[T] | None:
+        """A session at a host whose user has one at the other host, too; the work is linear in the sessions there."""
+        theirs = self._at.get(other, {}).values()
+        names, logins = {_name_of(entry) for entry in theirs}, {pair for entry in theirs for pair in entry.login}
+        for entry in list(self._at.get(host, {}).values()):
+            if _name_of(entry) in names or entry.login & logins:
+                return entry if await self.session(entry.key, host) and await self.has_session(entry, other) else None
+        return None
+
+    async def has_session(self, entry: Entry[T], host: str) -> bool:
+        """True if the user of a session has one at this host, too."""
+        found = next((e for e in self._at.get(host, {}).values() if e.is_of(_name_of(entry), entry.login)), None)
+        return found is not None and await self.session(found.key, host) is not None
+
     def log_out(self, cookies: Mapping[str, str]) -> None:
         """End the sessions of a login, and void its tickets; `cookies` are those of the request that logs out."""
         login = login_of(cookies)
@@ -245,7 +262,15 @@ class Origins(Generic[T]):
     def _end(self, key: str) -> None:
         entry = self._sessions.pop(key, None)
         if entry is not None:
+            there = self._at[entry.host]
+            del there[key]
+            if not there:
+                del self._at[entry.host]
             self._logins.end(entry)
+
+
+def _name_of(entry: Entry[T]) -> str:
+    return str(getattr(entry.user, "username", entry.user))
 
 
 def _note(known: dict[K, None], key: K, most: int) -> None:

@@ -22,6 +22,7 @@ from .projects import check_command
 _SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
 # Neither `allow-same-origin`, which would make a sandbox none, nor what lets a page take its window elsewhere.
 _SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
+_EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z", re.ASCII)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -112,6 +113,13 @@ class Settings(LoggingConfigurable):
         "",
         help="""This server's own address, to which a page of such an origin sends a browser that has not logged in. Empty: from
         where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
+    ).tag(config=True)
+
+    embedders = List(
+        Unicode(),
+        default_value=[],
+        help="""Origins of sites whose pages may show services in a frame, at isolated origins, besides Jupyter's own pages; `*.`
+        stands for all subdomains. Example: `c.PortProxy.embedders = ["https://portal.example.org"]`.""",
     ).tag(config=True)
 
     max_exchanges = Integer(
@@ -341,6 +349,13 @@ class Settings(LoggingConfigurable):
     def _check_number(self, proposal: Any) -> Any:
         if not 0 <= proposal["value"] <= 1 << 30:
             raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no limit: use 0 (none) or more")
+        return proposal["value"]
+
+    @traitlets.validate("embedders")
+    def _check_embedders(self, proposal: Any) -> Any:
+        for origin in proposal["value"]:
+            if not _EMBEDDER.match(origin):
+                raise TraitError(f"c.PortProxy.embedders: {origin!r} is no origin: write 'https://portal.example.org'")
         return proposal["value"]
 
     @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")

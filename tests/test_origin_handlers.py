@@ -694,6 +694,77 @@ async def test_who_comes_back_to_a_service_of_the_path_form_with_its_cookie_stay
         assert other.connections == 0
 
 
+async def cors(connection):
+    """Allows the origin that asks what it wants to do."""
+    head = await connection.request()
+    origin = head.one("Origin") or "none"
+    fields = [f"Access-Control-Allow-Origin: {origin}", "Access-Control-Allow-Credentials: true", "Content-Length: 0"]
+    await connection.write("\r\n".join(["HTTP/1.1 200 OK", *fields, "", ""]).encode())
+
+
+PREFLIGHT = ["Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x", "Sec-Fetch-Mode: cors"]
+CALL = ["Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Sec-Fetch-Site: cross-site"]
+
+
+async def test_a_service_calls_another_of_the_same_user_by_cors(visitor):
+    async with serve(cors) as up, serve(mirror) as asking:
+        host, caller = visitor.host(up.port), f"http://{visitor.host(asking.port)}"
+        origin = f"Origin: {caller}"
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403  # nobody is there
+        _, cookie = await visitor.enter(up.port)
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403  # nor with the caller
+        assert (await visitor.ask("/x", host, [origin, *CALL, cookie])).status == 403
+        assert up.connections == 0
+        await visitor.enter(asking.port)
+        asked = [("OPTIONS", PREFLIGHT), ("GET", [*CALL, cookie]), ("PUT", [*CALL, cookie]), ("DELETE", [cookie])]
+        asked += [("POST", [*CALL, cookie, "Content-Type: application/json"]), ("GET", [cookie])]
+        for method, fields in asked:
+            answer = await visitor.ask("/x", host, [origin, *fields], method)
+            assert (answer.status, answer.one("Access-Control-Allow-Origin")) == (200, caller), method
+            assert up.last.one("Origin") == f"http://localhost:{asking.port}"
+        refused = [("GET", CALL), ("PUT", CALL), ("OPTIONS", CALL)]  # no session here
+        refused += [
+            ("POST", [*CALL, cookie, f"Content-Type: {kind}"]) for kind in ("text/plain", "multipart/form-data; boundary=x")
+        ]
+        refused += [("POST", [*CALL, cookie]), ("GET", [*UPGRADE, "Sec-Fetch-Mode: websocket", cookie])]  # asks nobody first
+        refused += [("GET", ["Sec-Fetch-Mode: no-cors", "Sec-Fetch-Site: cross-site", cookie])]
+        refused += [
+            ("POST", ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: cross-site", "Content-Type: application/json", cookie])
+        ]
+        before = up.connections, len(up.requests)
+        for method, fields in refused:
+            assert (await visitor.ask("/x", host, [origin, *fields], method)).status == 403, (method, fields)
+        for theirs in ("null", "http://evil.example", f"https://{visitor.host(asking.port)}", f"http://{visitor.origin}", "x"):
+            for fields, method in ((PREFLIGHT, "OPTIONS"), ([*CALL, cookie], "GET")):
+                assert (await visitor.ask("/x", host, [f"Origin: {theirs}", *fields], method)).status == 403, theirs
+        assert (up.connections, len(up.requests)) == before
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
+async def test_the_services_of_two_users_do_not_call_each_other(visitor, jp_server_config):
+    async with serve(cors) as up, serve(mirror) as asking:
+        host, origin = visitor.host(up.port), f"Origin: http://{visitor.host(asking.port)}"
+        _, cookie = await visitor.enter(up.port, login=_named("ada"))
+        await visitor.enter(asking.port, login=_named("eve"))
+        for fields, method in ((PREFLIGHT, "OPTIONS"), ([*CALL, cookie], "GET"), ([*CALL, cookie], "PUT")):
+            assert (await visitor.ask("/x", host, [origin, *fields], method)).status == 403
+        assert up.connections == 0
+        await visitor.enter(asking.port, login=_named("ada"))
+        for fields, method in ((PREFLIGHT, "OPTIONS"), ([*CALL, cookie], "GET"), ([*CALL, cookie], "PUT")):
+            assert (await visitor.ask("/x", host, [origin, *fields], method)).status == 200
+
+
+async def test_a_logout_of_the_caller_ends_its_calls(visitor, call):
+    login = await _login(call)
+    async with serve(cors) as up, serve(mirror) as asking:
+        host, origin = visitor.host(up.port), f"Origin: http://{visitor.host(asking.port)}"
+        await visitor.enter(asking.port, login=(login,))
+        await visitor.enter(up.port, login=(login,))
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 200
+        await call("logout", token=None, fields=[login])
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403
+
+
 def server(**traits):
     config = configured()
     return {**config, "PortProxy": traits}
@@ -707,6 +778,48 @@ async def test_always_sends_pages_to_the_origin_and_leaves_the_rest(call, jp_bas
         assert up.connections == 0
         for fields in ([], ["Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin"]):
             assert (await call(f"proxy/port/{up.port}/x", fields=fields)).status == 200
+
+
+PORTAL = "https://portal.example.org"
+FRAMED = [*FRAME, f"Referer: {PORTAL}/"]
+
+
+@pytest.mark.parametrize("jp_server_config", [server(embedders=[PORTAL, "http://*.intern.example:8080"])])
+async def test_a_site_that_the_administrator_names_may_frame_a_service(visitor, call, jp_base_url, jp_server_config):
+    async with serve(mirror) as up:
+        host = visitor.host(up.port)
+        lost = await visitor.ask("/x", host, FRAMED)
+        assert lost.one("Location") == f"http://localhost:{visitor.port}{jp_base_url}proxy/enter/{up.port}/x"
+        knocked = await visitor.ask(
+            f"{jp_base_url}proxy/enter/{up.port}/x", visitor.origin, [f"Authorization: token {TOKEN}", *FRAMED]
+        )
+        first = await visitor.follow(knocked.one("Location"), FRAMED)
+        back = await visitor.follow(first.one("Location"), [f"Authorization: token {TOKEN}", *FRAMED])
+        last = await visitor.follow(back.one("Location"), [*FRAMED, _cookie_of(first)])
+        assert last.one("Set-Cookie").endswith("SameSite=None; Secure; Partitioned")
+        answer = await visitor.ask("/x", host, [_cookie_of(last), *FRAMED])
+        ancestors = f"frame-ancestors 'self' http://{visitor.origin} {PORTAL} http://*.intern.example:8080"
+        assert (answer.status, answer.all("Content-Security-Policy")) == (200, [ancestors])
+        gone = await visitor.ask("/.well-known/portproxy/enter?ticket=x&next=/", host, FRAMED)
+        assert PORTAL in gone.one("Content-Security-Policy")
+        before = len(up.requests)
+        assert (
+            await visitor.ask("/", host, [_cookie_of(last), "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors"])
+        ).status == 403
+        assert (await call(f"proxy/port/{up.port}/", fields=FRAMED)).status == 403  # it shares Jupyter's origin
+        assert len(up.requests) == before
+
+
+async def test_no_other_site_may(visitor):
+    async with serve(mirror) as up:
+        knocked = await visitor.knock(up.port, fields=[])
+        assert knocked.status == 302
+        assert (await visitor.ask(f"{visitor._base_url}proxy/enter/{up.port}/", visitor.origin, FRAMED)).status != 200
+        refused = await visitor.ask(
+            f"{visitor._base_url}proxy/enter/{up.port}/", visitor.origin, [f"Authorization: token {TOKEN}", *FRAMED]
+        )
+        assert refused.status == 403
+        assert (await visitor.ask("/x", visitor.host(up.port), FRAMED)).status == 403
 
 
 @pytest.mark.parametrize("jp_server_config", [server(isolate="never")])

@@ -104,6 +104,20 @@ def hostile(method: str, path: str, content: bytes, fields: dict[str, str]) -> A
     return 200, {**HTML, **helping}, b"<title>hostile</title>hostile"
 
 
+def api_for(caller: int) -> App:
+    """An API that allows the pages of one other service of this machine to call it, and says by what it was called."""
+
+    def answer(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+        allowed = f"http://localhost:{caller}"
+        told = {"Content-Type": "text/plain"}
+        if fields.get("origin") == allowed:
+            told |= {"Access-Control-Allow-Origin": allowed, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+            told |= {"Access-Control-Allow-Methods": "PUT", "Access-Control-Allow-Headers": "content-type, x-mine"}
+        return 200, told, f"{method} {content.decode()}".encode()
+
+    return answer
+
+
 @contextlib.contextmanager
 def running(app: App) -> Iterator[int]:
     """The application on a port of its own."""
@@ -122,7 +136,7 @@ def running(app: App) -> Iterator[int]:
                 if "event-stream" in fields.get("Content-Type", ""):
                     time.sleep(0.3)
 
-        do_GET = do_POST = do_HEAD = answer
+        do_GET = do_POST = do_PUT = do_HEAD = do_OPTIONS = answer
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from ..processes import TOKEN
 from ..upstreams import free_port
-from .apps import build, files, hostile, rooted, running
+from .apps import api_for, build, files, hostile, rooted, running
 from .conftest import log_in
 
 VITE = Path(__file__).parents[2] / "labextension" / "node_modules" / "vite" / "bin" / "vite.js"
@@ -348,6 +348,25 @@ def test_it_works_in_a_frame_of_jupyters_page_too(page, jupyter):
         check_saving(page, frame)
         frame.click("text=send")
         frame.wait_for_selector("#thanks")
+
+
+CALLS = """async url => {
+  const call = options => fetch(url, { credentials: "include", ...options }).then(a => a.text(), () => "refused");
+  const json = { "Content-Type": "application/json", "X-Mine": "1" };
+  return [await call({}), await call({ method: "PUT", headers: json, body: "1" }),
+    await call({ method: "POST", headers: json, body: "2" }), await call({ method: "POST", body: "3" })];
+}"""
+
+
+def test_services_call_each_other_by_cors_where_the_api_allows_it(page, jupyter):
+    """All but a POST of a form's kind, which asks nobody first. On localhost a tab has no cookie of another origin to send."""
+    with running(build) as port, running(build) as stranger, running(api_for(port)) as api:
+        page.goto(f"{jupyter}tree")
+        frame_in(page, f"{jupyter}proxy/enter/{api}/x")
+        caller = frame_in(page, f"{jupyter}proxy/enter/{port}/x")
+        assert caller.evaluate(CALLS, origin_of(jupyter, api)) == ["GET ", "PUT 1", "POST 2", "refused"]
+        other = frame_in(page, f"{jupyter}proxy/enter/{stranger}/x")
+        assert other.evaluate(CALLS, origin_of(jupyter, api)) == ["refused"] * 4
 
 
 def test_a_page_of_another_site_cannot_frame_it(page, jupyter):
