@@ -502,7 +502,8 @@ class PortHandler(JupyterHandler):
         The answer is empty for every address, so that it tells nothing of what is there.
         """
         headers = self.request.headers
-        return headers.get("Sec-Fetch-Dest") == "manifest" and headers.get("Sec-Fetch-Site") == "same-origin"
+        is_asked = headers.get("Sec-Fetch-Dest") == "manifest" and headers.get("Sec-Fetch-Site") == "same-origin"
+        return is_asked and self.request.method == "GET"
 
     def is_navigation(self) -> bool:
         """True if a browser asks for a page, not for a part of one."""

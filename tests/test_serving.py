@@ -453,6 +453,7 @@ async def test_a_manifest_that_is_asked_for_without_cookies_is_empty_and_tells_n
     assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{}", "application/manifest+json")
     for fields in (asked, [*asked, "Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Dest: script", "Sec-Fetch-Site: same-origin"]):
         assert (await call(path, token=None, fields=fields)).status == 403
+    assert (await call(path, "POST", [*asked, "Sec-Fetch-Site: same-origin"], b"", token=None)).status == 403
 
 
 async def test_a_manifest_that_is_asked_for_with_a_login_is_the_services(call):
