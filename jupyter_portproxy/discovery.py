@@ -86,7 +86,11 @@ class Listener:
 
 
 class OwnerUnknown(Exception):
-    """The kernel could not be asked, or its answers do not name one user."""
+    """The kernel's answers do not name one user."""
+
+
+class NotAnswered(OwnerUnknown):
+    """The kernel cannot be asked: no Linux, or a sandbox without sock_diag."""
 
 
 class NoLocalSocket(OwnerUnknown):
@@ -131,7 +135,8 @@ class SocketOwners:
 
         Raises:
             NoLocalSocket: the kernel sends its packets elsewhere (DNAT).
-            OwnerUnknown: no Linux, a sandbox without sock_diag, several users listen there, or the connection has ended.
+            NotAnswered
+            OwnerUnknown: several users listen there, or the connection has ended.
         """
         known = self._connected(remote, remote_port, local, local_port)
         if known is not None and known.inode:
@@ -141,8 +146,10 @@ class SocketOwners:
         known = self._connected(remote, remote_port, local, local_port)
         if known is not None and known.inode:
             return known.uid
-        if known is None and not owners and self._connected(local, local_port, remote, remote_port) is not None:
-            raise NoLocalSocket()
+        if known is None and self._connected(local, local_port, remote, remote_port) is None:
+            raise NotAnswered("the system knows neither end of the connection")
+        if known is None and not owners:
+            raise NoLocalSocket("it is forwarded by the packet filter")
         if known is None or known.state not in _NOT_ACCEPTED or not owners:
             raise OwnerUnknown("no socket that is open is the other end of the connection")
         if len(owners) > 1:
@@ -155,7 +162,7 @@ class SocketOwners:
         Sockets with SO_REUSEPORT count once: the kernel lets only one user share a port (socket(7)).
 
         Raises:
-            OwnerUnknown: the kernel cannot be asked.
+            NotAnswered
         """
         plain = _unmapped(address)
         every = _every_address(plain)
@@ -175,12 +182,12 @@ class SocketOwners:
     def _find(self, source: str, source_port: int, peer: str, peer_port: int) -> _Known | None:
         """The socket of a connection, or with port 0 of the peer the one that listens; None if there is none."""
         if not SUPPORTED:
-            raise OwnerUnknown("only Linux tells who owns a socket")
+            raise NotAnswered("only Linux tells who owns a socket")
         try:
             return self._ask(source, source_port, peer, peer_port)
         except OSError as error:
             self.close()
-            raise OwnerUnknown(str(error)) from error
+            raise NotAnswered(str(error)) from error
 
     def _ask(self, source: str, source_port: int, peer: str, peer_port: int) -> _Known | None:
         if self._netlink is None:

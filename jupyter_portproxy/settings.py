@@ -69,7 +69,8 @@ class Settings(LoggingConfigurable):
     allow_other_users = Bool(
         False,
         help="""Linux: also reach loopback ports that another user of this machine listens on (root's are always reached:
-        that is how container engines publish ports). Example: `c.PortProxy.allow_other_users = True`.""",
+        that is how container engines publish ports), and those that a rule of the packet filter forwards (DNAT).
+        Example: `c.PortProxy.allow_other_users = True`.""",
     ).tag(config=True)
 
     connect_timeout = Float(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 _UID, _INODE, _END = 80, 84, 88  # offsets in a netlink message with one inet_diag_msg
+_SPORT = 24  # in one with an inet_diag_req_v2
 _SOCK_DIAG_BY_FAMILY = 20
 _VERY_MANY = 4000
 _LISTEN = f"""
@@ -47,6 +48,19 @@ class OldNetlink(socket.socket):
         if kind == _SOCK_DIAG_BY_FAMILY and answer[_INODE:_END] == bytes(4):
             answer = answer[:_UID] + bytes(4) + answer[_INODE:]
         return answer
+
+
+class ForwardingNetlink(OldNetlink):
+    """A packet filter with a DNAT rule for the port that is asked for first: the kernel knows no socket of this machine there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._port = b""
+
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        port = data[_SPORT : _SPORT + 2]
+        self._port = self._port or port
+        return super().send(data[:_SPORT] + b"\0\1" + data[_SPORT + 2 :] if port == self._port else data, flags)
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import pytest
 
 from jupyter_portproxy import routes
 from jupyter_portproxy.discovery import open_netlink
-from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, LoopDetected, Unreachable
+from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, ForwardedPort, LoopDetected, Unreachable
 
 from .gateways import CLIENT, found, route
-from .kernels import OldNetlink, as_user
+from .kernels import ForwardingNetlink, OldNetlink, as_user
 from .upstreams import answers, free_port, serve
 
 # ---- ports ----
@@ -219,6 +219,22 @@ async def test_a_service_of_ones_own_that_accepts_late_is_reached(make_gateway, 
         gateway = make_gateway(netlink, allowed_ports=["1-65535"])
         to = await found(gateway, route("localhost", listener.getsockname()[1]))
         (await gateway.dial(to.upstream)).close()
+
+
+@linux
+async def test_a_port_that_the_packet_filter_forwards_is_refused_as_such(make_gateway):
+    """By HTTP and by an upgrade: no byte leaves. With `allow_other_users` it is reached, as any other."""
+    async with serve(answers()) as upstream:
+        gateway = make_gateway(ForwardingNetlink)
+        to = await found(gateway, route("localhost", upstream.port))
+        for attempt in (gateway.open_exchange("GET", to, [], CLIENT).head, gateway.dial(to.upstream)):
+            with pytest.raises(ForwardedPort) as caught:
+                await attempt
+            assert caught.value.message.startswith(f"Port {upstream.port} is forwarded by a rule of this machine's packet filter")
+            assert "c.PortProxy.allow_other_users = True" in caught.value.hint
+        exchange = make_gateway(ForwardingNetlink, allow_other_users=True).open_exchange("GET", to, [], CLIENT)
+        assert (await exchange.head).status == 200
+        assert await exchange.read() == b"hello"
 
 
 @linux
