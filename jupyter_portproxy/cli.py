@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 
 from .client import Server, find
 from .console import CliError, port_number, print_json, table
-from .errors import LoopDetected
 from .operate import add_commands
 
 _PROGRAM = "jupyter portproxy"
@@ -172,15 +171,16 @@ def _reserve(server: Server, options: argparse.Namespace) -> None:
 def _check(server: Server, options: argparse.Namespace) -> int:
     """Explain whether a port can be reached, and if not what to do."""
     ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(server, options.port, ports) if ports else _nobody(server, options.port)
+    problem, remedy = _diagnose(server, options.port, ports) if ports else _unlisted(server, options.port)
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
         print(f"{problem}\n{remedy}")
     else:
         found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
-        url = next(port["url"] for port in ports if port["allowed"])
-        _print_addresses(server, f"Port {options.port} {found}: ", str(options.port), url)
+        found = found if ports else "is forwarded by a rule of this machine's packet filter (DNAT), and answers HTTP"
+        target = str(options.port)
+        _print_addresses(server, f"Port {target} {found}: ", target, _path_of(server, target))
     return 1 if problem else 0
 
 
@@ -190,15 +190,20 @@ def _migrate(options: argparse.Namespace) -> int:
     return migrate.report(migrate.findings(migrate.read(options.config)), as_json=options.json)
 
 
-def _nobody(server: Server, port: int) -> tuple[str, str]:
-    """Nothing is listed: whether it would be of use to start something there, only the gateway can tell."""
+def _unlisted(server: Server, port: int) -> tuple[str, str]:
+    """No process listens: whether the port can be reached all the same, or once something listens, only the gateway can tell."""
     problem = f"Nothing listens on port {port} of the server's machine."
-    refusal, remedy = server.refusal(port)
-    if refusal == LoopDetected().message:
-        return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
-    if refusal.startswith("Port "):
-        return f"{problem}\n{refusal}, too.", remedy
-    return problem, f"Start the service, for example: python3 -m http.server {port}"
+    failure = server.failure(port)
+    match failure.get("code"):
+        case None:
+            return "", ""  # forwarded
+        case "loop":
+            return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
+        case "unreachable":
+            return problem, f"Start the service, for example: python3 -m http.server {port}"
+        case "forbidden":
+            return f"{problem}\n{failure['message']}, too.", failure["hint"]
+    return failure["message"], failure["hint"]
 
 
 def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
@@ -206,7 +211,7 @@ def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[s
     if not reached:
         reason = found[0]["reason"]
         if "outside allowed range" in reason:
-            return reason, server.refusal(port)[1]
+            return reason, server.failure(port).get("hint", "")
         if "another user" in reason:
             return reason, "Start your service on another port."
         return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."

@@ -7,35 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 import psutil
-from jupyter_core.paths import jupyter_runtime_dir
 
 from .console import CliError
 from .projects import SECRET_VARIABLE
 from .routes import enter_url
+from .running_servers import opener, running_servers
 
 SECONDS = 30
-# Loopback is no proxy's business, whatever the environment says of proxies: what is sent there has the server's token.
-_URLS = build_opener(ProxyHandler({}))
-
-
-def _running_servers() -> list[dict[str, Any]]:
-    """What `jupyter server list` shows, without importing the server, which takes a second."""
-    running = []
-    for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
-        try:
-            info = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            continue  # just being written or removed
-        if isinstance(info, dict) and psutil.pid_exists(int(info.get("pid", 0))):
-            running.append(info)
-    return running
+_MAX_ERROR = 1 << 16  # bytes
+_URLS = opener()
 
 
 def find(url: str | None) -> Server:
@@ -44,11 +30,11 @@ def find(url: str | None) -> Server:
     Raises:
         CliError: there is none, or which one is meant cannot be told.
     """
-    running = _running_servers()
+    running, ignored = running_servers()
     if url is not None:
         running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
     if not running:
-        raise CliError("No Jupyter server of yours runs here." if url is None else f"No Jupyter server of yours runs at {url}.")
+        raise CliError("\n".join([f"No Jupyter server of yours runs {'here' if url is None else f'at {url}'}.", *ignored]))
     if len(running) > 1:
         running = _nearest(running)
     if len(running) > 1:
@@ -137,17 +123,17 @@ class Server:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def refusal(self, port: int) -> tuple[str, str]:
-        """What the gateway says against this port before it connects, and what to do; empty if it says nothing."""
+    def failure(self, port: int) -> dict[str, str]:
+        """What the gateway says where it cannot reach this port: its error's `code`, `message` and `hint`. Empty if it can."""
         fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
         try:
             _URLS.open(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=SECONDS).close()  # noqa: S310
         except HTTPError as error:
-            message, _, hint = _sentence(error).partition("\n")
-            return (message, hint) if error.code in (403, 508) else ("", "")
+            with error:
+                return _failure(error.read(_MAX_ERROR))
         except (URLError, OSError):
-            return "", ""
-        return "", ""
+            return {"code": "unreachable", "message": "", "hint": ""}
+        return {}
 
     def open(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
         """Call the API and return its answer, to be read and closed."""
@@ -176,6 +162,15 @@ def _public_url(url: str) -> str | None:
     public, prefix = (os.environ.get(f"JUPYTERHUB_{name}", "") for name in ("PUBLIC_URL", "SERVICE_PREFIX"))
     paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public or prefix, url)}
     return public if (public or prefix) and len(paths) == 1 else None
+
+
+def _failure(content: bytes) -> dict[str, str]:
+    """The gateway's error in an answer; empty if a service made the answer."""
+    try:
+        body = json.loads(content)
+        return {key: str(body[key]) for key in ("code", "message", "hint")}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def _sentence(error: HTTPError) -> str:

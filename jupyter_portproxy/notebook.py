@@ -6,7 +6,7 @@ Rule of this file: it works from the environment alone, without asking the serve
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import routes
 from .catalog import NAME
@@ -63,9 +63,9 @@ def show(target: int | str, path: str = "", *, width: str = "100%", height: int 
 
 def _running_base_url() -> str:
     """The base URL of the server that started this kernel, else of the first that runs for this user, else `/`."""
-    from jupyter_server.serverapp import list_running_servers
+    from .running_servers import running_servers
 
-    servers: list[dict[str, Any]] = list(list_running_servers())
+    servers = running_servers()[0]
     parent = os.environ.get("JPY_PARENT_PID")
     mine = [server for server in servers if str(server.get("pid")) == parent]
     return str((mine or servers or [{"base_url": "/"}])[0]["base_url"])

@@ -255,3 +255,36 @@ def test_nothing_survives_the_server(server, run, how):
     server.process.wait(15)
     left = psutil.wait_procs(family, timeout=5)[1]
     assert [process.cmdline() for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+# ---- ports on which no process listens ----
+
+
+class Gateway:
+    """What `check` asks of a server: its failure to reach a port."""
+
+    def __init__(self, **failure: str) -> None:
+        self.failure = lambda port: failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "problem", "remedy"),
+    [
+        ({}, "", ""),  # reached all the same: the packet filter forwards it, and allow_other_users is on
+        ({"code": "forwarded_port", "message": "It is forwarded.", "hint": "Allow it."}, "It is forwarded.", "Allow it."),
+        ({"code": "bad_upstream", "message": "No HTTP.", "hint": "Look."}, "No HTTP.", "Look."),
+        (
+            {"code": "forbidden", "message": "Port 5 is outside allowed range (10000-20000)", "hint": "Allow it."},
+            "Nothing listens on port 5 of the server's machine.\nPort 5 is outside allowed range (10000-20000), too.",
+            "Allow it.",
+        ),
+        (
+            {"code": "unreachable", "message": "Failed to connect to service on port 5.", "hint": ""},
+            "Nothing listens on port 5 of the server's machine.",
+            "Start the service, for example: python3 -m http.server 5",
+        ),
+        ({"code": "loop", "message": "x", "hint": "y"}, "Port 5 is this Jupyter server's own.", "Name the port of a service."),
+    ],
+)
+def test_why_an_unlisted_port_cannot_be_reached_is_what_the_gateway_says(failure, problem, remedy):
+    assert cli._unlisted(Gateway(**failure), 5) == (problem, remedy)
