@@ -321,18 +321,20 @@ async def test_a_full_disk_below_the_servers_own_log_stops_nothing(tmp_path):
 
 
 async def test_a_full_disk_below_a_services_log_stops_no_service(tmp_path):
-    logs = tmp_path / "runtime" / "portproxy"
-    logs.mkdir(parents=True)
-    (logs / "chatty.log").symlink_to("/dev/full")
+    """The server may write files of at most 1 MiB; the service prints more."""
+    room = 1 << 20
     template = {"chatty": {"command": [sys.executable, "-c", CHATTY, "{port}"]}}
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"PortProxy": {"service_templates": template}}))
     more = {"JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     with jupyter_server(tmp_path, f"--config={config}", more=more) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (room, room))
         status, _ = await asyncio.to_thread(server.call, "POST", "proxy/api/services", {"template": "chatty", "name": "chatty"})
         assert status == 201
         assert (await asyncio.to_thread(server.get, "proxy/service/chatty/"))[0] == 200
         assert "x" * 1000 in (await asyncio.to_thread(server.get, "proxy/api/services/chatty/logs"))[1]
+        (log,) = (tmp_path / "runtime" / "portproxy").rglob("chatty.log")
+        assert log.stat().st_size == room, "the disk was full"
         assert not re.search(BAD, server.log), server.log
 
 
