@@ -106,7 +106,7 @@ def test_without_a_command_it_shows_what_runs_and_the_commands_in_groups(server,
     assert (code, errors, said.splitlines()[0]) == (0, "", f"Jupyter server: {server.url.replace('127.0.0.1', 'localhost')}")
     assert re.search(r"^mine +up +[0-9]+ .*/proxy/service/mine/", said, re.MULTILINE)
     _, users, operators = re.split(r"^Commands:\n|^For the operators of hubs and project hosts:\n", said, flags=re.MULTILINE)
-    assert "  start        Start a service from a template.\n" in users and "  check " in users and "move" not in users
+    assert "  start        Start a service from a template" in users and "  check " in users and "move" not in users
     assert "  move         Put a project on another host.\n" in operators and "  run-project " in operators
     assert users in run("--help")[1] and operators in run("--help")[1]
 
@@ -117,7 +117,7 @@ def test_without_a_command_and_a_server_it_says_so_and_is_no_error(home):
     more = {**environment(home), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(program, env=more, cwd=home, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr, done.stdout.splitlines()[0]) == (0, "", "No Jupyter server of yours runs here.")
-    assert "  start        Start a service from a template.\n" in done.stdout
+    assert "  start        Start a service from a template" in done.stdout
 
 
 def test_a_path_counts_from_the_folder_of_the_command(server, run, home):

@@ -54,6 +54,7 @@ SAMPLES = [
     errors.NotPlaced("hub"),
     errors.HostDown("hub"),
     errors.HubDistrusted("hub"),
+    errors.ForwardedPort(8050),
     errors.NotFramed(),
     errors.NotTheHub(),
     errors.ProjectStopped("project host"),
