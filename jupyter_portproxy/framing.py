@@ -127,6 +127,8 @@ def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[in
             fields.append((name, value.strip(" \t")))
     fields = _without_odd_values(fields, dropped)
     check_head(fields)
+    if status == 204:  # it has no content, whatever its length says (RFC 9110 8.6)
+        fields = with_content_length(fields, None)
     return status, reason, fields
 
 

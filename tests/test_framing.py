@@ -67,6 +67,11 @@ def test_an_answers_head_is_read(start, status, reason, head, fields):
     assert framing.parse_head(head) == (int(status), reason, lines(fields))
 
 
+@pytest.mark.parametrize("field", [b"Content-Length: 2", b"Content-Length: 0", b"Transfer-Encoding: chunked"])
+def test_an_answer_that_has_no_content_has_no_length(field):
+    assert framing.parse_head([b"HTTP/1.1 204 No Content", b"A: 1", field])[2] == [("A", "1")]
+
+
 BAD_STARTS = ["", "OK", "HTTP/2 200", "HTTP/1.1 20", "HTTP/1.1 099", "HTTP/1.1 2000", "ICY 200 OK", "HTTP/1.1 \xb200"]
 BAD_FIELDS = [
     [line] for line in (b" A: 1", b"A", b"A: \0", b"A: 1\rB: 2", b"Content-Length : 1", b"transfer-encoding\t: chunked")
