@@ -17,7 +17,7 @@ from .credentials import TOKEN_SUBPROTOCOL
 from .forwarding import Forwarding, claimed, claims_of
 from .framing import LONGEST_KNOWN, first, list_tokens, plain
 from .framing import Fields as Fields
-from .routes import DEFAULT_PORTS, Route, Upstream, ip_literal, respelled
+from .routes import DEFAULT_PORTS, Route, Upstream, ip_literal, is_loopback, respelled
 from .told import REFUSAL, Told
 from .url_fields import PAGES, TO_CLIENT, TO_UPSTREAM, Form
 
@@ -105,6 +105,7 @@ class Client:
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
+        front_host: the host that a trusted front has told, where it has put another one into Host; empty otherwise.
         told: who it is by the word of a hop before this one; None if there is none.
     """
 
@@ -123,6 +124,7 @@ class Client:
     partitioned: bool = False
     saves: bool = False
     authorization: str = ""
+    front_host: str = ""
     told: Forwarding | None = None
 
 
@@ -159,8 +161,10 @@ def to_upstream(
     named = {plain(token) for token in list_tokens(fields, "connection")}
     forwarding = _forwarding(fields, client)
     keep_host = keep_host and told is None
+    if client.trusted and client.told is None and forwarding.host != client.host:
+        client = replace(client, front_host=forwarding.host)
     names_upstream = False
-    out: Fields = [("Host", (forwarding.host if keep_host else "") or upstream.authority)]
+    out: Fields = [("Host", upstream.authority)]
     vias: list[str] = []
     repeated: frozenset[str] | None = None
     for name, value in fields:
@@ -177,6 +181,10 @@ def to_upstream(
             out.append((name, kept))
             if kept != value and (look is _request_origin or (key in TO_UPSTREAM and method not in _SAFE_METHODS)):
                 names_upstream = not keep_host and told is None
+            if keep_host and (look is _request_origin or key == "referer") and own_origin(kept, client) is not None:
+                forwarding = forwarding.as_page(kept)
+    if keep_host and forwarding.host:
+        out[0] = ("Host", forwarding.host)
     if client.authorization:
         own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
         out += [("Authorization", own)] if own is not None else []
@@ -549,31 +557,31 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     match = re.fullmatch(r"(.*?)(?::([0-9]+))?", authority, re.ASCII)
     if match is None or int(match[2] or DEFAULT_PORTS[upstream.scheme]) != upstream.port:
         return False
-    host = match[1].strip("[]")
+    host = match[1].strip("[]").removesuffix(".")
     if host == upstream.host or host in upstream.addresses:
         return True
-    return host in _LOOPBACK and all(_is_loopback(a) for a in upstream.addresses)
-
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104 (nothing is bound here)
-
-
-def _is_loopback(address: str) -> bool:
-    literal = ip_literal(address)
-    return literal is not None and literal.is_loopback
+    literal = ip_literal(host)
+    is_local = is_loopback(host) or (literal is not None and literal.is_unspecified)
+    return is_local and all(map(is_loopback, upstream.addresses))
 
 
 def below_origin(url: str, host: str) -> str | None:
     """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
     match = _ABSOLUTE.match(url) if "://" in url else None
-    if not match or not match["scheme"] or not host or match["authority"].lower() != host.lower():
+    if not match or not match["scheme"] or not host:
         return None
+    authority, host = match["authority"].lower(), host.lower()
+    if authority != host:
+        port = f":{DEFAULT_PORTS[match['scheme'].lower()]}"  # RFC 3986 6.2.3
+        if authority.removesuffix(port) != host.removesuffix(port):
+            return None
     return match["rest"]
 
 
 def own_origin(url: str, client: Client) -> str | None:
     """What follows the origin in a URL of the client's own origin; None for any other."""
-    return below_origin(url, client.host)
+    rest = below_origin(url, client.host)
+    return below_origin(url, client.front_host) if rest is None and client.front_host else rest
 
 
 def _forwarding(fields: Fields, client: Client) -> Forwarding:

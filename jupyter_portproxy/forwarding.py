@@ -25,6 +25,7 @@ _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
 # Of reverse proxies that choose by the path, as a gateway like this one does: they bring no other host here.
 _PATH_FIELDS, _OWN_VIA = ("X-Forwarded-Prefix", "X-Forwarded-Context"), "portproxy-"
 _PARAMETER = re.compile(r"(?:\A|;)\s*(\w+)\s*=\s*\"?([^;\"]*)")
+_UP_TO_PATH = re.compile(r"[^/?#]*")
 _ORIGIN_OF = re.compile(r"https?://[^/?#]+")
 
 
@@ -51,6 +52,11 @@ class Forwarding:
     def beyond(self, peer: str) -> Forwarding:
         """The same at the next hop, which sees `peer`."""
         return replace(self, peers=(*self.peers, peer))
+
+    def as_page(self, url: str) -> Forwarding:
+        """The same with scheme and host of a page there: a browser knows them, a front may say less."""
+        scheme, _, rest = url.lower().partition("://")
+        return replace(self, scheme=scheme, host=_UP_TO_PATH.match(rest)[0])  # type: ignore[index]  # it matches anything
 
     def at(self, scheme: str, host: str) -> Forwarding:
         """The same for a request that names this address as its own: no field tells of another scheme or host.

@@ -263,6 +263,26 @@ def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep
     assert check(out), out
 
 
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("keep_host", [False, True])
+@pytest.mark.parametrize(
+    ("host", "trusted", "said", "page"),
+    [
+        ("hub.example", False, "X-Forwarded-Proto: https", "https://hub.example"),
+        ("hub.example", True, "X-Forwarded-For: 1.1.1.1", "https://hub.example"),
+        ("localhost:8888", True, "X-Forwarded-Proto: https|X-Forwarded-Host: hub.example", "https://hub.example"),
+        ("hub.example:8443", True, "X-Forwarded-Proto: https|X-Forwarded-Host: hub.example", "https://hub.example:8443"),
+        ("hub.example:443", True, "X-Forwarded-Proto: https", "https://hub.example"),
+        ("hub.example:80", False, "", "http://hub.example"),
+    ],
+    ids=words("untrusted-front front-without-scheme front-with-another-host front-without-port https-port http-port"),
+)
+def test_a_front_that_tells_little_changes_no_story(host, trusted, said, page, keep_host, check):
+    client = f.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted)
+    out = up(*lines(said), ("Origin", page), ("Referer", f"{page}{P}/x"), client=client, keep_host=keep_host, method="POST")
+    assert check(out), out
+
+
 @pytest.mark.parametrize("keep_host", [False, True])
 @pytest.mark.parametrize("client", [FRONT, LAST_HOP])
 def test_a_referer_without_an_origin_is_checked_against_the_same_story(client, keep_host):
@@ -532,6 +552,12 @@ http://localhost:8050/x?q#f          -> {P}/x?q#f
 HTTP://LocalHost:8050/x              -> {P}/x
 http://127.0.0.1:8050/x              -> {P}/x
 http://[::1]:8050/x                  -> {P}/x
+http://[0:0:0:0:0:0:0:1]:8050/x      -> {P}/x
+http://[::ffff:127.0.0.1]:8050/x     -> {P}/x
+http://[::]:8050/x                   -> {P}/x
+http://0.0.0.0:8050/x                -> {P}/x
+http://127.0.1.1:8050/x              -> {P}/x
+http://localhost.:8050/x             -> {P}/x
 //localhost:8050/x                   -> {P}/x
 http://localhost:8050                -> {P}/
 http://localhost:8050?q              -> {P}/?q
