@@ -9,9 +9,10 @@ SIGKILL to all of it after GRACE seconds); so does its end, which is the server'
 the reaper of all that the service leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER): also what forked and left is found and
 stopped. It exits as the service did, 128 + N if signal N ended it, 127 if there is no such command.
 
-PLACE is the port or the path of the Unix socket on which the service is to listen, or `-`. A program that ends with 0 and leaves
-a process that listens there has gone into the background (Linux): that process is the service from then on. If it leaves
-processes and the service is not up yet, the guard waits for one of them to listen; stopped meanwhile, it exits with BACKGROUND.
+PLACE is the port or the path of the Unix socket on which the service is to listen, or `-`. A program that exits and leaves a
+process that listens there has gone into the background (Linux): that process is the service from then on. If it exits with 0,
+leaves processes, and the service is not up yet, the guard waits for one of them to listen; stopped meanwhile, it exits with
+BACKGROUND. A program that a signal has ended has crashed, whatever it leaves.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import sys
 import time
 
 BACKGROUND = 251
+_SIGNALLED = 128  # an exit code above it is that of a signal
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _TICK = 0.05
 _LISTEN_INTERVAL = 0.5  # s, between two looks at who listens
@@ -57,8 +59,8 @@ def _watch_all(child: int, place: str, woken: int) -> tuple[int, int | None]:
     """Wait for the service's end, in the background too. Returns its last process and exit code, None if it is to be stopped."""
     said: list[bytes] = []
     code = _watch(child, woken, said)
-    while code == 0 and place != "-" and _has_children():
-        heir, code = _heir(place, woken, said)
+    while code is not None and code < _SIGNALLED and place != "-" and _has_children():
+        heir, code = _heir(place, woken, said, code)
         if heir is None:
             break
         child, code = heir, _watch(heir, woken, said)
@@ -86,21 +88,21 @@ def _is_stop(said: list[bytes]) -> bool:
     return word != b"u"
 
 
-def _heir(place: str, woken: int, said: list[bytes]) -> tuple[int | None, int]:
+def _heir(place: str, woken: int, said: list[bytes], ended: int) -> tuple[int | None, int]:
     """The child of this process that listens at the place, or has a descendant that does; and the exit code if there is none.
 
-    Until the service is up it waits for one.
+    Until the service is up it waits for one, if the program that has ended did so with 0.
     """
-    code: int | None = 0
+    code: int | None = ended
     while _has_children():
-        code = _reap(0, code)
+        code = _reap(0, code) if ended == 0 else ended
         found, inodes = _descendants(), _listening(place)
         listening = next((pid for pid in found if inodes and _holds(pid, inodes)), None)
         if listening is not None:
             while found[listening][0] != os.getpid():
                 listening = found[listening][0]
             return listening, 0
-        if said:
+        if said or ended:
             break
         ready, _, _ = select.select([0, woken], [], [], _LISTEN_INTERVAL)
         if 0 in ready and _is_stop(said):

@@ -576,6 +576,28 @@ async def test_a_program_that_goes_into_the_background_is_served_and_stopped(mak
     assert (service.state, service.exit_code, psutil.pid_exists(pid)) == ("down", 143, False)
 
 
+WRAPPER = f"""
+import socket, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {SERVE!r}, sys.argv[1]])
+while socket.socket().connect_ex(("127.0.0.1", int(sys.argv[1]))):
+    time.sleep(0.05)
+time.sleep(float(sys.argv[2]))
+raise SystemExit(1)
+"""
+
+
+@linux
+@pytest.mark.parametrize("stays", ["0", "1"])
+async def test_a_wrapper_that_exits_with_an_error_leaves_the_service_that_it_has_started(make, stays):
+    manager = make(web={"command": [*PYTHON, WRAPPER, "{port}", stays], "restart": "never"})
+    service = manager.start("web")
+    await asyncio.wait_for(manager.ready(service), 10)
+    assert (await asyncio.wait({service.task}, timeout=2))[0] == set()
+    assert service.state == "up"
+    await manager.stop("web")
+    assert (service.state, await answers(service)) == ("down", False)
+
+
 @linux
 async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
     manager = make(web={"command": [*PYTHON, DAEMON, "{port}", "leaves", "0"]})
