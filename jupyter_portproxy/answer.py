@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
@@ -89,8 +88,8 @@ class Answer:
     def _is_not_framed(self, headers: HTTPHeaders) -> bool:
         client = self._client
         own = f"{client.scheme}://{client.host}".lower()
-        referrer = urlsplit(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
-        known = {own, f"{referrer.scheme}://{referrer.netloc}".lower(), *client.embedder.lower().split()}
+        referrer = f.origin_of(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
+        known = {own, referrer, *client.embedder.lower().split()}
         return frame_ancestors.forbidden(list(headers.get_all()), own, known)
 
     async def write(self, data: bytes) -> None:

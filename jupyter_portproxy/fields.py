@@ -366,8 +366,6 @@ def _own_cookie_values(fields: Fields, upstream: Upstream, client: Client) -> fr
 def _request_subprotocols(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     if not client.isolated and TOKEN_SUBPROTOCOL not in value.lower():
         return value
-    if client.isolated and not any(secret in value for secret in client.secrets):
-        return value
     names = value.split(",")
     kept = [n for n in names if not _is_token_subprotocol(n.strip(), client)]
     return value if len(kept) == len(names) else ",".join(kept).strip() or None
@@ -377,7 +375,9 @@ def _is_token_subprotocol(name: str, client: Client) -> bool:
     """True for Jupyter's token; at an origin of its own a service may be a Jupyter server, with a token of its own."""
     if not client.isolated:
         return name.lower().startswith(TOKEN_SUBPROTOCOL)
-    return any(secret in name for secret in client.secrets)
+    return name in client.secrets or (
+        name.lower().startswith(TOKEN_SUBPROTOCOL) and name[len(TOKEN_SUBPROTOCOL) + 1 :] in client.secrets
+    )
 
 
 _REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | None]] = {
@@ -554,7 +554,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     authority = authority.lower()
     if authority == upstream.authority:
         return True
-    match = re.fullmatch(r"(.*?)(?::([0-9]+))?", authority, re.ASCII)
+    match = re.fullmatch(r"(.*?)(?::([0-9]{1,9}))?", authority, re.ASCII)
     if match is None or int(match[2] or DEFAULT_PORTS[upstream.scheme]) != upstream.port:
         return False
     host = match[1].strip("[]").removesuffix(".")
@@ -576,6 +576,12 @@ def below_origin(url: str, host: str) -> str | None:
         if authority.removesuffix(port) != host.removesuffix(port):
             return None
     return match["rest"]
+
+
+def origin_of(url: str) -> str:
+    """The origin of an absolute URL, in lower case; empty for any other."""
+    match = _ABSOLUTE.match(url)
+    return f"{match['scheme']}://{match['authority']}".lower() if match and match["scheme"] else ""
 
 
 def own_origin(url: str, client: Client) -> str | None:

@@ -18,7 +18,7 @@ SCHEMES = ("http", "https")
 _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]+\Z", re.ASCII)
 # One parameter of Forwarded, after what parts it from the one before (RFC 7239 4); it matches anything, and takes linear time.
-_PARTED = re.compile(r'([;,]?)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
+_PARTED = re.compile(r'([;,]*)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
 _SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
 _PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
@@ -173,7 +173,7 @@ def _without_origin(forwarded: str) -> str:
     """Elements of Forwarded without their `host` and `proto`."""
     elements: list[list[str]] = [[]]
     for separator, parameter in _PARTED.findall(forwarded):
-        if separator == ",":
+        if "," in separator:
             elements.append([])
         if parameter.strip() and parameter.partition("=")[0].strip().lower() not in ("host", "proto"):
             elements[-1].append(parameter.strip())

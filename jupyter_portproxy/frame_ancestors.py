@@ -14,9 +14,10 @@ from .framing import Fields
 FRAMES = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
 DIRECTIVE = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b(?P<sources>[^;,]*)", re.IGNORECASE)
 _SOURCE = re.compile(
-    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]+|\*))?(?:/.*)?\Z"
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}|\*))?(?:/.*)?\Z"
 )
 _PORTS = {"http": 80, "https": 443}
+_MAX_SOURCES = 4096  # characters of all policies; what longer ones let in is not looked at
 _OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
 
 
@@ -45,18 +46,19 @@ def forbidden(fields: Fields, own: str, ancestors: set[str]) -> bool:
     restrictions = policies(fields)
     if not restrictions:  # frame-ancestors overrides X-Frame-Options
         return denied(fields)
+    if sum(map(len, restrictions)) > _MAX_SOURCES:
+        return False
     return not all(any(_admits(sources, own, origin) for origin in ancestors) for sources in restrictions)
 
 
 def _admits(sources: str, own: str, ancestor: str) -> bool:
-    return any(_matches(source, own, ancestor) for source in sources.lower().split())
-
-
-def _matches(source: str, own: str, ancestor: str) -> bool:
-    """One source expression; an https page is let in where an http one is."""
-    if source == "'self'":
-        return ancestor == own
     scheme, host, port = _parts(ancestor)
+    known = ancestor == own
+    return any(known if source == "'self'" else _matches(source, own, scheme, host, port) for source in sources.lower().split())
+
+
+def _matches(source: str, own: str, scheme: str, host: str, port: int) -> bool:
+    """One source expression; an https page is let in where an http one is."""
     if source.endswith(":"):
         return scheme in (source[:-1], source[:-1] + "s")
     match = _SOURCE.match(source)

@@ -72,6 +72,7 @@ async def test_a_page_that_forbids_frames_is_said_to_in_a_frame(call, head, show
     async with serve(answers(head=head + b"\r\nContent-Type: text/html")) as up:
         framed = await call(f"proxy/port/{up.port}/", fields=FRAME)
         assert (framed.status, b"hello" in framed.content) == ((200, True) if shown else (403, False))
+        assert (await call(f"proxy/port/{up.port}/", fields=[*FRAME, "Referer: http://["])).status == framed.status
         if not shown:
             assert b"This page does not let itself be shown inside another one." in framed.content
             assert b"Open in a browser tab</a>" in framed.content and b"portproxyNotFramed" in framed.content

@@ -177,6 +177,7 @@ If                  -> (<{OWN}{P}/token> [W/"a"])  -> (<{OWN}{P}/token> [W/"a"])
 Ping-To             -> {OWN}{P}/ping               -> http://localhost:8050/ping
 Ping-From           -> {OWN}/a%40b/lab             -> http://localhost:8050/
 HX-Current-URL      -> {OWN}{P}/page?token=s3same%2Bopen&a -> http://localhost:8050/page?a
+HX-Current-URL      -> {OWN}{P}/page?token=s3same%2Bopen#b -> http://localhost:8050/page#b
 X_GWT_Module_Base   -> {OWN}{P}/app/               -> http://localhost:8050/app/
 Turbolinks-Referrer -> {OWN}{P}/x                  -> http://localhost:8050/x
 Upload-Concat       -> final;{P}/files/a {OWN}{P}/files/b -> final;/files/a http://localhost:8050/files/b
@@ -641,7 +642,7 @@ http://localhost:8050@evil.example/ http://localhost:8050.evil.example/ ftp://lo
 """)
 
 
-@pytest.mark.parametrize("value", ["", *OTHERS])
+@pytest.mark.parametrize("value", ["", *OTHERS, f"http://localhost:{'8' * 5000}/"])
 def test_any_other_url_passes(value):
     assert down(("Location", value)) == [("Location", value)]
 

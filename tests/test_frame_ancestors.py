@@ -57,6 +57,8 @@ def test_x_frame_options_of_which_one_denies_or_two_contradict(values, expected)
         (["frame-ancestors http://hub.example.org"], "https://hub.example.org", False),
         (["frame-ancestors https://hub.example.org:8443/path"], "https://hub.example.org:8443", False),
         (["frame-ancestors http://[::1]:8888"], "http://[::1]:8888", False),
+        ([f"frame-ancestors localhost:{'8' * 5000}"], OWN, False),  # `int` takes 4300 digits
+        (["frame-ancestors 'none' " + "a.example " * 1000], OWN, False),  # too long to be looked at
     ],
 )
 def test_frame_ancestors_of_which_all_have_to_let_it_in(policies, ancestor, expected):
