@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from urllib.parse import unquote_to_bytes
 
 TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _TOKEN_FIELD = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _LONGEST_NAME = 256  # of a cookie that is looked for; others are no login's
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
+_ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
 # Tornado's XSRF tokens are the same secret under another mask each time (tornado.web.RequestHandler.xsrf_token).
 _MASKED = re.compile(r"2\|([0-9a-f]{8})\|((?:[0-9a-f]{2})+)\|[0-9]+\Z", re.ASCII)
 # With `__Host-` where JupyterHub's cookie_host_prefix_enabled is on; its services' have Path=/ then, too.
@@ -27,6 +27,7 @@ _COOKIES = {
     isolated: re.compile(rf";\s*(?P<name>{names})(?=\s*(?:[=;]|\Z))[^;]*", re.IGNORECASE)
     for isolated, names in ((True, _SESSION), (False, _JUPYTERS))
 }
+_COOKIE = re.compile(r";([^=;]+)(?:=([^;]*))?")
 # Names: configurable-http-proxy's README, JupyterHub's and jupyter_server's documentation; JPY_ is JupyterHub's old prefix.
 _SECRET_VARIABLE = re.compile(
     r"PORTPROXY_.*|(?:JUPYTER|JUPYTERHUB|JPY|CONFIGPROXY|KG)_(?:.*_)?(?:TOKEN|SECRET|KEY|PASSWORD|PASSPHRASE|PWD)(?:_FILE)?",
@@ -39,10 +40,10 @@ def _spelled(name: str) -> str:
     return "".join(f"(?:{re.escape(c)}|(?i:%{ord(c):02x}))" for c in name)
 
 
-# Between `&` is how Tornado reads parameters; older libraries separate them by `;`, too.
+# Between `&` is how Tornado reads parameters; older libraries separate them by `;`, too, and URLs in fields may have a fragment.
 _PARAMETERS = [
     re.compile(rf"[{marks}](?:{_spelled('token')}|{_spelled('_xsrf')})(?:=([^{marks}]*))?(?=[{marks}]|\Z)")
-    for marks in ("&", "&;")
+    for marks in ("&", "&;", "&;#")
 ]
 _TOKENS = [re.compile(rf"[{marks}]{_spelled('token')}(?:=([^{marks}]*))?(?=[{marks}]|\Z)") for marks in ("&", "&;")]
 
@@ -57,7 +58,8 @@ def argument(value: str) -> str:
     """
     if value.isalnum() and value.isascii():
         return value
-    decoded = unquote_to_bytes(value.replace("+", " ").encode("latin-1", "ignore")).decode("utf-8", "ignore")
+    raw = value.replace("+", " ").encode("latin-1", "ignore")
+    decoded = _ESCAPES.sub(lambda match: bytes.fromhex(match[0].decode().replace("%", "")), raw).decode("utf-8", "ignore")
     return _CONTROL.sub(" ", decoded).strip()
 
 
@@ -67,9 +69,9 @@ def target_without(target: str, secrets: Collection[str]) -> str:
     if not mark or not secrets:
         return target
     left = f"&{query}"
-    for pattern in _PARAMETERS if ";" in query else _PARAMETERS[:1]:
+    for pattern in _PARAMETERS[: 3 if "#" in query else 2 if ";" in query else 1]:
         left = pattern.sub(lambda match: "" if is_secret(argument(match[1] or ""), secrets) else match[0], left)
-    return f"{path}?{left[1:]}" if left else path
+    return path + (left if left.startswith("#") else f"?{left[1:]}" if left else "")
 
 
 def has_token(target: str) -> bool:
@@ -81,7 +83,8 @@ def has_token(target: str) -> bool:
 def tokens_in(target: str) -> list[str]:
     """The values of all `token` parameters of a request target."""
     query = "&" + target.partition("?")[2]
-    return list({argument(match[1] or ""): None for pattern in _TOKENS for match in pattern.finditer(query)})
+    values = dict.fromkeys(match[1] or "" for pattern in _TOKENS for match in pattern.finditer(query))
+    return list(dict.fromkeys(map(argument, values)))
 
 
 def is_secret(value: str, secrets: Collection[str]) -> bool:
@@ -123,12 +126,11 @@ def xsrf_tokens(lines: Collection[str]) -> set[str]:
     """
     found: set[str] = set()
     texts = [";".join(lines), ",".join(lines)] if len(lines) > 1 else lines
-    for text in texts:
-        for value in cookie_values([text], "_xsrf"):
-            found.add(value)
-            if not (value.isalnum() and value.isascii()):
-                plain = unquoted(value)
-                found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
+    for value in {value for text in texts for value in cookie_values([text], "_xsrf")}:
+        found.add(value)
+        if not (value.isalnum() and value.isascii()):
+            plain = unquoted(value)
+            found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
     return found - {""}
 
 
@@ -144,13 +146,15 @@ def cookies_without(
         isolated: at an isolated origin, where only `names`, `pairs` and the sessions of origins are Jupyter's.
         pairs: names and values of cookies that are Jupyter's; a service may have one of that name there.
     """
-    left, count = _COOKIES[isolated].subn(lambda match: match[0] if match["name"].rstrip() == nested else "", f";{line}")
-    if any(name in left for name in names) or any(name in left for name, _ in pairs):
-        before = left[1:].split(";")
-        read = ((cookie, *map(str.strip, cookie.partition("=")[::2])) for cookie in before)
-        kept = [cookie for cookie, name, value in read if name not in names and (name, unquoted(value)) not in pairs]
-        left, count = "".join(f";{cookie}" for cookie in kept), count + len(before) - len(kept)
-    return left[1:].strip() or None if count else line
+
+    def is_named(match: re.Match[str]) -> bool:
+        name = match[1].strip()
+        return name in names or (name, unquoted((match[2] or "").strip())) in pairs
+
+    left = _COOKIES[isolated].sub(lambda match: match[0] if match["name"].rstrip() == nested else "", f";{line}")
+    if pairs or any(name in left for name in names):
+        left = _COOKIE.sub(lambda match: "" if is_named(match) else match[0], left)
+    return left[1:].strip() or None if len(left) <= len(line) else line
 
 
 # ---- fields ----

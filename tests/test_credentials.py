@@ -103,8 +103,12 @@ query -> left
 ?token=geh%C3%A9im&a;;b              -> ?a;;b
 ?a;;token=own;_xsrf                  -> ?a;;token=own;_xsrf
 ?token=s3same%2Bopen%A0              ->
+?token=s3same%2Bopen#top             -> #top
+?a&token=s3same%2Bopen;b#c           -> ?a;b#c
+?a#token=s3same%2Bopen               -> ?a
+?token=own#top                       -> ?token=own#top
 """)
-def test_parameters_are_separated_by_semicolons_too(query, left):
+def test_parameters_are_separated_by_semicolons_too_and_end_at_a_fragment(query, left):
     assert c.target_without(f"/x;token=s3same%2Bopen{query}", SECRETS) == f"/x;token=s3same%2Bopen{left}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jupyter_portproxy import credentials, framing
+from jupyter_portproxy import credentials, frame_ancestors, framing
 from jupyter_portproxy import fields as f
 from jupyter_portproxy.routes import Upstream, parse
 from jupyter_portproxy.told import read
@@ -58,6 +58,7 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
     "XSRF cookies": fields_of(lambda n: [("Cookie", distinct("_xsrf={}", ";", n))]),
     "masked XSRF cookies": fields_of(lambda n: [("Cookie", distinct("_xsrf=2|{:08x}|ab|1", ";", n))]),
     "quoted XSRF cookies": fields_of(lambda n: [("Cookie", '_xsrf="' + "\\" * n + '"')]),
+    "percent signs in XSRF cookies": fields_of(lambda n: [("Cookie", "_xsrf=" + "%" * (n // 2))] * 2),
     "Cookie lines": fields_of(lambda n: many("Cookie", "a=b; _xsrf=" + "c" * 100, n)),
     "Via members": fields_of(lambda n: repeated("Via", "1.1 gw2,", n)),
     "empty Via members": fields_of(lambda n: repeated("Via", ",", n)),
@@ -67,6 +68,10 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
     "X-Forwarded-For lines": fields_of(lambda n: many("X-Forwarded-For", "1" * 100, n)),
     "X-Forwarded-Proto members": fields_of(lambda n: repeated("X-Forwarded-Proto", ",", n)),
     "peers of a hop": half(lambda n: repeated("X-Portproxy-Hop", "1,", n, "p="), lambda n: repeated("Host", "h", n)),
+    "token parameters beside subprotocols": lambda n: (
+        "/?" + distinct("token=a{}", "&", n // 2),
+        repeated("Sec-WebSocket-Protocol", "b,", n // 2),
+    ),
     "subprotocols": fields_of(lambda n: repeated("Sec-WebSocket-Protocol", "a,", n)),
     "token subprotocols": fields_of(lambda n: repeated("Sec-WebSocket-Protocol", f"{TOKEN}.a,", n)),
     "parameters": query("a&"),
@@ -74,6 +79,7 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
     "parameters by semicolons": query(";"),
     "token parameters": query("token=a&"),
     "encoded token parameters": query("%74%6F%6b%65%6E=%41&"),
+    "percent signs": lambda n: ("/?token=" + "%" * n, []),
     "one long token parameter": lambda n: ("/?token=" + "%41" * (n // 3), []),
     "XSRF parameters beside XSRF cookies": lambda n: (
         "/?" + "_xsrf=b&" * (n // 16),
@@ -93,6 +99,9 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
     "parameters of Forwarded beside Origin": half(
         lambda n: repeated("Forwarded", "host=a;", n), lambda n: many("Origin", "http://localhost:8888", n)
     ),
+    "members of Forwarded beside Origin": half(
+        lambda n: repeated("Forwarded", ",", n), lambda n: [("Origin", "http://localhost:8888"), ("A", "b" * n)]
+    ),
     "quotes in Forwarded beside Origin": half(
         lambda n: repeated("Forwarded", '"\\', n), lambda n: many("Origin", "http://localhost:8888", n)
     ),
@@ -106,10 +115,11 @@ def request(head: Head, isolated: bool) -> None:
     """What is done with it, as the handlers do it."""
     target, fields = head
     cookies = [value for name, value in fields if name == "Cookie"]
-    secrets = frozenset({"geheim", *credentials.xsrf_tokens(cookies)})
+    secrets = frozenset({"geheim", *credentials.xsrf_tokens(cookies), *credentials.tokens_in(target)})
+    logins = frozenset((f"username-{number}", "a") for number in range(SIZE // 16))  # with which an origin was entered
     host = framing.first(fields, "host", "localhost:8888")
     hop = read(framing.first(fields, "x-portproxy-hop")).forwarding
-    client = f.Client("::1", "::1", "http", host, True, secrets, LOGIN, isolated=isolated, told=hop)
+    client = f.Client("::1", "::1", "http", host, True, secrets, LOGIN, logins, isolated=isolated, told=hop)
     route = parse(PREFIX + target, "/")
     f.target_without_secrets(route.target, client)
     f.loops(fields, "gw")
@@ -137,6 +147,8 @@ ANSWERS: dict[str, Callable[[int], f.Fields]] = {
     "challenges": lambda n: repeated("WWW-Authenticate", "digest ", n),
     "domains of challenges": lambda n: repeated("WWW-Authenticate", "domain=/,", n),
     "policies": lambda n: repeated("Content-Security-Policy", "; frame-ancestors 'self'", n),
+    "sources of a policy": lambda n: [("Content-Security-Policy", "frame-ancestors " + distinct("{}", " ", n))],
+    "policies of one source": lambda n: repeated("Content-Security-Policy", "frame-ancestors *,", n),
     "blanks in policies": lambda n: repeated("Content-Security-Policy", " ", n, ";"),
     "lengths": lambda n: [("Content-Length", "1,1" + ",1" * (n // 2))],
     "folded lines": lambda n: [("A", "b\r\n " * (n // 4))],
@@ -149,7 +161,8 @@ def answer(fields: f.Fields, isolated: bool) -> None:
         lines += f"{name}: {value}".encode("latin-1").split(b"\r\n")
     _, _, known = framing.parse_head(lines[:1000])
     client = f.Client("::1", "::1", "http", "localhost:8888", isolated=isolated, embedder="http://localhost:8888")
-    f.to_client(known, parse(f"{PREFIX}/", "/"), UP, client)
+    passed = f.to_client(known, parse(f"{PREFIX}/", "/"), UP, client)
+    frame_ancestors.forbidden(passed, "http://localhost:8888", {"http://localhost:8888", "http://a.example"})
 
 
 def seconds(work: Callable[[], None]) -> float:
