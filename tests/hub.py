@@ -185,11 +185,14 @@ class Browser:
         """A form of that page, sent with the XSRF token that is in it."""
         hidden = re.search(r'name="_xsrf"\s+value="([^"]+)"', page.text)
         assert hidden, page.text
-        return await self._ask("POST", path, {"_xsrf": hidden[1], **values}, Origin=self.origin, **NAVIGATION)
+        done = await self._ask("POST", path, {"_xsrf": hidden[1], **values}, follow=False, Origin=self.origin, **NAVIGATION)
+        leads_on = done.status in (302, 303)  # by GET, and a navigation by GET has no Origin
+        return await self._ask("GET", done.fields["Location"], **NAVIGATION) if leads_on else done
 
     async def fetch(self, path: str, method: str = "GET", data: Any = None, **more: str) -> Page:
         """What a script of a page does, from the same origin unless `more` has another."""
-        return await self._ask(method, path, data, **{**FETCH, "Origin": self.origin, **more})
+        origin = {"Origin": self.origin} if method not in ("GET", "HEAD") else {}
+        return await self._ask(method, path, data, **{**FETCH, **origin, **more})
 
     async def call(self, path: str, token: str, method: str = "GET", data: Any = None, **more: str) -> Page:
         """What a program does that has a token and is no browser."""
@@ -205,10 +208,9 @@ class Browser:
         sent = self._session.cookie_jar.filter_cookies(URL(f"{self.origin}{path}"))
         return {name: morsel.value for name, morsel in sent.items()}
 
-    async def _ask(self, method: str, path: str, data: Any = None, **fields: str) -> Page:
-        async with self._session.request(
-            method, URL(self.origin).join(URL(path, encoded=True)), data=data, headers=_named(fields)
-        ) as answer:
+    async def _ask(self, method: str, path: str, data: Any = None, *, follow: bool = True, **fields: str) -> Page:
+        url = URL(self.origin).join(URL(path, encoded=True))
+        async with self._session.request(method, url, data=data, headers=_named(fields), allow_redirects=follow) as answer:
             return Page(answer.status, answer.url.path_qs, await answer.text(), answer.headers)
 
 

@@ -153,7 +153,9 @@ async def test_a_service_learns_its_prefix_and_no_secret(hub: Hub):
         assert (seen.one("X-Forwarded-Prefix"), seen.one("X-Forwarded-Context")) == (prefix, prefix)
         assert (seen.one("X-Forwarded-Proto"), seen.one("X-Forwarded-Host")) == ("http", host)
         assert seen.one("X-Forwarded-For") == "127.0.0.1"
-        assert (seen.one("Origin"), seen.one("Referer")) == (f"http://localhost:{up.port}", f"http://localhost:{up.port}/page")
+        assert (seen.one("Origin"), seen.one("Referer")) == (None, f"http://localhost:{up.port}/page")
+        await browser.fetch(f"{prefix}/", "POST")
+        assert (up.last.one("Origin"), up.last.one("X-Forwarded-Host")) == (f"http://localhost:{up.port}", None), "one story"
         await program.call(f"{prefix}/?token={token}", token, Cookie="__Host-jupyterhub-user-ada=secret; mine=2")
         assert (up.last.target, up.last.one("Cookie"), up.last.one("Authorization")) == ("/", "mine=2", None)
         everything = str(up.requests)
