@@ -46,14 +46,15 @@ _IDENTITY = re.compile(
         [
             r"x-forwarded(-.*)?",  # nginx, Apache, HAProxy, Traefik (also -Tls-Client-Cert), Envoy, oauth2-proxy (-User, -Email)
             r"x-(real-ip|scheme|url-scheme|original-(url|uri|method|host|proto|for|forwarded-for|prefix|remote-addr))|x-rewrite-url",
-            r"front-end-https|x-client-ip|x-cluster-client-ip|true-client-ip|(x-)?proxy(user|-client)-ip|wl-proxy-client-ip",
-            r"(cf-connecting|fastly-client|incap-client)-ip(v6)?|x-azure-(client|socket)ip|x-appengine-.*|x-envoy-external-address",
+            r"front-end-https|x-client-ip|x-cluster-client-ip|true-client-ip|(x-)?proxy(user|-client)-ip|wl-proxy-(client-ip|ssl)",
+            r"(cf-connecting|fastly-client|fly-client|incap-client)-ip(v6)?|x-azure-(client|socket)ip|x-appengine-.*|x-envoy-external-address",
             r"x-proxycontextpath|x-gradio-server|x-portproxy-.*",  # jupyter-server-proxy, Gradio's own front, ours
-            r"(x-|http-)?remote-(user|email|name|groups?|addr|roles?)|x-remote-extra-.*",  # CGI, Authelia, Kubernetes
+            r"(x-|http-)?remote-(user|uid|email|name|groups?|addr|roles?)|x-remote-extra-.*|kubeflow-userid",  # CGI, Authelia, Kubernetes
             r"x-auth-request-.*|x-vouch-.*|x-pomerium-.*|x-authentik-.*|x-webauth-.*|tailscale-.*",  # oauth2-proxy ... Grafana
             r"x-authenticated-(user|userid|groups?|email|scope)",  # Squid's ICAP (draft-stecher-icap-subid), Kong
             r"x-consumer-.*|x-credential-identifier|x-anonymous-consumer",  # Kong
             r"x-goog-(authenticated-user|iap)-.*|x-ms-(client-principal|token)(-.*)?|cf-access-.*|x-amzn-(oidc|mtls)-.*",
+            r"x-arr-(clientcert|ssl)|x-(endpoint|apigateway)-api-userinfo",  # Azure App Service, Google's API gateways
             r"oidc-(claim|access-token|id-token).*|mellon-.*",  # Apache's mod_auth_openidc and mod_auth_mellon
             r"(x-)?ssl-client-.*|(x-)?client-cert(-chain)?",  # nginx-ingress, HAProxy; RFC 9440
         ]

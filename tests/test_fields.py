@@ -70,6 +70,7 @@ X-Goog-Authenticated-User-Email X-Goog-IAP-JWT-Assertion X-MS-CLIENT-PRINCIPAL-N
 Tailscale-User-Login X-Consumer-Username X-Vouch-User OIDC_CLAIM_email MELLON_uid Ssl-Client-Subject-Dn X-SSL-Client-Verify
 Client-Cert X-Client-Cert X-Remote-Extra-Scopes X-Cluster-Client-IP X-Scheme X-Url-Scheme Front-End-Https X-Forwarded-Ssl
 X-Forwarded-Scheme X-Original-Host X-Original-Proto X-Rewrite-URL X-Gradio-Server X-Forwarded-Client-Cert X-Envoy-External-Address
+X-Remote-Uid Kubeflow-Userid WL-Proxy-SSL Fly-Client-IP X-ARR-ClientCert X-Endpoint-API-UserInfo X_Apigateway_Api_Userinfo
 """)
 
 
