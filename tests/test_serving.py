@@ -292,10 +292,7 @@ async def test_nothing_that_was_sent_is_markup_in_the_answer(call):
         (says(b"<html>HTTP/0.9</html>"), 502),
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502),
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), 502),
-<<<<<<< HEAD
-=======
         (says(b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nab"), 502),
->>>>>>> 89bbc39 (tests, docs: a blank before a colon; what exits and still listens)
         (says(b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n"), 502),
         (says(b"HTTP/1.1 99999 Odd\r\n\r\n"), 502),
     ],
