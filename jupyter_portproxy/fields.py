@@ -49,12 +49,12 @@ _IDENTITY = re.compile(
             r"front-end-https|x-client-ip|x-cluster-client-ip|true-client-ip|(x-)?proxy(user|-client)-ip|wl-proxy-(client-ip|ssl)",
             r"(cf-connecting|fastly-client|fly-client|incap-client)-ip(v6)?|x-azure-(client|socket)ip|x-appengine-.*|x-envoy-external-address",
             r"x-proxycontextpath|x-gradio-server|x-portproxy-.*",  # jupyter-server-proxy, Gradio's own front, ours
-            r"(x-|http-)?remote-(user|uid|email|name|groups?|addr|roles?)|x-remote-extra-.*|kubeflow-userid",  # CGI, Authelia, Kubernetes
+            r"(x-|http-)?remote-(user|uid|email|name|groups?|addr|roles?)|x-remote-extra-.*",  # CGI, Authelia, Kubernetes
             r"x-auth-request-.*|x-vouch-.*|x-pomerium-.*|x-authentik-.*|x-webauth-.*|tailscale-.*",  # oauth2-proxy ... Grafana
             r"x-authenticated-(user|userid|groups?|email|scope)",  # Squid's ICAP (draft-stecher-icap-subid), Kong
             r"x-consumer-.*|x-credential-identifier|x-anonymous-consumer",  # Kong
             r"x-goog-(authenticated-user|iap)-.*|x-ms-(client-principal|token)(-.*)?|cf-access-.*|x-amzn-(oidc|mtls)-.*",
-            r"x-arr-(clientcert|ssl)|x-(endpoint|apigateway)-api-userinfo",  # Azure App Service, Google's API gateways
+            r"kubeflow-userid|x-arr-(clientcert|ssl)|x-(endpoint|apigateway)-api-userinfo",  # Kubeflow, Azure, Google's API gateways
             r"oidc-(claim|access-token|id-token).*|mellon-.*",  # Apache's mod_auth_openidc and mod_auth_mellon
             r"(x-)?ssl-client-.*|(x-)?client-cert(-chain)?",  # nginx-ingress, HAProxy; RFC 9440
         ]
