@@ -54,7 +54,7 @@ _IDENTITY = re.compile(
             r"x-authenticated-(user|userid|groups?|email|scope)",  # Squid's ICAP (draft-stecher-icap-subid), Kong
             r"x-consumer-.*|x-credential-identifier|x-anonymous-consumer",  # Kong
             r"x-goog-(authenticated-user|iap)-.*|x-ms-(client-principal|token)(-.*)?|cf-access-.*|x-amzn-(oidc|mtls)-.*",
-            r"kubeflow-userid|x-arr-(clientcert|ssl)|x-(endpoint|apigateway)-api-userinfo",  # Kubeflow, Azure, Google's API gateways
+            r"kubeflow-userid|x-arr-(clientcert|ssl)|x-(endpoint|apigateway)-api-userinfo",  # Kubeflow, Azure, Google's gateways
             r"oidc-(claim|access-token|id-token).*|mellon-.*",  # Apache's mod_auth_openidc and mod_auth_mellon
             r"(x-)?ssl-client-.*|(x-)?client-cert(-chain)?",  # nginx-ingress, HAProxy; RFC 9440
         ]
