@@ -72,6 +72,8 @@ _ORIGIN_WIDE = re.compile(
     + REFUSAL.lower(),  # of the hop before a service, never the service's own
     re.ASCII,
 )
+# What passes of a preflight without a login, and of its answer (Fetch Standard, 4.8).
+_PREFLIGHT = re.compile(r"origin|access-control-.*|sec-fetch-.*|vary|content-length", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
 # Chromium keeps 180 cookies of a host name, whatever their paths, and throws out the eldest: Jupyter's, if a service sets many.
@@ -103,6 +105,7 @@ class Client:
         embedder: Jupyter's origin, and others, separated by blanks, whose pages may then show the service in a frame.
         caller: another isolated origin, whose page asks; empty if none does.
         caller_as: the origin of that service as this one knows it.
+        preflight: it is the caller's preflight, without a login: nothing but what CORS needs passes.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
         saves: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
@@ -122,6 +125,7 @@ class Client:
     embedder: str = ""
     caller: str = ""
     caller_as: str = ""
+    preflight: bool = False
     partitioned: bool = False
     saves: bool = False
     authorization: str = ""
@@ -159,6 +163,8 @@ def to_upstream(
         keep_host: the service sees the client's address as its own.
         told: the upstream is the next hop of a chain, and is told this and of the client in one field.
     """
+    if client.preflight:
+        fields = _of_preflight(fields)
     named = {plain(token) for token in list_tokens(fields, "connection")}
     forwarding = _forwarding(fields, client)
     keep_host = keep_host and told is None
@@ -238,6 +244,8 @@ def loops(fields: Fields, via: str) -> bool:
 
 def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
     """The fields of the answer that the client gets, except those that frame its content in this hop."""
+    if client.preflight:
+        fields = _of_preflight(fields)
     keys = [name.lower() for name, _ in fields]
     named = frozenset(list_tokens(fields, "connection") if "connection" in keys else ())
     chunked = "transfer-encoding" in keys
@@ -261,6 +269,10 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
     if client.saves and not any(name.lower() == "content-disposition" for name, _ in out):
         out.append(("Content-Disposition", _attachment(route)))
     return framed(out, client.embedder) if client.isolated else out
+
+
+def _of_preflight(fields: Fields) -> Fields:
+    return [(name, value) for name, value in fields if _PREFLIGHT.fullmatch(name.lower())]
 
 
 def _attachment(route: Route) -> str:

@@ -354,7 +354,8 @@ class OriginHandler(PortHandler):
         host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self)
         caller = self._calling_host()
         entry = await self._session(name, host)
-        if entry is None and self._is_preflight():  # browsers send it without a cookie
+        preflight = entry is None and self._is_preflight()
+        if preflight:  # browsers send it without a cookie
             entry = await self._origins.session_with(host, caller)
         self._entry = entry
         self.current_user = self._jupyter_current_user = None if entry is None else entry.user
@@ -373,6 +374,7 @@ class OriginHandler(PortHandler):
             embedder=" ".join([entry.jupyters, *self.gateway.embedders]),
             caller=self.request.headers.get("Origin", "").lower() if self._caller else "",
             caller_as=self._service_origin(self._caller) if self._caller else "",
+            preflight=preflight,
             partitioned=entry.framed,
             saves=self._saved,
         )
@@ -407,7 +409,9 @@ class OriginHandler(PortHandler):
         return host if is_cors and self._origins.names.target_of(host) is not None else ""
 
     def _is_preflight(self) -> bool:
-        return self.request.method == "OPTIONS" and "Access-Control-Request-Method" in self.request.headers
+        headers = self.request.headers
+        has_content = "Content-Length" in headers or "Transfer-Encoding" in headers
+        return self.request.method == "OPTIONS" and "Access-Control-Request-Method" in headers and not has_content
 
     def _service_origin(self, host: str) -> str:
         """The origin of a service as those beside it on this machine know it."""

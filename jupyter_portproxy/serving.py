@@ -181,6 +181,8 @@ class PortExchange(HTTPMessageDelegate):
         relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
         if answer.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
             relay = self._relay_followed
+        if admission.client.preflight:
+            relay = self._relay_head
         relaying = self._relay_answer(self._exchange, answer, partial(relay, admission), slot)
         if outbound.content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
@@ -255,6 +257,12 @@ class PortExchange(HTTPMessageDelegate):
                 if admission.counted:
                     gateway.count()
                 await answer.write(piece)
+
+    async def _relay_head(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
+        """The answer without its content: who asks has no login."""
+        head = await self._gateway.head_of(exchange)
+        fields = framing.with_content_length(head.fields, None if head.status in (204, 304) else 0)
+        await answer.start(head.status, head.reason, fields, b"")
 
     async def _relay_followed(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer at the end of the service's redirects to itself."""

@@ -15,7 +15,7 @@ from .clients import UPGRADE
 from .conftest import TOKEN
 from .identities import NamedUsers
 from .test_access import configured
-from .upstreams import mirror, serve
+from .upstreams import answers, mirror, serve
 from .waiting import eventually
 
 PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
@@ -738,6 +738,29 @@ async def test_a_service_calls_another_of_the_same_user_by_cors(visitor):
             for fields, method in ((PREFLIGHT, "OPTIONS"), ([*CALL, cookie], "GET")):
                 assert (await visitor.ask("/x", host, [f"Origin: {theirs}", *fields], method)).status == 403, theirs
         assert (up.connections, len(up.requests)) == before
+
+
+async def test_a_preflight_without_a_login_takes_nothing_else_along_and_brings_nothing_else_back(visitor):
+    fields = [
+        "Access-Control-Allow-Origin: *",
+        "Access-Control-Allow-Methods: PUT",
+        "Vary: Origin",
+        "Set-Cookie: a=b",
+        "X-Of: it",
+    ]
+    async with serve(answers(b"secret", "\r\n".join(fields).encode())) as up, serve(mirror) as asking:
+        host, origin = visitor.host(up.port), f"Origin: http://{visitor.host(asking.port)}"
+        for port in (up.port, asking.port):
+            await visitor.enter(port)
+        forged = ["Authorization: Basic a", "Cookie: a=b", "X-HTTP-Method-Override: DELETE", "Accept: text/html"]
+        answer = await visitor.ask("/x", host, [origin, *PREFLIGHT, *forged], "OPTIONS")
+        assert (answer.status, answer.content) == (200, b"")
+        assert [answer.one(field.partition(":")[0]) for field in fields] == ["*", "PUT", "Origin", None, None]
+        assert (up.last.one("Access-Control-Request-Method"), up.last.one("Access-Control-Request-Headers")) == ("PUT", "x")
+        assert not any(up.last.one(field.partition(":")[0]) for field in forged)
+        before = len(up.requests)
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS", b"content")).status == 403
+        assert len(up.requests) == before
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
