@@ -45,7 +45,7 @@ _PARAMETERS = [
     re.compile(rf"[{marks}](?:{_spelled('token')}|{_spelled('_xsrf')})(?:=([^{marks}]*))?(?=[{marks}]|\Z)")
     for marks in ("&", "&;", "&;#")
 ]
-_TOKENS = [re.compile(rf"[{marks}]{_spelled('token')}(?:=([^{marks}]*))?(?=[{marks}]|\Z)") for marks in ("&", "&;")]
+_TOKENS = [re.compile(rf"[{marks}]{_spelled('token')}(?:=([^{marks}]*))?(?=[{marks}]|\Z)") for marks in ("&", "&;", "&;#")]
 
 
 # ---- parameters ----
@@ -81,7 +81,7 @@ def has_token(target: str) -> bool:
 
 
 def tokens_in(target: str) -> list[str]:
-    """The values of all `token` parameters of a request target."""
+    """The values of all `token` parameters of a request target or URL."""
     query = "&" + target.partition("?")[2]
     values = dict.fromkeys(match[1] or "" for pattern in _TOKENS for match in pattern.finditer(query))
     return list(dict.fromkeys(map(argument, values)))

@@ -15,6 +15,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from . import credentials
 from .errors import LoginUnavailable
+from .url_fields import PAGES
 
 Ask = Callable[[str, HTTPHeaders], Awaitable[User | None]]  # request target, fields -> who that is
 MAX_ASKED = 4  # credentials of one request; of more, all are taken for Jupyter's
@@ -22,7 +23,7 @@ MAX_ASKED = 4  # credentials of one request; of more, all are taken for Jupyter'
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What may log in: the value of an Authorization field, or a token in the URL or among the subprotocols."""
+    """What may log in: the value of an Authorization field, or a token in the URL, the page's URL or the subprotocols."""
 
     value: str
     is_field: bool
@@ -31,7 +32,8 @@ class Credential:
 def credentials_in(request: HTTPServerRequest) -> set[Credential]:
     """Those of a request."""
     headers = request.headers
-    tokens = credentials.tokens_in(request.uri or "")
+    pages = (url for name in PAGES for url in headers.get_list(name))
+    tokens = [token for url in (request.uri or "", *pages) for token in credentials.tokens_in(url)]
     tokens += credentials.subprotocol_tokens(headers.get("Sec-WebSocket-Protocol", ""))
     fields = {Credential(value.strip(), True) for value in headers.get_list("Authorization") if value.strip()}
     return fields | {Credential(token, False) for token in tokens if token}

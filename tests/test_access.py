@@ -253,6 +253,17 @@ async def test_what_logs_in_at_another_identity_provider_does_not_go_on(call, or
             assert (answer.status, up.last.one("Authorization"), up.last.target) == (200, seen, left), (fields, query)
 
 
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=ByCookieToo)])
+async def test_a_token_in_the_address_of_the_page_does_not_go_on_when_a_cookie_logs_in(call, origin, jp_server_config):
+    login = "Cookie: username-" + origin.replace(".", "-").replace(":", "-")
+    async with serve(mirror) as up:
+        for sent, seen in [("?token=user-bob&a", "?a"), ("?%74oken=user-bob", ""), ("?token=own", "?token=own")]:
+            path = f"proxy/port/{up.port}/"
+            fields = [f"{login}=fresh", f"Referer: http://{origin}/a%40b/{path}{sent}"]
+            assert (await call(path, fields=fields, token=None)).status == 200
+            assert up.last.one("Referer") == f"http://localhost:{up.port}/{seen}"
+
+
 async def test_a_services_own_password_goes_on_beside_jupyters_own_logins(call):
     async with serve(mirror) as up:
         for query in (f"?token={TOKEN}", f"?token=%C2%A0{TOKEN}", f"?token=\xe2\x80\xa8{TOKEN}"):

@@ -39,12 +39,18 @@ def test_the_credentials_of_a_request():
     found = credentials_in(
         request(
             "/x?token=a&t%6fken=%20b%C2%A0&token=&x=c;token=d",
+            ("Referer", "http://a/x?token=h#i"),
+            ("HX-Current-URL", "/x?%74oken=j"),
+            ("Destination", "http://a/y?token=k"),  # no page's
             ("Authorization", "Basic e"),
             ("Authorization", "token f"),
             ("Sec-WebSocket-Protocol", f"chat, {TOKEN}, {TOKEN}.g"),
         )
     )
-    assert found == {Credential(value, False) for value in "abdg"} | {Credential("Basic e", True), Credential("token f", True)}
+    assert found == {Credential(value, False) for value in ("a", "b", "d", "g", "h", "h#i", "j")} | {
+        Credential("Basic e", True),
+        Credential("token f", True),
+    }
     assert credentials_in(request()) == set()
 
 
