@@ -437,14 +437,16 @@ def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -
         url = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
         if (route.keep or not route.prefix) and url[1:2] in ("/", "\\"):
             return f"/.{url}"
-    if (
-        not url.startswith("/")
-        or route.keep
-        or not route.prefix
-        or (url.startswith(route.prefix) and is_below(url, route.prefix))
-    ):
-        return url
-    return route.prefix + url
+    return url if route.keep or not route.prefix or not url.startswith("/") else _below(url, route.prefix)
+
+
+def _below(path: str, prefix: str) -> str:
+    """A path below the prefix: in the prefix's own spelling if it is there already, in whatever spelling."""
+    if 3 * len(path) >= len(prefix):  # a field can have thousands of shorter ones
+        path = respelled(path, f"{prefix}/")
+        if is_below(path, prefix):
+            return path
+    return prefix + path
 
 
 def _response_set_cookie(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
@@ -484,8 +486,8 @@ def _path_attribute(attribute: str, route: Route, client: Client) -> str:
         path = route.prefix + route.path.partition(";")[0].rpartition("/")[0]
     elif client.isolated:
         return attribute
-    elif not is_below(path, route.prefix):
-        path = route.prefix + path
+    else:
+        path = _below(path, route.prefix)
     return f" Path={(path if len(path) <= _MAX_COOKIE_PATH else route.prefix) or '/'}"
 
 

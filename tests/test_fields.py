@@ -568,6 +568,9 @@ http://localhost:8050{P}/x           -> {P}/x
 {P}                                  -> {P}
 {P}?q                                -> {P}?q
 {P}/x                                -> {P}/x
+{P.replace("%40", "@")}/x@%40        -> {P}/x@%40
+http://localhost:8050{P.replace("a", "%61")}/x -> {P}/x
+{P.replace("%40", "@")}1/x           -> {P}{P.replace("%40", "@")}1/x
 {P}1/x                               -> {P}{P}1/x
 {P}/../x                             -> {P}{P}/../x
 """)
@@ -692,6 +695,7 @@ a=1;Domain=.example;domain; Secure; Max-Age=5  -> a=1; Secure; Max-Age=5; Path={
 a=1; path=/app                                 -> a=1; Path={P}/app
 a=1; Path=; Path                               -> a=1; Path={P}
 a=1; Path={P}/app                              -> a=1; Path={P}/app
+a=1; Path={P.replace("%40", "@")}/app          -> a=1; Path={P}/app
 a=1; Path={P}1                                 -> a=1; Path={P}{P}1
 __Secure-a=1; Secure                           -> __Secure-a=1; Secure; Path={P}
 username-localhost-8050=nested; Path=/         -> username-localhost-8050=nested; Path={P}/
