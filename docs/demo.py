@@ -143,7 +143,8 @@ async def announce(lab_port: int, service_port: int, token: str, ended: asyncio.
             await asyncio.sleep(0.1)
     base = f"http://127.0.0.1:{lab_port}"
     print(f"\n    JupyterLab:   {base}/lab?token={token}", flush=True)
-    print(f"    The service:  {base}/proxy/port/{service_port}/?token={token}", flush=True)
+    print(f"    The service:  {base}/proxy/enter/{service_port}/?token={token}", flush=True)
+    print(f"    Path-based:   {base}/proxy/port/{service_port}/?token={token}", flush=True)
     print("    Ctrl-C stops both.\n", flush=True)
 
 
