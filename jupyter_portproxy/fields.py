@@ -85,6 +85,7 @@ _CHALLENGE = re.compile(
     r'(?:(?<=[\s,])|\A)(?P<digest>digest\s+)|\bdomain\s*=\s*(?P<domain>"(?:\\.|[^"])*"?|[^\s,"]*)\s*,?\s*|"(?:\\.|[^"])*"?',
     re.IGNORECASE | re.DOTALL,
 )
+_QUOTED_VALUE = re.compile(r'=\s*"[^"\\]*"')  # which can be read in one way
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
 
 
@@ -495,6 +496,8 @@ def _response_challenge(value: str, route: Route, upstream: Upstream, client: Cl
     """RFC 7616 3.3: Digest without a `domain`, or with one such as "/", holds for all of the origin."""
     if client.isolated:
         return value
+    if "domain" in value.lower() and re.search(r'["\\]', _QUOTED_VALUE.sub("", value)):
+        return None
     out, end, wants, own = [], 0, -1, f'domain="{route.prefix}/", '
     for match in _CHALLENGE.finditer(value):
         out.append(value[end : match.start()])

@@ -810,6 +810,20 @@ def test_the_space_that_a_digest_protects_ends_at_the_prefix(sent, seen):
     assert f.to_client([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count('domain="')
 
 
+ODD_CHALLENGES = [
+    r'realm="a\", domain="/"',
+    """realm='", domain="/\"""",
+    'a=b", domain="/"',
+    'realm="a, domain="/"',
+    'a="b, domain=/',
+]
+
+
+@pytest.mark.parametrize("value", ODD_CHALLENGES)
+def test_a_digest_in_which_a_browser_may_find_another_domain_does_not_pass(value):
+    assert down(("WWW-Authenticate", f"Digest {value}")) == []
+
+
 SCOPES = ["/", "/a%40b/", *(P + end for end in ("", "1/", "/../", "/.%2E/", "/%2e%2e%2f", "/x\\..\\..\\", "/.\t./"))]
 
 

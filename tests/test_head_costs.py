@@ -145,6 +145,8 @@ ANSWERS: dict[str, Callable[[int], f.Fields]] = {
     "paths": lambda n: repeated("HX-Location", '"path":"/",', n, "{"),
     "Location": lambda n: repeated("Location", "/..", n),
     "challenges": lambda n: repeated("WWW-Authenticate", "digest ", n),
+    "quoted values of challenges": lambda n: repeated("WWW-Authenticate", '="domain"', n, "digest "),
+    "blanks in challenges": lambda n: repeated("WWW-Authenticate", "= ", n, "digest domain"),
     "domains of challenges": lambda n: repeated("WWW-Authenticate", "domain=/,", n),
     "policies": lambda n: repeated("Content-Security-Policy", "; frame-ancestors 'self'", n),
     "sources of a policy": lambda n: [("Content-Security-Policy", "frame-ancestors " + distinct("{}", " ", n))],
