@@ -30,7 +30,7 @@ _COOKIES = {
 _COOKIE = re.compile(r";([^=;]+)(?:=([^;]*))?")
 # Names: configurable-http-proxy's README, JupyterHub's and jupyter_server's documentation; JPY_ is JupyterHub's old prefix.
 _SECRET_VARIABLE = re.compile(
-    r"PORTPROXY_.*|(?:JUPYTER|JUPYTERHUB|JPY|CONFIGPROXY|KG)_(?:.*_)?(?:TOKEN|SECRET|KEY|PASSWORD|PASSPHRASE|PWD)(?:_FILE)?",
+    r"PORTPROXY_.*|(?:JUPYTER|JUPYTERHUB|JPY|CONFIGPROXY|KG)_(?:.*_)?(?:(?:TOKEN|SECRET|KEY|HEADER)S?|PASSWORD|PASSPHRASE|PWD)(?:_FILE)?",
     re.DOTALL,
 )
 

@@ -161,6 +161,8 @@ JUPYTER_TOKEN               -> no
 JUPYTER_TOKEN_FILE          -> no
 JUPYTER_GATEWAY_AUTH_TOKEN  -> no
 JUPYTER_GATEWAY_HTTP_PWD    -> no
+JUPYTER_GATEWAY_HEADERS     -> no
+JUPYTERHUB_CRYPT_KEYS       -> no
 JUPYTERHUB_API_TOKEN        -> no
 JUPYTERHUB_CRYPT_KEY        -> no
 JPY_API_TOKEN               -> no
