@@ -450,7 +450,7 @@ async def test_the_log_names_a_header_line_that_cannot_pass_once(call, caplog):
 async def test_a_manifest_that_is_asked_for_without_cookies_is_empty_and_tells_nothing(call, path):
     asked = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Mode: cors"]
     answer = await call(path, token=None, fields=[*asked, "Sec-Fetch-Site: same-origin"])
-    assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{}", "application/manifest+json")
+    assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{ }", "application/manifest+json")
     for fields in (asked, [*asked, "Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Dest: script", "Sec-Fetch-Site: same-origin"]):
         assert (await call(path, token=None, fields=fields)).status == 403
     assert (await call(path, "POST", [*asked, "Sec-Fetch-Site: same-origin"], b"", token=None)).status == 403

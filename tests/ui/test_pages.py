@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..upstreams import free_port
+from .apps import build, running
 
 DEMO = Path(__file__).parent / "demo_app.py"
 
@@ -58,6 +59,16 @@ def test_without_a_login_the_browser_is_asked_for_one(chromium, server, start_de
     page.goto(f"{server}proxy/port/{port}/x")
     assert "/login?next=" in page.url
     page.close()
+
+
+@pytest.mark.parametrize("form", ["port", "enter"])
+def test_a_manifest_is_no_error_in_the_console(page, server, form):
+    """Chromium asks for it without cookies; it reports here what it would write into the console."""
+    with running(build) as port:
+        page.goto(f"{server}proxy/{form}/{port}/")
+        page.wait_for_selector("text=/^route/")
+        manifest = page.context.new_cdp_session(page).send("Page.getAppManifest")
+    assert (manifest["url"].rpartition("/")[2], manifest["errors"]) == ("manifest.json", [])
 
 
 def test_a_page_of_another_site_reaches_no_service(page, server, start_demo, chromium):
