@@ -215,21 +215,39 @@ def story(*fields, **options):
     return words(" ".join(value for said in out.values() for value in said))
 
 
+def url_host(url):
+    """`host` of the URL standard's URL: lower case, without the scheme's own port."""
+    parts = urlsplit(url)
+    return parts.netloc.lower().removesuffix({"http": ":80", "https": ":443"}[parts.scheme])
+
+
 def code_server(fields):
-    """The check of code-server's `authenticateOrigin`: the host in Forwarded, else in X-Forwarded-Host, else in Host."""
+    """The check of code-server 4.138's `authenticateOrigin`: the host in Forwarded, else in X-Forwarded-Host, else in Host."""
     for part in re.split("[;,]", f.first(fields, "forwarded")):
         name, _, host = part.partition("=")
         if name.strip().lower() == "host" and host:
             break
     else:
         host = f.first(fields, "x-forwarded-host").split(",")[0] or f.first(fields, "host")
-    return urlsplit(f.first(fields, "origin")).netloc.lower() == host.strip()
+    return url_host(f.first(fields, "origin")) == host.strip().lower()
 
 
-def same_base(fields):
-    """Rails: Origin is scheme and host, as the forwarded fields have them."""
-    host = f.first(fields, "x-forwarded-host") or f.first(fields, "host")
-    return f.first(fields, "origin") == f"{f.first(fields, 'x-forwarded-proto', 'http')}://{host}"
+def next_action(fields):
+    """Next.js 16's `parseHostHeader`, for a server action."""
+    host = f.first(fields, "x-forwarded-host").split(",")[0].strip() or f.first(fields, "host")
+    return url_host(f.first(fields, "origin")) == host
+
+
+def rails(fields):
+    """Rails 6.1: Origin is `base_url`, with the scheme of Rack 2.2 and with that of Rack 3, which believes Forwarded first."""
+    host = re.split(r",\s?", f.first(fields, "x-forwarded-host"))[-1] or f.first(fields, "host")
+    told = [f.first(fields, "x-forwarded-scheme"), f.first(fields, "x-forwarded-proto").split(",")[0]]
+    newer = [*reversed(re.findall(r"proto=\"?(\w+)", f.first(fields, "forwarded"))), *reversed(told)]
+    schemes = {next((said for said in order if said in ("http", "https")), "http") for order in (told, newer)}
+    if "on" in (f.first(fields, "https"), f.first(fields, "x-forwarded-ssl")):
+        schemes = {"https"}
+    bases = {f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}[scheme])}" for scheme in schemes}
+    return {f.first(fields, "origin")} == bases
 
 
 def same_host(fields):
@@ -251,16 +269,18 @@ BEHIND = Forwarding("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarde
 LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", told=BEHIND)
 AT_ORIGIN = replace(CLIENT, host="p8050.localhost:8888", isolated=True)
 SOCKET = Upstream("localhost", 80, ("127.0.0.1",), "/tmp/socket")
-CHECKS = [code_server, same_base, same_host, strict_referer]
+TLS = Upstream("localhost", 443, ("127.0.0.1",), scheme="https")
+CHECKS = [code_server, next_action, rails, same_host, strict_referer]
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("keep_host", [False, True])
-@pytest.mark.parametrize("upstream", [UP, LAB, SOCKET, Upstream("::1", 8050, ("::1",))])
+@pytest.mark.parametrize("upstream", [UP, LAB, SOCKET, Upstream("::1", 8050, ("::1",)), TLS])
 @pytest.mark.parametrize("client", [CLIENT, PLAIN, FRONT, LAST_HOP, AT_ORIGIN])
 def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep_host, check):
     own = f"{client.scheme}://{client.host}"
     sent = [("Origin", own), ("Referer", f"{own}{P}/x"), ("X-Forwarded-Proto", client.scheme), ("X-Forwarded-Host", client.host)]
+    sent += [("X-Forwarded-Ssl", "on"), ("X-Forwarded-Scheme", "https"), ("Front-End-Https", "on")]
     out = up(*sent, client=client, upstream=upstream, keep_host=keep_host, method="POST")
     assert check(out), out
 
