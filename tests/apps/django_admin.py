@@ -9,7 +9,6 @@ prefix = os.environ["PREFIX"]
 settings.configure(DEBUG=True, SECRET_KEY="x" * 50, ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], USE_TZ=True,
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.abspath(os.environ["DB"])}},
     DEFAULT_AUTO_FIELD="django.db.models.AutoField", FORCE_SCRIPT_NAME=prefix or None, STATIC_URL="static/",
-    CSRF_TRUSTED_ORIGINS=["http://*.localhost", "http://127.0.0.1"],
     INSTALLED_APPS=["django.contrib." + n for n in ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")],
     MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware", "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware", "django.contrib.messages.middleware.MessageMiddleware"],
@@ -62,6 +61,5 @@ APP = App(
     steps={"form": log_in, "link": follow},
     deep=("admin/auth/user/", "text=Select user to change"),
     how="`FORCE_SCRIPT_NAME` is the prefix, `STATIC_URL` is relative, and files come from a URL pattern or WhiteNoise: those "
-    "that `runserver` adds by itself do not work below a prefix. If a form is refused with 403, put Jupyter's origin "
-    "into `CSRF_TRUSTED_ORIGINS`.",
+    "that `runserver` adds by itself do not work below a prefix. It needs no `CSRF_TRUSTED_ORIGINS`.",
 )

@@ -1,4 +1,4 @@
-"""Next.js: a production build with its server. Server actions compare the page's origin with the host that the server sees."""
+"""Next.js: a production build with its server. Server actions compare `Origin` with `X-Forwarded-Host`, else with `Host`."""
 
 from .app import App, click, fill
 
@@ -59,7 +59,6 @@ APP = App(
         "environment": {"NEXT_PUBLIC_BASE": "{prefix}", "NEXT_TELEMETRY_DISABLED": "1"},
         "cwd": "next",
         "keep_prefix": True,
-        "keep_host": True,
         "ready_timeout": 180,
     },
     files={
@@ -78,6 +77,5 @@ APP = App(
     steps={"live": live, "link": click("text=other", "text=other page 7"),
            "form": fill("[name=word]", "hello", "text=said hello"), "upload": send},
     deep=("other/3", "text=other page 3"),
-    how="`basePath` in `next.config.js` is the prefix; it is fixed when the site is built, so the template builds it first. "
-    "`keep_host` is for its server actions, which compare the page's origin with the host.",
+    how="`basePath` in `next.config.js` is the prefix; it is fixed when the site is built, so the template builds it first.",
 )  # fmt: skip
