@@ -259,7 +259,7 @@ def why_left_out(error: Exception) -> tuple[str, str]:
     """What is wrong with an entry point that raised, and what to do about it, if that is known."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == INCUMBENT:
         return "It imports jupyter_server_proxy, which is not installed.", _INSTALL
-    return f"{type(error).__name__}: {str(error).rstrip('.')}.", ""
+    return f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}.", ""
 
 
 def names_of(servers: Mapping[str, object]) -> frozenset[str]:

@@ -203,7 +203,7 @@ def test_an_entry_point_that_raises_is_told_and_the_others_work(tmp_path, monkey
     groups = "good = odd:good\nraises = odd:raises\ngone = odd:gone\nnone = odd:none\nclasses = odd.classes:setup\n"
     (info / "entry_points.txt").write_text(f"[{serverproxy.GROUP}]\n{groups}")
     good = "def good():\n    return {'port': 8050}\n"
-    (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no disk')\ndef none():\n    return None\n")
+    (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no\\n  disk')\ndef none():\n    return None\n")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd.py").rename(tmp_path / "odd" / "__init__.py")
     (tmp_path / "odd" / "classes.py").write_text("from jupyter_server_proxy.handlers import ProxyHandler\n")
