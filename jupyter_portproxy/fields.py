@@ -181,7 +181,10 @@ def to_upstream(
             vias.append(value)
         if not stays or key in named:
             continue
-        kept = look(value, route, upstream, client, keep_host) if look is not None else value
+        if look is not None:
+            kept = look(value, route, upstream, client, keep_host)
+        else:  # scripts send the page's URL in fields of their own, too
+            kept = target_without_secrets(value, client) if "?" in value and "=" in value else value
         if look is _request_xsrf and kept is None:
             repeated = _own_cookie_values(fields, upstream, client) if repeated is None else repeated
             kept = value if value.strip() in repeated else None

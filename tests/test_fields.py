@@ -179,6 +179,8 @@ Ping-To             -> {OWN}{P}/ping               -> http://localhost:8050/ping
 Ping-From           -> {OWN}/a%40b/lab             -> http://localhost:8050/
 HX-Current-URL      -> {OWN}{P}/page?token=s3same%2Bopen&a -> http://localhost:8050/page?a
 HX-Current-URL      -> {OWN}{P}/page?token=s3same%2Bopen#b -> http://localhost:8050/page#b
+X-Page-Of-Its-Own   -> {OWN}{P}/page?token=s3same%2Bopen&a -> {OWN}{P}/page?a
+Sec-CH-UA-Mobile    -> ?0                                  -> ?0
 X_GWT_Module_Base   -> {OWN}{P}/app/               -> http://localhost:8050/app/
 Turbolinks-Referrer -> {OWN}{P}/x                  -> http://localhost:8050/x
 Upload-Concat       -> final;{P}/files/a {OWN}{P}/files/b -> final;/files/a http://localhost:8050/files/b
