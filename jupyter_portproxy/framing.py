@@ -55,6 +55,11 @@ def is_token(text: str) -> bool:
     return _TOKEN.match(text) is not None
 
 
+def is_field(name: str, value: str) -> bool:
+    """True for a header field that can be sent: a token, and characters of one byte of which none is a control character."""
+    return is_token(name) and not _BAD_VALUE.search(value) and max(value, default="") <= "\xff"
+
+
 def request_content(version: str, fields: Fields) -> Content | None:
     """How the request's content is framed; None if it has none.
 

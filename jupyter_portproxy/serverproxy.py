@@ -29,6 +29,7 @@ from traitlets.config import Configurable
 
 from . import routes
 from .catalog import NAME, Place, Template, TemplateError, WholeAnswer
+from .framing import is_field
 
 GROUP = "jupyter_serverproxy_servers"
 INCUMBENT = "jupyter_server_proxy"
@@ -129,7 +130,20 @@ class RewritableResponse:
 
     def whole(self) -> WholeAnswer:
         headers = self.headers if isinstance(self.headers, HTTPHeaders) else HTTPHeaders(self.headers)
-        return WholeAnswer(int(self._code), str(self.reason or ""), list(headers.get_all()), bytes(self.body or b""))
+        fields = [(name, _field_value(name, value)) for name, value in headers.get_all()]
+        return WholeAnswer(int(self._code), str(self.reason or ""), fields, bytes(self.body or b""))
+
+
+def _field_value(name: str, value: Any) -> str:
+    """A field's value as text: functions may set numbers and bytes, as Tornado's `set_header` takes them.
+
+    Raises:
+        ValueError: it cannot be sent.
+    """
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if not is_field(name, text):
+        raise ValueError(f"A rewritten answer's field cannot be sent: {name!r}.")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

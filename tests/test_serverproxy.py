@@ -250,6 +250,18 @@ def test_a_reason_of_the_services_own_stays_and_fields_may_be_a_dict():
     assert isinstance(serverproxy.RewritableResponse(whole()).headers, HTTPHeaders)
 
 
+def test_a_field_may_be_a_number_or_bytes_and_one_that_cannot_be_sent_is_an_error():
+    def change(response):
+        response.headers["X-Count"], response.headers["X-Bytes"] = 5, b"\xe4"
+
+    assert rewritten(change, whole(), None, "h", 1, "/").fields == [("X-Count", "5"), ("X-Bytes", "\xe4")]
+    for name, value in (("A", "b\r\nSet-Cookie: c"), ("A", "\u20ac"), ("A b", "c"), ("A", "\0")):
+        with pytest.raises(ValueError, match=f"cannot be sent: '{name}'"):
+            rewritten(
+                lambda response, field=(name, value): setattr(response, "headers", dict([field])), whole(), None, "h", 1, "/"
+            )
+
+
 class Asked:
     """Of a request what jupyter-rsession-proxy's function reads."""
 
