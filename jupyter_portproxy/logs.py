@@ -26,7 +26,7 @@ _ENDED = 5  # servers whose logs are kept, to see why they ended
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07?|[@-Z\\^_])?|[\x00-\x08\x0e-\x1a\x7f]")  # ECMA-48
 _ERROR = re.compile(r"(?:error|exception|fatal|panic)\W*:", re.IGNORECASE)
 _FRAME = " \t│┃║|"  # of boxes around messages
-_FOLDER = re.compile(r"jpserver-([0-9]+)\Z", re.ASCII)
+_FOLDER = re.compile(r"jpserver-([0-9]{1,9})\Z", re.ASCII)  # with a pid
 _FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)  # Windows has neither, and no services
 
 

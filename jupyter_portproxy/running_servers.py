@@ -54,10 +54,10 @@ def _read(file: Path) -> dict[str, Any] | None:
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as opened:
             _check_file(os.fstat(opened.fileno()))
             info = json.loads(opened.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     complete = isinstance(info, dict) and isinstance(info.get("pid"), int) and isinstance(info.get("url"), str)
-    return info if complete and info["pid"] > 0 else None
+    return info if complete and 0 < info["pid"] < 1 << 31 else None
 
 
 def _check_file(status: os.stat_result) -> None:

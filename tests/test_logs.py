@@ -133,6 +133,14 @@ def test_links_among_ended_servers_are_not_followed(own, tmp_path, ended):
     assert (precious / "file").exists()
 
 
+@pytest.mark.parametrize("number", [2**31, 2**32, 2**64, "9" * 200])
+def test_a_folder_whose_number_is_no_pid_is_left_alone(own, number):
+    other = own.parent / f"jpserver-{number}"
+    other.mkdir(parents=True)
+    os.close(logs.prepare(own, LOG))
+    assert other.exists()
+
+
 @pytest.fixture
 def ended():
     """The pids of eight processes that have ended."""

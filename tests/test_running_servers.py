@@ -103,7 +103,9 @@ def test_a_file_that_others_wrote_or_may_write_is_not_believed(write, own_port, 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"pid": "1"}', '{"pid": -1, "url": ""}', '{"pid": true}', "\x00", '{"pid": 1e999}']
+    "text",
+    ["", "[]", "{}", '{"pid": "1"}', '{"pid": -1, "url": ""}', '{"pid": true}', "\x00", '{"pid": 1e999}', "[" * 100_000]
+    + [f'{{"pid": {2**bits}, "url": ""}}' for bits in (31, 32, 64)],
 )
 def test_a_file_that_is_no_servers_is_passed_over(write, text):
     write(os.getpid(), 1).write_text(text)
