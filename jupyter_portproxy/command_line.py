@@ -13,6 +13,7 @@ MASK = "***"
 MAX_SIZE = 4096  # characters of a command line
 _WORDS = frozenset({
     "tokens", "passwords", "passphrase", "passcode", "pass", "pwd", "pw", "secrets", "key", "credential", "credentials", "creds",
+    "requirepass", "masterauth",  # Redis
     "auth", "authorization", "bearer", "cookie", "pin", "otp", "sig", "signature", "jwt", "pat", "dsn",
 })  # fmt: skip
 _ENDINGS = ("token", "password", "passwd", "secret", "apikey")  # also of words that are written together: `MYTOKEN`
@@ -50,7 +51,7 @@ def _bounded(command: Sequence[str]) -> Iterator[str]:
 def _masked(command: Iterator[str]) -> Iterator[str]:
     option = ""
     for argument in command:
-        if option and not argument.startswith("-") and _is_secret(option):
+        if option and not argument.startswith("-") and is_secret(option):
             yield MASK
         elif option in _LOGINS and ":" in argument:
             yield f"{cleaned(argument.partition(':')[0])}:{MASK}"
@@ -64,7 +65,7 @@ def _without_secrets(text: str) -> str:
     kept, at = [], 0
     for found in _NAME.finditer(text):
         name, sign = found.groups()
-        if found.start() < at or not _is_secret(name) or (sign.isspace() and not name.startswith("-")):
+        if found.start() < at or not is_secret(name) or (sign.isspace() and not name.startswith("-")):
             continue
         whole = found.start() == 0 and sign.strip() in ("=", ":")  # one argument: its value may have blanks
         value = None if whole else (_HEADER_VALUE if ":" in sign else _VALUE).match(text, found.end())
@@ -75,7 +76,7 @@ def _without_secrets(text: str) -> str:
     return "".join([*kept, text[at:]])
 
 
-def _is_secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
     """Whether the value of an option or variable of this name is a secret."""
     words = [word.lower() for part in re.split(r"[-_.]+", name) for word in _HUMP.split(part) if word]
     if not words or words[-1] in _HARMLESS_ENDS or words[0] in _HARMLESS_STARTS:

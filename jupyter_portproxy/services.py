@@ -23,7 +23,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-from . import background
+from . import background, command_line
 from .catalog import NAME, Place, Template, TemplateError, program_path
 from .credentials import environment_without
 from .errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
@@ -225,7 +225,7 @@ class Services:
                 below = os.path.relpath(path, self.folder or ".")
                 shown.append(path if below.startswith("..") else below)
             elif value != argument.default:
-                shown.append(value)
+                shown.append(_shown(argument.name, value))
         return ", ".join(shown)
 
     async def stop(self, name: str) -> Service:
@@ -558,7 +558,12 @@ def _why_it_ended(service: Service) -> str:
 
 
 def _pairs(arguments: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in arguments.items())
+    return ", ".join(f"{name}={_shown(name, value)}" for name, value in arguments.items())
+
+
+def _shown(name: str, value: str) -> str:
+    """An argument's value for people; a secret is masked as in a command line."""
+    return command_line.MASK if value and command_line.is_secret(name) else value
 
 
 def _exists(path: str) -> bool:

@@ -31,6 +31,7 @@ SECRET = "x9-Hidden"
         ["a", f"http://localhost:1/?a=b&token={SECRET}&c=d", f"https://h/#access_token={SECRET}"],
         ["curl", "-H", f"Authorization: Bearer {SECRET}", "-H", f"X-Api-Key: {SECRET}", "-H", f"Cookie: a=b; s={SECRET}"],
         ["curl", "-u", f"user:{SECRET}"],
+        ["redis-server", "--requirepass", SECRET, f"--masterauth={SECRET}"],
         ["a", f'{{"token": "{SECRET}", "port": 1}}'],
         [f"a --port 1 --token {SECRET}"],
     ],

@@ -173,6 +173,15 @@ async def test_other_arguments_make_another_service(scripts, tmp_path):
         scripts.start("web", "web", {"script": "b.py"})
 
 
+async def test_an_argument_that_is_a_secret_is_not_told(make):
+    arguments = [{"name": "access_token", "default": ""}, {"name": "word", "default": "x"}]
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}", "{access_token}"], "arguments": arguments})
+    service = manager.start("web", arguments={"access_token": "a-secret", "word": "y"})
+    assert (service.arguments["access_token"], manager.runs(service)) == ("a-secret", "***, y")
+    with pytest.raises(BadInput, match=r"with other arguments: access_token=\*\*\*, word=y\."):
+        manager.start("web", "web", {"access_token": "another"})
+
+
 async def test_a_service_that_has_ended_gives_its_name_to_the_next(scripts):
     for arguments in ({}, {"script": "b.py"}):
         await asyncio.wait_for(scripts.ready(scripts.start("web", arguments=arguments)), 10)
