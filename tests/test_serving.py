@@ -414,6 +414,7 @@ async def test_odd_heads_that_can_be_read_in_one_way_pass(call, gateway, head, s
         (b"Transfer-Encoding: gzip, chunked", "Transfer-Encoding is not chunked"),
         (b"Content-Length: 2\r\nno colon", "a header line has no colon"),
         (b"A: 1\rB: 2\r\nContent-Length: 2", "control characters"),
+        (b"Location: /a\r\nLocation: /b", "it has two Locations that differ"),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
