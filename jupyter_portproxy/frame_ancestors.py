@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from .framing import Fields
 
 FRAMES = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
-DIRECTIVE = re.compile(r"(?:(?<=;)|(?<=,)|\A)\s*frame-ancestors\b(?P<sources>[^;,]*)", re.IGNORECASE)
+DIRECTIVE = re.compile(
+    r"(?:(?<=;)|(?<=,)|\A)[\t\n\f\r ]*frame-ancestors(?![^\t\n\f\r ;,])(?P<sources>[^;,]*)", re.IGNORECASE | re.ASCII
+)
 _SOURCE = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}|\*))?(?:/.*)?\Z"
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.frame_ancestors import denied, forbidden
+from jupyter_portproxy.frame_ancestors import denied, forbidden, policies
 
 OWN = "http://localhost:8888"
 
@@ -66,6 +66,12 @@ def test_frame_ancestors_of_which_all_have_to_let_it_in(policies, ancestor, expe
     assert forbidden(fields, OWN, {ancestor}) is expected
     report_only = [("Content-Security-Policy-Report-Only", policy) for policy in policies]
     assert not forbidden(report_only, OWN, {ancestor})
+
+
+@pytest.mark.parametrize("policy", ["frame-ancestors-of 'self'", "\xa0frame-ancestors 'self'", "frame-ancestor\u017f 'self'"])
+def test_a_directive_of_another_name_says_nothing(policy):
+    fields = [("Content-Security-Policy", policy), ("X-Frame-Options", "DENY")]
+    assert policies(fields) == [] and forbidden(fields, OWN, {OWN})
 
 
 def test_any_origin_that_may_be_above_it_is_enough():
