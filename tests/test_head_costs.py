@@ -106,7 +106,7 @@ REQUESTS: dict[str, Callable[[int], Head]] = {
         lambda n: repeated("Forwarded", '"\\', n), lambda n: many("Origin", "http://localhost:8888", n)
     ),
     "URLs in other fields": fields_of(lambda n: many("A", "?token=a;b&" * 5, n)),
-    "a URL in another field": fields_of(lambda n: repeated("A", "token=%41&", n, "?")),
+    "a URL in another field": fields_of(lambda n: repeated("A", "token=a&", n, "?")),
     "Authorization": fields_of(lambda n: repeated("Authorization", " ", n, "token")),
     "names of one field": fields_of(lambda n: [("x-authenti" * (n // 10), "a")]),
     "fields": fields_of(lambda n: many("A", "", n, 16_000)),
