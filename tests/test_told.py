@@ -35,7 +35,7 @@ def test_it_is_one_field_that_people_can_read():
     st.text(st.characters(exclude_categories=["Cs"])),
     st.booleans(),
     st.tuples(*[LATIN] * 4),
-    st.lists(ADDRESS, min_size=1),
+    st.lists(ADDRESS, min_size=1, max_size=16),
 )
 def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers):
     host, *before = values
