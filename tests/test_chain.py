@@ -559,7 +559,7 @@ async def test_a_hub_with_another_credential_is_told_of_in_the_hosts_log(hops):
         _, answer = await hops.until(path, 502)
         assert answer.text.splitlines()[0] == "The project host does not accept the credential of the hub."
         assert "hop_credentials" in answer.text and answer.one("X-Portproxy-Refusal") is None
-    with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+    with pytest.raises(websockets.InvalidStatus) as refused:
         await hops.socket(f"/{KEY}/port/15000/ws")
     assert (refused.value.response.status_code, "hop_credentials" in refused.value.response.body.decode()) == (502, True)
     posted = await hops.ask(f"/{KEY}/port/15000/x", method="POST", content=b"x" * 100_000)
