@@ -29,6 +29,7 @@ _FRESH = 1.0  # s: two that ask within it get the same list
 _PERIOD = 2.0  # s between looks while somebody watches
 _HEARTBEAT = 15.0  # s: a comment on quiet event streams, so that fronts keep them open
 _PROBES_AT_ONCE = 8
+_PROBING_LIMIT = 4.0  # s for the new ports of one list: those that are not asked by then are asked for the next one
 _SLICE = 0.005  # s of work on the list between two turns of the loop
 _MOST_NOTICES = 20
 _CLOSED = "closed"
@@ -58,6 +59,7 @@ class Inventory:
         self._ports: list[Item] = []
         self._held: dict[int, str] = {}  # port -> the service that was on it when it was seen
         self._seen_at = float("-inf")
+        self._looked_for = 0  # the port that somebody asks about: its page is asked first
         self._looking = asyncio.Lock()
         self._pages: dict[tuple[int, int], Page] = {}
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
@@ -112,7 +114,7 @@ class Inventory:
     async def look_again(self, port: int) -> None:
         """Ask a port once more for its page, when it is listed next."""
         self._pages = {key: page for key, page in self._pages.items() if key[0] != port}
-        self._seen_at = float("-inf")
+        self._looked_for, self._seen_at = port, float("-inf")
 
     def services(self) -> list[Item]:
         manager = self._gateway.services
@@ -347,7 +349,14 @@ class Inventory:
         mine = [found for found in self._seen if found.mine and found.port not in excluded]
         new = [found for found in mine if _page_key(found) not in self._pages]
         gate = asyncio.Semaphore(_PROBES_AT_ONCE)
-        await asyncio.gather(*(self._look_at(found, gate) for found in new))
+        new.sort(key=lambda found: found.port != self._looked_for)
+        tasks = [asyncio.ensure_future(self._look_at(found, gate)) for found in new]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=_PROBING_LIMIT)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _look_at(self, found: Listener, gate: asyncio.Semaphore) -> None:
         page = Page(False)

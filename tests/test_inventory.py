@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -16,7 +17,7 @@ from jupyter_portproxy import background, discovery
 from jupyter_portproxy import inventory as inventory_module
 from jupyter_portproxy.inventory import Inventory, Page, read_page
 
-from .upstreams import free_port
+from .upstreams import answers, free_port, serve
 from .waiting import eventually
 
 HTML = [("Content-Type", "text/html; charset=utf-8")]
@@ -167,6 +168,20 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway):
+    """Each is asked for two seconds, eight at once; the port that somebody asks about is asked first."""
+    async with serve(answers(b"<title>Mine</title>", b"Content-Type: text/html")) as mine:
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(socket.create_server(("127.0.0.1", free_port()))) for _ in range(40)]
+            inventory = Inventory(gateway, "/", set)
+            await inventory.look_again(mine.port)
+            begun = time.monotonic()
+            listed = {item["port"]: item for item in await inventory.ports()}
+            assert time.monotonic() - begun < 7  # all of them take ten seconds
+            assert {one.getsockname()[1] for one in silent} <= listed.keys()
+            assert listed[mine.port]["title"] == "Mine"
 
 
 @pytest.mark.parametrize("page", ["<", "<a b='c'>", "<title>&a"])
