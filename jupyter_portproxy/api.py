@@ -114,6 +114,8 @@ class ServiceList(Api):
         if not isinstance(asked.get("template"), str) or not isinstance(arguments, dict):
             raise BadInput("'template' is no text, or 'arguments' no object.", "See the API's description.")
         name = asked.get("name")
+        if name is not None and not isinstance(name, str):
+            raise BadInput("'name' is no text.", "See the API's description.")
         await self.services.settle(name, asked["template"])
         running = {service for service in self.services.list() if service.alive}
         service = self.services.start(asked["template"], name, arguments)

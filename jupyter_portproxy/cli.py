@@ -178,7 +178,11 @@ def _check(server: Server, options: argparse.Namespace) -> int:
         print(f"{problem}\n{remedy}")
     else:
         found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
-        found = found if ports else "is forwarded by a rule of this machine's packet filter (DNAT), and answers HTTP"
+        found = (
+            found
+            if ports
+            else "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
+        )
         target = str(options.port)
         _print_addresses(server, f"Port {target} {found}: ", target, _path_of(server, target))
     return 1 if problem else 0
@@ -202,7 +206,7 @@ def _unlisted(server: Server, port: int) -> tuple[str, str]:
         case "unreachable":
             return problem, f"Start the service, for example: python3 -m http.server {port}"
         case "forbidden":
-            return f"{problem}\n{failure['message']}, too.", failure["hint"]
+            return f"{problem}\n{failure['message'].rstrip('.')}.", failure["hint"]
     return failure["message"], failure["hint"]
 
 
@@ -320,8 +324,8 @@ def _explain_paths(server: Server) -> None:
     """Say below which address the paths are that stand for links."""
     if server.shows_paths:
         print(
-            "Paths are below the address of your JupyterHub, which does not tell it. "
-            "Its administrator can: c.JupyterHub.public_url in jupyterhub_config.py.",
+            "These are paths below your JupyterHub's address, which is not configured. "
+            "Its administrator can set c.JupyterHub.public_url in jupyterhub_config.py.",
             file=sys.stderr,
         )
 

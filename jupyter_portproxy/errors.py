@@ -133,7 +133,10 @@ class NotFramed(Forbidden):
     code, title = "not_framed", "Open this in a browser tab"
 
     def __init__(self) -> None:
-        super().__init__("This page does not let itself be shown inside another one.", "Open it in a browser tab.")
+        super().__init__(
+            "This page cannot be shown in a frame: its X-Frame-Options or frame-ancestors forbids it.",
+            "Open it in a browser tab.",
+        )
 
 
 class NotTheHub(Forbidden):

@@ -50,7 +50,7 @@ _KINDS = [f"{digit}xx" for digit in range(10)]
 _PROBE_SECONDS = 2.0
 _PROBE_BYTES = 65536
 _WHOLE = 100 << 20
-_MOST_DROPPED = 200
+_MAX_LOGGED_NAMES = 200
 _ACTIVITY_PERIOD = 0.01
 _DRAIN_PERIOD = 0.05
 
@@ -395,7 +395,7 @@ class PortProxy(Policy):
     def _tell_dropped(self, authority: str, names: list[str]) -> None:
         """Each name once, while there are not too many."""
         for name in names:
-            if len(self._dropped) < _MOST_DROPPED and (authority, name) not in self._dropped:
+            if len(self._dropped) < _MAX_LOGGED_NAMES and (authority, name) not in self._dropped:
                 self._dropped.add((authority, name))
                 self.log.warning("portproxy: a header line of the service at %s cannot pass: %r", authority, name[:100])
 

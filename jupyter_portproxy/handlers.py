@@ -64,6 +64,10 @@ class PortRouter(Router):
         return PortExchange(self._application, request, self._gateway, route, admissions=self._admissions)
 
     def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | None:
+        if self._gateway.origins is None and (way := routes.enter_route(uri, self._base_url)) is not None:
+            target, path = way
+            kind = "port" if target.isdigit() else "service"
+            return Redirect(f"{self._base_url}proxy/{kind}/{target}{path}", 307)
         return routes.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
     def _project(self, uri: str) -> ProjectRoute | NamedRoute | Redirect | None:

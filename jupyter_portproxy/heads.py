@@ -12,7 +12,7 @@ import weakref
 
 from tornado.http1connection import HTTP1ServerConnection
 
-_LEAST_PERIOD, _MOST_PERIOD = 0.05, 15.0  # s between two looks at the connections
+_MIN_PERIOD, _MAX_PERIOD = 0.05, 15.0  # s between two looks at the connections
 
 
 class Heads:
@@ -26,7 +26,7 @@ class Heads:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, idle: float) -> None:
         self._loop, self._timeout, self._idle = loop, timeout, idle
-        self._period = min(max(timeout / 8, _LEAST_PERIOD), _MOST_PERIOD)
+        self._period = min(max(timeout / 8, _MIN_PERIOD), _MAX_PERIOD)
         # By the connection's id, which is used again when it is gone: since when it waits, and if that is for the rest of a head.
         self._waiting: dict[int, tuple[float, bool, weakref.ref[HTTP1ServerConnection]]] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -300,10 +300,10 @@ class SwapHandler(PortHandler):
         host, path, ticket = self.request.headers.get("Host", "").lower(), *(given.get(n, [""])[0] for n in ("next", "ticket"))
         entry = self._origins.holder(ticket)
         if entry is None or entry.host != host or not _PATH.match(path):
-            raise Forbidden("This way in is not open any more.", "Open the service from Jupyter again.")
+            raise Forbidden("The link to this service has expired or was already used.", "Open the service from Jupyter again.")
         self.tokens |= entry.tokens
         path = credentials.target_without(path, self.tokens)
-        cookies = values_of(self, _cookie_name(self))
+        cookies = credentials.cookie_values(self.request.headers.get_list("Cookie"), _cookie_name(self))
         if entry.nonce:
             if entry.nonce not in map(nonce_of, cookies):
                 raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
@@ -393,7 +393,7 @@ class OriginHandler(PortHandler):
 
     async def _session(self, name: str, host: str) -> Entry[User] | None:
         """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""
-        for key in values_of(self, name):
+        for key in credentials.cookie_values(self.request.headers.get_list("Cookie"), name):
             entry = await self._origins.session(key, host)
             if entry is not None:
                 return entry
@@ -498,12 +498,6 @@ def _cookie_name(handler: PortHandler) -> str:
     """Cookies know no ports: two Jupyter servers of one machine share the hosts of their origins."""
     name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", handler.request.headers.get("Host", "")) or ["0"])[0]
     return f"__Host-{name}" if _scheme(handler) == "https" else name
-
-
-def values_of(handler: PortHandler, name: str) -> list[str]:
-    """Of all cookies of that name."""
-    pairs = [pair.partition("=") for pair in ";".join(handler.request.headers.get_list("Cookie")).split(";")]
-    return [value.strip() for key, _, value in pairs if key.strip() == name]
 
 
 def is_framed(handler: PortHandler) -> bool:

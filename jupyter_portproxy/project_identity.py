@@ -19,7 +19,7 @@ from .projects import SECRET_VARIABLE
 
 
 class ProjectIdentityProvider(IdentityProvider):
-    """Logs in whoever shows the secret in an Authorization field, or has the cookie of such a login.
+    """Authenticates requests with the secret in Authorization, or with the cookie of such a login.
 
     The secret comes in the environment, as PORTPROXY_PROJECT_SECRET.
     """
@@ -32,7 +32,8 @@ class ProjectIdentityProvider(IdentityProvider):
         self._secret = os.environ.get(SECRET_VARIABLE, "").encode()
         if not self._secret:
             self.log.critical(
-                "portproxy: %s is empty: it has the project's secret, which the project host shows", SECRET_VARIABLE
+                "portproxy: %s is empty. Set it to the project's secret, or run: jupyter portproxy run-project KEY",
+                SECRET_VARIABLE,
             )
             sys.exit(1)
 

@@ -454,8 +454,9 @@ class Services:
         if program is None:
             hint = template.requires.hint if template.requires else ""
             file = os.path.dirname(command[0]) and os.path.exists(os.path.join(cwd, command[0]))  # noqa: ASYNC240 (one stat)
-            what = "cannot be executed" if file else "is not installed"
-            raise ServiceFailed(f"The program '{command[0]}' {what}.{' ' + hint + '.' if hint else ''}")
+            if file:
+                raise ServiceFailed(f"The program '{command[0]}' cannot be executed. Is it a file that you may run?")
+            raise ServiceFailed(f"The program '{command[0]}' is not installed.{' ' + hint + '.' if hint else ''}")
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")
         where = service.place.unix_socket or str(service.place.port)

@@ -74,7 +74,7 @@ async def test_a_page_that_forbids_frames_is_said_to_in_a_frame(call, head, show
         assert (framed.status, b"hello" in framed.content) == ((200, True) if shown else (403, False))
         assert (await call(f"proxy/port/{up.port}/", fields=[*FRAME, "Referer: http://["])).status == framed.status
         if not shown:
-            assert b"This page does not let itself be shown inside another one." in framed.content
+            assert b"This page cannot be shown in a frame" in framed.content
             assert b"Open in a browser tab</a>" in framed.content and b"portproxyNotFramed" in framed.content
             assert "frame-ancestors 'self'" in framed.one("Content-Security-Policy")
         page = ["Sec-Fetch-Dest: document", *FRAME[1:]]

@@ -174,7 +174,7 @@ def test_check_explains(server, run):
         1,
         [
             f"Nothing listens on port {outside} of the server's machine.",
-            f"Port {outside} is outside allowed range (10000-20000), too.",
+            f"Port {outside} is outside allowed range (10000-20000).",
         ],
     )
     with socket.create_server(("127.0.0.1", outside)):
@@ -275,7 +275,7 @@ class Gateway:
         ({"code": "bad_upstream", "message": "No HTTP.", "hint": "Look."}, "No HTTP.", "Look."),
         (
             {"code": "forbidden", "message": "Port 5 is outside allowed range (10000-20000)", "hint": "Allow it."},
-            "Nothing listens on port 5 of the server's machine.\nPort 5 is outside allowed range (10000-20000), too.",
+            "Nothing listens on port 5 of the server's machine.\nPort 5 is outside allowed range (10000-20000).",
             "Allow it.",
         ),
         (

@@ -846,9 +846,11 @@ async def test_no_other_site_may(visitor):
 
 
 @pytest.mark.parametrize("jp_server_config", [server(isolate="never")])
-async def test_never_has_no_origins(call, visitor, jp_server_config):
+async def test_never_has_no_origins(call, visitor, jp_server_config, jp_base_url):
     async with serve(mirror) as up:
-        assert (await call("proxy/enter/15000")).status == 404
+        for target, kind in ((up.port, "port"), ("app", "service")):
+            way = await call(f"proxy/enter/{target}/x%2F?y")
+            assert (way.status, way.one("Location")) == (307, f"{jp_base_url}proxy/{kind}/{target}/x%2F?y")
         assert (await visitor.ask("/.well-known/portproxy/hello", visitor.host(up.port))).status in (403, 404)
         fields = ["Sec-Fetch-Site: cross-site", *PAGE[:3]]
         assert (await call(f"proxy/port/{up.port}/", fields=fields)).status == 200

@@ -322,7 +322,7 @@ async def test_long_names_have_sockets_of_their_own(make):
     [
         (["true", "\ud800"], "It could not be started: its command or environment has text that no program can be given."),
         (["no-such-program"], "The program 'no-such-program' is not installed."),
-        (["/etc/passwd"], "The program '/etc/passwd' cannot be executed."),
+        (["/etc/passwd"], "The program '/etc/passwd' cannot be executed. Is it a file that you may run?"),
         ([*PYTHON, "raise SystemExit(3)"], "It ended with exit code 3 before it was ready."),
         (
             [*PYTHON, "pass"],
