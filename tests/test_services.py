@@ -614,7 +614,14 @@ async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
     service = manager.start("web")
     await asyncio.wait_for(manager.ready(service), 10)
     await eventually(lambda: service.log.tail().strip().isdigit())
-    os.kill(int(service.log.tail()), 9)
+    pid = int(service.log.tail())
+
+    def is_the_only_one_left() -> bool:
+        guard = psutil.Process(pid).parent()
+        return any("guard.py" in word for word in guard.cmdline()) and [child.pid for child in guard.children()] == [pid]
+
+    await eventually(is_the_only_one_left)
+    os.kill(pid, 9)
     await ended(service)
     assert (service.state, service.error) == ("failed", "It ended with exit code 137.")
 
