@@ -94,6 +94,7 @@ def _heir(place: str, woken: int, said: list[bytes], ended: int) -> tuple[int | 
     Until the service is up it waits for one, if the program that has ended did so with 0.
     """
     code: int | None = ended
+    is_second_look = False
     while _has_children():
         code = _reap(0, code) if ended == 0 else ended
         found, inodes = _descendants(), _listening(place)
@@ -102,9 +103,10 @@ def _heir(place: str, woken: int, said: list[bytes], ended: int) -> tuple[int | 
             while found[listening][0] != os.getpid():
                 listening = found[listening][0]
             return listening, 0
-        if said or ended:
+        if ended or is_second_look:
             break
-        ready, _, _ = select.select([0, woken], [], [], _LISTEN_INTERVAL)
+        is_second_look = bool(said)  # it has listened: it may have ended while it was looked for, and its exit code comes now
+        ready, _, _ = select.select([0, woken], [], [], _TICK if is_second_look else _LISTEN_INTERVAL)
         if 0 in ready and _is_stop(said):
             return None, BACKGROUND
         if woken in ready:
