@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name, no secret)
 _TOKEN_FIELD = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
+_LONGEST_TOKEN = 1024  # characters of an XSRF token that Jupyter has made, in any form
 _LONGEST_NAME = 256  # of a cookie that is looked for; others are no login's
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _ESCAPED = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))")
@@ -97,8 +98,8 @@ def unmasked(value: str) -> str:
     match = _MASKED.match(value)
     if match is None:
         return ""
-    mask, masked = bytes.fromhex(match[1]), bytes.fromhex(match[2])
-    return "xsrf:" + bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked)).hex()
+    mask, size = match[1], len(match[2])
+    return f"xsrf:{int(match[2], 16) ^ int((mask * (size // len(mask) + 1))[:size], 16):0{size}x}"
 
 
 # ---- cookies ----
@@ -128,9 +129,13 @@ def xsrf_tokens(lines: Collection[str]) -> set[str]:
     texts = [";".join(lines), ",".join(lines)] if len(lines) > 1 else lines
     for value in {value for text in texts for value in cookie_values([text], "_xsrf")}:
         found.add(value)
-        if not (value.isalnum() and value.isascii()):
-            plain = unquoted(value)
-            found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
+        if (value.isalnum() and value.isascii()) or len(value) > _LONGEST_TOKEN:
+            continue
+        if secret := unmasked(value):
+            found.add(secret)
+            continue
+        plain = unquoted(value)
+        found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
     return found - {""}
 
 

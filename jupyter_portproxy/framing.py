@@ -157,7 +157,7 @@ def check_head(fields: Fields) -> None:
     """Refuse an upstream's head that could split or smuggle.
 
     Raises:
-        BadUpstream: control characters, differing Content-Length, or a transfer coding other than chunked.
+        BadUpstream: control characters, differing Content-Length or Location, or a transfer coding other than chunked.
     """
     if len(fields) > _MAX_FIELDS:
         raise BadUpstream(f"it has more than {_MAX_FIELDS} header fields")
@@ -171,6 +171,8 @@ def check_head(fields: Fields) -> None:
         raise BadUpstream("its Transfer-Encoding: chunked is given more than once")
     if codings != ["chunked"]:
         raise BadUpstream("its Transfer-Encoding is not chunked")
+    if len({value for name, value in fields if name.lower() == "location"}) > 1:  # older libcurl passes them
+        raise BadUpstream("it has two Locations that differ")
 
 
 def _framing(fields: Fields) -> tuple[list[str], bool]:

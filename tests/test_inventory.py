@@ -206,4 +206,4 @@ async def test_sixty_hostile_ports_leave_the_loop_free(gateway, page):
     await program.wait()
     assert ports <= listed.keys() and all(listed[port]["http"] for port in ports)
     assert all(listed[port]["command"][-1].startswith("token:***") for port in ports)  # no secret of a command line is told
-    assert max(gaps) < 0.02
+    assert max(gaps) < 0.05
