@@ -56,7 +56,8 @@ export function StartForm({ templates, first, problem, complete, trans, onChange
   const args = template?.arguments ?? [];
   const filled = Object.fromEntries(args.map(arg => [arg.name, values[`${chosen}.${arg.name}`] ?? arg.default]));
   const missing = !template || args.some(arg => filled[arg.name] === '' && arg.default === '');
-  React.useEffect(() => onChange({ template: chosen, name, arguments: filled }, !missing), [chosen, name, JSON.stringify(filled)]);
+  // Before the next event, not after the next paint: a click on Start may follow at once.
+  React.useLayoutEffect(() => onChange({ template: chosen, name, arguments: filled }, !missing), [chosen, name, JSON.stringify(filled)]);
   return (
     <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
       <label>
