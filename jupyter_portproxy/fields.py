@@ -236,8 +236,13 @@ def target_without_secrets(target: str, client: Client) -> str:
 
 def identity_fields(fields: Fields) -> list[str]:
     """Names of those fields of a request that do not pass as they tell who the client is, and of which the gateway has no own."""
-    known = ((name, _request_rule(name)) for name, _ in fields if len(name) <= LONGEST_KNOWN)
-    return [name for name, (key, stays, _) in known if not stays and key not in _SAID_ANEW and _IDENTITY.fullmatch(key)]
+    return [name for name, _ in fields if len(name) <= LONGEST_KNOWN and _tells_identity(name)]
+
+
+@lru_cache(maxsize=1024)  # asked for each field of each request: in a Jupyter process the logger is at DEBUG
+def _tells_identity(name: str) -> bool:
+    key, stays, _ = _request_rule(name)
+    return not stays and key not in _SAID_ANEW and _IDENTITY.fullmatch(key) is not None
 
 
 def loops(fields: Fields, via: str) -> bool:
