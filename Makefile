@@ -47,13 +47,13 @@ docs: $(VENV)/ready
 # Real clients against upstreams that are killed, stopped and misbehave. SEED repeats a run's choices.
 SOAK_SECONDS ?= 600
 soak: $(VENV)/ready
-	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m tests.soak $(SOAK_SECONDS) $(SEED)
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m tests.load.soak $(SOAK_SECONDS) $(SEED)
 
 # atheris has wheels for Python 3.11 and newer.
 FUZZ_SECONDS ?= 300
 fuzz: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
-	$(BIN)/python -m tests.fuzzing $(FUZZ_SECONDS) $(TARGET)
+	$(BIN)/python -m tests.load.fuzzing $(FUZZ_SECONDS) $(TARGET)
 
 # The same work through other proxies, side by side; writes docs/performance.md. OPTIONS=--help tells more.
 benchmark: $(VENV)/ready
@@ -62,7 +62,7 @@ benchmark: $(VENV)/ready
 
 # What a hop of the chain costs, with 100,000 projects in Postgres.
 chain-cost: $(VENV)/ready
-	$(BIN)/python -m tests.chain_cost
+	$(BIN)/python -m tests.load.chain_cost
 
 # Real applications in Chromium, in an environment of their own; writes docs/apps.md. APPS names some of them.
 apps: $(VENV)/ready
@@ -86,11 +86,11 @@ code-server:
 
 # The tests of the owner check on the kernel that Debian ships, booted by qemu in software.
 old-kernel: $(VENV)/ready
-	$(BIN)/python -m tests.old_kernel $(KERNEL)
+	$(BIN)/python -m tests.support.old_kernel $(KERNEL)
 
 # The unit tests on the oldest and on the newest versions that are supported; ROW=oldest or ROW=newest for one of them.
 versions: $(VENV)/ready
-	$(BIN)/python tests/versions.py "$(ROW)"
+	$(BIN)/python tests/support/versions.py "$(ROW)"
 
 # What people install: the sdist, and the wheel that is made of it, where there is neither Node nor a compiler.
 package: $(VENV)/ready
@@ -105,7 +105,7 @@ package: $(VENV)/ready
 # rattler-build is 0.x: its next one may want something else. A copy of Debian's own Python does not serve here, so not in `test`.
 conda: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "py-rattler-build==0.73.*"
-	$(BIN)/python -m tests.conda_channel
+	$(BIN)/python -m tests.support.conda_channel
 
 $(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labextension/src/* labextension/style/* labextension/schema/*)
 	rm -rf jupyter_portproxy/labextension

@@ -19,9 +19,10 @@ from typing import Any
 import traitlets
 import yaml
 
-from jupyter_portproxy import catalog, routes
-from jupyter_portproxy.gateway import PortProxy
-from jupyter_portproxy.migrate import OPTIONS
+from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.protocol import urls
+from jupyter_portproxy.server_proxy.check import OPTIONS
+from jupyter_portproxy.services import templates
 
 DOCS = Path(__file__).parent
 _KINDS = {
@@ -165,7 +166,7 @@ BY_HAND = 15001  # the port of the first example; each has its own
 
 def program(name: str) -> Iterator[str]:
     """How to install one, start it from its template, and start the same by hand."""
-    template = catalog.shipped()[name]
+    template = templates.shipped()[name]
     hint = template.get("requires", {}).get("hint", "")
     arguments = template.get("arguments", ())
     install = [hint] if hint.startswith("pip install ") else []
@@ -181,7 +182,7 @@ def program(name: str) -> Iterator[str]:
 
 
 def _by_hand(name: str, template: Mapping[str, Any]) -> Iterator[str]:
-    port = BY_HAND + list(catalog.shipped()).index(name)
+    port = BY_HAND + list(templates.shipped()).index(name)
     known = {one["name"]: one["default"] for one in template.get("arguments", ())}
     known |= {"port": port, "prefix": "$PREFIX"}
     words = [shlex.quote(word).replace("'", "") for word in template["command"]]
@@ -203,10 +204,10 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
         "launcher entries": lambda: options("entry"),
         "urls": lambda: options("url"),
         "packages": lambda: options("package"),
-        "names": lambda: [", ".join(f"`{name}`" for name in sorted(routes.RESERVED_NAMES)) + "."],
+        "names": lambda: [", ".join(f"`{name}`" for name in sorted(urls.RESERVED_NAMES)) + "."],
     },
     "api.md": {"calls": calls, "objects": objects},
-    "how-to.md": {name: partial(program, name) for name in catalog.shipped()},
+    "how-to.md": {name: partial(program, name) for name in templates.shipped()},
 }
 
 

@@ -23,21 +23,26 @@ from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from . import api, catalog, hops, logs, pages, routes, serverproxy
-from .admission import Admissions
-from .front import Front
-from .gateway import PortProxy
-from .handlers import PortRouter
-from .inventory import Inventory
-from .leases import Ports, Reservations
-from .logins import CHECK_INTERVAL, Logins
-from .metrics import PortProxyCollector
-from .origin_handlers import OriginRouter
-from .origins import Names, Origins
-from .postgres import MissingPackage
-from .projects import HUB
-from .serverproxy import ServerProxy
-from .services import Services
+from .api import handlers, index_page
+from .api.listing import Inventory
+from .api.metrics import PortProxyCollector
+from .errors import HUB
+from .gateway.gateway import PortProxy
+from .gateway.logins import CHECK_INTERVAL, Logins
+from .handlers.decision_cache import Admissions
+from .handlers.dispatcher import Front
+from .handlers.router import PortRouter
+from .isolation.handlers import OriginRouter
+from .isolation.sessions import Origins
+from .projects import setup
+from .projects.placement.postgres import MissingPackage
+from .protocol import urls
+from .protocol.origin_hosts import Names
+from .server_proxy import config
+from .server_proxy.config import ServerProxy
+from .services import logs, templates
+from .services.manager import Services
+from .services.ports import Ports, Reservations
 
 
 class PortProxyApp(ExtensionApp):
@@ -83,10 +88,10 @@ class PortProxyApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
-        self.handlers.extend((path, handler, parts) for path, handler in api.ROUTES)
+        self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         page = {"inventory": self.inventory, "services": self.services}
-        self.handlers.append((r"/proxy/?", pages.IndexPage, page))
-        self.handlers.extend(serverproxy.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
+        self.handlers.append((r"/proxy/?", index_page.IndexPage, page))
+        self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:
             # Ahead of all others: at these hosts nobody but the service answers.
@@ -111,11 +116,11 @@ class PortProxyApp(ExtensionApp):
         if server is not None:
             self.front.mount(server, asyncio.get_running_loop())
 
-    def _join_chain(self) -> hops.Hop | None:
+    def _join_chain(self) -> setup.Hop | None:
         """Be a hub or a project host, if the configuration says so."""
         parts = None
         try:
-            parts = hops.build(self.gateway, self.log, self._server.identity_provider)
+            parts = setup.build(self.gateway, self.log, self._server.identity_provider)
         except (TraitError, MissingPackage) as error:
             self.log.critical("Bad config encountered during initialization: %s", error)
             self.exit(1)
@@ -132,7 +137,7 @@ class PortProxyApp(ExtensionApp):
         if hop == HUB and not guarded:
             self.log.warning(
                 "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
-                "c.ServerApp.authorizer_class = 'jupyter_portproxy.projectsonly.ProjectsOnly'"
+                "c.ServerApp.authorizer_class = 'jupyter_portproxy.auth.ProjectsOnly'"
             )
 
     def _make_origins(self) -> Origins[User] | None:
@@ -146,10 +151,10 @@ class PortProxyApp(ExtensionApp):
 
     def _take_over(self) -> None:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
-        self.taken_over: dict[str, catalog.Template] = {}
+        self.taken_over: dict[str, templates.Template] = {}
         settings, gateway = ServerProxy(parent=self._server), self.gateway
-        if self._is_enabled(serverproxy.INCUMBENT):
-            gateway.foreign_names = serverproxy.names_of(settings.servers) | {"server-proxy"}
+        if self._is_enabled(config.INCUMBENT):
+            gateway.foreign_names = config.names_of(settings.servers) | {"server-proxy"}
             self.log.info(
                 "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
                 "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
@@ -157,11 +162,11 @@ class PortProxyApp(ExtensionApp):
             )
             return
         unknown: list[str] = []
-        entries, wrong_entries = serverproxy.read_entry_points(gateway.base_url, unknown)
-        servers, wrong = serverproxy.read_servers(settings.servers, gateway.base_url, unknown)
+        entries, wrong_entries = config.read_entry_points(gateway.base_url, unknown)
+        servers, wrong = config.read_servers(settings.servers, gateway.base_url, unknown)
         self.taken_over.update({**entries, **servers})
-        gateway.allow_ports(serverproxy.fixed_ports(self.taken_over.values()))
-        gateway.special_for_ports = serverproxy.for_plain_ports(settings.non_service_rewrite_response)
+        gateway.allow_ports(config.fixed_ports(self.taken_over.values()))
+        gateway.special_for_ports = config.for_plain_ports(settings.non_service_rewrite_response)
         wrong += wrong_entries + self._take_over_hosts(settings.hosts)
         for problem in wrong:
             self.log.error("portproxy: %s", problem)
@@ -173,7 +178,7 @@ class PortProxyApp(ExtensionApp):
         if callable(hosts):
             self.gateway.also_allows_host = hosts
             return []
-        good, bad = serverproxy.split_hosts(hosts)
+        good, bad = config.split_hosts(hosts)
         self.gateway.also_allows_host = lambda asker, host: host in good
         return [f"{host!r} in c.ServerProxy.host_allowlist is neither a name nor an address of a host." for host in bad]
 
@@ -187,8 +192,8 @@ class PortProxyApp(ExtensionApp):
         ports = Ports(gateway.ports)
         gateway.reservations = Reservations(ports)
         services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory, self.log)
-        found, unreadable = catalog.from_directories(jupyter_config_path())
-        services.templates, wrong = catalog.load_all(catalog.shipped(), found, gateway.service_templates)
+        found, unreadable = templates.from_directories(jupyter_config_path())
+        services.templates, wrong = templates.load_all(templates.shipped(), found, gateway.service_templates)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
         return services
@@ -224,5 +229,5 @@ def _system_user() -> str:
         return str(os.getuid())
 
 
-def _service_url(base_url: str, name: str, template: catalog.Template) -> str:
-    return base_url + name if template.at_root else routes.service_url(base_url, name)
+def _service_url(base_url: str, name: str, template: templates.Template) -> str:
+    return base_url + name if template.at_root else urls.service_url(base_url, name)

@@ -463,3 +463,13 @@ class RegistryAway(GatewayError):
 def _quoted(text: str) -> str:
     """A piece of a URL that is safe to print in any format: nothing in it is markup, a quote or a control character."""
     return quote(text[:200], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")
+
+
+HUB = "hub"
+
+
+PROJECT_HOST = "project host"
+
+
+class CliError(Exception):
+    """What the user is told; the command ends with exit code 1."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from . import routes
-from .catalog import NAME
+from .protocol import urls
+from .services.templates import NAME
 
 if TYPE_CHECKING:
     from IPython.display import IFrame
@@ -42,10 +42,10 @@ def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str
     base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
     if isinstance(target, int) or target.isdigit():
         form = "enter" if isolated else "port"
-        return f"{base_url}proxy/{form}/{routes.port_number(str(target))}/{path.lstrip('/')}"
+        return f"{base_url}proxy/{form}/{urls.port_number(str(target))}/{path.lstrip('/')}"
     if not NAME.match(target):
         raise ValueError(f"{target!r} is neither a port nor the name of a service")
-    prefix = f"{base_url}proxy/enter/{target}" if isolated else routes.service_url(base_url, target)
+    prefix = f"{base_url}proxy/enter/{target}" if isolated else urls.service_url(base_url, target)
     return f"{prefix}/{path.lstrip('/')}"
 
 
@@ -63,7 +63,7 @@ def show(target: int | str, path: str = "", *, width: str = "100%", height: int 
 
 def _running_base_url() -> str:
     """The base URL of the server that started this kernel, else of the first that runs for this user, else `/`."""
-    from .running_servers import running_servers
+    from .cli.running_servers import running_servers
 
     servers = running_servers()[0]
     parent = os.environ.get("JPY_PARENT_PID")

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .clients import Answer, Wire
-from .gateways import make_gateway
-from .kernels import very_many_sockets
-from .postgres import database, empty_database, postgres_server, shared_database
-from .processes import TOKEN
+from .support.gateways import make_gateway
+from .support.jupyter_processes import TOKEN
+from .support.kernels import very_many_sockets
+from .support.postgres import database, empty_database, postgres_server, shared_database
+from .support.raw_clients import Answer, Wire
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 

@@ -13,8 +13,8 @@ import urllib.request
 import pytest
 
 from .conftest import TOKEN
-from .processes import jupyter_server, portproxy
-from .upstreams import answers, free_port, serve
+from .support.jupyter_processes import jupyter_server, portproxy
+from .support.upstreams import answers, free_port, serve
 
 CONFIG = {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}}, "IdentityProvider": {"token": TOKEN}}
 

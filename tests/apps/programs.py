@@ -18,10 +18,10 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from jupyter_portproxy import catalog
+from jupyter_portproxy.services import templates as catalog
 
-from ..processes import Server, environment, jupyter_server
-from ..upstreams import free_port
+from ..support.jupyter_processes import Server, environment, jupyter_server
+from ..support.upstreams import free_port
 from .app import App
 
 UP = 180.0  # s; some load for long the first time

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, sync_playwright
 
-from ..processes import TOKEN, Server
+from ..support.jupyter_processes import TOKEN, Server
 from . import programs
 from .app import App
 from .report import version_of, write_report

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..upstreams import free_port
+from ..support.upstreams import free_port
 
 Answer = tuple[int, dict[str, str], bytes]
 App = Callable[[str, str, bytes, dict[str, str]], Answer]

@@ -7,7 +7,7 @@ import os
 import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from ..processes import TOKEN, jupyter_server
+from ..support.jupyter_processes import TOKEN, jupyter_server
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from ..processes import TOKEN, Server, jupyter_server
+from ..support.jupyter_processes import TOKEN, Server, jupyter_server
 from .test_lab import act, listener, open_lab, row, tile
 from .test_pages import DEMO
 

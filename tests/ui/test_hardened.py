@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from ..processes import jupyter_server
-from ..upstreams import free_port
+from ..support.jupyter_processes import jupyter_server
+from ..support.upstreams import free_port
 from .conftest import log_in
 
 BOMB = [("Set-Cookie", f"bomb{number}=1; Path=/; Priority=High") for number in range(400)]

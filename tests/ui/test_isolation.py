@@ -12,8 +12,8 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
-from ..processes import TOKEN
-from ..upstreams import free_port
+from ..support.jupyter_processes import TOKEN
+from ..support.upstreams import free_port
 from .apps import api_for, build, files, hostile, rooted, running
 from .conftest import log_in
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from ..processes import TOKEN, jupyter_server
-from ..upstreams import free_port
+from ..support.jupyter_processes import TOKEN, jupyter_server
+from ..support.upstreams import free_port
 from .apps import HTML, running
 from .test_pages import DEMO
 

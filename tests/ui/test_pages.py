@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..upstreams import free_port
+from ..support.upstreams import free_port
 from .apps import build, running
 
 DEMO = Path(__file__).parent / "demo_app.py"

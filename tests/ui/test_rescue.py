@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ..processes import jupyter_server
-from ..upstreams import free_port
+from ..support.jupyter_processes import jupyter_server
+from ..support.upstreams import free_port
 from .conftest import log_in
 
 ROOTED = Path(__file__).parent / "rooted_app.py"

@@ -1,0 +1,1 @@
+"""The REST API, the list of ports, its page, and metrics."""

@@ -1,0 +1,137 @@
+"""The page at `proxy/`: services and ports for those without JupyterLab. Plain forms, no script.
+
+Rule of this file: the page tells what the API tells and does what the API does. Every text is escaped by the template, and
+every address on it is the API's or the page's own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.utils import ensure_async
+from tornado.web import HTTPError, authenticated
+
+from ..errors import BadInput, GatewayError, Internal
+from ..handlers.base import ACTION, PAGES, RESOURCE
+from ..protocol.urls import enter_url
+from ..services.manager import Services
+from .listing import Inventory, Item
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
+_ARGUMENT = "argument."
+_MOVING = ("starting", "stopping")
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+
+
+class IndexPage(JupyterHandler):
+    """`GET` lists; `POST` does what a form asks: {action, template, name, argument.NAME}, and leads back to the list."""
+
+    auth_resource = RESOURCE
+
+    def initialize(self, inventory: Inventory, services: Services) -> None:
+        self.inventory, self.services = inventory, services
+        self.address = f"{self.base_url}proxy/"
+
+    @property
+    def content_security_policy(self) -> str:
+        return _POLICY
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Cache-Control", "no-store")
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        if self.request.path.endswith("/"):
+            await self._show()
+        else:
+            query = self.request.query
+            self.redirect(f"{self.address}{'?' + query if query else ''}", status=308)
+
+    @authenticated
+    @authorized("read")  # where something is wrong, the answer is the list
+    @authorized(ACTION)
+    async def post(self) -> None:
+        if not self.token_authenticated and not self.check_origin():
+            raise HTTPError(404)  # as a new jupyter_server does; in an old one the form's token alone would decide
+        try:
+            await self._do(self.get_body_argument("action", ""))
+        except GatewayError as error:
+            await self._show(error)
+        else:
+            self.redirect(self.address, status=303)  # a reload does not do it again
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Jupyter's own error page wants styles and images that this page's policy forbids."""
+        cause = kwargs.get("exc_info", (None, None, None))[1]
+        shown: GatewayError = Internal()
+        if isinstance(cause, HTTPError) and status_code < 500:
+            hint = f"Reload {self.address} and try again. It needs the permissions {RESOURCE}:read and {RESOURCE}:{ACTION}."
+            shown = GatewayError(cause.log_message or self._reason, hint if status_code == 403 else "")
+            shown.status, shown.title = status_code, self._reason
+        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about=""))
+
+    async def _do(self, action: str) -> None:
+        """Raises: GatewayError"""
+        name, services = self.get_body_argument("name", ""), self.services
+        known = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
+        if action == "start":
+            template = self.get_body_argument("template", "")
+            await services.settle(name, template)
+            services.start(template, name or None, self._arguments())
+        elif action in known:
+            await known[action](name)
+        else:
+            raise BadInput("This page has no such action.", "Use its buttons.")
+
+    def _isolated(self, name: str, url: str) -> str:
+        """The way to the isolated origin of a port or service; empty where there is none."""
+        if self.inventory.origins(self.request)["probe"] is None:
+            return ""
+        way = enter_url(url, name, self.base_url)
+        return way if way != url else ""
+
+    def _arguments(self) -> dict[str, str]:
+        """What was filled in; what was left empty has its default."""
+        given = {key: self.get_body_argument(key) for key in self.request.body_arguments if key.startswith(_ARGUMENT)}
+        return {key.removeprefix(_ARGUMENT): value for key, value in given.items() if value}
+
+    async def _show(self, error: GatewayError | None = None) -> None:
+        if error is not None:
+            self.set_status(error.status)
+            if error.retry_after is not None:
+                self.set_header("Retry-After", str(error.retry_after))
+        ports = _printable([port for port in await self.inventory.ports() if not port["service"]])
+        services = _printable(self.inventory.services())
+        page = PAGES.load("api/index_page.html").generate(
+            services=services,
+            alive={service["name"] for service in services if service["state"] not in ("down", "failed")},
+            reservations=self.inventory.reservations(),
+            ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
+            templates=_printable(self.inventory.templates()),
+            may_act=await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)),
+            reload=error is None and any(service["state"] in _MOVING for service in services),  # an error stays to be read
+            error=error,
+            asked={key: self.get_body_argument(key) for key in self.request.body_arguments},
+            xsrf=self.xsrf_form_html(),
+            address=self.address,
+            isolated=self._isolated,
+            span=lambda seconds: _span(abs(time.time() - seconds)),
+        )
+        self.finish(page)
+
+
+def _printable(items: list[Item]) -> list[Item]:
+    """The same without lone surrogates, which names of processes and folders may have and UTF-8 has not."""
+    printed: list[Item] = json.loads(json.dumps(items, ensure_ascii=False).encode("utf-8", "replace"))
+    return printed
+
+
+def _span(seconds: float) -> str:
+    """A time for people: `5 s`, `3 min`, `2 h`, `4 d`."""
+    return next((f"{seconds // size:.0f} {unit}" for unit, size in _UNITS if seconds >= size), f"{seconds:.0f} s")

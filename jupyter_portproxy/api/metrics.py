@@ -1,0 +1,57 @@
+"""What Jupyter's `/metrics` tells of this extension.
+
+Rule of this file: nothing is counted here. The gateway and the manager of services keep plain numbers, which cost nothing
+worth naming per request; they are read when Prometheus asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..gateway.gateway import PortProxy
+from ..services.manager import Services
+
+_PREFIX = "jupyter_portproxy_"
+
+
+class PortProxyCollector(Collector):
+    """Reads the numbers of one server's gateway and services. Register it once, and unregister it at the end."""
+
+    def __init__(self, gateway: PortProxy, services: Services) -> None:
+        self._gateway, self._services = gateway, services
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._gateway.counts
+        yield _labelled("requests", "Requests answered, by class of status", "status", counts.answers)
+        yield _labelled(
+            "upstream_errors", "Requests that failed for their service's sake, by code", "code", counts.upstream_errors
+        )
+        sizes = {"to_service": counts.bytes_to_service, "to_client": counts.bytes_to_client, "tunnels": counts.bytes_in_tunnels}
+        yield _labelled("bytes", "Bytes of content relayed, by way", "way", sizes)
+        yield _labelled("service_starts", "Services started, by template", "template", self._services.starts)
+        yield _labelled("refusals", "Requests refused by a limit, by the setting's name", "limit", counts.refusals)
+        yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
+        yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)
+        slots = GaugeMetricFamily(f"{_PREFIX}slots", "What counts against the limits now, by kind", labels=["kind"])
+        for limited in (self._gateway.exchange_slots, self._gateway.tunnel_slots):
+            slots.add_metric([limited.kind], limited.in_all)
+        yield slots
+
+    def register(self) -> None:
+        REGISTRY.register(self)
+
+    def unregister(self) -> None:
+        with suppress(KeyError):  # a server may stop its extensions twice
+            REGISTRY.unregister(self)
+
+
+def _labelled(name: str, text: str, label: str, values: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"{_PREFIX}{name}", text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family

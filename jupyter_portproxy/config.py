@@ -1,0 +1,398 @@
+"""What an administrator can set: the traits of `c.PortProxy`, each with its help, and what they refuse.
+
+Rule of this file: a value that cannot work is refused here with a sentence that names it; what the values mean is decided by
+those who read them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from string import Formatter
+from typing import Any
+
+import traitlets
+from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, Unicode, Union
+from traitlets.config import LoggingConfigurable
+
+from .protocol import urls
+from .protocol.origin_hosts import Names
+from .system.tls import check_bundle
+
+_SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
+# Neither `allow-same-origin`, which would make a sandbox none, nor what lets a page take its window elsewhere.
+_SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
+_EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z", re.ASCII)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(LoggingConfigurable):
+    """The traits of PortProxy."""
+
+    allowed_ports = List(
+        Union([Integer(), Unicode()]),
+        default_value=["10000-20000"],
+        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1 to
+        65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
+        Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
+    ).tag(config=True)
+
+    allowed_hosts = List(
+        Unicode(),
+        default_value=[],
+        help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
+        in CIDR form. A network covers addresses in the URL, not names: list the name too. The unspecified addresses (0.0.0.0, ::)
+        are never reached. A name that resolves to a link-local, multicast or IPv4-mapped address is not followed there unless
+        the list has that address or network.
+        Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
+    ).tag(config=True)
+
+    https_ports = List(
+        Union([Integer(), Unicode()]),
+        default_value=[],
+        help="""Ports of this machine whose services speak https, so that `proxy/port/N/` reaches them; numbers and ranges.
+        `proxy/https/N/` does it for any port. Example: `c.PortProxy.https_ports = [8443]`.""",
+    ).tag(config=True)
+
+    trusted_certificates = Unicode(
+        "",
+        help="""Path of a PEM file: the certificates that https services and next hops are checked against. Empty: the system's.
+        Example: `c.PortProxy.trusted_certificates = "/etc/ssl/our-ca.pem"`.""",
+    ).tag(config=True)
+
+    verify_loopback_certificates = Bool(
+        True,
+        help="""Check the certificates of https services on loopback too. Without it any will do there, and there only.
+        Example: `c.PortProxy.verify_loopback_certificates = False`.""",
+    ).tag(config=True)
+
+    allow_other_users = Bool(
+        False,
+        help="""Linux: also reach loopback ports that another user of this machine listens on (root's are always reached:
+        that is how container engines publish ports), and those that a rule of the packet filter forwards (DNAT).
+        Example: `c.PortProxy.allow_other_users = True`.""",
+    ).tag(config=True)
+
+    connect_timeout = Float(
+        5.0, help="Seconds to wait for a connection to the service. Example: `c.PortProxy.connect_timeout = 10`."
+    ).tag(config=True)
+
+    first_byte_timeout = Float(
+        0.0,
+        help="""Seconds to wait for the head of the service's answer, counted from the last byte of content that went to the
+        service: a long upload does not count while it moves. It holds for WebSocket handshakes too. 0 waits for ever.
+        Example: `c.PortProxy.first_byte_timeout = 300`.""",
+    ).tag(config=True)
+
+    idle_timeout = Float(
+        0.0,
+        help="""Seconds without a byte of the answer's content, after which the connection to the client is cut. It does not
+        apply to open WebSockets. 0 never cuts. Example: `c.PortProxy.idle_timeout = 3600`.""",
+    ).tag(config=True)
+
+    isolate = Enum(
+        ["auto", "always", "never"],
+        default_value="auto",
+        help="""Origins of their own for ports and services: "auto" gives each one beside `proxy/port/N/`; "always" also sends
+        page navigations from there to it; "never" has none. Example: `c.PortProxy.isolate = "always"`.""",
+    ).tag(config=True)
+
+    origin_pattern = Unicode(
+        "",
+        help="""The host names of these origins: `{port}` in the first label is the port or the service's name, `{user}` the user.
+        Empty: `p{port}.localhost`, for Jupyter on the user's own machine or behind a tunnel to it.
+        Example: `c.PortProxy.origin_pattern = "{port}--{user}.apps.example.org"`.""",
+    ).tag(config=True)
+
+    origin_below_base_url = Bool(
+        False,
+        help="""The front that brings these hosts here puts this server's base URL before each path, as JupyterHub's proxy needs.
+        Example: `c.PortProxy.origin_below_base_url = True`.""",
+    ).tag(config=True)
+
+    jupyter_url = Unicode(
+        "",
+        help="""This server's own address, to which a page of such an origin sends a browser that has not logged in. Empty: from
+        where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
+    ).tag(config=True)
+
+    embedders = List(
+        Unicode(),
+        default_value=[],
+        help="""Origins of sites whose pages may show services in a frame, at isolated origins, besides Jupyter's own pages; `*.`
+        stands for all subdomains. Example: `c.PortProxy.embedders = ["https://portal.example.org"]`.""",
+    ).tag(config=True)
+
+    max_exchanges = Integer(
+        4000,
+        help="""Requests under way at once through this server, event streams included; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_exchanges = 8000`.""",
+    ).tag(config=True)
+
+    max_exchanges_per_user = Integer(
+        2000,
+        help="""Requests under way at once for one user; 0 is no limit. One more gets a 429.
+        Example: `c.PortProxy.max_exchanges_per_user = 100`.""",
+    ).tag(config=True)
+
+    max_exchanges_per_port = Integer(
+        2000,
+        help="""Requests under way at once to one port or service; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_exchanges_per_port = 500`.""",
+    ).tag(config=True)
+
+    max_tunnels = Integer(
+        20000,
+        help="""Open WebSockets through this server; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_tunnels = 1000`.""",
+    ).tag(config=True)
+
+    max_tunnels_per_user = Integer(
+        12000,
+        help="""Open WebSockets of one user; 0 is no limit. One more gets a 429.
+        Example: `c.PortProxy.max_tunnels_per_user = 200`.""",
+    ).tag(config=True)
+
+    max_tunnels_per_port = Integer(
+        12000,
+        help="""Open WebSockets to one port or service; 0 is no limit. One more gets a 503.
+        Example: `c.PortProxy.max_tunnels_per_port = 500`.""",
+    ).tag(config=True)
+
+    max_fields = Integer(
+        500,
+        help="""Header fields of one request; 0 is no limit. More get a 431.
+        Example: `c.PortProxy.max_fields = 100`.""",
+    ).tag(config=True)
+
+    max_field_size = Integer(
+        0,
+        help="""Bytes of one header field's value; 0 leaves it at Tornado's 65536 for the whole head. A longer one gets a 431.
+        Example: `c.PortProxy.max_field_size = 8192`.""",
+    ).tag(config=True)
+
+    head_timeout = Float(
+        120.0,
+        help="""Seconds from the first byte of a request's head to its end, or a quarter more; then the connection is closed.
+        It holds for all that Jupyter serves. Idle connections are left to Tornado's limit, an hour: load balancers keep theirs
+        for many minutes. 0 leaves the head to that limit, too. Example: `c.PortProxy.head_timeout = 30`.""",
+    ).tag(config=True)
+
+    shutdown_grace = Float(
+        3.0,
+        help="""Seconds that requests under way are given to end when the server shuts down; what is left then is cut.
+        WebSockets are closed (1001) at once. Example: `c.PortProxy.shutdown_grace = 10`.""",
+    ).tag(config=True)
+
+    sandbox = Union(
+        [Bool(), List(Unicode())],
+        default_value=False,
+        help="""Let browsers run what services in the path form answer in a sandbox, an origin of its own without Jupyter's login:
+        True, or the list of what is allowed there. For pages that need nothing else from the server: requests of a sandboxed page
+        come from another site and are refused. Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",
+    ).tag(config=True)
+
+    rescue = Bool(
+        True,
+        help="""Send to a service what its pages below a prefix ask for at the root (`/static/app.js`), because it thinks that
+        it lives there: 307, by the Referer. Links to Jupyter's own pages are left alone.
+        Example: `c.PortProxy.rescue = False`.""",
+    ).tag(config=True)
+
+    keep_host = Union(
+        [Bool(), List(Union([Integer(), Unicode()]))],
+        default_value=False,
+        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address: True, or the ports
+        and ranges whose services get them. Services that check them (Bokeh, Vite, Django, Jupyter) must then be told this
+        server's name. Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
+    ).tag(config=True)
+
+    count_activity = Bool(
+        True,
+        help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler lets it run.
+        Example: `c.PortProxy.count_activity = False`.""",
+    ).tag(config=True)
+
+    unprobed_ports = List(
+        Integer(),
+        default_value=[],
+        help="""Ports that are listed but never asked for their page.
+        Example: `c.PortProxy.unprobed_ports = [15432]`.""",
+    ).tag(config=True)
+
+    service_templates = Dict(
+        help="""Templates of services, besides those that come with the package: name -> template.
+        Example: `c.PortProxy.service_templates = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",
+    ).tag(config=True)
+
+    project_resolver = Unicode(
+        "",
+        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the dotted
+        path of a function that gets this object and returns a ProjectResolver and the hop's name. Empty: it serves no projects.
+        Example: `c.PortProxy.project_resolver = "placement"`.""",
+    ).tag(config=True)
+
+    placement_dsn = Unicode(
+        "",
+        help="""Where a hub finds the placements of projects; and where a project host tells that it lives.
+        Example: `c.PortProxy.placement_dsn = "postgresql://portproxy@db.example.org/portproxy"`.""",
+    ).tag(config=True)
+
+    registry_path = Unicode(
+        "",
+        help="""The file in which a project host finds its projects.
+        Example: `c.PortProxy.registry_path = "/var/lib/portproxy/registry.sqlite"`.""",
+    ).tag(config=True)
+
+    hop_credentials = List(
+        Unicode(),
+        default_value=[],
+        help="""What the hub sends to this project host, so that its requests are believed; two while one replaces the other.
+        Example: `c.PortProxy.hop_credentials = ["a long random text"]`.""",
+    ).tag(config=True)
+
+    host_id = Unicode(
+        "",
+        help="""The name of this project host in the placements: it tells every five seconds that it lives.
+        Example: `c.PortProxy.host_id = "host-1"`.""",
+    ).tag(config=True)
+
+    project_starter = List(
+        Unicode(),
+        default_value=["jupyter", "portproxy", "run-project", "{key}", "--base-url", "{base_url}"],
+        help="""The command by which this project host starts a stopped project when somebody asks for that; `{key}` is the
+        project's key, `{base_url}` the host's base URL, PORTPROXY_REGISTRY in its environment the registry's file. It may run
+        on, or end at once with exit code 0. Empty: nothing is started here.
+        Example: `c.PortProxy.project_starter = ["systemctl", "start", "project@{key}"]`.""",
+    ).tag(config=True)
+
+    project_roles = Dict(
+        default_value={"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": []},
+        help="""What each role of a project may do through a hub: "ports" reaches its services, "jupyter" its own Jupyter server,
+        "start" starts it.
+        Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
+    ).tag(config=True)
+
+    @traitlets.validate("allowed_ports", "https_ports", "keep_host")
+    def _check_ports(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        try:
+            urls.parse_ports(value if isinstance(value, list) else [])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
+        # jupyter_server merges what a file appends to a list more than once.
+        return list(dict.fromkeys(value)) if isinstance(value, list) else value
+
+    @traitlets.validate("origin_pattern")
+    def _check_pattern(self, proposal: Any) -> Any:
+        try:
+            Names(proposal["value"], "user")
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.origin_pattern: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("jupyter_url")
+    def _check_jupyter_url(self, proposal: Any) -> Any:
+        if proposal["value"] and not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", proposal["value"]):
+            raise TraitError(f"c.PortProxy.jupyter_url: {proposal['value']!r} is no http(s) URL of a folder: end it with a slash")
+        return proposal["value"]
+
+    @property
+    def sandbox_policy(self) -> str:
+        """The Content-Security-Policy that `sandbox` asks for; empty for none."""
+        if self.sandbox is False:
+            return ""
+        return " ".join(["sandbox", *(_SANDBOX if self.sandbox is True else self.sandbox)])
+
+    @traitlets.validate("sandbox")
+    def _check_sandbox(self, proposal: Any) -> Any:
+        for token in proposal["value"] if isinstance(proposal["value"], list) else []:
+            if token not in _SANDBOX_TOKENS:
+                known = ", ".join(sorted(_SANDBOX_TOKENS))
+                raise TraitError(f"c.PortProxy.sandbox: {token!r} cannot be allowed there; what can is {known}")
+        return proposal["value"]
+
+    @traitlets.validate("trusted_certificates")
+    def _check_certificates(self, proposal: Any) -> Any:
+        try:
+            if proposal["value"]:
+                check_bundle(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.trusted_certificates: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("project_starter")
+    def _check_starter(self, proposal: Any) -> Any:
+        try:
+            if proposal["value"]:
+                check_command(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"c.PortProxy.project_starter: {error}") from None
+        return proposal["value"]
+
+    @traitlets.validate("allowed_hosts")
+    def _check_hosts(self, proposal: Any) -> Any:
+        for item in proposal["value"]:
+            if network(item) is None and not urls.is_name(item.lower()):
+                raise TraitError(f"c.PortProxy.allowed_hosts: {item!r} is no DNS name, no IP address and no network in CIDR form")
+        return proposal["value"]
+
+    @traitlets.validate(
+        "max_exchanges",
+        "max_exchanges_per_user",
+        "max_exchanges_per_port",
+        "max_tunnels",
+        "max_tunnels_per_user",
+        "max_tunnels_per_port",
+        "max_fields",
+        "max_field_size",
+    )
+    def _check_number(self, proposal: Any) -> Any:
+        if not 0 <= proposal["value"] <= 1 << 30:
+            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no limit: use 0 (none) or more")
+        return proposal["value"]
+
+    @traitlets.validate("embedders")
+    def _check_embedders(self, proposal: Any) -> Any:
+        for origin in proposal["value"]:
+            if not _EMBEDDER.match(origin):
+                raise TraitError(f"c.PortProxy.embedders: {origin!r} is no origin: write 'https://portal.example.org'")
+        return proposal["value"]
+
+    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
+    def _check_seconds(self, proposal: Any) -> Any:
+        least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
+        if not least <= proposal["value"] <= 86400 * 365:
+            raise TraitError(
+                f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited"
+            )
+        return proposal["value"]
+
+
+def network(text: str) -> Network | None:
+    """A network in CIDR form, or a single address; None if the text is neither."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse a command by which no project could be started: `{key}` stands for its key, `{base_url}` for the host's base URL.
+
+    Raises:
+        ValueError: the text names what is wrong.
+    """
+    names: set[str] = set()
+    for argument in command:
+        try:
+            parts = list(Formatter().parse(argument))
+        except ValueError as error:
+            raise ValueError(f"{argument!r}: {error}") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in ("key", "base_url") or form or conversion):
+                raise ValueError(f"{argument!r} has a placeholder that is not {{key}} or {{base_url}}; for braces, double them")
+            names.add(name or "")
+    if "key" not in names:
+        raise ValueError("no argument has {key}, the key of the project that is to start")

@@ -1,0 +1,520 @@
+"""The gateway: where a request goes, what is done with it on its way, and what is under way.
+
+Rule of this file: it knows no Tornado handler and writes no answer; it raises GatewayErrors. Who may reach what is its policy's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from jupyter_server.auth.identity import User
+from tornado.iostream import IOStream
+
+from ..errors import (
+    BadUpstream,
+    FieldsTooLarge,
+    GatewayError,
+    Internal,
+    LoopDetected,
+    NoSuchService,
+    ServiceStarting,
+    ShuttingDown,
+    UpstreamTimeout,
+)
+from ..isolation.sessions import Origins
+from ..protocol import framing, urls
+from ..protocol.headers import Client, Fields, identity_fields, loops, replaced, target_without_secrets, to_upstream
+from ..protocol.hop_header import Told
+from ..protocol.named_project_urls import Alias, NamedRoute
+from ..protocol.project_urls import ProjectRoute
+from ..protocol.urls import Redirect, Route, ServiceRoute, Upstream
+from ..services.manager import Service, Services
+from ..services.ports import Reservations
+from ..services.templates import Place, Special, Template, TemplateError
+from ..system.addresses import LOOPBACK
+from ..upstream.curl import CurlTransport
+from ..upstream.exchange import Exchange, Head, Outbound
+from ..upstream.tunnel import GOING_AWAY, dial
+from .limits import Bounds, Slot
+from .limits import Counts as Limited
+from .logins import Logins
+from .policy import Policy, check_socket
+
+_KINDS = [f"{digit}xx" for digit in range(10)]
+_PROBE_SECONDS = 2.0
+_PROBE_BYTES = 65536
+_WHOLE = 100 << 20
+_MAX_LOGGED_NAMES = 200
+_ACTIVITY_PERIOD = 0.01
+_DRAIN_PERIOD = 0.05
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has passed since the start, for `/metrics`."""
+
+    answers: dict[str, int] = field(default_factory=dict)
+    upstream_errors: dict[str, int] = field(default_factory=dict)
+    bytes_to_service: int = 0
+    bytes_to_client: int = 0
+    bytes_in_tunnels: int = 0
+    refusals: dict[str, int] = field(default_factory=dict)
+
+    def refusal(self, limit: str) -> None:
+        self.refusals[limit] = self.refusals.get(limit, 0) + 1
+
+    def answer(self, status: int) -> None:
+        kind = _KINDS[status // 100]
+        self.answers[kind] = self.answers.get(kind, 0) + 1
+
+    def upstream_error(self, code: str) -> None:
+        self.upstream_errors[code] = self.upstream_errors.get(code, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request goes, what a configuration file wants to be done with it on its way, and how the client spells it.
+
+    Attributes:
+        counted_as: what is one port to the limits, where the upstream's address is that of many.
+        told: what the next hop of a chain is told; None where the upstream is none.
+    """
+
+    route: Route
+    upstream: Upstream
+    special: Special | None = None
+    service: Service | None = None
+    counted_as: Hashable = None
+    alias: Alias | None = None
+    told: Told | None = None
+
+    @property
+    def port(self) -> Hashable:
+        """What is one port to the limits."""
+        upstream = self.upstream
+        return self.counted_as or upstream.unix_socket or (upstream.host, upstream.port)
+
+
+class Closable(Protocol):
+    """An open tunnel, whatever it carries; or an answer under way."""
+
+    on_closed: Callable[[Any], None]
+
+    def shut_down(self, code: int = GOING_AWAY) -> None:
+        """End it; `code` is a WebSocket's close code (RFC 6455 7.4.1)."""
+
+
+class Projects(Protocol):
+    """What the doors ask of a chain of hops; chain.py is it."""
+
+    @property
+    def believes_credentials(self) -> bool: ...
+
+    @property
+    def finds_names(self) -> bool: ...
+
+    def admits(self, credential: str) -> bool: ...
+
+    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None: ...
+
+    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination: ...
+
+    async def holds(self, to: Destination) -> bool: ...
+
+    def translate(self, error: GatewayError, to: Destination) -> GatewayError: ...
+
+    def watch(self, open_: Closable, to: Destination) -> None: ...
+
+
+class PortProxy(Policy):
+    """The gateway; `c.PortProxy` in a Jupyter configuration file."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.via = f"portproxy-{secrets.token_hex(4)}"
+        self.on_activity: Callable[[], None] = lambda: None
+        self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
+        self.services: Services | None = None
+        self.chain: Projects | None = None
+        self.origins: Origins[User] | None = None
+        self.logins = Logins(self.log)
+        self.reservations: Reservations | None = None
+        self.special_for_ports: Special | None = None
+        self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
+        self._transport: CurlTransport | None = None
+        self._tunnels: dict[Closable, Slot] = {}
+        self.counts = Counts()
+        most = Bounds(self.max_exchanges, self.max_exchanges_per_user, self.max_exchanges_per_port)
+        self.exchange_slots = Limited("exchanges", most, self.counts.refusal)
+        most = Bounds(self.max_tunnels, self.max_tunnels_per_user, self.max_tunnels_per_port)
+        self.tunnel_slots = Limited("tunnels", most, self.counts.refusal)
+        self._dropped: set[tuple[str, str]] = set()  # names of answers' fields that the log has
+        self._closing = False
+        self._last_activity = 0.0
+
+    # ---- where ----
+
+    async def locate(self, asked: ServiceRoute, *, patient: bool) -> Destination:
+        """Where a service is now; one that starts when it is opened is started.
+
+        Args:
+            patient: wait while it is starting.
+
+        Raises:
+            NoSuchService, ServiceStarting, ServiceFailed
+            Forbidden: it is a Unix socket of another user.
+        """
+        if self.services is None or self.reservations is None:
+            raise NoSuchService(asked.name)
+        reserved = self.reservations.get(asked.name)
+        if reserved is not None and asked.name not in self.services:
+            route = Route(urls.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
+            return Destination(route, await self.resolve(route))
+        template = self.services.templates.get(asked.name)
+        if template is not None and template.external and template.place is not None:
+            return self._at(template.place, template, asked)
+        service = self.services.opened(asked.name, by_page=not patient)
+        if service.state == "starting" and not patient:
+            raise ServiceStarting(service.name, service.log.last_lines())
+        await self.services.ready(service)
+        service.touch()
+        if template is None or service.name == asked.name:  # else two templates have one fixed place
+            template = service.template
+        return self._at(service.place, template, asked, service)
+
+    def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
+        upstream, special = _upstream_of(place, template), template.special
+        if upstream.unix_socket:
+            check_socket(upstream.unix_socket)
+        try:
+            path = special.path(asked.path) if special is not None else asked.path
+        except Exception:
+            self.log.exception("portproxy: 'mappath' of '%s' failed", template.name)
+            raise Internal() from None
+        route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
+        return Destination(route, upstream, special, service)
+
+    def is_there(self, to: Destination) -> bool:
+        """True unless it is a service that does not run where it ran."""
+        service = to.service
+        if service is None:
+            return True
+        if service.state not in ("up", "unhealthy") or service.place.port != to.upstream.port:
+            return False
+        service.touch()
+        return True
+
+    def special_of(self, name: str) -> Special | None:
+        """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""
+        template = self.template_of(name)
+        return template.special if template is not None else None
+
+    def sees_prefix(self, name: str) -> bool:
+        """A service of that name gets the whole path, and nobody's configuration changes it."""
+        template = self.template_of(name)
+        return template is not None and template.keep_prefix and template.special is None
+
+    def template_of(self, name: str) -> Template | None:
+        """The template of a service, or the one of that name."""
+        if self.services is None:
+            return None
+        return self.services.get(name).template if name in self.services else self.services.templates.get(name)
+
+    def known_prefix(self, target: str) -> tuple[str, bool]:
+        """The prefix that a service puts before its links, wherever it is opened, and whether it wants to see it in requests.
+
+        Args:
+            target: its name or its port.
+
+        Returns:
+            an empty prefix if it knows of none.
+        """
+        if self.services is None:
+            return "", False
+        name = next((s.name for s in self.services.list() if str(s.place.port) == target), "") if target.isdigit() else target
+        template = self.template_of(name)
+        if template is None or not template.knows_prefix:
+            return "", False
+        return self.services.prefix(name) or "", template.keep_prefix
+
+    async def look(self, port: int) -> tuple[Fields, bytes] | None:
+        """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
+        probed = Route(urls.LOOPBACK_NAME, port, "", "/", "")
+        upstream = Upstream(probed.host, port, LOOPBACK, scheme=self._scheme_of(probed))
+        fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
+        exchange = self._open(Outbound("GET", upstream, "/", fields, approve=self.approve_connection))
+        try:
+            return await asyncio.wait_for(_beginning(exchange), _PROBE_SECONDS)
+        except (GatewayError, asyncio.TimeoutError):
+            return None
+        finally:
+            exchange.abort()
+
+    async def answers(self, service: Service) -> bool:
+        """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
+        template = service.template
+        upstream = _upstream_of(service.place, template)
+        try:
+            if template.ready == "tcp":
+                (await self.dial(upstream, _PROBE_SECONDS)).close()
+                return True
+            target = service.prefix + template.ready if template.keep_prefix else template.ready
+            outbound = Outbound("GET", upstream, target, [("Host", upstream.authority)], approve=self.approve_connection)
+            exchange = self._open(outbound)
+            try:
+                return (await asyncio.wait_for(asyncio.shield(exchange.head), _PROBE_SECONDS)).status < 500
+            finally:
+                exchange.abort()
+        except (GatewayError, asyncio.TimeoutError):
+            return False
+
+    def check_fields(self, fields: Fields) -> None:
+        """Refuse a request's head that is larger than the settings allow.
+
+        Raises:
+            FieldsTooLarge
+        """
+        if self.max_fields and len(fields) > self.max_fields:
+            self.counts.refusal("max_fields")
+            raise FieldsTooLarge.number(len(fields), self.max_fields)
+        if self.max_field_size:
+            for name, value in fields:
+                if len(value) > self.max_field_size:
+                    self.counts.refusal("max_field_size")
+                    raise FieldsTooLarge.size(name, len(value), self.max_field_size)
+
+    # ---- work ----
+
+    def open_exchange(
+        self,
+        method: str,
+        to: Destination,
+        fields: Fields,
+        client: Client,
+        content: framing.Content | None = None,
+        *,
+        counted: bool = True,
+    ) -> Exchange:
+        """`outbound` and `start` in one."""
+        return self.start(self.outbound(method, to, fields, client, content), counted=counted)
+
+    def outbound(
+        self, method: str, to: Destination, fields: Fields, client: Client, content: framing.Content | None = None
+    ) -> Outbound:
+        """The request that goes on.
+
+        Args:
+            fields: the inbound request's.
+            content: how its content is framed; None if it has none.
+
+        Raises:
+            LoopDetected
+        """
+        return Outbound(
+            method,
+            to.upstream,
+            target_without_secrets(to.route.target, client),
+            self.outbound_fields(to, fields, client, method),
+            content,
+            self.connect_timeout,
+            self.approve_connection,
+        )
+
+    def start(self, outbound: Outbound, *, counted: bool = True) -> Exchange:
+        """Start one exchange; what `begin` raises."""
+        self.begin(counted=counted)
+        return self._open(outbound)
+
+    def begin(self, *, counted: bool) -> None:
+        """Something is about to go on.
+
+        Args:
+            counted: it is activity of this server.
+
+        Raises:
+            ShuttingDown
+        """
+        if self._closing:
+            raise ShuttingDown()
+        if counted:
+            self.count()
+
+    def _open(self, outbound: Outbound) -> Exchange:
+        if self._transport is None:
+            self._transport = CurlTransport(force_instance=True)
+        if outbound.upstream.scheme == "https":
+            self.approve_listeners(outbound.upstream)
+            outbound = replace(outbound, trust=self.trust_in(outbound.upstream))
+        return self._transport.open(outbound)
+
+    async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
+        """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
+        return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
+
+    def outbound_fields(self, to: Destination, fields: Fields, client: Client, method: str = "GET") -> Fields:
+        """The outbound request's fields; every way out passes here.
+
+        Raises:
+            LoopDetected
+        """
+        if loops(fields, self.via):
+            raise LoopDetected()
+        if self.log.isEnabledFor(logging.DEBUG) and (names := identity_fields(fields)):
+            self.log.debug("portproxy: not passed on, as only this server may tell who asks: %s", ", ".join(names))
+        if to.alias is not None:
+            fields = to.alias.request(fields, client)
+        keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
+        out = to_upstream(fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told)
+        return out if to.special is None else replaced(out, self._fields_of(to, to.special), to.special.set_aside)
+
+    def _fields_of(self, to: Destination, special: Special) -> Fields:
+        try:
+            return special.request_fields(Place(to.upstream.port, to.upstream.unix_socket), self.base_url)
+        except TemplateError as error:
+            self.log.error("portproxy: %s", error)
+            raise Internal() from None
+
+    async def head_of(self, exchange: Exchange) -> Head:
+        """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
+        while self.first_byte_timeout and not exchange.head.done():
+            left = exchange.moved + self.first_byte_timeout - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise UpstreamTimeout.first_byte(self.first_byte_timeout)
+            await asyncio.wait({exchange.head}, timeout=left)
+        head = await exchange.head
+        if head.dropped:
+            self._tell_dropped(exchange.outbound.upstream.authority, head.dropped)
+        return head
+
+    def _tell_dropped(self, authority: str, names: list[str]) -> None:
+        """Each name once, while there are not too many."""
+        for name in names:
+            if len(self._dropped) < _MAX_LOGGED_NAMES and (authority, name) not in self._dropped:
+                self._dropped.add((authority, name))
+                self.log.warning("portproxy: a header line of the service at %s cannot pass: %r", authority, name[:100])
+
+    async def content_of(self, exchange: Exchange) -> bytes:
+        """The next piece of an exchange's content, within idle_timeout; empty at its end."""
+        if exchange.readable or not self.idle_timeout:
+            return await exchange.read()
+        try:
+            return await asyncio.wait_for(exchange.read(), self.idle_timeout)
+        except asyncio.TimeoutError:
+            if exchange.readable:  # it came in time, but something else held the loop up
+                return await exchange.read()
+            raise UpstreamTimeout.first_byte(self.idle_timeout) from None
+
+    async def whole_content_of(self, exchange: Exchange) -> bytes:
+        """All of an exchange's content.
+
+        Raises:
+            BadUpstream: it is larger than 100 MiB.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.content_of(exchange):
+            size += len(piece)
+            if size > _WHOLE:
+                raise BadUpstream("it is larger than 100 MiB, and a rewrite_response function must see it whole")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def count(self) -> None:
+        """Something moved: tell the server, not for every piece of a stream."""
+        now = time.monotonic()
+        if now - self._last_activity >= _ACTIVITY_PERIOD and self.count_activity:
+            self._last_activity = now
+            self.on_activity()
+
+    def counter(self, to: Destination, *, counted: bool) -> Callable[[int], None]:
+        """What a tunnel calls with the number of bytes that have passed; `counted`: they are activity of this server."""
+
+        def count(size: int) -> None:
+            self.counts.bytes_in_tunnels += size
+            if counted:
+                self.count()
+            if to.service is not None:
+                to.service.touch()
+
+        return count
+
+    def add_tunnel(self, tunnel: Closable, slot: Slot) -> None:
+        """Keep an open tunnel, and its slot, until it closes.
+
+        Raises:
+            ShuttingDown
+        """
+        if self._closing:
+            raise ShuttingDown()
+        self._tunnels[tunnel] = slot
+        tunnel.on_closed = self._forget
+
+    def _forget(self, tunnel: Closable) -> None:
+        slot = self._tunnels.pop(tunnel, None)
+        if slot is not None:
+            slot.release()
+
+    @property
+    def tunnels(self) -> int:
+        """Open tunnels."""
+        return len(self._tunnels)
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges in flight."""
+        return len(self._transport) if self._transport is not None else 0
+
+    async def drain(self) -> None:
+        """Take nothing new, close every tunnel, and let exchanges end for at most shutdown_grace seconds."""
+        self._shut_tunnels()
+        end = time.monotonic() + self.shutdown_grace
+        while self.exchange_slots.in_all and time.monotonic() < end:  # noqa: ASYNC110 (no request pays for an event)
+            await asyncio.sleep(_DRAIN_PERIOD)
+        left = self.exchange_slots.in_all
+        if left:
+            self.log.warning("portproxy: %d requests had not ended within %g s and are cut", left, self.shutdown_grace)
+
+    def _shut_tunnels(self) -> None:
+        self._closing = True
+        for tunnel in list(self._tunnels):
+            tunnel.shut_down()
+
+    def close(self) -> None:
+        """Close every tunnel (1001 where a frame boundary allows it), abort every exchange, give all sockets back."""
+        self._shut_tunnels()
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        super().close()
+        self.logins.close()
+
+
+async def _beginning(exchange: Exchange) -> tuple[Fields, bytes]:
+    head, content = await exchange.head, b""
+    while len(content) < _PROBE_BYTES and (more := await exchange.read()):
+        content += more
+    return head.fields, content[:_PROBE_BYTES]
+
+
+def _upstream_of(place: Place, template: Template) -> Upstream:
+    return Upstream(urls.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket, template.scheme)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for something of a project, as the login or the hop before this one has it.
+
+    Attributes:
+        may_start: they may start the project, says the hop before this one.
+        posts: the request is a POST.
+    """
+
+    name: str
+    may_start: bool = False
+    posts: bool = False

@@ -1,0 +1,239 @@
+"""Who may reach what on which host: ports, hosts and their addresses, and the owners of what listens.
+
+Rule of this file: every decision on access that is not the login is taken here, before a byte leaves. It opens nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..config import Settings, network
+from ..errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
+from ..protocol import urls
+from ..protocol.urls import Route, Upstream
+from ..system.addresses import LOOPBACK, addresses_of
+from ..system.socket_owners import (
+    SUPPORTED,
+    NoLocalSocket,
+    OwnerUnknown,
+    SocketOwners,
+    is_established,
+    unix_peer_owner,
+    user_name,
+)
+from ..system.tls import Trust
+
+_ROOT = 0
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Policy(Settings):
+    """What the settings allow.
+
+    Attributes:
+        base_url: the Jupyter server's.
+        own_port: the Jupyter server's port, once it listens.
+        also_allows_host: jupyter-server-proxy's list of hosts, which may be a function of the request's handler.
+    """
+
+    def __init__(self, *, owners: SocketOwners | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.base_url = "/"
+        self.own_port: Callable[[], int | None] = lambda: None
+        self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
+        self._ports = urls.parse_ports(self.allowed_ports)
+        self._https_ports = urls.parse_ports(self.https_ports)
+        self._keep_host_ports = urls.parse_ports(self.keep_host if isinstance(self.keep_host, list) else [])
+        self._port_allowed = bytearray(65536)
+        for ports in self._ports:
+            self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
+        self._verified, self._unverified = Trust(self.trusted_certificates), Trust(verified=False)
+        self._names = frozenset(h.lower() for h in self.allowed_hosts if network(h) is None)
+        self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
+        self._owners = owners or SocketOwners()
+
+    # ---- ports ----
+
+    @property
+    def ports(self) -> tuple[range, ...]:
+        """The allowed ports."""
+        return self._ports
+
+    def allow_ports(self, ports: Iterable[int]) -> None:
+        """Allow ports that the configuration names elsewhere."""
+        for port in ports:
+            self._port_allowed[port] = 1
+
+    def allows_port(self, port: int) -> bool:
+        """True if the configuration has the port."""
+        return bool(self._port_allowed[port])
+
+    def keeps_host(self, port: int) -> bool:
+        """True if services on that port see the client's own Host."""
+        return self.keep_host is True or any(port in ports for ports in self._keep_host_ports)
+
+    def check(self, route: Route, asker: object = None) -> None:
+        """Refuse a route that the policy does not allow.
+
+        Args:
+            asker: the request's handler, for a policy that is a function of it.
+
+        Raises:
+            Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
+            LoopDetected: the port is this server's own.
+        """
+        local = _is_local(route.host)
+        if not local and not self._allows_host(route.host) and not self.also_allows_host(asker, route.host):
+            remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
+            if route.host in _UNSPECIFIED:
+                remedy = f"A service that listens there is reached as proxy/port/{route.port}/."
+            raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
+        if local and route.port == self.own_port():
+            raise LoopDetected()
+        if not self._port_allowed[route.port]:
+            at_root = self.base_url == "/"
+            where = "the server's configuration" if at_root else f"the configuration of the server at {self.base_url}"
+            raise Forbidden(
+                f"Port {route.port} is outside allowed range ({urls.print_ports(self._ports)})",
+                f"Start the service on an allowed port, or allow this one in {where}: "
+                f"c.PortProxy.allowed_ports = {json.dumps([*self.allowed_ports, route.port])}.",
+            )
+
+    async def resolve(self, route: Route, asker: object = None) -> Upstream:
+        """The upstream of a route, with the addresses that the policy approves.
+
+        Raises:
+            Unreachable: the name does not resolve to an approved address. And all that `check` raises.
+        """
+        self.check(route, asker)
+        if route.host == urls.LOOPBACK_NAME:
+            return Upstream(route.host, route.port, LOOPBACK, scheme=self._scheme_of(route))
+        found = await addresses_of(route.host, route.port)
+        approved = tuple(a for a in found if self._allows_address(a))
+        if not approved:
+            raise Unreachable.host(f"{urls.bracketed(route.host)}:{route.port}")
+        if any(_is_local(a) for a in approved) and route.port == self.own_port():
+            raise LoopDetected()
+        return Upstream(route.host, route.port, approved, scheme=self._scheme_of(route))
+
+    def _scheme_of(self, route: Route) -> str:
+        by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
+        return "https" if by_configuration else route.scheme
+
+    def trust_in(self, upstream: Upstream) -> Trust:
+        """How the certificate of an https upstream is checked."""
+        exempt = not self.verify_loopback_certificates and all(map(_is_local, upstream.addresses))
+        return self._unverified if exempt else self._verified
+
+    # ---- owners ----
+
+    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int, fd: int) -> None:
+        """Called with a fresh connection before anything is sent on it; a Unix socket's ends have port 0.
+
+        Raises:
+            Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
+            BadUpstream: its other end has closed it.
+        """
+        if self.allow_other_users or not SUPPORTED:
+            return
+        if not remote_port:
+            return _check_socket_owner(unix_peer_owner(fd))
+        if not (_is_own_address(remote) or local == remote):
+            return
+        try:
+            owner = self._owners.peer_owner(local, local_port, remote, remote_port)
+        except OwnerUnknown as error:
+            if not is_established(fd):
+                raise BadUpstream("it closed the connection without an answer") from None
+            raise self._unknown(error, remote_port) from None
+        _check_owner(owner, remote_port)
+
+    def approve_listeners(self, upstream: Upstream) -> None:
+        """libcurl shows a connection after the TLS handshake: so that a stranger sees none, look at who listens before.
+
+        Raises:
+            Forbidden: another user of this machine does, or the kernel does not tell who.
+        """
+        if self.allow_other_users or not SUPPORTED or upstream.unix_socket:
+            return
+        for address in filter(_is_own_address, upstream.addresses):
+            try:
+                owners = self._owners.listener_owners(address, upstream.port)
+            except OwnerUnknown as error:
+                raise self._unknown(error, upstream.port) from None
+            for owner in owners:
+                _check_owner(owner, upstream.port)
+
+    def _unknown(self, error: OwnerUnknown, port: int) -> Forbidden:
+        """What is said where the kernel names no owner."""
+        if isinstance(error, NoLocalSocket):
+            return ForwardedPort(port)
+        self.log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
+        return Forbidden(
+            f"The system does not tell who owns port {port}.",
+            "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
+        )
+
+    def close(self) -> None:
+        """Give all sockets back."""
+        self._owners.close()
+
+    # ---- hosts ----
+
+    def _allows_host(self, host: str) -> bool:
+        literal = urls.ip_literal(host)
+        return host in self._names if literal is None else self._in_networks(literal)
+
+    def _allows_address(self, address: str) -> bool:
+        """An address that a name resolved to: never one that no honest name has, unless the list has it as such."""
+        literal = urls.ip_literal(address)
+        if literal is None or literal.is_unspecified:
+            return False
+        if literal.is_loopback and _is_local(address):
+            return True
+        odd = literal.is_link_local or literal.is_multicast or getattr(literal, "ipv4_mapped", None) is not None
+        return not odd or self._in_networks(literal)
+
+    def _in_networks(self, literal: Address) -> bool:
+        return not literal.is_unspecified and any(literal in network for network in self._networks)
+
+
+def _check_owner(owner: int, port: int) -> None:
+    if owner not in (os.getuid(), _ROOT):
+        raise Forbidden(
+            f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
+            "Start your service on another port.",
+        )
+
+
+def check_socket(path: str) -> None:
+    """Refuse a Unix socket that another user has put there. One that is not there yet is found out when it is dialled."""
+    try:
+        owner = os.stat(path).st_uid
+    except OSError:
+        return
+    _check_socket_owner(owner)
+
+
+def _check_socket_owner(owner: int) -> None:
+    if owner not in (os.getuid(), _ROOT):
+        raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
+
+
+def _is_own_address(address: str) -> bool:
+    """True for loopback, IPv4-mapped too: that is no host of a URL, but `allowed_hosts` may have it."""
+    mapped = getattr(urls.ip_literal(address), "ipv4_mapped", None)
+    return bool(mapped.is_loopback) if mapped is not None else _is_local(address)
+
+
+def _is_local(host: str) -> bool:
+    """True for "localhost" and for loopback literals; IPv4 in IPv6's clothes is not one."""
+    literal = urls.ip_literal(host)
+    if literal is None:
+        return host == urls.LOOPBACK_NAME
+    return literal.is_loopback and getattr(literal, "ipv4_mapped", None) is None

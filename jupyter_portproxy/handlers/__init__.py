@@ -1,0 +1,1 @@
+"""Requests from Jupyter's HTTP server: routing, admission, HTTP, WebSocket, error pages."""

@@ -1,0 +1,1 @@
+"""Isolated origins: their sessions, tickets and requests."""

@@ -1,0 +1,1 @@
+"""Projects on many hosts: the chain of gateways, placement, registry, permissions."""

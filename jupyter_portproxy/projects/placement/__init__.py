@@ -1,0 +1,1 @@
+"""Which host a project is on: rows in Postgres, cached and watched."""

@@ -1,0 +1,1 @@
+"""Which local port a project has on its host: leases in SQLite."""

@@ -1,0 +1,1 @@
+"""Pure rules of URLs, header fields, credentials and framing: no I/O, no Tornado."""

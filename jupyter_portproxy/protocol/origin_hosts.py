@@ -1,0 +1,106 @@
+"""Host names of isolated origins: `p15000.localhost`, or by a pattern such as `{port}--{user}.apps.example.org`."""
+
+from __future__ import annotations
+
+import re
+
+from .forwarded import Request, shows_own_address
+
+LOCAL = "p{port}.localhost"
+
+
+WELL_KNOWN = "/.well-known/portproxy/"
+
+
+_TARGET = r"(?P<target>[a-z0-9]([a-z0-9-]*[a-z0-9])?)"
+
+
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?\Z", re.ASCII)
+
+
+_PATTERN = re.compile(r"[a-z0-9-]*\{port\}(?:[a-z0-9-]|\{user\})*(\.(?:[a-z0-9-]|\{user\})+)+(:[0-9]{1,5})?\Z", re.ASCII)
+
+
+_LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
+
+
+_LONGEST_LABEL = 63  # RFC 1035 2.3.4
+
+
+class Names:
+    """The host names of origins.
+
+    Args:
+        pattern: `{port}--{user}.apps.example.org`, with a port behind it or not; empty for `p{port}.localhost`.
+        user: the name that stands for `{user}`.
+        at_hub: Jupyter is behind JupyterHub, whose proxy brings no `p{port}.localhost` here, wherever the browser is.
+
+    Attributes:
+        exist: False if no browser finds an origin.
+
+    Raises:
+        ValueError: the pattern cannot be one; the text says why.
+    """
+
+    def __init__(self, pattern: str = "", user: str = "", *, at_hub: bool = False) -> None:
+        self.local = not pattern
+        self.exist = not (self.local and at_hub)
+        if pattern and not _PATTERN.match(pattern):
+            raise ValueError(
+                f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
+            )
+        name, _, self._port = (pattern or LOCAL).replace("{user}", label(user)).partition(":")
+        before, after = name.split("{port}")
+        self._before, self._after = before, after
+        self._name = re.compile(re.escape(before) + _TARGET + re.escape(after) + r"\Z", re.ASCII)
+
+    def target_of(self, host: str) -> str | None:
+        """The port or the service's name that a Host field asks for; None if it is no host of ours."""
+        found = _HOST.match(host.lower())
+        if found is None or (self._port and found["port"] != self._port):
+            return None
+        match = self._name.match(found["name"])
+        return match["target"] if match and _fits(found["name"]) else None
+
+    def host_for(self, target: str, request: Request) -> str | None:
+        """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
+
+        Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
+        """
+        if not self.exist or (self.local and not shows_own_address(request)):
+            return None
+        return self.host_of(target, request.headers.get("Host", ""))
+
+    def host_of(self, target: str, jupyters: str) -> str | None:
+        """`host[:port]` of a target's origin; None if it has none.
+
+        Args:
+            jupyters: the Host field of a request to Jupyter: browsers resolve `*.localhost` to their own machine, so that
+                the local names are of use only where Jupyter is there too, or at the other end of a tunnel.
+        """
+        port = self._port
+        if self.local:
+            name, port = split_port(jupyters)
+            if not _LOOPBACK.fullmatch(name.lower()):
+                return None
+        name = self._before + target + self._after
+        return (f"{name}:{port}" if port else name) if self.target_of(f"{name}:{port}" if port else name) == target else None
+
+    def pattern_of(self, host: str) -> str:
+        """The host of the origin of target `1` with `{target}` in the place of that."""
+        return f"{self._before}{{target}}{host[len(self._before) + 1 :]}"
+
+
+def label(name: str) -> str:
+    """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
+    return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
+
+
+def split_port(host: str) -> tuple[str, str]:
+    """`host[:port]` -> (host, port or "")."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isascii() and port.isdigit() else (host, "")
+
+
+def _fits(name: str) -> bool:
+    return all(0 < len(part) <= _LONGEST_LABEL for part in name.split("."))

@@ -1,0 +1,388 @@
+"""PURE. What a URL means: parses and prints the proxy's URLs, the allowed ports, and nothing else.
+
+Rule of this file: paths and queries are cut, never decoded. What follows the port goes on as the client sent it, byte for
+byte (a `str` here is the request line read as latin-1, one character per byte).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..errors import BadRoute
+
+_PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
+_SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# What means the same with an escape and without: visible ASCII but for what ends a path or a segment.
+_PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
+_RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
+LOOPBACK_NAME = "localhost"
+_LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
+RESERVED_NAMES = frozenset(
+    [
+        "api",
+        "auth",
+        "config",
+        "custom",
+        "doc",
+        "edit",
+        "favicon.ico",
+        "files",
+        "gateway",
+        "hub",
+        "jupyter",
+        "kernelspecs",
+        "lab",
+        "labextensions",
+        "login",
+        "logo",
+        "logout",
+        "lsp",
+        "metrics",
+        "nbclassic",
+        "nbconvert",
+        "nbextensions",
+        "notebooks",
+        "oauth_callback",
+        "port",
+        "proxy",
+        "server",
+        "server-proxy",
+        "services",
+        "static",
+        "template",
+        "terminals",
+        "themes",
+        "tree",
+        "user",
+        "view",
+        "voila",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where to dial and what to call it.
+
+    Attributes:
+        host: the name or address literal of the URL, without brackets; "localhost" for a bare port.
+        port: 1 to 65535.
+        addresses: IP literals to dial, in order; the gateway has approved each.
+        unix_socket: path of the Unix socket to dial instead, if not empty.
+        scheme: "http", or "https" for TLS.
+    """
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]
+    unix_socket: str = ""
+    scheme: str = "http"
+
+    @property
+    def origin(self) -> str:
+        """As it stands in an Origin field (RFC 6454 6.2)."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """`host:port` as it stands in a Host field (RFC 9110 7.2): clients leave the scheme's own port out."""
+        host = bracketed(self.host)
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the URL of one request asked for.
+
+    Attributes:
+        host: name or address literal, lower case, no brackets.
+        port: 1 to 65535.
+        prefix: the part of the path that leads to the service, without a final slash, as sent.
+        path: the path below the prefix, as sent; empty if the slash after the port is missing, which a service that sees the
+            prefix is told: some take it away where it is (Next.js).
+        query: the query with its `?`, as sent; empty if there is none.
+        keep: True if the upstream sees the prefix too ("absolute" in the URL).
+        scheme: "https" if the URL says so.
+    """
+
+    host: str
+    port: int
+    prefix: str
+    path: str
+    query: str
+    keep: bool = False
+    scheme: str = "http"
+
+    @property
+    def target(self) -> str:
+        """The request target for the upstream (RFC 9112 3.2.1)."""
+        return f"{self.prefix}{self.path}{self.query}" if self.keep else f"{self.path or '/'}{self.query}"
+
+    @property
+    def with_slash(self) -> str:
+        """Where the service is if it is not where the slash is missing; empty if that is not missing."""
+        return f"{self.prefix}/{self.query}" if self.keep and not self.path else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRoute:
+    """What the URL of one request asked for: a service by its name. The rest is as in a Route."""
+
+    name: str
+    prefix: str
+    path: str
+    query: str
+
+    def with_slash(self, keep: bool) -> ServiceRoute | Redirect:
+        """The way there; the slash after the name may be missing only where the service sees the prefix."""
+        return self if self.path or keep else Redirect(f"{self.prefix}/{self.query}", 308)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """A URL of ours that is answered with a redirect.
+
+    Attributes:
+        location: a path.
+        status: 307 or 308.
+        needs_login: False if it follows from the request alone and tells nothing of this server.
+    """
+
+    location: str
+    status: int
+    needs_login: bool = True
+
+
+def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
+    """Read a request target.
+
+    Args:
+        uri: the request target as sent.
+        base_url: the server's base URL, with a slash at both ends.
+
+    Returns:
+        None if the URL is none of ours.
+
+    Raises:
+        BadRoute: it is ours, but the port or host cannot be one.
+    """
+    root = base_url + "proxy/"
+    path, mark, rest = uri.partition("?")
+    query = mark + rest
+    if not uri.startswith(root):
+        return _short_form(path, base_url, query)
+    if path.startswith("service/", len(root)):
+        name = path[len(root) + len("service/") :].partition("/")[0]
+        return service_route(name, uri, f"{root}service/{name}")
+    keep = path.startswith("absolute/", len(root))
+    start = len(root) + (len("absolute/") if keep else 0)
+    if not keep and start == len(path):
+        return _port_parameter(root, query)
+    scheme = "https" if path.startswith("https/", start) else "http"
+    start += len("https/") if scheme == "https" else 0
+    bare = scheme == "http" and path.startswith("port/", start)
+    start += len("port/") if bare else 0
+    segment, slash, below = path[start:].partition("/")
+    prefix = path[: start + len(segment)]
+    if bare:
+        host, port = LOOPBACK_NAME, port_number(segment)
+    elif "@" in segment or (":" not in segment and ip_literal(segment) is not None):
+        return None  # user information, or a host without a port: no URL of ours
+    elif ":" in segment:
+        host, port = split_authority(segment)
+    elif segment and segment[0] in "0123456789+-%":
+        host, port = LOOPBACK_NAME, port_number(segment)
+    else:
+        return None
+    if not slash and not keep:
+        return Redirect(f"{prefix}/{query}", 308)
+    return Route(host, port, prefix, slash + below, query, keep, scheme)
+
+
+def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
+    """`{base_url}proxy/enter/TARGET/x?q` -> (target, `/x?q`): from Jupyter into the origin of a port or a service."""
+    root = base_url + "proxy/enter/"
+    if not uri.startswith(root):
+        return None
+    target, slash, below = uri[len(root) :].partition("/")
+    target, mark, query = target.partition("?")
+    return target, f"/{below}" if slash and not mark else f"/{mark}{query}{slash}{below}"
+
+
+def enter_url(url: str, target: str, base_url: str) -> str:
+    """The way into the isolated origin of a port or service, with what follows the prefix in `url`, its path-based URL."""
+    for prefix in (f"{base_url}proxy/port/{target}/", f"{base_url}proxy/service/{target}/", f"{base_url}{target}/"):
+        if url.startswith(prefix):
+            return f"{base_url}proxy/enter/{target}/{url[len(prefix) :]}"
+    return url
+
+
+def is_below_proxy(uri: str, base_url: str) -> bool:
+    """True for `{base_url}proxy` and what is below: these are the gateway's own, whatever they lead to."""
+    root = f"{base_url}proxy"
+    return uri.startswith(root) and uri[len(root) : len(root) + 1] in ("", "/", "?")
+
+
+def respelled(path: str, base: str) -> str:
+    """A path with its beginning spelled as `base`, if that is the same resource; else as it is.
+
+    `@` and `%40`, `%c3` and `%C3` are the same. What follows the beginning stays as sent.
+
+    Args:
+        base: a path that ends with a slash.
+    """
+    if path.startswith(base) or ("%" not in path and "%" not in base):
+        return path
+    *segments, below = path.split("/", base.count("/"))
+    same = len(segments) == base.count("/") and _canonical("/".join([*segments, ""])) == _canonical(base)
+    return base + below if same else path
+
+
+def _canonical(path: str) -> str:
+    """RFC 3986 6.2.2: escapes in upper case, and only for what needs them."""
+    return _ESCAPE.sub(lambda match: char if (char := chr(int(match[1], 16))) in _PLAIN else match[0].upper(), path)
+
+
+def without_base(uri: str, base_url: str) -> str:
+    """The request target as it reads at the root."""
+    uri = respelled(uri, base_url)
+    return uri[len(base_url) - 1 :] if uri.startswith(base_url) else uri
+
+
+def bare_name(uri: str, base_url: str) -> str:
+    """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
+    if not uri.startswith(base_url):
+        return ""
+    name = re.split(r"[/?]", uri[len(base_url) :], maxsplit=1)[0]
+    return "" if name in RESERVED_NAMES else name
+
+
+def service_route(name: str, uri: str, prefix: str) -> ServiceRoute:
+    """The route of a service's URL: `uri` begins with `prefix`, which ends with its name."""
+    path, mark, query = uri.partition("?")
+    return ServiceRoute(name, prefix, path[len(prefix) :], mark + query)
+
+
+def service_url(base_url: str, name: str) -> str:
+    """The path of a service's URL, without a final slash."""
+    return f"{base_url}proxy/service/{name}"
+
+
+def port_number(text: str) -> int:
+    """A port from its decimal digits: ASCII, no sign, no blanks, no leading zero.
+
+    Raises:
+        BadRoute: anything else, 0 and 65536 included.
+    """
+    if not _PORT.match(text) or int(text) > 65535:
+        raise BadRoute.port(text)
+    return int(text)
+
+
+def split_authority(text: str) -> tuple[str, int]:
+    """`HOST:PORT` -> (host in lower case without brackets, port).
+
+    Raises:
+        BadRoute: the host is neither a DNS name nor an IP literal (IPv6 in brackets), or the port is none.
+    """
+    match = _AUTHORITY.match(text)
+    if match is None:
+        raise BadRoute.host(text)
+    host, port = match["host"].lower(), port_number(match["port"])
+    if host.startswith("["):
+        if ip_literal(host[1:-1]) is None or ":" not in host:
+            raise BadRoute.host(text)
+        return host[1:-1], port
+    if not is_name(host):
+        raise BadRoute.host(text)
+    return host, port
+
+
+def is_name(text: str) -> bool:
+    """True for a DNS name in lower case."""
+    return bool(_NAME.match(text))
+
+
+def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here).
+
+    An IPv6 zone (RFC 4007) is no part of an address that a gateway may be asked for.
+    """
+    return _known_literal(text) if len(text) <= _LONGEST_LITERAL else None
+
+
+@lru_cache(maxsize=1024)
+def _known_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if "%" in text:
+        return None
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """True for "localhost" and for a loopback address in any of its spellings."""
+    literal = ip_literal(host)
+    return host == LOOPBACK_NAME if literal is None else (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
+
+
+def bracketed(host: str) -> str:
+    """The host as it stands in a URL: IPv6 literals in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def parse_ports(items: Iterable[object]) -> tuple[range, ...]:
+    """Ports and port ranges, `[8888, "10000-20000"]` -> ranges.
+
+    Raises:
+        ValueError: an item is no port and no range; the text names it.
+    """
+    return tuple(_port_range(item) for item in items)
+
+
+def print_ports(ranges: Iterable[range]) -> str:
+    """Ranges for people: `8888, 10000-20000`."""
+    return ", ".join(str(r.start) if len(r) == 1 else f"{r.start}-{r.stop - 1}" for r in ranges) or "none"
+
+
+def _port_range(item: object) -> range:
+    match = None if isinstance(item, bool) else _RANGE.match(str(item))
+    low = int(match[1]) if match else 0
+    high = int(match[2] or match[1]) if match else 0
+    if not 0 < low <= high <= 65535:
+        raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
+    return range(low, high + 1)
+
+
+def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None:
+    """`{base_url}port/N/` keeps the prefix, `{base_url}server/N/` strips it: the forms of a project's own server."""
+    match = _SHORT.match(path, len(base_url)) if path.startswith(base_url) else None
+    if match is None:
+        return None
+    port, prefix, below = port_number(match["port"]), path[: match.end()], path[match.end() :]
+    keep = match["form"] == "port"
+    if not below and not keep:
+        return Redirect(f"{prefix}/{query}", 308)
+    return Route(LOOPBACK_NAME, port, prefix, below, query, keep)
+
+
+def _port_parameter(root: str, query: str) -> Redirect | None:
+    """`proxy/?port=N&more` -> the port's own URL with the other parameters."""
+    parameters = query[1:].split("&") if query else []
+    ports = [p[5:] for p in parameters if p.startswith("port=")]
+    if not ports:
+        return None
+    if len(ports) > 1:
+        raise BadRoute("Invalid port parameter: it is given more than once.", "Name one port, for example proxy/?port=8050.")
+    rest = "&".join(p for p in parameters if not p.startswith("port="))
+    return Redirect(f"{root}port/{port_number(ports[0])}/{'?' + rest if rest else ''}", 307)

@@ -1,0 +1,1 @@
+"""Services started from templates: their definitions, processes, ports, health and logs."""

@@ -1,0 +1,1 @@
+"""Questions to the operating system: socket owners, processes, addresses, certificates, descriptors."""

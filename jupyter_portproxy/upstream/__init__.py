@@ -1,0 +1,1 @@
+"""Connections to upstreams: HTTP exchanges through libcurl, and tunnels."""

@@ -1,0 +1,294 @@
+"""The page without JupyterLab: what it lists, what its forms do, who may use them, and that no text is ever markup."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from html import unescape
+from urllib.parse import urlencode
+
+import pytest
+from jupyter_server.auth.authorizer import Authorizer
+
+from ..conftest import TOKEN
+from ..support.upstreams import answers, free_port, serve
+from .test_handlers import FAILS, SLOW, WEB
+
+IMG = "<img src=x onerror=alert(1)>"
+FORM = {
+    **WEB,
+    "title": IMG,
+    "arguments": [
+        {"name": "folder", "label": '"><script>', "default": "a&b", "kind": "path", "must_exist": False},
+        {"name": "count", "kind": "number"},
+        {"name": "colour", "label": "Colour", "default": "red", "kind": "choice", "choices": ["blue", "red"]},
+    ],
+}
+CWD = {**WEB, "cwd": "{folder}", "arguments": [{"name": "folder", "default": ""}]}
+OPENS = {**WEB, "start_on_open": True}
+NEEDS = {**WEB, "title": "Needs it", "requires": {"program": "no-such-program", "hint": "pip install <it>"}}
+TEMPLATES = {"web": WEB, "slow": SLOW, "fails": FAILS, "form": FORM, "cwd": CWD, "opens": OPENS, "needs": NEEDS}
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
+NAVIGATION = ["Accept: text/html", "Sec-Fetch-Mode: navigate"]
+
+
+def configured(**more) -> dict:
+    return {
+        "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}, **more},
+        "IdentityProvider": {"token": TOKEN},
+        "PortProxy": {"service_templates": TEMPLATES},
+        "ServerProxy": {"servers": {"theirs": {"port": 15999, "launcher_entry": {"title": "Somebody's"}}}},
+    }
+
+
+class Viewer(Authorizer):
+    """Lets everybody look, and nobody act."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return action == "read"
+
+
+class Blind(Authorizer):
+    """Lets nobody look."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return (action, resource) != ("read", "portproxy")
+
+
+@pytest.fixture
+def jp_server_config():
+    return configured()
+
+
+@pytest.fixture
+def submit(call):
+    """Sends a form of the page."""
+
+    async def send(fields=(), **form):
+        kind = "Content-Type: application/x-www-form-urlencoded"
+        content = urlencode({key.replace("argument_", "argument."): value for key, value in form.items()}).encode()
+        return await call("proxy/", "POST", fields=[kind, *fields], content=content, **({"token": None} if fields else {}))
+
+    return send
+
+
+@pytest.fixture
+def until(call):
+    """Reads the page until a service has a state; returns the page's text."""
+
+    async def read(name: str, state: str) -> str:
+        for _ in range(200):
+            text = " ".join((await call("proxy/")).text.split())
+            if re.search(rf'<p class="state {state}">{state} [^<]*</p> </div> <p class="quiet">{name}[ <]', text):
+                return text
+            await asyncio.sleep(0.05)
+        raise AssertionError(text)
+
+    return read
+
+
+async def test_without_services_it_says_how_to_start_one(call):
+    page = await call("proxy/")
+    assert (page.status, page.one("Content-Type")) == (200, "text/html; charset=UTF-8")
+    assert (page.one("Content-Security-Policy"), page.one("Cache-Control")) == (POLICY, "no-store")
+    assert "Nothing has been started." in page.text
+    assert 'http-equiv="refresh"' not in page.text and "<script" not in page.text
+    assert '<html lang="en">' in page.text
+
+
+async def test_a_service_is_started_listed_restarted_stopped_and_deleted(call, submit, until, jp_base_url):
+    started = await submit(action="start", template="web", name="mine")
+    assert (started.status, started.one("Location"), started.content) == (303, f"{jp_base_url}proxy/", b"")
+    text = await until("mine", "up")
+    assert f'<a class="button main" href="{jp_base_url}proxy/enter/mine/" aria-label="Open mine">Open</a>' in text
+    assert f'href="{jp_base_url}proxy/service/mine/" aria-label="Path-based URL of mine"' in text
+    assert f'href="{jp_base_url}proxy/api/services/mine/logs" aria-label="Log of mine"' in text
+    port = re.search(r"mine &middot; port (\d+)", text)[1]
+    assert text.count(f"port {port}") == 1  # it is no other port
+    assert "Start mine" not in text and "Delete mine" not in text
+    assert (await submit(action="restart", name="mine")).status == 303
+    await until("mine", "up")
+    assert (await submit(action="stop", name="mine")).status == 303
+    text = await until("mine", "down")
+    assert "Stop mine" not in text and 'aria-label="Start mine"' in text
+    assert (await submit(action="delete", name="mine")).status == 303
+    assert "Nothing has been started." in (await call("proxy/")).text
+
+
+async def test_it_reloads_itself_only_while_something_starts(call, submit):
+    await submit(action="start", template="slow")
+    page = await call("proxy/")
+    assert '<meta http-equiv="refresh" content="2">' in page.text
+    refused = await submit(action="start", template="none")
+    assert 'http-equiv="refresh"' not in refused.text  # its error stays to be read
+    await submit(action="stop", name="slow")
+    assert 'http-equiv="refresh"' not in (await call("proxy/")).text
+
+
+async def test_a_failed_service_shows_why(submit, until):
+    await submit(action="start", template="fails")
+    text = await until("fails", "failed")
+    assert re.search(r"failed \d+ s ago", text)
+    assert "It ended with exit code 3 before it was ready." in text
+    assert ">this is why</pre>" in text
+
+
+async def test_each_kind_of_template_has_its_way_to_start(call, submit, until, jp_base_url):
+    text = " ".join((await call("proxy/")).text.split())
+    assert f'href="{jp_base_url}opens' not in text
+    assert f'<a class="button" href="{jp_base_url}proxy/enter/opens/" aria-label="Open opens">' in text
+    assert f'href="{jp_base_url}proxy/enter/theirs/" aria-label="Open theirs"' in text and 'value="theirs"' not in text
+    assert "Open web" not in text
+    assert "pip install &lt;it&gt;" in text and 'value="needs"' not in text
+    assert re.search(r'<input name="argument.count" value="" type="number" step="any" required', text)
+    assert '<option value="red" selected>red</option>' in text
+    assert "Name (optional)" in text
+    await submit(action="start", template="opens")
+    text = await until("opens", "up")
+    assert text.count("Open opens") == 1
+    assert "Name (the name opens is taken)" in text
+
+
+async def test_arguments_reach_the_service_and_empty_ones_have_their_defaults(call, submit):
+    form = {"argument_folder": "", "argument_count": "3", "argument_colour": "blue"}
+    assert (await submit(action="start", template="form", **form)).status == 303
+    (service,) = json.loads((await call("proxy/api/services")).text)
+    assert service["arguments"] == {"folder": "a&b", "count": "3", "colour": "blue"}
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "sentence"),
+    [
+        ({"action": "start", "template": "none"}, 404, "There is no template named 'none'."),
+        ({"action": "start", "template": "<b>"}, 404, "There is no template named '%3Cb%3E'."),
+        ({"action": "start"}, 404, "There is no template named ''."),
+        ({"action": "start", "template": "theirs"}, 400, "'theirs' is not started by this server."),
+        ({"action": "start", "template": "web", "name": "a/b"}, 400, "This is no name for a service."),
+        ({"action": "start", "template": "web", "argument_x": "1"}, 400, "The template 'web' has no argument 'x'."),
+        ({"action": "start", "template": "form", "argument_count": "<i>"}, 400, "The argument 'count' is no number: '<i>'."),
+        ({"action": "stop", "name": "none"}, 404, "There is no service named 'none'."),
+        ({"action": "restart"}, 404, "There is no service named ''."),
+        ({"action": "delete", "name": IMG}, 404, "There is no service named '%3Cimg%20src=x%20onerror=alert(1)%3E'."),
+        ({"action": "close", "name": "x"}, 400, "This page has no such action."),
+        ({"action": "get", "name": "x"}, 400, "This page has no such action."),
+        ({}, 400, "This page has no such action."),
+    ],
+)
+async def test_what_cannot_be_done_is_said_on_the_page(submit, form, status, sentence):
+    page = await submit(**form)
+    assert page.status == status
+    assert sentence in unescape(page.text) and "Services and ports</h1>" in page.text
+    assert "<i>" not in page.text and "<b>" not in page.text
+
+
+async def test_what_was_filled_in_stays_when_a_start_is_refused(submit):
+    page = await submit(action="start", template="form", argument_count="x", argument_folder='"mine"', name="its")
+    text = " ".join(page.text.split())
+    assert page.status == 400
+    assert text.count("<details open>") == 1
+    assert 'name="argument.folder" value="&quot;mine&quot;"' in text and 'name="name" value="its"' in text
+
+
+async def test_a_start_too_many_tells_when_to_try_again(submit, until):
+    for _ in range(6):
+        page = await submit(action="start", template="fails", name="often")
+        await until("often", "failed")
+    assert (page.status, page.one("Retry-After")) == (429, "60")
+
+
+async def test_other_ports_and_reservations_are_listed(call, jp_base_url):
+    outside = free_port(range(21000, 29000))
+    sold = answers(b"<title>Sold &lt;img&gt; out</title>", b"Content-Type: text/html")
+    await call("proxy/api/reservations", "POST", content=b'{"name": "script"}')
+    async with serve(sold) as inside, serve(answers(), port=outside):
+        text = " ".join((await call("proxy/")).text.split())
+        assert "<h3>Sold &lt;img&gt; out</h3>" in text
+        assert f'href="{jp_base_url}proxy/enter/{inside.port}/" aria-label="Open port {inside.port}"' in text
+        assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Path-based URL of port {inside.port}"' in text
+        fields = ["X-Forwarded-Host: jupyter.example.org"]  # a browser elsewhere
+        below = " ".join((await call("proxy/", fields=fields)).text.split())
+        assert f'href="{jp_base_url}proxy/port/{inside.port}/" aria-label="Open port {inside.port}"' in below
+        assert "Path-based URL" not in below and "proxy/enter/" not in below
+        assert f"Port {outside} is outside allowed range (10000-20000)" in text and f"port/{outside}/" not in text
+        assert "<h3>script</h3>" in text and re.search(r"waits for a program, (10|9) min left", text)
+
+
+async def test_markup_in_a_template_is_text(call, submit):
+    for page in (await call("proxy/"), await submit(action="start", template="form", argument_count="x")):
+        assert "<img" not in page.text and "<script" not in page.text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page.text
+        assert "&quot;&gt;&lt;script&gt;" in page.text
+        assert 'name="argument.folder" value="a&amp;b"' in page.text
+
+
+async def test_text_that_is_no_unicode_does_not_break_the_page(call, until):
+    await call("proxy/api/services", "POST", content=b'{"template": "cwd", "arguments": {"folder": "/\\udcff"}}')
+    assert "The folder &#x27;/?&#x27; does not exist." in (await until("cwd", "failed")).replace("&#39;", "&#x27;")
+
+
+# ---- who may ----
+
+
+async def test_nobody_sees_it_without_a_login(call, submit, jp_base_url):
+    page = await call("proxy/", token=None, fields=NAVIGATION)
+    assert (page.status, page.one("Location")) == (302, f"{jp_base_url}login?next=%2Fa%2540b%2Fproxy%2F")
+    assert (await submit(["Accept: text/html"], action="start", template="web")).status == 403
+
+
+async def test_a_browser_needs_the_token_of_the_form(call, submit, origin):
+    first = await call(f"proxy/?token={TOKEN}", token=None)
+    cookies = "; ".join(value.split(";")[0] for value in first.all("Set-Cookie"))
+    fields = [f"Cookie: {cookies}", f"Origin: http://{origin}"]
+    refused = await submit(fields, action="start", template="web")
+    assert (refused.status, refused.one("Content-Security-Policy")) == (403, POLICY)
+    assert "Reload /a%40b/proxy/ and try again." in refused.text
+    assert "Nothing has been started." in (await call("proxy/")).text
+    secret = re.search(r'name="_xsrf" value="([^"]+)"', first.text)[1]
+    foreign = [fields[0], "Origin: http://evil.example"]
+    assert (await submit(foreign, action="start", template="web", _xsrf=secret)).status == 404
+    assert (await submit(fields, action="start", template="web", _xsrf=secret)).status == 303
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Viewer)])
+async def test_a_viewer_sees_the_list_and_may_not_act(call, submit, jp_server_config):
+    page = await call("proxy/")
+    assert (page.status, "<form" in page.text, "Start a service" in page.text) == (200, False, False)
+    refused = await submit(action="start", template="web")
+    assert (refused.status, "portproxy:execute" in refused.text) == (403, True)
+    assert "Nothing has been started." in (await call("proxy/")).text
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Blind)])
+async def test_who_may_not_look_sees_nothing(call, submit, jp_server_config):
+    for page in (await call("proxy/"), await submit(action="none")):
+        assert (page.status, "Start a service" in page.text) == (403, False)
+
+
+async def test_other_methods_and_faults_say_nothing_of_the_inside(call, jp_serverapp, gateway):
+    assert (await call("proxy/", "PUT", content=b"")).status == 405
+    gateway.services.templates["web"] = None
+    page = await call("proxy/")
+    assert (page.status, "Something went wrong inside the gateway." in page.text) == (500, True)
+    assert "NoneType" not in page.text and "Traceback" not in page.text
+
+
+# ---- its URL ----
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "location"),
+    [
+        ("proxy", 308, "proxy/"),
+        ("proxy?a=%2F", 308, "proxy/?a=%2F"),
+        ("proxy?port=15000", 308, "proxy/?port=15000"),
+        ("proxy/?port=15000", 307, "proxy/port/15000/"),
+    ],
+)
+async def test_redirects(call, jp_base_url, path, status, location):
+    answer = await call(path)
+    assert (answer.status, answer.one("Location")) == (status, f"{jp_base_url}{location}")
+
+
+async def test_a_query_that_names_no_port_is_the_page(call):
+    assert "Services and ports</h1>" in (await call("proxy/?a=1")).text

@@ -1,0 +1,59 @@
+"""docs/openapi.yaml says what the API does: the same calls, the same objects, and nothing that ends in a 500."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jupyter_portproxy.api import handlers
+
+from ..support.jupyter_processes import TOKEN, jupyter_server
+
+FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+VERBS = ("get", "post", "put", "patch", "delete")
+RUNS = {
+    "web": {"command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"], "stop_timeout": 1},
+    "fails": {"command": [sys.executable, "-c", "raise SystemExit(3)"]},
+}
+
+
+def test_the_file_has_every_call_and_no_other():
+    described = {
+        (path, verb) for path, item in yaml.safe_load(FILE.read_text())["paths"].items() for verb in item if verb in VERBS
+    }
+    served = {
+        (re.sub(r"\([^)]*\)", "{name}", path).removeprefix("/proxy/api"), verb)
+        for path, handler in handlers.ROUTES
+        for verb in VERBS
+        if verb in vars(handler) and handler is not handlers.NotFound
+    }
+    assert described == served
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
+@pytest.mark.timeout(240)
+def test_schemathesis_finds_nothing(tmp_path):
+    config = tmp_path / ".jupyter" / "jupyter_portproxy.d"
+    config.mkdir(parents=True)
+    (config / "mine.json").write_text(json.dumps(RUNS))
+    with jupyter_server(tmp_path) as server:
+        for name in ("web", "fails"):  # so that there is something to find
+            assert server.call("POST", "proxy/api/services", {"template": name})[0] == 201
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "schemathesis.cli", "run", str(FILE), "--url", f"{server.url}proxy/api"),
+                *("--header", f"Authorization: token {TOKEN}", "--exclude-path", "/events", "--max-examples", "30"),
+                *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
+                *("--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color", "--warnings", "off"),
+                *("--seed", "3", "--exclude-checks", "unsupported_method", "--generation-database", "none"),
+            ],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert "Traceback" not in server.log

@@ -1,0 +1,61 @@
+"""What commands have in common."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+
+import pytest
+
+from jupyter_portproxy.cli.output import add_command, port_number, read_secret, say, table
+from jupyter_portproxy.errors import BadInput, CliError
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "+80", "8_0", "٨٠", "²", "", "x", "80 "])
+def test_what_is_no_port_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no port"):
+        port_number(text)
+    assert port_number("65535") == 65535
+
+
+def test_columns_are_as_wide_as_what_is_in_them(capsys):
+    table(["NAME", "STATE"], [["x" * 50, "up"], ["y", 7]])
+    assert capsys.readouterr().out == f"{'NAME':40}  STATE\n{'x' * 40}  up\n{'y':40}  7\n\n"
+    table(["PROJECT", "STATE"], [])
+    assert capsys.readouterr().out == "No projects.\n\n"
+
+
+def test_a_secret_is_read_without_the_end_of_its_line(tmp_path, monkeypatch):
+    (tmp_path / "s").write_text("s3cret\r\n")
+    assert read_secret(str(tmp_path / "s")) == "s3cret"
+    monkeypatch.setattr("sys.stdin", io.StringIO("given\n"))
+    assert read_secret("-") == "given"
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name, why in (("none", "No such file"), ("binary", "it is no text"), (".", "Is a directory")):
+        with pytest.raises(CliError, match=f"cannot be read: {why}"):
+            read_secret(str(tmp_path / name))
+    with open(tmp_path / "long", "w") as file:
+        file.write("x" * 100_000)
+    assert len(read_secret(str(tmp_path / "long"))) < 10_000
+
+
+def test_a_command_says_what_it_refuses(capsys):
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+
+    async def refuse(options):
+        raise BadInput("That is wrong.", "Do this.")
+
+    async def answer(options):
+        say(options, "It is so.", so=True)
+
+    add_command(commands, "refuse", refuse, "")
+    add_command(commands, "answer", answer, "")
+    options = parser.parse_args(["refuse"])
+    with pytest.raises(CliError, match=r"^That is wrong\.\nDo this\.$"):
+        options.run(options)
+    for arguments, said in ((["answer"], "It is so.\n"), (["answer", "--json"], json.dumps({"so": True}, indent=2) + "\n")):
+        options = parser.parse_args(arguments)
+        assert options.run(options) == 0
+        assert capsys.readouterr().out == said

@@ -1,0 +1,219 @@
+"""`jupyter portproxy placement ...` in processes of its own, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+
+import pytest
+
+from jupyter_portproxy.cli.project_placement import _cause
+
+from ..support.jupyter_processes import portproxy
+from ..support.upstreams import free_port
+
+URL = "http://10.0.0.1:8000"
+BAD_KEYS = ["..", "P1", "x'; drop table projects; --", "a" * 300, "proxy", ""]
+
+
+@pytest.fixture
+def placement(tmp_path, database):
+    """Runs `jupyter portproxy placement ...` on the test's database, which the environment names."""
+    more = {"PORTPROXY_PLACEMENT": database.dsn}
+    return lambda *arguments, given="": portproxy(tmp_path, "placement", *arguments, more=more, given=given)
+
+
+@pytest.fixture
+def hosts(placement):
+    assert placement("host", "h1", URL, "--credential", "c1-s3cret")[0] == 0
+    assert placement("host", "h2", "https://[fd00::2]:443", "--credential-file", "-", given="c2-s3cret\n")[0] == 0
+
+
+async def test_tables_are_made_by_init(tmp_path, empty_database):
+    dsn = ("--dsn", empty_database.dsn)
+    code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
+    assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 3).\n", "")
+    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 3}
+    assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
+
+
+async def test_a_projects_life(tmp_path, placement, hosts, database):
+    def listed():
+        more = {"PORTPROXY_PLACEMENT": database.dsn}
+        return json.loads(portproxy(tmp_path, "projects", "--json", more=more)[1])
+
+    assert placement("place", "p1", "h1")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
+    assert placement("place", "p1", "h1", "--owner", "ann", "--name", "Ünit") == (0, "p1 is on h1.\n", "")
+    await database.sql("update projects set visibility = 'shared', allowed_ports = '{6000-6010}'")
+    assert placement("place", "p1", "h2")[0] == 0, "what is not given stays"
+    (one,) = listed()
+    assert (one["key"], one["host"], one["owner"], one["name"]) == ("p1", "h2", "ann", "Ünit")
+    assert (one["state"], one["visibility"], one["allowed_ports"]) == ("host silent", "shared", ["6000-6010"])
+    assert placement("heartbeat", "h1") == (0, "h1 lives.\n", "")
+    assert json.loads(placement("move", "p1", "h1", "--json")[1]) == {"key": "p1", "host": "h1"}
+    assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
+    (two,) = listed()
+    assert (two["host"], two["state"], two["members"]) == ("h1", "host up", {"bob": "viewer"})
+    assert placement("member", "p1", "bob", "--remove")[1] == "bob is no member of p1.\n"
+    assert placement("unplace", "p1")[1] == "p1 is on no host.\n"
+    (three,) = listed()
+    assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
+
+
+async def test_what_places_projects_has_a_short_form(tmp_path, placement, hosts, database):
+    def short(*arguments):
+        return portproxy(tmp_path, *arguments, more={"PORTPROXY_PLACEMENT": database.dsn})
+
+    assert short("place", "p1", "h1", "--owner", "ann", "--ports", "6000")[:2] == (0, "p1 is on h1.\n")
+    assert json.loads(placement("project", "p1", "--json")[1])["name"] == "p1", "a new project is named as its key"
+    assert json.loads(short("move", "p1", "h2", "--json")[1]) == {"key": "p1", "host": "h2"}
+    shown = json.loads(placement("project", "p1", "--json")[1])
+    assert (shown["host"], shown["owner"], shown["allowed_ports"]) == ("h2", "ann", ["6000"])
+    assert short("unplace", "p1")[1] == "p1 is on no host.\n"
+    assert short("unplace", "p2") == (1, "", placement("unplace", "p2")[2])
+
+
+async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
+    def shown():
+        return json.loads(placement("project", "p1", "--json")[1])
+
+    assert placement("project", "p1", "--name", "One")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
+    assert placement("project", "p1", "--owner", "ann", "--ports", "8888, 6000-6010") == (0, "p1 is made.\n", "")
+    one = shown()
+    assert (one["host"], one["state"], one["owner"], one["visibility"]) == (None, "not placed", "ann", "private")
+    assert one["allowed_ports"] == ["8888", "6000-6010"]
+    assert placement("place", "p1", "h1", "--visibility", "shared")[0] == 0
+    assert placement("project", "p1", "--owner", "bob", "--name", "Two") == (0, "p1 is changed.\n", "")
+    two = shown()
+    assert (two["host"], two["owner"], two["name"]) == ("h1", "bob", "Two")
+    assert (two["visibility"], two["allowed_ports"]) == ("shared", ["8888", "6000-6010"])
+    assert json.loads(placement("project", "p1", "--ports", "any", "--json")[1])["allowed_ports"] is None
+    lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
+    assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
+    assert placement("remove", "p1") == (0, "p1 is forgotten.\n", "")
+    unknown = "The hub knows no project 'p1'.\nList the projects: jupyter portproxy projects\n"
+    for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
+        assert placement(*command) == (1, "", unknown), command
+
+
+async def test_members_and_groups_have_roles_and_ports(placement, hosts):
+    def listed():
+        return {row["user"]: (row["role"], row["allowed_ports"]) for row in json.loads(placement("members", "p1", "--json")[1])}
+
+    placement("place", "p1", "h1", "--owner", "ann")
+    assert placement("member", "p1", "bob", "viewer", "--ports", "6006")[1] == "bob is viewer of p1.\n"
+    assert placement("member", "p1", "@team", "member")[1] == "@team is member of p1.\n"
+    assert listed() == {"ann": ("owner", None), "bob": ("viewer", ["6006"]), "@team": ("member", None)}
+    assert placement("member", "p1", "bob", "member")[0] == 0, "the ports stay"
+    placement("member", "p1", "ann", "owner", "--ports", "8000-9000")
+    assert listed()["bob"] == ("member", ["6006"]) and listed()["ann"] == ("owner", ["8000-9000"])
+    rows = [line.split() for line in placement("members", "p1")[1].splitlines()]
+    assert rows[:2] == [["USER", "ROLE", "PORTS"], ["ann", "owner", "8000-9000"]] and ["@team", "member", "any"] in rows
+    placement("member", "p1", "bob", "member", "--ports", "any")
+    assert listed()["bob"] == ("member", None)
+    placement("member", "p1", "bob", "--remove")
+    assert "bob" not in listed()
+
+
+async def test_tables_of_an_earlier_version_are_told(placement, database):
+    await database.sql("alter table project_members drop column allowed_ports")
+    said = "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init\n"
+    assert placement("members", "p1") == (1, "", said)
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
+    projects = "select * from projects order by project_id"
+    before, more = await shared_database.sql(projects), {"PORTPROXY_PLACEMENT": shared_database.dsn}
+    code, said, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
+    assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project.")
+    assert await shared_database.sql(projects) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["host", "h1", "ftp://x"], "This is no URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
+        (["host", "h1", "http://h:80/path"], "This is no URL of a host: it is not of the form"),
+        (["host", "h1", "http://h:99999"], "This is no URL of a host: its host or its port can be none."),
+        (["host", "../h", URL], "This is no name for a host."),
+        (["move", "p1", "h1"], "There is no host 'h1'."),
+        (["move", "p9", "h7"], "The hub knows no project 'p9'."),
+        (["unplace", "p9"], "The hub knows no project 'p9'."),
+        (["place", "p1", "h9"], "There is no host 'h9'."),
+        (["place", "p1", "h7", "--owner", "\x1b[31m"], "This is no owner."),
+        (["member", "p1", "bob", "king"], "This is no role."),
+        (["place", "p1", "h7", "--ports", "0"], "allowed_ports: '0' is no port and no range of ports"),
+        (["project", "p1", "--ports", ""], "allowed_ports: '' is no port and no range of ports"),
+        (["project", "p1", "--visibility", "public"], "This is no visibility."),
+        (["project", "p1", "--owner", ""], "This is no owner."),
+        (["project", "p1", "--owner", "@team"], "A group owns no project."),
+        (["project", "p9"], "The hub knows no project 'p9'."),
+        (["remove", "p9"], "The hub knows no project 'p9'."),
+        (["members", "p9"], "The hub knows no project 'p9'."),
+        (["members", "../p"], "This is no key for a project."),
+        (["member", "p1", "@", "viewer"], "This is no username."),
+        (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is no port and no range of ports"),
+        (["member", "p1", "bob", "--remove", "--ports", "80"], "Give a role, or --remove."),
+        (["up", "h9"], "There is no host 'h9'."),
+        (["drain", "a/b"], "This is no name for a host."),
+        (["remove-host", "h9"], "There is no host 'h9'."),
+        (["remove-host", "h7"], "The host has projects."),
+        (["member", "p9", "bob", "owner"], "The hub knows no project 'p9'."),
+        (["member", "p1", "bob"], "Give a role, or --remove."),
+        (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
+        (["member", "p1", "nobody", "--remove"], "That user is no member of the project."),
+        (["heartbeat", "h9"], "There is no host 'h9'."),
+        (["heartbeat", "h7", "--every", "0"], "Heartbeats come every 0.1 to 3600 seconds."),
+        (["heartbeat", "h7", "--every", "nan"], "Heartbeats come every 0.1 to 3600 seconds."),
+    ],
+)
+async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arguments, said):
+    database, more = shared_database, {"PORTPROXY_PLACEMENT": shared_database.dsn}
+    await database.sql(
+        "insert into project_hosts (host_id, internal_url, credential) values ('h7', 'http://h:1', 'c') on conflict do nothing"
+    )
+    await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h7') on conflict do nothing")
+    arguments += ["--credential", "c"] if arguments[0] == "host" else []
+    code, out, error = portproxy(tmp_path, "placement", *arguments, more=more)
+    assert (code, out, error.startswith(said)) == (1, "", True), error
+    assert len(error.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said"),
+    [
+        ("postgresql://ann:geheim@127.0.0.1:{closed}/x", "The database does not answer.\n"),
+        ("postgresql://ann:geheim@127.0.0.1:{open}/x", "The database does not take this user or password.\n"),
+        ("postgresql://postgres:geheim@127.0.0.1:{open}/nowhere", "The server has no such database.\n"),
+        ("postgresql://ann:geheim@no-such-host.invalid/x", "The database does not answer.\n"),
+        ("postgresql://ann:geheim#geheim@h/x", "The DSN is no address of a database.\n"),
+        ("mysql://ann:geheim@h/x", "The DSN is no address of a database.\n"),
+        ("geheim", "The DSN is no address of a database.\n"),
+    ],
+)
+async def test_a_dsn_that_leads_nowhere_is_told_without_its_password(tmp_path, postgres_server, dsn, said):
+    whole = dsn.format(closed=free_port(), open=postgres_server.port)
+    for arguments in (("placement", "init"), ("placement", "hosts"), ("projects",)):
+        code, out, error = portproxy(tmp_path, *arguments, "--dsn", whole)
+        assert (code, out) == (1, "") and error.startswith(said), error
+        assert "geheim" not in error
+
+
+async def test_a_database_that_says_nothing_is_not_waited_for_long(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        dsn = f"postgresql://ann:geheim@127.0.0.1:{mute.getsockname()[1]}/x"
+        begun = time.monotonic()
+        assert portproxy(tmp_path, "placement", "hosts", "--dsn", dsn) == (1, "", "The database takes too long.\n")
+        assert 14 < time.monotonic() - begun < 25
+
+
+def test_without_a_dsn_it_says_so(tmp_path):
+    said = "It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
+    assert portproxy(tmp_path, "placement", "hosts") == (1, "", said)
+
+
+def test_an_unknown_cause_is_told_by_its_kind_alone():
+    assert _cause(LookupError("geheim")) == "The database cannot be used (LookupError)."

@@ -1,0 +1,331 @@
+"""Policy: who may reach what, decided before a byte leaves. The gateway alone, without a Jupyter server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+
+import pytest
+
+from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, ForwardedPort, LoopDetected, Unreachable
+from jupyter_portproxy.protocol import urls
+from jupyter_portproxy.system.socket_owners import open_netlink
+
+from ..support.gateways import CLIENT, found, route
+from ..support.kernels import ForwardingNetlink, OldNetlink, as_user
+from ..support.upstreams import answers, free_port, serve
+
+# ---- ports ----
+
+
+@pytest.mark.parametrize(
+    ("allowed", "port", "passes"),
+    [
+        (["10000-20000"], 10000, True),
+        (["10000-20000"], 20000, True),
+        (["10000-20000"], 9999, False),
+        (["10000-20000"], 20001, False),
+        ([8050, "9000"], 8050, True),
+        ([8050, " 9000 "], 9000, True),
+        ([8050], 8051, False),
+        (["1-65535"], 65535, True),
+        ([], 10000, False),
+    ],
+)
+def test_only_allowed_ports_pass(make_gateway, allowed, port, passes):
+    gateway = make_gateway(allowed_ports=allowed)
+    if passes:
+        gateway.check(route("localhost", port))
+        return
+    with pytest.raises(Forbidden):
+        gateway.check(route("localhost", port))
+
+
+def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gateway):
+    with pytest.raises(Forbidden) as caught:
+        make_gateway().check(route("localhost", 5000))
+    assert caught.value.message == "Port 5000 is outside allowed range (10000-20000)"
+    assert 'c.PortProxy.allowed_ports = ["10000-20000", 5000]' in caught.value.hint  # as it can be copied
+    assert "in the server's configuration" in caught.value.hint
+
+
+def test_a_refusal_below_a_base_url_says_which_servers_configuration_is_meant(make_gateway):
+    """Of a chain's three servers each has a list of ports."""
+    gateway = make_gateway()
+    gateway.base_url = "/p1/"
+    with pytest.raises(Forbidden) as caught:
+        gateway.check(route("localhost", 5000))
+    assert "in the configuration of the server at /p1/" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "127.0.0.2"])
+def test_the_servers_own_port_is_a_loop_by_every_local_name(make_gateway, host):
+    gateway = make_gateway(allowed_ports=["1-65535"])
+    gateway.own_port = lambda: 8888
+    with pytest.raises(LoopDetected):
+        gateway.check(route(host, 8888))
+
+
+# ---- hosts ----
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+async def test_loopback_passes_by_default(make_gateway, host):
+    upstream = await make_gateway().resolve(route(host, 15000))
+    assert all(urls.ip_literal(address).is_loopback for address in upstream.addresses)
+
+
+@pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1", "127.1", "2130706433", "0"])
+async def test_other_hosts_do_not_pass_by_default(make_gateway, host):
+    with pytest.raises(Forbidden) as caught:
+        await make_gateway().resolve(route(host, 15000))
+    assert caught.value.message == f"Host '{host}' is not allowed."
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "passes"),
+    [
+        (["10.0.0.0/24"], "10.0.0.7", True),
+        (["10.0.0.0/24"], "10.0.1.7", False),
+        (["fd00::/8"], "fd00::1", True),
+        (["10.0.0.1"], "10.0.0.1", True),
+        (["0.0.0.0/0"], "0.0.0.0", False),
+        (["::/0"], "::", False),
+        (["GPU-1.example.org"], "gpu-1.example.org", True),
+        (["gpu-1.example.org"], "gpu-2.example.org", False),
+        (["example.org"], "x.example.org", False),
+    ],
+)
+def test_hosts_are_exact_names_and_networks(make_gateway, allowed, host, passes):
+    gateway = make_gateway(allowed_hosts=allowed)
+    if passes:
+        gateway.check(route(host, 15000))
+        return
+    with pytest.raises(Forbidden):
+        gateway.check(route(host, 15000))
+
+
+async def test_an_allowed_name_that_leads_to_loopback_does_not_reach_the_server_itself(make_gateway):
+    name = socket.gethostname().lower()
+    gateway = make_gateway(allowed_hosts=[name], allowed_ports=["1-65535"])
+    try:
+        addresses = (await gateway.resolve(route(name, 15000))).addresses
+    except Unreachable:
+        addresses = ()  # a machine that does not know its own name
+    gateway.own_port = lambda: 15000
+    if any(urls.ip_literal(address).is_loopback for address in addresses):
+        with pytest.raises(LoopDetected):
+            await gateway.resolve(route(name, 15000))
+
+
+async def test_an_allowed_name_that_does_not_resolve_is_unreachable(make_gateway):
+    with pytest.raises(Unreachable, match=r"nowhere\.invalid:15000"):
+        await make_gateway(allowed_hosts=["nowhere.invalid"]).resolve(route("nowhere.invalid", 15000))
+
+
+# ---- owner ----
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
+kernels = pytest.mark.parametrize("netlink", [open_netlink, OldNetlink], ids=["this kernel", "older kernel"])
+LISTEN = """
+import os, socket, sys
+os.setgid(65534), os.setuid(65534)
+host = sys.argv[2]
+if host[0] == "/":
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(host), s.listen()
+else:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    s = socket.create_server((host, int(sys.argv[1])), family=family, dualstack_ipv6=host == "::")
+print("up", flush=True)
+if len(sys.argv) > 3:
+    sys.stdin.readline()
+while True:
+    c, _ = s.accept()
+    c.settimeout(5)
+    print(len(c.recv(100)), flush=True)
+    c.close()
+"""
+
+
+@contextlib.contextmanager
+def foreign_listener(host: str, port: int, *late: str):
+    """Another user of this machine listens there (or on a Unix socket); that process prints how many bytes it was sent.
+
+    Args:
+        late: given, it accepts nothing before it is sent a line.
+    """
+    if os.getuid() != 0:
+        pytest.skip("only root can start a process of another user")
+    command = [sys.executable, "-c", LISTEN, str(port), host, *late]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "up\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def foreign_port(request):
+    """A port on which another user of this machine listens, and that process."""
+    port = free_port()
+    with foreign_listener(getattr(request, "param", "127.0.0.1"), port) as process:
+        yield port, process
+
+
+@linux
+async def test_another_users_port_gets_no_byte(make_gateway, foreign_port, monkeypatch):
+    port, process = foreign_port
+    gateway = make_gateway()
+    for _ in range(2):
+        exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+        with pytest.raises(Forbidden) as caught:
+            await exchange.head
+        assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
+        assert process.stdout.readline() == "0\n"
+
+
+@linux
+@kernels
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+async def test_another_users_port_that_accepts_late_gets_no_byte(make_gateway, netlink, host):
+    """By HTTP, by https and by an upgrade of each."""
+    with foreign_listener(host, port := free_port(), "late") as process:
+        for gateway in (make_gateway(netlink), make_gateway(netlink, https_ports=[port])):
+            to = await found(gateway, route("localhost", port))
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.open_exchange("GET", to, [], CLIENT).head
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.dial(to.upstream)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert [process.stdout.readline() for _ in range(3)] == ["0\n"] * 3  # https by libcurl is refused before it connects
+
+
+@linux
+@kernels
+async def test_a_service_of_ones_own_that_accepts_late_is_reached(make_gateway, netlink):
+    if os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    with as_user(65001), socket.create_server(("127.0.0.1", 0)) as listener:
+        gateway = make_gateway(netlink, allowed_ports=["1-65535"])
+        to = await found(gateway, route("localhost", listener.getsockname()[1]))
+        (await gateway.dial(to.upstream)).close()
+
+
+@linux
+async def test_a_port_that_the_packet_filter_forwards_is_refused_as_such(make_gateway):
+    """By HTTP and by an upgrade: no byte leaves. With `allow_other_users` it is reached, as any other."""
+    async with serve(answers()) as upstream:
+        gateway = make_gateway(ForwardingNetlink)
+        to = await found(gateway, route("localhost", upstream.port))
+        for attempt in (gateway.open_exchange("GET", to, [], CLIENT).head, gateway.dial(to.upstream)):
+            with pytest.raises(ForwardedPort) as caught:
+                await attempt
+            assert caught.value.message.startswith(f"Port {upstream.port} is forwarded by a rule of this machine's packet filter")
+            assert "c.PortProxy.allow_other_users = True" in caught.value.hint
+        exchange = make_gateway(ForwardingNetlink, allow_other_users=True).open_exchange("GET", to, [], CLIENT)
+        assert (await exchange.head).status == 200
+        assert await exchange.read() == b"hello"
+
+
+@linux
+@kernels
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_service_that_closes_at_once_is_told_from_one_whose_owner_is_unknown(make_gateway, netlink, scheme):
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    gateway = make_gateway(netlink, allowed_ports=["1-65535"], https_ports=[port] if scheme == "https" else [])
+    for _ in range(20):
+        with pytest.raises((BadUpstream, Distrusted)):
+            await gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT).head
+    server.close()
+
+
+@linux
+@pytest.mark.parametrize("foreign_port", ["127.0.0.1", "0.0.0.0", "::1", "::"], indirect=True)
+async def test_every_spelling_of_loopback_is_asked_for_its_owner(make_gateway, foreign_port):
+    """On a listener for IPv4, for IPv6, for all addresses of both."""
+    port, process = foreign_port
+    gateway = make_gateway(allowed_hosts=["::ffff:127.0.0.0/104", "localhost."[:-1]])
+    for host in ("localhost", "127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"):
+        to = await found(gateway, route(host, port))
+        for attempt in (gateway.dial(to.upstream), gateway.open_exchange("GET", to, [], CLIENT).head):
+            with pytest.raises((Forbidden, Unreachable)):
+                await attempt
+    for host in ("0.0.0.0", "::", "localhost.", "127.1", "2130706433"):
+        with pytest.raises(Forbidden):
+            await gateway.resolve(route(host, port))
+    gateway.close()
+    heard = [process.stdout.readline().strip()]  # it may be behind: what comes until it is killed is looked at, too
+    process.kill()
+    assert set(heard + process.stdout.read().split()) == {"0"}  # connected, looked at, and closed
+
+
+@linux
+async def test_another_users_port_gets_no_tls_greeting_either(make_gateway, foreign_port):
+    port, process = foreign_port
+    gateway = make_gateway(https_ports=[port])
+    to = await found(gateway, route("localhost", port))
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        gateway.open_exchange("GET", to, [], CLIENT)
+    with pytest.raises(Forbidden, match="belongs to another user"):
+        await gateway.dial(to.upstream)
+    assert process.stdout.readline() == "0\n"  # the upgrade's: connected, looked at, and closed
+    assert gateway.exchanges == 0
+
+
+@linux
+async def test_a_port_that_is_handed_over_between_two_requests_gets_no_byte(make_gateway):
+    gateway = make_gateway()
+    async with serve(answers()) as upstream:
+        to = await found(gateway, route("localhost", upstream.port))
+        exchange = gateway.open_exchange("GET", to, [], CLIENT)  # resolved and approved: its connection is kept
+        assert (await exchange.head).status == 200
+        assert await exchange.read() == b"hello"
+    with foreign_listener("127.0.0.1", to.upstream.port) as process:
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.open_exchange("GET", to, [], CLIENT).head
+        assert process.stdout.readline() == "0\n"
+        with pytest.raises(Forbidden, match="belongs to another user"):
+            await gateway.dial(to.upstream)
+        assert process.stdout.readline() == "0\n"
+
+
+@linux
+async def test_another_user_behind_a_unix_socket_whose_file_is_ours_gets_no_byte(make_gateway):
+    """As if it had changed hands after the file was looked at: what counts is who listens, and the connection tells."""
+    gateway = make_gateway()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        with foreign_listener(path := f"{folder}/s", 0) as process:
+            os.chown(path, os.getuid(), os.getgid())
+            to = await found(gateway, route("localhost", 15000))
+            to = replace(to, upstream=replace(to.upstream, unix_socket=path))
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.open_exchange("GET", to, [], CLIENT).head
+            assert process.stdout.readline() == "0\n"
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await gateway.dial(to.upstream)
+            assert process.stdout.readline() == "0\n"
+
+
+@linux
+async def test_another_users_port_is_reached_where_the_administrator_allows_it(make_gateway, foreign_port):
+    port, process = foreign_port
+    gateway = make_gateway(allow_other_users=True)
+    exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+    with pytest.raises(Exception, match="without an answer"):
+        await exchange.head
+    assert int(process.stdout.readline()) > 0

@@ -1,0 +1,343 @@
+"""What lets the next request of a connection in without a check, and all that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import pytest
+from jupyter_server.auth.authorizer import Authorizer
+from jupyter_server.auth.identity import IdentityProvider, User
+from tornado.httputil import HTTPHeaders
+
+from jupyter_portproxy.gateway.gateway import Destination
+from jupyter_portproxy.gateway.limits import Bounds
+from jupyter_portproxy.handlers import decision_cache as a
+from jupyter_portproxy.protocol.headers import Client
+from jupyter_portproxy.protocol.urls import Route, Upstream
+from jupyter_portproxy.upstream.exchange import Outbound
+
+from ..conftest import TOKEN
+from ..support.raw_clients import Wire
+from ..support.upstreams import mirror, says, serve
+from .test_base import configured
+
+ALLOWED, KNOWN = {"portproxy": True}, {"token": True, "name": "ada"}
+
+
+class Fickle(Authorizer):
+    """Changes its mind."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return resource != "portproxy" or ALLOWED["portproxy"]
+
+
+class Forgetful(IdentityProvider):
+    """Logs its user out."""
+
+    def get_user(self, handler):
+        return User(KNOWN["name"]) if KNOWN["token"] else None
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Notes each request that an admission let in."""
+    seen, find = [], a.Admissions.find
+
+    def noted(admissions, context, method, uri, headers):
+        found = find(admissions, context, method, uri, headers)
+        if found is not None:
+            seen.append(uri)
+        return found
+
+    monkeypatch.setattr(a.Admissions, "find", noted)
+    return seen
+
+
+@pytest.fixture
+def ask(origin, jp_base_url, jp_asyncio_loop):
+    """Opens a connection and returns a function that sends requests on it."""
+    opened = []
+
+    async def begin(source="127.0.0.1"):
+        opened.append(connection := await Wire.open(urlsplit(f"//{origin}").port, local_addr=(source, 0)))
+
+        async def send(path, *fields, method="GET", login=f"token {TOKEN}"):
+            lines = [f"{method} {jp_base_url}proxy/{path} HTTP/1.1", f"Host: {origin}"]
+            lines += [f"Authorization: {login}", *fields] if login else fields
+            await connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            return await asyncio.wait_for(connection.answer(method), 10)
+
+        return send
+
+    yield begin
+    for connection in opened:
+        jp_asyncio_loop.run_until_complete(connection.__aexit__())
+
+
+async def test_the_same_but_for_the_path_is_let_in_and_sent_on_as_ever(ask, kept):
+    async with serve(mirror) as up:
+        send = await ask()
+        first = await send(f"port/{up.port}/a", "X-Own: 1")
+        seen = [field for field in up.last.fields]
+        second = await send(f"port/{up.port}/b%2Fc//d?x=%zz&y", "X-Own: 1")
+        assert (first.status, second.status, len(kept)) == (200, 200, 1)
+        assert up.last.target == "/b%2Fc//d?x=%zz&y" and up.last.fields == seen
+        assert not any("token" in value for _, value in up.last.fields)
+
+
+async def test_what_differs_is_examined(ask, kept):
+    async with serve(mirror) as up, serve(mirror) as other:
+        path = f"port/{up.port}/x"
+        for path_of_it, fields, method in [
+            (path, ["X-Own: 2"], "GET"),
+            (path, [], "HEAD"),
+            (f"port/{other.port}/x", [], "GET"),
+            (f"port/{up.port}0/x", [], "GET"),
+            (f"absolute/port/{up.port}/x", [], "GET"),
+            (f"port/{up.port}", [], "GET"),
+            (f"{path}?token={TOKEN}", [], "GET"),
+            (f"{path}?{'a&' * 101}", [], "GET"),
+            (path, ["Content-Length: 0"], "POST"),
+            (path, ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"], "GET"),
+        ]:
+            send = await ask()
+            assert (await send(path)).status == 200
+            kept.clear()
+            await send(path_of_it, *fields, method=method)
+            assert kept == []
+
+
+async def test_other_connections_are_let_in_by_it_if_they_are_the_same_clients(ask, kept, gateway):
+    async with serve(mirror) as up:
+        path = f"port/{up.port}/x"
+        for number in range(3):
+            assert (await (await ask())(path)).status == 200
+            assert len(kept) == number
+        assert (await (await ask())(path, "X-Own: 1")).status == 200
+        assert (await (await ask())(path, login="token wrong")).status == 403
+        assert (await (await ask("127.0.0.2"))(path)).status == 200
+        assert len(kept) == 2 and len(up.requests) == 5
+
+
+async def test_a_connection_that_many_share_is_let_in_by_what_each_has_shown(ask, kept):
+    """As a front keeps them: the requests of its clients come in turn."""
+    async with serve(mirror) as up:
+        send = await ask()
+        for _ in range(3):
+            for own in ("1", "2"):
+                assert (await send(f"port/{up.port}/x", f"X-Own: {own}")).status == 200
+                assert dict(up.last.fields)["X-Own"] == own
+        assert len(kept) == 4
+
+
+async def test_a_connection_that_was_never_examined_is_watched_like_others(ask, kept, monkeypatch):
+    touched = []
+    monkeypatch.setattr("jupyter_portproxy.handlers.base.keep_alive", touched.append)
+    async with serve(mirror) as up:
+        for _ in range(2):
+            assert (await (await ask())(f"port/{up.port}/x")).status == 200
+        assert len(kept) == 1 and len(touched) == 2
+
+
+class Context:
+    def __init__(self, remote_ip="192.0.2.1", protocol="http", **more):
+        self.remote_ip, self.protocol = remote_ip, protocol
+        self.__dict__.update(more)
+
+
+def admitted(fields, until, begin="/proxy/port/8000"):
+    upstream = Upstream("localhost", 8000, ("127.0.0.1",))
+    destination = Destination(Route("localhost", 8000, begin, "/", ""), upstream)
+    outbound = Outbound("GET", upstream, "/", [])
+    client = Client("192.0.2.1", "192.0.2.1", "http", "hub")
+    return a.Admission(None, User("ada"), True, client, destination, outbound, True, False, False, fields, begin, until)
+
+
+def keep(admissions, fields, context=None, seconds=1.0, begin="/proxy/port/8000"):
+    request = SimpleNamespace(connection=SimpleNamespace(context=context or Context()))
+    admissions.keep(admitted(fields, time.monotonic() + seconds, begin), request)
+
+
+FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
+
+
+@pytest.mark.parametrize(
+    ("context", "method", "uri", "fields"),
+    [
+        (Context("192.0.2.2"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(protocol="https"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(_orig_remote_ip="198.51.100.1"), "GET", "/proxy/port/8000/y", FIELDS),
+        (Context(), "HEAD", "/proxy/port/8000/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8000", FIELDS),
+        (Context(), "GET", "/proxy/port/80000/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8001/y", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y?token=x", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y?a&t%6Fken=x", FIELDS),
+        (Context(), "GET", "/proxy/port/8000/y", FIELDS[::-1]),
+        (Context(), "GET", "/proxy/port/8000/y", FIELDS[:1]),
+        (Context(), "GET", "/proxy/port/8000/y", [*FIELDS, ("Accept", "*/*")]),
+        (Context(), "GET", "/proxy/port/8000/y", [FIELDS[0], ("Cookie", "a=c")]),
+    ],
+)
+def test_what_differs_from_what_another_connection_asked_is_not_found(context, method, uri, fields):
+    admissions = a.Admissions()
+    keep(admissions, FIELDS)
+    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None
+    assert admissions.find(context, method, uri, HTTPHeaders(fields)) is None
+
+
+def test_what_is_found_is_remembered_by_the_connection_and_holds_no_longer():
+    admissions, connection = a.Admissions(), Context()
+    keep(admissions, FIELDS, seconds=0.1)
+    found = admissions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS))
+    keep(admissions, FIELDS, seconds=9, begin="/proxy/port/9000")  # of such a request the latest is kept
+    assert found is admissions.find(connection, "GET", "/proxy/port/8000/z", HTTPHeaders(FIELDS))
+    time.sleep(0.11)
+    assert admissions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is None
+    assert admissions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is not None
+
+
+def test_no_more_are_kept_than_are_of_use():
+    admissions = a.Admissions()
+    for number in range(1100):
+        keep(admissions, [("Cookie", str(number))])
+    assert len(admissions) == 1024
+    for number in range(1100):
+        keep(admissions, [("Cookie", str(number))], seconds=-1)
+    assert len(admissions) == 0
+    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders([("Cookie", "1")])) is None
+
+
+@pytest.mark.parametrize("name", ["token", "%74oken", "x&token"])
+async def test_a_token_in_the_query_lets_in_nobody_else(ask, kept, name):
+    async with serve(mirror) as up:
+        send, path = await ask(), f"port/{up.port}/x"
+        assert (await send(f"{path}?{name}={TOKEN}", "X-Own: 1", login=None)).status == 200
+        assert (await send(path, "X-Own: 1", login=None)).status == 403
+        assert (await (await ask())(path, "X-Own: 1", login=None)).status == 403
+        assert kept == [] and len(up.requests) == 1
+
+
+async def test_a_wrong_token_is_no_matter_of_what_was_right_before(ask, kept):
+    async with serve(mirror) as up:
+        send = await ask()
+        assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
+        assert (await send(f"port/{up.port}/x", login="token wrong")).status == 403
+        assert len(kept) == 1
+
+
+async def test_the_prefix_is_kept_for_services_that_want_it(ask, kept, jp_base_url):
+    async with serve(mirror) as up:
+        send, path = await ask(), f"absolute/port/{up.port}"
+        await send(f"{path}/a")
+        await send(f"{path}/b?c")
+        assert len(kept) == 1 and up.last.target == f"{jp_base_url}proxy/{path}/b?c"
+
+
+async def test_what_is_asked_without_its_slash_says_nothing_of_what_is_below(ask, kept):
+    async with serve(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as up:
+        send, path = await ask(), f"absolute/port/{up.port}"
+        assert (await send(path)).status == 307
+        assert (await send(f"{path}/x")).status == 404
+        assert kept == []
+
+
+async def test_an_upgrade_that_was_not_granted_says_nothing_of_the_next(kept, origin, jp_base_url):
+    async with serve(mirror) as up:
+        for version in ("1.0", "1.1"):
+            async with await Wire.open(urlsplit(f"//{origin}").port) as wire:
+                lines = [f"GET {jp_base_url}proxy/port/{up.port}/x HTTP/{version}", f"Host: {origin}", "Connection: Upgrade"]
+                lines += [f"Authorization: token {TOKEN}", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "", ""]
+                await wire.send("\r\n".join(lines).encode())
+                assert (await asyncio.wait_for(wire.answer(), 10)).status in (200, 400)
+        assert kept == []
+
+
+async def test_a_secret_in_the_query_does_not_go_on(ask, kept, gateway):
+    """The XSRF token, which the fields tell; one in `token=` is examined anyway."""
+    async with serve(mirror) as up:
+        send, cookie = await ask(), "Cookie: _xsrf=2|secret"
+        await send(f"port/{up.port}/a", cookie)
+        await send(f"port/{up.port}/b?_xsrf=2|secret&q", cookie)
+        assert len(kept) == 1 and up.last.target == "/b?q"
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Fickle)])
+async def test_an_authorizer_is_asked_about_each_request(ask, kept, jp_server_config, monkeypatch):
+    async with serve(mirror) as up:
+        send = await ask()
+        assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
+        monkeypatch.setitem(ALLOWED, "portproxy", False)
+        assert (await send(f"port/{up.port}/x")).status == 403
+        assert len(kept) == 2 and len(up.requests) == 2
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
+async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp_server_config, monkeypatch):
+    async with serve(mirror) as up:
+        send = await ask()
+        assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
+        monkeypatch.setitem(KNOWN, "token", False)
+        assert (await send(f"port/{up.port}/x")).status == 403
+        assert len(kept) == 2 and len(up.requests) == 2
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
+async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_config, monkeypatch, gateway):
+    async with serve(mirror) as up:
+        send, users = await ask(), []
+        take = gateway.exchange_slots.take
+        monkeypatch.setattr(gateway.exchange_slots, "take", lambda user, port: users.append(user) or take(user, port))
+        for name in ("ada", "ada", "bob", "bob"):
+            monkeypatch.setitem(KNOWN, "name", name)
+            assert (await send(f"port/{up.port}/x")).status == 200
+        assert users == ["ada", "ada", "bob", "bob"]
+
+
+async def test_a_logout_ends_it_at_once(ask, kept, call, jp_base_url):
+    """Of a browser: the cookie by which it was logged in is gone from its fields."""
+    async with serve(mirror) as up:
+        login = await call(f"proxy/port/{up.port}/?token={TOKEN}", token=None)
+        cookie = next(value for value in login.all("Set-Cookie") if value.startswith("username-")).partition(";")[0]
+        send = await ask()
+        path = f"port/{up.port}/x"
+        assert [(await send(path, f"Cookie: {cookie}", login=None)).status for _ in range(2)] == [200, 200] and len(kept) == 1
+        ended = await call("logout", token=None, fields=[f"Cookie: {cookie}"])
+        assert any(
+            (value.startswith("username-") and "Max-Age=0" in value) or '=""' in value for value in ended.all("Set-Cookie")
+        )
+        assert (await send(path, login=None)).status == 403
+
+
+async def test_requests_do_not_prolong_it(ask, kept, gateway):
+    async with serve(mirror) as up:
+        send, begun = await ask(), time.monotonic()
+        while time.monotonic() - begun < 2.2:
+            assert (await send(f"port/{up.port}/x")).status == 200
+            await asyncio.sleep(0.05)
+        assert len(up.requests) - len(kept) in (3, 4)  # examined: at the start, and once a second
+
+
+async def test_limits_and_the_servers_end_hold_for_it_too(ask, kept, gateway):
+    async with serve(mirror) as up:
+        send = await ask()
+        assert (await send(f"port/{up.port}/x")).status == 200
+        gateway.exchange_slots.bounds = Bounds(in_all=1)
+        slot = gateway.exchange_slots.take("somebody", "elsewhere")
+        assert (await send(f"port/{up.port}/x")).status == 503
+        slot.release()
+        gateway._closing = True
+        assert (await (await ask())(f"port/{up.port}/x")).status == 503
+        gateway._closing = False
+
+
+async def test_a_service_that_is_gone_is_answered_with_the_page_for_that(ask, kept):
+    async with serve(mirror) as up:
+        send, port = await ask(), up.port
+        assert (await send(f"port/{port}/x", "Accept: text/html")).status == 200
+    answer = await send(f"port/{port}/x", "Accept: text/html")
+    assert (answer.status, len(kept)) == (502, 1)
+    assert f"Failed to connect to service on port {port}." in answer.text

@@ -1,0 +1,106 @@
+"""WebSocket on one side, bytes on the other: back-pressure, both ends, refusals. (That it carries messages: test_serverproxy.)"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import websockets
+
+from ..conftest import TOKEN
+from ..support.upstreams import free_port, serve
+from ..support.waiting import eventually
+
+PORT = free_port()
+
+
+@pytest.fixture
+def jp_server_config():
+    return {
+        "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
+        "IdentityProvider": {"token": TOKEN},
+        "ServerProxy": {"servers": {"raw": {"port": PORT, "raw_socket_proxy": True}}},
+    }
+
+
+@pytest.fixture
+def connect(origin, jp_base_url):
+    def connected(token: str = TOKEN, fields: dict[str, str] | None = None, **more):
+        login = {"Authorization": f"token {token}", **(fields or {})}
+        return websockets.connect(f"ws://{origin}{jp_base_url}raw/", additional_headers=login, max_size=None, **more)
+
+    return connected
+
+
+def refused(status: int):
+    return pytest.raises(websockets.InvalidStatus, match=f"HTTP {status}")
+
+
+async def stays(connection):
+    """Reads until the gateway closes, and then says so."""
+    await connection.until_closed()
+    connection.seen.received += b"closed"
+
+
+async def test_nobody_gets_in_without_a_login_and_no_byte_leaves(connect):
+    async with serve(stays, port=PORT) as upstream:
+        with refused(403):
+            await connect(token="wrong")
+        with refused(403):
+            await connect(fields={"Origin": "http://evil.example"})
+        assert upstream.connections == 0
+
+
+async def test_nobody_at_the_other_end_is_a_502(connect):
+    with refused(502):
+        await connect()
+
+
+async def test_the_services_end_closes_the_websocket(connect):
+    async def leaves(connection):
+        await connection.write(b"bye")
+
+    async with serve(leaves, port=PORT), connect() as socket:
+        assert await socket.recv() == b"bye"
+        await asyncio.wait_for(socket.wait_closed(), 5)
+
+
+async def test_the_clients_end_closes_the_services(connect, gateway):
+    async with serve(stays, port=PORT) as upstream:
+        async with connect() as socket:
+            await eventually(lambda: gateway.tunnels == 1)
+            await socket.send(b"x")
+        await eventually(lambda: upstream.received == b"xclosed")
+        await eventually(lambda: gateway.tunnels == 0)
+
+
+async def test_a_slow_client_slows_the_service(connect):
+    sent = 0
+
+    async def floods(connection):
+        nonlocal sent
+        for _ in range(1000):
+            await connection.write(bytes(1 << 16))
+            sent += 1 << 16
+
+    async with serve(floods, port=PORT), connect(max_queue=1) as socket:
+        await asyncio.sleep(1)
+        assert sent < 32 << 20  # of 64 MiB: the kernel holds some
+        received = 0
+        async for message in socket:
+            received += len(message)
+        assert received == 1000 << 16
+
+
+async def test_the_token_is_no_subprotocol(connect):
+    offered = ["v1.token.websocket.jupyter.org", "binary"]
+    async with serve(stays, port=PORT), connect(subprotocols=offered) as socket:
+        assert socket.subprotocol == "binary"
+
+
+async def test_a_server_that_stops_says_so(connect, gateway):
+    async with serve(stays, port=PORT), connect() as socket:
+        await eventually(lambda: gateway.tunnels == 1)
+        gateway.close()
+        await asyncio.wait_for(socket.wait_closed(), 5)
+        assert socket.close_code == 1001

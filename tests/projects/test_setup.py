@@ -1,0 +1,128 @@
+"""A server becomes a hop as its settings say, or does not start and says which setting is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from jupyter_server.auth.identity import PasswordIdentityProvider
+from traitlets import TraitError
+from traitlets.config import Config
+
+from jupyter_portproxy.errors import HUB, PROJECT_HOST
+from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.projects import setup
+from jupyter_portproxy.projects.placement.admin import PlacementAdmin
+
+from ..support.identity_providers import NamedUsers
+
+LOG = logging.getLogger("test")
+
+
+def made(identity_provider=None, **traits):
+    gateway = PortProxy(config=Config({"PortProxy": traits}))
+    try:
+        return setup.build(gateway, LOG, identity_provider)
+    finally:
+        gateway.close()
+
+
+def plugged(gateway):
+    """A resolver of somebody else's."""
+    return object(), HUB
+
+
+def test_without_a_resolver_a_server_is_no_hop():
+    assert made() is None
+
+
+async def test_a_hub_a_project_host_and_a_resolver_of_somebody_elses(tmp_path):
+    hub = made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x")
+    host = made(project_resolver="registry", registry_path=str(tmp_path / "r"), hop_credentials=["c"])
+    other = made(project_resolver="tests.projects.test_setup.plugged")
+    assert [hop.chain.hop for hop in (hub, host, other)] == [HUB, PROJECT_HOST, HUB]
+    assert [hop.chain.believes_credentials for hop in (hub, host)] == [False, True]
+    for hop in (hub, host):
+        await hop.close()
+
+
+@pytest.mark.parametrize(
+    ("traits", "sentence"),
+    [
+        ({"project_resolver": "placement"}, "placement_dsn is empty"),
+        ({"project_resolver": "registry"}, "hop_credentials is empty"),
+        ({"project_resolver": "nothing"}, "'nothing' is neither placement nor registry"),
+        ({"project_resolver": "tests.projects.test_setup.nothing"}, "not found: No module named nothing"),
+        ({"project_roles": {"boss": []}}, "'boss': [] is no role (owner, member, viewer)"),
+        ({"project_roles": {"owner": ["all"]}}, "'owner': ['all'] is no role"),
+        ({"project_roles": {"owner": "ports"}}, "'owner': 'ports' is no role"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(traits, sentence):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    with pytest.raises(TraitError) as caught:
+        made(**(hub | traits if "project_roles" in traits else traits))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("login", [{"token": "t"}, {"token": "", "hashed_password": "argon2:x"}])
+async def test_a_hub_asks_for_a_login(login, tmp_path):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    with pytest.raises(TraitError, match="at a hub nobody is anonymous"):
+        made(PasswordIdentityProvider(token=""), **hub)
+    with pytest.raises(TraitError, match="at a hub nobody is anonymous"):
+        made(PasswordIdentityProvider(token=""), project_resolver="tests.projects.test_setup.plugged")
+    host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
+    for hop in (made(PasswordIdentityProvider(**login), **hub), made(PasswordIdentityProvider(token=""), **host)):
+        await hop.close()
+
+
+async def test_a_hub_whose_login_gives_no_names_warns(caplog):
+    hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
+    for provider, warned in ((PasswordIdentityProvider(token="t"), True), (NamedUsers(token="t"), False)):
+        caplog.clear()
+        hop = made(provider, **hub)
+        assert any("gives its users no lasting names" in record.getMessage() for record in caplog.records) is warned
+        await hop.close()
+
+
+async def test_a_host_tells_that_it_lives(database):
+    admin = PlacementAdmin(database.dsn)
+    await admin.set_host("one", "http://127.0.0.1:1", "c")
+    heartbeat = setup.Heartbeat(database.dsn, "one", LOG)
+    heartbeat.start()
+    for _ in range(100):
+        (host,) = await admin.hosts()
+        if host.silent is not None and host.silent < 5:
+            break
+        await asyncio.sleep(0.05)
+    assert host.silent < 5
+    await heartbeat.close()
+    await admin.close()
+
+
+async def test_a_heartbeat_that_fails_is_told_once_and_goes_on(monkeypatch, caplog):
+    monkeypatch.setattr(setup, "_HEARTBEAT", 0.05)
+    heartbeat = setup.Heartbeat("postgresql://x@127.0.0.1:1/x", "one", LOG)
+    with caplog.at_level(logging.ERROR, "test"):
+        heartbeat.start()
+        await asyncio.sleep(0.5)
+    await heartbeat.close()
+    assert len([record for record in caplog.records if "heartbeat of one failed" in record.getMessage()]) == 1
+
+
+async def test_a_project_host_starts_projects_and_a_hub_does_not(tmp_path):
+    host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
+    made_ones = [
+        made(**host),
+        made(**host, project_starter=[]),
+        made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x"),
+    ]
+    assert [hop.chain._starter is not None for hop in made_ones] == [True, False, False]
+    with pytest.raises(
+        TraitError, match=r"c\.PortProxy\.project_starter: '\{port\}' has a placeholder that is not \{key\} or \{base_url\}"
+    ):
+        made(**host, project_starter=["x", "{port}"])
+    for hop in made_ones:
+        await hop.close()

@@ -1,0 +1,255 @@
+"""`/{username}/{project}/x?port=N` and the path between the hops are two spellings of one thing, byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_portproxy.errors import BadRoute, TooManyRedirects
+from jupyter_portproxy.protocol.headers import Client
+from jupyter_portproxy.protocol.named_project_urls import Alias, Journey, NamedRoute, route_of
+from jupyter_portproxy.protocol.project_urls import ProjectRoute
+from jupyter_portproxy.protocol.urls import Redirect
+
+CLIENT = Client("10.1.1.1", "10.1.1.1", "https", "hub.example")
+ALIAS = Alias("/ann/proj", "/p1/server/6006", 6006)
+AT = "/ann/proj/a/b?c"
+URLS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="#?&"), max_size=12)
+
+
+def named(uri: str, base_url: str = "/") -> NamedRoute:
+    route = route_of(uri, base_url)
+    assert isinstance(route, NamedRoute), route
+    return route
+
+
+@pytest.mark.parametrize(
+    ("uri", "names", "path", "query"),
+    [
+        ("/Ann/proj/?port=6006", ("Ann", "proj"), "/", ""),
+        ("/Ann/proj?port=6006", ("Ann", "proj"), "", ""),
+        ("/ann@x.org/My%20Proj/x?port=6006", ("ann@x.org", "My Proj"), "/x", ""),
+        ("/Zo%C3%AB/proj/a%2Fb//%E4/..;/+?q=%zz&port=6006&b=", ("Zoë", "proj"), "/a%2Fb//%E4/..;/+", "?q=%zz&b="),
+        ("/Zo\xc3\xab/proj/?&port=6006", ("Zoë", "proj"), "/", "?"),
+        ("/%E4/proj/?ports=1&port=6006&xport=2", ("", "proj"), "/", "?ports=1&xport=2"),
+        ("/Ann/../x?port=6006", ("Ann", ".."), "/x", ""),
+        ("/Ann/proj/?p%6Frt=1&port=6006&=&&", ("Ann", "proj"), "/", "?p%6Frt=1&=&&"),
+    ],
+)
+def test_a_url_is_cut(uri, names, path, query):
+    route = named(uri)
+    assert ((route.owner, route.name), route.path, route.query, route.by_key) == (names, path, query, None)
+    project, alias = route.below("p1")
+    assert project == ProjectRoute("p1", "/p1", 6006, f"/server/6006{route.prefix}{path}", query)
+    assert alias == Alias(route.prefix, "/p1/server/6006", 6006)
+
+
+@pytest.mark.parametrize(
+    "uri", ["/Ann/proj/", "/Ann/proj/?xport=1", "/Ann/proj/x?q", "/Ann/?port=1", "/Ann//x?port=1", "//proj/?port=1"]
+)
+def test_without_a_port_or_a_name_it_is_no_url_of_ours(uri):
+    assert route_of(uri, "/") is None
+
+
+@pytest.mark.parametrize("name", ["api", "lab", "hub", "proxy", "static", "login", "user"])
+def test_jupyters_own_pages_are_not_shadowed(name):
+    assert route_of(f"/{name}/x/?port=6006", "/") is None
+
+
+def test_a_project_key_comes_first():
+    assert named("/ann/proj/x?port=1&q").by_key == ProjectRoute("ann", "/ann", None, "/proj/x", "?port=1&q")
+    assert route_of("/ann/port/6006/x?port=1", "/") == ProjectRoute("ann", "/ann", 6006, "/port/6006/x", "?port=1")
+    assert route_of("/ann?port=1", "/") == Redirect("/ann/?port=1", 308)
+    assert route_of("/ann/lab?q", "/") == ProjectRoute("ann", "/ann", None, "/lab", "?q")
+
+
+def test_below_a_base_url():
+    project, alias = named("/b/Ann/proj/x?port=7", "/b/").below("p1")
+    assert (project.prefix, project.path) == ("/b/p1", "/server/7/b/Ann/proj/x")
+    assert alias == Alias("/b/Ann/proj", "/b/p1/server/7", 7)
+    assert route_of("/Ann/proj/x?port=7", "/b/") is None
+
+
+@pytest.mark.parametrize(
+    "query", ["port", "port=", "port=0", "port=65536", "port=+1", "port=%31", "port=1&port=1", "port=1&port=x"]
+)
+def test_a_port_that_is_none_or_two(query):
+    with pytest.raises(BadRoute):
+        named(f"/Ann/proj/?{query}").below("p1")
+
+
+@pytest.mark.parametrize(
+    ("location", "printed"),
+    [
+        ("/p1/server/6006/ann/proj/x", "/ann/proj/x?port=6006"),
+        ("/p1/server/6006/ann/proj", "/ann/proj?port=6006"),
+        ("/p1/server/6006/ann/proj/x?a=%20&b#f", "/ann/proj/x?a=%20&b&port=6006#f"),
+        ("/p1/server/6006/ann/proj/x?#f", "/ann/proj/x?&port=6006#f"),
+        ("/p1/server/6006/ann/proj/x?port=6006", "/ann/proj/x?port=6006"),  # the service knows the form
+        ("/p1/server/6006/ann/proj/x?port=7", "/p1/server/6006/ann/proj/x?port=7"),  # a parameter of its own
+        ("/p1/server/6006/login", "/p1/server/6006/login"),  # above the prefix there is no such form
+        ("/p1/server/6006/ann/proj/../../x", "/p1/server/6006/x"),
+        ("/p1/server/6006/ann/proj/%2e%2e/x", "/p1/server/6006/ann/proj/%2e%2e/x"),
+        ("/p1/server/6006/ann/proj2/x", "/p1/server/6006/ann/proj2/x"),
+        ("/p1/server/6006", "/p1/server/6006/"),
+        ("https://hub.example/ann/proj/x", "/ann/proj/x?port=6006"),
+        ("https://HUB.example/p1/server/6006/ann/proj/x", "/ann/proj/x?port=6006"),
+        ("x", "/ann/proj/a/x?port=6006"),
+        ("../%2F//;x?y", "/ann/proj/%2F//;x?y&port=6006"),
+        ("../../../../x", "/p1/server/6006/x"),
+        (".", "/ann/proj/a/?port=6006"),
+        ("?q", "/ann/proj/a/b?q&port=6006"),
+        ("#f", "/ann/proj/a/b?c&port=6006#f"),
+    ],
+)
+def test_a_redirect_to_the_same_service(location, printed):
+    url = ALIAS.read(location, AT, CLIENT)
+    assert url is not None and ALIAS.printed(url) == printed
+    assert Journey(ALIAS, AT, CLIENT).answer([("Location", location)]) == [("Location", printed)]
+    assert Journey(ALIAS, AT, CLIENT).follow(302, [("Location", location)])
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://example.org/ann/proj/x",
+        "//example.org/x",
+        "/\\example.org",
+        "/p1/server/6007/x",
+        "/p1/lab",
+        "/hub/login",
+        "mailto:a@b.c",
+    ],
+)
+def test_a_redirect_elsewhere_is_left_alone(location):
+    assert ALIAS.read(location, AT, CLIENT) is None
+    journey = Journey(ALIAS, AT, CLIENT)
+    assert journey.answer([("Location", location), ("X", "y")]) == [("Location", location), ("X", "y")]
+    assert not journey.follow(302, [("Location", location)])
+
+
+@given(URLS, URLS, st.sampled_from(["", "?", "?a", "?a&&b=%", "?&"]))
+def test_what_is_printed_is_read_back(one, two, query):
+    """The client asks for what it was told, and the service gets what it said."""
+    url = f"/ann/proj/{one}/{two}{query}"
+    printed = ALIAS.printed(url)
+    if printed.startswith("/p1/"):
+        assert printed == f"/p1/server/6006{url}"
+        return
+    route = named(printed)
+    assert route.ports == ("6006",) and f"{route.prefix}{route.path}{route.query}" == url
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_location_breaks_it(one, two):
+    for location in (one, f"/p1/server/6006{one}", f"/p1/server/6006/ann/proj/{one}?{two}"):
+        url = ALIAS.read(location, AT, CLIENT)
+        assert url is None or (url.startswith("/") and ALIAS.printed(url).startswith(("/ann/proj", "/p1/server/6006/")))
+
+
+def test_redirects_are_followed_ten_times():
+    journey = Journey(ALIAS, AT, CLIENT)
+    for number in range(10):
+        assert journey.follow(302, [("Location", f"/p1/server/6006/ann/proj/{number}#f")])
+    assert (journey.url, journey.target) == ("/ann/proj/9", "/p1/server/6006/ann/proj/9")
+    with pytest.raises(TooManyRedirects, match="more than 10 times"):
+        journey.follow(302, [("Location", "x")])
+
+
+@pytest.mark.parametrize("status", [200, 201, 300, 304, 404])
+def test_other_answers_are_the_end(status):
+    assert not Journey(ALIAS, AT, CLIENT).follow(status, [("Location", "x")])
+    assert not Journey(ALIAS, AT, CLIENT).follow(302, [("X-Location", "x")])
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("a=b; Path=/p1/server/6006/; HttpOnly", "a=b; Path=/ann/proj/; HttpOnly"),
+        ("a=b; path=/p1/server/6006/ann/proj/x", "a=b; Path=/ann/proj/x"),
+        ("a=b;Path=/p1/server/6006/other", "a=b; Path=/ann/proj/other"),
+        ("a=b; Path=/p1/server/6006/ann", "a=b; Path=/ann/proj"),  # of `/ann/proj?port=6006`, which has no final slash
+        ("a=b; Path=/p1/server/6006", "a=b; Path=/ann/proj"),
+        ("a=b; Path=/p1/server/6006/an", "a=b; Path=/ann/proj/an"),
+        ("a=b; Path=", "a=b; Path=/ann/proj"),
+        ("a=b; Path=/p1/server/6006/ann/proj/../..", "a=b; Path=/ann/proj/ann/proj/../.."),
+        ("a=b", "a=b; Path=/ann/proj"),
+        ("a=b; HttpOnly", "a=b; HttpOnly; Path=/ann/proj"),
+    ],
+)
+def test_cookies_stay_below_the_prefix(sent, seen):
+    assert Journey(ALIAS, AT, CLIENT).answer([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
+
+
+def test_cookies_set_on_the_way_go_on_and_come_back():
+    journey = Journey(ALIAS, AT, CLIENT)
+    asked = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
+    assert journey.request(asked) == asked
+    lines = [
+        "new=1; Path=/p1/server/6006/",
+        "deep=1; Path=/p1/server/6006/ann/proj/x",
+        "gone=1; Max-Age=0",
+        "past=; expires=Thu, 01 Jan 1970",
+    ]
+    journey.follow(303, [("Location", "/p1/server/6006/ann/proj/"), *(("Set-Cookie", line) for line in lines)])
+    assert journey.request(asked) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
+    assert journey.request([("Cookie", "gone=1")]) == [("Cookie", "new=1")]
+    told = journey.answer([("Set-Cookie", "last=1"), ("X", "y")])
+    assert [value.partition(";")[0] for name, value in told if name == "Set-Cookie"] == [
+        "new=1",
+        "deep=1",
+        "gone=1",
+        "past=",
+        "last=1",
+    ]
+    journey.follow(303, [("Location", "x/y")])
+    assert journey.request([]) == [("Cookie", "new=1; deep=1")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("https://hub.example/ann/proj/x?a&port=6006", "https://hub.example/p1/server/6006/ann/proj/x?a"),
+        ("https://hub.example/ann/proj/x?port=7", "https://hub.example/ann/proj/x?port=7"),
+        ("https://hub.example/lab", "https://hub.example/lab"),
+        ("https://other.example/ann/proj/x?port=6006", "https://other.example/ann/proj/x?port=6006"),
+    ],
+)
+def test_the_referer_is_spelled_as_the_hops_do(sent, seen):
+    assert ALIAS.request([("Referer", sent), ("A", "b")], CLIENT) == [("Referer", seen), ("A", "b")]
+
+
+def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
+    own, inside = "https://hub.example/ann/proj", "https://hub.example/p1/server/6006/ann/proj"
+    sent = [
+        ("Destination", f"{own}/d?port=6006"),
+        ("If", f"<{own}/x?port=6006> (<urn:a>)"),
+        ("HX-Current-URL", f"{own}/?port=6006"),
+    ]
+    assert ALIAS.request(sent, CLIENT) == [
+        ("Destination", f"{inside}/d"),
+        ("If", f"<{inside}/x> (<urn:a>)"),
+        ("HX-Current-URL", f"{inside}/"),
+    ]
+    fields = [("Link", "</p1/server/6006/ann/proj/x?page=2>; rel=next"), ("refresh", "1; url=/p1/server/6006/ann/proj/y")]
+    assert Journey(ALIAS, AT, CLIENT).answer(fields) == [
+        ("Link", "</ann/proj/x?page=2&port=6006>; rel=next"),
+        ("refresh", "1; url=/ann/proj/y?port=6006"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        ("x y?a b#c d", "/ann/proj/a/x%20y?a%20b"),
+        ("/p1/server/6006/ann/proj/\xe4\x80\x7f", "/ann/proj/%E4%80%7F"),
+        ("x\ty", "/ann/proj/a/xy"),
+        ("x%20y%", "/ann/proj/a/x%20y%"),
+        ("x HTTP/1.1\r\nA: b", "/ann/proj/a/x%20HTTP/1.1%0D%0AA:%20b"),
+    ],
+)
+def test_a_redirect_that_is_followed_is_a_request_target(location, url):
+    journey = Journey(ALIAS, AT, CLIENT)
+    assert journey.follow(302, [("Location", location)])
+    assert (journey.url, journey.target) == (url, f"/p1/server/6006{url}")

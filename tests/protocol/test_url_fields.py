@@ -1,0 +1,45 @@
+"""Which URLs the forms of header fields find, and that all else of a value stays byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_portproxy.protocol.url_fields import PAGES, TO_CLIENT, TO_UPSTREAM
+
+FORMS = {**TO_CLIENT, **TO_UPSTREAM}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changed"),
+    [
+        ("location", "/x", "</x>"),
+        ("location", "", "<>"),
+        ("refresh", "5", "5"),
+        ("refresh", "5; url=/x", "5; url=</x>"),
+        ("refresh", "0.5,URL = '/x'; more", "0.5,URL = '</x>'; more"),
+        ("refresh", '1 url="/x"', '1 url="</x>"'),
+        ("refresh", "0; /x", "0; </x>"),
+        ("link", '</a>; rel="next", <b>; title="<c>"', '<</a>>; rel="next", <<b>>; title="<c>"'),
+        ("link", '</a>; anchor="/b"', '<</a>>; anchor="</b>"'),
+        ("uri", "</a>, </b>", "<</a>>, <</b>>"),
+        ("if", '<http://h/a> (<urn:uuid:1> ["e>"]) </b> (<x>)', '<<http://h/a>> (<urn:uuid:1> ["e>"]) <</b>> (<x>)'),
+        ("if", "(<urn:uuid:1>)", "(<urn:uuid:1>)"),
+        ("hx-location", "/x", "</x>"),
+        ("hx-location", '{"path":"/x", "target":"/y"}', '{"path":"</x>", "target":"/y"}'),
+        ("speculation-rules", '"/a.json", "/b.json"', '"</a.json>", "</b.json>"'),
+        ("upload-concat", "final;/a /b", "<final>;</a> </b>"),
+    ],
+)
+def test_the_urls_of_a_value_are_found(name, value, changed):
+    assert FORMS[name](value, lambda url: f"<{url}>") == changed
+
+
+@given(st.sampled_from(sorted(FORMS)), st.text(st.sampled_from("<>\"'()=;, /ax\\{}"), max_size=60))
+def test_a_value_whose_urls_stay_is_the_same(name, value):
+    assert FORMS[name](value, lambda url: url) == value
+
+
+def test_pages_are_fields_of_requests():
+    assert set(TO_UPSTREAM) >= PAGES and not set(TO_CLIENT) & set(TO_UPSTREAM)

@@ -1,0 +1,102 @@
+"""A port is lent to one at a time; a reservation ends with its time or its listener."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed
+from jupyter_portproxy.services import ports as leases
+from jupyter_portproxy.services.ports import Ports, Reservations, is_free
+
+from ..support.upstreams import free_port
+
+
+def test_every_port_is_lent_once():
+    first = free_port(range(31000, 32000))
+    ports = Ports([range(first, first + 1)])
+    assert ports.lend() == first
+    with pytest.raises(ServiceFailed):
+        ports.lend()
+    ports.give_back(first)
+    assert ports.lend() == first
+
+
+def test_the_last_free_port_of_a_range_is_found():
+    last = free_port(range(31000, 31400))
+    for _ in range(20):
+        ports = Ports([range(31000, 31200), range(31200, 31400)])
+        ports._lent = set(range(31000, 31400)) - {last}
+        assert ports.lend() == last
+
+
+def test_a_port_that_is_allowed_by_itself_is_not_lent_before_others():
+    single = free_port(range(31000, 32000))
+    ports = Ports([range(single, single + 1), range(10000, 20001)])
+    lent = []
+    for _ in range(20):
+        lent.append(ports.lend())
+        ports.give_back(lent[-1])
+    assert lent.count(single) < 5
+
+
+@pytest.mark.parametrize("ranges", [[], [range(80, 81)], [range(1, 1024)]])
+def test_privileged_ports_are_not_lent(ranges):
+    with pytest.raises(ServiceFailed, match="No allowed port is free"):
+        Ports(ranges).lend()
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_port_with_a_listener_is_not_free(family):
+    host = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with socket.create_server((host, 0), family=family) as server:
+        assert not is_free(server.getsockname()[1])
+
+
+def test_a_reservation_ends_with_its_time(monkeypatch):
+    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservation = reservations.reserve("a", 5)
+    assert reservations.get("a") is reservation
+    now = time.monotonic()
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now + 6)
+    assert reservations.list() == []
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_jumps_ends_no_reservation(monkeypatch, jump):
+    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservation = reservations.reserve("a", 5)
+    now = time.time() + jump
+    monkeypatch.setattr(leases.time, "time", lambda: now)
+    assert reservations.get("a") is reservation and now < reservation.until <= now + 5
+
+
+def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener(monkeypatch):
+    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservation = reservations.reserve("a", 5)
+    with socket.create_server(("127.0.0.1", reservation.port)):
+        assert reservations.list()[0].used
+        now = time.monotonic()
+        monkeypatch.setattr(leases.time, "monotonic", lambda: now + 600)
+        assert reservations.get("a") is reservation
+    assert reservations.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("", 1), ("a/b", 1), (None, 1), ("a", 0), ("a", -1), ("a", 1e9), ("a", True), ("a", "1")]
+)
+def test_bad_input_is_refused(name, seconds):
+    with pytest.raises(BadInput):
+        Reservations(Ports([range(10000, 20001)])).reserve(name, seconds)
+
+
+def test_a_name_is_taken_once_and_given_back():
+    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservations.reserve("a")
+    with pytest.raises(BadInput, match="reserved already"):
+        reservations.reserve("a")
+    reservations.release("a")
+    with pytest.raises(NoSuchService):
+        reservations.release("a")

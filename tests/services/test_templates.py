@@ -1,0 +1,149 @@
+"""Templates are data: valid and complete, or refused with the key and the value that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_portproxy.services import templates as catalog
+from jupyter_portproxy.services.templates import Template, TemplateError, load, load_all
+
+VALUES = {"port": "15000", "unix_socket": "/s", "base_url": "/", "prefix": "/proxy/service/a", "name": "a"}
+
+
+def test_every_shipped_template_is_valid_and_knows_its_place():
+    templates, problems = load_all(catalog.shipped())
+    assert problems == []
+    assert {"http-server", "tensorboard", "mlflow", "streamlit", "gradio", "dash", "panel", "bokeh", "voila"} <= set(templates)
+    assert {"marimo", "shiny", "jupyter", "code-server", "vite"} <= set(templates)
+    for template in templates.values():
+        command, environment, _ = template.expand({**VALUES, **template.fill_in({})})
+        assert ("/s" if template.unix_socket else "15000") in " ".join([*command, *environment.values()])
+        if template.keep_prefix:
+            assert VALUES["prefix"] in " ".join([*command, *environment.values()])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({}, "has no command"),
+        ({"command": []}, "has no command"),
+        ({"command": "a b"}, "'command' is no list of texts: 'a b'"),
+        ({"command": ["a", 1]}, "'command' is no text: 1"),
+        ({"command": ["a\0"]}, "'command' is no text"),
+        ({"command": ["a"], "comand": []}, "the key 'comand' is unknown"),
+        ({"command": ["a", "{prot}"]}, "the placeholder '{prot}' in 'command' is unknown"),
+        ({"command": ["a"], "environment": {"A": "{x}"}}, "the placeholder '{x}' in 'environment'"),
+        ({"command": ["a"], "environment": ["A"]}, "'environment' is no mapping"),
+        ({"command": ["a"], "environment": {"A=B": "x"}}, "'A=B' in 'environment' is no name for a variable"),
+        ({"command": ["a"], "environment": {"": "x"}}, "'' in 'environment' is no name for a variable"),
+        ({"command": ["a"], "ready": "/a b"}, "'ready' is neither 'tcp' nor a path"),
+        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' is neither 'tcp' nor a path"),
+        ({"command": ["a"], "cwd": "{}"}, "the placeholder '{}' in 'cwd'"),
+        ({"command": ["a"], "ready": "http"}, "'ready' is neither 'tcp' nor a path"),
+        ({"command": ["a"], "ready_timeout": -1}, "'ready_timeout' is no number of seconds: -1"),
+        ({"command": ["a"], "stop_timeout": True}, "'stop_timeout' is no number of seconds"),
+        ({"command": ["a"], "keep_prefix": "yes"}, "'keep_prefix' is neither true nor false"),
+        ({"command": ["a"], "restart": "always"}, "'restart' is none of never, on-failure"),
+        ({"command": ["a"], "open_in": "tab"}, "'open_in' is none of lab, browser"),
+        ({"command": ["a"], "requires": {"pip": "a"}}, "'requires' is not of the form"),
+        ({"command": ["a"], "arguments": [{"name": "port"}]}, "'port' is no name for an argument"),
+        ({"command": ["a"], "arguments": [{"name": "a", "kind": "file"}]}, "the argument 'a' is none of path"),
+        ({"command": ["a"], "arguments": [{"name": "a", "kind": "choice"}]}, "with its choices"),
+        ({"command": ["a"], "arguments": [{"nam": "a"}]}, "an argument has keys other than"),
+        ([], "is no mapping of keys"),
+    ],
+)
+def test_what_is_wrong_is_named(data, said):
+    with pytest.raises(TemplateError) as caught:
+        load("mine", data)
+    assert str(caught.value).startswith("Template 'mine': ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "a\0", "a" * 65, "ü", "a b", "-a"])
+def test_a_name_that_could_be_a_path_is_refused(name):
+    with pytest.raises(TemplateError, match="is no name for a template"):
+        load(name, {"command": ["a"]})
+
+
+def test_a_wrong_template_leaves_the_others():
+    templates, problems = load_all({"a": {"command": ["a"]}, "b": {}}, {"c": {"command": ["c"]}, "a": {"command": ["other"]}})
+    assert set(templates) == {"a", "c"}
+    assert templates["a"].command == ("other",)
+    assert problems == ["Template 'b': it has no command."]
+
+
+def test_files_of_the_config_path_are_read_and_broken_ones_named(tmp_path):
+    for place, name, text in [
+        ("user", "a.json", json.dumps({"a": {"command": ["user"]}})),
+        ("system", "a.json", json.dumps({"a": {"command": ["system"]}, "b": {"command": ["b"]}})),
+        ("system", "broken.json", "{"),
+        ("system", "list.json", "[]"),
+    ]:
+        (tmp_path / place / "jupyter_portproxy.d").mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "jupyter_portproxy.d" / name).write_text(text)
+    found, problems = catalog.from_directories([str(tmp_path / "user"), str(tmp_path / "system"), str(tmp_path / "none")])
+    assert found == {"a": {"command": ["user"]}, "b": {"command": ["b"]}}
+    assert len(problems) == 2 and "broken.json" in problems[0] and "list.json" in problems[1]
+
+
+def with_arguments() -> Template:
+    arguments = [
+        {"name": "text", "default": "x"},
+        {"name": "count", "kind": "number", "default": "1"},
+        {"name": "mode", "kind": "choice", "choices": ["a", "b"], "default": "a"},
+    ]
+    return load("mine", {"command": ["run", "{text}", "{count}{mode}"], "arguments": arguments})
+
+
+def test_arguments_are_filled_in():
+    template = with_arguments()
+    values = {**VALUES, **template.fill_in({"text": "{port} {{", "count": 2.5, "mode": "b"})}
+    assert template.expand(values)[0] == ["run", "{port} {{", "2.5b"]
+    assert template.fill_in({}) == {"text": "x", "count": "1", "mode": "a"}
+
+
+@pytest.mark.parametrize(
+    "given_arguments",
+    [
+        {"other": "1"},
+        {"count": "x"},
+        {"count": True},
+        {"mode": "c"},
+        {"text": "\0"},
+        {"text": "\ud800"},
+        {"text": []},
+        {"text": "x" * 5000},
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(given_arguments):
+    with pytest.raises(TemplateError, match="argument"):
+        with_arguments().fill_in(given_arguments)
+
+
+def test_arguments_are_at_most_4096_characters():
+    assert with_arguments().fill_in({"text": "x" * 4096})
+    with pytest.raises(TemplateError, match="argument"):
+        with_arguments().fill_in({"text": "x" * 4097})
+
+
+@given(st.text())
+def test_doubled_braces_are_braces(text):
+    assert catalog.expand(text.replace("{", "{{").replace("}", "}}"), {}) == text
+
+
+def test_a_template_is_available_where_its_program_is():
+    assert load("a", {"command": ["a"], "requires": {"program": "sh"}}).available
+    assert not load("a", {"command": ["a"], "requires": {"program": "no-such-program"}}).available
+
+
+def test_programs_beside_the_servers_python_are_available_without_an_activated_environment(monkeypatch):
+    beside = os.path.basename(sys.executable)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert load("a", {"command": ["a"], "requires": {"program": beside}}).available
