@@ -38,9 +38,10 @@ from ..services.manager import Service, Services
 from ..services.ports import Reservations
 from ..services.templates import Place, Special, Template, TemplateError
 from ..system.addresses import LOOPBACK
+from ..upstream.closable import Closable
 from ..upstream.curl import CurlTransport
 from ..upstream.exchange import Exchange, Head, Outbound
-from ..upstream.tunnel import GOING_AWAY, dial
+from ..upstream.tunnel import dial
 from .limits import Bounds, Slot
 from .limits import Counts as Limited
 from .logins import Logins
@@ -99,15 +100,6 @@ class Destination:
         """What is one port to the limits."""
         upstream = self.upstream
         return self.counted_as or upstream.unix_socket or (upstream.host, upstream.port)
-
-
-class Closable(Protocol):
-    """An open tunnel, whatever it carries; or an answer under way."""
-
-    on_closed: Callable[[Any], None]
-
-    def shut_down(self, code: int = GOING_AWAY) -> None:
-        """End it; `code` is a WebSocket's close code (RFC 6455 7.4.1)."""
 
 
 class Projects(Protocol):
@@ -453,7 +445,7 @@ class PortProxy(Policy):
         if self._closing:
             raise ShuttingDown()
         self._tunnels[tunnel] = slot
-        tunnel.on_closed = self._forget
+        tunnel.add_close_callback(self._forget)
 
     def _forget(self, tunnel: Closable) -> None:
         slot = self._tunnels.pop(tunnel, None)

@@ -12,22 +12,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from ..system import background_tasks
+from ..upstream.closable import Closable, CloseCode
 
 CHECK_INTERVAL = 20.0  # s
 ANSWER_TIMEOUT = 8.0  # s; an ended login is noticed within both, which is less than 30 s
-LOGGED_OUT = 1008  # "Policy Violation" of the WebSocket close codes (RFC 6455 7.4.1): coming back does not help
 IsValid = Callable[[], Awaitable[bool]]
-
-
-class Closable(Protocol):
-    """A tunnel, or an answer under way."""
-
-    on_closed: Callable[[Any], None]
-
-    def shut_down(self, code: int = ...) -> None: ...
 
 
 @dataclass(slots=True)
@@ -55,7 +46,7 @@ class Logins:
             key: of the login.
             make_check: called for the first thing that a login opens; what it returns is asked.
         """
-        login, before = self._logins.get(key), open_.on_closed
+        login = self._logins.get(key)
         if login is None:
             login = self._logins[key] = _Login(make_check())
         login.open.add(open_)
@@ -64,9 +55,8 @@ class Logins:
             login.open.discard(open_)
             if not login.open and self._logins.get(key) is login:
                 del self._logins[key]
-            before(open_)
 
-        open_.on_closed = closed
+        open_.add_close_callback(closed)
         if self._task is None or self._task.done():
             self._task = background_tasks.run("logins", self._check, self._log)
 
@@ -74,7 +64,7 @@ class Logins:
         """A login has ended."""
         login = self._logins.pop(key, None)
         for open_ in list(login.open) if login is not None else ():
-            open_.shut_down(LOGGED_OUT)
+            open_.shut_down(CloseCode.POLICY_VIOLATION)
 
     def close(self) -> None:
         """Ask no more; what is open is the gateway's to close."""

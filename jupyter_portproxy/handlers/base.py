@@ -40,7 +40,7 @@ from ..errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from ..gateway.gateway import Asker, Closable, Destination, PortProxy, Projects
+from ..gateway.gateway import Asker, Destination, PortProxy, Projects
 from ..manual import about
 from ..protocol import credentials
 from ..protocol.credentials import login_of
@@ -52,6 +52,7 @@ from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, is_loopback
 from ..services.templates import Special
 from ..system.descriptors import keep_alive
+from ..upstream.closable import Closable
 from .login_credentials import MAX_ASKED, Credential, credentials_in, logs_in
 
 RESOURCE, ACTION = "portproxy", "execute"

@@ -26,8 +26,8 @@ from ..protocol.named_project_urls import NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from ..services.templates import WholeAnswer
+from ..upstream.closable import Closable, CloseCode
 from ..upstream.exchange import Exchange, Outbound
-from ..upstream.tunnel import GOING_AWAY, LOST, MOVED
 from .base import PortHandler, connection_of, stay_in_touch
 from .decision_cache import SECONDS, Admission, Admissions, begin_of
 from .response import Answer
@@ -36,7 +36,7 @@ _NO_LIMIT = 1 << 62
 Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError
 
 
-class PortExchange(HTTPMessageDelegate):
+class PortExchange(HTTPMessageDelegate, Closable):
     """One HTTP request, from its head on.
 
     Args:
@@ -64,7 +64,6 @@ class PortExchange(HTTPMessageDelegate):
         self._relay: asyncio.Task[Callable[[], None]] | None = None
         self._ending: Callable[[], None] = _nothing  # of the answer: Tornado wants it after the request's end
         self._answer: Answer | None = None
-        self.on_closed: Callable[[PortExchange], None] = _nobody_to_tell
         self._instead: GatewayError | None = None  # of what became of the answer: why somebody has ended it
 
     @property
@@ -227,7 +226,7 @@ class PortExchange(HTTPMessageDelegate):
         if self._exchange is not None:
             self._exchange.abort()
 
-    def shut_down(self, code: int = GOING_AWAY) -> None:
+    def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """Its user may not have the rest of it; or a host that is given up has not begun to answer.
 
         What has begun where a project was is let end there.
@@ -235,9 +234,9 @@ class PortExchange(HTTPMessageDelegate):
         answer = self._answer
         if answer is None:
             return
-        if code == MOVED or (code == LOST and answer.started):
+        if code == CloseCode.SERVICE_RESTART or (code == CloseCode.BAD_GATEWAY and answer.started):
             return
-        if code == LOST:
+        if code == CloseCode.BAD_GATEWAY:
             self._instead = HostDown(HUB)
         else:
             self._instead = Forbidden("You may not reach this any more.", "Log in again, or ask the owner.")
@@ -313,7 +312,7 @@ class PortExchange(HTTPMessageDelegate):
             if self._exchange is not None:
                 self._exchange.abort()
             self._answer = None  # they know each other: let go of without the garbage collector, too
-            self.on_closed(self)
+            self.run_close_callbacks()
             slot.release()
 
     def _failed(self, error: GatewayError, answer: Answer) -> Callable[[], None]:
@@ -325,7 +324,3 @@ class PortExchange(HTTPMessageDelegate):
 
 def _nothing() -> None:
     """There is nothing to be done at the end."""
-
-
-def _nobody_to_tell(exchange: PortExchange) -> None:
-    """Until somebody wants to know."""

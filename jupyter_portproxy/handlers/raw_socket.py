@@ -16,13 +16,13 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from ..errors import GatewayError, ShuttingDown
 from ..gateway.limits import Slot
 from ..protocol.urls import ServiceRoute
-from ..upstream.tunnel import GOING_AWAY, LOST
+from ..upstream.closable import Closable, CloseCode
 from .base import PortHandler
 
 _PIECE = 1 << 16
 
 
-class RawSocketHandler(WebSocketHandler, PortHandler):
+class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
     """One WebSocket of a service that speaks no HTTP."""
 
     def initialize(self, gateway: Any, route: ServiceRoute) -> None:  # type: ignore[override]
@@ -32,7 +32,6 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         self._relay: asyncio.Task[None] | None = None
         self._slot: Slot | None = None
         self._count: Callable[[int], None] = lambda size: None
-        self.on_closed: Callable[[Any], None] = lambda tunnel: None
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Admitted and connected before the handshake is answered."""
@@ -64,7 +63,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
             self.gateway.add_tunnel(self, self._slot)
             self.opened(self, self._destination)
         except ShuttingDown:
-            self.close(GOING_AWAY)
+            self.close(CloseCode.GOING_AWAY)
             return
         self._relay = asyncio.get_running_loop().create_task(self._relay_bytes(), name="portproxy raw socket")
 
@@ -89,7 +88,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
 
     def on_close(self) -> None:
         self._give_up()
-        self.on_closed(self)
+        self.run_close_callbacks()
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -100,9 +99,9 @@ class RawSocketHandler(WebSocketHandler, PortHandler):
         if self.ws_connection is None:
             self._give_up()
 
-    def shut_down(self, code: int = GOING_AWAY) -> None:
+    def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """See Tunnel."""
-        if code != LOST:
+        if code != CloseCode.BAD_GATEWAY:
             self.close(code)
 
     def _give_up(self) -> None:

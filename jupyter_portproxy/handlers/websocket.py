@@ -101,7 +101,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             await tunnel.connect(self.detach(), upstream, first)
         except BaseException as error:
             upstream.close()
-            tunnel.on_closed(tunnel)
+            tunnel.run_close_callbacks()
             if not isinstance(error, StreamClosedError):
                 raise
         self._tell(101)

@@ -20,7 +20,7 @@ from tornado.routing import Router
 from tornado.web import Application
 
 from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NoSuchService, NotEntered, Unauthenticated
-from ..gateway.gateway import Closable, Destination, PortProxy
+from ..gateway.gateway import Destination, PortProxy
 from ..handlers.base import PortHandler, cookies_after, cookies_of, login_check
 from ..handlers.http import PortExchange
 from ..handlers.login_credentials import Credential, logs_in_alone
@@ -32,6 +32,7 @@ from ..protocol.forwarded import outermost
 from ..protocol.headers import is_websocket, target_without_secrets
 from ..protocol.origin_hosts import WELL_KNOWN
 from ..protocol.urls import Redirect, Route, ServiceRoute
+from ..upstream.closable import Closable
 from .sessions import Entry, Origins, nonce_of
 
 _FRAMES = ("iframe", "frame")

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from ..gateway.logins import Closable, Logins
+from ..gateway.logins import Logins
 from ..protocol.credentials import login_of
 from ..protocol.origin_hosts import _LOOPBACK, Names, split_port
+from ..upstream.closable import Closable
 
 _TICKET_SECONDS = 30.0
 _MAX_JUPYTERS = 100

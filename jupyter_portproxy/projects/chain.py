@@ -28,7 +28,7 @@ from ..errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from ..gateway.gateway import Asker, Closable, Destination, PortProxy
+from ..gateway.gateway import Asker, Destination, PortProxy
 from ..protocol.hop_header import AUTHORIZATION, Told
 from ..protocol.named_project_urls import Alias, NamedRoute
 from ..protocol.project_urls import ProjectRoute
@@ -36,7 +36,7 @@ from ..protocol.urls import Redirect, Route, Upstream, ip_literal
 from ..services.templates import Place, WholeAnswer
 from ..system import background_tasks
 from ..system.addresses import addresses_of
-from ..upstream.tunnel import LOST, MOVED
+from ..upstream.closable import Closable, CloseCode
 from .model import FindsNames, ProjectResolver, Target
 from .starter import Starter
 
@@ -44,7 +44,6 @@ from .starter import Starter
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
 _MOST_WAYS = 10_000
 _QUIET = 60.0  # seconds between two words on the same
-_FORBIDDEN = 1008  # "Policy Violation" of RFC 6455 7.4.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,14 +297,8 @@ class Chain:
         """
         if not isinstance(to.special, Hop):
             return
-        watched, before = self._watched, open_.on_closed
-
-        def closed(open_: Closable) -> None:
-            watched.pop(open_, None)
-            before(open_)
-
-        open_.on_closed = closed
-        watched[open_] = to.special
+        self._watched[open_] = to.special
+        open_.add_close_callback(self._watched.pop)
 
     def _on_change(self, key: str) -> None:
         for open_, to in [(open_, to) for open_, to in self._watched.items() if key in ("", to.target.key)]:
@@ -320,14 +313,14 @@ class Chain:
         except RegistryAway:
             return  # known placements serve on
         except (UnknownProject, Forbidden):
-            open_.shut_down(_FORBIDDEN)
+            open_.shut_down(CloseCode.POLICY_VIOLATION)
         except HostDown as error:
-            open_.shut_down(LOST if error.silent else MOVED)
+            open_.shut_down(CloseCode.BAD_GATEWAY if error.silent else CloseCode.SERVICE_RESTART)
         except GatewayError:
-            open_.shut_down(MOVED)
+            open_.shut_down(CloseCode.SERVICE_RESTART)
         else:
             if now.generation != to.target.generation:
-                open_.shut_down(MOVED)
+                open_.shut_down(CloseCode.SERVICE_RESTART)
 
     # ---- life ----
 

@@ -25,6 +25,7 @@ from ..protocol.urls import Upstream
 from ..protocol.websocket_frames import FrameCursor
 from ..system.descriptors import is_scarce, keep_alive
 from ..system.tls import BY_THE_SYSTEM, Trust
+from .closable import Closable, CloseCode
 from .exchange import Approve
 
 _MAX_HEAD = 65536
@@ -33,10 +34,6 @@ _PIECE = 65536
 _PIECES_READ_AHEAD = 4
 _LINGER = 10.0
 _SECOND_LOOK = 0.1
-GOING_AWAY = 1001
-# "Service Restart": come back, you will be served. (IANA's registry of WebSocket close codes)
-MOVED = 1012
-LOST = 1014  # "Bad Gateway": the next hop gives no sign of life. No reason to end what flows through it
 
 
 class Refusal(Protocol):
@@ -184,11 +181,10 @@ async def shake_hands(stream: IOStream, head: bytes, refusal: Refusal, timeout: 
     return answer.granted
 
 
-class Tunnel:
-    """Two ends that relay to each other. `on_data` is told how many bytes, `on_closed` once, when both ends are gone."""
+class Tunnel(Closable):
+    """Two ends that relay to each other; closed when both are gone. `on_data` is called with the number of bytes relayed."""
 
     def __init__(self, on_data: Callable[[int], None]) -> None:
-        self.on_closed: Callable[[Tunnel], None] = lambda tunnel: None
         self.on_data = on_data
         self._client: _End | None = None
         self._upstream: _End | None = None
@@ -205,9 +201,9 @@ class Tunnel:
         self._client.start()
         self._upstream.start()
 
-    def shut_down(self, code: int = GOING_AWAY) -> None:
+    def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """Close with a code (RFC 6455 7.4.1) towards whoever stands at a frame boundary."""
-        if self._client is None or self._upstream is None or code == LOST:
+        if self._client is None or self._upstream is None or code == CloseCode.BAD_GATEWAY:
             return
         if self._upstream.frames.at_boundary:
             self._client.write(b"\x88\x02" + code.to_bytes(2, "big"))
@@ -244,7 +240,7 @@ class Tunnel:
             if self._linger is not None:
                 self._linger.cancel()
             self._client = self._upstream = None
-            self.on_closed(self)
+            self.run_close_callbacks()
 
     def _close_both(self) -> None:
         for end in (self._client, self._upstream):

@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 
 from jupyter_portproxy.gateway import logins
 from jupyter_portproxy.gateway.logins import Logins
+from jupyter_portproxy.upstream.closable import Closable
 
 from ..handlers.test_base import configured
 from ..isolation.test_handlers import granting
@@ -21,16 +22,15 @@ from ..support.upstreams import mirror, serve
 from ..support.waiting import eventually
 
 
-class Open:
-    """Something that is open until it is told to end."""
+class Open(Closable):
+    """Something that is open until `shut_down`."""
 
     def __init__(self):
         self.codes = []
-        self.on_closed = lambda open_: None
 
     def shut_down(self, code=1001):
         self.codes.append(code)
-        self.on_closed(self)
+        self.run_close_callbacks()
 
 
 class Login:
@@ -62,7 +62,7 @@ async def test_one_question_for_all_that_a_login_has_opened_and_none_for_what_is
     watched.watch("b", other.make, last := Open())
     await eventually(lambda: other.asked > 2)
     assert abs(login.asked - other.asked) <= 1  # once per round, however much is open
-    last.on_closed(last)
+    last.run_close_callbacks()
     asked = other.asked
     await eventually(lambda: login.asked > asked + 3)
     assert other.asked <= asked + 1
@@ -84,7 +84,7 @@ async def test_a_question_that_fails_or_hangs_ends_nothing_and_holds_up_no_other
     good.answer = False
     await eventually(lambda: goes.codes == [1008])
     assert stays.codes == []
-    stays.on_closed(stays)
+    stays.run_close_callbacks()
     await eventually(lambda: watched._task.done())
 
 

@@ -12,6 +12,7 @@ from jupyter_portproxy.isolation import sessions
 from jupyter_portproxy.isolation.sessions import Entry, Origins, nonce_of
 from jupyter_portproxy.protocol.credentials import login_of
 from jupyter_portproxy.protocol.origin_hosts import Names
+from jupyter_portproxy.upstream.closable import Closable
 
 LOCAL = Names()
 LOG = logging.getLogger(__name__)
@@ -31,10 +32,9 @@ def clock(monkeypatch):
     return Clock(monkeypatch)
 
 
-class Closes:
+class Closes(Closable):
     def __init__(self):
         self.codes = []
-        self.on_closed = lambda tunnel: None
 
     def shut_down(self, code=1001):
         self.codes.append(code)

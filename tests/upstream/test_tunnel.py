@@ -252,7 +252,7 @@ class Relay(TCPServer):
         assert await shake_hands(there, ASK, Answered()) is not None
         self.sockets += [stream.socket, there.socket]
         tunnel = Tunnel(self.on_data)
-        tunnel.on_closed = self.closed.append
+        tunnel.add_close_callback(self.closed.append)
         self.tunnels.append(tunnel)
         await tunnel.connect(stream, there, FIRST)
 
