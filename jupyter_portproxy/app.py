@@ -41,7 +41,7 @@ from .protocol.origin_hosts import Names
 from .server_proxy import config
 from .server_proxy.config import ServerProxy
 from .services import logs, templates
-from .services.manager import Services
+from .services.manager import ServiceManager
 from .services.ports import Ports, Reservations
 
 
@@ -64,14 +64,12 @@ class PortProxyApp(ExtensionApp):
         self.gateway.base_url = str(self._server.base_url)
         self.gateway.logins = Logins(self.log, getattr(self._server.identity_provider, "login_age", CHECK_INTERVAL))
         self.gateway.origins = self._make_origins()
-        self.services = self.gateway.services = self._make_services()
-        self.services.folder = str(self._server.root_dir)
         self._take_over()
+        self.services = self.gateway.services = self._make_services()
         self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
-        self.services.on_change = self.inventory.service_changed
-        self.services.is_watched = lambda: self.inventory.watched
+        self.services.subscribe(self.inventory.service_changed)
         self.gateway.own_port = lambda: self._server.port
         self.gateway.on_activity = self._touch
         self.gateway.on_lost_socket = self.inventory.lost_socket
@@ -172,7 +170,6 @@ class PortProxyApp(ExtensionApp):
             self.log.error("portproxy: %s", problem)
         if unknown:
             self.log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
-        self.services.templates.update(self.taken_over)
 
     def _take_over_hosts(self, hosts: Any) -> list[str]:
         if callable(hosts):
@@ -186,17 +183,26 @@ class PortProxyApp(ExtensionApp):
         package = self._server.extension_manager.extensions.get(extension)
         return package is not None and bool(package.enabled)
 
-    def _make_services(self) -> Services:
+    def _make_services(self) -> ServiceManager:
         base_url, gateway = str(self._server.base_url), self.gateway
         directory = logs.folder(Path(jupyter_runtime_dir()) / "portproxy")
         ports = Ports(gateway.ports)
         gateway.reservations = Reservations(ports)
-        services = Services(ports, partial(_service_url, base_url), base_url, gateway.answers, directory, self.log)
         found, unreadable = templates.from_directories(jupyter_config_path())
-        services.templates, wrong = templates.load_all(templates.shipped(), found, gateway.service_templates)
+        loaded, wrong = templates.load_all(templates.shipped(), found, gateway.service_templates)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
-        return services
+        return ServiceManager(
+            ports,
+            partial(_service_url, base_url),
+            base_url,
+            gateway.answers,
+            directory,
+            {**loaded, **self.taken_over},
+            root_dir=str(self._server.root_dir),
+            is_watched=lambda: self.inventory.watched,
+            log=self.log,
+        )
 
     def _jupyters_ports(self) -> set[int]:
         """The server's own ports, and those on which its kernels speak ZeroMQ."""

@@ -16,7 +16,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError
-from ..services.manager import Service, Services
+from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from .listing import Inventory
 
@@ -30,7 +30,7 @@ class Api(APIHandler):
 
     auth_resource = "portproxy"
 
-    def initialize(self, inventory: Inventory, services: Services, reservations: Reservations) -> None:
+    def initialize(self, inventory: Inventory, services: ServiceManager, reservations: Reservations) -> None:
         self.inventory, self.services, self.reservations = inventory, services, reservations
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from tornado.web import HTTPError, authenticated
 from ..errors import BadInput, GatewayError, Internal
 from ..handlers.base import ACTION, PAGES, RESOURCE
 from ..protocol.urls import enter_url
-from ..services.manager import Services
+from ..services.manager import ServiceManager
 from .listing import Inventory, Item
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
@@ -32,7 +32,7 @@ class IndexPage(JupyterHandler):
 
     auth_resource = RESOURCE
 
-    def initialize(self, inventory: Inventory, services: Services) -> None:
+    def initialize(self, inventory: Inventory, services: ServiceManager) -> None:
         self.inventory, self.services = inventory, services
         self.address = f"{self.base_url}proxy/"
 

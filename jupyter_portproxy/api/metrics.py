@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..gateway.gateway import PortProxy
-from ..services.manager import Services
+from ..services.manager import ServiceManager
 
 _PREFIX = "jupyter_portproxy_"
 
@@ -22,7 +22,7 @@ _PREFIX = "jupyter_portproxy_"
 class PortProxyCollector(Collector):
     """Reads the numbers of one server's gateway and services. Register it once, and unregister it at the end."""
 
-    def __init__(self, gateway: PortProxy, services: Services) -> None:
+    def __init__(self, gateway: PortProxy, services: ServiceManager) -> None:
         self._gateway, self._services = gateway, services
 
     def collect(self) -> Iterator[Metric]:

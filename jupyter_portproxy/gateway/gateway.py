@@ -34,7 +34,7 @@ from ..protocol.hop_header import Told
 from ..protocol.named_project_urls import Alias, NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, Upstream
-from ..services.manager import Service, Services
+from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from ..services.templates import Place, Special, Template, TemplateError
 from ..system.addresses import LOOPBACK
@@ -132,7 +132,7 @@ class PortProxy(Policy):
         self.via = f"portproxy-{secrets.token_hex(4)}"
         self.on_activity: Callable[[], None] = lambda: None
         self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
-        self.services: Services | None = None
+        self.services: ServiceManager | None = None
         self.chain: Projects | None = None
         self.origins: Origins[User] | None = None
         self.logins = Logins(self.log)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from http.client import responses
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import traitlets
@@ -29,6 +29,7 @@ from traitlets.config import Configurable
 
 from ..protocol import urls
 from ..protocol.framing import is_field
+from ..services.manager import ServiceManager
 from ..services.templates import NAME, Place, Template, TemplateError, WholeAnswer
 
 GROUP = "jupyter_serverproxy_servers"
@@ -382,25 +383,15 @@ def _rendered(value: Any, values: Mapping[str, object]) -> Any:
 # ---- what other extensions read of its handlers ----
 
 
-class Services(Protocol):
-    """The part of the manager of services that a `State` needs."""
+class SupervisedProcess:
+    """A server's process with the interface of simpervisor's class: `running`, `terminate()`, `kill()`."""
 
-    def __contains__(self, name: object) -> bool: ...
-
-    def get(self, name: str) -> Any: ...
-
-    async def delete(self, name: str) -> None: ...
-
-
-class Process:
-    """A server's process, as simpervisor's class offers it: `running`, `terminate()`, `kill()`."""
-
-    def __init__(self, services: Services, name: str) -> None:
+    def __init__(self, services: ServiceManager, name: str) -> None:
         self._services, self._name = services, name
 
     @property
     def running(self) -> bool:
-        return self._name in self._services and bool(self._services.get(self._name).alive)
+        return self._name in self._services and self._services.get(self._name).alive
 
     async def terminate(self) -> None:
         """Stop it and forget it, so that the next request starts it, whatever it asks for."""
@@ -410,14 +401,14 @@ class Process:
     kill = terminate
 
 
-class State(MutableMapping[str, Any]):
+class HandlerState(MutableMapping[str, Any]):
     """The `state` of a server's handlers: `proc_lock`, and `proc` while its process runs.
 
     marimo-jupyter-extension looks for it in the rules of the web application, for its health check and its *Restart*.
     """
 
-    def __init__(self, services: Services, name: str) -> None:
-        self._process = Process(services, name)
+    def __init__(self, services: ServiceManager, name: str) -> None:
+        self._process = SupervisedProcess(services, name)
         self._others: dict[str, Any] = {"proc_lock": asyncio.Lock()}
 
     def __getitem__(self, key: str) -> Any:
@@ -479,11 +470,13 @@ class Icon(JupyterHandler):
         self.finish(content)
 
 
-def handlers(templates: Mapping[str, Template], services: Services) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
+def handlers(
+    templates: Mapping[str, Template], services: ServiceManager
+) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
     parts = {"templates": templates}
     # No path matches `(?!)`: these rules are there to be found, with the name in their pattern.
     states: list[tuple[str, type[JupyterHandler], dict[str, Any]]] = [
-        (rf"/{name}(?!)", JupyterHandler, {"state": State(services, name)}) for name in templates
+        (rf"/{name}(?!)", JupyterHandler, {"state": HandlerState(services, name)}) for name in templates
     ]
     return [(r"/server-proxy/servers-info", ServersInfo, parts), (r"/server-proxy/icon/([^/]+)", Icon, parts), *states]
 

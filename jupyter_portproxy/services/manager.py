@@ -22,6 +22,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from ..errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
 from ..protocol.credentials import environment_without
@@ -36,13 +37,10 @@ _MAX_BASE = 58  # characters of a name to which a number is added
 _GUARD = Path(__file__).parent / "guard.py"
 _STARTS_PER_MINUTE = 5
 _MAX_SERVICES = 100
-_FIRST_PAUSE = 2.0  # s; doubled with each restart: 5 starts in the first minute
-_LONG_RUN = 60.0  # s: what ends after that begins anew with the first pause
-_HEALTH_PERIOD = 5.0  # s
 # Two checks of a service that does not answer make it unhealthy; one that answers makes it up again.
 _MISSES = 2
 _FOREGROUND = "Run it in the foreground: many programs have an option for that, such as --foreground, --no-daemon, -fg or -D."
-State = str  # "starting", "up", "unhealthy", "stopping", "down" (ended as asked, or by itself with 0), "failed"
+ServiceState = Literal["starting", "up", "unhealthy", "stopping", "down", "failed"]
 Probe = Callable[["Service"], Awaitable[bool]]
 
 
@@ -65,7 +63,7 @@ class Service:
     prefix: str
     place: Place
     log: Log
-    state: State = "starting"
+    state: ServiceState = "starting"
     since: float = field(default_factory=time.time)
     error: str = ""
     exit_code: int | None = None
@@ -76,7 +74,7 @@ class Service:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def become(self, state: State, error: str = "") -> None:
+    def become(self, state: ServiceState, error: str = "") -> None:
         if (state, error) != (self.state, self.error):
             self.state, self.error, self.since = state, error, max(time.time(), self.since + 1e-6)
         self.changed.set()
@@ -91,14 +89,20 @@ class Service:
         return self.state in ("starting", "up", "unhealthy", "stopping")
 
 
-class Services:
+class ServiceManager:
     """The manager of all services of one server.
 
     Args:
         ports: from which a service's port is taken.
         prefix_of: service name, its template -> path of its URL, without a final slash.
-        probe: asks whether a service answers; it must not take longer than a second or two.
+        probe: True if a service accepts connections, or answers; it must not take longer than a second or two.
         directory: where this server's log files are kept; made private to this user.
+        templates: by name. The mapping is kept: what is put into it later can be started.
+        root_dir: the root of the file browser; paths among the arguments and working directories are relative to it.
+        is_watched: True while clients follow the states. The health of services is checked only then.
+        health_period: seconds between two health checks.
+        first_pause: seconds before the first restart, doubled with each: with 2, five starts in the first minute.
+        long_run: seconds after which a service that ends is restarted with the first pause again.
     """
 
     def __init__(
@@ -108,19 +112,34 @@ class Services:
         base_url: str,
         probe: Probe,
         directory: Path,
+        templates: dict[str, Template],
+        *,
+        root_dir: str = "",
+        is_watched: Callable[[], bool] = lambda: True,
+        health_period: float = 5.0,
+        first_pause: float = 2.0,
+        long_run: float = 60.0,
         log: logging.Logger | None = None,
     ) -> None:
-        self.templates: dict[str, Template] = {}
-        self.starts: dict[str, int] = {}  # template -> how often, for /metrics
-        self.on_change: Callable[[Service], None] = lambda service: None
-        self.is_watched: Callable[[], bool] = lambda: True  # health is checked only then
-        self.folder = ""  # that of the file browser: paths that a person fills in count from it
+        self.templates, self.root_dir = templates, root_dir
+        self.starts: dict[str, int] = {}  # template -> number of starts, for /metrics
+        self._is_watched, self._health_period, self._first_pause, self._long_run = (
+            is_watched,
+            health_period,
+            first_pause,
+            long_run,
+        )
+        self._subscribers: list[Callable[[Service], None]] = []
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory, self._log = directory, log or logging.getLogger(__name__)
         self._sockets: tempfile.TemporaryDirectory[str] | None = None
         self._services: dict[str, Service] = {}
         self._recent_starts: dict[str, deque[float]] = {}
         self._closing = False
+
+    def subscribe(self, callback: Callable[[Service], None]) -> None:
+        """Call back with a service after each change of its state, and after its deletion."""
+        self._subscribers.append(callback)
 
     # ---- what there is ----
 
@@ -222,7 +241,7 @@ class Services:
             value = service.arguments.get(argument.name, "")
             if argument.kind == "path":
                 path = self._path(value)
-                below = os.path.relpath(path, self.folder or ".")
+                below = os.path.relpath(path, self.root_dir or ".")
                 shown.append(path if below.startswith("..") else below)
             elif value != argument.default:
                 shown.append(_shown(argument.name, value))
@@ -310,7 +329,7 @@ class Services:
         return filled
 
     def _path(self, value: str) -> str:
-        return os.path.normpath(os.path.join(self.folder, value))
+        return os.path.normpath(os.path.join(self.root_dir, value))
 
     def _is_same(self, service: Service, template: Template, arguments: Mapping[str, str]) -> bool:
         """Whether a service of this template has these arguments; paths may be written in different ways."""
@@ -376,13 +395,13 @@ class Services:
 
     async def _live(self, service: Service) -> None:
         """From start to end, restarts included."""
-        pause = _FIRST_PAUSE
+        pause = self._first_pause
         while True:
             begun = time.monotonic()
             await self._run_once(service)
             self._give_back(service.place)
-            if time.monotonic() - begun > _LONG_RUN:
-                pause = _FIRST_PAUSE
+            if time.monotonic() - begun > self._long_run:
+                pause = self._first_pause
             if service.template.restart != "on-failure" or service.state != "failed" or await _asked_to_stop(service, pause):
                 break
             pause *= 2
@@ -448,7 +467,7 @@ class Services:
         }
         command, variables, cwd = template.expand(values)
         if template.special is None:  # jupyter-server-proxy starts programs where Jupyter was started
-            cwd = os.path.join(self.folder, cwd)
+            cwd = os.path.join(self.root_dir, cwd)
         environment = self._environment(template, variables)
         program = _program(command[0], cwd, environment.get("PATH", os.defpath))
         if program is None:
@@ -499,14 +518,14 @@ class Services:
                 service.process.stdin.write(b"u")
         misses = 0
         while True:
-            await asyncio.sleep(_HEALTH_PERIOD)
+            await asyncio.sleep(self._health_period)
             if template.idle_timeout and time.monotonic() - service.last_used >= template.idle_timeout:
                 self._end(service)
                 return
-            if not self.is_watched():
+            if not self._is_watched():
                 continue
             misses = 0 if await self._probe(service) else misses + 1
-            state = "unhealthy" if misses >= _MISSES else "up"
+            state: ServiceState = "unhealthy" if misses >= _MISSES else "up"
             if service.state in ("up", "unhealthy") and state != service.state:
                 service.become(state, "It does not answer." if misses else "")
                 self._tell(service)
@@ -521,7 +540,8 @@ class Services:
             service.process.stdin.close()
 
     def _tell(self, service: Service) -> None:
-        self.on_change(service)
+        for callback in self._subscribers:
+            callback(service)
 
     # ---- places ----
 

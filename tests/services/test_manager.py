@@ -15,7 +15,7 @@ import pytest
 from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
 from jupyter_portproxy.server_proxy.config import read_server
 from jupyter_portproxy.services import manager as services
-from jupyter_portproxy.services.manager import Service, Services
+from jupyter_portproxy.services.manager import Service, ServiceManager
 from jupyter_portproxy.services.ports import Ports
 from jupyter_portproxy.services.templates import load
 from jupyter_portproxy.system import background_tasks
@@ -73,11 +73,16 @@ def make(tmp_path, jp_asyncio_loop):
     """Builds a manager with the given templates; at the end it is closed and must have left no process."""
     made = []
 
-    def build(**templates) -> Services:
-        manager = Services(
-            Ports([range(10000, 20001)]), lambda name, template: f"/b/proxy/service/{name}", "/b/", answers, tmp_path / "logs"
+    def build(*, ports=range(10000, 20001), probe=answers, options=None, **templates) -> ServiceManager:
+        manager = ServiceManager(
+            Ports([ports]),
+            lambda name, template: f"/b/proxy/service/{name}",
+            "/b/",
+            probe,
+            tmp_path / "logs",
+            {name: load(name, {"stop_timeout": 0.5, **data}) for name, data in templates.items()},
+            **(options or {}),
         )
-        manager.templates = {name: load(name, {"stop_timeout": 0.5, **data}) for name, data in templates.items()}
         made.append(manager)
         return manager
 
@@ -120,14 +125,13 @@ async def test_a_later_state_has_a_larger_time_though_the_clock_is_set_back(make
 async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
     monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
     faults = [ValueError("a fault"), KeyError("another")]
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
 
     async def probe(service: Service) -> bool:
         if faults:
             raise faults.pop()
         return await answers(service)
 
-    manager._probe = probe
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe)
     service = manager.start("web")
     await asyncio.wait_for(manager.ready(service), 10)
     assert (service.state, faults) == ("up", [])
@@ -142,8 +146,7 @@ SCRIPT = {
 @pytest.fixture
 def scripts(make, tmp_path):
     """A manager whose folder has some scripts, and a template for them."""
-    manager = make(web=SCRIPT, **{"web-taken": {"command": ["true"]}})
-    manager.folder = str(tmp_path)
+    manager = make(web=SCRIPT, **{"web-taken": {"command": ["true"]}}, options={"root_dir": str(tmp_path)})
     for path in ("app.py", "b.py", "taken.py", "other/app.py", "other/b.py", "a b;c.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
@@ -358,8 +361,8 @@ async def test_a_command_that_listens_elsewhere_is_stopped(make):
 @pytest.mark.parametrize("cwd, folder", [("", "files"), ("deep", "files/deep"), ("/", "/")])
 async def test_it_starts_in_the_folder_of_the_file_browser(make, tmp_path, cwd, folder):
     (tmp_path / "files" / "deep").mkdir(parents=True)
-    manager = make(tells={"command": [*PYTHON, "import os; print(os.getcwd())"], "cwd": cwd})
-    manager.folder = str(tmp_path / "files")
+    template = {"command": [*PYTHON, "import os; print(os.getcwd())"], "cwd": cwd}
+    manager = make(tells=template, options={"root_dir": str(tmp_path / "files")})
     service = manager.start("tells")
     await ended(service)
     assert service.log.last_lines() == [str(tmp_path / folder)]
@@ -370,8 +373,7 @@ async def test_a_program_given_by_its_path_counts_from_the_services_folder(make,
     program = tmp_path / "below" / "run.sh"
     program.write_text("#!/bin/sh\necho it is $0\n")
     program.chmod(0o700)
-    manager = make(web={"command": ["./run.sh"], "cwd": "below"})
-    manager.folder = str(tmp_path)
+    manager = make(web={"command": ["./run.sh"], "cwd": "below"}, options={"root_dir": str(tmp_path)})
     service = manager.start("web")
     await ended(service)
     assert service.log.last_lines() == [f"it is {program}"]
@@ -394,9 +396,9 @@ async def test_a_service_that_ignores_sigterm_is_killed(make):
     assert time.monotonic() - started < 3
 
 
-async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make, monkeypatch):
-    manager = make(bad={"command": [*PYTHON, "print('once more'); raise SystemExit(1)"], "restart": "on-failure"})
-    monkeypatch.setattr(services, "_FIRST_PAUSE", 0.01)
+async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make):
+    template = {"command": [*PYTHON, "print('once more'); raise SystemExit(1)"], "restart": "on-failure"}
+    manager = make(bad=template, options={"first_pause": 0.01})
     service = manager.start("bad")
     await ended(service)
     assert service.log.tail().count(b"once more") == 5
@@ -414,10 +416,10 @@ async def test_pauses_before_a_restart_grow_until_it_has_run_for_long(make, monk
         return len(pauses) == 3
 
     monkeypatch.setattr(services, "_asked_to_stop", asked_to_stop)
-    monkeypatch.setattr(services, "_LONG_RUN", long_run)
-    service = make(web={"command": [*PYTHON, "raise SystemExit(3)"], "restart": "on-failure"}).start("web")
+    template = {"command": [*PYTHON, "raise SystemExit(3)"], "restart": "on-failure"}
+    service = make(web=template, options={"long_run": long_run}).start("web")
     await ended(service, 30)
-    assert pauses == [services._FIRST_PAUSE * factor for factor in factors]
+    assert pauses == [2.0 * factor for factor in factors]
 
 
 async def test_what_ends_by_itself_says_so(make):
@@ -461,17 +463,15 @@ async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make):
     await asyncio.wait_for(manager.close(), 1)
 
 
-async def test_an_idle_service_is_stopped(make, monkeypatch):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1})
-    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.1)
+async def test_an_idle_service_is_stopped(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1}, options={"health_period": 0.1})
     service = manager.start("web")
     await ended(service)
     assert service.state == "down"
 
 
-async def test_a_service_in_use_is_not_idle(make, monkeypatch):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3})
-    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.05)
+async def test_a_service_in_use_is_not_idle(make):
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3}, options={"health_period": 0.05})
     service = manager.start("web")
     await manager.ready(service)
     for _ in range(10):
@@ -495,24 +495,23 @@ while True:
 """
 
 
-async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, monkeypatch, tmp_path):
-    deaf = tmp_path / "deaf"
-    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]})
-    monkeypatch.setattr(services, "_HEALTH_PERIOD", 0.05)
-    told: list[str] = []
-    manager.on_change = lambda service: told.append(service.state)
+async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, tmp_path):
+    deaf, watched = tmp_path / "deaf", tmp_path / "watched"
+    options = {"health_period": 0.05, "is_watched": watched.exists}
+    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options=options)
+    states: list[str] = []
+    manager.subscribe(lambda service: states.append(service.state))
     service = manager.start("web")
     await manager.ready(service)
-    manager.is_watched = lambda: False
     deaf.touch()
     await asyncio.sleep(0.4)
-    assert service.state == "up"  # nobody watches, so nobody asks
-    manager.is_watched = lambda: True
+    assert service.state == "up"  # health is checked only while clients follow the states
+    watched.touch()
     await eventually(lambda: service.state == "unhealthy")
     assert service.error == "It does not answer."
     deaf.unlink()
     await eventually(lambda: service.state == "up")
-    assert (service.error, told) == ("", ["starting", "up", "unhealthy", "up"])
+    assert (service.error, states) == ("", ["starting", "up", "unhealthy", "up"])
 
 
 async def test_a_service_that_prints_much_fills_neither_memory_nor_disk(make, tmp_path):
@@ -536,8 +535,7 @@ async def test_fifty_starts_at_once_take_fifty_ports(make):
 async def test_a_taken_port_is_not_leased(make):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        manager = make(web={"command": ["true"]})
-        manager._ports = Ports([range(port, port + 1)])
+        manager = make(web={"command": ["true"]}, ports=range(port, port + 1))
         with pytest.raises(ServiceFailed, match="No allowed port is free"):
             manager.start("web")
 
