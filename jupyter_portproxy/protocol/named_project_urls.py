@@ -8,9 +8,10 @@ Paths and queries are cut, never decoded; only the two names are, to be looked u
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
 from ..errors import BadRoute, TooManyRedirects
@@ -19,7 +20,7 @@ from .framing import Fields, first, plain
 from .headers import Client, is_below, own_origin
 from .project_urls import ProjectRoute
 from .url_fields import TO_CLIENT, TO_UPSTREAM
-from .urls import Redirect, bare_name, port_number
+from .urls import BaseRoute, D, Redirect, Resolver, bare_name, port_number
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
@@ -29,7 +30,7 @@ _LONG_AGO = re.compile(r"19[0-9]{2}")  # the year of a date by which cookies are
 
 
 @dataclass(frozen=True, slots=True)
-class NamedRoute:
+class NamedRoute(BaseRoute):
     """What the URL of one request asked for: a port of a project that is called by its owner and its name.
 
     Attributes:
@@ -41,6 +42,7 @@ class NamedRoute:
         by_key: what the URL asks for if its first segment is a project's key.
     """
 
+    is_project: ClassVar[bool] = True
     owner: str
     name: str
     base_url: str
@@ -54,6 +56,12 @@ class NamedRoute:
     def label(self) -> str:
         """What the project is called, for people."""
         return f"{self.owner}/{self.name}"
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        return await resolver.resolve_project(self)
+
+    def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
+        return None
 
     def below(self, key: str) -> tuple[ProjectRoute, Alias]:
         """The same by the project's key, and how the two spellings are told from each other.

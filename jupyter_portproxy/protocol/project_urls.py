@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import ClassVar
 from urllib.parse import quote, unquote
 
-from .urls import Redirect, Route, bare_name, parse
+from .urls import BaseRoute, D, Redirect, Resolver, Route, bare_name, parse
 
 KEY_RULE = (
     "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
@@ -28,7 +30,7 @@ _TARGET = re.compile(r"[\x21-\x7e\x80-\xff]{1,8000}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectRoute:
+class ProjectRoute(BaseRoute):
     """What the URL of one request asked for: something of a project.
 
     Attributes:
@@ -38,6 +40,7 @@ class ProjectRoute:
         query: the query with its `?`, as sent.
     """
 
+    is_project: ClassVar[bool] = True
     key: str
     prefix: str
     port: int | None
@@ -62,6 +65,28 @@ class ProjectRoute:
         uri = unquote(value, encoding="latin-1")
         good = name == "next" and uri.startswith(f"{self.prefix}/") and _TARGET.match(uri)
         return uri if good else f"{self.prefix}/"
+
+    @property
+    def stable_prefix(self) -> str:
+        below = self._parse_below(self.path) if self.port is not None else None
+        return below.prefix if isinstance(below, Route) else ""
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        return await resolver.resolve_project(self)
+
+    def at(self, uri: str) -> ProjectRoute:
+        path, mark, query = uri.partition("?")
+        return replace(self, path=path[len(self.prefix) :], query=mark + query)
+
+    def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
+        """As the project's own host reads the URL."""
+        find = partial(parse, base_url=f"{self.prefix}/")
+        below = self._parse_below(self.path + self.query)
+        below = below.at_slash(find) if below is not None else None
+        return below.stripped_prefix(keeps_prefix) if below is not None else ""
+
+    def _parse_below(self, target: str) -> BaseRoute | None:
+        return parse(self.prefix + target, f"{self.prefix}/")
 
 
 def route_of(uri: str, base_url: str) -> ProjectRoute | Redirect | None:

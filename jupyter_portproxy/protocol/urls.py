@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-from ..errors import BadRoute
+from ..errors import BadRoute, GatewayError
+
+if TYPE_CHECKING:
+    from .named_project_urls import NamedRoute
+    from .project_urls import ProjectRoute
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
@@ -99,8 +104,98 @@ class Upstream:
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+D = TypeVar("D")
+D_co = TypeVar("D_co", covariant=True)
+
+
+class Resolver(Protocol[D_co]):
+    """Finds destinations: one method for each kind of thing that a URL can lead to. Each raises GatewayError."""
+
+    async def resolve_port(self, route: Route) -> D_co: ...
+
+    async def resolve_service(self, route: ServiceRoute) -> D_co: ...
+
+    async def resolve_project(self, route: ProjectRoute | NamedRoute) -> D_co: ...
+
+
+class Redirected(Exception):
+    """The request is answered with a redirect."""
+
+    def __init__(self, to: Redirect) -> None:
+        super().__init__(to.location)
+        self.to = to
+
+
+class BaseRoute:
+    """A parsed request URL.
+
+    Attributes:
+        is_local: it leads to a port or service of this server, not to a project.
+        is_project: it leads to a project.
+        service: name of the service that it leads to; empty for any other route.
+        needs_login: False if the response follows from the request alone and tells nothing of this server.
+        scheme: "https" if the URL asks for TLS to the upstream.
+    """
+
+    __slots__ = ()
+    is_local: ClassVar[bool] = False
+    is_project: ClassVar[bool] = False
+    needs_login: bool = True
+    scheme: str = "http"
+
+    @property
+    def service(self) -> str:
+        return ""
+
+    @property
+    def isolated_target(self) -> tuple[str, str] | None:
+        """Port or service name, path and query: what the isolated origin of this route is entered with; None if it has none."""
+        return None
+
+    @property
+    def stable_prefix(self) -> str:
+        """The prefix below which all paths lead to the same destination, without a final slash; empty if there is none."""
+        return ""
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        """The destination.
+
+        Raises:
+            Redirected, GatewayError
+        """
+        raise NotImplementedError
+
+    def at(self, uri: str) -> BaseRoute:
+        """The route of another request target below `stable_prefix`."""
+        return self
+
+    def canonical(
+        self, sees_prefix: Callable[[str], bool], prefix_of: Callable[[str], str | None], *, upgrade: bool
+    ) -> BaseRoute:
+        """The route itself, or a redirect to the one URL of a service.
+
+        Args:
+            sees_prefix: True if the service of that name gets the whole path.
+            prefix_of: the path of the service of that name; None if there is none.
+            upgrade: it is a WebSocket request, whose clients follow no redirect to another spelling.
+        """
+        return self
+
+    def at_slash(self, find: Callable[[str], BaseRoute | None]) -> BaseRoute | None:
+        """The route with its final slash; `find` parses a request target."""
+        return self
+
+    def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
+        """The prefix that is removed before a service sees the path; empty if none is, None if that is not known.
+
+        Args:
+            keeps_prefix: True if the template of that name lets its service see the prefix.
+        """
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(BaseRoute):
     """What the URL of one request asked for.
 
     Attributes:
@@ -114,6 +209,7 @@ class Route:
         scheme: "https" if the URL says so.
     """
 
+    is_local: ClassVar[bool] = True
     host: str
     port: int
     prefix: str
@@ -132,15 +228,64 @@ class Route:
         """Where the service is if it is not where the slash is missing; empty if that is not missing."""
         return f"{self.prefix}/{self.query}" if self.keep and not self.path else ""
 
+    @property
+    def isolated_target(self) -> tuple[str, str] | None:
+        return (str(self.port), self.target) if is_loopback(self.host) else None
+
+    @property
+    def stable_prefix(self) -> str:
+        return self.prefix if is_loopback(self.host) else ""  # a name may lead elsewhere the next time
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        return await resolver.resolve_port(self)
+
+    def at(self, uri: str) -> Route:
+        path, mark, query = uri.partition("?")
+        return replace(self, path=path[len(self.prefix) :], query=mark + query)
+
+    def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
+        return "" if self.keep else self.prefix
+
 
 @dataclass(frozen=True, slots=True)
-class ServiceRoute:
+class ServiceRoute(BaseRoute):
     """What the URL of one request asked for: a service by its name. The rest is as in a Route."""
 
+    is_local: ClassVar[bool] = True
     name: str
     prefix: str
     path: str
     query: str
+
+    @property
+    def service(self) -> str:
+        return self.name
+
+    @property
+    def isolated_target(self) -> tuple[str, str] | None:
+        return self.name, f"{self.path or '/'}{self.query}"
+
+    @property
+    def stable_prefix(self) -> str:
+        return self.prefix
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        return await resolver.resolve_service(self)
+
+    def at(self, uri: str) -> ServiceRoute:
+        path, mark, query = uri.partition("?")
+        return replace(self, path=path[len(self.prefix) :], query=mark + query)
+
+    def canonical(
+        self, sees_prefix: Callable[[str], bool], prefix_of: Callable[[str], str | None], *, upgrade: bool
+    ) -> BaseRoute:
+        if not self.path and not sees_prefix(self.name):
+            return self.with_slash(False)
+        prefix = None if upgrade else prefix_of(self.name)
+        return self if prefix in (None, self.prefix) else Redirect(f"{prefix}{self.path}{self.query}", 307)
+
+    def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
+        return "" if keeps_prefix(self.name) else self.prefix
 
     def with_slash(self, keep: bool) -> ServiceRoute | Redirect:
         """The way there; the slash after the name may be missing only where the service sees the prefix."""
@@ -148,18 +293,33 @@ class ServiceRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(BaseRoute):
     """A URL of ours that is answered with a redirect.
 
     Attributes:
-        location: a path.
-        status: 307 or 308.
-        needs_login: False if it follows from the request alone and tells nothing of this server.
+        location: a path; a URL with scheme and host where it leads into an isolated origin or out of one.
+        status: 302, 303, 307 or 308.
     """
 
     location: str
     status: int
     needs_login: bool = True
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        raise Redirected(self)
+
+    def at_slash(self, find: Callable[[str], BaseRoute | None]) -> BaseRoute | None:
+        return find(self.location) if self.status == 308 else self
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRoute(BaseRoute):
+    """A URL of ours that cannot lead anywhere; the error is for those who are logged in."""
+
+    error: GatewayError
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        raise self.error
 
 
 def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
