@@ -1,45 +1,66 @@
-"""PURE. The errors a client may see: each knows its status, its one fixed sentence and what to do about it.
+"""The errors that the gateway answers with, and the one that a command ends with.
 
-Rule of this file: nothing internal (paths, credentials, exception texts) ever enters a message. What a message quotes
-(a port, a host) is what the client itself sent, with everything but plain URL characters percent-encoded.
+A `GatewayError` has a status, a stable code, fixed sentences for people and a documentation link. Messages contain nothing
+internal (paths, credentials, exception texts). What they quote (a port, a host) comes from the request, with everything but plain
+URL characters percent-encoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.metadata import metadata
+from typing import Any
 from urllib.parse import quote
+
+HUB = "hub"  # names of a chain's gateways, for messages
+PROJECT_HOST = "project host"
+_QUOTE_LIMIT = 200  # characters of the request that a message quotes
+
+
+class CliError(Exception):
+    """A command failed: its text goes to standard error, and the exit code is 1."""
 
 
 class GatewayError(Exception):
-    """An exchange or tunnel that the gateway answers itself.
+    """A request or tunnel that the gateway answers itself. A class with a fixed sentence has it as its `message`.
 
     Args:
-        message: one sentence for people: what was wrong, with the value.
+        message: one sentence: what was wrong, with the value.
         hint: one sentence: what to do about it.
         retry_after: seconds after which a retry may help; None if it will not.
-
-    Attributes:
-        details: lines of a service's log.
-        start: the path to which a POST starts what does not run; empty where that cannot be done.
-        hop: which gateway of a chain says so; empty where there is one only.
     """
 
     status = 500
     code = "internal"
     title = "Internal error"
+    message: str = ""
+    hint: str = ""
+    retry_after: int | None = None
+    details: tuple[str, ...] = ()  # the last lines of a service's log
+    start: str = ""  # the path to which a POST starts the project; empty if that is not possible
+    hop: str = ""  # the gateway of a chain that reports the error; empty without a chain
 
-    def __init__(self, message: str, hint: str = "", *, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.details: tuple[str, ...] = ()
-        self.start = ""
-        self.hop = ""
-        self.message = message
-        self.hint = hint
-        self.retry_after = retry_after
+    def __init__(self, message: str = "", hint: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(message or self.message)
+        self.message = message or self.message
+        self.hint = hint or self.hint
+        self.retry_after = self.retry_after if retry_after is None else retry_after
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of an error response (schema `Error` of docs/openapi.yaml)."""
+        body = {"code": self.code, "message": self.message, "hint": self.hint}
+        return body | {key: value for key in ("details", "start") if (value := getattr(self, key))}
+
+    @property
+    def documentation(self) -> str:
+        """The URL of this code's heading in the documentation; empty if the package's metadata names no documentation."""
+        address = _documentation_address()
+        return f"{address}troubleshooting/#{self.code}" if address else ""
 
 
 class BadRoute(GatewayError):
-    """The URL names no port or host that could exist (400)."""
+    """The port or host in the URL is not valid (400)."""
 
     status, code, title = 400, "bad_route", "Bad request"
 
@@ -53,69 +74,59 @@ class BadRoute(GatewayError):
 
 
 class BadFraming(GatewayError):
-    """The request's own head cannot be passed on safely (400)."""
+    """The request's head cannot be forwarded safely (400)."""
 
     status, code, title = 400, "bad_request", "Bad request"
 
 
 class Unauthenticated(GatewayError):
-    """Nobody is logged in (403; a page navigation is sent to the login page instead)."""
+    """The request has no login (403; a page navigation is redirected to the login page instead)."""
 
     status, code, title = 403, "unauthenticated", "Log in first"
-
-    def __init__(self) -> None:
-        super().__init__("This request carries no valid login.", "Log in to Jupyter, or send an API token.")
+    message = "This request carries no valid login."
+    hint = "Log in to Jupyter, or send an API token."
 
 
 class NotEntered(Unauthenticated):
-    """An origin of a service, asked without its session (403; a page navigation is sent to Jupyter instead)."""
+    """A request to an isolated origin without a session there (403; a page navigation is redirected to Jupyter instead)."""
 
     code, title = "not_entered", "Open this from Jupyter"
-
-    def __init__(self) -> None:
-        GatewayError.__init__(
-            self,
-            "You have not come here from Jupyter, or your login there has ended.",
-            "Open the service from Jupyter. Programs use its address below proxy/port/.",
-        )
+    message = "You have not come here from Jupyter, or your login there has ended."
+    hint = "Open the service from Jupyter. Programs use its address below proxy/port/."
 
 
 class LoginUnavailable(GatewayError):
-    """Whoever checks logins could not be asked (503)."""
+    """The identity provider does not answer (503)."""
 
     status, code, title = 503, "login_unavailable", "The login could not be checked"
-
-    def __init__(self) -> None:
-        super().__init__("Your login could not be checked just now.", "Try again in a moment.", retry_after=5)
+    message = "Your login could not be checked just now."
+    hint = "Try again in a moment."
+    retry_after = 5
 
 
 class NothingThere(GatewayError):
-    """Neither Jupyter nor a service is at that URL (404)."""
+    """The URL belongs neither to Jupyter nor to a service (404)."""
 
     status, code, title = 404, "nothing_there", "Nothing there"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "There is nothing at this address.",
-            "A WebSocket of a service must be below the service's own prefix, or the service opened at its own origin.",
-        )
+    message = "There is nothing at this address."
+    hint = "A WebSocket of a service must be below the service's own prefix, or the service opened at its own origin."
 
 
 class Internal(GatewayError):
-    """A fault of the gateway itself (500); the server's log has the details."""
+    """A fault of the gateway (500); the server's log has the details."""
 
-    def __init__(self) -> None:
-        super().__init__("Something went wrong inside the gateway.", "The server's log says more.")
+    message = "Something went wrong inside the gateway."
+    hint = "The server's log says more."
 
 
 class Forbidden(GatewayError):
-    """The policy says no (403)."""
+    """The policy refuses the request (403)."""
 
     status, code, title = 403, "forbidden", "Not allowed"
 
 
 class ForwardedPort(Forbidden):
-    """No process of this machine listens on the port: a rule of its packet filter leads elsewhere (403)."""
+    """A rule of this machine's packet filter (DNAT) forwards the port: no process listens on it here (403)."""
 
     code = "forwarded_port"
 
@@ -128,40 +139,35 @@ class ForwardedPort(Forbidden):
 
 
 class NotFramed(Forbidden):
-    """The service does not let this page be shown in a frame, where it was asked for (403)."""
+    """A navigation of a frame to a page that forbids framing (403)."""
 
     code, title = "not_framed", "Open this in a browser tab"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "This page cannot be shown in a frame: its X-Frame-Options or frame-ancestors forbids it.",
-            "Open it in a browser tab.",
-        )
+    message = "This page cannot be shown in a frame: its X-Frame-Options or frame-ancestors forbids it."
+    hint = "Open it in a browser tab."
 
 
 class NotTheHub(Forbidden):
-    """A project host was asked by somebody who is not its hub (403)."""
+    """A request to a project host that does not come from its hub (403)."""
 
     code = "not_the_hub"
-
-    def __init__(self) -> None:
-        super().__init__("This address is not for browsers.", "Open the project through the hub.")
+    message = "This address is not for browsers."
+    hint = "Open the project through the hub."
 
 
 class MethodRefused(GatewayError):
-    """CONNECT and TRACE are not for a gateway (405; RFC 9110 9.3.6 and 9.3.8)."""
+    """CONNECT and TRACE are not served (405; RFC 9110 9.3.6 and 9.3.8)."""
 
     status, code, title = 405, "method_refused", "Method not allowed"
 
 
-class UpgradeRefused(GatewayError):
-    """The upgrade request lacks what RFC 6455 4.2.1 asks for (400)."""
+class BadUpgrade(GatewayError):
+    """The upgrade request lacks a field that RFC 6455 4.2.1 requires (400)."""
 
     status, code, title = 400, "bad_upgrade", "Bad WebSocket request"
 
 
 class Unreachable(GatewayError):
-    """Nobody answers at the upstream's address (502)."""
+    """No connection to the upstream (502)."""
 
     status, code, title = 502, "unreachable", "The service does not answer"
 
@@ -179,19 +185,19 @@ class Unreachable(GatewayError):
 
 
 class BadUpstream(GatewayError):
-    """The upstream answered, but not with HTTP that can be passed on (502)."""
+    """The upstream's response is not HTTP that can be forwarded (502)."""
 
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
 
-    def __init__(self, what: str = "no valid HTTP answer") -> None:
+    def __init__(self, cause: str = "no valid HTTP answer") -> None:
         super().__init__(
-            f"The service's answer could not be used: {what}.",
+            f"The service's answer could not be used: {cause}.",
             "Look at the service's own log. Does it speak plain HTTP on this port?",
         )
 
 
 class Distrusted(GatewayError):
-    """The upstream's certificate does not prove who it is, or it does not speak TLS at all (502)."""
+    """The upstream's certificate could not be verified, or the TLS handshake failed (502)."""
 
     status, code, title = 502, "distrusted", "The service could not be trusted"
 
@@ -212,12 +218,12 @@ class Distrusted(GatewayError):
 
 
 class TooManyRedirects(GatewayError):
-    """The service leads from one of its pages to the next and never answers (502)."""
+    """The service's redirects do not end (502)."""
 
     status, code, title = 502, "too_many_redirects", "The service redirects without end"
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"The service redirected more than {most} times.", "Open another page of it, or look at its own log.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The service redirected more than {limit} times.", "Open another page of it, or look at its own log.")
 
 
 class UpstreamTimeout(GatewayError):
@@ -243,13 +249,13 @@ class UpstreamTimeout(GatewayError):
 
 
 class BadInput(GatewayError):
-    """What was asked of the API cannot be done as asked (400)."""
+    """Invalid input to the API or to a command (400)."""
 
     status, code, title = 400, "bad_input", "Bad request"
 
 
-class NoSuchService(GatewayError):
-    """Nothing is known under that name (404)."""
+class NotFound(GatewayError):
+    """There is no service, template or reservation of that name (404)."""
 
     status, code, title = 404, "not_found", "No such service"
 
@@ -258,12 +264,13 @@ class NoSuchService(GatewayError):
 
 
 class ServiceFailed(GatewayError):
-    """A service that should run does not (502). `details` are its last lines."""
+    """A service ended, or could not be started (502). `details` are the last lines of its log."""
 
     status, code, title = 502, "service_failed", "The service does not run"
+    hint = "Its log says more."
 
-    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
-        super().__init__(message, "Its log says more.")
+    def __init__(self, message: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.details = tuple(details)
 
 
@@ -271,24 +278,22 @@ class StartedTooOften(ServiceFailed):
     """A service was started too often within a minute (429)."""
 
     status, code, title = 429, "too_often", "Started too often"
+    retry_after = 60
 
     def __init__(self, times: int) -> None:
         super().__init__(f"It was started {times} times within a minute. Try again later.")
-        self.retry_after = 60
 
 
 class NoPort(ServiceFailed):
-    """All allowed ports are taken (503)."""
+    """All allowed ports are in use (503)."""
 
     status, code, title = 503, "no_port", "No port is free"
-
-    def __init__(self) -> None:
-        super().__init__("No allowed port is free.")
-        self.hint = "Stop a service, or let the administrator allow more: c.PortProxy.allowed_ports."
+    message = "No allowed port is free."
+    hint = "Stop a service, or let the administrator allow more: c.PortProxy.allowed_ports."
 
 
 class ServiceStarting(GatewayError):
-    """A service is not ready yet (503). `details` are its last lines."""
+    """A service is not ready yet (503). `details` are the last lines of its log."""
 
     status, code, title = 503, "service_starting", "The service is starting"
 
@@ -298,27 +303,27 @@ class ServiceStarting(GatewayError):
 
 
 class ShuttingDown(GatewayError):
-    """The server is about to stop (503)."""
+    """The server is stopping (503)."""
 
     status, code, title = 503, "shutting_down", "The server is shutting down"
-
-    def __init__(self) -> None:
-        super().__init__("The Jupyter server is shutting down.", "Try again when it is back.", retry_after=5)
+    message = "The Jupyter server is shutting down."
+    hint = "Try again when it is back."
+    retry_after = 5
 
 
 class TooMany(GatewayError):
-    """A limit on what may be under way at once is reached (503; 429 where it is the user's own)."""
+    """A limit on concurrent exchanges or tunnels is reached (503; 429 for a limit per user)."""
 
     status, code, title = 503, "too_many", "Too much at once"
 
     @classmethod
-    def at_once(cls, kind: str, suffix: str, most: int) -> TooMany:
-        """`kind` and `suffix` name the setting: `max_KIND`, `max_KIND_per_user` or `max_KIND_per_port`; `most` is its value."""
+    def at_once(cls, kind: str, suffix: str, limit: int) -> TooMany:
+        """`max_KIND` is reached, `max_KIND_per_user` or `max_KIND_per_port` (`suffix`), whose value is `limit`."""
         what = {"exchanges": "requests", "tunnels": "WebSockets"}[kind]
         whose = {"": "through this server", "_per_user": "for one user", "_per_port": "to one service"}[suffix]
         error = cls(
-            f"There are {most} open {what} {whose} already, and no more are allowed (max_{kind}{suffix}).",
-            f"Close pages that you do not need. The administrator can allow more: c.PortProxy.max_{kind}{suffix} = {2 * most}.",
+            f"There are {limit} open {what} {whose} already, and no more are allowed (max_{kind}{suffix}).",
+            f"Close pages that you do not need. The administrator can allow more: c.PortProxy.max_{kind}{suffix} = {2 * limit}.",
             retry_after=2,
         )
         if suffix == "_per_user":
@@ -327,59 +332,51 @@ class TooMany(GatewayError):
 
 
 class NoDescriptors(GatewayError):
-    """The process has no file descriptor to spare (503)."""
+    """The process has no free file descriptor (503)."""
 
     status, code, title = 503, "no_descriptors", "The server has too many connections"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The Jupyter server has no file descriptor to spare for another connection.",
-            "Try again in a moment. The administrator can raise the limit: ulimit -n, or c.ServerApp.min_open_files_limit.",
-            retry_after=2,
-        )
+    message = "The Jupyter server has no file descriptor to spare for another connection."
+    hint = "Try again in a moment. The administrator can raise the limit: ulimit -n, or c.ServerApp.min_open_files_limit."
+    retry_after = 2
 
 
 class FieldsTooLarge(GatewayError):
-    """The request's head has more or longer fields than are let through (431; RFC 6585 5)."""
+    """The request has more or longer header fields than allowed (431; RFC 6585 5)."""
 
     status, code, title = 431, "fields_too_large", "Request header fields too large"
 
     @classmethod
-    def number(cls, found: int, most: int) -> FieldsTooLarge:
+    def number(cls, number: int, limit: int) -> FieldsTooLarge:
         return cls(
-            f"The request has {found} header fields; at most {most} are let through (max_fields).",
-            f"Send fewer. The administrator can allow more: c.PortProxy.max_fields = {found}.",
+            f"The request has {number} header fields; at most {limit} are let through (max_fields).",
+            f"Send fewer. The administrator can allow more: c.PortProxy.max_fields = {number}.",
         )
 
     @classmethod
-    def size(cls, name: str, found: int, most: int) -> FieldsTooLarge:
+    def size(cls, name: str, size: int, limit: int) -> FieldsTooLarge:
         return cls(
-            f"The header field '{_quoted(name[:64])}' has {found} bytes; at most {most} are let through (max_field_size).",
-            f"Is it Cookie? Delete old cookies. The administrator can allow more: c.PortProxy.max_field_size = {found}.",
+            f"The header field '{_quoted(name[:64])}' has {size} bytes; at most {limit} are let through (max_field_size).",
+            f"Is it Cookie? Delete old cookies. The administrator can allow more: c.PortProxy.max_field_size = {size}.",
         )
 
 
 class LoopDetected(GatewayError):
-    """The request would come back to this very gateway (508)."""
+    """The request leads back to this gateway (508)."""
 
     status, code, title = 508, "loop", "Loop detected"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The request leads back to this Jupyter server.",
-            "Name the port of a service, not the Jupyter server's own.",
-        )
+    message = "The request leads back to this Jupyter server."
+    hint = "Name the port of a service, not the Jupyter server's own."
 
 
 class UnknownProject(GatewayError):
-    """There is no such project, or none that the asker may see: the two answers are alike (404)."""
+    """The project does not exist, or the user may not see it: both look the same (404)."""
 
     status, code, title = 404, "unknown_project", "No such project"
 
     def __init__(self, key: str, hop: str) -> None:
-        name = "/".join(map(_quoted, str(key)[:64].split("/")))  # OWNER/NAME, where it was asked for so
+        name = "/".join(map(_quoted, str(key)[:64].split("/")))  # the key, or OWNER/NAME
         super().__init__(
-            f"The {hop} knows no project '{name}'.",
+            f"The {hop} has no project '{name}'.",
             "Look at the project's name in the address. A project that is not shared with you is not found either.",
         )
         self.hop = hop
@@ -399,7 +396,7 @@ class HostDown(GatewayError):
     """The project's host is down, silent, or registered wrongly (502).
 
     Args:
-        silent: it only gives no sign of life; what flows from it may still be good.
+        silent: its heartbeats are missing, but open connections to it may still work.
     """
 
     status, code, title = 502, "host_down", "The host is down"
@@ -410,7 +407,7 @@ class HostDown(GatewayError):
 
 
 class HubDistrusted(GatewayError):
-    """The project's host does not believe its hub (502)."""
+    """The project host does not accept its hub's credential (502)."""
 
     status, code, title = 502, "hub_distrusted", "The host does not accept the hub"
 
@@ -426,17 +423,15 @@ class ProjectStopped(GatewayError):
     """The project is on its host but does not run (503).
 
     Args:
+        on_request: a request of a user who may start the project starts it.
         why: a sentence on its last start.
-        start: the path to which a POST starts it; empty where the asker may not.
-
-    Attributes:
-        on_request: whoever asks for it may start it by that.
+        start: the path to which a POST starts it; empty if the user may not.
     """
 
     status, code, title = 503, "project_stopped", "The project is stopped"
 
     def __init__(self, hop: str, *, on_request: bool = False, why: str = "", start: str = "") -> None:
-        super().__init__(f"This project does not run, says the {hop}. {why}".rstrip(), "Start the project, then try again.")
+        super().__init__(f"The {hop} reports that this project is stopped. {why}".rstrip(), "Start the project, then try again.")
         self.hop, self.on_request, self.start = hop, on_request, start
 
 
@@ -446,12 +441,12 @@ class ProjectStarting(GatewayError):
     status, code, title = 503, "project_starting", "The project is starting"
 
     def __init__(self, hop: str) -> None:
-        super().__init__(f"This project is starting, says the {hop}.", "Try again in a moment.", retry_after=1)
+        super().__init__(f"The {hop} reports that this project is starting.", "Try again in a moment.", retry_after=1)
         self.hop = hop
 
 
 class RegistryAway(GatewayError):
-    """Where projects are looked up does not answer (503)."""
+    """The database of projects does not answer (503)."""
 
     status, code, title = 503, "registry_away", "Projects cannot be looked up"
 
@@ -461,15 +456,16 @@ class RegistryAway(GatewayError):
 
 
 def _quoted(text: str) -> str:
-    """A piece of a URL that is safe to print in any format: nothing in it is markup, a quote or a control character."""
-    return quote(text[:200], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")
+    """A part of a URL with markup, quotes and control characters percent-encoded, safe to print in any format."""
+    return quote(text[:_QUOTE_LIMIT], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")
 
 
-HUB = "hub"
+@cache
+def _documentation_address() -> str:
+    return find_documentation(metadata("jupyter_portproxy").get_all("Project-URL") or ())
 
 
-PROJECT_HOST = "project host"
-
-
-class CliError(Exception):
-    """What the user is told; the command ends with exit code 1."""
+def find_documentation(project_urls: Iterable[str]) -> str:
+    """The documentation's address in a package's `Project-URL` lines (`Label, https://...`); empty if there is none."""
+    urls = (url.strip() for label, _, url in (line.partition(",") for line in project_urls) if label.strip() == "Documentation")
+    return next((url for url in urls if url.startswith("https://")), "")

@@ -5,6 +5,7 @@ Whatever a URL carries, nothing that is quoted from it may end a header line, op
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from jupyter_portproxy import errors
 from jupyter_portproxy.errors import BadRoute, BadUpstream, GatewayError, LoopDetected, Unreachable, UpstreamTimeout
 
+PAGE = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
 MARKUP = set("<>&\"'")
 TREE = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, GatewayError)]
 SAMPLES = [
@@ -30,7 +32,7 @@ SAMPLES = [
     errors.LoopDetected(),
     errors.MethodRefused("TRACE is not served."),
     errors.NothingThere(),
-    errors.NoSuchService("a<b>"),
+    errors.NotFound("a<b>"),
     errors.ServiceFailed("The service is failed.", ["its last line"]),
     errors.NoPort(),
     errors.StartedTooOften(5),
@@ -47,7 +49,7 @@ SAMPLES = [
     errors.NotEntered(),
     errors.Unreachable.host("lab.example:8050"),
     errors.Unreachable.port(8050),
-    errors.UpgradeRefused("There is no Sec-WebSocket-Key."),
+    errors.BadUpgrade("There is no Sec-WebSocket-Key."),
     errors.UpstreamTimeout.connect(5),
     errors.UpstreamTimeout.first_byte(30),
     errors.UnknownProject("a<b>", "hub"),
@@ -98,14 +100,14 @@ def test_codes_tell_errors_apart():
         ("LoopDetected", 508),
         ("MethodRefused", 405),
         ("BadInput", 400),
-        ("NoSuchService", 404),
+        ("NotFound", 404),
         ("ServiceFailed", 502),
         ("ServiceStarting", 503),
         ("ShuttingDown", 503),
         ("TooManyRedirects", 502),
         ("Unauthenticated", 403),
         ("Unreachable", 502),
-        ("UpgradeRefused", 400),
+        ("BadUpgrade", 400),
         ("UpstreamTimeout", 504),
         ("UnknownProject", 404),
         ("NotPlaced", 503),
@@ -198,3 +200,39 @@ def test_a_projects_error_names_the_hop_that_says_so(kind, hop):
 def test_an_unknown_project_is_quoted_harmlessly_and_shortly(text):
     message = errors.UnknownProject(text, "hub").message
     assert message.isascii() and message.isprintable() and not set('<>&"') & set(message) and len(message) < 1000
+
+
+# ---- JSON and the documentation ----
+
+
+def test_an_error_as_json_has_the_log_of_its_service_and_the_path_that_starts_its_project():
+    plain = {"code": "forbidden", "message": "No.", "hint": "Do this."}
+    assert errors.Forbidden("No.", "Do this.").as_json() == plain
+    assert errors.ServiceFailed("It ended.", ["its last line"]).as_json()["details"] == ("its last line",)
+    assert errors.ProjectStopped("hub", start="/start").as_json()["start"] == "/start"
+
+
+@pytest.mark.parametrize(
+    ("urls", "address"),
+    [
+        (["Source, https://x/", "Documentation, https://docs.example.org/en/"], "https://docs.example.org/en/"),
+        (["Documentation, javascript:alert(1)"], ""),
+        (["Source, https://x/"], ""),
+        ([], ""),
+    ],
+)
+def test_the_address_is_that_of_the_metadata(urls, address):
+    assert errors.find_documentation(urls) == address
+
+
+@pytest.mark.parametrize("error", {e.code: e for e in SAMPLES}.values(), ids=lambda e: e.code)
+def test_every_error_code_has_its_heading(error):
+    assert re.search(rf"^### {error.code}$", PAGE, re.MULTILINE), f"docs/troubleshooting.md lacks '### {error.code}'"
+    assert re.fullmatch(rf"https://\S+/troubleshooting/#{error.code}", error.documentation)
+
+
+async def test_the_page_links_to_it_and_to_nothing_else(call):
+    answer = await call("proxy/port/5000/", fields=["Accept: text/html"])
+    assert answer.status == 403
+    assert re.findall(r'(?:href|src)="([^"]*)"', answer.text) == [errors.Forbidden("x").documentation]
+    assert 'rel="noopener noreferrer"' in answer.text and '<meta name="referrer" content="no-referrer">' in answer.text

@@ -39,9 +39,7 @@ class Api(APIHandler):
             self.set_status(error.status)
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
-            body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
-            if error.details:
-                body["details"] = error.details
+            body = error.as_json()
         else:
             said = error.log_message if isinstance(error, HTTPError) and status_code < 500 else None
             body = {"code": _CODES.get(status_code, "internal"), "message": said or self._reason, "hint": ""}
@@ -240,7 +238,7 @@ class Origins(Api):
         self.answer(self.inventory.origins(self.request))
 
 
-class NotFound(Api):
+class UnknownPathHandler(Api):
     """Everything else below `proxy/api/`."""
 
     @authenticated
@@ -262,5 +260,5 @@ ROUTES: list[tuple[str, type[Api]]] = [
     (rf"/proxy/api/reservations/{_NAME}", OneReservation),
     (r"/proxy/api/events", Events),
     (r"/proxy/api/origins", Origins),
-    (r"/proxy/api/.*", NotFound),
+    (r"/proxy/api/.*", UnknownPathHandler),
 ]

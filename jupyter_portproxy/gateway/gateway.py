@@ -22,7 +22,7 @@ from ..errors import (
     GatewayError,
     Internal,
     LoopDetected,
-    NoSuchService,
+    NotFound,
     ServiceStarting,
     ShuttingDown,
     UpstreamTimeout,
@@ -159,11 +159,11 @@ class PortProxy(Policy):
             patient: wait while it is starting.
 
         Raises:
-            NoSuchService, ServiceStarting, ServiceFailed
+            NotFound, ServiceStarting, ServiceFailed
             Forbidden: it is a Unix socket of another user.
         """
         if self.services is None or self.reservations is None:
-            raise NoSuchService(asked.name)
+            raise NotFound(asked.name)
         reserved = self.reservations.get(asked.name)
         if reserved is not None and asked.name not in self.services:
             route = Route(urls.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)

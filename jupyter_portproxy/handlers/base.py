@@ -41,7 +41,6 @@ from ..errors import (
     UpstreamTimeout,
 )
 from ..gateway.gateway import Asker, Destination, PortProxy, Projects
-from ..manual import about
 from ..protocol import credentials
 from ..protocol.credentials import login_of
 from ..protocol.forwarded import SCHEMES, possible_schemes
@@ -484,15 +483,10 @@ class PortHandler(JupyterHandler):
     def _page(self, error: GatewayError) -> tuple[str, str]:
         accept = self.request.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
-            body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
-            if error.details:
-                body["details"] = error.details
-            if error.start:
-                body["start"] = error.start
-            return "application/json", json.dumps(body)
+            return "application/json", json.dumps(error.as_json())
         if "text/html" in accept:
             reload = error.retry_after if self.request.method == "GET" else None
-            page = PAGES.load("handlers/error_page.html").generate(error=error, reload=reload, about=about(error.code))
+            page = PAGES.load("handlers/error_page.html").generate(error=error, reload=reload, about=error.documentation)
             return "text/html", page.decode("utf-8")
         return "text/plain", "\n".join([error.message, error.hint, *error.details, ""])
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
-from ..errors import BadFraming, GatewayError, Internal, UpgradeRefused
+from ..errors import BadFraming, BadUpgrade, GatewayError, Internal
 from ..gateway.gateway import Destination, PortProxy
 from ..gateway.limits import Slot
 from ..protocol import framing
@@ -40,7 +40,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             if framing.request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
-                raise UpgradeRefused("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
+                raise BadUpgrade("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
         except GatewayError as error:
             self.refuse(error)
         except StreamClosedError:

@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from tornado.routing import Router
 from tornado.web import Application
 
-from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NoSuchService, NotEntered, Unauthenticated
+from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
 from ..gateway.gateway import Destination, PortProxy
 from ..handlers.base import PortHandler, cookies_after, cookies_of, login_check
 from ..handlers.http import PortExchange
@@ -208,7 +208,7 @@ class EnterHandler(PortHandler):
         """Where to go: into the origin, or to the path form where the browser could not find that.
 
         Raises:
-            BadRoute, Forbidden, NoSuchService
+            BadRoute, Forbidden, NotFound
         """
         path_form, path = self._places()
         target = self.origin_target(self._target)
@@ -234,7 +234,7 @@ class EnterHandler(PortHandler):
         if prefix is None and reserved is not None and reserved.get(self._target) is not None:
             prefix = urls.service_url(gateway.base_url, self._target)
         if prefix is None:
-            raise NoSuchService(self._target)
+            raise NotFound(self._target)
         known, _ = gateway.known_prefix(self._target)
         is_below = self._path.startswith(prefix + "/")
         return prefix + self._path, prefix + self._path if known and not is_below else self._path

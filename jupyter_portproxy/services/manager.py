@@ -24,7 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from ..errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown, StartedTooOften
+from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedTooOften
 from ..protocol.credentials import environment_without
 from ..system import background_tasks, command_lines
 from .guard import BACKGROUND
@@ -147,11 +147,11 @@ class ServiceManager:
         return sorted(self._services.values(), key=lambda service: service.name)
 
     def get(self, name: str) -> Service:
-        """Raises: NoSuchService"""
+        """Raises: NotFound"""
         try:
             return self._services[name]
         except KeyError:
-            raise NoSuchService(name) from None
+            raise NotFound(name) from None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._services
@@ -174,7 +174,7 @@ class ServiceManager:
             by_page: somebody opens a page of it; what an open page asks for starts no service that has ended.
 
         Raises:
-            NoSuchService, ServiceFailed
+            NotFound, ServiceFailed
         """
         service, template = self._services.get(name), self.templates.get(name)
         if template is not None and (service is None or not service.alive) and (other := self._at(template.place)):
@@ -195,7 +195,7 @@ class ServiceManager:
             name: of the service. Without one it is the template's, or made of its script's or folder's where that is taken.
 
         Raises:
-            NoSuchService: there is no such template.
+            NotFound: there is no such template.
             BadInput: a bad name or argument, a file that does not exist, or the name belongs to another service.
             ServiceFailed: no port is free, or it was started too often.
         """
@@ -203,7 +203,7 @@ class ServiceManager:
             raise ShuttingDown()
         template = self.templates.get(template_name)
         if template is None:
-            raise NoSuchService(template_name, "template")
+            raise NotFound(template_name, "template")
         if template.external:
             raise BadInput(f"'{template_name}' is not started by this server.", "Start it as before, and open its address.")
         filled = self._fill_in(template, arguments or {})

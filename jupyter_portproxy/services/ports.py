@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import BadInput, NoPort, NoSuchService
+from ..errors import BadInput, NoPort, NotFound
 from .templates import NAME
 
 _TRIES = 1000
@@ -109,10 +109,10 @@ class Reservations:
         return reservation
 
     def release(self, name: str) -> None:
-        """Raises: NoSuchService"""
+        """Raises: NotFound"""
         self._expire()
         if name not in self._reserved:
-            raise NoSuchService(name, "reservation")
+            raise NotFound(name, "reservation")
         self._ports.give_back(self._reserved.pop(name).port)
 
     def _expire(self) -> None:

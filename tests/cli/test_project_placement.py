@@ -93,7 +93,7 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
     assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
     assert placement("remove", "p1") == (0, "p1 is forgotten.\n", "")
-    unknown = "The hub knows no project 'p1'.\nList the projects: jupyter portproxy projects\n"
+    unknown = "The hub has no project 'p1'.\nList the projects: jupyter portproxy projects\n"
     for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
         assert placement(*command) == (1, "", unknown), command
 
@@ -140,8 +140,8 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["host", "h1", "http://h:99999"], "This is no URL of a host: its host or its port can be none."),
         (["host", "../h", URL], "This is no name for a host."),
         (["move", "p1", "h1"], "There is no host 'h1'."),
-        (["move", "p9", "h7"], "The hub knows no project 'p9'."),
-        (["unplace", "p9"], "The hub knows no project 'p9'."),
+        (["move", "p9", "h7"], "The hub has no project 'p9'."),
+        (["unplace", "p9"], "The hub has no project 'p9'."),
         (["place", "p1", "h9"], "There is no host 'h9'."),
         (["place", "p1", "h7", "--owner", "\x1b[31m"], "This is no owner."),
         (["member", "p1", "bob", "king"], "This is no role."),
@@ -150,9 +150,9 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["project", "p1", "--visibility", "public"], "This is no visibility."),
         (["project", "p1", "--owner", ""], "This is no owner."),
         (["project", "p1", "--owner", "@team"], "A group owns no project."),
-        (["project", "p9"], "The hub knows no project 'p9'."),
-        (["remove", "p9"], "The hub knows no project 'p9'."),
-        (["members", "p9"], "The hub knows no project 'p9'."),
+        (["project", "p9"], "The hub has no project 'p9'."),
+        (["remove", "p9"], "The hub has no project 'p9'."),
+        (["members", "p9"], "The hub has no project 'p9'."),
         (["members", "../p"], "This is no key for a project."),
         (["member", "p1", "@", "viewer"], "This is no username."),
         (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is no port and no range of ports"),
@@ -161,7 +161,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["drain", "a/b"], "This is no name for a host."),
         (["remove-host", "h9"], "There is no host 'h9'."),
         (["remove-host", "h7"], "The host has projects."),
-        (["member", "p9", "bob", "owner"], "The hub knows no project 'p9'."),
+        (["member", "p9", "bob", "owner"], "The hub has no project 'p9'."),
         (["member", "p1", "bob"], "Give a role, or --remove."),
         (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
         (["member", "p1", "nobody", "--remove"], "That user is no member of the project."),

@@ -87,7 +87,7 @@ def test_a_bad_key_changes_nothing(run, key):
         code, said, error = run(*arguments)
         assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project."), arguments
     code, said, error = run("unregister", key)
-    assert (code, said) == (1, "") and error.startswith("The project host knows no project '")
+    assert (code, said) == (1, "") and error.startswith("The project host has no project '")
     assert json.loads(run("projects", "--json")[1]) == []
 
 

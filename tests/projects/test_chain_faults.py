@@ -66,7 +66,7 @@ class Chain:
         while True:
             with contextlib.suppress(RegistryAway):
                 new = await self.new()
-                if (await self.ask(new))[1].startswith("The project host knows no project"):
+                if (await self.ask(new))[1].startswith("The project host has no project"):
                     break
             assert time.monotonic() < end
             await asyncio.sleep(0.1)
@@ -289,7 +289,7 @@ async def test_each_hop_is_killed_in_turn(chain: Chain, tmp_path):
         async with in_use(hops) as (wire, tunnel):
             kill(hops.container)
             await is_cut(wire, tunnel)
-        assert await chain.ask(STATUS) == (503, "This project does not run, says the project host.")
+        assert await chain.ask(STATUS) == (503, "The project host reports that this project is stopped.")
         secret = {SECRET_VARIABLE: SECRET}
         container = jupyter_server(folder(tmp_path / "home"), *PORTS, *CONTAINER, base=f"/{KEY}/", more=secret)
         hops.container = stack.enter_context(container)

@@ -179,7 +179,7 @@ async def test_the_button_starts_it_and_a_failure_is_told(chain):
         await chain.locate(PAGE, Asker("eve"))
     await ended(chain.host.starter)
     error = await stopped(chain)
-    assert error.message == "This project does not run, says the project host. Its last start failed with exit code 3."
+    assert error.message == "The project host reports that this project is stopped. Its last start failed with exit code 3."
     assert error.start and not error.details
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed, ShuttingDown
+from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed, ShuttingDown
 from jupyter_portproxy.server_proxy.config import read_server
 from jupyter_portproxy.services import manager as services
 from jupyter_portproxy.services.manager import Service, ServiceManager
@@ -300,7 +300,7 @@ async def test_a_restart_and_a_deletion_at_once_leave_no_process_that_nobody_kno
         service = manager.start("web")
         await asyncio.wait_for(manager.ready(service), 10)
         ended = await asyncio.gather(*(call("web") for call in calls), return_exceptions=True)
-        assert all(isinstance(end, (NoSuchService, Service, type(None))) for end in ended)
+        assert all(isinstance(end, (NotFound, Service, type(None))) for end in ended)
         assert manager.list() == [] and service.process is None
 
 
@@ -553,9 +553,9 @@ async def test_what_does_not_fit_is_refused(make):
         manager.start("other", "mine")
     with pytest.raises(BadInput, match="no argument 'x'"):
         manager.start("web", "second", {"x": "1"})
-    with pytest.raises(NoSuchService):
+    with pytest.raises(NotFound):
         manager.start("none")
-    with pytest.raises(NoSuchService):
+    with pytest.raises(NotFound):
         await manager.stop("none")
 
 

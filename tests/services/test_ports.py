@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jupyter_portproxy.errors import BadInput, NoSuchService, ServiceFailed
+from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed
 from jupyter_portproxy.services import ports as leases
 from jupyter_portproxy.services.ports import Ports, Reservations, is_free
 
@@ -98,5 +98,5 @@ def test_a_name_is_taken_once_and_given_back():
     with pytest.raises(BadInput, match="reserved already"):
         reservations.reserve("a")
     reservations.release("a")
-    with pytest.raises(NoSuchService):
+    with pytest.raises(NotFound):
         reservations.release("a")
