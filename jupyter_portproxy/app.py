@@ -11,7 +11,7 @@ import os
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
@@ -34,8 +34,6 @@ from .handlers.dispatcher import Front
 from .handlers.router import PortRouter
 from .isolation.handlers import OriginRouter
 from .isolation.sessions import Origins
-from .projects import setup
-from .projects.placement.postgres import MissingPackage
 from .protocol import urls
 from .protocol.origin_hosts import Names
 from .server_proxy import config
@@ -43,6 +41,9 @@ from .server_proxy.config import ServerProxy
 from .services import logs, templates
 from .services.manager import ServiceManager
 from .services.ports import Ports, Reservations
+
+if TYPE_CHECKING:
+    from .projects.setup import Hop
 
 
 class PortProxyApp(ExtensionApp):
@@ -114,8 +115,13 @@ class PortProxyApp(ExtensionApp):
         if server is not None:
             self.front.mount(server, asyncio.get_running_loop())
 
-    def _join_chain(self) -> setup.Hop | None:
-        """Be a hub or a project host, if the configuration says so."""
+    def _join_chain(self) -> Hop | None:
+        """Build this server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
+        if not self.gateway.project_resolver:
+            return None
+        from .projects import setup
+        from .projects.placement.postgres import MissingPackage
+
         parts = None
         try:
             parts = setup.build(self.gateway, self.log, self._server.identity_provider)

@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,7 @@ from .api_client import Server, find
 from .output import port_number, print_json, table
 from .projects import add_commands
 
+_PROJECTS = "jupyter_portproxy.projects"
 _PROGRAM = "jupyter portproxy"
 _SECOND = "Path-based URL, for programs too: "
 
@@ -291,9 +293,10 @@ def _parser() -> argparse.ArgumentParser:
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
     _add_check(command("check", _check, "Explain why a port cannot be reached.", as_json=True))
     own = list(commands.choices)
-    add_commands(commands)
-    theirs = [name for name in commands.choices if name not in own]
-    groups = (("Commands:", own), ("For the operators of hubs and project hosts:", theirs))
+    groups = [("Commands:", own)]
+    if find_spec(_PROJECTS) is not None:  # an installation for one machine may leave that package out
+        add_commands(commands)
+        groups.append(("For the operators of hubs and project hosts:", [name for name in commands.choices if name not in own]))
     parser.epilog = "\n\n".join("\n".join([title, *(_line(commands.choices[name]) for name in names)]) for title, names in groups)
     return parser
 

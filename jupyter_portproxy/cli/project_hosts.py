@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError, RegistryAway
-from ..projects.placement.admin import Host, PlacementAdmin
 from .output import Options, print_json, read_secret, say, table
+
+if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
+    from ..projects.placement.admin import Host, PlacementAdmin
 
 PATIENCE = 15.0  # seconds for a change of placements
 _SILENT = 15.0  # seconds without a sign of life: three heartbeats
@@ -24,7 +26,7 @@ _STATUSES = {
     "drain": ("draining", "drains: it keeps its projects and gets no other", "Put no more projects on a host."),
     "down": ("down", "is down: nothing is sent to it", "Send nothing to a host."),
 }
-Work = Callable[[PlacementAdmin, Options], Awaitable[None]]
+Work = Callable[["PlacementAdmin", Options], Awaitable[None]]
 Cause = Callable[[BaseException], str]
 
 

@@ -11,15 +11,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError, RegistryAway, UnknownProject
-from ..projects.model import new_key
-from ..projects.placement.admin import KEPT, Host, Placed, PlacementAdmin, Ports
-from ..projects.placement.postgres import MissingPackage, Refused
 from . import project_hosts
 from .output import Commands, Options, add_command, print_json, say, silent_log, table
 from .project_hosts import PATIENCE, Work, state_of
+
+if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
+    from ..projects.placement.admin import Host, Placed, PlacementAdmin, Ports
 
 _ANY = "any"  # of --ports: narrows nothing
 _CAUSES = {
@@ -163,6 +163,9 @@ async def _place(admin: PlacementAdmin, options: Options) -> None:
 
 async def _make_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
     """What is not given stays as it is. False for a new project."""
+    from ..projects.model import new_key
+    from ..projects.placement.admin import KEPT
+
     new_key(options.key)
     ports, visibility = _ports(options), options.visibility
     try:
@@ -185,6 +188,8 @@ async def _make_or_change(admin: PlacementAdmin, options: Options, host: str | N
 
 
 def _ports(options: Options) -> Ports:
+    from ..projects.placement.admin import KEPT
+
     if options.ports is None:
         return KEPT
     return None if options.ports == _ANY else [item.strip() for item in options.ports.split(",")]
@@ -232,6 +237,9 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
 @contextlib.asynccontextmanager
 async def _admin(options: Options) -> AsyncIterator[PlacementAdmin]:
     """Placements. All that their database does wrong becomes a CliError, without a word of its own."""
+    from ..projects.placement.admin import PlacementAdmin
+    from ..projects.placement.postgres import MissingPackage, Refused
+
     dsn = dsn_of(options)
     if not dsn:
         raise CliError("It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.")

@@ -10,19 +10,22 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_core.paths import jupyter_data_dir
 
 from ..errors import CliError, NoPort, RegistryAway
-from ..projects.registry.leases import Registry
-from ..projects.run import Run, patiently
 from ..protocol.urls import parse_ports
 from . import project_placement
 from .output import Commands, Options, add_command, port_number, print_json, read_secret, say, silent_log, table
 
+if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
+    from ..projects.registry.leases import Registry
+
 _BASE_URL = re.compile(r"/([A-Za-z0-9._~@-]+/)*", re.ASCII)
+T = TypeVar("T")
 
 
 def add_commands(commands: Commands) -> None:
@@ -49,9 +52,10 @@ def add_commands(commands: Commands) -> None:
 async def _register(options: Options) -> None:
     """A secret that is made here is printed alone: for `SECRET=$(jupyter portproxy register KEY PORT)`."""
     secret = secrets.token_urlsafe(32) if options.secret_file is None else read_secret(options.secret_file)
-    async with _registry(options) as registry:
-        starts = options.start_on_request
-        made = await patiently(lambda: registry.register(options.key, options.port, secret, options.pid, start_on_request=starts))
+    starts = options.start_on_request
+    made = await _do(
+        options, lambda registry: registry.register(options.key, options.port, secret, options.pid, start_on_request=starts)
+    )
     told = {"key": made.key, "port": made.http_port, "pid": made.pid, "generation": made.generation}
     if options.secret_file is None:
         return say(options, secret, **told, secret=secret)
@@ -59,20 +63,20 @@ async def _register(options: Options) -> None:
 
 
 async def _unregister(options: Options) -> None:
-    async with _registry(options) as registry:
-        await patiently(lambda: registry.unregister(options.key))
+    await _do(options, lambda registry: registry.unregister(options.key))
     say(options, f"{options.key} is not on this host any more.", key=options.key)
 
 
 async def _lease(options: Options) -> None:
     """The port alone on standard output: for `PORT=$(jupyter portproxy lease KEY)`."""
     ports = _ports(options)
-    async with _registry(options) as registry:
-        port = await patiently(lambda: registry.lease_port(options.key, ports))
+    port = await _do(options, lambda registry: registry.lease_port(options.key, ports))
     say(options, str(port), key=options.key, port=port)
 
 
 async def _run_project(options: Options) -> int:
+    from ..projects.run import Run
+
     ports, base_url = _ports(options), options.base_url
     if not _BASE_URL.fullmatch(base_url):
         raise CliError(f"--base-url: {base_url!r} is none.\nIt begins and ends with a slash: /services/projects/")
@@ -111,8 +115,7 @@ async def _projects(options: Options) -> None:
 
 
 async def _registered(options: Options) -> list[dict[str, object]]:
-    async with _registry(options) as registry:
-        found = await patiently(registry.list)
+    found = await _do(options, lambda registry: registry.list())
     return [
         {"from": "registry", "key": p.key, "port": p.http_port, "state": p.state, "pid": p.pid, "generation": p.generation}
         for p in found
@@ -122,8 +125,18 @@ async def _registered(options: Options) -> list[dict[str, object]]:
 # ---- the databases ----
 
 
+async def _do(options: Options, work: Callable[[Registry], T]) -> T:
+    """What `work` returns; it is repeated while another process has the registry locked."""
+    from ..projects.run import patiently
+
+    async with _registry(options) as registry:
+        return await patiently(lambda: work(registry))
+
+
 @contextlib.asynccontextmanager
 async def _registry(options: Options) -> AsyncIterator[Registry]:
+    from ..projects.registry.leases import Registry
+
     path = _path(options)
     registry = Registry(path, log=silent_log())
     try:
