@@ -170,7 +170,7 @@ class PortProxyApp(ExtensionApp):
         servers, wrong = config.read_servers(settings.servers, gateway.base_url, unknown)
         self.taken_over.update({**entries, **servers})
         gateway.allow_ports(config.fixed_ports(self.taken_over.values()))
-        gateway.special_for_ports = config.for_plain_ports(settings.non_service_rewrite_response)
+        gateway.port_hooks = config.for_plain_ports(settings.non_service_rewrite_response)
         wrong += wrong_entries + self._take_over_hosts(settings.hosts)
         for problem in wrong:
             self.log.error("portproxy: %s", problem)

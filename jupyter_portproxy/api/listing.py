@@ -134,7 +134,7 @@ class Inventory:
             "since": service.since,
             "error": service.error,
             "exit_code": service.exit_code,
-            "port": service.place.port or None,
+            "port": service.endpoint.port or None,
             "url": self._url(service.prefix, service.template),
             "open_in": service.template.open_in,
             "needs_storage": service.template.needs_storage,
@@ -339,7 +339,7 @@ class Inventory:
 
     def _services_by_port(self) -> dict[int, str]:
         manager = self._gateway.services
-        return {s.place.port: s.name for s in manager.list() if s.alive and s.place.port} if manager is not None else {}
+        return {s.endpoint.port: s.name for s in manager.list() if s.alive and s.endpoint.port} if manager is not None else {}
 
     # ---- pages ----
 

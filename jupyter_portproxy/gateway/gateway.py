@@ -34,9 +34,10 @@ from ..protocol.hop_header import Told
 from ..protocol.named_project_urls import Alias, NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, Upstream
+from ..services.hooks import Endpoint, RequestHooks
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
-from ..services.templates import Place, Special, Template, TemplateError
+from ..services.templates import Template, TemplateError
 from ..system.addresses import LOOPBACK
 from ..upstream.closable import Closable
 from ..upstream.curl import CurlTransport
@@ -89,7 +90,7 @@ class Destination:
 
     route: Route
     upstream: Upstream
-    special: Special | None = None
+    hooks: RequestHooks | None = None
     service: Service | None = None
     counted_as: Hashable = None
     alias: Alias | None = None
@@ -137,7 +138,7 @@ class PortProxy(Policy):
         self.origins: Origins[User] | None = None
         self.logins = Logins(self.log)
         self.reservations: Reservations | None = None
-        self.special_for_ports: Special | None = None
+        self.port_hooks: RequestHooks | None = None
         self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
         self._transport: CurlTransport | None = None
         self._tunnels: dict[Closable, Slot] = {}
@@ -169,8 +170,8 @@ class PortProxy(Policy):
             route = Route(urls.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
             return Destination(route, await self.resolve(route))
         template = self.services.templates.get(asked.name)
-        if template is not None and template.external and template.place is not None:
-            return self._at(template.place, template, asked)
+        if template is not None and template.external and template.endpoint is not None:
+            return self._at(template.endpoint, template, asked)
         service = self.services.opened(asked.name, by_page=not patient)
         if service.state == "starting" and not patient:
             raise ServiceStarting(service.name, service.log.last_lines())
@@ -178,39 +179,39 @@ class PortProxy(Policy):
         service.touch()
         if template is None or service.name == asked.name:  # else two templates have one fixed place
             template = service.template
-        return self._at(service.place, template, asked, service)
+        return self._at(service.endpoint, template, asked, service)
 
-    def _at(self, place: Place, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
-        upstream, special = _upstream_of(place, template), template.special
+    def _at(self, endpoint: Endpoint, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
+        upstream, hooks = _upstream_of(endpoint, template), template.hooks
         if upstream.unix_socket:
             check_socket(upstream.unix_socket)
         try:
-            path = special.path(asked.path) if special is not None else asked.path
+            path = hooks.path(asked.path) if hooks is not None else asked.path
         except Exception:
             self.log.exception("portproxy: 'mappath' of '%s' failed", template.name)
             raise Internal() from None
         route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
-        return Destination(route, upstream, special, service)
+        return Destination(route, upstream, hooks, service)
 
     def is_there(self, to: Destination) -> bool:
         """True unless it is a service that does not run where it ran."""
         service = to.service
         if service is None:
             return True
-        if service.state not in ("up", "unhealthy") or service.place.port != to.upstream.port:
+        if service.state not in ("up", "unhealthy") or service.endpoint.port != to.upstream.port:
             return False
         service.touch()
         return True
 
-    def special_of(self, name: str) -> Special | None:
+    def hooks_of(self, name: str) -> RequestHooks | None:
         """What the template of a service of that name asks for; None if nothing, or if nothing is known of it."""
         template = self.template_of(name)
-        return template.special if template is not None else None
+        return template.hooks if template is not None else None
 
     def sees_prefix(self, name: str) -> bool:
         """A service of that name gets the whole path, and nobody's configuration changes it."""
         template = self.template_of(name)
-        return template is not None and template.keep_prefix and template.special is None
+        return template is not None and template.keep_prefix and template.hooks is None
 
     def template_of(self, name: str) -> Template | None:
         """The template of a service, or the one of that name."""
@@ -229,7 +230,7 @@ class PortProxy(Policy):
         """
         if self.services is None:
             return "", False
-        name = next((s.name for s in self.services.list() if str(s.place.port) == target), "") if target.isdigit() else target
+        name = next((s.name for s in self.services.list() if str(s.endpoint.port) == target), "") if target.isdigit() else target
         template = self.template_of(name)
         if template is None or not template.knows_prefix:
             return "", False
@@ -251,7 +252,7 @@ class PortProxy(Policy):
     async def answers(self, service: Service) -> bool:
         """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
         template = service.template
-        upstream = _upstream_of(service.place, template)
+        upstream = _upstream_of(service.endpoint, template)
         try:
             if template.ready == "tcp":
                 (await self.dial(upstream, _PROBE_SECONDS)).close()
@@ -363,11 +364,11 @@ class PortProxy(Policy):
             fields = to.alias.request(fields, client)
         keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
         out = to_upstream(fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told)
-        return out if to.special is None else replaced(out, self._fields_of(to, to.special), to.special.set_aside)
+        return out if to.hooks is None else replaced(out, self._fields_of(to, to.hooks), to.hooks.renamed_fields)
 
-    def _fields_of(self, to: Destination, special: Special) -> Fields:
+    def _fields_of(self, to: Destination, hooks: RequestHooks) -> Fields:
         try:
-            return special.request_fields(Place(to.upstream.port, to.upstream.unix_socket), self.base_url)
+            return hooks.request_fields(Endpoint(to.upstream.port, to.upstream.unix_socket), self.base_url)
         except TemplateError as error:
             self.log.error("portproxy: %s", error)
             raise Internal() from None
@@ -494,8 +495,8 @@ async def _beginning(exchange: Exchange) -> tuple[Fields, bytes]:
     return head.fields, content[:_PROBE_BYTES]
 
 
-def _upstream_of(place: Place, template: Template) -> Upstream:
-    return Upstream(urls.LOOPBACK_NAME, place.port or 80, LOOPBACK, place.unix_socket, template.scheme)
+def _upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
+    return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.scheme)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ from ..protocol.hop_header import AUTHORIZATION, HOP, REFUSAL, Told, read
 from ..protocol.named_project_urls import NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, is_loopback
-from ..services.templates import Special
+from ..services.hooks import RequestHooks
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
 from .login_credentials import MAX_ASKED, Credential, credentials_in, logs_in
@@ -271,7 +271,7 @@ class PortHandler(JupyterHandler):
             self.destination = await self.gateway.chain.locate(asked, self._asker)
             return self.destination
         if isinstance(asked, Route):
-            return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.special_for_ports)
+            return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.port_hooks)
         return await self.gateway.locate(asked, patient=not self.is_navigation())
 
     async def start_project(self, asked: object) -> Redirect | None:
@@ -284,14 +284,14 @@ class PortHandler(JupyterHandler):
     def _asker(self) -> Asker:
         return Asker(self.current_user.username, self.told.may_start, self.request.method == "POST")
 
-    def is_activity(self, special: Special | None) -> bool:
+    def is_activity(self, hooks: RequestHooks | None) -> bool:
         """True if the request counts as activity of this server.
 
         Raises:
             Internal: the function that was to tell has failed.
         """
         try:
-            return special is None or special.counts_as_activity(self)
+            return hooks is None or hooks.counts_as_activity(self)
         except Exception:
             self.log.exception("portproxy: 'update_last_activity' failed")
             raise Internal() from None
@@ -454,7 +454,7 @@ class PortHandler(JupyterHandler):
         if origins is None:
             return None
         find = partial(origins.names.host_for, request=self.request)
-        port = services.get(name).place.port if services is not None and name in services else 0
+        port = services.get(name).endpoint.port if services is not None and name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 
     @property

@@ -60,7 +60,7 @@ class Admission:
     @property
     def may_change(self) -> bool:
         """Somebody may have changed their mind, or moved something, since it was made."""
-        return self.is_asked or self.destination.service is not None or self.destination.special is not None
+        return self.is_asked or self.destination.service is not None or self.destination.hooks is not None
 
     def outbound_of(self, uri: str) -> Outbound:
         """The same for another path."""
@@ -84,7 +84,7 @@ def begin_of(asked: object, destination: Destination, content: framing.Content |
     Args:
         arguments: names in its query; a login by one of them is no other URL's.
     """
-    is_changed = destination.special is not None and destination.special.depends_on_request
+    is_changed = destination.hooks is not None and destination.hooks.depends_on_request
     if content is not None or "token" in arguments or destination.alias is not None or is_changed:
         return ""
     if destination.route.with_slash:  # its answer depends on the URL

@@ -25,7 +25,7 @@ from ..protocol.headers import Fields
 from ..protocol.named_project_urls import NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute
-from ..services.templates import WholeAnswer
+from ..services.hooks import BufferedResponse
 from ..upstream.closable import Closable, CloseCode
 from ..upstream.exchange import Exchange, Outbound
 from .base import PortHandler, connection_of, stay_in_touch
@@ -114,7 +114,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         if admission.is_asked and not await self._handler.is_still(admission.user, admission.by_token):
             return False
         chain, to = self._gateway.chain, admission.destination
-        return self._gateway.is_there(to) and (chain is None or to.special is None or await chain.holds(to))
+        return self._gateway.is_there(to) and (chain is None or to.hooks is None or await chain.holds(to))
 
     async def _examine(self, found: Found) -> None:
         """Every check, and on to the service if there is one."""
@@ -142,9 +142,9 @@ class PortExchange(HTTPMessageDelegate, Closable):
                 self._ending = partial(self._redirect, found)
             return
         destination = await handler.locate(found)
-        if destination.special is not None and destination.special.raw_socket:
+        if destination.hooks is not None and destination.hooks.raw_socket:
             raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
-        counted = handler.is_activity(destination.special)
+        counted = handler.is_activity(destination.hooks)
         outbound = gateway.outbound(method, destination, handler.fields, handler.client, content)
         admission = self._admission = Admission(
             found,
@@ -176,8 +176,8 @@ class PortExchange(HTTPMessageDelegate, Closable):
         answer = Answer(self._request, gateway, destination, admission.client, self._login_cookies(), self._tell)
         self._answer = answer
         self._watch(destination)
-        special = destination.special
-        relay = self._relay_rewritten if special is not None and special.rewrites else self._relay_pieces
+        hooks = destination.hooks
+        relay = self._relay_rewritten if hooks is not None and hooks.rewrites else self._relay_pieces
         if answer.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
             relay = self._relay_followed
         if admission.client.preflight:
@@ -286,10 +286,10 @@ class PortExchange(HTTPMessageDelegate, Closable):
             await self._relay_pieces(admission, exchange, answer)
             return
         content = await self._gateway.whole_content_of(exchange)
-        route, special = admission.destination.route, admission.destination.special
-        assert special is not None  # it asked for this
-        whole = WholeAnswer(head.status, head.reason, head.fields, content)
-        whole = special.rewrite(whole, self._request, route.host, route.port, route.path)
+        route, hooks = admission.destination.route, admission.destination.hooks
+        assert hooks is not None  # it asked for this
+        whole = BufferedResponse(head.status, head.reason, head.fields, content)
+        whole = hooks.rewrite(whole, self._request, route.host, route.port, route.path)
         bodyless = self._request.method == "HEAD" or whole.status in (204, 304)
         fields = framing.with_content_length(whole.fields, None if bodyless else len(whole.content))
         await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)

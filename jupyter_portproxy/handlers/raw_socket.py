@@ -41,7 +41,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
             destination = self._destination = await self.locate(self._asked)
             gateway = self.gateway
             self._slot = gateway.tunnel_slots.take(self.current_user.username, destination.port)
-            self._count = gateway.counter(destination, counted=self.is_activity(destination.special))
+            self._count = gateway.counter(destination, counted=self.is_activity(destination.hooks))
             self._stream = await gateway.dial(destination.upstream)
         except GatewayError as error:
             self.refuse(error)

@@ -58,8 +58,8 @@ class PortRouter(Router):
         if isinstance(route, ServiceRoute) and not upgrade:
             route = self._at_its_own_url(route)
         if not isinstance(route, Redirect) and upgrade:
-            special = self._gateway.special_of(route.name) if isinstance(route, ServiceRoute) else None
-            kind = RawSocketHandler if special is not None and special.raw_socket else TunnelHandler
+            hooks = self._gateway.hooks_of(route.name) if isinstance(route, ServiceRoute) else None
+            kind = RawSocketHandler if hooks is not None and hooks.raw_socket else TunnelHandler
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route, admissions=self._admissions)
 

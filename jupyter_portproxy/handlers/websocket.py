@@ -60,7 +60,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             destination = await self.locate(self._asked)
             answer = Answer(self.request, self.gateway, destination, client, self.login_cookies(), self._tell)
             self._slot = self.gateway.tunnel_slots.take(self.current_user.username, destination.port)
-            gateway, counted = self.gateway, self.is_activity(destination.special)
+            gateway, counted = self.gateway, self.is_activity(destination.hooks)
             self._count = gateway.counter(destination, counted=counted)
             head = self._handshake(destination, client, counted)
             stream = self._upstream_stream = await gateway.dial(destination.upstream)

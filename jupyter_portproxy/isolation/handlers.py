@@ -89,8 +89,8 @@ class OriginRouter(Router):
         except GatewayError as error:
             return PortExchange(self._application, request, self._gateway, error, OriginHandler, parts)
         if upgrade:
-            special = self._gateway.special_of(target) if isinstance(route, ServiceRoute) else None
-            kind = OriginRawSocket if special is not None and special.raw_socket else OriginTunnel
+            hooks = self._gateway.hooks_of(target) if isinstance(route, ServiceRoute) else None
+            kind = OriginRawSocket if hooks is not None and hooks.raw_socket else OriginTunnel
             return self._application.get_handler_delegate(request, kind, {**parts, "route": route})
         return PortExchange(self._application, request, self._gateway, route, OriginHandler, parts)
 
@@ -420,7 +420,7 @@ class OriginHandler(PortHandler):
         """The origin of a service as those beside it on this machine know it."""
         target, services = self._origins.names.target_of(host) or "", self.gateway.services
         if services is not None and target in services:
-            target = str(services.get(target).place.port)
+            target = str(services.get(target).endpoint.port)
         return f"http://{urls.LOOPBACK_NAME}:{target}"
 
     def _same_site(self) -> bool:

@@ -33,7 +33,7 @@ from ..protocol.hop_header import AUTHORIZATION, Told
 from ..protocol.named_project_urls import Alias, NamedRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, Upstream, ip_literal
-from ..services.templates import Place, WholeAnswer
+from ..services.hooks import Endpoint, RequestHooks
 from ..system import background_tasks
 from ..system.addresses import addresses_of
 from ..upstream.closable import Closable, CloseCode
@@ -47,38 +47,20 @@ _QUIET = 60.0  # seconds between two words on the same
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
-    """The next hop, as the `Special` of a request: it adds the fields that let the request in there."""
+class Hop(RequestHooks):
+    """The next hop of a request: adds the fields that let the request in there."""
 
     target: Target
     fields: tuple[tuple[str, str], ...]
     asked: ProjectRoute
     asker: Asker
-    raw_socket: bool = False
-    rewrites: bool = False
-    depends_on_request: bool = False
 
     @property
-    def set_aside(self) -> Mapping[str, str]:
+    def renamed_fields(self) -> Mapping[str, str]:
         return {"authorization": AUTHORIZATION}
 
-    def command(self, values: Mapping[str, str]) -> list[str]:
-        return []
-
-    def environment(self, values: Mapping[str, str]) -> dict[str, str]:
-        return {}
-
-    def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
+    def request_fields(self, endpoint: Endpoint, base_url: str) -> list[tuple[str, str]]:
         return list(self.fields)
-
-    def path(self, path: str) -> str:
-        return path
-
-    def counts_as_activity(self, handler: object) -> bool:
-        return True
-
-    def rewrite(self, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer:
-        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +165,7 @@ class Chain:
 
     async def holds(self, to: Destination) -> bool:
         """True if the next hop of a request like the one before is still the same, and its user may still reach it."""
-        hop = to.special
+        hop = to.hooks
         if not isinstance(hop, Hop):
             return True
         try:
@@ -280,9 +262,9 @@ class Chain:
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""
-        if not isinstance(to.special, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
+        if not isinstance(to.hooks, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
             return error
-        target = to.special.target
+        target = to.hooks.target
         if isinstance(error, Distrusted):
             self._log.error("portproxy: %s is not trusted as a project host: %s", to.upstream.origin, error.message)
         self._resolver.report_failure(target.key, target.generation)
@@ -295,9 +277,9 @@ class Chain:
 
         Whoever waits for the first word of a host that gives no sign of life (1014) waits no longer; what flows, flows on.
         """
-        if not isinstance(to.special, Hop):
+        if not isinstance(to.hooks, Hop):
             return
-        self._watched[open_] = to.special
+        self._watched[open_] = to.hooks
         open_.add_close_callback(self._watched.pop)
 
     def _on_change(self, key: str) -> None:

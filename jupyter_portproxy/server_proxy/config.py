@@ -1,6 +1,6 @@
 """What was written for jupyter-server-proxy: its entry points and its configuration, read into our own templates.
 
-Rule of this file: it stands apart. The core sees a Template with a `Special`, and knows nothing of how it came about. The
+Rule of this file: it stands apart. The core sees a Template with hooks, and knows nothing of how it came about. The
 names and their meaning are those that jupyter-server-proxy 4.6 documents; what its users' functions see is what they saw there.
 """
 
@@ -22,15 +22,16 @@ from urllib.parse import quote, urljoin, urlsplit
 import traitlets
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
-from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError, authenticated
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler, authenticated
 from traitlets import Bool, Dict, Float, HasTraits, Instance, Int, List, TraitError, Unicode, Union
 from traitlets.config import Configurable
 
 from ..protocol import urls
 from ..protocol.framing import is_field
+from ..services.hooks import BufferedResponse, Endpoint, TemplateHooks
 from ..services.manager import ServiceManager
-from ..services.templates import NAME, Place, Template, TemplateError, WholeAnswer
+from ..services.templates import NAME, Template, TemplateError
 
 GROUP = "jupyter_serverproxy_servers"
 INCUMBENT = "jupyter_server_proxy"
@@ -107,7 +108,7 @@ class _ServerProcess(HasTraits):
 class RewritableResponse:
     """What a rewrite_response function gets as `response`, and may change."""
 
-    def __init__(self, answer: WholeAnswer) -> None:
+    def __init__(self, answer: BufferedResponse) -> None:
         self._code, self.reason, self.body = answer.status, answer.reason, answer.content
         self.headers = HTTPHeaders()
         for name, value in answer.fields:
@@ -129,10 +130,10 @@ class RewritableResponse:
         copied.headers = copy.copy(self.headers)
         return copied
 
-    def whole(self) -> WholeAnswer:
+    def whole(self) -> BufferedResponse:
         headers = self.headers if isinstance(self.headers, HTTPHeaders) else HTTPHeaders(self.headers)
         fields = [(name, _field_value(name, value)) for name, value in headers.get_all()]
-        return WholeAnswer(int(self._code), str(self.reason or ""), fields, bytes(self.body or b""))
+        return BufferedResponse(int(self._code), str(self.reason or ""), fields, bytes(self.body or b""))
 
 
 def _field_value(name: str, value: Any) -> str:
@@ -148,8 +149,8 @@ def _field_value(name: str, value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """One server of jupyter-server-proxy's kind: the `Special` of its template. `icon` is the path of a file, or empty."""
+class ServerHooks(TemplateHooks):
+    """The functions of one server of jupyter-server-proxy's configuration. `icon` is the path of a file, or empty."""
 
     settings: _ServerProcess
     patterns: tuple[re.Pattern[str], ...] = ()
@@ -176,12 +177,8 @@ class Server:
     def depends_on_request(self) -> bool:
         return True
 
-    @property
-    def set_aside(self) -> Mapping[str, str]:
-        return {}
-
-    def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
-        values = {"port": place.port, "unix_socket": place.unix_socket, "base_url": base_url}
+    def request_fields(self, endpoint: Endpoint, base_url: str) -> list[tuple[str, str]]:
+        values = {"port": endpoint.port, "unix_socket": endpoint.unix_socket, "base_url": base_url}
         fields = self._texts("request_headers_override", self.settings.request_headers_override, values)
         return [(name, value) for name, value in fields.items() if name.lower() not in _FRAMING]
 
@@ -190,14 +187,13 @@ class Server:
         mapped = _called(mapping, {"path": path}) if callable(mapping) else mapping.get(path, path)
         return "/" + quote(str(mapped), safe="/:?#[]@!$&'()*+,;=-._~%").lstrip("/") if mapped != path else path
 
-    def counts_as_activity(self, handler: object) -> bool:
+    def counts_as_activity(self, handler: RequestHandler) -> bool:
         wanted: Any = self.settings.update_last_activity
         if callable(wanted):
             return bool(wanted(handler))
-        path = getattr(handler, "request").path  # noqa: B009 (the handler's type belongs to another floor)
-        return bool(wanted) and not any(pattern.match(path) for pattern in self.patterns)
+        return bool(wanted) and not any(pattern.match(handler.request.path) for pattern in self.patterns)
 
-    def rewrite(self, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer:
+    def rewrite(self, answer: BufferedResponse, request: HTTPServerRequest, host: str, port: int, path: str) -> BufferedResponse:
         return rewritten(self.settings.rewrite_response, answer, request, host, port, path)
 
     def _texts(self, key: str, value: Any, values: Mapping[str, object]) -> dict[str, str]:
@@ -214,12 +210,14 @@ class Server:
             raise TemplateError(f"Its '{key}' failed: {type(error).__name__}: {error}") from None
 
 
-def for_plain_ports(functions: Any) -> Server | None:
-    """The `Special` of plain ports: `c.ServerProxy.non_service_rewrite_response`, and nothing else."""
-    return Server(_ServerProcess(rewrite_response=functions)) if functions else None
+def for_plain_ports(functions: Any) -> ServerHooks | None:
+    """The hooks of plain ports: `c.ServerProxy.non_service_rewrite_response`, and nothing else."""
+    return ServerHooks(_ServerProcess(rewrite_response=functions)) if functions else None
 
 
-def rewritten(functions: Any, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer:
+def rewritten(
+    functions: Any, answer: BufferedResponse, request: HTTPServerRequest, host: str, port: int, path: str
+) -> BufferedResponse:
     """The answer after one function or several, each on a copy of what the one before left."""
     original = RewritableResponse(answer)
     response = original
@@ -229,20 +227,19 @@ def rewritten(functions: Any, answer: WholeAnswer, request: object, host: str, p
         _called(function, known)
     whole = response.whole()
     sent = next((value for name, value in answer.fields if name.lower() == "location"), "")
-    at = getattr(request, "host", ""), getattr(request, "uri", "")
-    fields = [(name, _location(value, sent, *at) if name.lower() == "location" else value) for name, value in whole.fields]
+    fields = [(name, _location(value, sent, request) if name.lower() == "location" else value) for name, value in whole.fields]
     return replace(whole, fields=fields)
 
 
-def _location(value: str, sent: str, host: str, uri: str) -> str:
+def _location(value: str, sent: str, request: HTTPServerRequest) -> str:
     """A rewritten Location; the one that the service sent where only the client's host was put into it.
 
     jupyter-rsession-proxy does that. What the service sent is then mapped below its prefix as every Location is.
     """
     after, before = urlsplit(value), urlsplit(sent)
-    if not host or after.netloc != host:
+    if not request.host or after.netloc != request.host:
         return value
-    same = after.path in (before.path, f"/{before.path}", urljoin(uri, before.path))
+    same = after.path in (before.path, f"/{before.path}", urljoin(request.uri or "", before.path))
     return sent if same and after[3:] == before[3:] else value
 
 
@@ -301,13 +298,13 @@ def read_server(name: str, data: object, base_url: str, unknown: list[str]) -> T
     known = set(_ServerProcess.class_trait_names())
     unknown += [f"{name}[{key!r}]" for key in values if key not in known]
     settings = _ServerProcess(**{key: value for key, value in values.items() if key in known})
-    place = _place(settings)
-    if not settings.command and place is None:
+    endpoint = _endpoint(settings)
+    if not settings.command and endpoint is None:
         raise TemplateError("it has none of 'command', 'port' and 'unix_socket'; it needs one")
     shown = _plain(settings.launcher_entry)
     unknown += [f"{name}['launcher_entry'][{key!r}]" for key in shown if key not in _ENTRY_KEYS]
     entry = _LauncherEntry(**{key: value for key, value in shown.items() if key in _ENTRY_KEYS})
-    server = Server(settings, tuple(map(re.compile, settings.exclude_last_activity_patterns)), str(entry.icon_path))
+    hooks = ServerHooks(settings, tuple(map(re.compile, settings.exclude_last_activity_patterns)), str(entry.icon_path))
     return Template(
         name=name,
         command=(),
@@ -317,15 +314,15 @@ def read_server(name: str, data: object, base_url: str, unknown: list[str]) -> T
         unix_socket=settings.unix_socket is True,
         path_info=_below(name, entry.path_info),
         title=entry.title or name,
-        icon=f"{base_url}server-proxy/icon/{name}" if server.icon else "",
+        icon=f"{base_url}server-proxy/icon/{name}" if hooks.icon else "",
         category=entry.category,
         open_in="browser" if settings.new_browser_tab else "lab",
         start_on_open=True,
         at_root=True,
-        place=place,
+        endpoint=endpoint,
         external=not settings.command,
         launcher=entry.category if entry.enabled else "",
-        special=server,
+        hooks=hooks,
     )
 
 
@@ -343,12 +340,12 @@ def _plain(data: object) -> dict[str, Any]:
     return dict(data)
 
 
-def _place(settings: _ServerProcess) -> Place | None:
+def _endpoint(settings: _ServerProcess) -> Endpoint | None:
     if isinstance(settings.unix_socket, str) and settings.unix_socket:
-        return Place(0, settings.unix_socket)
+        return Endpoint(0, settings.unix_socket)
     if not 0 <= settings.port <= 65535:
         raise TemplateError(f"'port' is {settings.port}; it must be from 1 to 65535")
-    return Place(settings.port) if settings.port and not settings.unix_socket else None
+    return Endpoint(settings.port) if settings.port and not settings.unix_socket else None
 
 
 def _below(name: str, path_info: str) -> str:
@@ -456,7 +453,7 @@ class Icon(JupyterHandler):
     @authorized("read")
     async def get(self, name: str) -> None:
         template = self.templates.get(name)
-        path = template.special.icon if template is not None and isinstance(template.special, Server) else ""
+        path = template.hooks.icon if template is not None and isinstance(template.hooks, ServerHooks) else ""
         try:
             content = Path(path).read_bytes() if path else b""  # noqa: ASYNC240 (a few kilobytes)
         except OSError as error:
@@ -497,7 +494,7 @@ def _info(template: Template) -> dict[str, Any]:
 
 def fixed_ports(templates: Iterable[Template]) -> set[int]:
     """The ports that a configuration names itself: it has thereby allowed them."""
-    return {template.place.port for template in templates if template.place is not None and template.place.port}
+    return {template.endpoint.port for template in templates if template.endpoint is not None and template.endpoint.port}
 
 
 def split_hosts(hosts: Iterable[object]) -> tuple[list[str], list[str]]:

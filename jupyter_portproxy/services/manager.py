@@ -28,9 +28,10 @@ from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedToo
 from ..protocol.credentials import environment_without
 from ..system import background_tasks, command_lines
 from .guard import BACKGROUND
+from .hooks import Endpoint
 from .logs import Log, prepare
 from .ports import Ports, is_free
-from .templates import NAME, Place, Template, TemplateError, program_path
+from .templates import NAME, Template, TemplateError, program_path
 
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9._-]+", re.ASCII)
 _MAX_BASE = 58  # characters of a name to which a number is added
@@ -61,7 +62,7 @@ class Service:
     template: Template
     arguments: Mapping[str, str]
     prefix: str
-    place: Place
+    endpoint: Endpoint
     log: Log
     state: ServiceState = "starting"
     since: float = field(default_factory=time.time)
@@ -177,7 +178,7 @@ class ServiceManager:
             NotFound, ServiceFailed
         """
         service, template = self._services.get(name), self.templates.get(name)
-        if template is not None and (service is None or not service.alive) and (other := self._at(template.place)):
+        if template is not None and (service is None or not service.alive) and (other := self._at(template.endpoint)):
             return other
         if service is None:
             return self.start(name, name) if template is not None and template.start_on_open else self.get(name)
@@ -215,7 +216,7 @@ class ServiceManager:
             raise BadInput(
                 f"The name '{name}' belongs to a service of another template.", "Choose another name, or delete that service."
             )
-        if (there := self._at(template.place)) is not None:
+        if (there := self._at(template.endpoint)) is not None:
             return there
         if known is not None and known.alive:
             if self._is_same(known, template, filled):
@@ -228,11 +229,11 @@ class ServiceManager:
             raise BadInput(f"There are {_MAX_SERVICES} services already.", "Delete one first.")
         return self._begin(name, template, filled)
 
-    def _at(self, place: Place | None) -> Service | None:
+    def _at(self, endpoint: Endpoint | None) -> Service | None:
         """The running service at a fixed place."""
-        if place is None:
+        if endpoint is None:
             return None
-        return next((service for service in self._services.values() if service.alive and service.place == place), None)
+        return next((service for service in self._services.values() if service.alive and service.endpoint == endpoint), None)
 
     def runs(self, service: Service) -> str:
         """What runs in a service, for people: its script or folder, and its other arguments where they are not the defaults."""
@@ -376,15 +377,15 @@ class ServiceManager:
         if os.name != "posix":
             raise ServiceFailed("Services need a POSIX system. Start the program by hand and open its port.")
         self._count_start(name)
-        place = self._lease(name, template)
+        endpoint = self._lease(name, template)
         known = self._services.get(name)
         if known is None:
             log = Log(prepare(self._directory, self._log), f"{name}.log")
-            service = Service(name, template, arguments, self._prefix_of(name, template), place, log)
+            service = Service(name, template, arguments, self._prefix_of(name, template), endpoint, log)
             self._services[name] = service
         else:
             service = known
-            service.template, service.arguments, service.place = template, arguments, place
+            service.template, service.arguments, service.endpoint = template, arguments, endpoint
             service.stop.clear()
             service.exit_code = None
             service.become("starting")
@@ -399,7 +400,7 @@ class ServiceManager:
         while True:
             begun = time.monotonic()
             await self._run_once(service)
-            self._give_back(service.place)
+            self._give_back(service.endpoint)
             if time.monotonic() - begun > self._long_run:
                 pause = self._first_pause
             if service.template.restart != "on-failure" or service.state != "failed" or await _asked_to_stop(service, pause):
@@ -407,7 +408,7 @@ class ServiceManager:
             pause *= 2
             try:
                 self._count_start(service.name)
-                service.place = self._lease(service.name, service.template)
+                service.endpoint = self._lease(service.name, service.template)
             except ServiceFailed as error:
                 service.become("failed", f"{service.error} It is not started again: {error.message}")
                 break
@@ -458,15 +459,15 @@ class ServiceManager:
     async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
         template = service.template
         values = {
-            "port": str(service.place.port),
-            "unix_socket": service.place.unix_socket,
+            "port": str(service.endpoint.port),
+            "unix_socket": service.endpoint.unix_socket,
             "base_url": self._base_url,
             "prefix": service.prefix,
             "name": service.name,
             **service.arguments,
         }
         command, variables, cwd = template.expand(values)
-        if template.special is None:  # jupyter-server-proxy starts programs where Jupyter was started
+        if template.hooks is None:  # jupyter-server-proxy starts programs where Jupyter was started
             cwd = os.path.join(self.root_dir, cwd)
         environment = self._environment(template, variables)
         program = _program(command[0], cwd, environment.get("PATH", os.defpath))
@@ -478,7 +479,7 @@ class ServiceManager:
             raise ServiceFailed(f"The program '{command[0]}' is not installed.{' ' + hint + '.' if hint else ''}")
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")
-        where = service.place.unix_socket or str(service.place.port)
+        where = service.endpoint.unix_socket or str(service.endpoint.port)
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout), where]
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
@@ -491,7 +492,7 @@ class ServiceManager:
 
         Programs of its own Python come first. A server of jupyter-server-proxy's kind runs those that it ran there.
         """
-        own = {"PATH": program_path(), "PYTHONUNBUFFERED": "1"} if template.special is None else {}
+        own = {"PATH": program_path(), "PYTHONUNBUFFERED": "1"} if template.hooks is None else {}
         return {**environment_without(os.environ), **own, **variables}
 
     async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
@@ -505,7 +506,7 @@ class ServiceManager:
         deadline, pause = time.monotonic() + template.ready_timeout, 0.05
         while not await self._probe(service):
             if time.monotonic() >= deadline:
-                where = service.place.unix_socket or f"port {service.place.port}"
+                where = service.endpoint.unix_socket or f"port {service.endpoint.port}"
                 service.error = f"It did not listen on {where} within {template.ready_timeout:g} s."
                 self._end_process(service)
                 return
@@ -552,20 +553,20 @@ class ServiceManager:
             raise StartedTooOften(_STARTS_PER_MINUTE)
         starts.append(now)
 
-    def _lease(self, name: str, template: Template) -> Place:
-        if template.place is not None:
-            return _free_again(template.place)
+    def _lease(self, name: str, template: Template) -> Endpoint:
+        if template.endpoint is not None:
+            return _free_again(template.endpoint)
         if template.unix_socket:
             if self._sockets is None:
                 self._sockets = tempfile.TemporaryDirectory(prefix="portproxy-")
             # Short, for its path has 107 bytes at most (unix(7)), and another one for each name.
             path = Path(self._sockets.name, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
             path.unlink(missing_ok=True)
-            return Place(0, str(path))
-        return Place(self._ports.lend())
+            return Endpoint(0, str(path))
+        return Endpoint(self._ports.lend())
 
-    def _give_back(self, place: Place) -> None:
-        self._ports.give_back(place.port)
+    def _give_back(self, endpoint: Endpoint) -> None:
+        self._ports.give_back(endpoint.port)
 
 
 def _why_it_ended(service: Service) -> str:
@@ -601,26 +602,26 @@ def _program(name: str, cwd: str, path: str) -> str | None:
     return shutil.which(os.path.abspath(os.path.join(cwd, name)) if os.path.dirname(name) else name, path=path)
 
 
-def _free_again(place: Place) -> Place:
+def _free_again(endpoint: Endpoint) -> Endpoint:
     """A fixed place, made ready for its next owner.
 
     Raises:
         ServiceFailed: somebody else is there.
     """
-    if not place.unix_socket:
-        if not is_free(place.port):
-            raise ServiceFailed(f"Port {place.port} is in use by another program.")
-        return place
+    if not endpoint.unix_socket:
+        if not is_free(endpoint.port):
+            raise ServiceFailed(f"Port {endpoint.port} is in use by another program.")
+        return endpoint
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
-            probe.connect(place.unix_socket)
+            probe.connect(endpoint.unix_socket)
     except (FileNotFoundError, ConnectionRefusedError):
-        Path(place.unix_socket).unlink(missing_ok=True)
-        return place
+        Path(endpoint.unix_socket).unlink(missing_ok=True)
+        return endpoint
     except OSError as error:
-        raise ServiceFailed(f"The socket '{place.unix_socket}' cannot be used: {error.strerror}.") from None
-    raise ServiceFailed(f"The socket '{place.unix_socket}' is in use by another program.")
+        raise ServiceFailed(f"The socket '{endpoint.unix_socket}' cannot be used: {error.strerror}.") from None
+    raise ServiceFailed(f"The socket '{endpoint.unix_socket}' is in use by another program.")
 
 
 async def _asked_to_stop(service: Service, seconds: float) -> bool:

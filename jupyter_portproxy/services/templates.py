@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from .hooks import Endpoint, TemplateHooks
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -70,58 +72,6 @@ class Requires:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a service listens: a loopback port, or a Unix socket (then `port` is 0)."""
-
-    port: int
-    unix_socket: str = ""
-
-
-class Special(Protocol):
-    """What a template asks for that is no data: functions from somebody's configuration file. serverproxy.py has them."""
-
-    @property
-    def raw_socket(self) -> bool:
-        """The service speaks no HTTP: the messages of a WebSocket are its byte stream."""
-
-    @property
-    def rewrites(self) -> bool:
-        """`rewrite` wants to see every answer."""
-
-    @property
-    def depends_on_request(self) -> bool:
-        """Its fields or its path depend on each request, so that no decision on one serves for another."""
-
-    @property
-    def set_aside(self) -> Mapping[str, str]:
-        """Names of fields, in lower case -> the names under which they are sent where `request_fields` has one of that name."""
-
-    def command(self, values: Mapping[str, str]) -> list[str]: ...
-
-    def environment(self, values: Mapping[str, str]) -> dict[str, str]: ...
-
-    def request_fields(self, place: Place, base_url: str) -> list[tuple[str, str]]:
-        """Fields that replace those of the request."""
-
-    def path(self, path: str) -> str:
-        """The path that the service is asked for instead."""
-
-    def counts_as_activity(self, handler: object) -> bool: ...
-
-    def rewrite(self, answer: WholeAnswer, request: object, host: str, port: int, path: str) -> WholeAnswer: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
-    """An answer that was read to its end."""
-
-    status: int
-    reason: str
-    fields: list[tuple[str, str]]
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Template:
     """A recipe for a service. Times are in seconds; 0 for `idle_timeout` never stops it.
 
@@ -137,7 +87,7 @@ class Template:
         needs_storage: its page does not work without `localStorage`, which browsers may deny to frames of other sites.
         start_on_open: whoever opens its URL starts it.
         at_root: its URL is `{base_url}NAME/`, as jupyter-server-proxy had it.
-        place: where it listens, if that is fixed.
+        endpoint: where it listens, if that is fixed.
         external: somebody else starts it; it has no command.
         launcher: the category of its tile in the launcher; empty if it has none.
     """
@@ -165,10 +115,10 @@ class Template:
     requires: Requires | None = None
     start_on_open: bool = False
     at_root: bool = False
-    place: Place | None = None
+    endpoint: Endpoint | None = None
     external: bool = False
     launcher: str = "Services"
-    special: Special | None = None
+    hooks: TemplateHooks | None = None
 
     @property
     def available(self) -> bool:
@@ -179,7 +129,7 @@ class Template:
     def knows_prefix(self) -> bool:
         """True if the service is told its prefix, and so may put it before its links."""
         told = (*self.command, *self.environment.values())
-        return self.keep_prefix or self.special is not None or any("{prefix}" in text for text in told)
+        return self.keep_prefix or self.hooks is not None or any("{prefix}" in text for text in told)
 
     def fill_in(self, given: Mapping[str, object]) -> dict[str, str]:
         """The arguments of a start: what was given, else the defaults.
@@ -200,8 +150,8 @@ class Template:
         Raises:
             TemplateError: a function of a configuration file gave no command or no environment.
         """
-        if self.special is not None:
-            return self.special.command(values), self.special.environment(values), self.cwd
+        if self.hooks is not None:
+            return self.hooks.command(values), self.hooks.environment(values), self.cwd
         command = [expand(part, values) for part in self.command]
         return command, {name: expand(value, values) for name, value in self.environment.items()}, expand(self.cwd, values)
 

@@ -133,7 +133,7 @@ async def test_a_service_that_makes_absolute_urls_sees_the_browsers_host(api, ca
     service = await until(api, "sees", "up")
     fields = [f"Origin: http://{origin}"]
     assert (await call("proxy/service/sees/", fields=fields)).text == f"{origin} http://{origin}"
-    upstream = f"localhost:{gateway.services.get('sees').place.port}"
+    upstream = f"localhost:{gateway.services.get('sees').endpoint.port}"
     assert (await call(f"proxy/port/{service['port']}/", fields=fields)).text == f"{upstream} http://{upstream}"
 
 

@@ -917,7 +917,7 @@ async def test_services_have_origins_by_their_names_or_by_their_ports(visitor, g
     _, cookie = await visitor.enter("web")
     answer = await visitor.ask("/", way.netloc, [cookie])
     assert (answer.status, "Directory listing" in answer.text) == (200, True)
-    port = gateway.services.get("No_Label").place.port
+    port = gateway.services.get("No_Label").endpoint.port
     assert urlsplit((await visitor.knock("No_Label")).one("Location")).netloc == visitor.host(port)
 
 
@@ -927,7 +927,7 @@ async def test_a_service_that_was_told_its_prefix_is_below_that_at_its_origin_to
     for name in NAMED:
         service = gateway.services.start(name, None, {})
         await gateway.services.ready(service)
-        target = "web" if name == "web" else service.place.port
+        target = "web" if name == "web" else service.endpoint.port
         root = f"{service.prefix}/"
         answer, cookie = await visitor.enter(target)
         host = visitor.host(target)
@@ -948,7 +948,7 @@ async def test_a_service_that_wants_to_see_its_prefix_sees_it_at_its_origin(visi
     for name in NAMED:
         service = gateway.services.start(name, None, {})
         await gateway.services.ready(service)
-        target = "web" if name == "web" else service.place.port
+        target = "web" if name == "web" else service.endpoint.port
         _, cookie = await visitor.enter(target)
         assert (await visitor.ask("/", visitor.host(target), [cookie])).one("Location") == f"{service.prefix}/"
         assert (await visitor.ask(f"{service.prefix}/", visitor.host(target), [cookie])).status == 404  # it is asked for that

@@ -17,7 +17,8 @@ from traitlets import HasTraits, Unicode
 
 from jupyter_portproxy.server_proxy import config
 from jupyter_portproxy.server_proxy.config import read_entry_points, read_server, read_servers, rewritten
-from jupyter_portproxy.services.templates import Place, TemplateError, WholeAnswer
+from jupyter_portproxy.services.hooks import BufferedResponse, Endpoint
+from jupyter_portproxy.services.templates import TemplateError
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import answers, free_port, mirror, serve
@@ -74,10 +75,10 @@ def one(**keys: object):
         ({"timeout": 20}, "ready_timeout", 20.0),
         ({}, "keep_prefix", False),
         ({"absolute_url": True}, "keep_prefix", True),
-        ({"port": 8050}, "place", Place(8050)),
+        ({"port": 8050}, "endpoint", Endpoint(8050)),
         ({"unix_socket": True}, "unix_socket", True),
-        ({"unix_socket": True, "port": 8050}, "place", None),
-        ({"unix_socket": "/run/x.sock"}, "place", Place(0, "/run/x.sock")),
+        ({"unix_socket": True, "port": 8050}, "endpoint", None),
+        ({"unix_socket": "/run/x.sock"}, "endpoint", Endpoint(0, "/run/x.sock")),
         ({}, "open_in", "browser"),
         ({"new_browser_tab": False}, "open_in", "lab"),
         ({}, "title", "app"),
@@ -102,17 +103,15 @@ def test_every_key_has_its_meaning(keys, attribute, value):
 
 
 def test_command_and_environment_are_filled_in_as_str_format_does():
-    special = one(command=["a", "{port:06d}", "{unix_socket}", "{{x}}"], environment={"U": "{base_url}app"}).special
-    assert special.command(VALUES) == ["a", "008050", "/run/x.sock", "{x}"]
-    assert special.environment(VALUES) == {"U": "/b/app"}
+    hooks = one(command=["a", "{port:06d}", "{unix_socket}", "{{x}}"], environment={"U": "{base_url}app"}).hooks
+    assert hooks.command(VALUES) == ["a", "008050", "/run/x.sock", "{x}"]
+    assert hooks.environment(VALUES) == {"U": "/b/app"}
 
 
 def test_functions_get_what_their_parameters_name():
-    special = one(
-        command=lambda port: ["a", str(port + 1), "{port}"], environment=lambda base_url, other=1: {"U": base_url}
-    ).special
-    assert special.command(VALUES) == ["a", "8051", "8050"]
-    assert special.environment(VALUES) == {"U": "/b/"}
+    hooks = one(command=lambda port: ["a", str(port + 1), "{port}"], environment=lambda base_url, other=1: {"U": base_url}).hooks
+    assert hooks.command(VALUES) == ["a", "8051", "8050"]
+    assert hooks.environment(VALUES) == {"U": "/b/"}
 
 
 @pytest.mark.parametrize(
@@ -127,14 +126,14 @@ def test_functions_get_what_their_parameters_name():
 )
 def test_a_command_that_gives_none_says_why(command, sentence):
     with pytest.raises(TemplateError, match=re.escape(sentence)):
-        one(command=command).special.command(VALUES)
+        one(command=command).hooks.command(VALUES)
 
 
 def test_fields_are_overridden_but_not_those_that_frame_the_request():
     override = {"X-Port": "{port}", "Content-Length": "5", "connection": "close"}
-    assert one(request_headers_override=override).special.request_fields(Place(8050), "/b/") == [("X-Port", "8050")]
+    assert one(request_headers_override=override).hooks.request_fields(Endpoint(8050), "/b/") == [("X-Port", "8050")]
     override = lambda base_url: {"X-Base": base_url}  # noqa: E731
-    assert one(request_headers_override=override).special.request_fields(Place(8050), "/b/") == [("X-Base", "/b/")]
+    assert one(request_headers_override=override).hooks.request_fields(Endpoint(8050), "/b/") == [("X-Base", "/b/")]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_fields_are_overridden_but_not_those_that_frame_the_request():
     ],
 )
 def test_paths_are_mapped(mappath, path, mapped):
-    assert one(mappath=mappath).special.path(path) == mapped
+    assert one(mappath=mappath).hooks.path(path) == mapped
 
 
 def test_a_key_that_is_unknown_is_told_and_the_server_works():
@@ -171,7 +170,7 @@ class Process(HasTraits):
 
 def test_an_object_is_read_as_its_traits():
     template = read_server("app", Process(), "/b/", [])
-    assert (template.name, template.place) == ("other", Place(8050))
+    assert (template.name, template.endpoint) == ("other", Endpoint(8050))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,7 @@ def test_an_entry_point_that_raises_is_told_and_the_others_work(tmp_path, monkey
     (tmp_path / "odd" / "classes.py").write_text("from jupyter_server_proxy.handlers import ProxyHandler\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     found, problems = read_entry_points("/b/", [])
-    assert found["good"].place == Place(8050)
+    assert found["good"].endpoint == Endpoint(8050)
     assert {"raises", "gone", "none"} & found.keys() == set()
     assert "The entry point 'raises' (odd:raises) is left out: OSError: no disk. " in problems
     assert sum("(odd" in problem for problem in problems) == 4
@@ -221,7 +220,7 @@ def test_an_entry_point_that_raises_is_told_and_the_others_work(tmp_path, monkey
 
 
 def whole(status=200, reason="OK", fields=(), content=b"a dog"):
-    return WholeAnswer(status, reason, list(fields), content)
+    return BufferedResponse(status, reason, list(fields), content)
 
 
 def test_functions_rewrite_one_after_the_other_each_on_a_copy():

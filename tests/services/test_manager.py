@@ -58,10 +58,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subre
 async def answers(service: Service) -> bool:
     """What the gateway's probe asks, without HTTP."""
     try:
-        if service.place.unix_socket:
-            _, writer = await asyncio.open_unix_connection(service.place.unix_socket)
+        if service.endpoint.unix_socket:
+            _, writer = await asyncio.open_unix_connection(service.endpoint.unix_socket)
         else:
-            _, writer = await asyncio.open_connection("127.0.0.1", service.place.port)
+            _, writer = await asyncio.open_connection("127.0.0.1", service.endpoint.port)
     except OSError:
         return False
     writer.close()
@@ -106,7 +106,7 @@ async def test_a_service_is_started_told_its_place_and_stopped(make):
     await asyncio.wait_for(manager.ready(service), 10)
     assert (service.state, service.exit_code) == ("up", None)
     said = service.log.tail().decode()
-    assert said.startswith(f"serving ['{service.place.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
+    assert said.startswith(f"serving ['{service.endpoint.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
     await manager.stop("mine")
     assert service.state == "down"
     assert not await answers(service)
@@ -168,7 +168,7 @@ async def test_other_arguments_make_another_service(scripts, tmp_path):
     assert [service.name for service in started] == names
     assert [scripts.runs(service) for service in started[:5]] == ["app.py", "b.py", "other/app.py", "other/b.py", "b.py, y"]
     await asyncio.gather(*(asyncio.wait_for(scripts.ready(service), 20) for service in started))
-    assert f"'{started[3].place.port}', 'other/b.py', 'x'" in started[3].log.tail().decode()
+    assert f"'{started[3].endpoint.port}', 'other/b.py', 'x'" in started[3].log.tail().decode()
     again = [scripts.start("web", arguments=arguments) for arguments in given]
     assert all(one is other for one, other in zip(started, again, strict=True))
     assert scripts.start("web", arguments={"script": str(tmp_path / "other" / ".." / "b.py")}) is started[1]
@@ -309,7 +309,7 @@ async def test_a_unix_socket_is_a_place(make):
     manager = make(web={"command": [*PYTHON, program, "{unix_socket}"], "unix_socket": True})
     service = manager.start("web")
     await asyncio.wait_for(manager.ready(service), 10)
-    directory = os.path.dirname(service.place.unix_socket)
+    directory = os.path.dirname(service.endpoint.unix_socket)
     assert os.stat(directory).st_mode & 0o077 == 0
     await manager.close()
     assert not os.path.exists(directory)  # noqa: ASYNC240
@@ -317,7 +317,7 @@ async def test_a_unix_socket_is_a_place(make):
 
 async def test_long_names_have_sockets_of_their_own(make):
     manager = make(web={"command": [*PYTHON, "import time; time.sleep(60)"], "unix_socket": True})
-    paths = {manager.start("web", "n" * 63 + end).place.unix_socket for end in "abc"}
+    paths = {manager.start("web", "n" * 63 + end).endpoint.unix_socket for end in "abc"}
     assert len(paths) == 3 and all(len(os.path.basename(path)) <= 30 for path in paths)
 
 
@@ -348,7 +348,7 @@ async def test_a_command_that_never_listens_is_stopped(make):
     manager = make(bad={"command": [*PYTHON, "import time; time.sleep(60)"], "ready_timeout": 0.3})
     service = manager.start("bad")
     await ended(service)
-    assert (service.state, service.error) == ("failed", f"It did not listen on port {service.place.port} within 0.3 s.")
+    assert (service.state, service.error) == ("failed", f"It did not listen on port {service.endpoint.port} within 0.3 s.")
 
 
 async def test_a_command_that_listens_elsewhere_is_stopped(make):
@@ -528,7 +528,7 @@ async def test_a_service_that_prints_much_fills_neither_memory_nor_disk(make, tm
 async def test_fifty_starts_at_once_take_fifty_ports(make):
     manager = make(web={"command": [*PYTHON, "import time; time.sleep(60)"]})
     started = [manager.start("web", f"web-{n}") for n in range(50)]
-    assert len({service.place.port for service in started}) == 50
+    assert len({service.endpoint.port for service in started}) == 50
     assert len(manager.list()) == 50
 
 
@@ -630,7 +630,7 @@ async def test_a_program_in_the_background_that_does_not_listen_is_told(make):
     manager = make(web={"command": [*PYTHON, DAEMON, "", "leaves", "0"], "ready_timeout": 1.5})
     service = manager.start("web")
     await ended(service)
-    late = f"It did not listen on port {service.place.port} within 1.5 s."
+    late = f"It did not listen on port {service.endpoint.port} within 1.5 s."
     assert (service.state, service.exit_code) == ("failed", 0)
     assert service.error == f"It went into the background. {late} {FOREGROUND}"
     assert not psutil.pid_exists(int(service.log.tail()))
@@ -663,7 +663,7 @@ async def test_a_server_of_jupyter_server_proxys_kind_has_the_servers_own_enviro
         assert said == "of the environment\n"
         return
     lines = dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
-    given = {**os.environ, "NAMED": str(service.place.port)}
+    given = {**os.environ, "NAMED": str(service.endpoint.port)}
     assert {name: lines.get(name) for name in given.keys() | lines.keys() - {"PWD", "SHLVL", "_"}} == given
 
 
