@@ -89,7 +89,7 @@ class PortProxyApp(ExtensionApp):
         parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         page = {"inventory": self.inventory, "services": self.services}
-        self.handlers.append((r"/proxy/?", index_page.IndexPage, page))
+        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, page))
         self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:

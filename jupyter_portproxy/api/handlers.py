@@ -1,7 +1,7 @@
-"""The REST API and event stream below `proxy/api/`, for the panel and the command line. Thin: it asks and prints.
+"""The REST API and event stream below `proxy/api/`, for the panel and the command line (docs/openapi.yaml).
 
-Rule of this file: every answer is JSON (logs and events are streams of text), every error has a stable `code`; nothing is
-decided here but who may call, which Jupyter's own base class does (login, XSRF token for writes, authorizer).
+Responses are JSON, except logs and events, which are streams of text; errors have a stable `code`. Jupyter's base class checks
+the login, the authorizer's permission and the XSRF token of writes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..services.ports import Reservations
 from .listing import Inventory
 
 _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_refused"}
-_FOLLOW_PERIOD = 0.2
+_FOLLOW_PERIOD = 0.2  # s
 _TEXT = "text/plain; charset=utf-8"
 
 
-class Api(APIHandler):
-    """What the handlers share: the parts they ask, and the form of answers and errors."""
+class ProxyAPIHandler(APIHandler):
+    """Collaborators, request bodies, responses and errors of all handlers."""
 
     auth_resource = "portproxy"
 
@@ -41,149 +41,150 @@ class Api(APIHandler):
                 self.set_header("Retry-After", str(error.retry_after))
             body = error.as_json()
         else:
-            said = error.log_message if isinstance(error, HTTPError) and status_code < 500 else None
-            body = {"code": _CODES.get(status_code, "internal"), "message": said or self._reason, "hint": ""}
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(body))
+            message = error.log_message if isinstance(error, HTTPError) and status_code < 500 else None
+            body = {"code": _CODES.get(status_code, "internal"), "message": message or self._reason, "hint": ""}
+        self.send(body, self.get_status())
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if not isinstance(value, GatewayError):
             super().log_exception(typ, value, tb)
 
-    def answer(self, body: object, status: int = 200) -> None:
+    def send(self, body: object, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body))
 
-    def told(self, service: Service, status: int = 200) -> None:
-        self.answer(self.inventory.service(service), status)
+    def send_service(self, service: Service, status: int = 200) -> None:
+        self.send(self.inventory.service(service), status)
 
-    def body(self, *allowed: str) -> dict[str, Any]:
+    def send_nothing(self) -> None:
+        self.set_status(204)
+        self.finish()
+
+    def json_body(self, *allowed: str) -> dict[str, Any]:
         """The request's JSON object.
 
         Raises:
-            BadInput: it is none, or has keys that are not allowed.
+            BadInput: the body is not a JSON object, or has keys that are not allowed.
         """
         try:
             data = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):  # the latter: 10,000 brackets
-            raise BadInput("The request's content is no JSON.", "Send a JSON object.") from None
+            raise BadInput("The request's content is not JSON.", "Send a JSON object.") from None
         if not isinstance(data, dict) or not set(data) <= set(allowed):
-            raise BadInput(f"The request's content is no object with keys among {', '.join(allowed)}.", "Send a JSON object.")
+            raise BadInput(f"The request's content is not an object with keys among {', '.join(allowed)}.", "Send a JSON object.")
         return cast("dict[str, Any]", data)
 
 
-class Ports(Api):
-    """`GET ports`: the listeners. `?look=PORT` asks that port for its page once more."""
+class PortsHandler(ProxyAPIHandler):
+    """`GET ports`: the listening ports. `?look=PORT` fetches the page of that port again."""
 
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        again = self.get_query_argument("look", "")
-        if again:
-            if not again.isascii() or not again.isdigit() or len(again) > 5:
-                raise BadInput("The parameter 'look' is no port.", "Send a number from 1 to 65535.")
-            await self.inventory.look_again(int(again))
-        self.answer(await self.inventory.ports())
+        port = self.get_query_argument("look", "")
+        if port:
+            if not port.isascii() or not port.isdigit() or len(port) > 5:
+                raise BadInput("The parameter 'look' is not a port.", "Send a number from 1 to 65535.")
+            await self.inventory.look_again(int(port))
+        self.send(await self.inventory.ports())
 
 
-class Templates(Api):
-    """`GET templates`: what can be started."""
-
-    @authenticated
-    @authorized("read")
-    async def get(self) -> None:
-        self.answer(self.inventory.templates())
-
-
-class ServiceList(Api):
-    """`GET services`: what was started. `POST services` starts: {template, name?, arguments?}; 200 if it ran already."""
+class TemplatesHandler(ProxyAPIHandler):
+    """`GET templates`: the templates that services are started from."""
 
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.answer(self.inventory.services())
+        self.send(self.inventory.templates())
+
+
+class ServicesHandler(ProxyAPIHandler):
+    """`GET services`; `POST services` starts one: {template, name?, arguments?}. 201, or 200 if it was running already."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.send(self.inventory.services())
 
     @authenticated
     @authorized("execute")
     async def post(self) -> None:
-        asked = self.body("template", "name", "arguments")
-        arguments = asked.get("arguments") or {}
-        if not isinstance(asked.get("template"), str) or not isinstance(arguments, dict):
-            raise BadInput("'template' is no text, or 'arguments' no object.", "See the API's description.")
-        name = asked.get("name")
+        data = self.json_body("template", "name", "arguments")
+        arguments = data.get("arguments") or {}
+        if not isinstance(data.get("template"), str) or not isinstance(arguments, dict):
+            raise BadInput("'template' must be a string, and 'arguments' an object.", "See the API's description.")
+        name = data.get("name")
         if name is not None and not isinstance(name, str):
-            raise BadInput("'name' is no text.", "See the API's description.")
-        await self.services.settle(name, asked["template"])
+            raise BadInput("'name' must be a string.", "See the API's description.")
+        await self.services.settle(name, data["template"])
         running = {service for service in self.services.list() if service.alive}
-        service = self.services.start(asked["template"], name, arguments)
-        self.told(service, 200 if service in running else 201)
+        service = self.services.start(data["template"], name, arguments)
+        self.send_service(service, 200 if service in running else 201)
 
 
-class OneService(Api):
-    """`GET services/NAME`, and `DELETE services/NAME`, which stops it and forgets it."""
+class ServiceHandler(ProxyAPIHandler):
+    """`GET services/NAME`; `DELETE services/NAME` stops it and removes it from the list."""
 
     @authenticated
     @authorized("read")
     async def get(self, name: str) -> None:
-        self.told(self.services.get(name))
+        self.send_service(self.services.get(name))
 
     @authenticated
     @authorized("execute")
     async def delete(self, name: str) -> None:
         await self.services.delete(name)
-        self.set_status(204)
-        self.finish()
+        self.send_nothing()
 
 
-class Restart(Api):
+class RestartHandler(ProxyAPIHandler):
     """`POST services/NAME/restart`: stops it if it runs, and starts it with the same arguments."""
 
     @authenticated
     @authorized("execute")
     async def post(self, name: str) -> None:
-        self.told(await self.services.restart(name))
+        self.send_service(await self.services.restart(name))
 
 
-class Stop(Api):
-    """`POST services/NAME/stop`: stops it; its log and its arguments stay."""
+class StopHandler(ProxyAPIHandler):
+    """`POST services/NAME/stop`: stops it and keeps its log and arguments."""
 
     @authenticated
     @authorized("execute")
     async def post(self, name: str) -> None:
-        self.told(await self.services.stop(name))
+        self.send_service(await self.services.stop(name))
 
 
-class ReservationList(Api):
-    """`GET reservations`; `POST reservations` lends a free port to a name: {name, seconds?}."""
+class ReservationsHandler(ProxyAPIHandler):
+    """`GET reservations`; `POST reservations` reserves a free port for a name: {name, seconds?}."""
 
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.answer(self.inventory.reservations())
+        self.send(self.inventory.reservations())
 
     @authenticated
     @authorized("execute")
     async def post(self) -> None:
-        asked = self.body("name", "seconds")
-        if asked.get("name") in self.services:
+        data = self.json_body("name", "seconds")
+        if data.get("name") in self.services:
             raise BadInput("A service has that name.", "Choose another name.")
-        self.answer(self.inventory.reservation(self.reservations.reserve(asked.get("name"), asked.get("seconds", 600))), 201)
+        self.send(self.inventory.reservation(self.reservations.reserve(data.get("name"), data.get("seconds", 600))), 201)
 
 
-class OneReservation(Api):
-    """`DELETE reservations/NAME`: gives the port back."""
+class ReservationHandler(ProxyAPIHandler):
+    """`DELETE reservations/NAME`: releases the port."""
 
     @authenticated
     @authorized("execute")
     async def delete(self, name: str) -> None:
         self.reservations.release(name)
-        self.set_status(204)
-        self.finish()
+        self.send_nothing()
 
 
-class Logs(Api):
-    """`GET services/NAME/logs`: what it has printed, at most the last MiB; `?follow=1` goes on until it ends."""
+class LogsHandler(ProxyAPIHandler):
+    """`GET services/NAME/logs`: its output, at most the last MiB; `?follow=1` streams more until it ends."""
 
     @authenticated
     @authorized("read")
@@ -207,10 +208,10 @@ class Logs(Api):
                 await asyncio.sleep(_FOLLOW_PERIOD)
             self.finish(set_content_type=_TEXT)
         except StreamClosedError:
-            pass  # the reader has gone
+            pass  # the client has disconnected
 
 
-class Events(Api):
+class EventsHandler(ProxyAPIHandler):
     """`GET events`: server-sent events, a `snapshot`, then `changed` and `removed` (HTML Living Standard, 9.2)."""
 
     @authenticated
@@ -220,26 +221,26 @@ class Events(Api):
         self.set_header("Cache-Control", "no-store")
         watching = self.inventory.watch()
         try:
-            async for found in watching:
-                self.write(f"event: {found[0]}\ndata: {json.dumps(found[1])}\n\n" if found else ": still here\n\n")
+            async for event in watching:
+                self.write(f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n" if event else ": still here\n\n")
                 await self.flush()
         except StreamClosedError:
-            pass  # the watcher has gone
+            pass  # the client has disconnected
         finally:
             await watching.aclose()  # type: ignore[attr-defined]
 
 
-class Origins(Api):
-    """`GET origins`: whether services are to be opened at origins of their own, and where to see if the browser finds them."""
+class OriginsHandler(ProxyAPIHandler):
+    """`GET origins`: whether services open at isolated origins, and the URL by which a browser tests that it can reach them."""
 
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.answer(self.inventory.origins(self.request))
+        self.send(self.inventory.origins(self.request))
 
 
-class UnknownPathHandler(Api):
-    """Everything else below `proxy/api/`."""
+class UnknownPathHandler(ProxyAPIHandler):
+    """Any other path below `proxy/api/`: 404."""
 
     @authenticated
     @authorized("read")
@@ -248,17 +249,17 @@ class UnknownPathHandler(Api):
 
 
 _NAME = r"([^/]+)"
-ROUTES: list[tuple[str, type[Api]]] = [
-    (r"/proxy/api/ports", Ports),
-    (r"/proxy/api/templates", Templates),
-    (r"/proxy/api/services", ServiceList),
-    (rf"/proxy/api/services/{_NAME}", OneService),
-    (rf"/proxy/api/services/{_NAME}/restart", Restart),
-    (rf"/proxy/api/services/{_NAME}/stop", Stop),
-    (rf"/proxy/api/services/{_NAME}/logs", Logs),
-    (r"/proxy/api/reservations", ReservationList),
-    (rf"/proxy/api/reservations/{_NAME}", OneReservation),
-    (r"/proxy/api/events", Events),
-    (r"/proxy/api/origins", Origins),
+ROUTES: list[tuple[str, type[ProxyAPIHandler]]] = [
+    (r"/proxy/api/ports", PortsHandler),
+    (r"/proxy/api/templates", TemplatesHandler),
+    (r"/proxy/api/services", ServicesHandler),
+    (rf"/proxy/api/services/{_NAME}", ServiceHandler),
+    (rf"/proxy/api/services/{_NAME}/restart", RestartHandler),
+    (rf"/proxy/api/services/{_NAME}/stop", StopHandler),
+    (rf"/proxy/api/services/{_NAME}/logs", LogsHandler),
+    (r"/proxy/api/reservations", ReservationsHandler),
+    (rf"/proxy/api/reservations/{_NAME}", ReservationHandler),
+    (r"/proxy/api/events", EventsHandler),
+    (r"/proxy/api/origins", OriginsHandler),
     (r"/proxy/api/.*", UnknownPathHandler),
 ]

@@ -1,7 +1,7 @@
-"""The page at `proxy/`: services and ports for those without JupyterLab. Plain forms, no script.
+"""The page at `proxy/`: services and ports without JupyterLab. Plain forms, no script.
 
-Rule of this file: the page tells what the API tells and does what the API does. Every text is escaped by the template, and
-every address on it is the API's or the page's own.
+It shows and does the same as the API. The template escapes every text; every URL on the page comes from the API or is the page's
+own.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .listing import Inventory, Item
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
 _ARGUMENT = "argument."
-_MOVING = ("starting", "stopping")
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+_TRANSIENT = ("starting", "stopping")  # states in which the page reloads by itself
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # in s
 
 
-class IndexPage(JupyterHandler):
-    """`GET` lists; `POST` does what a form asks: {action, template, name, argument.NAME}, and leads back to the list."""
+class IndexPageHandler(JupyterHandler):
+    """`GET` lists; `POST` performs a form's action ({action, template, name, argument.NAME}) and redirects to the list."""
 
     auth_resource = RESOURCE
 
@@ -54,20 +54,20 @@ class IndexPage(JupyterHandler):
             self.redirect(f"{self.address}{'?' + query if query else ''}", status=308)
 
     @authenticated
-    @authorized("read")  # where something is wrong, the answer is the list
+    @authorized("read")  # an error is shown above the list
     @authorized(ACTION)
     async def post(self) -> None:
         if not self.token_authenticated and not self.check_origin():
-            raise HTTPError(404)  # as a new jupyter_server does; in an old one the form's token alone would decide
+            raise HTTPError(404)  # as newer jupyter_servers do; older ones check the form's XSRF token only
         try:
-            await self._do(self.get_body_argument("action", ""))
+            await self._perform(self.get_body_argument("action", ""))
         except GatewayError as error:
             await self._show(error)
         else:
-            self.redirect(self.address, status=303)  # a reload does not do it again
+            self.redirect(self.address, status=303)  # reloading the page does not repeat the action
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Jupyter's own error page wants styles and images that this page's policy forbids."""
+        """An error page without the styles and images of Jupyter's own, which this page's Content-Security-Policy forbids."""
         cause = kwargs.get("exc_info", (None, None, None))[1]
         shown: GatewayError = Internal()
         if isinstance(cause, HTTPError) and status_code < 500:
@@ -76,28 +76,28 @@ class IndexPage(JupyterHandler):
             shown.status, shown.title = status_code, self._reason
         self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about=""))
 
-    async def _do(self, action: str) -> None:
+    async def _perform(self, action: str) -> None:
         """Raises: GatewayError"""
         name, services = self.get_body_argument("name", ""), self.services
-        known = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
+        actions = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
         if action == "start":
             template = self.get_body_argument("template", "")
             await services.settle(name, template)
             services.start(template, name or None, self._arguments())
-        elif action in known:
-            await known[action](name)
+        elif action in actions:
+            await actions[action](name)
         else:
             raise BadInput("This page has no such action.", "Use its buttons.")
 
     def _isolated(self, name: str, url: str) -> str:
-        """The way to the isolated origin of a port or service; empty where there is none."""
+        """The URL that leads to the isolated origin of a port or service; empty if it has none."""
         if self.inventory.origins(self.request)["probe"] is None:
             return ""
-        way = enter_url(url, name, self.base_url)
-        return way if way != url else ""
+        entrance = enter_url(url, name, self.base_url)
+        return entrance if entrance != url else ""
 
     def _arguments(self) -> dict[str, str]:
-        """What was filled in; what was left empty has its default."""
+        """The form's arguments; an empty field stands for the default."""
         given = {key: self.get_body_argument(key) for key in self.request.body_arguments if key.startswith(_ARGUMENT)}
         return {key.removeprefix(_ARGUMENT): value for key, value in given.items() if value}
 
@@ -115,9 +115,9 @@ class IndexPage(JupyterHandler):
             ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
             templates=_printable(self.inventory.templates()),
             may_act=await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)),
-            reload=error is None and any(service["state"] in _MOVING for service in services),  # an error stays to be read
+            reload=error is None and any(service["state"] in _TRANSIENT for service in services),
             error=error,
-            asked={key: self.get_body_argument(key) for key in self.request.body_arguments},
+            form={key: self.get_body_argument(key) for key in self.request.body_arguments},
             xsrf=self.xsrf_form_html(),
             address=self.address,
             isolated=self._isolated,
@@ -127,11 +127,11 @@ class IndexPage(JupyterHandler):
 
 
 def _printable(items: list[Item]) -> list[Item]:
-    """The same without lone surrogates, which names of processes and folders may have and UTF-8 has not."""
+    """The same without lone surrogates, which names of processes and folders may contain but UTF-8 cannot encode."""
     printed: list[Item] = json.loads(json.dumps(items, ensure_ascii=False).encode("utf-8", "replace"))
     return printed
 
 
 def _span(seconds: float) -> str:
-    """A time for people: `5 s`, `3 min`, `2 h`, `4 d`."""
+    """A duration in its largest unit: `5 s`, `3 min`, `2 h`, `4 d`."""
     return next((f"{seconds // size:.0f} {unit}" for unit, size in _UNITS if seconds >= size), f"{seconds:.0f} s")

@@ -1,7 +1,6 @@
-"""What Jupyter's `/metrics` tells of this extension.
+"""The metrics of this extension on Jupyter's `/metrics`.
 
-Rule of this file: nothing is counted here. The gateway and the manager of services keep plain numbers, which cost nothing
-worth naming per request; they are read when Prometheus asks.
+The gateway and the service manager keep plain numbers, which cost next to nothing per request; Prometheus' scrapes read them.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ class PortProxyCollector(Collector):
         counts = self._gateway.counts
         yield _labelled("requests", "Requests answered, by class of status", "status", counts.answers)
         yield _labelled(
-            "upstream_errors", "Requests that failed for their service's sake, by code", "code", counts.upstream_errors
+            "upstream_errors", "Requests that failed because of their service, by code", "code", counts.upstream_errors
         )
         sizes = {"to_service": counts.bytes_to_service, "to_client": counts.bytes_to_client, "tunnels": counts.bytes_in_tunnels}
-        yield _labelled("bytes", "Bytes of content relayed, by way", "way", sizes)
+        yield _labelled("bytes", "Bytes of content relayed, by direction", "way", sizes)
         yield _labelled("service_starts", "Services started, by template", "template", self._services.starts)
         yield _labelled("refusals", "Requests refused by a limit, by the setting's name", "limit", counts.refusals)
         yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
         yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)
-        slots = GaugeMetricFamily(f"{_PREFIX}slots", "What counts against the limits now, by kind", labels=["kind"])
+        slots = GaugeMetricFamily(f"{_PREFIX}slots", "Slots in use, by kind of limit", labels=["kind"])
         for limited in (self._gateway.exchange_slots, self._gateway.tunnel_slots):
             slots.add_metric([limited.kind], limited.in_all)
         yield slots

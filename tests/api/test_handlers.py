@@ -163,7 +163,7 @@ async def test_a_page_of_a_starting_service_says_so_and_reloads(api, call):
 async def test_what_no_parser_takes_is_refused(api, call):
     for content in (b"[" * 100_000, b"\xff\xfe", b"{"):
         answer = await call("proxy/api/services", method="POST", content=content)
-        assert (answer.status, json.loads(answer.text)["message"]) == (400, "The request's content is no JSON.")
+        assert (answer.status, json.loads(answer.text)["message"]) == (400, "The request's content is not JSON.")
 
 
 async def test_what_ended_by_itself_shows_its_last_lines(api):
