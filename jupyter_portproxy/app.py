@@ -35,7 +35,7 @@ from .handlers.router import PortRouter
 from .isolation.handlers import OriginRouter
 from .isolation.sessions import Origins
 from .protocol import urls
-from .protocol.origin_hosts import Names
+from .protocol.origin_hosts import OriginHosts
 from .server_proxy import config
 from .server_proxy.config import ServerProxy
 from .services import logs, templates
@@ -148,7 +148,7 @@ class PortProxyApp(ExtensionApp):
         if self.gateway.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins[User](Names(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.gateway.logins)
+        origins = Origins[User](OriginHosts(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.gateway.logins)
         if self.gateway.jupyter_url:
             origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
         return origins
@@ -242,4 +242,4 @@ def _system_user() -> str:
 
 
 def _service_url(base_url: str, name: str, template: templates.Template) -> str:
-    return base_url + name if template.at_root else urls.service_url(base_url, name)
+    return base_url + name if template.at_root else urls.build_service_path(base_url, name)

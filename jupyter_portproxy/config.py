@@ -17,7 +17,7 @@ from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, Unicod
 from traitlets.config import LoggingConfigurable
 
 from .protocol import urls
-from .protocol.origin_hosts import Names
+from .protocol.origin_hosts import OriginHosts
 from .system.tls import check_bundle
 
 _SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
@@ -287,7 +287,7 @@ class Settings(LoggingConfigurable):
     @traitlets.validate("origin_pattern")
     def _check_pattern(self, proposal: Any) -> Any:
         try:
-            Names(proposal["value"], "user")
+            OriginHosts(proposal["value"], "user")
         except ValueError as error:
             raise TraitError(f"c.PortProxy.origin_pattern: {error}") from None
         return proposal["value"]

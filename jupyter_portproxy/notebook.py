@@ -42,10 +42,10 @@ def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str
     base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
     if isinstance(target, int) or target.isdigit():
         form = "enter" if isolated else "port"
-        return f"{base_url}proxy/{form}/{urls.port_number(str(target))}/{path.lstrip('/')}"
+        return f"{base_url}proxy/{form}/{urls.parse_port(str(target))}/{path.lstrip('/')}"
     if not NAME.match(target):
         raise ValueError(f"{target!r} is neither a port nor the name of a service")
-    prefix = f"{base_url}proxy/enter/{target}" if isolated else urls.service_url(base_url, target)
+    prefix = f"{base_url}proxy/enter/{target}" if isolated else urls.build_service_path(base_url, target)
     return f"{prefix}/{path.lstrip('/')}"
 
 

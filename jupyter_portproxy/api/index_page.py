@@ -17,7 +17,7 @@ from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Internal
 from ..handlers.base import ACTION, PAGES, RESOURCE
-from ..protocol.urls import enter_url
+from ..protocol.urls import build_enter_url
 from ..services.manager import ServiceManager
 from .listing import Inventory, Item
 
@@ -93,7 +93,7 @@ class IndexPageHandler(JupyterHandler):
         """The URL that leads to the isolated origin of a port or service; empty if it has none."""
         if self.inventory.origins(self.request)["probe"] is None:
             return ""
-        entrance = enter_url(url, name, self.base_url)
+        entrance = build_enter_url(url, name, self.base_url)
         return entrance if entrance != url else ""
 
     def _arguments(self) -> dict[str, str]:

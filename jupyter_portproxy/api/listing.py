@@ -18,7 +18,7 @@ from ..errors import GatewayError
 from ..gateway.gateway import PortProxy
 from ..protocol import framing, page_head, urls
 from ..protocol.headers import Fields
-from ..protocol.origin_hosts import WELL_KNOWN
+from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import Route
 from ..services.manager import Service
 from ..services.ports import Reservation
@@ -159,7 +159,7 @@ class Inventory:
         probed = origins.names.host_for("1", request) if origins is not None else None
         if origins is not None:
             origins.add_jupyter(request.headers.get("Host", "").lower())
-        probe = f"{scheme}://{probed}{WELL_KNOWN}hello" if probed is not None else None
+        probe = f"{scheme}://{probed}{WELL_KNOWN_PATH}hello" if probed is not None else None
         origin = f"{scheme}://{origins.names.pattern_of(probed)}" if origins is not None and probed is not None else None
         return {"isolate": self._gateway.isolate, "probe": probe, "origin": origin}
 
@@ -169,7 +169,7 @@ class Inventory:
 
     def reservation(self, reservation: Reservation) -> Item:
         """One reservation as the API tells it."""
-        url = f"{urls.service_url(self._base_url, reservation.name)}/"
+        url = f"{urls.build_service_path(self._base_url, reservation.name)}/"
         return {
             "name": reservation.name,
             "port": reservation.port,
@@ -375,10 +375,10 @@ class Inventory:
 
 def read_page(fields: Fields, content: bytes, *, prefix: str) -> Page:
     """Title and icon of an HTML page; the icon as a URL below `prefix`, or empty."""
-    if "html" not in framing.first(fields, "content-type").lower():
+    if "html" not in framing.find_field(fields, "content-type").lower():
         return Page(True)
-    title, icon = page_head.read(content)
-    return Page(True, title, page_head.icon_url(icon, prefix))
+    title, icon = page_head.parse_page_head(content)
+    return Page(True, title, page_head.build_icon_url(icon, prefix))
 
 
 def _page_key(found: Listener) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from jupyter_server.auth import Authorizer, User
 from jupyter_server.base.handlers import JupyterHandler
 
 from ..handlers.base import PortHandler
-from ..protocol.named_project_urls import NamedRoute
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect
 
@@ -20,4 +20,4 @@ class ProjectsOnly(Authorizer):
 
     def is_authorized(self, handler: JupyterHandler, user: User, action: str, resource: str) -> bool:
         """True for URLs that lead to projects, or only name one; see jupyter_server's Authorizer."""
-        return isinstance(handler, PortHandler) and isinstance(handler.asked, (ProjectRoute, NamedRoute, Redirect))
+        return isinstance(handler, PortHandler) and isinstance(handler.asked, (ProjectRoute, NamedProjectRoute, Redirect))

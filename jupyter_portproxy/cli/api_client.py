@@ -16,7 +16,7 @@ import psutil
 
 from ..auth.project_identity import SECRET_VARIABLE
 from ..errors import CliError
-from ..protocol.urls import enter_url
+from ..protocol.urls import build_enter_url
 from .running_servers import opener, running_servers
 
 SECONDS = 30
@@ -103,7 +103,7 @@ class Server:
 
     def enter_url(self, target: str, url: str) -> str:
         """The way to the isolated origin of a port or service; `url` is its path-based one."""
-        return enter_url(url, target, urlsplit(self.url).path)
+        return build_enter_url(url, target, urlsplit(self.url).path)
 
     @property
     def shows_paths(self) -> bool:

@@ -29,9 +29,17 @@ from ..errors import (
 )
 from ..isolation.sessions import Origins
 from ..protocol import framing, urls
-from ..protocol.headers import Client, Fields, identity_fields, loops, replaced, target_without_secrets, to_upstream
-from ..protocol.hop_header import Told
-from ..protocol.named_project_urls import Alias, NamedRoute
+from ..protocol.headers import (
+    Client,
+    Fields,
+    build_request_fields,
+    find_identity_fields,
+    has_loop,
+    replace_fields,
+    target_without_secrets,
+)
+from ..protocol.hop_header import HopHeader
+from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, Upstream
 from ..services.hooks import Endpoint, RequestHooks
@@ -93,8 +101,8 @@ class Destination:
     hooks: RequestHooks | None = None
     service: Service | None = None
     counted_as: Hashable = None
-    alias: Alias | None = None
-    told: Told | None = None
+    alias: UrlMapping | None = None
+    told: HopHeader | None = None
 
     @property
     def port(self) -> Hashable:
@@ -116,7 +124,7 @@ class Projects(Protocol):
 
     async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None: ...
 
-    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination: ...
+    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Asker) -> Destination: ...
 
     async def holds(self, to: Destination) -> bool: ...
 
@@ -356,15 +364,17 @@ class PortProxy(Policy):
         Raises:
             LoopDetected
         """
-        if loops(fields, self.via):
+        if has_loop(fields, self.via):
             raise LoopDetected()
-        if self.log.isEnabledFor(logging.DEBUG) and (names := identity_fields(fields)):
+        if self.log.isEnabledFor(logging.DEBUG) and (names := find_identity_fields(fields)):
             self.log.debug("portproxy: not passed on, as only this server may tell who asks: %s", ", ".join(names))
         if to.alias is not None:
             fields = to.alias.request(fields, client)
         keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
-        out = to_upstream(fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told)
-        return out if to.hooks is None else replaced(out, self._fields_of(to, to.hooks), to.hooks.renamed_fields)
+        out = build_request_fields(
+            fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told
+        )
+        return out if to.hooks is None else replace_fields(out, self._fields_of(to, to.hooks), to.hooks.renamed_fields)
 
     def _fields_of(self, to: Destination, hooks: RequestHooks) -> Fields:
         try:

@@ -116,7 +116,7 @@ class Policy(Settings):
         found = await addresses_of(route.host, route.port)
         approved = tuple(a for a in found if self._allows_address(a))
         if not approved:
-            raise Unreachable.host(f"{urls.bracketed(route.host)}:{route.port}")
+            raise Unreachable.host(f"{urls.bracket_host(route.host)}:{route.port}")
         if any(_is_local(a) for a in approved) and route.port == self.own_port():
             raise LoopDetected()
         return Upstream(route.host, route.port, approved, scheme=self._scheme_of(route))

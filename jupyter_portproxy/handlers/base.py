@@ -42,11 +42,11 @@ from ..errors import (
 )
 from ..gateway.gateway import Asker, Destination, PortProxy, Projects
 from ..protocol import credentials
-from ..protocol.credentials import login_of
-from ..protocol.forwarded import SCHEMES, possible_schemes
+from ..protocol.credentials import find_login_cookies
+from ..protocol.forwarded import SCHEMES, find_client_schemes
 from ..protocol.headers import Client, Fields
-from ..protocol.hop_header import AUTHORIZATION, HOP, REFUSAL, Told, read
-from ..protocol.named_project_urls import NamedRoute
+from ..protocol.hop_header import AUTHORIZATION_FIELD, HOP_FIELD, REFUSAL_FIELD, HopHeader, parse_hop_header
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute, is_loopback
 from ..services.hooks import RequestHooks
@@ -59,7 +59,7 @@ _KEPT_ALIVE = "_portproxy_kept_alive"
 # Logins by a token of the settings or a signed cookie.
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)
 _OWN_PAGES = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
-_NOTHING = Told()
+_NOTHING = HopHeader()
 PAGES = Loader(str(Path(__file__).parents[1]))
 
 
@@ -128,7 +128,7 @@ class PortHandler(JupyterHandler):
         Raises:
             NotTheHub: it did not show its credential.
         """
-        told = read(self.request.headers.get(HOP, ""))
+        told = parse_hop_header(self.request.headers.get(HOP_FIELD, ""))
         if not chain.admits(told.credential):
             raise NotTheHub()
         self.told = told
@@ -199,8 +199,8 @@ class PortHandler(JupyterHandler):
 
     def get_cookie(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
         """Tornado's own makes an object of each cookie of the head before it looks for one."""
-        values = credentials.cookie_values(self.request.headers.get_list("Cookie"), name)
-        return credentials.unquoted(values[-1]) if values else default
+        values = credentials.find_cookie_values(self.request.headers.get_list("Cookie"), name)
+        return credentials.unquote_cookie(values[-1]) if values else default
 
     async def _forget_hub(self) -> None:
         """Let the identity provider forget what JupyterHub has said (`HubOAuth.cache_max_age`), unless that is away now."""
@@ -264,9 +264,9 @@ class PortHandler(JupyterHandler):
     def connection(self) -> HTTP1Connection:
         return connection_of(self.request)
 
-    async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedRoute) -> Destination:
+    async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
-        if isinstance(asked, (ProjectRoute, NamedRoute)):
+        if isinstance(asked, (ProjectRoute, NamedProjectRoute)):
             assert self.gateway.chain is not None  # it has found the route
             self.destination = await self.gateway.chain.locate(asked, self._asker)
             return self.destination
@@ -308,10 +308,10 @@ class PortHandler(JupyterHandler):
             scheme=request.protocol,
             host=request.headers.get("Host", ""),
             trusted=trusted,
-            secrets=self.tokens | credentials.xsrf_tokens(request.headers.get_list("Cookie")),
+            secrets=self.tokens | credentials.find_xsrf_tokens(request.headers.get_list("Cookie")),
             login_cookie=self.identity_provider.get_cookie_name(self),
-            authorization=request.headers.get(AUTHORIZATION, "") if from_hop else "",
-            told=read(request.headers.get(HOP, "")).forwarding if from_hop else None,
+            authorization=request.headers.get(AUTHORIZATION_FIELD, "") if from_hop else "",
+            told=parse_hop_header(request.headers.get(HOP_FIELD, "")).forwarding if from_hop else None,
         )
 
     def _own_tokens(self) -> frozenset[str]:
@@ -325,10 +325,10 @@ class PortHandler(JupyterHandler):
             known |= {self.identity_provider.get_token(self) or ""} - {""}
         if self._is_stateless:
             return frozenset(known)
-        found = [c for c in credentials_in(self.request) if not known & {c.value, credentials.token_of(c.value)}]
+        found = [c for c in credentials_in(self.request) if not known & {c.value, credentials.parse_authorization_token(c.value)}]
         for credential in found:
             if len(found) > MAX_ASKED or await self._is_login(credential):
-                known |= {credential.value, credentials.token_of(credential.value)} - {""}
+                known |= {credential.value, credentials.parse_authorization_token(credential.value)} - {""}
         return frozenset(known)
 
     async def _is_login(self, credential: Credential) -> bool:
@@ -377,7 +377,7 @@ class PortHandler(JupyterHandler):
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             self.gateway.counts.upstream_error(error.code)
         if isinstance(error, NotTheHub):
-            self.set_header(REFUSAL, "credential")
+            self.set_header(REFUSAL_FIELD, "credential")
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
         kind, text = self._page(error)
@@ -393,7 +393,7 @@ class PortHandler(JupyterHandler):
         """
         self.set_status(status)
         inside = location.startswith("/") and not self.is_isolated
-        self.set_header("Location", location if inside else credentials.target_without(location, self.tokens))
+        self.set_header("Location", location if inside else credentials.remove_secret_parameters(location, self.tokens))
         if status != 308:
             self.set_header("Cache-Control", "no-store")
         self.finish()
@@ -443,7 +443,7 @@ class PortHandler(JupyterHandler):
         if origins is None or not origins.has_page(user, name):
             return False
         names = {self.identity_provider.get_cookie_name(self)}
-        return any(credentials.cookies_without(line, names, "", isolated=False) for line in headers.get_list("Cookie"))
+        return any(credentials.remove_cookies(line, names, "", isolated=False) for line in headers.get_list("Cookie"))
 
     def origin_target(self, name: str) -> str | None:
         """What stands for a port or a service in its origin's host name: a name that cannot be in one has its port's.
@@ -551,7 +551,7 @@ class PortHandler(JupyterHandler):
 
     def _schemes(self) -> Collection[str]:
         """Those that the client's URL can have."""
-        return possible_schemes(self.request.headers, self.request.protocol)
+        return find_client_schemes(self.request.headers, self.request.protocol)
 
     def trusts_front(self) -> bool:
         """True if the fields of a front before this server are to be believed."""
@@ -597,7 +597,7 @@ def login_check(handler: PortHandler) -> Callable[[], Awaitable[bool]]:
     request, question = handler.request, questions(handler)
     user, headers, uri = handler.current_user, request.headers.copy(), request.uri or "/"
     cookies = cookies_after(handler)
-    if login_of(cookies):
+    if find_login_cookies(cookies):
         uri = uri.partition("?")[0]  # without the token: that outlives a logout
         headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
 

@@ -18,7 +18,7 @@ from ..gateway.gateway import Destination
 from ..protocol import credentials, framing
 from ..protocol.headers import Client, Fields, target_without_secrets
 from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Route, ServiceRoute, ip_literal, is_loopback, parse
+from ..protocol.urls import Route, ServiceRoute, ip_literal, is_loopback, parse_url
 from ..upstream.exchange import Outbound
 
 SECONDS = 1.0
@@ -94,7 +94,7 @@ def begin_of(asked: object, destination: Destination, content: framing.Content |
     if isinstance(asked, Route) and is_loopback(asked.host):
         return asked.prefix
     if isinstance(asked, ProjectRoute) and asked.port is not None and ip_literal(destination.upstream.host) is not None:
-        below = parse(f"{asked.prefix}{asked.path}", f"{asked.prefix}/")
+        below = parse_url(f"{asked.prefix}{asked.path}", f"{asked.prefix}/")
         return below.prefix if isinstance(below, Route) else ""
     return ""
 
@@ -127,7 +127,7 @@ class Admissions:
     def find(self, context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
         """The one that lets this request in, too; `context` is its connection's."""
         now = time.monotonic()
-        if self._until <= now or uri.count("&") > _PARAMETERS or credentials.has_token(uri):
+        if self._until <= now or uri.count("&") > _PARAMETERS or credentials.has_token_parameter(uri):
             return None
         fields = list(headers.get_all())
         last: Admission | None = getattr(context, _LAST, None)

@@ -22,7 +22,7 @@ from ..gateway.gateway import Destination, PortProxy
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.headers import Fields
-from ..protocol.named_project_urls import NamedRoute
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from ..services.hooks import BufferedResponse
@@ -33,7 +33,7 @@ from .decision_cache import SECONDS, Admission, Admissions, begin_of
 from .response import Answer
 
 _NO_LIMIT = 1 << 62
-Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | GatewayError
+Found = Route | ServiceRoute | ProjectRoute | NamedProjectRoute | Redirect | GatewayError
 
 
 class PortExchange(HTTPMessageDelegate, Closable):
@@ -122,7 +122,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         handler, gateway = self._handler, self._gateway
         method = request.method or ""
         gateway.check_fields(handler.fields)
-        content = framing.request_content(request.version, handler.fields)
+        content = framing.parse_request_content(request.version, handler.fields)
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
         if not framing.is_method(method):
@@ -260,7 +260,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
     async def _relay_head(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer without its content: who asks has no login."""
         head = await self._gateway.head_of(exchange)
-        fields = framing.with_content_length(head.fields, None if head.status in (204, 304) else 0)
+        fields = framing.set_content_length(head.fields, None if head.status in (204, 304) else 0)
         await answer.start(head.status, head.reason, fields, b"")
 
     async def _relay_followed(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
@@ -282,7 +282,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
     async def _relay_rewritten(self, admission: Admission, exchange: Exchange, answer: Answer) -> None:
         """The answer read to its end and changed by functions of the configuration; event streams have no end."""
         head = await self._gateway.head_of(exchange)
-        if framing.first(head.fields, "content-type").lower().startswith("text/event-stream"):
+        if framing.find_field(head.fields, "content-type").lower().startswith("text/event-stream"):
             await self._relay_pieces(admission, exchange, answer)
             return
         content = await self._gateway.whole_content_of(exchange)
@@ -291,7 +291,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         whole = BufferedResponse(head.status, head.reason, head.fields, content)
         whole = hooks.rewrite(whole, self._request, route.host, route.port, route.path)
         bodyless = self._request.method == "HEAD" or whole.status in (204, 304)
-        fields = framing.with_content_length(whole.fields, None if bodyless else len(whole.content))
+        fields = framing.set_content_length(whole.fields, None if bodyless else len(whole.content))
         await answer.start(whole.status, whole.reason, fields, b"" if bodyless else whole.content)
 
     async def _relay_answer(

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from ..errors import LoginUnavailable
 from ..protocol import credentials
-from ..protocol.url_fields import PAGES
+from ..protocol.url_fields import PAGE_FIELDS
 
 Ask = Callable[[str, HTTPHeaders], Awaitable[User | None]]  # request target, fields -> who that is
 MAX_ASKED = 4  # credentials of one request; of more, all are taken for Jupyter's
@@ -32,9 +32,9 @@ class Credential:
 def credentials_in(request: HTTPServerRequest) -> set[Credential]:
     """Those of a request."""
     headers = request.headers
-    pages = (url for name in PAGES for url in headers.get_list(name))
-    tokens = [token for url in (request.uri or "", *pages) for token in credentials.tokens_in(url)]
-    tokens += credentials.subprotocol_tokens(headers.get("Sec-WebSocket-Protocol", ""))
+    pages = (url for name in PAGE_FIELDS for url in headers.get_list(name))
+    tokens = [token for url in (request.uri or "", *pages) for token in credentials.find_token_parameters(url)]
+    tokens += credentials.find_subprotocol_tokens(headers.get("Sec-WebSocket-Protocol", ""))
     fields = {Credential(value.strip(), True) for value in headers.get_list("Authorization") if value.strip()}
     return fields | {Credential(token, False) for token in tokens if token}
 
@@ -65,6 +65,9 @@ async def _logs_in_without(credential: Credential, request: HTTPServerRequest, a
             headers.add(name, value)
     uri = request.uri or ""
     try:
-        return await ask(uri if credential.is_field else credentials.target_without(uri, {credential.value}), headers) is not None
+        return (
+            await ask(uri if credential.is_field else credentials.remove_secret_parameters(uri, {credential.value}), headers)
+            is not None
+        )
     except LoginUnavailable:
         return False

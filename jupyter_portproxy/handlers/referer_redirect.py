@@ -19,13 +19,13 @@ from tornado.web import Application
 from ..errors import GatewayError, NothingThere
 from ..gateway.gateway import PortProxy
 from ..protocol import urls
-from ..protocol.headers import below_origin, is_websocket
-from ..protocol.named_project_urls import NamedRoute
+from ..protocol.headers import is_websocket_upgrade, strip_origin
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from .base import PortHandler
 
-Found = Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | None
+Found = Route | ServiceRoute | ProjectRoute | NamedProjectRoute | Redirect | None
 _RECENT = 300.0  # s for which a service whose parts were asked for at the root is thought to be the one that opens a socket
 
 
@@ -45,14 +45,14 @@ class Rescue:
         uri, headers = request.uri or "", request.headers
         if not uri.startswith("/") or urls.is_below_proxy(uri, self._base_url):
             return None
-        if is_websocket(request.method or "", request.version, list(headers.get_all())):
+        if is_websocket_upgrade(request.method or "", request.version, list(headers.get_all())):
             return self._lost_socket(request)
         is_below = uri.startswith(self._base_url)
         prefix = self._prefix_of(headers, is_below)
         if not prefix or not self._is_the_services(request):
             return None
         self._last = (prefix, time.monotonic())
-        return Redirect(prefix + urls.without_base(uri, self._base_url), 307, needs_login=is_below)
+        return Redirect(prefix + urls.strip_base_url(uri, self._base_url), 307, needs_login=is_below)
 
     def _prefix_of(self, headers: HTTPHeaders, is_below: bool) -> str:
         """The prefix below which the page that asks lies; empty if it is none of a service, or one that knows its prefix.
@@ -62,14 +62,14 @@ class Rescue:
                 by what the Referer says alone, the same for services that exist and for others.
         """
         referer = headers.get("Referer", "")
-        path = below_origin(referer, headers.get("Host", "")) if referer else None
+        path = strip_origin(referer, headers.get("Host", "")) if referer else None
         if not path:
             return ""
-        path = urls.respelled(path, self._base_url)
+        path = urls.respell_prefix(path, self._base_url)
         try:
             found = _at_slash(path, self._find)
             if isinstance(found, ProjectRoute):  # as the project's own host reads it
-                found = _at_slash(path, partial(urls.parse, base_url=f"{found.prefix}/")) or found
+                found = _at_slash(path, partial(urls.parse_url, base_url=f"{found.prefix}/")) or found
         except GatewayError:
             return ""
         if isinstance(found, Route):
@@ -79,7 +79,7 @@ class Rescue:
             return "" if template is not None and template.keep_prefix else found.prefix
         if is_below or isinstance(found, (ProjectRoute, Redirect)):
             return ""
-        name = urls.bare_name(path, self._base_url)
+        name = urls.find_first_segment(path, self._base_url)
         return self._base_url + name if name else ""
 
     def _is_the_services(self, request: HTTPServerRequest) -> bool:
@@ -117,7 +117,7 @@ class Rescue:
     def _lost_socket(self, request: HTTPServerRequest) -> HTTPMessageDelegate | None:
         """WebSockets carry no Referer: a page's own that leads nowhere can only be told of."""
         origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
-        if below_origin(origin, host) is None or self._jupyter_knows(request):
+        if strip_origin(origin, host) is None or self._jupyter_knows(request):
             return None
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""

@@ -15,8 +15,8 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, 
 from ..errors import HUB, HubDistrusted, NotFramed
 from ..gateway.gateway import Destination, PortProxy
 from ..protocol import frame_ancestors
-from ..protocol.headers import Client, Fields, origin_of, to_client
-from ..protocol.named_project_urls import Journey
+from ..protocol.headers import Client, Fields, build_response_fields, parse_origin
+from ..protocol.named_project_urls import RedirectFollower
 
 
 class Answer:
@@ -62,7 +62,7 @@ class Answer:
 
     def fields_of(self, fields: Fields) -> Fields:
         """The fields of an answer that concern the client."""
-        return to_client(fields, self._route, self._upstream, self._client)
+        return build_response_fields(fields, self._route, self._upstream, self._client)
 
     async def start(self, status: int, reason: str, fields: Fields, first: bytes | None = None) -> None:
         """Its head.
@@ -74,7 +74,7 @@ class Answer:
         if self._told is not None and self._told.is_refused(status, fields):
             raise HubDistrusted(HUB)
         headers = self.headers(fields)
-        if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAMES and self._is_not_framed(headers):
+        if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAME_DESTINATIONS and self._is_not_framed(headers):
             raise NotFramed()
         if status == 404 and self._route.with_slash:  # nothing is there for Vite, but Next.js is there and not below
             status, reason = 307, "Temporary Redirect"
@@ -87,9 +87,9 @@ class Answer:
     def _is_not_framed(self, headers: HTTPHeaders) -> bool:
         client = self._client
         own = f"{client.scheme}://{client.host}".lower()
-        referrer = origin_of(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
+        referrer = parse_origin(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
         known = {own, referrer, *client.embedder.lower().split()}
-        return frame_ancestors.forbidden(list(headers.get_all()), own, known)
+        return frame_ancestors.forbids_frame(list(headers.get_all()), own, known)
 
     async def write(self, data: bytes) -> None:
         self._gateway.counts.bytes_to_client += len(data)
@@ -149,10 +149,10 @@ class AsTheyCame(HTTPHeaders):
         return len(self._keys)
 
 
-def _journey(destination: Destination, client: Client) -> Journey | None:
+def _journey(destination: Destination, client: Client) -> RedirectFollower | None:
     """For a service that the client spells in its own way."""
     alias, route = destination.alias, destination.route
-    return Journey(alias, route.target[len(alias.inside) :], client) if alias is not None else None
+    return RedirectFollower(alias, route.target[len(alias.inside) :], client) if alias is not None else None
 
 
 def _is_pdf(fields: Fields) -> bool:

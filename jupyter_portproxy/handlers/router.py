@@ -15,9 +15,9 @@ from tornado.web import Application
 from ..errors import GatewayError
 from ..gateway.gateway import PortProxy
 from ..protocol import named_project_urls, urls
-from ..protocol.headers import is_websocket
-from ..protocol.named_project_urls import NamedRoute
-from ..protocol.project_urls import ProjectRoute, route_of
+from ..protocol.headers import is_websocket_upgrade
+from ..protocol.named_project_urls import NamedProjectRoute
+from ..protocol.project_urls import ProjectRoute, parse_project_url
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from .decision_cache import Admissions
 from .http import PortExchange
@@ -41,7 +41,7 @@ class PortRouter(Router):
         self._rescue = Rescue(application, gateway, self._find)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        uri, upgrade = urls.respelled(request.uri or "", self._base_url), _asks_for_websocket(request)
+        uri, upgrade = urls.respell_prefix(request.uri or "", self._base_url), _asks_for_websocket(request)
         if uri != request.uri and not upgrade:  # whose clients follow no redirect
             return PortExchange(self._application, request, self._gateway, Redirect(uri, 308, needs_login=False))
         try:
@@ -63,21 +63,21 @@ class PortRouter(Router):
             return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
         return PortExchange(self._application, request, self._gateway, route, admissions=self._admissions)
 
-    def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedRoute | Redirect | None:
-        if self._gateway.origins is None and (way := urls.enter_route(uri, self._base_url)) is not None:
+    def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedProjectRoute | Redirect | None:
+        if self._gateway.origins is None and (way := urls.parse_enter_url(uri, self._base_url)) is not None:
             target, path = way
             kind = "port" if target.isdigit() else "service"
             return Redirect(f"{self._base_url}proxy/{kind}/{target}{path}", 307)
-        return urls.parse(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
+        return urls.parse_url(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
-    def _project(self, uri: str) -> ProjectRoute | NamedRoute | Redirect | None:
+    def _project(self, uri: str) -> ProjectRoute | NamedProjectRoute | Redirect | None:
         chain = self._gateway.chain
         if chain is None:
             return None
         if not chain.finds_names:
-            return route_of(uri, self._base_url)
-        found = named_project_urls.route_of(uri, self._base_url)
-        if not isinstance(found, NamedRoute) or found.by_key is not None:
+            return parse_project_url(uri, self._base_url)
+        found = named_project_urls.parse_named_project_url(uri, self._base_url)
+        if not isinstance(found, NamedProjectRoute) or found.by_key is not None:
             return found
         other = self._bare_name(uri) is not None or found.owner in self._gateway.foreign_names
         return None if other else found
@@ -85,10 +85,10 @@ class PortRouter(Router):
     def _bare_name(self, uri: str) -> ServiceRoute | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
         services = self._gateway.services
-        name = urls.bare_name(uri, self._base_url)
+        name = urls.find_first_segment(uri, self._base_url)
         if not name or name in self._gateway.foreign_names or services is None or services.prefix(name) is None:
             return None
-        return urls.service_route(name, uri, self._base_url + name)
+        return urls.build_service_route(name, uri, self._base_url + name)
 
     def _at_its_own_url(self, asked: ServiceRoute) -> ServiceRoute | Redirect:
         """A service has one URL; its other spelling leads there."""
@@ -100,4 +100,4 @@ class PortRouter(Router):
 
 def _asks_for_websocket(request: HTTPServerRequest) -> bool:
     headers = request.headers
-    return "Upgrade" in headers and is_websocket(request.method or "", request.version, list(headers.get_all()))
+    return "Upgrade" in headers and is_websocket_upgrade(request.method or "", request.version, list(headers.get_all()))

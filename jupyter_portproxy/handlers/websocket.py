@@ -14,8 +14,8 @@ from ..errors import BadFraming, BadUpgrade, GatewayError, Internal
 from ..gateway.gateway import Destination, PortProxy
 from ..gateway.limits import Slot
 from ..protocol import framing
-from ..protocol.headers import Client, Fields, subprotocol_for_client, target_without_secrets, upgrade_fields
-from ..protocol.named_project_urls import NamedRoute
+from ..protocol.headers import Client, Fields, answer_token_subprotocol, target_without_secrets, upgrade_fields
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Route, ServiceRoute
 from ..upstream.tunnel import DialFirst, Tunnel, shake_hands
@@ -26,7 +26,7 @@ from .response import Answer
 class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute | NamedRoute) -> None:  # type: ignore[override]
+    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> None:  # type: ignore[override]
         super().initialize(gateway)
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
@@ -37,7 +37,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         try:
             self.gateway.check_fields(self.fields)
             await self.admit(self._asked)
-            if framing.request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
+            if framing.parse_request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
             if not self.request.headers.get("Sec-WebSocket-Key"):
                 raise BadUpgrade("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
@@ -94,7 +94,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self._slot = None
         self.opened(tunnel, destination)
         headers = answer.headers(granted)
-        fields = [*upgrade_fields(), *headers.get_all(), *subprotocol_for_client(self.fields, granted)]
+        fields = [*upgrade_fields(), *headers.get_all(), *answer_token_subprotocol(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
         self._upstream_stream = None
         try:

@@ -27,10 +27,10 @@ from ..handlers.login_credentials import Credential, logs_in_alone
 from ..handlers.raw_socket import RawSocketHandler
 from ..handlers.websocket import TunnelHandler
 from ..protocol import credentials, urls
-from ..protocol.credentials import login_of
-from ..protocol.forwarded import outermost
-from ..protocol.headers import is_websocket, target_without_secrets
-from ..protocol.origin_hosts import WELL_KNOWN
+from ..protocol.credentials import find_login_cookies
+from ..protocol.forwarded import first_list_member
+from ..protocol.headers import is_websocket_upgrade, target_without_secrets
+from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from ..upstream.closable import Closable
 from .sessions import Entry, Origins, nonce_of
@@ -44,7 +44,7 @@ _STORES = (
 )
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
 _ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)(?=/|\Z)", re.ASCII)
-_SAVE = WELL_KNOWN + "save"
+_SAVE = WELL_KNOWN_PATH + "save"
 _MAX_ANSWERS = 100  # of the identity provider, that a session keeps
 
 
@@ -63,7 +63,7 @@ class OriginRouter(Router):
         target = self._origins.names.target_of(host)
         if target is not None:
             return self._at_origin(request, target, parts)
-        found = urls.enter_route(uri, self._base_url) or _returned(uri, self._base_url)
+        found = urls.parse_enter_url(uri, self._base_url) or _returned(uri, self._base_url)
         if found is not None:
             names = ("target", "path", "nonce", "begun")
             return self._application.get_handler_delegate(
@@ -78,10 +78,10 @@ class OriginRouter(Router):
         saved = _saved(uri)
         if saved is not None:
             uri, parts = saved, {**parts, "saved": True}
-        elif uri.startswith(WELL_KNOWN):
+        elif uri.startswith(WELL_KNOWN_PATH):
             return self._application.get_handler_delegate(request, SwapHandler, parts)
         known, keep = self._gateway.known_prefix(target)
-        upgrade = is_websocket(request.method or "", request.version, list(request.headers.get_all()))
+        upgrade = is_websocket_upgrade(request.method or "", request.version, list(request.headers.get_all()))
         if known and uri.partition("?")[0] == "/" and not upgrade:
             return PortExchange(self._application, request, self._gateway, Redirect(known + uri, 307), OriginHandler, parts)
         try:
@@ -98,7 +98,7 @@ class OriginRouter(Router):
 def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
     """The request target as the browser sent it: without the base URL, if the front puts that before it."""
     uri, base_url = request.uri or "", gateway.base_url
-    return urls.without_base(uri, base_url) if gateway.origin_below_base_url else uri
+    return urls.strip_base_url(uri, base_url) if gateway.origin_below_base_url else uri
 
 
 def _saved(uri: str) -> str | None:
@@ -132,7 +132,7 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
         raise BadRoute("The request's target is no path.", "See RFC 9112, section 3.2.1.")
     prefix = known if known and path.startswith(known + "/") else ""
     if target.isdigit():
-        return Route(urls.LOOPBACK_NAME, urls.port_number(target), prefix, path[len(prefix) :], mark + query, keep)
+        return Route(urls.LOOPBACK_NAME, urls.parse_port(target), prefix, path[len(prefix) :], mark + query, keep)
     return ServiceRoute(target, prefix, path[len(prefix) :], mark + query)
 
 
@@ -176,7 +176,7 @@ class EnterHandler(PortHandler):
 
     def _login(self) -> frozenset[tuple[str, str]]:
         """The login cookies that the browser will have; else the token that logged in."""
-        found = login_of(cookies_after(self))
+        found = find_login_cookies(cookies_after(self))
         if found or not self.token_authenticated:
             return found
         return frozenset([("token", self.identity_provider.get_token(self) or "")])
@@ -201,7 +201,7 @@ class EnterHandler(PortHandler):
         match = _ORIGIN.match(headers.get("Referer", ""))
         if match is None or self._origins.names.target_of(match["host"].lower()) is None:
             return None
-        path = credentials.target_without(self._path, self.tokens)
+        path = credentials.remove_secret_parameters(self._path, self.tokens)
         return f"{match[0]}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
 
     async def _address(self) -> str:
@@ -220,19 +220,19 @@ class EnterHandler(PortHandler):
         )
         path = target_without_secrets(path, self.client)
         query = urlencode({"ticket": self._origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
-        return f"{_scheme(self)}://{host}{WELL_KNOWN}enter?{query}"
+        return f"{_scheme(self)}://{host}{WELL_KNOWN_PATH}enter?{query}"
 
     def _places(self) -> tuple[str, str]:
         """The URL in the path form; and the path at the origin, which is the same where a service knows its prefix."""
         gateway = self.gateway
         if self._target.isdigit():
-            port = urls.port_number(self._target)
+            port = urls.parse_port(self._target)
             gateway.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self)
             return f"{gateway.base_url}proxy/port/{port}{self._path}", self._path
         services, reserved = gateway.services, gateway.reservations
         prefix = services.prefix(self._target) if services is not None else None
         if prefix is None and reserved is not None and reserved.get(self._target) is not None:
-            prefix = urls.service_url(gateway.base_url, self._target)
+            prefix = urls.build_service_path(gateway.base_url, self._target)
         if prefix is None:
             raise NotFound(self._target)
         known, _ = gateway.known_prefix(self._target)
@@ -270,15 +270,15 @@ class SwapHandler(PortHandler):
         path, _, query = _uri_at_origin(self.request, self.gateway).partition("?")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Referrer-Policy", "no-referrer")
-        if path == WELL_KNOWN + "hello" and (jupyter := self._jupyters_page("Origin")):
+        if path == WELL_KNOWN_PATH + "hello" and (jupyter := self._jupyters_page("Origin")):
             self.set_status(204)
             self.set_header("Access-Control-Allow-Origin", jupyter)
             self.set_header("Vary", "Origin")
-        elif path == WELL_KNOWN + "storage" and (jupyter := self._jupyters_page("Referer")):
+        elif path == WELL_KNOWN_PATH + "storage" and (jupyter := self._jupyters_page("Referer")):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
             self.write(_STORES.format(jupyter=jupyter))
-        elif path == WELL_KNOWN + "enter":
+        elif path == WELL_KNOWN_PATH + "enter":
             try:
                 await self._swap(parse_qs(query, encoding="latin-1"))
             except GatewayError as error:
@@ -305,8 +305,8 @@ class SwapHandler(PortHandler):
         if entry is None or entry.host != host or not _PATH.match(path):
             raise Forbidden("The link to this service has expired or was already used.", "Open the service from Jupyter again.")
         self.tokens |= entry.tokens
-        path = credentials.target_without(path, self.tokens)
-        cookies = credentials.cookie_values(self.request.headers.get_list("Cookie"), _cookie_name(self))
+        path = credentials.remove_secret_parameters(path, self.tokens)
+        cookies = credentials.find_cookie_values(self.request.headers.get_list("Cookie"), _cookie_name(self))
         if entry.nonce:
             if entry.nonce not in map(nonce_of, cookies):
                 raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
@@ -396,7 +396,7 @@ class OriginHandler(PortHandler):
 
     async def _session(self, name: str, host: str) -> Entry[User] | None:
         """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""
-        for key in credentials.cookie_values(self.request.headers.get_list("Cookie"), name):
+        for key in credentials.find_cookie_values(self.request.headers.get_list("Cookie"), name):
             entry = await self._origins.session(key, host)
             if entry is not None:
                 return entry
@@ -494,7 +494,7 @@ def _scheme(handler: PortHandler) -> str:
     if handler.gateway.jupyter_url:
         return handler.gateway.jupyter_url.partition(":")[0]
     told = handler.request.headers.get("X-Forwarded-Proto", "") if handler.trusts_front() else ""
-    return "https" if outermost(told).lower() == "https" else handler.request.protocol
+    return "https" if first_list_member(told).lower() == "https" else handler.request.protocol
 
 
 def _cookie_name(handler: PortHandler) -> str:

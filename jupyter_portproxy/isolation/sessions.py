@@ -15,8 +15,8 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from ..gateway.logins import Logins
-from ..protocol.credentials import login_of
-from ..protocol.origin_hosts import _LOOPBACK, Names, split_port
+from ..protocol.credentials import find_login_cookies
+from ..protocol.origin_hosts import _LOOPBACK, OriginHosts, split_port
 from ..upstream.closable import Closable
 
 _TICKET_SECONDS = 30.0
@@ -69,7 +69,7 @@ class Entry(Generic[T]):
 class Origins(Generic[T]):
     """Who is in which origin."""
 
-    def __init__(self, names: Names, logins: Logins) -> None:
+    def __init__(self, names: OriginHosts, logins: Logins) -> None:
         self.names, self._logins = names, logins
         self.last_jupyters = ""  # the origin of Jupyter from which somebody entered last
         self._jupyters: dict[str, None] = {}  # hosts of Jupyter at which somebody has logged in, the oldest first
@@ -150,7 +150,7 @@ class Origins(Generic[T]):
 
     def log_out(self, cookies: Mapping[str, str]) -> None:
         """End the sessions of a login, and void its tickets; `cookies` are those of the request that logs out."""
-        login = login_of(cookies)
+        login = find_login_cookies(cookies)
         for key, entry in list(self._sessions.items()):
             if entry.login & login:
                 self._end(key)

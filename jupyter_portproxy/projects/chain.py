@@ -29,8 +29,8 @@ from ..errors import (
     UpstreamTimeout,
 )
 from ..gateway.gateway import Asker, Destination, PortProxy
-from ..protocol.hop_header import AUTHORIZATION, Told
-from ..protocol.named_project_urls import Alias, NamedRoute
+from ..protocol.hop_header import AUTHORIZATION_FIELD, HopHeader
+from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, Upstream, ip_literal
 from ..services.hooks import Endpoint, RequestHooks
@@ -57,7 +57,7 @@ class Hop(RequestHooks):
 
     @property
     def renamed_fields(self) -> Mapping[str, str]:
-        return {"authorization": AUTHORIZATION}
+        return {"authorization": AUTHORIZATION_FIELD}
 
     def request_fields(self, endpoint: Endpoint, base_url: str) -> list[tuple[str, str]]:
         return list(self.fields)
@@ -74,7 +74,7 @@ class _Way:
 
     target: Target
     fields: tuple[tuple[str, str], ...]
-    told: Told
+    told: HopHeader
     upstream: Upstream | None
 
 
@@ -136,7 +136,7 @@ class Chain:
 
     # ---- where it is ----
 
-    async def locate(self, asked: ProjectRoute | NamedRoute, asker: Asker) -> Destination:
+    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Asker) -> Destination:
         """The next hop of a request.
 
         Raises:
@@ -147,7 +147,7 @@ class Chain:
         if not self._has_started:
             await self._started()
         alias, user = None, asker.name
-        if isinstance(asked, NamedRoute):
+        if isinstance(asked, NamedProjectRoute):
             asked, alias = await self._by_key(asked, user)
         try:
             target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
@@ -187,7 +187,7 @@ class Chain:
             raise HostDown(self.hop)
         return Upstream(target.host, target.port, addresses, scheme=target.scheme)
 
-    async def _by_key(self, asked: NamedRoute, user: str) -> tuple[ProjectRoute, Alias | None]:
+    async def _by_key(self, asked: NamedProjectRoute, user: str) -> tuple[ProjectRoute, UrlMapping | None]:
         """A key comes before a name, for those who may see the project that has it."""
         if asked.by_key is not None:
             try:
@@ -255,10 +255,10 @@ class Chain:
     def _fields(self, target: Target) -> tuple[tuple[str, str], ...]:
         return () if self.hop == HUB else (("Authorization", f"token {target.credential}"),)
 
-    def _told(self, target: Target, user: str) -> Told:
+    def _told(self, target: Target, user: str) -> HopHeader:
         if self.hop != HUB:
-            return Told()
-        return Told(target.credential, user, START in self._roles.get(target.role_of(user) or "", ()))
+            return HopHeader()
+        return HopHeader(target.credential, user, START in self._roles.get(target.role_of(user) or "", ()))
 
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error as the client may see it: with the hop's name, and without the address of the next one."""

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 from ..errors import BadInput, BadRoute, UnknownProject
 from ..protocol.project_urls import KEY_RULE, is_key
-from ..protocol.urls import ip_literal, split_authority
+from ..protocol.urls import ip_literal, parse_authority
 
 ANY = ""  # to subscribers: any project may have changed
 Role = Literal["owner", "member", "viewer"]
@@ -222,7 +222,7 @@ def next_hop(url: object) -> tuple[str, str, int]:
     if match is None:
         raise ValueError("it is not of the form http://HOST:PORT or https://HOST:PORT")
     try:
-        host, port = split_authority(match[2])
+        host, port = parse_authority(match[2])
     except BadRoute:
         raise ValueError("its host or its port can be none") from None
     literal = ip_literal(host)

@@ -23,7 +23,7 @@ import psutil
 
 from ..auth.project_identity import IDENTITY_PROVIDER, SECRET_VARIABLE
 from ..errors import BadInput, CliError, RegistryAway, UnknownProject
-from ..protocol.credentials import environment_without
+from ..protocol.credentials import remove_secret_variables
 from ..services.ports import is_free
 from .registry.leases import Registered, Registry
 
@@ -120,7 +120,7 @@ class Run:
             *(["--allow-root"] if os.geteuid() == 0 else []),
         ]
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(_GRACE), "-"]
-        environment = {**environment_without(os.environ), SECRET_VARIABLE: self._secret}
+        environment = {**remove_secret_variables(os.environ), SECRET_VARIABLE: self._secret}
         return await asyncio.create_subprocess_exec(
             *guard, *command, stdin=asyncio.subprocess.PIPE, stdout=sys.stderr, env=environment, start_new_session=True
         )

@@ -52,7 +52,7 @@ _TOKENS = [re.compile(rf"[{marks}]{_spelled('token')}(?:=([^{marks}]*))?(?=[{mar
 # ---- parameters ----
 
 
-def argument(value: str) -> str:
+def decode_argument(value: str) -> str:
     """A parameter's value as `RequestHandler.get_argument` reads it: UTF-8, without blanks at its ends.
 
     Bytes that are not UTF-8 are left out; Tornado refuses the request.
@@ -64,36 +64,36 @@ def argument(value: str) -> str:
     return _CONTROL.sub(" ", decoded).strip()
 
 
-def target_without(target: str, secrets: Collection[str]) -> str:
+def remove_secret_parameters(target: str, secrets: Collection[str]) -> str:
     """A request target or URL without the `token` and `_xsrf` parameters that have one of `secrets`; the rest byte for byte."""
     path, mark, query = target.partition("?")
     if not mark or not secrets:
         return target
     left = f"&{query}"
     for pattern in _PARAMETERS[: 3 if "#" in query else 2 if ";" in query else 1]:
-        left = pattern.sub(lambda match: "" if is_secret(argument(match[1] or ""), secrets) else match[0], left)
+        left = pattern.sub(lambda match: "" if is_secret(decode_argument(match[1] or ""), secrets) else match[0], left)
     return path + (left if left.startswith("#") else f"?{left[1:]}" if left else "")
 
 
-def has_token(target: str) -> bool:
+def has_token_parameter(target: str) -> bool:
     """True if a request target has a `token` parameter, whatever its value."""
     _, mark, query = target.partition("?")
     return bool(mark) and _TOKENS[-1].search(f"&{query}") is not None
 
 
-def tokens_in(target: str) -> list[str]:
+def find_token_parameters(target: str) -> list[str]:
     """The values of all `token` parameters of a request target or URL."""
     query = "&" + target.partition("?")[2]
     values = dict.fromkeys(match[1] or "" for pattern in _TOKENS for match in pattern.finditer(query))
-    return list(dict.fromkeys(map(argument, values)))
+    return list(dict.fromkeys(map(decode_argument, values)))
 
 
 def is_secret(value: str, secrets: Collection[str]) -> bool:
     """True for one of `secrets`, or an XSRF token that is one of them under another mask."""
-    return value in secrets or (value.startswith("2|") and unmasked(value) in secrets)
+    return value in secrets or (value.startswith("2|") and unmask_xsrf_token(value) in secrets)
 
 
-def unmasked(value: str) -> str:
+def unmask_xsrf_token(value: str) -> str:
     """What all masked forms of one XSRF token have in common; empty for any other text."""
     match = _MASKED.match(value)
     if match is None:
@@ -105,7 +105,7 @@ def unmasked(value: str) -> str:
 # ---- cookies ----
 
 
-def cookie_values(lines: Iterable[str], name: str) -> list[str]:
+def find_cookie_values(lines: Iterable[str], name: str) -> list[str]:
     """The values of all cookies of that name, in order, as they stand in the Cookie lines."""
     text = ";" + ";".join(lines)
     if name not in text or len(name) > _LONGEST_NAME:
@@ -113,33 +113,33 @@ def cookie_values(lines: Iterable[str], name: str) -> list[str]:
     return [match[1].strip() for match in re.finditer(rf";\s*{re.escape(name)}\s*=([^;]*)", text)]
 
 
-def unquoted(value: str) -> str:
+def unquote_cookie(value: str) -> str:
     """A cookie's value as Python's http.cookies and Tornado read it."""
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)) if match[1] else match[2], value[1:-1])
 
 
-def xsrf_tokens(lines: Collection[str]) -> set[str]:
+def find_xsrf_tokens(lines: Collection[str]) -> set[str]:
     """Jupyter's XSRF tokens: the values of all `_xsrf` cookies, in each form in which one may be shown again.
 
     Tornado joins the lines of a repeated field by commas.
     """
     found: set[str] = set()
     texts = [";".join(lines), ",".join(lines)] if len(lines) > 1 else lines
-    for value in {value for text in texts for value in cookie_values([text], "_xsrf")}:
+    for value in {value for text in texts for value in find_cookie_values([text], "_xsrf")}:
         found.add(value)
         if (value.isalnum() and value.isascii()) or len(value) > _LONGEST_TOKEN:
             continue
-        if secret := unmasked(value):
+        if secret := unmask_xsrf_token(value):
             found.add(secret)
             continue
-        plain = unquoted(value)
-        found |= {value.strip('"'), plain, unmasked(plain), argument(value)}
+        plain = unquote_cookie(value)
+        found |= {value.strip('"'), plain, unmask_xsrf_token(plain), decode_argument(value)}
     return found - {""}
 
 
-def cookies_without(
+def remove_cookies(
     line: str, names: Collection[str], nested: str, *, isolated: bool, pairs: Collection[tuple[str, str]] = ()
 ) -> str | None:
     """A Cookie field without Jupyter's own, JupyterHub's, and those of other Jupyter servers on this host name (cookies know no
@@ -154,7 +154,7 @@ def cookies_without(
 
     def is_named(match: re.Match[str]) -> bool:
         name = match[1].strip()
-        return name in names or (name, unquoted((match[2] or "").strip())) in pairs
+        return name in names or (name, unquote_cookie((match[2] or "").strip())) in pairs
 
     left = _COOKIES[isolated].sub(lambda match: match[0] if match["name"].rstrip() == nested else "", f";{line}")
     if pairs or any(name in left for name in names):
@@ -165,13 +165,13 @@ def cookies_without(
 # ---- fields ----
 
 
-def token_of(authorization: str) -> str:
+def parse_authorization_token(authorization: str) -> str:
     """The token in an Authorization field, as Jupyter reads it; empty if there is none."""
     match = _TOKEN_FIELD.match(authorization.strip())
     return match[1].strip() if match else ""
 
 
-def subprotocol_tokens(value: str) -> list[str]:
+def find_subprotocol_tokens(value: str) -> list[str]:
     """The tokens that a Sec-WebSocket-Protocol field offers."""
     start = TOKEN_SUBPROTOCOL + "."
     names = map(str.strip, value.split(","))
@@ -181,7 +181,7 @@ def subprotocol_tokens(value: str) -> list[str]:
 # ---- environments ----
 
 
-def environment_without(variables: Mapping[str, str]) -> dict[str, str]:
+def remove_secret_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """An environment without this package's own variables, and without the secrets of Jupyter, JupyterHub and its proxy."""
     return {name: value for name, value in variables.items() if not _SECRET_VARIABLE.fullmatch(name)}
 
@@ -189,6 +189,6 @@ def environment_without(variables: Mapping[str, str]) -> dict[str, str]:
 _LOGIN_COOKIE = re.compile(r"(__host-)?(username-|jupyterhub-(?!.*oauth-state)).+", re.ASCII | re.IGNORECASE)
 
 
-def login_of(cookies: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+def find_login_cookies(cookies: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     """Those of a request's cookies by which Jupyter or JupyterHub knows who has logged in."""
     return frozenset((name, value) for name, value in cookies.items() if value and _LOGIN_COOKIE.fullmatch(name))

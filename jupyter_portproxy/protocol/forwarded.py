@@ -30,7 +30,7 @@ _ORIGIN_OF = re.compile(r"https?://[^/?#]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Forwarding:
+class ForwardedClient:
     """The client of a request, and the way by which it came.
 
     Attributes:
@@ -49,16 +49,16 @@ class Forwarding:
     forwarded: str = ""
     public: str = ""
 
-    def beyond(self, peer: str) -> Forwarding:
+    def beyond(self, peer: str) -> ForwardedClient:
         """The same at the next hop, which sees `peer`."""
         return replace(self, peers=(*self.peers, peer))
 
-    def as_page(self, url: str) -> Forwarding:
+    def as_page(self, url: str) -> ForwardedClient:
         """The same with scheme and host of a page there: a browser knows them, a front may say less."""
         scheme, _, rest = url.lower().partition("://")
         return replace(self, scheme=scheme, host=_UP_TO_PATH.match(rest)[0])  # type: ignore[index]  # it matches anything
 
-    def at(self, scheme: str, host: str) -> Forwarding:
+    def at(self, scheme: str, host: str) -> ForwardedClient:
         """The same for a request that names this address as its own: no field tells of another scheme or host.
 
         But for Gradio's own: it compares no origin, and writes the links in its answers to POST by the client's.
@@ -88,7 +88,7 @@ class Forwarding:
         return f"for={node};proto={self.scheme}" + (f";host={self.host}" if _HOST.match(self.host) else "")
 
 
-def claims_of(fields: Fields) -> dict[str, str]:
+def join_forwarded_fields(fields: Fields) -> dict[str, str]:
     """Field name in lower case -> value, of all fields; lines of the two that are lists are one list."""
     claims = {name.lower(): value for name, value in fields}
     for key in ("x-forwarded-for", "forwarded"):
@@ -97,7 +97,7 @@ def claims_of(fields: Fields) -> dict[str, str]:
     return claims
 
 
-def claimed(claims: dict[str, str], peer: str, scheme: str, host: str, address: str = "") -> Forwarding:
+def build_forwarded_client(claims: dict[str, str], peer: str, scheme: str, host: str, address: str = "") -> ForwardedClient:
     """What a front says, and what this server sees where the front says nothing.
 
     Args:
@@ -105,18 +105,18 @@ def claimed(claims: dict[str, str], peer: str, scheme: str, host: str, address: 
         peer, scheme, host: of the connection and of the request on it.
         address: the client's, if the front has told that in a field of its own (X-Real-IP).
     """
-    said = outermost(claims.get("x-forwarded-proto", "")).lower()
-    return Forwarding(
+    said = first_list_member(claims.get("x-forwarded-proto", "")).lower()
+    return ForwardedClient(
         said if said in SCHEMES else scheme,
-        outermost(claims.get("x-forwarded-host", "")) or host,
+        first_list_member(claims.get("x-forwarded-host", "")) or host,
         (peer,),
-        outermost(claims.get("x-forwarded-port", "")),
+        first_list_member(claims.get("x-forwarded-port", "")),
         claims.get("x-forwarded-for", address).strip(" ,"),
         claims.get("forwarded", ""),
     )
 
 
-def outermost(value: str) -> str:
+def first_list_member(value: str) -> str:
     """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
 
     RFC 9110 5.6.1.2: empty members of a list are ignored.
@@ -124,7 +124,7 @@ def outermost(value: str) -> str:
     return next(filter(None, map(str.strip, value.split(","))), "")
 
 
-def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
+def find_client_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
     """The schemes that the client's URL can have; `scheme` is that of the connection, as far as it is known.
 
     Behind a reverse proxy `https` is always possible: it may end TLS and not say so, or an inner one may overwrite what it said.
@@ -134,7 +134,7 @@ def possible_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
     return frozenset([scheme, "https", *_told(headers, _SCHEME_FIELDS, "proto")]).intersection(SCHEMES)
 
 
-class Request(Protocol):
+class RequestHead(Protocol):
     """What is looked at of a request; Tornado's is one."""
 
     headers: Any
@@ -142,7 +142,7 @@ class Request(Protocol):
     version: str
 
 
-def shows_own_address(request: Request) -> bool:
+def matches_client_url(request: RequestHead) -> bool:
     """False if the client's URL begins in another way than the request says: by a reverse proxy's word, or by the page that asks.
 
     A fake claim only lets a client go without what depends on its URL. No browser speaks HTTP/1.0; nginx does by default.
@@ -159,8 +159,8 @@ def shows_own_address(request: Request) -> bool:
 
 def _told(headers: Mapping[str, str], names: Iterable[str], parameter: str) -> set[str]:
     """What the first reverse proxy says, in fields of its own and in Forwarded; in lower case."""
-    told = [outermost(headers.get(name, "")).lower() for name in names]
-    forwarded = _PARAMETER.findall(outermost(headers.get("Forwarded", "")).lower())
+    told = [first_list_member(headers.get(name, "")).lower() for name in names]
+    forwarded = _PARAMETER.findall(first_list_member(headers.get("Forwarded", "")).lower())
     return {value.strip() for value in [*told, *(value for key, value in forwarded if key == parameter)]} - {""}
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .framing import Fields
 
-FRAMES = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
+FRAME_DESTINATIONS = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
 DIRECTIVE = re.compile(
     r"(?:(?<=;)|(?<=,)|\A)[\t\n\f\r ]*frame-ancestors(?![^\t\n\f\r ;,])(?P<sources>[^;,]*)", re.IGNORECASE | re.ASCII
 )
@@ -23,21 +23,21 @@ _MAX_SOURCES = 4096  # characters of all policies; what longer ones let in is no
 _OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
 
 
-def denied(fields: Fields) -> bool:
+def denies_frames(fields: Fields) -> bool:
     """True if X-Frame-Options forbids every frame: `DENY`, or values that contradict each other."""
     lines = [value for name, value in fields if name.lower() == "x-frame-options"]
     options = {value.strip().lower() for line in lines for value in line.split(",")}
     return "deny" in options or (len(options) > 1 and bool(options & _OPTIONS))
 
 
-def policies(fields: Fields) -> list[str]:
+def find_frame_policies(fields: Fields) -> list[str]:
     """The sources of each policy that says who may show the answer in a frame; of several policies all have to be obeyed."""
     lines = [value for name, value in fields if name.lower() == "content-security-policy"]
     found = (DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
     return [match["sources"] for match in found if match]
 
 
-def forbidden(fields: Fields, own: str, ancestors: set[str]) -> bool:
+def forbids_frame(fields: Fields, own: str, ancestors: set[str]) -> bool:
     """True if no page of `ancestors` may show the answer in a frame.
 
     Args:
@@ -45,9 +45,9 @@ def forbidden(fields: Fields, own: str, ancestors: set[str]) -> bool:
         own: origin of the answer.
         ancestors: origins that may be above it; the first that is let in is enough, as it is not known which of them it is.
     """
-    restrictions = policies(fields)
+    restrictions = find_frame_policies(fields)
     if not restrictions:  # frame-ancestors overrides X-Frame-Options
-        return denied(fields)
+        return denies_frames(fields)
     if sum(map(len, restrictions)) > _MAX_SOURCES:
         return False
     return not all(any(_admits(sources, own, origin) for origin in ancestors) for sources in restrictions)

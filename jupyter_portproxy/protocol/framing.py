@@ -21,7 +21,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?![0-9])[ \t]*(.*)\Z")  # also 999, which nobody has defined
 _FRAMING_NAMES = ("content-length", "transfer-encoding")
 _MAX_FIELDS = 1000
-LONGEST_KNOWN = 64  # characters of what is looked up rather than read anew
+MAX_CACHED_LENGTH = 64  # characters of what is looked up rather than read anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Content:
     length: int | None
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """The form in which a name is compared."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def first(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> str:
+def find_field(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> str:
     """The first value of the field `name` (lower case)."""
     return next((value for key, value in fields if key.lower() == name), default)
 
@@ -60,7 +60,7 @@ def is_field(name: str, value: str) -> bool:
     return is_token(name) and not _BAD_VALUE.search(value) and max(value, default="") <= "\xff"
 
 
-def request_content(version: str, fields: Fields) -> Content | None:
+def parse_request_content(version: str, fields: Fields) -> Content | None:
     """How the request's content is framed; None if it has none.
 
     Raises:
@@ -68,7 +68,7 @@ def request_content(version: str, fields: Fields) -> Content | None:
     """
     codings, lengths = [], []
     for name, value in fields:
-        key = _known_plain(name) if len(name) <= LONGEST_KNOWN else plain(name)
+        key = _known_plain(name) if len(name) <= MAX_CACHED_LENGTH else normalize_name(name)
         if key == "transfer-encoding":
             codings.append(value)
         elif key == "content-length":
@@ -89,7 +89,7 @@ def request_content(version: str, fields: Fields) -> Content | None:
     return Content(length)
 
 
-def with_content_length(fields: Fields, length: int | None) -> Fields:
+def set_content_length(fields: Fields, length: int | None) -> Fields:
     """Fields of an answer whose content was read whole and perhaps changed: framed by its length alone, if there is one."""
     kept = [(name, value) for name, value in fields if name.lower() not in ("content-length", "transfer-encoding")]
     return kept if length is None else [*kept, ("Content-Length", str(length))]
@@ -106,7 +106,7 @@ def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[in
     Raises:
         BadUpstream: it is none, or its framing could be read in two ways.
     """
-    status, reason = _known_status_line(lines[0]) if len(lines[0]) <= LONGEST_KNOWN else _status_line(lines[0])
+    status, reason = _known_status_line(lines[0]) if len(lines[0]) <= MAX_CACHED_LENGTH else _status_line(lines[0])
     fields: Fields = []
     dropped = [] if dropped is None else dropped
     is_dropped = False  # the line before, with the folded ones that follow
@@ -125,7 +125,7 @@ def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[in
             raise BadUpstream("a header line has no colon")
         if name != spelled and name.lower() in _FRAMING_NAMES:  # which libcurl does not take for that
             raise BadUpstream(f"a blank stands between {name} and its colon")
-        is_dropped = not (_is_known_token(name) if len(name) <= LONGEST_KNOWN else is_token(name))
+        is_dropped = not (_is_known_token(name) if len(name) <= MAX_CACHED_LENGTH else is_token(name))
         if is_dropped:
             dropped.append(name or line[:40])
         else:
@@ -133,7 +133,7 @@ def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[in
     fields = _without_odd_values(fields, dropped)
     check_head(fields)
     if status == 204:  # it has no content, whatever its length says (RFC 9110 8.6)
-        fields = with_content_length(fields, None)
+        fields = set_content_length(fields, None)
     return status, reason, fields
 
 
@@ -187,7 +187,7 @@ def _framing(fields: Fields) -> tuple[list[str], bool]:
     return lengths, coded
 
 
-def content_length(method: str, status: int, fields: Fields) -> int | None:
+def parse_content_length(method: str, status: int, fields: Fields) -> int | None:
     """How many bytes of content follow the head of an answer (RFC 9112 6.3); None if only its end will tell."""
     if method == "HEAD" or status in (204, 304):
         return 0
@@ -216,4 +216,4 @@ def _status_line(line: bytes) -> tuple[int, str]:
 # Few names and status lines make up nearly all answers.
 _is_known_token = lru_cache(maxsize=1024)(is_token)
 _known_status_line = lru_cache(maxsize=256)(_status_line)
-_known_plain = lru_cache(maxsize=1024)(plain)
+_known_plain = lru_cache(maxsize=1024)(normalize_name)

@@ -14,12 +14,12 @@ from functools import lru_cache, partial
 
 from . import credentials, frame_ancestors
 from .credentials import TOKEN_SUBPROTOCOL
-from .forwarded import Forwarding, claimed, claims_of
-from .framing import LONGEST_KNOWN, first, list_tokens, plain
+from .forwarded import ForwardedClient, build_forwarded_client, join_forwarded_fields
+from .framing import MAX_CACHED_LENGTH, find_field, list_tokens, normalize_name
 from .framing import Fields as Fields
-from .hop_header import REFUSAL, Told
-from .url_fields import PAGES, TO_CLIENT, TO_UPSTREAM, Form
-from .urls import DEFAULT_PORTS, Route, Upstream, ip_literal, is_loopback, respelled
+from .hop_header import REFUSAL_FIELD, HopHeader
+from .url_fields import PAGE_FIELDS, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS, UrlForm
+from .urls import DEFAULT_PORTS, Route, Upstream, ip_literal, is_loopback, respell_prefix
 
 # RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
 HOP_BY_HOP = frozenset(
@@ -69,7 +69,7 @@ _ORIGIN_WIDE = re.compile(
     r"|strict-transport-security|public-key-pins.*|expect-ct|alt-svc|nel|report-to|reporting-endpoints"
     r"|(accept|critical|delegate)-ch(-lifetime)?|origin-agent-cluster|(critical-)?origin-trial|activate-storage-access"
     r"|set-login|idp-signin-status|observe-browsing-topics|(attribution-reporting|shared-storage|ad-auction)-.*|"
-    + REFUSAL.lower(),  # of the hop before a service, never the service's own
+    + REFUSAL_FIELD.lower(),  # of the hop before a service, never the service's own
     re.ASCII,
 )
 # What passes of a preflight without a login, and of its answer (Fetch Standard, 4.8).
@@ -131,17 +131,17 @@ class Client:
     saves: bool = False
     authorization: str = ""
     front_host: str = ""
-    told: Forwarding | None = None
+    told: ForwardedClient | None = None
 
 
-def is_websocket(method: str, version: str, fields: Fields) -> bool:
+def is_websocket_upgrade(method: str, version: str, fields: Fields) -> bool:
     """True for an upgrade request to WebSocket (RFC 6455 4.1); any other upgrade is served as if it were not asked."""
-    if method != "GET" or version != "HTTP/1.1" or first(fields, "upgrade").strip().lower() != "websocket":
+    if method != "GET" or version != "HTTP/1.1" or find_field(fields, "upgrade").strip().lower() != "websocket":
         return False
     return "upgrade" in list_tokens(fields, "connection")
 
 
-def to_upstream(
+def build_request_fields(
     fields: Fields,
     route: Route,
     upstream: Upstream,
@@ -150,7 +150,7 @@ def to_upstream(
     via: str,
     method: str = "GET",
     keep_host: bool = False,
-    told: Told | None = None,
+    told: HopHeader | None = None,
 ) -> Fields:
     """The fields of the outbound request, except those that frame its content. They tell one consistent story.
 
@@ -166,7 +166,7 @@ def to_upstream(
     """
     if client.preflight:
         fields = _of_preflight(fields)
-    named = {plain(token) for token in list_tokens(fields, "connection")}
+    named = {normalize_name(token) for token in list_tokens(fields, "connection")}
     forwarding = _forwarding(fields, client)
     keep_host = keep_host and told is None
     if client.trusted and client.told is None and forwarding.host != client.host:
@@ -176,7 +176,7 @@ def to_upstream(
     vias: list[str] = []
     repeated: frozenset[str] | None = None
     for name, value in fields:
-        key, stays, look = _request_rule(name) if len(name) <= LONGEST_KNOWN else _rule_of(name)
+        key, stays, look = _request_rule(name) if len(name) <= MAX_CACHED_LENGTH else _rule_of(name)
         if key == "via":
             vias.append(value)
         if not stays or key in named:
@@ -190,9 +190,9 @@ def to_upstream(
             kept = value if value.strip() in repeated else None
         if kept is not None:
             out.append((name, kept))
-            if kept != value and (look is _request_origin or (key in TO_UPSTREAM and method not in _SAFE_METHODS)):
+            if kept != value and (look is _request_origin or (key in REQUEST_URL_FIELDS and method not in _SAFE_METHODS)):
                 names_upstream = not keep_host and told is None
-            if keep_host and (look is _request_origin or key == "referer") and own_origin(kept, client) is not None:
+            if keep_host and (look is _request_origin or key == "referer") and strip_client_origin(kept, client) is not None:
                 forwarding = forwarding.as_page(kept)
     if keep_host and forwarding.host:
         out[0] = ("Host", forwarding.host)
@@ -206,7 +206,7 @@ def to_upstream(
     return out
 
 
-def replaced(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None) -> Fields:
+def replace_fields(fields: Fields, by: Fields, aside: Mapping[str, str] | None = None) -> Fields:
     """Fields with those of the same name taken out, and the new ones put in.
 
     Args:
@@ -231,12 +231,12 @@ def upgrade_fields() -> Fields:
 
 def target_without_secrets(target: str, client: Client) -> str:
     """The target without Jupyter's `token` and `_xsrf` parameters; all else stays byte for byte."""
-    return credentials.target_without(target, client.secrets)
+    return credentials.remove_secret_parameters(target, client.secrets)
 
 
-def identity_fields(fields: Fields) -> list[str]:
+def find_identity_fields(fields: Fields) -> list[str]:
     """Names of those fields of a request that do not pass as they tell who the client is, and of which the gateway has no own."""
-    return [name for name, _ in fields if len(name) <= LONGEST_KNOWN and _tells_identity(name)]
+    return [name for name, _ in fields if len(name) <= MAX_CACHED_LENGTH and _tells_identity(name)]
 
 
 @lru_cache(maxsize=1024)  # asked for each field of each request: in a Jupyter process the logger is at DEBUG
@@ -245,13 +245,13 @@ def _tells_identity(name: str) -> bool:
     return not stays and key not in _SAID_ANEW and _IDENTITY.fullmatch(key) is not None
 
 
-def loops(fields: Fields, via: str) -> bool:
+def has_loop(fields: Fields, via: str) -> bool:
     """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
     named = [value for key, value in fields if via in value and key.lower() == "via"]
     return any(member.split()[1:2] == [via] for value in named for member in value.split(","))
 
 
-def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
+def build_response_fields(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
     """The fields of the answer that the client gets, except those that frame its content in this hop."""
     if client.preflight:
         fields = _of_preflight(fields)
@@ -265,7 +265,11 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
         cookies += key == "set-cookie"
         if key == "set-cookie" and cookies > _MAX_COOKIES and not client.isolated:
             continue
-        if key in HOP_BY_HOP or key in named or (_is_origin_wide if len(key) <= LONGEST_KNOWN else _ORIGIN_WIDE.fullmatch)(key):
+        if (
+            key in HOP_BY_HOP
+            or key in named
+            or (_is_origin_wide if len(key) <= MAX_CACHED_LENGTH else _ORIGIN_WIDE.fullmatch)(key)
+        ):
             continue
         if key == "content-length":
             # RFC 9112 6.3: Transfer-Encoding overrides Content-Length; equal repeats are one.
@@ -277,7 +281,7 @@ def to_client(fields: Fields, route: Route, upstream: Upstream, client: Client) 
             out.append((name, kept))
     if client.saves and not any(name.lower() == "content-disposition" for name, _ in out):
         out.append(("Content-Disposition", _attachment(route)))
-    return framed(out, client.embedder) if client.isolated else out
+    return allow_framing(out, client.embedder) if client.isolated else out
 
 
 def _of_preflight(fields: Fields) -> Fields:
@@ -290,13 +294,13 @@ def _attachment(route: Route) -> str:
     return f"attachment; filename*=UTF-8''{name}" if _EXT_VALUE.match(name) else "attachment"
 
 
-def framed(fields: Fields, embedder: str) -> Fields:
+def allow_framing(fields: Fields, embedder: str) -> Fields:
     """An answer's fields with who may show it in a frame: itself and `embedder`, unless it says nobody or names them.
 
     X-Frame-Options cannot name another origin; Content-Security-Policy can, and overrides it.
     """
-    restricted = bool(frame_ancestors.policies(fields))
-    if frame_ancestors.denied(fields) and not restricted:
+    restricted = bool(frame_ancestors.find_frame_policies(fields))
+    if frame_ancestors.denies_frames(fields) and not restricted:
         return fields
     out = [(name, value) for name, value in fields if name.lower() != "x-frame-options"]
     if not restricted:
@@ -307,7 +311,7 @@ def framed(fields: Fields, embedder: str) -> Fields:
     return [(name, widen(value) if name.lower() == "content-security-policy" else value) for name, value in out]
 
 
-def subprotocol_for_client(offered: Fields, answered: Fields) -> Fields:
+def answer_token_subprotocol(offered: Fields, answered: Fields) -> Fields:
     """The subprotocol to add to a 101, if any.
 
     A browser that offered only Jupyter's token subprotocol fails the connection unless it is answered; the upstream, which
@@ -327,7 +331,7 @@ def _request_cookie(value: str, route: Route, upstream: Upstream, client: Client
 
 
 def _request_authorization(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    if client.authorization or value.strip() in client.secrets or credentials.token_of(value) in client.secrets:
+    if client.authorization or value.strip() in client.secrets or credentials.parse_authorization_token(value) in client.secrets:
         return None
     return value
 
@@ -335,12 +339,12 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
     if client.caller and value.lower() == client.caller and not keep_host:
         return client.caller_as
-    if own_origin(value, client) is None:
+    if strip_client_origin(value, client) is None:
         return value
     return _public_origin(value, client) if keep_host else upstream.origin
 
 
-def _request_url(form: Form, name: str) -> Callable[[str, Route, Upstream, Client, bool], str | None]:
+def _request_url(form: UrlForm, name: str) -> Callable[[str, Route, Upstream, Client, bool], str | None]:
     def look(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
         return form(value, partial(_url_at_upstream, name, route, upstream, client, keep_host))
 
@@ -352,8 +356,8 @@ def _url_at_upstream(name: str, route: Route, upstream: Upstream, client: Client
     if url[:4].lower() != "http" and "?" not in url and (not route.prefix or 3 * len(url) < len(route.prefix)):
         return url  # too short for the prefix, in whatever spelling; a field can have thousands of these
     url = target_without_secrets(url, client)
-    rest = own_origin(url, client)
-    path, is_page = respelled(url if rest is None else rest, f"{route.prefix}/"), name in PAGES
+    rest = strip_client_origin(url, client)
+    path, is_page = respell_prefix(url if rest is None else rest, f"{route.prefix}/"), name in PAGE_FIELDS
     if rest is None and not (route.prefix and is_below(path, route.prefix)):
         return url
     origin = "" if rest is None else _public_origin(url, client) if keep_host else upstream.origin
@@ -408,13 +412,13 @@ _REQUEST_FIELDS: dict[str, Callable[[str, Route, Upstream, Client, bool], str | 
     "origin": _request_origin,
     "sec-websocket-protocol": _request_subprotocols,
     "x-xsrftoken": _request_xsrf,
-    **{name: _request_url(form, name) for name, form in TO_UPSTREAM.items()},
+    **{name: _request_url(form, name) for name, form in REQUEST_URL_FIELDS.items()},
 }
 
 
 def _rule_of(name: str) -> tuple[str, bool, Callable[[str, Route, Upstream, Client, bool], str | None] | None]:
     """What becomes of a request field of that name: its plain form, whether it may cross, and who looks at its value."""
-    key = plain(name)
+    key = normalize_name(name)
     stays = not (key in HOP_BY_HOP or key in _REBUILT or _IDENTITY.fullmatch(key))
     return key, stays, _REQUEST_FIELDS.get(key)
 
@@ -425,7 +429,7 @@ _request_rule = lru_cache(maxsize=1024)(_rule_of)  # few names make up nearly al
 # ---- response fields whose value is looked at: None drops the field ----
 
 
-def _response_url(form: Form) -> Callable[[str, Route, Upstream, Client], str | None]:
+def _response_url(form: UrlForm) -> Callable[[str, Route, Upstream, Client], str | None]:
     def look(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
         return form(value, partial(_url_at_client, route, upstream, client))
 
@@ -452,7 +456,7 @@ def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -
 def _below(path: str, prefix: str) -> str:
     """A path below the prefix: in the prefix's own spelling if it is there already, in whatever spelling."""
     if 3 * len(path) >= len(prefix):  # a field can have thousands of shorter ones
-        path = respelled(path, f"{prefix}/")
+        path = respell_prefix(path, f"{prefix}/")
         if is_below(path, prefix):
             return path
     return prefix + path
@@ -536,7 +540,7 @@ def _response_origin(value: str, route: Route, upstream: Upstream, client: Clien
 
 
 _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
-    **{name: _response_url(form) for name, form in TO_CLIENT.items()},
+    **{name: _response_url(form) for name, form in RESPONSE_URL_FIELDS.items()},
     "set-cookie": _response_set_cookie,
     "access-control-allow-origin": _response_origin,
     "timing-allow-origin": _response_origin,
@@ -560,7 +564,7 @@ def _without_jupyters_cookies(line: str, upstream: Upstream, client: Client) -> 
     """
     nested = "username-" + re.sub(r"[^A-Za-z0-9]", "-", upstream.authority)
     names = {client.login_cookie} - {""}
-    return credentials.cookies_without(line, names, nested, isolated=client.isolated, pairs=client.login_cookies)
+    return credentials.remove_cookies(line, names, nested, isolated=client.isolated, pairs=client.login_cookies)
 
 
 def _is_jupyters_cookie(name: str, upstream: Upstream, client: Client) -> bool:
@@ -591,7 +595,7 @@ def _is_upstream(authority: str, upstream: Upstream) -> bool:
     return is_local and all(map(is_loopback, upstream.addresses))
 
 
-def below_origin(url: str, host: str) -> str | None:
+def strip_origin(url: str, host: str) -> str | None:
     """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
     match = _ABSOLUTE.match(url) if "://" in url else None
     if not match or not match["scheme"] or not host:
@@ -604,21 +608,21 @@ def below_origin(url: str, host: str) -> str | None:
     return match["rest"]
 
 
-def origin_of(url: str) -> str:
+def parse_origin(url: str) -> str:
     """The origin of an absolute URL, in lower case; empty for any other."""
     match = _ABSOLUTE.match(url)
     return f"{match['scheme']}://{match['authority']}".lower() if match and match["scheme"] else ""
 
 
-def own_origin(url: str, client: Client) -> str | None:
+def strip_client_origin(url: str, client: Client) -> str | None:
     """What follows the origin in a URL of the client's own origin; None for any other."""
-    rest = below_origin(url, client.host)
-    return below_origin(url, client.front_host) if rest is None and client.front_host else rest
+    rest = strip_origin(url, client.host)
+    return strip_origin(url, client.front_host) if rest is None and client.front_host else rest
 
 
-def _forwarding(fields: Fields, client: Client) -> Forwarding:
+def _forwarding(fields: Fields, client: Client) -> ForwardedClient:
     """The client as this gateway vouches for it."""
     if client.told is not None:
         return client.told.beyond(client.peer)
-    claims = claims_of(fields) if client.trusted else {}
-    return claimed(claims, client.peer, client.scheme, client.host, client.address if client.trusted else "")
+    claims = join_forwarded_fields(fields) if client.trusted else {}
+    return build_forwarded_client(claims, client.peer, client.scheme, client.host, client.address if client.trusted else "")

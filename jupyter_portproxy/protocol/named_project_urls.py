@@ -16,11 +16,11 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import BadRoute, TooManyRedirects
 from . import project_urls
-from .framing import Fields, first, plain
-from .headers import Client, is_below, own_origin
+from .framing import Fields, find_field, normalize_name
+from .headers import Client, is_below, strip_client_origin
 from .project_urls import ProjectRoute
-from .url_fields import TO_CLIENT, TO_UPSTREAM
-from .urls import BaseRoute, D, Redirect, Resolver, bare_name, port_number
+from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
+from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, parse_port
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
@@ -30,7 +30,7 @@ _LONG_AGO = re.compile(r"19[0-9]{2}")  # the year of a date by which cookies are
 
 
 @dataclass(frozen=True, slots=True)
-class NamedRoute(BaseRoute):
+class NamedProjectRoute(BaseRoute):
     """What the URL of one request asked for: a port of a project that is called by its owner and its name.
 
     Attributes:
@@ -63,7 +63,7 @@ class NamedRoute(BaseRoute):
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         return None
 
-    def below(self, key: str) -> tuple[ProjectRoute, Alias]:
+    def below(self, key: str) -> tuple[ProjectRoute, UrlMapping]:
         """The same by the project's key, and how the two spellings are told from each other.
 
         Raises:
@@ -71,36 +71,36 @@ class NamedRoute(BaseRoute):
         """
         if len(self.ports) > 1:
             raise BadRoute("Invalid port parameter: it is given more than once.", "Name one port, for example ?port=8050.")
-        port = port_number(self.ports[0])
+        port = parse_port(self.ports[0])
         inside = f"/server/{port}"
         prefix = self.base_url + key
         route = ProjectRoute(key, prefix, port, f"{inside}{self.prefix}{self.path}", self.query)
-        return route, Alias(self.prefix, prefix + inside, port)
+        return route, UrlMapping(self.prefix, prefix + inside, port)
 
 
-def route_of(uri: str, base_url: str) -> NamedRoute | ProjectRoute | Redirect | None:
+def parse_named_project_url(uri: str, base_url: str) -> NamedProjectRoute | ProjectRoute | Redirect | None:
     """The route of a URL by a project's key, or by its name; a URL that may be either is a NamedRoute.
 
     Raises:
         BadRoute: a port or host in it cannot be one.
     """
-    by_key = project_urls.route_of(uri, base_url)
+    by_key = project_urls.parse_project_url(uri, base_url)
     if isinstance(by_key, Redirect) or (by_key is not None and by_key.port is not None):
         return by_key
     path, _, query = uri.partition("?")
     ports, rest = _cut(query)
-    if not ports or not bare_name(uri, base_url):
+    if not ports or not find_first_segment(uri, base_url):
         return by_key
     owner, _, below = path[len(base_url) :].partition("/")
     name = below.partition("/")[0]
     if not name:
         return by_key
     prefix = f"{base_url}{owner}/{name}"
-    return NamedRoute(_text(owner), _text(name), base_url, prefix, path[len(prefix) :], rest, ports, by_key)
+    return NamedProjectRoute(_text(owner), _text(name), base_url, prefix, path[len(prefix) :], rest, ports, by_key)
 
 
 @dataclass(frozen=True, slots=True)
-class Alias:
+class UrlMapping:
     """The two spellings of one service's paths.
 
     Where the client has `{outside}/x?port=N`, the hops have `{inside}{outside}/x` and the service has `{outside}/x`.
@@ -127,7 +127,7 @@ class Alias:
         Args:
             at: the service's URL that was asked for.
         """
-        own = own_origin(url, client)
+        own = strip_client_origin(url, client)
         if own is not None and (_begins(own, self.inside) or is_below(own, self.outside)):
             url = own
         if _ELSEWHERE.match(url):
@@ -150,7 +150,7 @@ class Alias:
 
     def request(self, fields: Fields, client: Client) -> Fields:
         """The fields of a request, as if the hops' spelling had been asked for."""
-        forms = [TO_UPSTREAM.get(plain(name)) for name, _ in fields]
+        forms = [REQUEST_URL_FIELDS.get(normalize_name(name)) for name, _ in fields]
         return [
             (name, form(value, partial(self._asked, client)) if form is not None else value)
             for form, (name, value) in zip(forms, fields, strict=True)
@@ -158,7 +158,7 @@ class Alias:
 
     def _asked(self, client: Client, value: str) -> str:
         """One URL of a request in the hops' spelling, if it names the port: others may be Jupyter's."""
-        own = own_origin(value, client)
+        own = strip_client_origin(value, client)
         rest = value if own is None else own
         if not is_below(rest, self.outside):
             return value
@@ -166,7 +166,7 @@ class Alias:
         return value if url == rest else f"{value[: len(value) - len(rest)]}{self.inside}{url}"
 
 
-class Journey:
+class RedirectFollower:
     """One request on its way through the redirects of a service to itself.
 
     Args:
@@ -176,7 +176,7 @@ class Journey:
         url: where the journey is now.
     """
 
-    def __init__(self, alias: Alias, url: str, client: Client) -> None:
+    def __init__(self, alias: UrlMapping, url: str, client: Client) -> None:
         self.url = url
         self._alias, self._client = alias, client
         self._steps = 0
@@ -196,7 +196,7 @@ class Journey:
         Raises:
             TooManyRedirects
         """
-        location = first(fields, "location")
+        location = find_field(fields, "location")
         url = self._alias.read(location, self.url, self._client) if status in _FOLLOWED and location else None
         if url is None:
             return False
@@ -226,9 +226,9 @@ class Journey:
         """The fields of the answer at the journey's end, in the client's spelling."""
         out = [("Set-Cookie", value) for value in self._cookies]
         for name, value in fields:
-            key = plain(name)
-            if key in TO_CLIENT:
-                value = TO_CLIENT[key](value, self._printed)
+            key = normalize_name(name)
+            if key in RESPONSE_URL_FIELDS:
+                value = RESPONSE_URL_FIELDS[key](value, self._printed)
             elif key == "set-cookie":
                 value = _moved(value, self._alias)
             out.append((name, value))
@@ -281,7 +281,7 @@ def _without_dots(path: str) -> str:
     return "/" + "/".join(out)
 
 
-def _moved(set_cookie: str, alias: Alias) -> str:
+def _moved(set_cookie: str, alias: UrlMapping) -> str:
     """A Set-Cookie with its Path below the client's spelling of the prefix."""
     pair, *attributes = set_cookie.split(";")
     keys = [attribute.partition("=")[0].strip().lower() for attribute in attributes]
@@ -289,7 +289,7 @@ def _moved(set_cookie: str, alias: Alias) -> str:
     return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={alias.outside}"])])
 
 
-def _moved_path(attribute: str, alias: Alias) -> str:
+def _moved_path(attribute: str, alias: UrlMapping) -> str:
     path = attribute.partition("=")[2].strip()
     if _begins(path, alias.inside):
         path = path[len(alias.inside) :]

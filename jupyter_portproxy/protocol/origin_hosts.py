@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from .forwarded import Request, shows_own_address
+from .forwarded import RequestHead, matches_client_url
 
-LOCAL = "p{port}.localhost"
+LOCAL_PATTERN = "p{port}.localhost"
 
 
-WELL_KNOWN = "/.well-known/portproxy/"
+WELL_KNOWN_PATH = "/.well-known/portproxy/"
 
 
 _TARGET = r"(?P<target>[a-z0-9]([a-z0-9-]*[a-z0-9])?)"
@@ -27,7 +27,7 @@ _LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
 _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 
 
-class Names:
+class OriginHosts:
     """The host names of origins.
 
     Args:
@@ -49,7 +49,7 @@ class Names:
             raise ValueError(
                 f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
             )
-        name, _, self._port = (pattern or LOCAL).replace("{user}", label(user)).partition(":")
+        name, _, self._port = (pattern or LOCAL_PATTERN).replace("{user}", encode_label(user)).partition(":")
         before, after = name.split("{port}")
         self._before, self._after = before, after
         self._name = re.compile(re.escape(before) + _TARGET + re.escape(after) + r"\Z", re.ASCII)
@@ -62,12 +62,12 @@ class Names:
         match = self._name.match(found["name"])
         return match["target"] if match and _fits(found["name"]) else None
 
-    def host_for(self, target: str, request: Request) -> str | None:
+    def host_for(self, target: str, request: RequestHead) -> str | None:
         """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
 
         Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
         """
-        if not self.exist or (self.local and not shows_own_address(request)):
+        if not self.exist or (self.local and not matches_client_url(request)):
             return None
         return self.host_of(target, request.headers.get("Host", ""))
 
@@ -91,7 +91,7 @@ class Names:
         return f"{self._before}{{target}}{host[len(self._before) + 1 :]}"
 
 
-def label(name: str) -> str:
+def encode_label(name: str) -> str:
     """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
     return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
 

@@ -23,7 +23,7 @@ _OPAQUE = frozenset({"script", "style", "textarea", "noscript", "template", "ifr
 _CLIMBS = re.compile(r"(?:^|[/\\])(?:\.|%2e){2}(?:[/\\?#]|$)", re.IGNORECASE)
 
 
-def read(content: bytes) -> tuple[str, str]:
+def parse_page_head(content: bytes) -> tuple[str, str]:
     """Title and icon (as its page names it) of an HTML page; each is empty if there is none."""
     reader = _Reader(content[:MAX_BYTES].decode("utf-8", "replace"))
     reader.run()
@@ -31,7 +31,7 @@ def read(content: bytes) -> tuple[str, str]:
     return title[:_MAX_TITLE], unescape(reader.icon[:_RAW]).strip()
 
 
-def icon_url(icon: str, prefix: str) -> str:
+def build_icon_url(icon: str, prefix: str) -> str:
     """The icon as a URL below `prefix`; empty for a data URL, and for one of another host or above the prefix."""
     if not icon or "\\" in icon or not icon.isprintable() or icon.startswith("//") or ":" in icon.partition("/")[0]:
         return ""

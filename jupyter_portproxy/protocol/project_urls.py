@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import ClassVar
 from urllib.parse import quote, unquote
 
-from .urls import BaseRoute, D, Redirect, Resolver, Route, bare_name, parse
+from .urls import BaseRoute, D, Redirect, Resolver, Route, find_first_segment, parse_url
 
 KEY_RULE = (
     "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
@@ -80,16 +80,16 @@ class ProjectRoute(BaseRoute):
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         """As the project's own host reads the URL."""
-        find = partial(parse, base_url=f"{self.prefix}/")
+        find = partial(parse_url, base_url=f"{self.prefix}/")
         below = self._parse_below(self.path + self.query)
         below = below.at_slash(find) if below is not None else None
         return below.stripped_prefix(keeps_prefix) if below is not None else ""
 
     def _parse_below(self, target: str) -> BaseRoute | None:
-        return parse(self.prefix + target, f"{self.prefix}/")
+        return parse_url(self.prefix + target, f"{self.prefix}/")
 
 
-def route_of(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
+def parse_project_url(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
     """`{base_url}KEY/...` as a route; None if the first segment can be no project's key.
 
     Raises:
@@ -104,7 +104,7 @@ def route_of(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
     prefix = base_url + key
     if not slash:
         return Redirect(f"{prefix}/{mark}{query}", 308)
-    below = parse(uri, f"{prefix}/")
+    below = parse_url(uri, f"{prefix}/")
     port = below.port if isinstance(below, Route) else None
     return ProjectRoute(key, prefix, port, path[len(prefix) :], mark + query)
 
@@ -116,4 +116,4 @@ def is_key(text: object) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_key(text: str) -> bool:
-    return _KEY.match(text) is not None and bare_name(f"/{text}", "/") == text
+    return _KEY.match(text) is not None and find_first_segment(f"/{text}", "/") == text

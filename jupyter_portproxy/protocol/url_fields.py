@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-Change = Callable[[str], str]  # one URL, or relative reference, into another
-Form = Callable[[str, Change], str]
+UrlChange = Callable[[str], str]  # one URL, or relative reference, into another
+UrlForm = Callable[[str, UrlChange], str]
 
 _QUOTED = r'"(?:\\.|[^"])*"?'
 # RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.
@@ -24,19 +24,19 @@ _PATH_MEMBER = re.compile(r'("path"\s*:\s*")(?P<url>[^"\\]*)(?=")')
 _WORDS = re.compile(r"(?P<url>[^\s;]+)")
 
 
-def _whole(value: str, change: Change) -> str:
+def _whole(value: str, change: UrlChange) -> str:
     return change(value)
 
 
-def _link(value: str, change: Change) -> str:
+def _link(value: str, change: UrlChange) -> str:
     return _sub(_LINK, value, change)
 
 
-def _tagged_lists(value: str, change: Change) -> str:
+def _tagged_lists(value: str, change: UrlChange) -> str:
     return _sub(_IF, value, change)
 
 
-def _refresh(value: str, change: Change) -> str:
+def _refresh(value: str, change: UrlChange) -> str:
     match = _REFRESH.fullmatch(value)
     if match is None:
         return value
@@ -45,23 +45,23 @@ def _refresh(value: str, change: Change) -> str:
     return f"{start}{change(url)}{end}{rest}"
 
 
-def _strings(value: str, change: Change) -> str:
+def _strings(value: str, change: UrlChange) -> str:
     """A list of strings (RFC 9651 3.1)."""
     return _sub(_STRINGS, value, change)
 
 
-def _path_or_object(value: str, change: Change) -> str:
+def _path_or_object(value: str, change: UrlChange) -> str:
     """A URL, or a JSON object that has it as `path`."""
     if not value.startswith("{"):
         return change(value)
     return _sub(_PATH_MEMBER, value, change)
 
 
-def _words(value: str, change: Change) -> str:
+def _words(value: str, change: UrlChange) -> str:
     return _sub(_WORDS, value, change)
 
 
-def _sub(pattern: re.Pattern[str], value: str, change: Change) -> str:
+def _sub(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
     """The value with the group of each match changed; no group, no URL. What comes again is decided once."""
     known: dict[str, str] = {}
 
@@ -82,7 +82,7 @@ def _sub(pattern: re.Pattern[str], value: str, change: Change) -> str:
 
 
 # Field name in its plain form -> how it holds URLs. Of an answer:
-TO_CLIENT: Mapping[str, Form] = {
+RESPONSE_URL_FIELDS: Mapping[str, UrlForm] = {
     "location": _whole,
     "content-location": _whole,
     "uri": _link,  # RFC 2068 19.6.2.5
@@ -103,7 +103,7 @@ TO_CLIENT: Mapping[str, Form] = {
     "x-pingback": _whole,
 }
 # Of a request; `Origin` holds no URL.
-TO_UPSTREAM: Mapping[str, Form] = {
+REQUEST_URL_FIELDS: Mapping[str, UrlForm] = {
     "referer": _whole,
     "destination": _whole,  # RFC 4918 10.3
     "if": _tagged_lists,
@@ -116,4 +116,4 @@ TO_UPSTREAM: Mapping[str, Form] = {
     "upload-concat": _words,  # tus 1.0.0
 }
 # Where the page is that asks: an address outside the service is told as the service's root.
-PAGES = frozenset({"referer", "ping-from", "hx-current-url", "turbolinks-referrer", "x-xhr-referer"})
+PAGE_FIELDS = frozenset({"referer", "ping-from", "hx-current-url", "turbolinks-referrer", "x-xhr-referer"})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 from ..errors import BadRoute, GatewayError
 
 if TYPE_CHECKING:
-    from .named_project_urls import NamedRoute
+    from .named_project_urls import NamedProjectRoute
     from .project_urls import ProjectRoute
 
 _PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
@@ -100,7 +100,7 @@ class Upstream:
     @property
     def authority(self) -> str:
         """`host:port` as it stands in a Host field (RFC 9110 7.2): clients leave the scheme's own port out."""
-        host = bracketed(self.host)
+        host = bracket_host(self.host)
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
@@ -115,7 +115,7 @@ class Resolver(Protocol[D_co]):
 
     async def resolve_service(self, route: ServiceRoute) -> D_co: ...
 
-    async def resolve_project(self, route: ProjectRoute | NamedRoute) -> D_co: ...
+    async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> D_co: ...
 
 
 class Redirected(Exception):
@@ -322,7 +322,7 @@ class InvalidRoute(BaseRoute):
         raise self.error
 
 
-def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
+def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     """Read a request target.
 
     Args:
@@ -342,7 +342,7 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
         return _short_form(path, base_url, query)
     if path.startswith("service/", len(root)):
         name = path[len(root) + len("service/") :].partition("/")[0]
-        return service_route(name, uri, f"{root}service/{name}")
+        return build_service_route(name, uri, f"{root}service/{name}")
     keep = path.startswith("absolute/", len(root))
     start = len(root) + (len("absolute/") if keep else 0)
     if not keep and start == len(path):
@@ -354,13 +354,13 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     segment, slash, below = path[start:].partition("/")
     prefix = path[: start + len(segment)]
     if bare:
-        host, port = LOOPBACK_NAME, port_number(segment)
+        host, port = LOOPBACK_NAME, parse_port(segment)
     elif "@" in segment or (":" not in segment and ip_literal(segment) is not None):
         return None  # user information, or a host without a port: no URL of ours
     elif ":" in segment:
-        host, port = split_authority(segment)
+        host, port = parse_authority(segment)
     elif segment and segment[0] in "0123456789+-%":
-        host, port = LOOPBACK_NAME, port_number(segment)
+        host, port = LOOPBACK_NAME, parse_port(segment)
     else:
         return None
     if not slash and not keep:
@@ -368,7 +368,7 @@ def parse(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
     return Route(host, port, prefix, slash + below, query, keep, scheme)
 
 
-def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
+def parse_enter_url(uri: str, base_url: str) -> tuple[str, str] | None:
     """`{base_url}proxy/enter/TARGET/x?q` -> (target, `/x?q`): from Jupyter into the origin of a port or a service."""
     root = base_url + "proxy/enter/"
     if not uri.startswith(root):
@@ -378,7 +378,7 @@ def enter_route(uri: str, base_url: str) -> tuple[str, str] | None:
     return target, f"/{below}" if slash and not mark else f"/{mark}{query}{slash}{below}"
 
 
-def enter_url(url: str, target: str, base_url: str) -> str:
+def build_enter_url(url: str, target: str, base_url: str) -> str:
     """The way into the isolated origin of a port or service, with what follows the prefix in `url`, its path-based URL."""
     for prefix in (f"{base_url}proxy/port/{target}/", f"{base_url}proxy/service/{target}/", f"{base_url}{target}/"):
         if url.startswith(prefix):
@@ -392,7 +392,7 @@ def is_below_proxy(uri: str, base_url: str) -> bool:
     return uri.startswith(root) and uri[len(root) : len(root) + 1] in ("", "/", "?")
 
 
-def respelled(path: str, base: str) -> str:
+def respell_prefix(path: str, base: str) -> str:
     """A path with its beginning spelled as `base`, if that is the same resource; else as it is.
 
     `@` and `%40`, `%c3` and `%C3` are the same. What follows the beginning stays as sent.
@@ -412,13 +412,13 @@ def _canonical(path: str) -> str:
     return _ESCAPE.sub(lambda match: char if (char := chr(int(match[1], 16))) in _PLAIN else match[0].upper(), path)
 
 
-def without_base(uri: str, base_url: str) -> str:
+def strip_base_url(uri: str, base_url: str) -> str:
     """The request target as it reads at the root."""
-    uri = respelled(uri, base_url)
+    uri = respell_prefix(uri, base_url)
     return uri[len(base_url) - 1 :] if uri.startswith(base_url) else uri
 
 
-def bare_name(uri: str, base_url: str) -> str:
+def find_first_segment(uri: str, base_url: str) -> str:
     """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
     if not uri.startswith(base_url):
         return ""
@@ -426,18 +426,18 @@ def bare_name(uri: str, base_url: str) -> str:
     return "" if name in RESERVED_NAMES else name
 
 
-def service_route(name: str, uri: str, prefix: str) -> ServiceRoute:
+def build_service_route(name: str, uri: str, prefix: str) -> ServiceRoute:
     """The route of a service's URL: `uri` begins with `prefix`, which ends with its name."""
     path, mark, query = uri.partition("?")
     return ServiceRoute(name, prefix, path[len(prefix) :], mark + query)
 
 
-def service_url(base_url: str, name: str) -> str:
+def build_service_path(base_url: str, name: str) -> str:
     """The path of a service's URL, without a final slash."""
     return f"{base_url}proxy/service/{name}"
 
 
-def port_number(text: str) -> int:
+def parse_port(text: str) -> int:
     """A port from its decimal digits: ASCII, no sign, no blanks, no leading zero.
 
     Raises:
@@ -448,7 +448,7 @@ def port_number(text: str) -> int:
     return int(text)
 
 
-def split_authority(text: str) -> tuple[str, int]:
+def parse_authority(text: str) -> tuple[str, int]:
     """`HOST:PORT` -> (host in lower case without brackets, port).
 
     Raises:
@@ -457,7 +457,7 @@ def split_authority(text: str) -> tuple[str, int]:
     match = _AUTHORITY.match(text)
     if match is None:
         raise BadRoute.host(text)
-    host, port = match["host"].lower(), port_number(match["port"])
+    host, port = match["host"].lower(), parse_port(match["port"])
     if host.startswith("["):
         if ip_literal(host[1:-1]) is None or ":" not in host:
             raise BadRoute.host(text)
@@ -496,7 +496,7 @@ def is_loopback(host: str) -> bool:
     return host == LOOPBACK_NAME if literal is None else (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
 
 
-def bracketed(host: str) -> str:
+def bracket_host(host: str) -> str:
     """The host as it stands in a URL: IPv6 literals in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]" if ":" in host else host
 
@@ -529,7 +529,7 @@ def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None
     match = _SHORT.match(path, len(base_url)) if path.startswith(base_url) else None
     if match is None:
         return None
-    port, prefix, below = port_number(match["port"]), path[: match.end()], path[match.end() :]
+    port, prefix, below = parse_port(match["port"]), path[: match.end()], path[match.end() :]
     keep = match["form"] == "port"
     if not below and not keep:
         return Redirect(f"{prefix}/{query}", 308)
@@ -545,4 +545,4 @@ def _port_parameter(root: str, query: str) -> Redirect | None:
     if len(ports) > 1:
         raise BadRoute("Invalid port parameter: it is given more than once.", "Name one port, for example proxy/?port=8050.")
     rest = "&".join(p for p in parameters if not p.startswith("port="))
-    return Redirect(f"{root}port/{port_number(ports[0])}/{'?' + rest if rest else ''}", 307)
+    return Redirect(f"{root}port/{parse_port(ports[0])}/{'?' + rest if rest else ''}", 307)

@@ -293,7 +293,7 @@ def read_server(name: str, data: object, base_url: str, unknown: list[str]) -> T
     name = str(values.pop("name", "") or name)
     if not NAME.match(name):
         raise TemplateError(f"{name[:80]!r} is no name for a server: use up to 64 letters, digits, '.', '_' and '-'")
-    if not urls.bare_name(f"/{name}", "/"):
+    if not urls.find_first_segment(f"/{name}", "/"):
         raise TemplateError(f"{name!r} is the name of a page of Jupyter's own: choose another")
     known = set(_ServerProcess.class_trait_names())
     unknown += [f"{name}[{key!r}]" for key in values if key not in known]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedTooOften
-from ..protocol.credentials import environment_without
+from ..protocol.credentials import remove_secret_variables
 from ..system import background_tasks, command_lines
 from .guard import BACKGROUND
 from .hooks import Endpoint
@@ -493,7 +493,7 @@ class ServiceManager:
         Programs of its own Python come first. A server of jupyter-server-proxy's kind runs those that it ran there.
         """
         own = {"PATH": program_path(), "PYTHONUNBUFFERED": "1"} if template.hooks is None else {}
-        return {**environment_without(os.environ), **own, **variables}
+        return {**remove_secret_variables(os.environ), **own, **variables}
 
     async def _collect(self, service: Service, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # it was asked for

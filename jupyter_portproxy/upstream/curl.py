@@ -23,7 +23,7 @@ from tornado.httputil import HTTPHeaders
 
 from ..errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, Unreachable, UpstreamTimeout
 from ..protocol.framing import Content
-from ..protocol.urls import Upstream, bracketed
+from ..protocol.urls import Upstream, bracket_host
 from ..system.descriptors import affordable, is_scarce, keep_descriptor_alive, none_left, sockets_of
 from ..system.tls import Trust
 from .exchange import RECEIVE_BUFFER, Exchange, Head, Outbound
@@ -335,8 +335,8 @@ class _Handle:
     def _address_url(self, upstream: Upstream, address: str) -> str:
         """The URL that makes libcurl dial an address; with TLS it has the name that the certificate must have."""
         if upstream.scheme == "http":
-            return f"http://{bracketed(address)}:{upstream.port}/"
-        self.curl.setopt(pycurl.CONNECT_TO, [f"::{bracketed(address)}:{upstream.port}"])
+            return f"http://{bracket_host(address)}:{upstream.port}/"
+        self.curl.setopt(pycurl.CONNECT_TO, [f"::{bracket_host(address)}:{upstream.port}"])
         return f"{upstream.origin}/"
 
     def _take_shape(self, out: Outbound) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import BadUpstream, GatewayError
-from ..protocol.framing import Content, Fields, content_length, parse_head
+from ..protocol.framing import Content, Fields, parse_content_length, parse_head
 from ..protocol.urls import Upstream
 from ..system.tls import BY_THE_SYSTEM, Trust
 
@@ -213,7 +213,7 @@ class Exchange:
         if self.ends_with_head:
             return False
         if not self._send_ended or self._to_send:
-            self._left = content_length(self.outbound.method, status, fields)
+            self._left = parse_content_length(self.outbound.method, status, fields)
             self._check_early_end()
         return True
 

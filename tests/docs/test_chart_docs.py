@@ -89,7 +89,7 @@ def test_dask_makes_a_link_to_a_port(tmp_path, text):
     done = subprocess.run([sys.executable, "-c", LINK], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     base_url = "/user/ada/" if "JUPYTERHUB_SERVICE_PREFIX" in text else "/"
-    route = urls.parse(done.stdout.strip(), base_url)
+    route = urls.parse_url(done.stdout.strip(), base_url)
     assert isinstance(route, urls.Route)
     assert (route.port, route.path) == (8787, "/status")
 

@@ -11,15 +11,15 @@ from jupyter_portproxy.protocol import credentials, frame_ancestors, framing
 from jupyter_portproxy.protocol.headers import (
     Client,
     Fields,
-    is_websocket,
-    loops,
-    subprotocol_for_client,
+    answer_token_subprotocol,
+    build_request_fields,
+    build_response_fields,
+    has_loop,
+    is_websocket_upgrade,
     target_without_secrets,
-    to_client,
-    to_upstream,
 )
-from jupyter_portproxy.protocol.hop_header import read
-from jupyter_portproxy.protocol.urls import Upstream, parse
+from jupyter_portproxy.protocol.hop_header import parse_hop_header
+from jupyter_portproxy.protocol.urls import Upstream, parse_url
 
 SIZE, MOST = 65536, 0.020  # bytes; seconds of this process
 FIELDS = 500  # c.PortProxy.max_fields
@@ -126,19 +126,19 @@ def request(head: Head, isolated: bool) -> None:
     """What is done with it, as the handlers do it."""
     target, fields = head
     cookies = [value for name, value in fields if name == "Cookie"]
-    secrets = frozenset({"geheim", *credentials.xsrf_tokens(cookies), *credentials.tokens_in(target)})
+    secrets = frozenset({"geheim", *credentials.find_xsrf_tokens(cookies), *credentials.find_token_parameters(target)})
     logins = frozenset((f"username-{number}", "a") for number in range(SIZE // 16))  # with which an origin was entered
-    host = framing.first(fields, "host", "localhost:8888")
-    hop = read(framing.first(fields, "x-portproxy-hop")).forwarding
+    host = framing.find_field(fields, "host", "localhost:8888")
+    hop = parse_hop_header(framing.find_field(fields, "x-portproxy-hop")).forwarding
     client = Client("::1", "::1", "http", host, True, secrets, LOGIN, logins, isolated=isolated, told=hop)
-    route = parse(PREFIX + target, "/")
+    route = parse_url(PREFIX + target, "/")
     target_without_secrets(route.target, client)
-    loops(fields, "gw")
-    to_upstream(fields, route, UP, client, via="gw", method="POST")
-    credentials.cookie_values(cookies, LOGIN)
-    framing.request_content("HTTP/1.1", fields)
-    is_websocket("GET", "HTTP/1.1", fields)
-    subprotocol_for_client(fields, [])
+    has_loop(fields, "gw")
+    build_request_fields(fields, route, UP, client, via="gw", method="POST")
+    credentials.find_cookie_values(cookies, LOGIN)
+    framing.parse_request_content("HTTP/1.1", fields)
+    is_websocket_upgrade("GET", "HTTP/1.1", fields)
+    answer_token_subprotocol(fields, [])
 
 
 ANSWERS: dict[str, Callable[[int], Fields]] = {
@@ -174,8 +174,8 @@ def answer(fields: Fields, isolated: bool) -> None:
         lines += f"{name}: {value}".encode("latin-1").split(b"\r\n")
     _, _, known = framing.parse_head(lines[:1000])
     client = Client("::1", "::1", "http", "localhost:8888", isolated=isolated, embedder="http://localhost:8888")
-    passed = to_client(known, parse(f"{PREFIX}/", "/"), UP, client)
-    frame_ancestors.forbidden(passed, "http://localhost:8888", {"http://localhost:8888", "http://a.example"})
+    passed = build_response_fields(known, parse_url(f"{PREFIX}/", "/"), UP, client)
+    frame_ancestors.forbids_frame(passed, "http://localhost:8888", {"http://localhost:8888", "http://a.example"})
 
 
 def seconds(work: Callable[[], None]) -> float:

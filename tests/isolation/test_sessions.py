@@ -10,11 +10,11 @@ import pytest
 from jupyter_portproxy.gateway.logins import Logins
 from jupyter_portproxy.isolation import sessions
 from jupyter_portproxy.isolation.sessions import Entry, Origins, nonce_of
-from jupyter_portproxy.protocol.credentials import login_of
-from jupyter_portproxy.protocol.origin_hosts import Names
+from jupyter_portproxy.protocol.credentials import find_login_cookies
+from jupyter_portproxy.protocol.origin_hosts import OriginHosts
 from jupyter_portproxy.upstream.closable import Closable
 
-LOCAL = Names()
+LOCAL = OriginHosts()
 LOG = logging.getLogger(__name__)
 LOGIN = {"username-localhost-8888": "2|1:0|x"}
 
@@ -48,7 +48,9 @@ def somebody(clock):
         async def still_valid():
             return valid()
 
-        return Entry("1", host, "ada", "http://localhost:1", login_of(cookies), still_valid, since=clock.now, checked=clock.now)
+        return Entry(
+            "1", host, "ada", "http://localhost:1", find_login_cookies(cookies), still_valid, since=clock.now, checked=clock.now
+        )
 
     return make
 
@@ -97,8 +99,10 @@ async def test_a_logout_ends_the_sessions_and_tickets_of_that_login_alone(somebo
 
 async def test_a_login_is_the_same_by_its_name_or_by_what_it_came_by(somebody):
     entry = somebody()
-    assert entry.is_of("ada", frozenset()) and entry.is_of("made-up", login_of(LOGIN))
-    assert not entry.is_of("eve", login_of({"username-localhost-8888": "another"})) and not entry.is_of("eve", frozenset())
+    assert entry.is_of("ada", frozenset()) and entry.is_of("made-up", find_login_cookies(LOGIN))
+    assert not entry.is_of("eve", find_login_cookies({"username-localhost-8888": "another"})) and not entry.is_of(
+        "eve", frozenset()
+    )
 
 
 def test_a_nonce_is_not_the_cookie():

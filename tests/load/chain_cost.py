@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
-from jupyter_portproxy.protocol.forwarded import Forwarding
-from jupyter_portproxy.protocol.hop_header import Told
+from jupyter_portproxy.protocol.forwarded import ForwardedClient
+from jupyter_portproxy.protocol.hop_header import HopHeader
 
 from ..projects.test_chain import CREDENTIAL, KEY, PORTS, ROOT, SECRET, Hops, folder, place, port_of, three_servers
 from ..support.jupyter_processes import Server, jupyter_server
@@ -32,14 +32,14 @@ from .cpu_load import Lean
 
 PROJECTS, ROUNDS, TRIES, REQUESTS, CONNECTIONS = 100_000, 6, 4, 800, 8
 BY_NAME = "Authorization: token user-ann"
-CLIENT = Forwarding("http", "127.0.0.1:8888", ("127.0.0.1",))
+CLIENT = ForwardedClient("http", "127.0.0.1:8888", ("127.0.0.1",))
 # What each hop sends to the next, to the letter.
 BY_HUB = [
-    ": ".join(Told(CREDENTIAL, "ann", may_start=True).field(CLIENT)),
+    ": ".join(HopHeader(CREDENTIAL, "ann", may_start=True).field(CLIENT)),
     "Via: 1.1 portproxy-01234567",
 ]
 BY_HOST = [
-    ": ".join(Told().field(CLIENT.beyond("127.0.0.1"))),
+    ": ".join(HopHeader().field(CLIENT.beyond("127.0.0.1"))),
     "Via: 1.1 portproxy-01234567, 1.1 portproxy-76543210",
     f"Authorization: token {SECRET}",
 ]

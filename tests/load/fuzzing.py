@@ -23,12 +23,12 @@ from jupyter_portproxy.protocol.headers import (
     _ORIGIN_WIDE,
     HOP_BY_HOP,
     Client,
-    is_websocket,
-    loops,
-    subprotocol_for_client,
+    answer_token_subprotocol,
+    build_request_fields,
+    build_response_fields,
+    has_loop,
+    is_websocket_upgrade,
     target_without_secrets,
-    to_client,
-    to_upstream,
 )
 from jupyter_portproxy.protocol.websocket_frames import FrameCursor
 from jupyter_portproxy.services.ports import Ports, Reservations
@@ -47,7 +47,7 @@ def routes_target(data: bytes) -> None:
     """A URL: a port is a port, what follows it is as it was sent, and a redirect stays here."""
     uri = data.decode("latin-1")
     for start in (uri, f"{BASE}proxy/{uri}", f"{BASE}proxy/port/8050/{uri}", f"{BASE}{uri}"):
-        for parse in (urls.parse, project_urls.route_of):
+        for parse in (urls.parse_url, project_urls.parse_project_url):
             try:
                 found = parse(start, BASE)
             except GatewayError as error:
@@ -71,14 +71,14 @@ def head_target(data: bytes) -> None:
     except BadUpstream as error:
         return _safe(error)
     assert 100 <= status <= 999 and not CONTROL.search(reason)
-    framing.content_length("GET", status, fields)
-    out = to_client(fields, ROUTE, UPSTREAM, CLIENT)
+    framing.parse_content_length("GET", status, fields)
+    out = build_response_fields(fields, ROUTE, UPSTREAM, CLIENT)
     for name, value in out:
         assert framing.is_token(name) and not CONTROL.search(value), (name, value)
         _stays_below(name.lower(), value)
         assert name.lower() not in HOP_BY_HOP and not _ORIGIN_WIDE.fullmatch(name.lower())
     assert sum(name.lower() == "content-length" for name, _ in out) <= 1
-    subprotocol_for_client(fields, fields)
+    answer_token_subprotocol(fields, fields)
 
 
 def _stays_below(name: str, value: str) -> None:
@@ -113,16 +113,16 @@ def request_target(data: bytes) -> None:
     fields += [("Authorization", f"token {SECRET}"), ("Cookie", f"a=1; {CLIENT.login_cookie}=abc; _xsrf=2|xsrf; b=2")]
     for version in ("HTTP/1.1", "HTTP/1.0"):
         try:
-            framing.request_content(version, fields)
+            framing.parse_request_content(version, fields)
         except GatewayError as error:
             _safe(error)
-    loops(fields, "jupyter-portproxy-x")
-    is_websocket("GET", "HTTP/1.1", fields)
-    out = to_upstream(fields, ROUTE, UPSTREAM, CLIENT, via="jupyter-portproxy-x")
+    has_loop(fields, "jupyter-portproxy-x")
+    is_websocket_upgrade("GET", "HTTP/1.1", fields)
+    out = build_request_fields(fields, ROUTE, UPSTREAM, CLIENT, via="jupyter-portproxy-x")
     assert [name for name, _ in out].count("Host") == 1 and out[0] == ("Host", UPSTREAM.authority)
     for name, value in out:
         assert not CONTROL.search(value), (name, value)
-        key = framing.plain(name)
+        key = framing.normalize_name(name)
         assert key not in HOP_BY_HOP and key not in ("content-length", "x-xsrftoken"), name
         if key == "authorization":
             assert value != f"token {SECRET}"

@@ -7,7 +7,13 @@ from types import SimpleNamespace
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from jupyter_portproxy.protocol.forwarded import Forwarding, claimed, claims_of, possible_schemes, shows_own_address
+from jupyter_portproxy.protocol.forwarded import (
+    ForwardedClient,
+    build_forwarded_client,
+    find_client_schemes,
+    join_forwarded_fields,
+    matches_client_url,
+)
 
 
 def told(forwarding, prefix=""):
@@ -15,7 +21,7 @@ def told(forwarding, prefix=""):
 
 
 def test_one_hop_tells_what_it_sees():
-    assert told(claimed({}, "192.0.2.1", "https", "hub.example.org"), "/proxy/port/8000") == {
+    assert told(build_forwarded_client({}, "192.0.2.1", "https", "hub.example.org"), "/proxy/port/8000") == {
         "X-Forwarded-For": "192.0.2.1",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
@@ -28,7 +34,7 @@ def test_one_hop_tells_what_it_sees():
 
 
 def test_each_hop_adds_the_address_that_it_sees():
-    client = claimed({}, "192.0.2.1", "http", "hub.example.org:8000").beyond("198.51.100.7").beyond("2001:db8::1")
+    client = build_forwarded_client({}, "192.0.2.1", "http", "hub.example.org:8000").beyond("198.51.100.7").beyond("2001:db8::1")
     assert told(client) == {
         "X-Forwarded-For": "192.0.2.1, 198.51.100.7, 2001:db8::1",
         "X-Forwarded-Proto": "http",
@@ -40,13 +46,13 @@ def test_each_hop_adds_the_address_that_it_sees():
 
 
 def test_one_address_at_all_hops_is_one_of_x_forwarded_for():
-    client = Forwarding("http", "a", ("127.0.0.1", "127.0.0.1", "127.0.0.1"))
+    client = ForwardedClient("http", "a", ("127.0.0.1", "127.0.0.1", "127.0.0.1"))
     assert told(client)["X-Forwarded-For"] == "127.0.0.1"
     assert told(client)["Forwarded"].count("for=127.0.0.1") == 3
 
 
 def test_what_a_front_says_comes_first():
-    claims = claims_of(
+    claims = join_forwarded_fields(
         [
             ("X-Forwarded-For", "203.0.113.5"),
             ("x-forwarded-for", "203.0.113.6"),
@@ -56,7 +62,7 @@ def test_what_a_front_says_comes_first():
             ("Forwarded", "for=203.0.113.5"),
         ]
     )
-    assert told(claimed(claims, "192.0.2.1", "http", "inside", "ignored").beyond("192.0.2.2")) == {
+    assert told(build_forwarded_client(claims, "192.0.2.1", "http", "inside", "ignored").beyond("192.0.2.2")) == {
         "X-Forwarded-For": "203.0.113.5, 203.0.113.6, 192.0.2.1, 192.0.2.2",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
@@ -68,11 +74,13 @@ def test_what_a_front_says_comes_first():
 
 @pytest.mark.parametrize(("said", "scheme"), [("gopher", "http"), ("", "http"), (" , HTTPS", "https")])
 def test_a_scheme_that_is_none_is_not_believed(said, scheme):
-    assert claimed({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
+    assert build_forwarded_client({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
 
 
 def test_an_address_in_a_field_of_the_fronts_own_counts_where_it_says_no_other():
-    assert told(claimed({}, "192.0.2.1", "http", "a", "203.0.113.5"))["X-Forwarded-For"] == "203.0.113.5, 192.0.2.1"
+    assert (
+        told(build_forwarded_client({}, "192.0.2.1", "http", "a", "203.0.113.5"))["X-Forwarded-For"] == "203.0.113.5, 192.0.2.1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_an_address_in_a_field_of_the_fronts_own_counts_where_it_says_no_other()
     [("a:81", "http", "81"), ("a", "http", "80"), ("a", "https", "443"), ("[::1]", "https", "443"), ("a:b", "http", "80")],
 )
 def test_the_port_follows_from_the_host(host, scheme, port):
-    assert told(Forwarding(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
+    assert told(ForwardedClient(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
 
 
 @pytest.mark.parametrize(
@@ -89,12 +97,15 @@ def test_the_port_follows_from_the_host(host, scheme, port):
 )
 def test_a_host_has_no_quotes_in_forwarded(host, element):
     # code-server and RStudio read them as part of it; X-Forwarded-Host tells any
-    client = told(Forwarding("http", host, ("192.0.2.1",)))
+    client = told(ForwardedClient("http", host, ("192.0.2.1",)))
     assert (client["Forwarded"], client["X-Forwarded-Host"]) == (f"for=192.0.2.1;proto=http{element}", host)
 
 
 def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
-    assert claimed({"x-forwarded-host": "hub.example.org, inside:8000"}, "192.0.2.1", "http", "a").host == "hub.example.org"
+    assert (
+        build_forwarded_client({"x-forwarded-host": "hub.example.org, inside:8000"}, "192.0.2.1", "http", "a").host
+        == "hub.example.org"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +118,7 @@ def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
     ],
 )
 def test_a_request_that_names_the_services_address_tells_of_no_other(said, left):
-    fields = told(Forwarding("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).at("http", "localhost:15000"))
+    fields = told(ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).at("http", "localhost:15000"))
     assert fields == {
         "X-Forwarded-For": "1.1.1.1, 192.0.2.1",
         "X-Forwarded-Proto": "http",
@@ -134,7 +145,7 @@ def test_a_request_that_names_the_services_address_tells_of_no_other(said, left)
     ],
 )
 def test_the_schemes_that_a_clients_url_can_have(scheme, fields, possible):
-    assert possible_schemes(HTTPHeaders(fields), scheme) == possible
+    assert find_client_schemes(HTTPHeaders(fields), scheme) == possible
 
 
 HERE = "localhost:8888"
@@ -167,6 +178,6 @@ HERE = "localhost:8888"
 )
 def test_whether_the_clients_url_has_the_requests_host_and_scheme(fields, own):
     asked = SimpleNamespace(headers=HTTPHeaders({"Host": HERE, **fields}), protocol="http", version="HTTP/1.1")
-    assert shows_own_address(asked) is own
+    assert matches_client_url(asked) is own
     asked.version = "HTTP/1.0"  # nginx, without a word of its own
-    assert not shows_own_address(asked)
+    assert not matches_client_url(asked)

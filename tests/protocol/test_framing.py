@@ -20,8 +20,8 @@ Content-Length: 5, 5                 -> 5
 Transfer-Encoding: Chunked           ->
 """)
 def test_a_requests_framing_is_read(sent, length):
-    assert framing.request_content("HTTP/1.1", lines(sent)) == framing.Content(int(length) if length else None)
-    assert framing.request_content("HTTP/1.1", [("Accept", "5")]) is None
+    assert framing.parse_request_content("HTTP/1.1", lines(sent)) == framing.Content(int(length) if length else None)
+    assert framing.parse_request_content("HTTP/1.1", [("Accept", "5")]) is None
 
 
 LENGTHS = [("Content-Length", value) for value in ("-5", "+5", "5 5", "", "5,", "5, 6", "0x5", "5.0", "\xa05", "\xb2", "9" * 40)]
@@ -39,12 +39,12 @@ Transfer-Encoding: chunked|Transfer-Encoding: chunked
 @pytest.mark.parametrize("fields", [*([one] for one in LENGTHS + CODINGS), *map(lines, TWO_WAYS.strip().splitlines())])
 def test_a_request_that_can_be_read_in_two_ways_is_refused(fields):
     with pytest.raises(BadFraming):
-        framing.request_content("HTTP/1.1", fields)
+        framing.parse_request_content("HTTP/1.1", fields)
 
 
 def test_a_transfer_coding_in_http_1_0_is_refused():
     with pytest.raises(BadFraming):
-        framing.request_content("HTTP/1.0", [("Transfer-Encoding", "chunked")])
+        framing.parse_request_content("HTTP/1.0", [("Transfer-Encoding", "chunked")])
 
 
 @pytest.mark.parametrize("field", LENGTHS + CODINGS)
@@ -124,7 +124,7 @@ def test_what_is_given_twice_is_called_so():
         with pytest.raises(BadUpstream, match="chunked is given more than once"):
             framing.check_head(fields)
     with pytest.raises(BadFraming, match="given more than once"):
-        framing.request_content("HTTP/1.1", [chunked, chunked])
+        framing.parse_request_content("HTTP/1.1", [chunked, chunked])
     with pytest.raises(BadUpstream, match="is not chunked"):
         framing.check_head([chunked, ("Transfer-Encoding", "gzip")])
 

@@ -15,15 +15,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.protocol import headers as f
-from jupyter_portproxy.protocol.forwarded import Forwarding
-from jupyter_portproxy.protocol.hop_header import Told, read
-from jupyter_portproxy.protocol.url_fields import TO_CLIENT, TO_UPSTREAM
-from jupyter_portproxy.protocol.urls import Upstream, parse
+from jupyter_portproxy.protocol.forwarded import ForwardedClient
+from jupyter_portproxy.protocol.hop_header import HopHeader, parse_hop_header
+from jupyter_portproxy.protocol.url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
+from jupyter_portproxy.protocol.urls import Upstream, parse_url
 
 from ..support.tables import lines, rows, table
 
 P = "/a%40b/proxy/port/8050"
-STRIP, KEEP = (parse(f"/a%40b/proxy/{form}port/8050/x?q", "/a%40b/") for form in ("", "absolute/"))
+STRIP, KEEP = (parse_url(f"/a%40b/proxy/{form}port/8050/x?q", "/a%40b/") for form in ("", "absolute/"))
 UP = Upstream("localhost", 8050, ("127.0.0.1", "::1"))
 LAB = Upstream("lab.example", 8050, ("10.0.0.7",))
 WWW = Upstream("localhost", 80, ("127.0.0.1",))
@@ -40,7 +40,7 @@ def words(text):
 
 
 def up(*fields, route=STRIP, upstream=UP, client=CLIENT, method="GET", keep_host=False):
-    return f.to_upstream(list(fields), route, upstream, client, via="gw", method=method, keep_host=keep_host)
+    return f.build_request_fields(list(fields), route, upstream, client, via="gw", method=method, keep_host=keep_host)
 
 
 def crossed(*fields):
@@ -50,7 +50,7 @@ def crossed(*fields):
 
 
 def down(*fields, route=STRIP, upstream=UP):
-    return f.to_client(list(fields), route, upstream, CLIENT)
+    return f.build_response_fields(list(fields), route, upstream, CLIENT)
 
 
 def values(fields, name):
@@ -103,12 +103,12 @@ X-Client-Certificate-Id X-JupyterHub-Version X-Forwarder Remote-Users-List X-Aut
 @pytest.mark.parametrize("name", OWN_NAMES)
 def test_what_a_services_own_scripts_say_arrives(name):
     assert crossed((name, "a.csv")) == [(name, "a.csv")]
-    assert f.identity_fields([(name, "a.csv")]) == []
+    assert f.find_identity_fields([(name, "a.csv")]) == []
 
 
 def test_the_names_of_what_is_taken_out_are_told():
     sent = [("Remote-User", "eve"), ("X_Auth_Request_Email", "eve"), ("X-Forwarded-For", "6.6.6.6"), ("TE", "x"), ("X-App", "1")]
-    assert f.identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
+    assert f.find_identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
 
 
 NAMES = st.sampled_from(["Accept", "X-App", "x-app", "X_App", "Range", "DPoP", "If-Match"])
@@ -117,7 +117,7 @@ NAMES = st.sampled_from(["Accept", "X-App", "x-app", "X_App", "Range", "DPoP", "
 @given(st.lists(st.tuples(NAMES, PRINTABLE)))
 def test_other_fields_cross_byte_for_byte_in_order_and_the_inbound_list_is_not_changed(fields):
     inbound = list(fields)
-    outbound = f.to_upstream(inbound, STRIP, UP, CLIENT, via="gw")
+    outbound = f.build_request_fields(inbound, STRIP, UP, CLIENT, via="gw")
     assert inbound == fields
     assert outbound[1 : len(fields) + 1] == fields  # after Host
 
@@ -225,49 +225,49 @@ def url_host(url):
 
 def code_server(fields):
     """The check of code-server 4.138's `authenticateOrigin`: the host in Forwarded, else in X-Forwarded-Host, else in Host."""
-    for part in re.split("[;,]", f.first(fields, "forwarded")):
+    for part in re.split("[;,]", f.find_field(fields, "forwarded")):
         name, _, host = part.partition("=")
         if name.strip().lower() == "host" and host:
             break
     else:
-        host = f.first(fields, "x-forwarded-host").split(",")[0] or f.first(fields, "host")
-    return url_host(f.first(fields, "origin")) == host.strip().lower()
+        host = f.find_field(fields, "x-forwarded-host").split(",")[0] or f.find_field(fields, "host")
+    return url_host(f.find_field(fields, "origin")) == host.strip().lower()
 
 
 def next_action(fields):
     """Next.js 16's `parseHostHeader`, for a server action."""
-    host = f.first(fields, "x-forwarded-host").split(",")[0].strip() or f.first(fields, "host")
-    return url_host(f.first(fields, "origin")) == host
+    host = f.find_field(fields, "x-forwarded-host").split(",")[0].strip() or f.find_field(fields, "host")
+    return url_host(f.find_field(fields, "origin")) == host
 
 
 def rails(fields):
     """Rails 6.1: Origin is `base_url`, with the scheme of Rack 2.2 and with that of Rack 3, which believes Forwarded first."""
-    host = re.split(r",\s?", f.first(fields, "x-forwarded-host"))[-1] or f.first(fields, "host")
-    told = [f.first(fields, "x-forwarded-scheme"), f.first(fields, "x-forwarded-proto").split(",")[0]]
-    newer = [*reversed(re.findall(r"proto=\"?(\w+)", f.first(fields, "forwarded"))), *reversed(told)]
+    host = re.split(r",\s?", f.find_field(fields, "x-forwarded-host"))[-1] or f.find_field(fields, "host")
+    told = [f.find_field(fields, "x-forwarded-scheme"), f.find_field(fields, "x-forwarded-proto").split(",")[0]]
+    newer = [*reversed(re.findall(r"proto=\"?(\w+)", f.find_field(fields, "forwarded"))), *reversed(told)]
     schemes = {next((said for said in order if said in ("http", "https")), "http") for order in (told, newer)}
-    if "on" in (f.first(fields, "https"), f.first(fields, "x-forwarded-ssl")):
+    if "on" in (f.find_field(fields, "https"), f.find_field(fields, "x-forwarded-ssl")):
         schemes = {"https"}
     bases = {f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}[scheme])}" for scheme in schemes}
-    return {f.first(fields, "origin")} == bases
+    return {f.find_field(fields, "origin")} == bases
 
 
 def same_host(fields):
     """Django, Tornado, Bokeh, Vite, Jupyter."""
-    return urlsplit(f.first(fields, "origin")).netloc == f.first(fields, "host")
+    return urlsplit(f.find_field(fields, "origin")).netloc == f.find_field(fields, "host")
 
 
 def strict_referer(fields):
     """Django with SECURE_PROXY_SSL_HEADER, Flask-WTF behind ProxyFix: over https the Referer is https, and of this host."""
-    referer = urlsplit(f.first(fields, "referer"))
-    return f.first(fields, "x-forwarded-proto") != "https" or (referer.scheme, referer.netloc) == (
+    referer = urlsplit(f.find_field(fields, "referer"))
+    return f.find_field(fields, "x-forwarded-proto") != "https" or (referer.scheme, referer.netloc) == (
         "https",
-        f.first(fields, "host"),
+        f.find_field(fields, "host"),
     )
 
 
 PLAIN = replace(FRONT, scheme="http", host="hub.example:8888")
-BEHIND = Forwarding("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarded="for=9.9.9.9;host=hub.example;proto=https")
+BEHIND = ForwardedClient("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarded="for=9.9.9.9;host=hub.example;proto=https")
 LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", told=BEHIND)
 AT_ORIGIN = replace(CLIENT, host="p8050.localhost:8888", isolated=True)
 SOCKET = Upstream("localhost", 80, ("127.0.0.1",), "/tmp/socket")
@@ -348,9 +348,11 @@ def test_the_last_hop_that_keeps_the_host_restores_the_browsers():
 
 
 def test_a_hop_that_keeps_the_host_still_calls_the_next_one_by_its_own():
-    out = f.to_upstream([("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, told=Told("the-credential", "ann"))
+    out = f.build_request_fields(
+        [("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, told=HopHeader("the-credential", "ann")
+    )
     assert out[:2] == [("Host", "localhost:8050"), ("Origin", "http://localhost:8050")]
-    assert read(values(out, "X-Portproxy-Hop")[0]).forwarding.host == "hub.example:8888"
+    assert parse_hop_header(values(out, "X-Portproxy-Hop")[0]).forwarding.host == "hub.example:8888"
 
 
 # ---- upwards: what the gateway says ----
@@ -417,17 +419,17 @@ def test_an_ipv6_client_is_written_as_rfc_7239_wants_it():
 
 def test_via_grows_by_one_member_which_this_gateway_knows_as_its_own():
     assert ", ".join(values(up(("Via", "1.0 a, 1.1 b"), ("via", "2 c")), "Via")) == "1.0 a, 1.1 b, 2 c, 1.1 gw"
-    assert f.loops(up(), "gw")
+    assert f.has_loop(up(), "gw")
 
 
 @pytest.mark.parametrize("via", ["1.1 gw", "1.0 a, 1.1 gw (x)", "HTTP/1.1 gw , 1.1 b"])
 def test_a_loop_is_known_by_via(via):
-    assert f.loops([("Accept", "*"), ("Via", "1.1 other"), ("vIA", via)], "gw")
+    assert f.has_loop([("Accept", "*"), ("Via", "1.1 other"), ("vIA", via)], "gw")
 
 
 @pytest.mark.parametrize("via", ["1.1 gw2", "1.1 a (gw)", "gw", "", ",", "gw 1.1"])
 def test_other_gateways_are_no_loop(via):
-    assert not f.loops([("Accept", "1.1 gw"), ("Via", via)], "gw")
+    assert not f.has_loop([("Accept", "1.1 gw"), ("Via", via)], "gw")
 
 
 # ---- upwards: credentials ----
@@ -509,7 +511,7 @@ def test_the_token_subprotocol_stays_and_the_services_own_cross(sent, seen):
 @pytest.mark.parametrize(("offered", "answered", "added"), [(TOKEN, "", 1), (f"{TOKEN}, chat", "chat", 0), ("chat", "", 0)])
 def test_a_browser_that_offered_only_the_token_gets_an_answer_to_it(offered, answered, added):
     offer, answer = ([("Sec-WebSocket-Protocol", value)] * bool(value) for value in (f"{offered}, {offered}.x", answered))
-    assert f.subprotocol_for_client(offer, answer) == [("Sec-WebSocket-Protocol", TOKEN)] * added
+    assert f.answer_token_subprotocol(offer, answer) == [("Sec-WebSocket-Protocol", TOKEN)] * added
 
 
 CARRIERS = rows(f"""
@@ -557,7 +559,7 @@ def test_what_is_not_the_services_to_say_is_dropped(name):
 @given(st.lists(st.tuples(st.sampled_from([*THEIRS, "NEL", "TE"]), PRINTABLE)))
 def test_all_else_reaches_the_client_byte_for_byte_and_in_order(fields):
     inbound = list(fields)
-    assert f.to_client(inbound, STRIP, UP, CLIENT) == [field for field in fields if field[0] in THEIRS]
+    assert f.build_response_fields(inbound, STRIP, UP, CLIENT) == [field for field in fields if field[0] in THEIRS]
     assert inbound == fields
 
 
@@ -600,12 +602,12 @@ def test_a_url_of_this_upstream_is_mapped_below_the_prefix(name, sent, seen):
     assert down((name, sent)) == [(name, seen)]
 
 
-@pytest.mark.parametrize("name", sorted(TO_CLIENT))
+@pytest.mark.parametrize("name", sorted(RESPONSE_URL_FIELDS))
 def test_each_field_that_holds_a_url_is_mapped_as_location_is(name):
     for url in ("/x?q", "http://localhost:8050/x?q"):
         for form in ("{}", "<{}>", '"{}"', "0;url={}"):
             sent = form.format(url)
-            if TO_CLIENT[name](sent, lambda url: "changed") in ("changed", form.format("changed")):
+            if RESPONSE_URL_FIELDS[name](sent, lambda url: "changed") in ("changed", form.format("changed")):
                 assert down((name, sent)) in ([(name, form.format(f"{P}/x?q"))], [(name, sent)])
     assert any(down((name, form.format("/x"))) == [(name, form.format(f"{P}/x"))] for form in ("{}", "<{}>", '"{}"', "0;url={}"))
 
@@ -637,14 +639,14 @@ def test_the_urls_of_a_field_are_mapped_and_what_is_between_them_stays(name, sen
     assert down((name, sent)) == [(name, seen)]
 
 
-@pytest.mark.parametrize("name", sorted(TO_CLIENT.keys() | TO_UPSTREAM.keys()))
+@pytest.mark.parametrize("name", sorted(RESPONSE_URL_FIELDS.keys() | REQUEST_URL_FIELDS.keys()))
 @pytest.mark.parametrize(
     "piece", ['"', "<", "(", '("', '<"', "\\", "anchor=", 'anchor="', " ", "0", "0 ", '{"path"', '{"path":"', "a;", ","]
 )
 def test_no_form_takes_more_than_linear_time(name, piece):
     text = "0;" + piece * (65536 // len(piece))
     begun = time.perf_counter()
-    form = TO_CLIENT.get(name) or TO_UPSTREAM[name]
+    form = RESPONSE_URL_FIELDS.get(name) or REQUEST_URL_FIELDS[name]
     form(text, str)
     form(text[2:], str)
     assert time.perf_counter() - begun < 0.5
@@ -652,14 +654,14 @@ def test_no_form_takes_more_than_linear_time(name, piece):
 
 @given(
     st.text(st.sampled_from("<>(),;\"\\'= /a0urlpathncho{}:"), max_size=40),
-    st.sampled_from(sorted(TO_CLIENT.keys() | TO_UPSTREAM.keys())),
+    st.sampled_from(sorted(RESPONSE_URL_FIELDS.keys() | REQUEST_URL_FIELDS.keys())),
 )
 def test_a_value_whose_urls_stay_is_the_same_byte_for_byte(value, name):
-    assert (TO_CLIENT.get(name) or TO_UPSTREAM[name])(value, str) == value
+    assert (RESPONSE_URL_FIELDS.get(name) or REQUEST_URL_FIELDS[name])(value, str) == value
 
 
 def test_a_service_that_was_told_of_https_may_write_that():
-    assert f.to_client([("Location", "https://localhost:8050/x")], STRIP, UP, FRONT) == [("Location", f"{P}/x")]
+    assert f.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, FRONT) == [("Location", f"{P}/x")]
 
 
 OTHERS = words("""
@@ -746,7 +748,7 @@ def test_a_cookie_without_a_path_gets_the_folder_of_the_request_or_the_prefix(pr
     """The browser's own default is the folder of its URL: where the final slash is missing, one above the prefix."""
     route = replace(KEEP if "port/8050" in prefix and prefix != P else STRIP, prefix=prefix, path=path)
     for sent in ("a=1", "a=1; Path=", "a=1; path", "a=1; PATH=x", f"a=1; Path=/; Path={'x' * 9}"):
-        out = f.to_client([("Set-Cookie", sent)], route, UP, replace(CLIENT, isolated=isolated))
+        out = f.build_response_fields([("Set-Cookie", sent)], route, UP, replace(CLIENT, isolated=isolated))
         assert out[0] == ("Set-Cookie", f"a=1; Path={seen}")
 
 
@@ -827,9 +829,11 @@ Negotiate                                   -> Negotiate
 """)
 def test_the_space_that_a_digest_protects_ends_at_the_prefix(sent, seen):
     assert down(("WWW-Authenticate", sent)) == [("WWW-Authenticate", seen)]
-    own = f.to_client([("WWW-Authenticate", sent)], replace(STRIP, prefix=""), UP, replace(CLIENT, isolated=True))
+    own = f.build_response_fields([("WWW-Authenticate", sent)], replace(STRIP, prefix=""), UP, replace(CLIENT, isolated=True))
     assert own[0] == ("WWW-Authenticate", sent)
-    assert f.to_client([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count('domain="')
+    assert f.build_response_fields([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count(
+        'domain="'
+    )
 
 
 ODD_CHALLENGES = [
@@ -869,15 +873,20 @@ GET HTTP/1.1  -> keep-alive          -> websocket -> no
 GET HTTP/1.1  -> Upgrade             -> h2c       -> no
 """)
 def test_an_upgrade_to_websocket_is_known(start, connection, upgrade, asked):
-    assert f.is_websocket(*start.split(), [("connection", connection), ("UPGRADE", upgrade)]) is (asked == "yes")
+    assert f.is_websocket_upgrade(*start.split(), [("connection", connection), ("UPGRADE", upgrade)]) is (asked == "yes")
 
 
 def test_fields_are_replaced_and_may_be_set_aside():
     sent = [("A", "1"), ("authorization", "Basic x"), ("B", "2")]
     by = [("Authorization", "token t")]
-    assert f.replaced(sent, by) == [("A", "1"), ("B", "2"), *by]
-    assert f.replaced(sent, by, {"authorization": "X-Own", "b": "X-B"}) == [("A", "1"), ("X-Own", "Basic x"), ("B", "2"), *by]
-    assert f.replaced(sent, [("C", "3")], {"authorization": "X-Own"}) == [*sent, ("C", "3")]
+    assert f.replace_fields(sent, by) == [("A", "1"), ("B", "2"), *by]
+    assert f.replace_fields(sent, by, {"authorization": "X-Own", "b": "X-B"}) == [
+        ("A", "1"),
+        ("X-Own", "Basic x"),
+        ("B", "2"),
+        *by,
+    ]
+    assert f.replace_fields(sent, [("C", "3")], {"authorization": "X-Own"}) == [*sent, ("C", "3")]
 
 
 @pytest.mark.parametrize(
@@ -909,16 +918,16 @@ def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
 )
 def test_what_is_to_be_saved_is_a_file(path, sent, seen):
     fields = [("Content-Disposition", sent)] if sent else []
-    out = f.to_client(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, saves=True))
+    out = f.build_response_fields(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, saves=True))
     assert values(out, "Content-Disposition") == [seen]
 
 
 def test_a_hop_that_is_told_in_one_field_tells_a_service_what_it_would_have_been_sent():
     asked = [("Host", "hub"), ("X-Portproxy-Hop", "for=mine"), ("X-Forwarded-For", "192.0.2.1"), ("Cookie", "a=b"), ("Via", "x")]
     plainly = up(*asked, client=FRONT, route=KEEP)
-    told = f.to_upstream(asked, KEEP, UP, FRONT, via="gw", told=Told("the-credential", "ann"))
+    told = f.build_request_fields(asked, KEEP, UP, FRONT, via="gw", told=HopHeader("the-credential", "ann"))
     assert [name for name, _ in told] == ["Host", "Cookie", "X-Portproxy-Hop", "Via"]
-    word = read(values(told, "X-Portproxy-Hop")[0])
+    word = parse_hop_header(values(told, "X-Portproxy-Hop")[0])
     assert (word.credential, word.user, word.forwarding.peers) == ("the-credential", "ann", (FRONT.peer,))
     inner = replace(CLIENT, trusted=True)
     assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, told=word.forwarding)) == up(*plainly, client=inner)

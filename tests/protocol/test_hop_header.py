@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.forwarded import Forwarding
-from jupyter_portproxy.protocol.hop_header import HOP, Told, read
+from jupyter_portproxy.protocol.forwarded import ForwardedClient
+from jupyter_portproxy.protocol.hop_header import HOP_FIELD, HopHeader, parse_hop_header
 
-CLIENT = Forwarding(
+CLIENT = ForwardedClient(
     "https",
     "hub.example.org",
     ("198.51.100.7", "2001:db8::1"),
@@ -23,8 +23,8 @@ LATIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), min_size=
 
 
 def test_it_is_one_field_that_people_can_read():
-    assert Told("the-credential", "ann", may_start=True).field(CLIENT) == (
-        HOP,
+    assert HopHeader("the-credential", "ann", may_start=True).field(CLIENT) == (
+        HOP_FIELD,
         "c=the-credential&u=ann&m=start&s=https&h=hub.example.org&p=198.51.100.7,2001:db8::1"
         '&f=192.0.2.1&w=for=192.0.2.1;proto=https;host="hub.example.org"',
     )
@@ -39,34 +39,34 @@ def test_it_is_one_field_that_people_can_read():
 )
 def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers):
     host, *before = values
-    client = Forwarding("https", host, tuple(peers), *before)
-    _, value = Told(credential, user, may_start).field(client)
+    client = ForwardedClient("https", host, tuple(peers), *before)
+    _, value = HopHeader(credential, user, may_start).field(client)
     assert re.fullmatch(r"[\x21-\x7e]*", value)  # any field may have it
-    assert read(value) == Told(credential, user, may_start, client)
+    assert parse_hop_header(value) == HopHeader(credential, user, may_start, client)
 
 
 def test_what_has_no_value_is_not_said():
-    assert Told().field(Forwarding("http", "", ("192.0.2.1",))) == (HOP, "p=192.0.2.1")
+    assert HopHeader().field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "p=192.0.2.1")
 
 
 @pytest.mark.parametrize("value", ["s=gopher&h=a&p=192.0.2.1", "s=https&h=a", "h=a"])
 def test_half_a_word_of_the_client_is_none(value):
-    assert read(f"u=ann&{value}") == Told(user="ann")
+    assert parse_hop_header(f"u=ann&{value}") == HopHeader(user="ann")
 
 
 @pytest.mark.parametrize(
     "value", ["", "nonsense", "the-credential ann start", "m=anything", "&".join(f"u={n}" for n in range(17))]
 )
 def test_what_cannot_be_read_says_nothing(value):
-    assert read(value) == Told()
+    assert parse_hop_header(value) == HopHeader()
 
 
 def test_only_who_has_shown_a_credential_is_refused_for_it():
     refusal = [("Content-Type", "text/html"), ("x-portproxy-refusal", "credential")]
-    assert Told("wrong").is_refused(403, refusal)
-    assert not Told("wrong").is_refused(200, refusal) and not Told("wrong").is_refused(403, refusal[:1])
-    assert not Told().is_refused(403, refusal)
+    assert HopHeader("wrong").is_refused(403, refusal)
+    assert not HopHeader("wrong").is_refused(200, refusal) and not HopHeader("wrong").is_refused(403, refusal[:1])
+    assert not HopHeader().is_refused(403, refusal)
 
 
 def test_a_credential_is_not_shown():
-    assert "the-credential" not in repr(Told("the-credential"))
+    assert "the-credential" not in repr(HopHeader("the-credential"))

@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadRoute, TooManyRedirects
 from jupyter_portproxy.protocol.headers import Client
-from jupyter_portproxy.protocol.named_project_urls import Alias, Journey, NamedRoute, route_of
+from jupyter_portproxy.protocol.named_project_urls import NamedProjectRoute, RedirectFollower, UrlMapping, parse_named_project_url
 from jupyter_portproxy.protocol.project_urls import ProjectRoute
 from jupyter_portproxy.protocol.urls import Redirect
 
 CLIENT = Client("10.1.1.1", "10.1.1.1", "https", "hub.example")
-ALIAS = Alias("/ann/proj", "/p1/server/6006", 6006)
+ALIAS = UrlMapping("/ann/proj", "/p1/server/6006", 6006)
 AT = "/ann/proj/a/b?c"
 URLS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="#?&"), max_size=12)
 
 
-def named(uri: str, base_url: str = "/") -> NamedRoute:
-    route = route_of(uri, base_url)
-    assert isinstance(route, NamedRoute), route
+def named(uri: str, base_url: str = "/") -> NamedProjectRoute:
+    route = parse_named_project_url(uri, base_url)
+    assert isinstance(route, NamedProjectRoute), route
     return route
 
 
@@ -42,33 +42,33 @@ def test_a_url_is_cut(uri, names, path, query):
     assert ((route.owner, route.name), route.path, route.query, route.by_key) == (names, path, query, None)
     project, alias = route.below("p1")
     assert project == ProjectRoute("p1", "/p1", 6006, f"/server/6006{route.prefix}{path}", query)
-    assert alias == Alias(route.prefix, "/p1/server/6006", 6006)
+    assert alias == UrlMapping(route.prefix, "/p1/server/6006", 6006)
 
 
 @pytest.mark.parametrize(
     "uri", ["/Ann/proj/", "/Ann/proj/?xport=1", "/Ann/proj/x?q", "/Ann/?port=1", "/Ann//x?port=1", "//proj/?port=1"]
 )
 def test_without_a_port_or_a_name_it_is_no_url_of_ours(uri):
-    assert route_of(uri, "/") is None
+    assert parse_named_project_url(uri, "/") is None
 
 
 @pytest.mark.parametrize("name", ["api", "lab", "hub", "proxy", "static", "login", "user"])
 def test_jupyters_own_pages_are_not_shadowed(name):
-    assert route_of(f"/{name}/x/?port=6006", "/") is None
+    assert parse_named_project_url(f"/{name}/x/?port=6006", "/") is None
 
 
 def test_a_project_key_comes_first():
     assert named("/ann/proj/x?port=1&q").by_key == ProjectRoute("ann", "/ann", None, "/proj/x", "?port=1&q")
-    assert route_of("/ann/port/6006/x?port=1", "/") == ProjectRoute("ann", "/ann", 6006, "/port/6006/x", "?port=1")
-    assert route_of("/ann?port=1", "/") == Redirect("/ann/?port=1", 308)
-    assert route_of("/ann/lab?q", "/") == ProjectRoute("ann", "/ann", None, "/lab", "?q")
+    assert parse_named_project_url("/ann/port/6006/x?port=1", "/") == ProjectRoute("ann", "/ann", 6006, "/port/6006/x", "?port=1")
+    assert parse_named_project_url("/ann?port=1", "/") == Redirect("/ann/?port=1", 308)
+    assert parse_named_project_url("/ann/lab?q", "/") == ProjectRoute("ann", "/ann", None, "/lab", "?q")
 
 
 def test_below_a_base_url():
     project, alias = named("/b/Ann/proj/x?port=7", "/b/").below("p1")
     assert (project.prefix, project.path) == ("/b/p1", "/server/7/b/Ann/proj/x")
-    assert alias == Alias("/b/Ann/proj", "/b/p1/server/7", 7)
-    assert route_of("/Ann/proj/x?port=7", "/b/") is None
+    assert alias == UrlMapping("/b/Ann/proj", "/b/p1/server/7", 7)
+    assert parse_named_project_url("/Ann/proj/x?port=7", "/b/") is None
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_port_that_is_none_or_two(query):
 def test_a_redirect_to_the_same_service(location, printed):
     url = ALIAS.read(location, AT, CLIENT)
     assert url is not None and ALIAS.printed(url) == printed
-    assert Journey(ALIAS, AT, CLIENT).answer([("Location", location)]) == [("Location", printed)]
-    assert Journey(ALIAS, AT, CLIENT).follow(302, [("Location", location)])
+    assert RedirectFollower(ALIAS, AT, CLIENT).answer([("Location", location)]) == [("Location", printed)]
+    assert RedirectFollower(ALIAS, AT, CLIENT).follow(302, [("Location", location)])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_redirect_to_the_same_service(location, printed):
 )
 def test_a_redirect_elsewhere_is_left_alone(location):
     assert ALIAS.read(location, AT, CLIENT) is None
-    journey = Journey(ALIAS, AT, CLIENT)
+    journey = RedirectFollower(ALIAS, AT, CLIENT)
     assert journey.answer([("Location", location), ("X", "y")]) == [("Location", location), ("X", "y")]
     assert not journey.follow(302, [("Location", location)])
 
@@ -149,7 +149,7 @@ def test_no_location_breaks_it(one, two):
 
 
 def test_redirects_are_followed_ten_times():
-    journey = Journey(ALIAS, AT, CLIENT)
+    journey = RedirectFollower(ALIAS, AT, CLIENT)
     for number in range(10):
         assert journey.follow(302, [("Location", f"/p1/server/6006/ann/proj/{number}#f")])
     assert (journey.url, journey.target) == ("/ann/proj/9", "/p1/server/6006/ann/proj/9")
@@ -159,8 +159,8 @@ def test_redirects_are_followed_ten_times():
 
 @pytest.mark.parametrize("status", [200, 201, 300, 304, 404])
 def test_other_answers_are_the_end(status):
-    assert not Journey(ALIAS, AT, CLIENT).follow(status, [("Location", "x")])
-    assert not Journey(ALIAS, AT, CLIENT).follow(302, [("X-Location", "x")])
+    assert not RedirectFollower(ALIAS, AT, CLIENT).follow(status, [("Location", "x")])
+    assert not RedirectFollower(ALIAS, AT, CLIENT).follow(302, [("X-Location", "x")])
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ def test_other_answers_are_the_end(status):
     ],
 )
 def test_cookies_stay_below_the_prefix(sent, seen):
-    assert Journey(ALIAS, AT, CLIENT).answer([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
+    assert RedirectFollower(ALIAS, AT, CLIENT).answer([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
 
 
 def test_cookies_set_on_the_way_go_on_and_come_back():
-    journey = Journey(ALIAS, AT, CLIENT)
+    journey = RedirectFollower(ALIAS, AT, CLIENT)
     asked = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
     assert journey.request(asked) == asked
     lines = [
@@ -233,7 +233,7 @@ def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
         ("HX-Current-URL", f"{inside}/"),
     ]
     fields = [("Link", "</p1/server/6006/ann/proj/x?page=2>; rel=next"), ("refresh", "1; url=/p1/server/6006/ann/proj/y")]
-    assert Journey(ALIAS, AT, CLIENT).answer(fields) == [
+    assert RedirectFollower(ALIAS, AT, CLIENT).answer(fields) == [
         ("Link", "</ann/proj/x?page=2&port=6006>; rel=next"),
         ("refresh", "1; url=/ann/proj/y?port=6006"),
     ]
@@ -250,6 +250,6 @@ def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
     ],
 )
 def test_a_redirect_that_is_followed_is_a_request_target(location, url):
-    journey = Journey(ALIAS, AT, CLIENT)
+    journey = RedirectFollower(ALIAS, AT, CLIENT)
     assert journey.follow(302, [("Location", location)])
     assert (journey.url, journey.target) == (url, f"/p1/server/6006{url}")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.origin_hosts import Names, label
+from jupyter_portproxy.protocol.origin_hosts import OriginHosts, encode_label
 
-LOCAL = Names()
-WILD = Names("{port}--{user}.apps.example.org", "ada")
+LOCAL = OriginHosts()
+WILD = OriginHosts("{port}--{user}.apps.example.org", "ada")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_host_of_a_pattern_names_a_target_or_nothing(host, target):
     ],
 )
 def test_a_port_of_the_pattern_is_part_of_it(pattern, host, target):
-    assert Names(pattern, "ada").target_of(host) == target
+    assert OriginHosts(pattern, "ada").target_of(host) == target
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_port_of_the_pattern_is_part_of_it(pattern, host, target):
 )
 def test_a_pattern_that_is_none_is_refused_with_a_sentence(pattern):
     with pytest.raises(ValueError, match=re.escape(repr(pattern))):
-        Names(pattern, "ada")
+        OriginHosts(pattern, "ada")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_the_local_form_is_for_those_who_are_there(target, jupyters, host):
     [
         (LOCAL, {}, "p15000.localhost:8888"),
         (LOCAL, {"X-Forwarded-Host": "abc.example"}, None),
-        (Names(at_hub=True), {}, None),
+        (OriginHosts(at_hub=True), {}, None),
         (WILD, {"X-Forwarded-Host": "abc.example"}, "15000--ada.apps.example.org"),
-        (Names("{port}.apps.example.org", at_hub=True), {}, "15000.apps.example.org"),
+        (OriginHosts("{port}.apps.example.org", at_hub=True), {}, "15000.apps.example.org"),
     ],
 )
 def test_local_names_are_for_browsers_of_this_machine(names, fields, host):
@@ -148,7 +148,7 @@ def test_local_names_are_for_browsers_of_this_machine(names, fields, host):
 
 @given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", fullmatch=True), st.text(min_size=1, max_size=5))
 def test_what_is_printed_is_read_back(target, user):
-    names = Names("{port}--{user}.apps.example.org", user)
+    names = OriginHosts("{port}--{user}.apps.example.org", user)
     host = names.host_of(target, "jupyter.example.org")
     assert host is None or names.target_of(host.upper() if host.isascii() else host) == target
 
@@ -162,5 +162,7 @@ def test_any_host_is_read(host):
 
 @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
 def test_a_users_name_is_a_part_of_a_label(one, other):
-    assert re.fullmatch(r"[a-z0-9-]+", label(one))
-    assert (label(one) == label(other)) == (one.lower().encode("utf-8", "replace") == other.lower().encode("utf-8", "replace"))
+    assert re.fullmatch(r"[a-z0-9-]+", encode_label(one))
+    assert (encode_label(one) == encode_label(other)) == (
+        one.lower().encode("utf-8", "replace") == other.lower().encode("utf-8", "replace")
+    )

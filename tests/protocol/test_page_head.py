@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.page_head import MAX_BYTES, icon_url, read
+from jupyter_portproxy.protocol.page_head import MAX_BYTES, build_icon_url, parse_page_head
 
 WORST = [
     "<", "<!", "<![", "<![x]>", "<![<", "</", "<?", "&#", "<title>&#", "<title>&a", "<title ", "<title>", "</title", "<a>",
@@ -45,7 +45,7 @@ WORST = [
     ],
 )
 def test_what_a_browser_reads_is_read(content, found):
-    assert read(content.encode()) == found
+    assert parse_page_head(content.encode()) == found
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_a_browser_reads_is_read(content, found):
     ],
 )  # fmt: skip
 def test_an_icon_is_below_the_prefix_or_none(icon, url):
-    assert icon_url(icon, "/p") == url
+    assert build_icon_url(icon, "/p") == url
 
 
 @pytest.mark.parametrize("unit", WORST)
@@ -69,7 +69,7 @@ def test_the_worst_pages_cost_little(unit, before):
     costs = []
     for _ in range(3):
         begun = time.thread_time()
-        read(content)
+        parse_page_head(content)
         costs.append(time.thread_time() - begun)
     assert min(costs) < 0.02
 
@@ -79,13 +79,13 @@ def test_the_worst_pages_cost_little(unit, before):
 def test_no_page_raises(pieces):
     text = "".join(pieces)
     for content in (text.encode("utf-8", "surrogatepass"), text.encode("utf-16", "surrogatepass")):
-        title, icon = read(content)
+        title, icon = parse_page_head(content)
         assert title.isprintable() and len(title) <= 200
-        assert icon_url(icon, "/p") == "" or icon_url(icon, "/p").startswith("/p/")
+        assert build_icon_url(icon, "/p") == "" or build_icon_url(icon, "/p").startswith("/p/")
 
 
 @given(st.binary(max_size=2000))
 def test_no_bytes_raise(content):
-    read(content)
-    read(b"<title>" + content)
-    read(b"<link rel=icon href='" + content)
+    parse_page_head(content)
+    parse_page_head(b"<title>" + content)
+    parse_page_head(b"<link rel=icon href='" + content)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadRoute
-from jupyter_portproxy.protocol.project_urls import ProjectRoute, is_key, route_of
+from jupyter_portproxy.protocol.project_urls import ProjectRoute, is_key, parse_project_url
 from jupyter_portproxy.protocol.urls import Redirect
 
 
@@ -46,7 +46,7 @@ def test_nothing_else_is_a_key(text):
 )
 def test_what_a_projects_url_asks_for(base, below, port):
     for query in ("", "?port=1&x=%20", "?"):
-        found = route_of(f"{base}p-1{below}{query}", base)
+        found = parse_project_url(f"{base}p-1{below}{query}", base)
         assert found == ProjectRoute("p-1", f"{base}p-1", port, below, query)
 
 
@@ -54,21 +54,21 @@ def test_what_a_projects_url_asks_for(base, below, port):
     "uri", ["/", "/lab/tree", "/api/x", "/P1/x", "/a%2Fb/x", "/../x", "/proxy/port/1/", "/port/1/", "x", "//p/"]
 )
 def test_what_is_no_projects_url(uri):
-    assert route_of(uri, "/") is None
-    assert route_of(uri, "/hub/") is None
+    assert parse_project_url(uri, "/") is None
+    assert parse_project_url(uri, "/hub/") is None
 
 
 def test_a_project_without_its_slash_is_sent_there():
-    assert route_of("/p1?x", "/") == Redirect("/p1/?x", 308)
+    assert parse_project_url("/p1?x", "/") == Redirect("/p1/?x", 308)
     with pytest.raises(BadRoute):
-        route_of("/p1/port/99999/", "/")
+        parse_project_url("/p1/port/99999/", "/")
 
 
 @pytest.mark.parametrize("uri", ["/p1/", "/p1/lab?a=%20&b", "/p1/port/6006/\xe4//..;/%E4?", "/b/p1/x"])
 def test_a_start_leads_back_to_where_it_was_asked_for(uri):
     base = "/b/" if uri.startswith("/b/") else "/"
-    asked = route_of(uri, base)
-    start = route_of(asked.start_uri, base)
+    asked = parse_project_url(uri, base)
+    start = parse_project_url(asked.start_uri, base)
     assert asked.start_uri.isascii() and start.is_start and not asked.is_start
     assert start.next_uri == uri
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.url_fields import PAGES, TO_CLIENT, TO_UPSTREAM
+from jupyter_portproxy.protocol.url_fields import PAGE_FIELDS, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
 
-FORMS = {**TO_CLIENT, **TO_UPSTREAM}
+FORMS = {**RESPONSE_URL_FIELDS, **REQUEST_URL_FIELDS}
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_a_value_whose_urls_stay_is_the_same(name, value):
 
 
 def test_pages_are_fields_of_requests():
-    assert set(TO_UPSTREAM) >= PAGES and not set(TO_CLIENT) & set(TO_UPSTREAM)
+    assert set(REQUEST_URL_FIELDS) >= PAGE_FIELDS and not set(RESPONSE_URL_FIELDS) & set(REQUEST_URL_FIELDS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadRoute
 from jupyter_portproxy.protocol import urls as routes
-from jupyter_portproxy.protocol.urls import Redirect, Route, ServiceRoute, Upstream, parse
+from jupyter_portproxy.protocol.urls import Redirect, Route, ServiceRoute, Upstream, parse_url
 
 BASE = "/a%40b/"
 ROOT = BASE + "proxy/"
@@ -37,7 +37,7 @@ def words(text):
 
 def place(url):
     """(host, port, target for the upstream) of a URL below `proxy/`."""
-    route = parse(ROOT + url, BASE)
+    route = parse_url(ROOT + url, BASE)
     assert isinstance(route, Route), route
     return route.host, route.port, route.target
 
@@ -74,9 +74,9 @@ def test_a_url_names_a_host_a_port_and_a_target(url, host, port, target):
 
 def test_a_url_says_whether_the_service_speaks_tls():
     urls = {"https/8443/": "https", "absolute/https/h.example:1/": "https", "8443/": "http", "port/8443/https/": "http"}
-    assert {url: parse(ROOT + url, BASE).scheme for url in urls} == urls
-    assert parse(ROOT + "https/8443?q", BASE) == Redirect(f"{ROOT}https/8443/?q", 308)
-    assert [parse(ROOT + url, BASE) for url in ("https/", "https/name/", "https/port/8443/")] == [None, None, None]
+    assert {url: parse_url(ROOT + url, BASE).scheme for url in urls} == urls
+    assert parse_url(ROOT + "https/8443?q", BASE) == Redirect(f"{ROOT}https/8443/?q", 308)
+    assert [parse_url(ROOT + url, BASE) for url in ("https/", "https/name/", "https/port/8443/")] == [None, None, None]
 
 
 BELOW = words("/a%2Fb /%23 //x// /;a=1;b /../x /%2e%2e/x /%E4 /\xe4 /%zz /? /x? /?? /?a=%26&&= /x#y /%00 /\\x /% /@evil.example")
@@ -92,8 +92,8 @@ def test_bytes_are_kept(below):
 
 @given(below=RAW, form=st.sampled_from(FORMS), base=st.sampled_from(["/", BASE, "/user/j%C3%B6/"]))
 def test_the_target_printed_is_what_was_sent(below, form, base):
-    stripped = parse(f"{base}proxy/{form}/{below}", base)
-    kept = parse(f"{base}proxy/absolute/{form}/{below}", base)
+    stripped = parse_url(f"{base}proxy/{form}/{below}", base)
+    kept = parse_url(f"{base}proxy/absolute/{form}/{below}", base)
     assert (stripped.target, stripped.prefix) == (f"/{below}", f"{base}proxy/{form}")
     assert (kept.target, kept.prefix) == (f"{base}proxy/absolute/{form}/{below}", f"{base}proxy/absolute/{form}")
 
@@ -101,16 +101,16 @@ def test_the_target_printed_is_what_was_sent(below, form, base):
 @pytest.mark.parametrize("form", ["port/8050", "8050", "lab.example:8050", "[::1]:8050", "https/8050"])
 @pytest.mark.parametrize("query", ["", "?", "?q=%2F&q", "?a/b"])
 def test_a_missing_slash_is_added_by_a_308_that_keeps_the_query(form, query):
-    assert parse(ROOT + form + query, BASE) == Redirect(f"{ROOT}{form}/{query}", 308)
+    assert parse_url(ROOT + form + query, BASE) == Redirect(f"{ROOT}{form}/{query}", 308)
 
 
 @pytest.mark.parametrize("form", ["absolute/port/8050", "absolute/8050", "absolute/https/lab.example:8050"])
 @pytest.mark.parametrize("query", ["", "?", "?q=%2F&q", "?a/b"])
 def test_a_service_that_sees_its_prefix_sees_that_the_slash_is_missing(form, query):
-    asked = parse(ROOT + form + query, BASE)
+    asked = parse_url(ROOT + form + query, BASE)
     assert (asked.prefix, asked.path, asked.target) == (ROOT + form, "", ROOT + form + query)
     assert asked.with_slash == f"{ROOT}{form}/{query}"
-    assert parse(asked.with_slash, BASE).with_slash == ""
+    assert parse_url(asked.with_slash, BASE).with_slash == ""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_service_that_sees_its_prefix_sees_that_the_slash_is_missing(form, que
     ],
 )
 def test_a_port_parameter_leads_to_the_ports_own_url(query, location):
-    assert parse(ROOT + query, BASE) == Redirect(ROOT + location, 307)
+    assert parse_url(ROOT + query, BASE) == Redirect(ROOT + location, 307)
 
 
 OTHER = words(
@@ -134,7 +134,7 @@ OTHER += words("/proxy/port/8050/ /a@b/proxy/port/8050/ /a%40b/x/proxy/port/8050
 
 @pytest.mark.parametrize("uri", ["", *OTHER])
 def test_other_urls_of_the_server_are_none_of_ours(uri):
-    assert parse(uri, BASE) is None
+    assert parse_url(uri, BASE) is None
 
 
 NAMES = words("? ?x=1 ?xport=80 mlflow mlflow/ mlflow/x?port=8050 absolute absolute/mlflow/ port Port/8050/")
@@ -143,7 +143,7 @@ NAMES += words("code-server/8050/ localhost/8050/ \xd9\xa3/")
 
 @pytest.mark.parametrize("url", ["", *NAMES])
 def test_a_name_of_somebody_else_is_none_of_ours(url):
-    assert parse(ROOT + url, BASE) is None
+    assert parse_url(ROOT + url, BASE) is None
 
 
 # ---- refusals ----
@@ -163,24 +163,24 @@ def test_a_bad_port_is_refused_in_every_url(text):
         f"?port={text}",
     ):
         with pytest.raises(BadRoute, match=r"\AInvalid port parameter: "):
-            parse(ROOT + url, BASE)
+            parse_url(ROOT + url, BASE)
 
 
 @pytest.mark.parametrize("text", words("0 080 65536 %2080 +80 -80 0x50 80;x 80%20 8050.0 8050%40evil.example"))
 def test_a_bare_segment_that_looks_like_a_port_is_read_as_one(text):
     with pytest.raises(BadRoute, match=r"\AInvalid port parameter: "):
-        parse(f"{ROOT}{text}/x", BASE)
+        parse_url(f"{ROOT}{text}/x", BASE)
 
 
 @pytest.mark.parametrize("query", ["?port=8050&port=8051", "?port=8050&port=8050", "?port=8050&a&port="])
 def test_a_repeated_port_parameter_is_refused(query):
     with pytest.raises(BadRoute, match=r"\AInvalid port parameter: "):
-        parse(ROOT + query, BASE)
+        parse_url(ROOT + query, BASE)
 
 
 def test_the_sentence_about_a_repeated_port_is_readable():
     with pytest.raises(BadRoute) as caught:
-        parse(ROOT + "?port=8050&port=8051", BASE)
+        parse_url(ROOT + "?port=8050&port=8051", BASE)
     assert "%" not in caught.value.message  # the client sent none: a percent sign here is an encoded sentence of ours
 
 
@@ -193,23 +193,23 @@ BAD_HOSTS += words(
 @pytest.mark.parametrize("authority", ["a b:80", "a" * 254 + ":80", *BAD_HOSTS])
 def test_an_authority_that_cannot_be_one_is_refused(authority):
     with pytest.raises(BadRoute, match=r"\AInvalid (host|port) parameter: "):
-        parse(f"{ROOT}{authority}/x", BASE)
+        parse_url(f"{ROOT}{authority}/x", BASE)
 
 
 def test_brackets_are_for_ipv6_only():
     with pytest.raises(BadRoute, match=r"\AInvalid host parameter: "):
-        parse(ROOT + "[127.0.0.1]:8050/", BASE)
+        parse_url(ROOT + "[127.0.0.1]:8050/", BASE)
 
 
 @given(url=RAW | st.builds("{}{}{}".format, st.sampled_from(["port/", "absolute/", "?port=", "[", "80", "a:"]), RAW, RAW))
 def test_any_url_is_a_route_a_redirect_to_one_nothing_or_a_bad_route(url):
     try:
-        asked = parse(ROOT + url, BASE)
+        asked = parse_url(ROOT + url, BASE)
     except BadRoute:
         return
     if isinstance(asked, Redirect):
         assert asked.status in (307, 308)
-        asked, url = parse(asked.location, BASE), asked.location.removeprefix(ROOT)
+        asked, url = parse_url(asked.location, BASE), asked.location.removeprefix(ROOT)
         assert isinstance(asked, Route)
     if asked is not None:
         assert asked.prefix + asked.path + asked.query == ROOT + url
@@ -219,7 +219,7 @@ def test_any_url_is_a_route_a_redirect_to_one_nothing_or_a_bad_route(url):
 @given(st.text())
 def test_reading_a_port_raises_nothing_but_a_bad_route(text):
     try:
-        port = routes.port_number(text)
+        port = routes.parse_port(text)
     except BadRoute:
         assert not re.fullmatch("[1-9][0-9]{0,3}", text, re.ASCII)
     else:
@@ -229,10 +229,10 @@ def test_reading_a_port_raises_nothing_but_a_bad_route(text):
 @given(st.text())
 def test_reading_an_authority_raises_nothing_but_a_bad_route(text):
     try:
-        host, port = routes.split_authority(text)
+        host, port = routes.parse_authority(text)
     except BadRoute:
         return
-    assert f"{routes.bracketed(host)}:{port}" == text.lower()
+    assert f"{routes.bracket_host(host)}:{port}" == text.lower()
 
 
 # ---- hosts ----
@@ -311,28 +311,28 @@ def test_what_is_no_range_of_ports_is_refused_by_name(item):
     [("app/x?y", "app"), ("app", "app"), ("app?y", "app"), ("lab/tree", ""), ("api", ""), ("", "")],
 )
 def test_a_bare_name_is_cut_out_and_jupyters_own_are_not(uri, name):
-    assert routes.bare_name(BASE + uri, BASE) == name
-    assert routes.bare_name("/other/app", BASE) == ""
+    assert routes.find_first_segment(BASE + uri, BASE) == name
+    assert routes.find_first_segment("/other/app", BASE) == ""
 
 
 @pytest.mark.parametrize("path", ["127.0.0.1", "127.0.0.1/x", "127.0.0.1@10.0.0.1/x", "user:pass@host:123/x", "user@host/x"])
 @pytest.mark.parametrize("form", ["", "absolute/"])
 def test_a_host_without_a_port_and_user_information_are_none_of_ours(form, path):
-    assert parse(f"{ROOT}{form}{path}", BASE) is None
+    assert parse_url(f"{ROOT}{form}{path}", BASE) is None
 
 
 def test_the_route_of_a_services_url():
-    assert routes.service_route("app", "/b/app/x%2F?y", "/b/app") == ServiceRoute("app", "/b/app", "/x%2F", "?y")
-    bare = routes.service_route("app", "/b/app?y", "/b/app")
+    assert routes.build_service_route("app", "/b/app/x%2F?y", "/b/app") == ServiceRoute("app", "/b/app", "/x%2F", "?y")
+    bare = routes.build_service_route("app", "/b/app?y", "/b/app")
     assert bare == ServiceRoute("app", "/b/app", "", "?y") == bare.with_slash(True)
     assert bare.with_slash(False) == Redirect("/b/app/?y", 308)
 
 
 def test_a_service_is_named_by_its_url():
     prefix = f"{BASE}proxy/service/my.app"
-    assert parse(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
-    assert parse(f"{prefix}?c", BASE) == routes.ServiceRoute("my.app", prefix, "", "?c")
-    assert routes.service_url(BASE, "my.app") == prefix
+    assert parse_url(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
+    assert parse_url(f"{prefix}?c", BASE) == routes.ServiceRoute("my.app", prefix, "", "?c")
+    assert routes.build_service_path(BASE, "my.app") == prefix
 
 
 # ---- the short forms, as the last hop of a chain has them ----
@@ -341,21 +341,21 @@ def test_a_service_is_named_by_its_url():
 @pytest.mark.parametrize(("form", "keep"), [("port", True), ("server", False)])
 @pytest.mark.parametrize("below", ["/", "/a%2Fb//;x", "/proxy/port/1/"])
 def test_the_short_forms_keep_or_strip(form, keep, below):
-    found = parse(f"{BASE}{form}/6002{below}?q", BASE)
+    found = parse_url(f"{BASE}{form}/6002{below}?q", BASE)
     assert found == Route("localhost", 6002, f"{BASE}{form}/6002", below, "?q", keep)
     bare = Route("localhost", 6002, f"{BASE}{form}/6002", "", "?q", True) if keep else Redirect(f"{BASE}{form}/6002/?q", 308)
-    assert parse(f"{BASE}{form}/6002?q", BASE) == bare
+    assert parse_url(f"{BASE}{form}/6002?q", BASE) == bare
 
 
 @pytest.mark.parametrize("uri", ["port/", "port", "port/x/", "server/-1/", "ports/1/", "x/port/1/"])
 def test_what_is_no_short_form(uri):
-    assert parse(BASE + uri, BASE) is None
+    assert parse_url(BASE + uri, BASE) is None
 
 
 def test_a_short_form_with_a_port_that_cannot_be_is_refused():
     for port in ("0", "70000", "80a", "08"):
         with pytest.raises(BadRoute):
-            parse(f"{BASE}port/{port}/", BASE)
+            parse_url(f"{BASE}port/{port}/", BASE)
 
 
 def test_long_texts_of_urls_are_not_kept():
@@ -396,11 +396,11 @@ def test_long_texts_of_urls_are_not_kept():
 def test_a_base_url_in_another_spelling_is_the_same(base, path, respelled):
     """None: what follows the base is as sent. Empty: another resource."""
     expected = base + path.split("/", base.count("/"))[-1] if respelled is None else respelled or path
-    assert routes.respelled(path, base) == expected
+    assert routes.respell_prefix(path, base) == expected
 
 
 @given(RAW, RAW)
 def test_what_follows_the_base_url_is_never_respelled(begin, rest):
-    assert routes.respelled(BASE + rest, BASE) == BASE + rest
-    other = routes.respelled(f"/{begin}/{rest}", BASE)
+    assert routes.respell_prefix(BASE + rest, BASE) == BASE + rest
+    other = routes.respell_prefix(f"/{begin}/{rest}", BASE)
     assert other == f"/{begin}/{rest}" or (other == BASE + rest and "/" not in begin)
