@@ -48,9 +48,9 @@ from ..services.ports import Reservations
 from ..services.templates import Template, TemplateError
 from ..system.addresses import LOOPBACK
 from ..upstream.closable import Closable
+from ..upstream.connect import dial
 from ..upstream.curl import CurlTransport
 from ..upstream.exchange import Exchange, Head, Outbound
-from ..upstream.tunnel import dial
 from .limits import Bounds, Slot
 from .limits import Counts as Limited
 from .logins import Logins
@@ -355,7 +355,7 @@ class PortProxy(Policy):
         return self._transport.open(outbound)
 
     async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
-        """A connection for an upgrade; what it raises is what `tunnel.dial` does."""
+        """A connection for an upgrade; raises what `connect.dial` does."""
         return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
 
     def outbound_fields(self, to: Destination, fields: Fields, client: Client, method: str = "GET") -> Fields:

@@ -18,7 +18,8 @@ from ..protocol.headers import Client, Fields, answer_token_subprotocol, target_
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Route, ServiceRoute
-from ..upstream.tunnel import DialFirst, Tunnel, shake_hands
+from ..upstream.handshake import ConnectFirstProtocol, request_upgrade
+from ..upstream.tunnel import Tunnel
 from .base import PortHandler
 from .response import Answer
 
@@ -51,7 +52,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         return True
 
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        return DialFirst(self, self._accept, self._abandon)
+        return ConnectFirstProtocol(self, self._accept, self._abandon)
 
     async def _accept(self) -> None:
         client = self.client
@@ -64,7 +65,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
             self._count = gateway.counter(destination, counted=counted)
             head = self._handshake(destination, client, counted)
             stream = self._upstream_stream = await gateway.dial(destination.upstream)
-            granted = await shake_hands(stream, head, answer, gateway.first_byte_timeout)
+            granted = await request_upgrade(stream, head, answer, gateway.first_byte_timeout)
             if granted is None:
                 self._finished = True
             else:

@@ -45,7 +45,7 @@ class Trust:
         return system.cafile or "", system.capath or ""
 
 
-BY_THE_SYSTEM = Trust()
+SYSTEM_TRUST = Trust()
 
 
 def check_bundle(path: str) -> None:

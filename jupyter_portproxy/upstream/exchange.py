@@ -15,7 +15,7 @@ from typing import Protocol
 from ..errors import BadUpstream, GatewayError
 from ..protocol.framing import Content, Fields, parse_content_length, parse_head
 from ..protocol.urls import Upstream
-from ..system.tls import BY_THE_SYSTEM, Trust
+from ..system.tls import SYSTEM_TRUST, Trust
 
 # What is held of the response before the upstream has to wait, and of the request before the client has to; bytes. The client's
 # connection holds as much again: a client that does not read costs less than 300 KB.
@@ -75,7 +75,7 @@ class Outbound:
     content: Content | None = None
     connect_timeout: float = 5.0
     approve: Approve | None = None
-    trust: Trust = BY_THE_SYSTEM
+    trust: Trust = SYSTEM_TRUST
     made: list[bytes] | None = None
 
     def at(self, target: str) -> Outbound:

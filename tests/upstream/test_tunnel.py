@@ -1,6 +1,6 @@
-"""The tunnel over real sockets: where frames end, dialling with approval, the upstream's own answer to the handshake, and after
-the 101 the relay itself: every byte, both half-closes, resets, back-pressure and the 1001 of a shutdown. The relay's tests run
-with a plain client and with a TLS client, whose bytes Tornado's stream holds.
+"""The relay over real sockets: every byte, both half-closes, resets, back-pressure and the 1001 of a shutdown.
+
+Its tests run with a plain client and with a TLS client, whose bytes are in Tornado's stream.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import random
 import socket
 import ssl
@@ -20,15 +19,16 @@ import pytest
 from tornado.iostream import IOStream
 from tornado.tcpserver import TCPServer
 
-from jupyter_portproxy.errors import BadUpstream, Forbidden, Unreachable, UpstreamTimeout
-from jupyter_portproxy.protocol.urls import Upstream
-from jupyter_portproxy.upstream.tunnel import Tunnel, dial, shake_hands
+from jupyter_portproxy.upstream.connect import dial
+from jupyter_portproxy.upstream.handshake import request_upgrade
+from jupyter_portproxy.upstream.tunnel import LINGER, Tunnel
 
 from ..support.raw_clients import frame
-from ..support.upstreams import SWITCHING, Connection, echo_frames, free_port, resets_without_answer, says, serve
+from ..support.upstreams import SWITCHING, Connection, echo_frames, says, serve
 from ..support.waiting import eventually, settled
+from .test_connect import approve, upstream
+from .test_handshake import ASK, Answered
 
-ASK = b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: eA==\r\n\r\n"
 FIRST = b"HTTP/1.1 101 First\r\n\r\n"
 BLOCK = bytes(65536)
 MANY = 256  # blocks of 64 KiB: 16 MiB, more than the buffers of the kernel and ours together
@@ -50,176 +50,6 @@ print(taken, flush=True)
 """
 
 
-def upstream(port: int, addresses=("127.0.0.1", "::1"), host="localhost") -> Upstream:
-    return Upstream(host, port, addresses)
-
-
-def approve(*ends) -> None:
-    pass
-
-
-# ---- dialling ----
-
-
-async def test_dial_connects_to_the_first_address_that_accepts_and_asks_first():
-    asked = []
-    async with serve(echo_frames, "::1") as seen:
-        stream = await dial(upstream(seen.port), lambda *ends: asked.append((ends, seen.received)), 5)
-        assert stream.socket.getpeername()[:2] == ("::1", seen.port)
-        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert asked == [((*stream.socket.getsockname()[:2], "::1", seen.port, stream.socket.fileno()), b"")]
-        stream.close()
-
-
-async def test_dial_to_a_dead_port_is_unreachable_at_once():
-    port, start = free_port(), time.monotonic()
-    with pytest.raises(Unreachable, match=f"service on port {port}"):
-        await dial(upstream(port), approve, 5)
-    with pytest.raises(Unreachable, match=f"Failed to connect to example.org:{port}"):
-        await dial(upstream(port, host="example.org"), approve, 5)
-    assert time.monotonic() - start < 1
-
-
-async def test_dial_sends_nothing_where_approval_is_refused_and_closes():
-    def refuse(*ends) -> None:
-        raise Forbidden("no")
-
-    async def script(connection: Connection) -> None:
-        await connection.until_closed()
-        connection.seen.gone.set()
-
-    async with serve(script) as seen:
-        with pytest.raises(Forbidden):
-            await dial(upstream(seen.port), refuse, 5)
-        await asyncio.wait_for(seen.gone.wait(), 1)
-        assert (seen.connections, seen.received) == (1, b"")
-
-
-async def test_dial_gives_up_in_time():
-    with socket.socket() as listener, contextlib.ExitStack() as waiting:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):  # now its queue is full, and the kernel lets further connections wait
-            sock = waiting.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        start, before = time.monotonic(), len(os.listdir("/dev/fd"))
-        with pytest.raises(UpstreamTimeout, match=r"within 0\.3 s"):
-            await dial(upstream(listener.getsockname()[1]), approve, 0.3)
-        assert 0.2 < time.monotonic() - start < 2
-        assert len(os.listdir("/dev/fd")) == before
-
-
-# ---- the handshake ----
-
-
-class Answered:
-    """Keeps the answer of an upstream that refused."""
-
-    def __init__(self) -> None:
-        self.head, self.content, self.end = None, b"", None
-
-    async def start(self, status, reason, fields) -> None:
-        self.head = (status, reason, fields)
-
-    async def write(self, data) -> None:
-        self.content += data
-
-    def finish(self) -> None:
-        self.end = "finish"
-
-    def cut(self) -> None:
-        self.end = "cut"
-
-
-async def hands(script) -> tuple[list[tuple[str, str]] | None, Answered, IOStream]:
-    async with serve(script) as seen:
-        stream, answered = await dial(upstream(seen.port), approve, 5), Answered()
-        granted = await asyncio.wait_for(shake_hands(stream, ASK, answered), 5)
-        assert seen.last.target == "/ws" and seen.last.one("Sec-WebSocket-Key") == "eA=="
-        return granted, answered, stream
-
-
-@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_101_gives_its_fields(before):
-    raw = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX: \r\n\r\n"
-    granted, answered, stream = await hands(says(before + raw))
-    assert granted == [("Upgrade", "websocket"), ("Set-Cookie", "a"), ("Set-Cookie", "b"), ("X", "")]
-    assert answered.head is None and answered.end is None
-    stream.close()
-
-
-@pytest.mark.parametrize(
-    ("raw", "head", "content"),
-    [
-        (b"HTTP/1.1 403 No\r\nX: 1\r\nContent-Length: 3\r\n\r\nno!", (403, "No", [("X", "1"), ("Content-Length", "3")]), b"no!"),
-        (
-            b"HTTP/1.1 302 F\r\nLocation: /l\r\nContent-Length: 0\r\n\r\n",
-            (302, "F", [("Location", "/l"), ("Content-Length", "0")]),
-            b"",
-        ),
-        (b"HTTP/1.1 500 E\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", None, b"abc"),
-        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", (200, "OK", []), b"until the end"),
-        (b"HTTP/1.1 204 None\r\n\r\n", (204, "None", []), b""),
-    ],
-)
-async def test_any_other_answer_is_relayed_as_it_is(raw, head, content):
-    granted, answered, stream = await hands(says(raw))
-    assert granted is None and answered.end == "finish"
-    assert answered.content == content
-    assert answered.head == head or head is None
-    assert stream.closed()
-
-
-async def test_a_large_refusal_arrives_whole():
-    raw = b"HTTP/1.1 403 No\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000
-    _, answered, _ = await hands(says(raw))
-    assert (len(answered.content), answered.end) == (3_000_000, "finish")
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"Content-Length: 100\r\n\r\nthe first hal",
-        b"Transfer-Encoding: chunked\r\n\r\n64\r\nthe first hal",
-        b"Content-Length: 9\r\n\r\n",
-    ],
-)
-async def test_a_refusal_that_ends_in_the_middle_is_cut(raw):
-    granted, answered, stream = await hands(says(b"HTTP/1.1 403 No\r\n" + raw))
-    assert granted is None and answered.end == "cut"
-    assert answered.head[0] == 403 and stream.closed()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"garbage\r\n\r\n",
-        b"\x16\x03\x01\x02\0",
-        b"<html>this is HTTP/0.9</html>",
-        b"HTTP/1.1 101 Switching Proto",
-        b"HTTP/1.1 403 No\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
-        b"HTTP/1.1 403 No\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"HTTP/1.1 403 No\r\nTransfer-Encoding: gzip\r\n\r\nab",
-        b"HTTP/1.1 101 X\r\nX: a\0b\r\n\r\n",
-    ],
-    ids=lambda raw: raw[:40].decode("latin-1"),
-)
-async def test_what_is_no_http_is_a_bad_upstream(raw):
-    async with serve(says(raw)) as seen:
-        stream, answered = await dial(upstream(seen.port), approve, 5), Answered()
-        with pytest.raises(BadUpstream):
-            await asyncio.wait_for(shake_hands(stream, ASK, answered), 5)
-        assert (answered.head, answered.end, stream.closed()) == (None, None, True)
-
-
-async def test_a_reset_instead_of_an_answer_is_a_bad_upstream():
-    async with serve(resets_without_answer) as seen:
-        with pytest.raises(BadUpstream, match="without an answer"):
-            await shake_hands(await dial(upstream(seen.port), approve, 5), ASK, Answered())
-
-
 # ---- the relay ----
 
 
@@ -239,9 +69,9 @@ def certificate(tmp_path_factory):
 class Relay(TCPServer):
     """Takes clients as the gateway does: each gets a tunnel of its own to the upstream."""
 
-    def __init__(self, upstream_port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, upstream_port: int, tls: ssl.SSLContext | None, linger: float) -> None:
         super().__init__(ssl_options=tls)
-        self.upstream_port = upstream_port
+        self.upstream_port, self.linger = upstream_port, linger
         self.tunnels, self.closed, self.sockets, self.moved, self.sent = [], [], [], 0, 0
 
     def on_data(self, size: int) -> None:
@@ -249,9 +79,9 @@ class Relay(TCPServer):
 
     async def handle_stream(self, stream, address) -> None:
         there = await dial(upstream(self.upstream_port), approve, 5)
-        assert await shake_hands(there, ASK, Answered()) is not None
+        assert await request_upgrade(there, ASK, Answered()) is not None
         self.sockets += [stream.socket, there.socket]
-        tunnel = Tunnel(self.on_data)
+        tunnel = Tunnel(self.on_data, self.linger)
         tunnel.add_close_callback(self.closed.append)
         self.tunnels.append(tunnel)
         await tunnel.connect(stream, there, FIRST)
@@ -288,12 +118,18 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def tunnel(port: int, tls: tuple[ssl.SSLContext, ssl.SSLContext] | tuple[None, None] = (None, None), early=b"", then=None):
+async def tunnel(
+    port: int,
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | tuple[None, None] = (None, None),
+    early=b"",
+    then=None,
+    linger=LINGER,
+):
     """A client whose tunnel leads to the upstream on that port; `early` is sent before the 101, and then `then` is called.
 
     At the end the tunnel has closed, and has said so once.
     """
-    relay = Relay(port, tls[0])
+    relay = Relay(port, tls[0], linger)
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     relay.add_socket(listener)
@@ -474,14 +310,12 @@ async def test_the_upstreams_half_close_reaches_the_client_and_its_last_words_th
         assert seen.received == BLOCK + b"and goodbye"
 
 
-async def test_a_half_closed_tunnel_does_not_stay_forever(monkeypatch):
-    monkeypatch.setattr("jupyter_portproxy.upstream.tunnel._LINGER", 0.2)
-
+async def test_a_half_closed_tunnel_does_not_stay_forever():
     async def ignores(connection: Connection) -> None:
         await connection.until_closed()
         await asyncio.sleep(60)
 
-    async with serve(talks(ignores)) as seen, tunnel(seen.port) as client:
+    async with serve(talks(ignores)) as seen, tunnel(seen.port, linger=0.2) as client:
         client.writer.write_eof()
         await eventually(lambda: client.relay.closed, 2)
 
@@ -590,3 +424,20 @@ async def test_a_shutdown_closes_a_half_closed_tunnel_too(who):
 
 def test_a_shutdown_before_anything_is_connected_is_harmless():
     Tunnel(lambda: None).shut_down()
+
+
+async def test_a_shutdown_while_the_tunnel_connects_closes_it_too():
+    async with serve(talks(hears)) as seen:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        there = await dial(upstream(seen.port), approve, 5)
+        assert await request_upgrade(there, ASK, Answered()) is not None
+        tunnel, closed = Tunnel(lambda size: None), []
+        tunnel.add_close_callback(closed.append)
+        connecting = asyncio.create_task(tunnel.connect(IOStream(ours), there, FIRST))
+        await asyncio.sleep(0)
+        tunnel.shut_down()
+        await connecting
+        await eventually(lambda: closed == [tunnel], 2)
+        with theirs:
+            assert theirs.recv(100) == FIRST + TO_CLIENT

@@ -1,0 +1,119 @@
+"""Connections for upgrades: dial an upstream's addresses, have the connection approved, add TLS.
+
+`approve` sees a connection before the first byte is sent on it; the TLS handshake comes after that. Errors of sockets and of
+`ssl` become GatewayErrors here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+
+from tornado.iostream import IOStream, SSLIOStream
+
+from ..errors import Distrusted, NoDescriptors, Unreachable, UpstreamTimeout
+from ..protocol.urls import Upstream
+from ..system.descriptors import is_scarce, keep_alive
+from ..system.tls import SYSTEM_TRUST, Trust
+from .exchange import Approve
+
+
+async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trust = SYSTEM_TRUST) -> IOStream:
+    """Connect to the first of the upstream's addresses that accepts.
+
+    Args:
+        timeout: seconds for each connection, and again for the TLS handshake.
+        trust: how the certificate of an https upstream is checked.
+
+    Raises:
+        Unreachable, NoDescriptors, UpstreamTimeout, Distrusted, and what `approve` raises.
+    """
+    unix_socket = upstream.unix_socket
+    for address in [unix_socket] if unix_socket else upstream.addresses:
+        try:
+            stream = IOStream(_open_socket(address))
+        except OSError:  # this machine has no addresses of that family
+            continue
+        try:
+            await _connect(stream, address if unix_socket else (address, upstream.port), timeout)
+            prepare_socket(stream.socket)
+            local, port = (("", 0), 0) if unix_socket else (stream.socket.getsockname(), upstream.port)
+            approve(local[0], local[1], address, port, stream.socket.fileno())
+            return stream if upstream.scheme == "http" else await _start_tls(stream, upstream.host, timeout, trust)
+        except OSError:
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+    raise unreachable(upstream)
+
+
+def unreachable(upstream: Upstream) -> Unreachable:
+    """The error for an upstream none of whose addresses accepts a connection."""
+    return Unreachable.port(upstream.port) if upstream.host == "localhost" else Unreachable.host(upstream.authority)
+
+
+def prepare_socket(sock: socket.socket) -> None:
+    """Switch Nagle's algorithm off (RFC 1122 4.2.3.4) and TCP keep-alive on; no effect on other sockets."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keep_alive(sock)
+
+
+def _open_socket(address: str) -> socket.socket:
+    """A socket for an IP literal, or for the path of a Unix socket.
+
+    Raises:
+        NoDescriptors
+        OSError: this machine does not have the address family.
+    """
+    family = socket.AF_UNIX if "/" in address else socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise NoDescriptors() from None
+        raise
+    if is_scarce(sock.fileno()):
+        sock.close()
+        raise NoDescriptors()
+    return sock
+
+
+async def _connect(stream: IOStream, address: str | tuple[str, int], timeout: float) -> None:
+    """Connect within `timeout` seconds. A connection that was ready in time counts, even if the loop was blocked meanwhile.
+
+    Raises:
+        UpstreamTimeout, OSError
+    """
+    connected = asyncio.ensure_future(stream.connect(address))
+    connected.add_done_callback(lambda future: future.cancelled() or future.exception())  # retrieved, even after a timeout
+    await asyncio.wait({connected}, timeout=timeout)
+    if not connected.done():
+        raise UpstreamTimeout.connect(timeout)
+    await connected
+
+
+async def _start_tls(plain: IOStream, host: str, timeout: float, trust: Trust) -> IOStream:
+    """Move the connection to a TLS client's stream; the plain stream cannot be used afterwards.
+
+    Raises:
+        UpstreamTimeout, Distrusted
+    """
+    plain.io_loop.remove_handler(plain.socket)
+    stream = SSLIOStream(trust.context.wrap_socket(plain.socket, server_hostname=host, do_handshake_on_connect=False))
+    try:
+        # Shielded: Tornado 6.5 cannot close a stream whose future has been cancelled.
+        return await asyncio.wait_for(asyncio.shield(stream.wait_for_handshake()), timeout)
+    except asyncio.TimeoutError:  # before OSError, its base class from Python 3.11 on
+        stream.close()
+        raise UpstreamTimeout.connect(timeout) from None
+    except ssl.SSLCertVerificationError:
+        raise Distrusted.certificate() from None
+    except OSError:
+        raise Distrusted.no_tls() from None
+    except BaseException:
+        stream.close()
+        raise

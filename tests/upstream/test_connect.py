@@ -1,0 +1,74 @@
+"""Dialling over real sockets: addresses in order, approval before the first byte, timeouts, descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+
+import pytest
+
+from jupyter_portproxy.errors import Forbidden, Unreachable, UpstreamTimeout
+from jupyter_portproxy.protocol.urls import Upstream
+from jupyter_portproxy.upstream.connect import dial
+
+from ..support.upstreams import Connection, echo_frames, free_port, serve
+
+
+def upstream(port: int, addresses=("127.0.0.1", "::1"), host="localhost") -> Upstream:
+    return Upstream(host, port, addresses)
+
+
+def approve(*ends) -> None:
+    pass
+
+
+async def test_dial_connects_to_the_first_address_that_accepts_and_asks_first():
+    asked = []
+    async with serve(echo_frames, "::1") as seen:
+        stream = await dial(upstream(seen.port), lambda *ends: asked.append((ends, seen.received)), 5)
+        assert stream.socket.getpeername()[:2] == ("::1", seen.port)
+        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert asked == [((*stream.socket.getsockname()[:2], "::1", seen.port, stream.socket.fileno()), b"")]
+        stream.close()
+
+
+async def test_dial_to_a_dead_port_is_unreachable_at_once():
+    port, start = free_port(), time.monotonic()
+    with pytest.raises(Unreachable, match=f"service on port {port}"):
+        await dial(upstream(port), approve, 5)
+    with pytest.raises(Unreachable, match=f"Failed to connect to example.org:{port}"):
+        await dial(upstream(port, host="example.org"), approve, 5)
+    assert time.monotonic() - start < 1
+
+
+async def test_dial_sends_nothing_where_approval_is_refused_and_closes():
+    def refuse(*ends) -> None:
+        raise Forbidden("no")
+
+    async def script(connection: Connection) -> None:
+        await connection.until_closed()
+        connection.seen.gone.set()
+
+    async with serve(script) as seen:
+        with pytest.raises(Forbidden):
+            await dial(upstream(seen.port), refuse, 5)
+        await asyncio.wait_for(seen.gone.wait(), 1)
+        assert (seen.connections, seen.received) == (1, b"")
+
+
+async def test_dial_gives_up_in_time():
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):  # now its queue is full, and the kernel lets further connections wait
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        start, before = time.monotonic(), len(os.listdir("/dev/fd"))
+        with pytest.raises(UpstreamTimeout, match=r"within 0\.3 s"):
+            await dial(upstream(listener.getsockname()[1]), approve, 0.3)
+        assert 0.2 < time.monotonic() - start < 2
+        assert len(os.listdir("/dev/fd")) == before
