@@ -12,11 +12,11 @@ KILLED = "handlers.test_faults.test_an_upstream_that_is_killed"
 STOPPED = "handlers.test_faults.test_an_upstream_that_stays_stopped_is_given_up_where_a_timeout_is_set"
 RESET = "handlers.test_faults.test_a_reset_of_the_upstream_is_a_cut_or_a_502"
 TESTS = {
-    "nobody listens on the port": ["upstream.test_curl.test_a_dead_port_is_unreachable_at_once"],
+    "no process listens on the port": ["upstream.test_curl.test_a_dead_port_is_unreachable_at_once"],
     "the service is killed before its answer's head is complete": [KILLED],
     "the service is killed in the middle of its answer": [KILLED],
     "the service is killed while a WebSocket is open": [KILLED],
-    "the service is stopped (SIGSTOP) and goes on": ["handlers.test_faults.test_an_upstream_that_is_stopped_and_goes_on"],
+    "the service is stopped (SIGSTOP) and continues": ["handlers.test_faults.test_an_upstream_that_is_stopped_and_goes_on"],
     "the service stays stopped": [STOPPED],
     "the service accepts no connection": [
         "upstream.test_curl.test_a_connection_that_is_not_accepted_in_time_is_a_timeout",
@@ -32,15 +32,15 @@ TESTS = {
         "handlers.test_faults.test_a_reset_of_the_client_cuts_the_upload_and_stops_the_download",
         "upstream.test_tunnel.test_the_clients_end_reaches_the_upstream",
     ],
-    "a kept-alive connection is closed as a GET goes out": [
+    "a kept-alive connection is closed as a GET is sent": [
         "upstream.test_curl.test_a_get_goes_through_after_the_upstream_closed_its_kept_connection",
         "upstream.test_curl.test_only_a_get_is_repeated_when_the_upstream_closes_after_reading_it",
     ],
-    "a kept-alive connection is closed as a POST goes out": [
+    "a kept-alive connection is closed as a POST is sent": [
         "upstream.test_curl.test_a_connection_is_kept_for_the_next_get_and_none_is_shared_with_what_must_not_be_repeated",
         "upstream.test_curl.test_only_a_get_is_repeated_when_the_upstream_closes_after_reading_it",
     ],
-    "one end of a WebSocket vanishes without a word": [
+    "one end of a WebSocket disappears without closing it": [
         "handlers.test_faults.test_the_kernel_watches_over_every_long_lived_connection",
         "upstream.test_tunnel.test_a_half_closed_tunnel_does_not_stay_forever",
     ],
@@ -57,7 +57,7 @@ TESTS = {
     "the disk is full below the server's own log": [
         "handlers.test_faults.test_a_full_disk_below_the_servers_own_log_stops_nothing"
     ],
-    "another extension holds the event loop for seconds": [
+    "another extension blocks the event loop for seconds": [
         "handlers.test_faults.test_a_loop_that_is_held_up_for_5_s_cuts_nothing"
     ],
     "the wall clock is set": [
