@@ -20,11 +20,11 @@ TESTS = {
     "the service stays stopped": [STOPPED],
     "the service accepts no connection": [
         "upstream.test_curl.test_a_connection_that_is_not_accepted_in_time_is_a_timeout",
-        "upstream.test_tunnel.test_dial_gives_up_in_time",
+        "upstream.test_connect.test_dial_gives_up_in_time",
     ],
     "the service resets the connection before its answer": [
         "upstream.test_curl.test_no_answer_is_a_bad_upstream",
-        "upstream.test_tunnel.test_a_reset_instead_of_an_answer_is_a_bad_upstream",
+        "upstream.test_handshake.test_a_reset_instead_of_an_answer_is_a_bad_upstream",
     ],
     "the service resets the connection in the middle of its answer": [RESET],
     "the service is killed, or resets the connection, in the middle of an upload": [RESET, KILLED],
