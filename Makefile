@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server old-kernel clean
+.PHONY: run test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -33,8 +33,15 @@ layers: $(VENV)/ready
 panel: $(VENV)/ready
 	cd labextension && npm run --silent lint && npm test --silent
 
+# Files of tests run side by side, each file in one process. WORKERS=0 runs them one after the other.
+WORKERS ?= 2
 unit: $(VENV)/ready
-	$(BIN)/python -m pytest tests --ignore tests/ui
+	$(BIN)/python -m pytest tests --ignore tests/ui -n $(WORKERS) --dist loadfile
+
+# What a contributor runs after each change.
+QUICK := tests/protocol tests/gateway tests/upstream tests/system tests/test_*.py
+quick: lint types layers
+	$(BIN)/python -m pytest $(QUICK) -q -n $(WORKERS) --dist loadfile
 
 # In a run of its own: Playwright's loop and pytest-jupyter's cannot share one.
 browser: $(VENV)/ready
