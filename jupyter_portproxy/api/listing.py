@@ -156,11 +156,11 @@ class Inventory:
         for what it is of; null if there are none for it.
         """
         origins, scheme = self._gateway.origins, request.protocol
-        probed = origins.names.host_for("1", request) if origins is not None else None
+        probed = origins.names.find_host("1", request) if origins is not None else None
         if origins is not None:
             origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN_PATH}hello" if probed is not None else None
-        origin = f"{scheme}://{origins.names.pattern_of(probed)}" if origins is not None and probed is not None else None
+        origin = f"{scheme}://{origins.names.build_pattern(probed)}" if origins is not None and probed is not None else None
         return {"isolate": self._gateway.isolate, "probe": probe, "origin": origin}
 
     def reservations(self) -> list[Item]:
@@ -247,7 +247,7 @@ class Inventory:
             return
         self._told.add(key)
         origins = self._gateway.origins
-        target = self._target_below(prefix) if origins is not None and origins.names.exist else ""
+        target = self._target_below(prefix) if origins is not None and origins.names.is_available else ""
         notice = {
             "kind": "lost-socket",
             "path": path[:200],

@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..isolation.sessions import Origins
 from ..protocol import framing, urls
+from ..protocol.credentials import remove_secret_parameters
 from ..protocol.headers import (
     Client,
     Fields,
@@ -36,7 +37,6 @@ from ..protocol.headers import (
     find_identity_fields,
     has_loop,
     replace_fields,
-    target_without_secrets,
 )
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
@@ -320,7 +320,7 @@ class PortProxy(Policy):
         return Outbound(
             method,
             to.upstream,
-            target_without_secrets(to.route.target, client),
+            remove_secret_parameters(to.route.target, client.secrets),
             self.outbound_fields(to, fields, client, method),
             content,
             self.connect_timeout,
@@ -369,10 +369,10 @@ class PortProxy(Policy):
         if self.log.isEnabledFor(logging.DEBUG) and (names := find_identity_fields(fields)):
             self.log.debug("portproxy: not passed on, as only this server may tell who asks: %s", ", ".join(names))
         if to.alias is not None:
-            fields = to.alias.request(fields, client)
+            fields = to.alias.map_request_fields(fields, client)
         keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
         out = build_request_fields(
-            fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, told=to.told
+            fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, hop=to.told
         )
         return out if to.hooks is None else replace_fields(out, self._fields_of(to, to.hooks), to.hooks.renamed_fields)
 

@@ -134,7 +134,7 @@ class PortHandler(JupyterHandler):
         self.told = told
         self.current_user = self._jupyter_current_user = User(told.user)
         self._token_authenticated = False
-        self.client = replace(self._describe_client(), trusted=True, told=told.forwarding)
+        self.client = replace(self._describe_client(), trusted=True, forwarded_client=told.forwarded_client)
 
     def is_logged_in(self, user: User, client: Client) -> None:
         """By a check that has been made."""
@@ -311,7 +311,7 @@ class PortHandler(JupyterHandler):
             secrets=self.tokens | credentials.find_xsrf_tokens(request.headers.get_list("Cookie")),
             login_cookie=self.identity_provider.get_cookie_name(self),
             authorization=request.headers.get(AUTHORIZATION_FIELD, "") if from_hop else "",
-            told=parse_hop_header(request.headers.get(HOP_FIELD, "")).forwarding if from_hop else None,
+            forwarded_client=parse_hop_header(request.headers.get(HOP_FIELD, "")).forwarded_client if from_hop else None,
         )
 
     def _own_tokens(self) -> frozenset[str]:
@@ -453,7 +453,7 @@ class PortHandler(JupyterHandler):
         origins, services = self.gateway.origins, self.gateway.services
         if origins is None:
             return None
-        find = partial(origins.names.host_for, request=self.request)
+        find = partial(origins.names.find_host, request=self.request)
         port = services.get(name).endpoint.port if services is not None and name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 

@@ -16,7 +16,8 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from ..gateway.gateway import Destination
 from ..protocol import credentials, framing
-from ..protocol.headers import Client, Fields, target_without_secrets
+from ..protocol.credentials import remove_secret_parameters
+from ..protocol.headers import Client, Fields
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Route, ServiceRoute, ip_literal, is_loopback, parse_url
 from ..upstream.exchange import Outbound
@@ -66,7 +67,7 @@ class Admission:
         """The same for another path."""
         route = self.destination.route
         target = uri if route.keep else uri[len(route.prefix) :]
-        return self.outbound.at(target_without_secrets(target, self.client))
+        return self.outbound.at(remove_secret_parameters(target, self.client.secrets))
 
     def asked_at(self, uri: str) -> Route | ServiceRoute | ProjectRoute:
         """What another URL of those for which it holds asks for."""

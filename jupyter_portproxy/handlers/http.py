@@ -273,7 +273,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
             target, mark, query = journey.target.partition("?")
             route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
             destination = replace(destination, route=route)
-            sent = journey.request(admission.fields)
+            sent = journey.map_request_fields(admission.fields)
             outbound = gateway.outbound(admission.outbound.method, destination, sent, admission.client)
             self._exchange = exchange = gateway.start(outbound, counted=admission.counted)
             head = await gateway.head_of(exchange)

@@ -52,7 +52,7 @@ class Answer:
     def headers(self, fields: Fields) -> HTTPHeaders:
         out = self.fields_of(fields)
         if self.journey is not None:
-            out = self.journey.answer(out)
+            out = self.journey.map_response_fields(out)
         headers = AsTheyCame(out + self._cookies)
         if self._sandbox and not _is_pdf(out):  # beside the service's own: browsers obey each of several policies
             headers.add("Content-Security-Policy", self._sandbox)
@@ -152,7 +152,7 @@ class AsTheyCame(HTTPHeaders):
 def _journey(destination: Destination, client: Client) -> RedirectFollower | None:
     """For a service that the client spells in its own way."""
     alias, route = destination.alias, destination.route
-    return RedirectFollower(alias, route.target[len(alias.inside) :], client) if alias is not None else None
+    return RedirectFollower(alias, route.target[len(alias.hop_prefix) :], client) if alias is not None else None
 
 
 def _is_pdf(fields: Fields) -> bool:

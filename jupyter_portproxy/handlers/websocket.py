@@ -14,7 +14,8 @@ from ..errors import BadFraming, BadUpgrade, GatewayError, Internal
 from ..gateway.gateway import Destination, PortProxy
 from ..gateway.limits import Slot
 from ..protocol import framing
-from ..protocol.headers import Client, Fields, answer_token_subprotocol, target_without_secrets, upgrade_fields
+from ..protocol.credentials import remove_secret_parameters
+from ..protocol.headers import Client, Fields, answer_token_subprotocol, upgrade_fields
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Route, ServiceRoute
@@ -115,7 +116,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
     def _handshake(self, destination: Destination, client: Client, counted: bool) -> bytes:
         self.gateway.begin(counted=counted)
         fields = self.gateway.outbound_fields(destination, self.fields, client)
-        target = target_without_secrets(destination.route.target, client)
+        target = remove_secret_parameters(destination.route.target, client.secrets)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *upgrade_fields()])
 
     def _abandon(self) -> None:

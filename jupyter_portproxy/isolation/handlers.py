@@ -27,9 +27,9 @@ from ..handlers.login_credentials import Credential, logs_in_alone
 from ..handlers.raw_socket import RawSocketHandler
 from ..handlers.websocket import TunnelHandler
 from ..protocol import credentials, urls
-from ..protocol.credentials import find_login_cookies
+from ..protocol.credentials import find_login_cookies, remove_secret_parameters
 from ..protocol.forwarded import first_list_member
-from ..protocol.headers import is_websocket_upgrade, target_without_secrets
+from ..protocol.headers import is_websocket_upgrade
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import Redirect, Route, ServiceRoute
 from ..upstream.closable import Closable
@@ -60,7 +60,7 @@ class OriginRouter(Router):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         uri, host = request.uri or "", request.headers.get("Host", "").lower()
         parts: dict[str, Any] = {"gateway": self._gateway, "origins": self._origins}
-        target = self._origins.names.target_of(host)
+        target = self._origins.names.parse_target(host)
         if target is not None:
             return self._at_origin(request, target, parts)
         found = urls.parse_enter_url(uri, self._base_url) or _returned(uri, self._base_url)
@@ -199,7 +199,7 @@ class EnterHandler(PortHandler):
         if headers.get("Sec-Fetch-Dest") not in _FRAMES or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
             return None
         match = _ORIGIN.match(headers.get("Referer", ""))
-        if match is None or self._origins.names.target_of(match["host"].lower()) is None:
+        if match is None or self._origins.names.parse_target(match["host"].lower()) is None:
             return None
         path = credentials.remove_secret_parameters(self._path, self.tokens)
         return f"{match[0]}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
@@ -214,11 +214,11 @@ class EnterHandler(PortHandler):
         target = self.origin_target(self._target)
         if target is None:
             return path_form
-        host = self._origins.names.host_of(target, self.request.headers.get("Host", "")) or ""
+        host = self._origins.names.build_host(target, self.request.headers.get("Host", "")) or ""
         entry = Entry(
             target, host, self.current_user, self._own_origin(), self._login(), login_check(self), self._nonce, self.tokens
         )
-        path = target_without_secrets(path, self.client)
+        path = remove_secret_parameters(path, self.client.secrets)
         query = urlencode({"ticket": self._origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
         return f"{_scheme(self)}://{host}{WELL_KNOWN_PATH}enter?{query}"
 
@@ -323,7 +323,7 @@ class SwapHandler(PortHandler):
     def _is_browser(self) -> bool:
         """Browsers tell where a request comes from, but not over plain http, except on their own machine."""
         headers = self.request.headers
-        is_told = self._origins.names.local or _scheme(self) == "https"
+        is_told = self._origins.names.is_local or _scheme(self) == "https"
         return "Sec-Fetch-Site" in headers or (not is_told and "text/html" in headers.get("Accept", ""))
 
     async def _is_in(self, entry: Entry[User], cookies: list[str]) -> bool:
@@ -375,11 +375,11 @@ class OriginHandler(PortHandler):
             login_cookies=entry.login,
             isolated=True,
             embedder=" ".join([entry.jupyters, *self.gateway.embedders]),
-            caller=self.request.headers.get("Origin", "").lower() if self._caller else "",
-            caller_as=self._service_origin(self._caller) if self._caller else "",
+            caller_origin=self.request.headers.get("Origin", "").lower() if self._caller else "",
+            caller_upstream_origin=self._service_origin(self._caller) if self._caller else "",
             preflight=preflight,
             partitioned=entry.framed,
-            saves=self._saved,
+            is_download=self._saved,
         )
         if not self._same_site():
             raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
@@ -409,7 +409,7 @@ class OriginHandler(PortHandler):
         if scheme not in self._schemes() or host == headers.get("Host", "").lower() or "Upgrade" in headers:
             return ""
         is_cors = headers.get("Sec-Fetch-Mode", "cors") == "cors"
-        return host if is_cors and self._origins.names.target_of(host) is not None else ""
+        return host if is_cors and self._origins.names.parse_target(host) is not None else ""
 
     def _is_preflight(self) -> bool:
         headers = self.request.headers
@@ -418,7 +418,7 @@ class OriginHandler(PortHandler):
 
     def _service_origin(self, host: str) -> str:
         """The origin of a service as those beside it on this machine know it."""
-        target, services = self._origins.names.target_of(host) or "", self.gateway.services
+        target, services = self._origins.names.parse_target(host) or "", self.gateway.services
         if services is not None and target in services:
             target = str(services.get(target).endpoint.port)
         return f"http://{urls.LOOPBACK_NAME}:{target}"
@@ -445,7 +445,7 @@ class OriginHandler(PortHandler):
     def _login_address(self) -> str:
         """Jupyter, which gives a ticket to whoever has logged in there."""
         below = _uri_at_origin(self.request, self.gateway)
-        target = self._origins.names.target_of(self.request.headers.get("Host", ""))
+        target = self._origins.names.parse_target(self.request.headers.get("Host", ""))
         return f"{self._jupyters()}proxy/enter/{target}{below}"
 
     def refuse(self, error: GatewayError) -> None:
@@ -464,7 +464,7 @@ class OriginHandler(PortHandler):
         known = self._origins.last_jupyters
         if self.gateway.jupyter_url:
             return self.gateway.jupyter_url
-        if not known and self._origins.names.local:  # this server has started anew, the browser's tab has not
+        if not known and self._origins.names.is_local:  # this server has started anew, the browser's tab has not
             known = re.sub(r"^[^:]*", f"{_scheme(self)}://localhost", self.request.headers.get("Host", ""))
         return known + self.gateway.base_url if known else ""
 

@@ -123,7 +123,7 @@ class Origins(Generic[T]):
             host: the isolated origin that it asks. Local names are Jupyter's on the same port.
         """
         name, port = split_port(asking)
-        local = self.names.local and _LOOPBACK.fullmatch(name) is not None and port == split_port(host)[1]
+        local = self.names.is_local and _LOOPBACK.fullmatch(name) is not None and port == split_port(host)[1]
         return local or asking in self._jupyters
 
     async def session(self, key: str, host: str) -> Entry[T] | None:

@@ -195,9 +195,9 @@ class Chain:
                 return asked.by_key, None
             except UnknownProject:
                 pass
-        asked.below("")
+        asked.with_key("")
         assert isinstance(self._resolver, FindsNames)  # or there would be no such route
-        return asked.below(await self._resolver.find(asked.owner, asked.name, user))
+        return asked.with_key(await self._resolver.find(asked.owner, asked.name, user))
 
     async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None:
         """Start a project, if that is asked for and this hop does so; where to look for it then.

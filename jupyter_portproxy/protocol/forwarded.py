@@ -49,16 +49,16 @@ class ForwardedClient:
     forwarded: str = ""
     public: str = ""
 
-    def beyond(self, peer: str) -> ForwardedClient:
+    def with_peer(self, peer: str) -> ForwardedClient:
         """The same at the next hop, which sees `peer`."""
         return replace(self, peers=(*self.peers, peer))
 
-    def as_page(self, url: str) -> ForwardedClient:
+    def with_page_origin(self, url: str) -> ForwardedClient:
         """The same with scheme and host of a page there: a browser knows them, a front may say less."""
         scheme, _, rest = url.lower().partition("://")
         return replace(self, scheme=scheme, host=_UP_TO_PATH.match(rest)[0])  # type: ignore[index]  # it matches anything
 
-    def at(self, scheme: str, host: str) -> ForwardedClient:
+    def with_service_origin(self, scheme: str, host: str) -> ForwardedClient:
         """The same for a request that names this address as its own: no field tells of another scheme or host.
 
         But for Gradio's own: it compares no origin, and writes the links in its answers to POST by the client's.
@@ -66,7 +66,7 @@ class ForwardedClient:
         public, forwarded = f"{self.scheme}://{self.host}", _without_origin(self.forwarded)
         return replace(self, scheme=scheme, host=host, port="", forwarded=forwarded, public=public)
 
-    def fields(self, prefix: str = "") -> Fields:
+    def to_fields(self, prefix: str = "") -> Fields:
         """What a service is told; `prefix`: the path that was taken off its URL."""
         addresses = [self.chain] if self.chain else []
         for peer in self.peers:

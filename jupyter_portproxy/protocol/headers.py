@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from . import credentials, frame_ancestors
-from .credentials import TOKEN_SUBPROTOCOL
+from .credentials import TOKEN_SUBPROTOCOL, remove_secret_parameters
 from .forwarded import ForwardedClient, build_forwarded_client, join_forwarded_fields
 from .framing import MAX_CACHED_LENGTH, find_field, list_tokens, normalize_name
 from .framing import Fields as Fields
@@ -104,14 +104,14 @@ class Client:
         login_cookies: names and values of Jupyter's cookies by which an isolated origin was entered.
         isolated: it asks at an origin that the service has for itself: no other cookie there is Jupyter's.
         embedder: Jupyter's origin, and others, separated by blanks, whose pages may then show the service in a frame.
-        caller: another isolated origin, whose page asks; empty if none does.
-        caller_as: the origin of that service as this one knows it.
+        caller_origin: another isolated origin, whose page asks; empty if none does.
+        caller_upstream_origin: the origin of that service as this one knows it.
         preflight: it is the caller's preflight, without a login: nothing but what CORS needs passes.
         partitioned: it is in such a frame, where browsers keep partitioned cookies alone.
-        saves: it wants the answer as a file, whatever that is.
+        is_download: it wants the answer as a file, whatever that is.
         authorization: what the service is to get as Authorization, where the field itself was needed for the login here.
-        front_host: the host that a trusted front has told, where it has put another one into Host; empty otherwise.
-        told: who it is by the word of a hop before this one; None if there is none.
+        public_host: the host that a trusted front has told, where it has put another one into Host; empty otherwise.
+        forwarded_client: who it is by the word of a hop before this one; None if there is none.
     """
 
     address: str
@@ -124,14 +124,14 @@ class Client:
     login_cookies: frozenset[tuple[str, str]] = frozenset()
     isolated: bool = False
     embedder: str = ""
-    caller: str = ""
-    caller_as: str = ""
+    caller_origin: str = ""
+    caller_upstream_origin: str = ""
     preflight: bool = False
     partitioned: bool = False
-    saves: bool = False
+    is_download: bool = False
     authorization: str = ""
-    front_host: str = ""
-    told: ForwardedClient | None = None
+    public_host: str = ""
+    forwarded_client: ForwardedClient | None = None
 
 
 def is_websocket_upgrade(method: str, version: str, fields: Fields) -> bool:
@@ -150,7 +150,7 @@ def build_request_fields(
     via: str,
     method: str = "GET",
     keep_host: bool = False,
-    told: HopHeader | None = None,
+    hop: HopHeader | None = None,
 ) -> Fields:
     """The fields of the outbound request, except those that frame its content. They tell one consistent story.
 
@@ -162,15 +162,15 @@ def build_request_fields(
         fields: the inbound request's.
         via: this gateway's name in Via.
         keep_host: the service sees the client's address as its own.
-        told: the upstream is the next hop of a chain, and is told this and of the client in one field.
+        hop: the upstream is the next hop of a chain, and is told this and of the client in one field.
     """
     if client.preflight:
         fields = _of_preflight(fields)
     named = {normalize_name(token) for token in list_tokens(fields, "connection")}
     forwarding = _forwarding(fields, client)
-    keep_host = keep_host and told is None
-    if client.trusted and client.told is None and forwarding.host != client.host:
-        client = replace(client, front_host=forwarding.host)
+    keep_host = keep_host and hop is None
+    if client.trusted and client.forwarded_client is None and forwarding.host != client.host:
+        client = replace(client, public_host=forwarding.host)
     names_upstream = False
     out: Fields = [("Host", upstream.authority)]
     vias: list[str] = []
@@ -184,24 +184,24 @@ def build_request_fields(
         if look is not None:
             kept = look(value, route, upstream, client, keep_host)
         else:  # scripts send the page's URL in fields of their own, too
-            kept = target_without_secrets(value, client) if "?" in value and "=" in value else value
+            kept = remove_secret_parameters(value, client.secrets) if "?" in value and "=" in value else value
         if look is _request_xsrf and kept is None:
             repeated = _own_cookie_values(fields, upstream, client) if repeated is None else repeated
             kept = value if value.strip() in repeated else None
         if kept is not None:
             out.append((name, kept))
             if kept != value and (look is _request_origin or (key in REQUEST_URL_FIELDS and method not in _SAFE_METHODS)):
-                names_upstream = not keep_host and told is None
+                names_upstream = not keep_host and hop is None
             if keep_host and (look is _request_origin or key == "referer") and strip_client_origin(kept, client) is not None:
-                forwarding = forwarding.as_page(kept)
+                forwarding = forwarding.with_page_origin(kept)
     if keep_host and forwarding.host:
         out[0] = ("Host", forwarding.host)
     if client.authorization:
         own = _request_authorization(client.authorization, route, upstream, replace(client, authorization=""), keep_host)
         out += [("Authorization", own)] if own is not None else []
     if names_upstream:
-        forwarding = forwarding.at(upstream.scheme, upstream.authority)
-    out.extend(forwarding.fields("" if route.keep else route.prefix) if told is None else [told.field(forwarding)])
+        forwarding = forwarding.with_service_origin(upstream.scheme, upstream.authority)
+    out.extend(forwarding.to_fields("" if route.keep else route.prefix) if hop is None else [hop.to_field(forwarding)])
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
@@ -227,11 +227,6 @@ def replace_fields(fields: Fields, by: Fields, aside: Mapping[str, str] | None =
 def upgrade_fields() -> Fields:
     """The fields that ask for, or grant, the WebSocket upgrade (RFC 6455 4.1, 4.2.2): they belong to the tunnel's hop."""
     return [("Connection", "Upgrade"), ("Upgrade", "websocket")]
-
-
-def target_without_secrets(target: str, client: Client) -> str:
-    """The target without Jupyter's `token` and `_xsrf` parameters; all else stays byte for byte."""
-    return credentials.remove_secret_parameters(target, client.secrets)
 
 
 def find_identity_fields(fields: Fields) -> list[str]:
@@ -279,7 +274,7 @@ def build_response_fields(fields: Fields, route: Route, upstream: Upstream, clie
         kept = _RESPONSE_FIELDS[key](value, route, upstream, client) if key in _RESPONSE_FIELDS else value
         if kept is not None:
             out.append((name, kept))
-    if client.saves and not any(name.lower() == "content-disposition" for name, _ in out):
+    if client.is_download and not any(name.lower() == "content-disposition" for name, _ in out):
         out.append(("Content-Disposition", _attachment(route)))
     return allow_framing(out, client.embedder) if client.isolated else out
 
@@ -337,8 +332,8 @@ def _request_authorization(value: str, route: Route, upstream: Upstream, client:
 
 
 def _request_origin(value: str, route: Route, upstream: Upstream, client: Client, keep_host: bool) -> str | None:
-    if client.caller and value.lower() == client.caller and not keep_host:
-        return client.caller_as
+    if client.caller_origin and value.lower() == client.caller_origin and not keep_host:
+        return client.caller_upstream_origin
     if strip_client_origin(value, client) is None:
         return value
     return _public_origin(value, client) if keep_host else upstream.origin
@@ -355,7 +350,7 @@ def _url_at_upstream(name: str, route: Route, upstream: Upstream, client: Client
     """One URL of a request, as the service knows it: below the prefix it is the service's own."""
     if url[:4].lower() != "http" and "?" not in url and (not route.prefix or 3 * len(url) < len(route.prefix)):
         return url  # too short for the prefix, in whatever spelling; a field can have thousands of these
-    url = target_without_secrets(url, client)
+    url = remove_secret_parameters(url, client.secrets)
     rest = strip_client_origin(url, client)
     path, is_page = respell_prefix(url if rest is None else rest, f"{route.prefix}/"), name in PAGE_FIELDS
     if rest is None and not (route.prefix and is_below(path, route.prefix)):
@@ -374,7 +369,7 @@ def _url_at_upstream(name: str, route: Route, upstream: Upstream, client: Client
 
 def _public_origin(url: str, client: Client) -> str:
     """The client's own origin in a URL there; a hop before this one may have put its own in its place."""
-    told = client.told
+    told = client.forwarded_client
     return f"{told.scheme}://{told.host}" if told is not None and told.host else _ABSOLUTE.sub(r"\g<scheme>://\g<authority>", url)
 
 
@@ -444,7 +439,7 @@ def _url_at_client(route: Route, upstream: Upstream, client: Client, url: str) -
     if match:
         scheme = (match["scheme"] or upstream.scheme).lower()
         # A service that was told of https calls itself so, whatever it speaks here.
-        told = scheme == "https" == (client.told or client).scheme
+        told = scheme == "https" == (client.forwarded_client or client).scheme
         if (scheme != upstream.scheme and not told) or not _is_upstream(match["authority"], upstream):
             return url
         url = match["rest"] if match["rest"].startswith("/") else f"/{match['rest']}"
@@ -536,7 +531,7 @@ def _response_worker_scope(value: str, route: Route, upstream: Upstream, client:
 
 def _response_origin(value: str, route: Route, upstream: Upstream, client: Client) -> str | None:
     """An origin to which the service grants something (CORS), as the browser knows it."""
-    return client.caller if client.caller and value.strip().lower() == client.caller_as else value
+    return client.caller_origin if client.caller_origin and value.strip().lower() == client.caller_upstream_origin else value
 
 
 _RESPONSE_FIELDS: dict[str, Callable[[str, Route, Upstream, Client], str | None]] = {
@@ -617,12 +612,12 @@ def parse_origin(url: str) -> str:
 def strip_client_origin(url: str, client: Client) -> str | None:
     """What follows the origin in a URL of the client's own origin; None for any other."""
     rest = strip_origin(url, client.host)
-    return strip_origin(url, client.front_host) if rest is None and client.front_host else rest
+    return strip_origin(url, client.public_host) if rest is None and client.public_host else rest
 
 
 def _forwarding(fields: Fields, client: Client) -> ForwardedClient:
     """The client as this gateway vouches for it."""
-    if client.told is not None:
-        return client.told.beyond(client.peer)
+    if client.forwarded_client is not None:
+        return client.forwarded_client.with_peer(client.peer)
     claims = join_forwarded_fields(fields) if client.trusted else {}
     return build_forwarded_client(claims, client.peer, client.scheme, client.host, client.address if client.trusted else "")

@@ -35,16 +35,16 @@ class HopHeader:
         credential: what makes a project host believe it; empty where something else does.
         user: who is logged in.
         may_start: they may start the project.
-        forwarding: who the client is; None if it says nothing of that.
+        forwarded_client: who the client is; None if it says nothing of that.
     """
 
     credential: str = field(default="", repr=False)
     user: str = ""
     may_start: bool = False
-    forwarding: ForwardedClient | None = None
+    forwarded_client: ForwardedClient | None = None
 
-    def field(self, client: ForwardedClient) -> tuple[str, str]:
-        """The field that says all this, and `client` in place of `forwarding`."""
+    def to_field(self, client: ForwardedClient) -> tuple[str, str]:
+        """The field that says all this, and `client` in place of `forwarded_client`."""
         words = [(_CREDENTIAL, self.credential), (_USER, self.user), (_MAY, _START if self.may_start else "")]
         words += [(_SCHEME, client.scheme if client.scheme != _PLAIN else ""), (_HOST, client.host)]
         words += [(_PEERS, ",".join(client.peers)), (_PORT, client.port), (_CHAIN, client.chain), (_FORWARDED, client.forwarded)]

@@ -63,7 +63,7 @@ class NamedProjectRoute(BaseRoute):
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         return None
 
-    def below(self, key: str) -> tuple[ProjectRoute, UrlMapping]:
+    def with_key(self, key: str) -> tuple[ProjectRoute, UrlMapping]:
         """The same by the project's key, and how the two spellings are told from each other.
 
         Raises:
@@ -103,40 +103,40 @@ def parse_named_project_url(uri: str, base_url: str) -> NamedProjectRoute | Proj
 class UrlMapping:
     """The two spellings of one service's paths.
 
-    Where the client has `{outside}/x?port=N`, the hops have `{inside}{outside}/x` and the service has `{outside}/x`.
+    The client requests `{client_prefix}/x?port=N`, the hops `{hop_prefix}{client_prefix}/x`, the service `{client_prefix}/x`.
     """
 
-    outside: str
-    inside: str
+    client_prefix: str
+    hop_prefix: str
     port: int
 
-    def printed(self, url: str) -> str:
+    def to_client_url(self, url: str) -> str:
         """A URL of the service (path, query, fragment) as the client can ask for it."""
         rest, mark, fragment = url.partition("#")
         path, question, query = rest.partition("?")
         ports, _ = _cut(query)
-        if not is_below(path, self.outside) or (ports and ports != (str(self.port),)):
-            return self.inside + url
+        if not is_below(path, self.client_prefix) or (ports and ports != (str(self.port),)):
+            return self.hop_prefix + url
         if not ports:
             query = f"{query}&port={self.port}" if question else f"port={self.port}"
         return f"{path}?{query}{mark}{fragment}"
 
-    def read(self, url: str, at: str, client: Client) -> str | None:
+    def to_service_url(self, url: str, at: str, client: Client) -> str | None:
         """A URL of an answer -> the service's own (path, query, fragment); None if it leads elsewhere.
 
         Args:
             at: the service's URL that was asked for.
         """
         own = strip_client_origin(url, client)
-        if own is not None and (_begins(own, self.inside) or is_below(own, self.outside)):
+        if own is not None and (_begins(own, self.hop_prefix) or is_below(own, self.client_prefix)):
             url = own
         if _ELSEWHERE.match(url):
             return None
         if not url.startswith("/"):
             return self._without_port(_resolved(url, at))
-        if _begins(url, self.inside):
-            url = url[len(self.inside) :]
-        elif not is_below(url, self.outside):
+        if _begins(url, self.hop_prefix):
+            url = url[len(self.hop_prefix) :]
+        elif not is_below(url, self.client_prefix):
             return None
         return self._without_port(_resolved(url if url.startswith("/") else f"/{url}", at))
 
@@ -145,10 +145,10 @@ class UrlMapping:
         rest, mark, fragment = url.partition("#")
         path, _, query = rest.partition("?")
         ports, kept = _cut(query)
-        named = ports == (str(self.port),) and is_below(path, self.outside)
+        named = ports == (str(self.port),) and is_below(path, self.client_prefix)
         return f"{path}{kept}{mark}{fragment}" if named else url
 
-    def request(self, fields: Fields, client: Client) -> Fields:
+    def map_request_fields(self, fields: Fields, client: Client) -> Fields:
         """The fields of a request, as if the hops' spelling had been asked for."""
         forms = [REQUEST_URL_FIELDS.get(normalize_name(name)) for name, _ in fields]
         return [
@@ -160,10 +160,10 @@ class UrlMapping:
         """One URL of a request in the hops' spelling, if it names the port: others may be Jupyter's."""
         own = strip_client_origin(value, client)
         rest = value if own is None else own
-        if not is_below(rest, self.outside):
+        if not is_below(rest, self.client_prefix):
             return value
         url = self._without_port(rest)
-        return value if url == rest else f"{value[: len(value) - len(rest)]}{self.inside}{url}"
+        return value if url == rest else f"{value[: len(value) - len(rest)]}{self.hop_prefix}{url}"
 
 
 class RedirectFollower:
@@ -185,7 +185,7 @@ class RedirectFollower:
     @property
     def target(self) -> str:
         """The path and query to ask the next hop for."""
-        return self._alias.inside + self.url
+        return self._alias.hop_prefix + self.url
 
     def follow(self, status: int, fields: Fields) -> bool:
         """Go where an answer leads; False if that is not to this service.
@@ -197,7 +197,7 @@ class RedirectFollower:
             TooManyRedirects
         """
         location = find_field(fields, "location")
-        url = self._alias.read(location, self.url, self._client) if status in _FOLLOWED and location else None
+        url = self._alias.to_service_url(location, self.url, self._client) if status in _FOLLOWED and location else None
         if url is None:
             return False
         self._steps += 1
@@ -207,7 +207,7 @@ class RedirectFollower:
         self.url = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", url.partition("#")[0].replace("\t", ""))
         return True
 
-    def request(self, fields: Fields) -> Fields:
+    def map_request_fields(self, fields: Fields) -> Fields:
         """A request's fields with the cookies that were set on the way."""
         jar = _jar(self._cookies, self.url.partition("?")[0])
         if not jar:
@@ -219,10 +219,10 @@ class RedirectFollower:
 
     def _printed(self, url: str) -> str:
         """One URL of an answer in the client's spelling."""
-        read = self._alias.read(url, self.url, self._client)
-        return url if read is None else self._alias.printed(read)
+        read = self._alias.to_service_url(url, self.url, self._client)
+        return url if read is None else self._alias.to_client_url(read)
 
-    def answer(self, fields: Fields) -> Fields:
+    def map_response_fields(self, fields: Fields) -> Fields:
         """The fields of the answer at the journey's end, in the client's spelling."""
         out = [("Set-Cookie", value) for value in self._cookies]
         for name, value in fields:
@@ -286,17 +286,17 @@ def _moved(set_cookie: str, alias: UrlMapping) -> str:
     pair, *attributes = set_cookie.split(";")
     keys = [attribute.partition("=")[0].strip().lower() for attribute in attributes]
     moved = [_moved_path(text, alias) if key == "path" else text for key, text in zip(keys, attributes, strict=True)]
-    return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={alias.outside}"])])
+    return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={alias.client_prefix}"])])
 
 
 def _moved_path(attribute: str, alias: UrlMapping) -> str:
     path = attribute.partition("=")[2].strip()
-    if _begins(path, alias.inside):
-        path = path[len(alias.inside) :]
-    if path != "/" and _begins(alias.outside, path.rstrip("/")):
-        path = alias.outside  # a folder above it
-    elif not is_below(path, alias.outside):
-        path = alias.outside + (path if path.startswith("/") else "/")
+    if _begins(path, alias.hop_prefix):
+        path = path[len(alias.hop_prefix) :]
+    if path != "/" and _begins(alias.client_prefix, path.rstrip("/")):
+        path = alias.client_prefix  # a folder above it
+    elif not is_below(path, alias.client_prefix):
+        path = alias.client_prefix + (path if path.startswith("/") else "/")
     return f" Path={path}"
 
 

@@ -43,8 +43,8 @@ class OriginHosts:
     """
 
     def __init__(self, pattern: str = "", user: str = "", *, at_hub: bool = False) -> None:
-        self.local = not pattern
-        self.exist = not (self.local and at_hub)
+        self.is_local = not pattern
+        self.is_available = not (self.is_local and at_hub)
         if pattern and not _PATTERN.match(pattern):
             raise ValueError(
                 f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
@@ -54,7 +54,7 @@ class OriginHosts:
         self._before, self._after = before, after
         self._name = re.compile(re.escape(before) + _TARGET + re.escape(after) + r"\Z", re.ASCII)
 
-    def target_of(self, host: str) -> str | None:
+    def parse_target(self, host: str) -> str | None:
         """The port or the service's name that a Host field asks for; None if it is no host of ours."""
         found = _HOST.match(host.lower())
         if found is None or (self._port and found["port"] != self._port):
@@ -62,16 +62,16 @@ class OriginHosts:
         match = self._name.match(found["name"])
         return match["target"] if match and _fits(found["name"]) else None
 
-    def host_for(self, target: str, request: RequestHead) -> str | None:
+    def find_host(self, target: str, request: RequestHead) -> str | None:
         """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
 
         Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
         """
-        if not self.exist or (self.local and not matches_client_url(request)):
+        if not self.is_available or (self.is_local and not matches_client_url(request)):
             return None
-        return self.host_of(target, request.headers.get("Host", ""))
+        return self.build_host(target, request.headers.get("Host", ""))
 
-    def host_of(self, target: str, jupyters: str) -> str | None:
+    def build_host(self, target: str, jupyters: str) -> str | None:
         """`host[:port]` of a target's origin; None if it has none.
 
         Args:
@@ -79,14 +79,14 @@ class OriginHosts:
                 the local names are of use only where Jupyter is there too, or at the other end of a tunnel.
         """
         port = self._port
-        if self.local:
+        if self.is_local:
             name, port = split_port(jupyters)
             if not _LOOPBACK.fullmatch(name.lower()):
                 return None
         name = self._before + target + self._after
-        return (f"{name}:{port}" if port else name) if self.target_of(f"{name}:{port}" if port else name) == target else None
+        return (f"{name}:{port}" if port else name) if self.parse_target(f"{name}:{port}" if port else name) == target else None
 
-    def pattern_of(self, host: str) -> str:
+    def build_pattern(self, host: str) -> str:
         """The host of the origin of target `1` with `{target}` in the place of that."""
         return f"{self._before}{{target}}{host[len(self._before) + 1 :]}"
 

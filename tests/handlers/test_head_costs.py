@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from jupyter_portproxy.protocol import credentials, frame_ancestors, framing
+from jupyter_portproxy.protocol.credentials import remove_secret_parameters
 from jupyter_portproxy.protocol.headers import (
     Client,
     Fields,
@@ -16,7 +17,6 @@ from jupyter_portproxy.protocol.headers import (
     build_response_fields,
     has_loop,
     is_websocket_upgrade,
-    target_without_secrets,
 )
 from jupyter_portproxy.protocol.hop_header import parse_hop_header
 from jupyter_portproxy.protocol.urls import Upstream, parse_url
@@ -129,10 +129,10 @@ def request(head: Head, isolated: bool) -> None:
     secrets = frozenset({"geheim", *credentials.find_xsrf_tokens(cookies), *credentials.find_token_parameters(target)})
     logins = frozenset((f"username-{number}", "a") for number in range(SIZE // 16))  # with which an origin was entered
     host = framing.find_field(fields, "host", "localhost:8888")
-    hop = parse_hop_header(framing.find_field(fields, "x-portproxy-hop")).forwarding
-    client = Client("::1", "::1", "http", host, True, secrets, LOGIN, logins, isolated=isolated, told=hop)
+    hop = parse_hop_header(framing.find_field(fields, "x-portproxy-hop")).forwarded_client
+    client = Client("::1", "::1", "http", host, True, secrets, LOGIN, logins, isolated=isolated, forwarded_client=hop)
     route = parse_url(PREFIX + target, "/")
-    target_without_secrets(route.target, client)
+    remove_secret_parameters(route.target, client.secrets)
     has_loop(fields, "gw")
     build_request_fields(fields, route, UP, client, via="gw", method="POST")
     credentials.find_cookie_values(cookies, LOGIN)

@@ -35,11 +35,11 @@ BY_NAME = "Authorization: token user-ann"
 CLIENT = ForwardedClient("http", "127.0.0.1:8888", ("127.0.0.1",))
 # What each hop sends to the next, to the letter.
 BY_HUB = [
-    ": ".join(HopHeader(CREDENTIAL, "ann", may_start=True).field(CLIENT)),
+    ": ".join(HopHeader(CREDENTIAL, "ann", may_start=True).to_field(CLIENT)),
     "Via: 1.1 portproxy-01234567",
 ]
 BY_HOST = [
-    ": ".join(HopHeader().field(CLIENT.beyond("127.0.0.1"))),
+    ": ".join(HopHeader().to_field(CLIENT.with_peer("127.0.0.1"))),
     "Via: 1.1 portproxy-01234567, 1.1 portproxy-76543210",
     f"Authorization: token {SECRET}",
 ]

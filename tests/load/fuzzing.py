@@ -19,6 +19,7 @@ from pathlib import Path
 from jupyter_portproxy.errors import BadUpstream, GatewayError
 from jupyter_portproxy.projects import model
 from jupyter_portproxy.protocol import framing, headers, project_urls, urls
+from jupyter_portproxy.protocol.credentials import remove_secret_parameters
 from jupyter_portproxy.protocol.headers import (
     _ORIGIN_WIDE,
     HOP_BY_HOP,
@@ -28,7 +29,6 @@ from jupyter_portproxy.protocol.headers import (
     build_response_fields,
     has_loop,
     is_websocket_upgrade,
-    target_without_secrets,
 )
 from jupyter_portproxy.protocol.websocket_frames import FrameCursor
 from jupyter_portproxy.services.ports import Ports, Reservations
@@ -130,7 +130,7 @@ def request_target(data: bytes) -> None:
             names = {pair.partition("=")[0].strip() for pair in value.split(";")}
             assert not names & {CLIENT.login_cookie, "_xsrf"}, value
     query = text.replace("\n", "&").replace("\r", "")
-    kept = target_without_secrets(f"/x?{query}&token={SECRET}&z=1", CLIENT)
+    kept = remove_secret_parameters(f"/x?{query}&token={SECRET}&z=1", CLIENT.secrets)
     assert f"&token={SECRET}&" not in kept
 
 

@@ -17,7 +17,7 @@ from jupyter_portproxy.protocol.forwarded import (
 
 
 def told(forwarding, prefix=""):
-    return dict(forwarding.fields(prefix))
+    return dict(forwarding.to_fields(prefix))
 
 
 def test_one_hop_tells_what_it_sees():
@@ -34,7 +34,9 @@ def test_one_hop_tells_what_it_sees():
 
 
 def test_each_hop_adds_the_address_that_it_sees():
-    client = build_forwarded_client({}, "192.0.2.1", "http", "hub.example.org:8000").beyond("198.51.100.7").beyond("2001:db8::1")
+    client = (
+        build_forwarded_client({}, "192.0.2.1", "http", "hub.example.org:8000").with_peer("198.51.100.7").with_peer("2001:db8::1")
+    )
     assert told(client) == {
         "X-Forwarded-For": "192.0.2.1, 198.51.100.7, 2001:db8::1",
         "X-Forwarded-Proto": "http",
@@ -62,7 +64,7 @@ def test_what_a_front_says_comes_first():
             ("Forwarded", "for=203.0.113.5"),
         ]
     )
-    assert told(build_forwarded_client(claims, "192.0.2.1", "http", "inside", "ignored").beyond("192.0.2.2")) == {
+    assert told(build_forwarded_client(claims, "192.0.2.1", "http", "inside", "ignored").with_peer("192.0.2.2")) == {
         "X-Forwarded-For": "203.0.113.5, 203.0.113.6, 192.0.2.1, 192.0.2.2",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
@@ -118,7 +120,11 @@ def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
     ],
 )
 def test_a_request_that_names_the_services_address_tells_of_no_other(said, left):
-    fields = told(ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).at("http", "localhost:15000"))
+    fields = told(
+        ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).with_service_origin(
+            "http", "localhost:15000"
+        )
+    )
     assert fields == {
         "X-Forwarded-For": "1.1.1.1, 192.0.2.1",
         "X-Forwarded-Proto": "http",

@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.protocol import headers as f
+from jupyter_portproxy.protocol.credentials import remove_secret_parameters
 from jupyter_portproxy.protocol.forwarded import ForwardedClient
 from jupyter_portproxy.protocol.hop_header import HopHeader, parse_hop_header
 from jupyter_portproxy.protocol.url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
@@ -268,7 +269,7 @@ def strict_referer(fields):
 
 PLAIN = replace(FRONT, scheme="http", host="hub.example:8888")
 BEHIND = ForwardedClient("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarded="for=9.9.9.9;host=hub.example;proto=https")
-LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", told=BEHIND)
+LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", forwarded_client=BEHIND)
 AT_ORIGIN = replace(CLIENT, host="p8050.localhost:8888", isolated=True)
 SOCKET = Upstream("localhost", 80, ("127.0.0.1",), "/tmp/socket")
 TLS = Upstream("localhost", 443, ("127.0.0.1",), scheme="https")
@@ -349,10 +350,10 @@ def test_the_last_hop_that_keeps_the_host_restores_the_browsers():
 
 def test_a_hop_that_keeps_the_host_still_calls_the_next_one_by_its_own():
     out = f.build_request_fields(
-        [("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, told=HopHeader("the-credential", "ann")
+        [("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, hop=HopHeader("the-credential", "ann")
     )
     assert out[:2] == [("Host", "localhost:8050"), ("Origin", "http://localhost:8050")]
-    assert parse_hop_header(values(out, "X-Portproxy-Hop")[0]).forwarding.host == "hub.example:8888"
+    assert parse_hop_header(values(out, "X-Portproxy-Hop")[0]).forwarded_client.host == "hub.example:8888"
 
 
 # ---- upwards: what the gateway says ----
@@ -476,7 +477,7 @@ query -> left
 """)
 def test_the_query_loses_jupyters_token_and_keeps_the_rest(query, left):
     # as Tornado reads it: control characters are blanks, and blanks at the ends go
-    assert f.target_without_secrets(f"/a;token=x%2F{query}", CLIENT) == f"/a;token=x%2F{left}"
+    assert remove_secret_parameters(f"/a;token=x%2F{query}", CLIENT.secrets) == f"/a;token=x%2F{left}"
     assert values(up(("Referer", f"https://else.example/{query}")), "Referer") == [f"https://else.example/{left}"]
 
 
@@ -918,16 +919,18 @@ def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
 )
 def test_what_is_to_be_saved_is_a_file(path, sent, seen):
     fields = [("Content-Disposition", sent)] if sent else []
-    out = f.build_response_fields(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, saves=True))
+    out = f.build_response_fields(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, is_download=True))
     assert values(out, "Content-Disposition") == [seen]
 
 
 def test_a_hop_that_is_told_in_one_field_tells_a_service_what_it_would_have_been_sent():
     asked = [("Host", "hub"), ("X-Portproxy-Hop", "for=mine"), ("X-Forwarded-For", "192.0.2.1"), ("Cookie", "a=b"), ("Via", "x")]
     plainly = up(*asked, client=FRONT, route=KEEP)
-    told = f.build_request_fields(asked, KEEP, UP, FRONT, via="gw", told=HopHeader("the-credential", "ann"))
+    told = f.build_request_fields(asked, KEEP, UP, FRONT, via="gw", hop=HopHeader("the-credential", "ann"))
     assert [name for name, _ in told] == ["Host", "Cookie", "X-Portproxy-Hop", "Via"]
     word = parse_hop_header(values(told, "X-Portproxy-Hop")[0])
-    assert (word.credential, word.user, word.forwarding.peers) == ("the-credential", "ann", (FRONT.peer,))
+    assert (word.credential, word.user, word.forwarded_client.peers) == ("the-credential", "ann", (FRONT.peer,))
     inner = replace(CLIENT, trusted=True)
-    assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, told=word.forwarding)) == up(*plainly, client=inner)
+    assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, forwarded_client=word.forwarded_client)) == up(
+        *plainly, client=inner
+    )

@@ -23,7 +23,7 @@ LATIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), min_size=
 
 
 def test_it_is_one_field_that_people_can_read():
-    assert HopHeader("the-credential", "ann", may_start=True).field(CLIENT) == (
+    assert HopHeader("the-credential", "ann", may_start=True).to_field(CLIENT) == (
         HOP_FIELD,
         "c=the-credential&u=ann&m=start&s=https&h=hub.example.org&p=198.51.100.7,2001:db8::1"
         '&f=192.0.2.1&w=for=192.0.2.1;proto=https;host="hub.example.org"',
@@ -40,13 +40,13 @@ def test_it_is_one_field_that_people_can_read():
 def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers):
     host, *before = values
     client = ForwardedClient("https", host, tuple(peers), *before)
-    _, value = HopHeader(credential, user, may_start).field(client)
+    _, value = HopHeader(credential, user, may_start).to_field(client)
     assert re.fullmatch(r"[\x21-\x7e]*", value)  # any field may have it
     assert parse_hop_header(value) == HopHeader(credential, user, may_start, client)
 
 
 def test_what_has_no_value_is_not_said():
-    assert HopHeader().field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "p=192.0.2.1")
+    assert HopHeader().to_field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "p=192.0.2.1")
 
 
 @pytest.mark.parametrize("value", ["s=gopher&h=a&p=192.0.2.1", "s=https&h=a", "h=a"])

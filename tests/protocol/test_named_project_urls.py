@@ -40,7 +40,7 @@ def named(uri: str, base_url: str = "/") -> NamedProjectRoute:
 def test_a_url_is_cut(uri, names, path, query):
     route = named(uri)
     assert ((route.owner, route.name), route.path, route.query, route.by_key) == (names, path, query, None)
-    project, alias = route.below("p1")
+    project, alias = route.with_key("p1")
     assert project == ProjectRoute("p1", "/p1", 6006, f"/server/6006{route.prefix}{path}", query)
     assert alias == UrlMapping(route.prefix, "/p1/server/6006", 6006)
 
@@ -65,7 +65,7 @@ def test_a_project_key_comes_first():
 
 
 def test_below_a_base_url():
-    project, alias = named("/b/Ann/proj/x?port=7", "/b/").below("p1")
+    project, alias = named("/b/Ann/proj/x?port=7", "/b/").with_key("p1")
     assert (project.prefix, project.path) == ("/b/p1", "/server/7/b/Ann/proj/x")
     assert alias == UrlMapping("/b/Ann/proj", "/b/p1/server/7", 7)
     assert parse_named_project_url("/Ann/proj/x?port=7", "/b/") is None
@@ -76,7 +76,7 @@ def test_below_a_base_url():
 )
 def test_a_port_that_is_none_or_two(query):
     with pytest.raises(BadRoute):
-        named(f"/Ann/proj/?{query}").below("p1")
+        named(f"/Ann/proj/?{query}").with_key("p1")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_a_port_that_is_none_or_two(query):
     ],
 )
 def test_a_redirect_to_the_same_service(location, printed):
-    url = ALIAS.read(location, AT, CLIENT)
-    assert url is not None and ALIAS.printed(url) == printed
-    assert RedirectFollower(ALIAS, AT, CLIENT).answer([("Location", location)]) == [("Location", printed)]
+    url = ALIAS.to_service_url(location, AT, CLIENT)
+    assert url is not None and ALIAS.to_client_url(url) == printed
+    assert RedirectFollower(ALIAS, AT, CLIENT).map_response_fields([("Location", location)]) == [("Location", printed)]
     assert RedirectFollower(ALIAS, AT, CLIENT).follow(302, [("Location", location)])
 
 
@@ -123,9 +123,9 @@ def test_a_redirect_to_the_same_service(location, printed):
     ],
 )
 def test_a_redirect_elsewhere_is_left_alone(location):
-    assert ALIAS.read(location, AT, CLIENT) is None
+    assert ALIAS.to_service_url(location, AT, CLIENT) is None
     journey = RedirectFollower(ALIAS, AT, CLIENT)
-    assert journey.answer([("Location", location), ("X", "y")]) == [("Location", location), ("X", "y")]
+    assert journey.map_response_fields([("Location", location), ("X", "y")]) == [("Location", location), ("X", "y")]
     assert not journey.follow(302, [("Location", location)])
 
 
@@ -133,7 +133,7 @@ def test_a_redirect_elsewhere_is_left_alone(location):
 def test_what_is_printed_is_read_back(one, two, query):
     """The client asks for what it was told, and the service gets what it said."""
     url = f"/ann/proj/{one}/{two}{query}"
-    printed = ALIAS.printed(url)
+    printed = ALIAS.to_client_url(url)
     if printed.startswith("/p1/"):
         assert printed == f"/p1/server/6006{url}"
         return
@@ -144,8 +144,8 @@ def test_what_is_printed_is_read_back(one, two, query):
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_location_breaks_it(one, two):
     for location in (one, f"/p1/server/6006{one}", f"/p1/server/6006/ann/proj/{one}?{two}"):
-        url = ALIAS.read(location, AT, CLIENT)
-        assert url is None or (url.startswith("/") and ALIAS.printed(url).startswith(("/ann/proj", "/p1/server/6006/")))
+        url = ALIAS.to_service_url(location, AT, CLIENT)
+        assert url is None or (url.startswith("/") and ALIAS.to_client_url(url).startswith(("/ann/proj", "/p1/server/6006/")))
 
 
 def test_redirects_are_followed_ten_times():
@@ -179,13 +179,13 @@ def test_other_answers_are_the_end(status):
     ],
 )
 def test_cookies_stay_below_the_prefix(sent, seen):
-    assert RedirectFollower(ALIAS, AT, CLIENT).answer([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
+    assert RedirectFollower(ALIAS, AT, CLIENT).map_response_fields([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
 
 
 def test_cookies_set_on_the_way_go_on_and_come_back():
     journey = RedirectFollower(ALIAS, AT, CLIENT)
     asked = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
-    assert journey.request(asked) == asked
+    assert journey.map_request_fields(asked) == asked
     lines = [
         "new=1; Path=/p1/server/6006/",
         "deep=1; Path=/p1/server/6006/ann/proj/x",
@@ -193,9 +193,9 @@ def test_cookies_set_on_the_way_go_on_and_come_back():
         "past=; expires=Thu, 01 Jan 1970",
     ]
     journey.follow(303, [("Location", "/p1/server/6006/ann/proj/"), *(("Set-Cookie", line) for line in lines)])
-    assert journey.request(asked) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
-    assert journey.request([("Cookie", "gone=1")]) == [("Cookie", "new=1")]
-    told = journey.answer([("Set-Cookie", "last=1"), ("X", "y")])
+    assert journey.map_request_fields(asked) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
+    assert journey.map_request_fields([("Cookie", "gone=1")]) == [("Cookie", "new=1")]
+    told = journey.map_response_fields([("Set-Cookie", "last=1"), ("X", "y")])
     assert [value.partition(";")[0] for name, value in told if name == "Set-Cookie"] == [
         "new=1",
         "deep=1",
@@ -204,7 +204,7 @@ def test_cookies_set_on_the_way_go_on_and_come_back():
         "last=1",
     ]
     journey.follow(303, [("Location", "x/y")])
-    assert journey.request([]) == [("Cookie", "new=1; deep=1")]
+    assert journey.map_request_fields([]) == [("Cookie", "new=1; deep=1")]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_cookies_set_on_the_way_go_on_and_come_back():
     ],
 )
 def test_the_referer_is_spelled_as_the_hops_do(sent, seen):
-    assert ALIAS.request([("Referer", sent), ("A", "b")], CLIENT) == [("Referer", seen), ("A", "b")]
+    assert ALIAS.map_request_fields([("Referer", sent), ("A", "b")], CLIENT) == [("Referer", seen), ("A", "b")]
 
 
 def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
@@ -227,13 +227,13 @@ def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
         ("If", f"<{own}/x?port=6006> (<urn:a>)"),
         ("HX-Current-URL", f"{own}/?port=6006"),
     ]
-    assert ALIAS.request(sent, CLIENT) == [
+    assert ALIAS.map_request_fields(sent, CLIENT) == [
         ("Destination", f"{inside}/d"),
         ("If", f"<{inside}/x> (<urn:a>)"),
         ("HX-Current-URL", f"{inside}/"),
     ]
     fields = [("Link", "</p1/server/6006/ann/proj/x?page=2>; rel=next"), ("refresh", "1; url=/p1/server/6006/ann/proj/y")]
-    assert RedirectFollower(ALIAS, AT, CLIENT).answer(fields) == [
+    assert RedirectFollower(ALIAS, AT, CLIENT).map_response_fields(fields) == [
         ("Link", "</ann/proj/x?page=2&port=6006>; rel=next"),
         ("refresh", "1; url=/ann/proj/y?port=6006"),
     ]

@@ -55,7 +55,7 @@ WILD = OriginHosts("{port}--{user}.apps.example.org", "ada")
     ],
 )
 def test_a_host_of_the_local_form_names_a_target_or_nothing(host, target):
-    assert LOCAL.target_of(host) == target
+    assert LOCAL.parse_target(host) == target
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_host_of_the_local_form_names_a_target_or_nothing(host, target):
     ],
 )
 def test_a_host_of_a_pattern_names_a_target_or_nothing(host, target):
-    assert WILD.target_of(host) == target
+    assert WILD.parse_target(host) == target
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_host_of_a_pattern_names_a_target_or_nothing(host, target):
     ],
 )
 def test_a_port_of_the_pattern_is_part_of_it(pattern, host, target):
-    assert OriginHosts(pattern, "ada").target_of(host) == target
+    assert OriginHosts(pattern, "ada").parse_target(host) == target
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_pattern_that_is_none_is_refused_with_a_sentence(pattern):
     ],
 )
 def test_the_local_form_is_for_those_who_are_there(target, jupyters, host):
-    assert LOCAL.host_of(target, jupyters) == host
+    assert LOCAL.build_host(target, jupyters) == host
 
 
 @pytest.mark.parametrize(
@@ -143,20 +143,20 @@ def test_the_local_form_is_for_those_who_are_there(target, jupyters, host):
 )
 def test_local_names_are_for_browsers_of_this_machine(names, fields, host):
     asked = SimpleNamespace(headers={"Host": "localhost:8888", **fields}, protocol="http", version="HTTP/1.1")
-    assert names.host_for("15000", asked) == host
+    assert names.find_host("15000", asked) == host
 
 
 @given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", fullmatch=True), st.text(min_size=1, max_size=5))
 def test_what_is_printed_is_read_back(target, user):
     names = OriginHosts("{port}--{user}.apps.example.org", user)
-    host = names.host_of(target, "jupyter.example.org")
-    assert host is None or names.target_of(host.upper() if host.isascii() else host) == target
+    host = names.build_host(target, "jupyter.example.org")
+    assert host is None or names.parse_target(host.upper() if host.isascii() else host) == target
 
 
 @given(st.text(max_size=80))
 def test_any_host_is_read(host):
     for names in (LOCAL, WILD):
-        target = names.target_of(host)
+        target = names.parse_target(host)
         assert target is None or re.fullmatch(r"[a-z0-9-]+", target)
 
 
