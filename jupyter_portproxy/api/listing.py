@@ -305,7 +305,7 @@ class Inventory:
     # ---- one port ----
 
     def _port(self, found: Listener) -> Item:
-        reason = self._why_not(found)
+        reason_code, reason = self._refusal(found)
         page = self._pages.get(_page_key(found), Page(False))
         process = found.process
         return {
@@ -317,25 +317,26 @@ class Inventory:
             "process": command_lines.cleaned(process.name) if process else "",
             "command": command_lines.told(process.command) if process else [],
             "since": process.since if process else None,
-            "allowed": not reason,
+            "allowed": not reason_code,
             "reason": reason,
-            "url": f"{self._base_url}proxy/port/{found.port}/" if not reason else None,
+            "reason_code": reason_code,
+            "url": f"{self._base_url}proxy/port/{found.port}/" if not reason_code else None,
             "http": page.http,
             "title": page.title,
             "icon": page.icon,
         }
 
-    def _why_not(self, found: Listener) -> str:
-        """Why a port cannot be reached; empty if it can."""
+    def _refusal(self, found: Listener) -> tuple[str, str]:
+        """Why a port cannot be reached, as a stable code and a sentence; both are empty if it can."""
         try:
             self._gateway.check(Route(urls.LOOPBACK_NAME, found.port, "", "/", ""))
         except GatewayError as error:
-            return error.message
+            return error.code, error.message
         if not _REACHED_BY_LOCALHOST & set(found.addresses):
-            return f"It listens on {', '.join(found.addresses)} only, not on localhost."
+            return "not_on_localhost", f"It listens on {', '.join(found.addresses)} only, not on localhost."
         if not found.mine and found.owner not in ("root", "") and not self._gateway.allow_other_users:
-            return f"It belongs to another user of this machine ({found.owner})."
-        return ""
+            return "other_user", f"It belongs to another user of this machine ({found.owner})."
+        return "", ""
 
     def _services_by_port(self) -> dict[int, str]:
         manager = self._gateway.services
@@ -362,7 +363,7 @@ class Inventory:
     async def _look_at(self, found: Listener, gate: asyncio.Semaphore) -> None:
         page = Page(False)
         try:
-            if self._why_not(found):
+            if self._refusal(found)[0]:
                 return
             async with gate:
                 answer = await self._gateway.look(found.port)

@@ -36,6 +36,8 @@ export interface IPort {
   since: number | null;
   allowed: boolean;
   reason: string;
+  /** Stable; empty if it can be reached. */
+  reason_code: string;
   url: string | null;
   http: boolean;
   title: string;

@@ -39,6 +39,7 @@ export function port(number: number, more: Partial<IPort> = {}): IPort {
     since: 0,
     allowed: true,
     reason: '',
+    reason_code: '',
     url: `/proxy/port/${number}/`,
     http: true,
     title: '',

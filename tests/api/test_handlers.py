@@ -203,6 +203,7 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
         assert by_port[inside.port]["allowed"] and by_port[inside.port]["mine"]
         assert [request.target for request in inside.requests] == ["/"]
         assert by_port[outside]["reason"] == f"Port {outside} is outside allowed range (10000-20000)"
+        assert (by_port[outside]["reason_code"], by_port[inside.port]["reason_code"]) == ("forbidden", "")
         assert jp_serverapp.port not in by_port
         await asyncio.sleep(1.1)
         await api("GET", "ports")
