@@ -1,7 +1,4 @@
-"""The running Jupyter servers of this user, and their API, for commands.
-
-Rule of this file: it knows no command. What goes wrong is a CliError with one sentence.
-"""
+"""The running Jupyter server that a command calls, and a client of its API. Failures are CliErrors with one sentence."""
 
 from __future__ import annotations
 
@@ -19,16 +16,15 @@ from ..errors import CliError
 from ..protocol.urls import build_enter_url
 from .running_servers import opener, running_servers
 
-SECONDS = 30
-_MAX_ERROR = 1 << 16  # bytes
-_URLS = opener()
+REQUEST_TIMEOUT = 30.0  # s without a byte
+_MAX_ERROR_SIZE = 1 << 16  # bytes
 
 
-def find(url: str | None) -> Server:
-    """The one with this URL; without one the only one, or the nearest.
+def find_server(url: str | None, timeout: float = REQUEST_TIMEOUT) -> ApiClient:
+    """A client of the server with this URL; without one, of the only server that runs, or of the nearest.
 
     Raises:
-        CliError: there is none, or which one is meant cannot be told.
+        CliError: there is no such server, or several are equally near.
     """
     running, ignored = running_servers()
     if url is not None:
@@ -39,16 +35,15 @@ def find(url: str | None) -> Server:
         running = _nearest(running)
     if len(running) > 1:
         raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
-    return Server(running[0])
+    return ApiClient(running[0], timeout)
 
 
 def _nearest(running: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of several servers the one in whose terminal this runs; else those that no other one has started (a nested Jupyter).
+    """The server in whose terminal this process runs; else those that no other of the servers started (a nested Jupyter).
 
-    A server on a Unix socket alone cannot be asked by a URL.
+    Servers that listen on a Unix socket only have no URL to call and are left out.
     """
-    running = [info for info in running if not info.get("sock")]
-    by_pid = {int(info["pid"]): info for info in running}
+    by_pid = {int(info["pid"]): info for info in running if not info.get("sock")}
     for parent in psutil.Process().parents():
         if parent.pid in by_pid:
             return [by_pid[parent.pid]]
@@ -62,86 +57,75 @@ def _parents(pid: int) -> list[psutil.Process]:
         return []  # it has just ended
 
 
-class Server:
-    """The API of one running Jupyter server."""
+class ApiClient:
+    """The API of one running Jupyter server.
 
-    def __init__(self, info: dict[str, Any]) -> None:
+    Args:
+        info: the content of its runtime file, `jpserver-PID.json`.
+        timeout: seconds without a byte after which a request fails.
+    """
+
+    def __init__(self, info: dict[str, Any], timeout: float = REQUEST_TIMEOUT) -> None:
         self.url = str(info["url"])
-        # Under JupyterHub a server's token is one of the hub's: it is good for more than this server, and no link may show it.
-        # Nor a project's secret, by which its own server is asked.
-        hubs = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        # Under JupyterHub a server's token is one of the hub's and valid for more than this server: no link may contain it.
+        # The same holds for a project's secret, which its own server accepts.
+        hub_token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
         token = str(info.get("token") or "")
-        self._credential = token or os.environ.get(SECRET_VARIABLE) or hubs
-        self._token = "" if token == hubs else token
-        self._public = _public_url(self.url)
+        self._credential = token or os.environ.get(SECRET_VARIABLE) or hub_token
+        self._link_token = "" if token == hub_token else token
+        self._public_url = _public_url(self.url)
+        self._timeout, self._opener = timeout, opener()
+
+    # ---- links for people ----
 
     def link(self, path: str) -> str:
-        """An absolute URL for people: one that logs in, or JupyterHub's, where they log in themselves.
+        """An absolute URL that logs in by the server's token, or below JupyterHub's public URL, where people log in themselves.
 
-        Behind a JupyterHub whose address is not known it is a path below that address, as browsers cannot use this server's own.
+        Without a known public URL under JupyterHub it is a path, as browsers cannot reach this server's own address.
 
         Args:
             path: a path, or a URL that begins with this server's.
         """
         url = urljoin(self.url, path)
-        if self._public is not None:
-            return urljoin(self._public, urlsplit(url)._replace(scheme="", netloc="").geturl())
-        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._token})}" if self._token else url
+        if self._public_url is not None:
+            return urljoin(self._public_url, urlsplit(url)._replace(scheme="", netloc="").geturl())
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._link_token})}" if self._link_token else url
+
+    @property
+    def shows_paths(self) -> bool:
+        """True if `link` returns paths, because the public URL of JupyterHub is not known."""
+        return self._public_url == ""
 
     def has_origins(self) -> bool:
         """True if services open at isolated origins."""
-        return self.ask("GET", "origins")["probe"] is not None
+        return self.call("GET", "origins")["probe"] is not None
 
-    def addresses(self, target: str, url: str) -> list[str]:
-        """Links to a port or service, the best first: its isolated origin where there is one, and its path-based URL.
-
-        Args:
-            url: that path-based URL, without a host.
-        """
+    def links(self, target: str, url: str) -> list[str]:
+        """Links to a port or service, the best first: its isolated origin if it has one, and its path-based URL `url`."""
         isolated = self.enter_url(target, url)
         return [self.link(each) for each in ([isolated, url] if isolated != url and self.has_origins() else [url])]
 
     def enter_url(self, target: str, url: str) -> str:
-        """The way to the isolated origin of a port or service; `url` is its path-based one."""
+        """The URL that leads to the isolated origin of a port or service; `url` is its path-based URL."""
         return build_enter_url(url, target, urlsplit(self.url).path)
 
-    @property
-    def shows_paths(self) -> bool:
-        """True if `link` gives paths, as the address of the JupyterHub before this server is not known."""
-        return self._public == ""
+    # ---- requests ----
 
-    def ask(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
-        """Call the API and return its JSON.
-
-        Args:
-            patient: it may be silent for as long as it likes.
+    def call(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> Any:
+        """Send a request to the API and return the JSON of its response; None for an empty one.
 
         Raises:
-            CliError: with the API's own sentence.
+            CliError: with the sentence of the API's error.
         """
-        with self.open(method, path, body, patient=patient) as answer:
-            text = answer.read()
+        with self.open(method, path, body, no_timeout=no_timeout) as response:
+            text = response.read()
         return json.loads(text) if text else None
 
-    def failure(self, port: int) -> dict[str, str]:
-        """What the gateway says where it cannot reach this port: its error's `code`, `message` and `hint`. Empty if it can."""
-        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
-        try:
-            _URLS.open(Request(f"{self.url}proxy/port/{port}/", headers=fields, method="GET"), timeout=SECONDS).close()  # noqa: S310
-        except HTTPError as error:
-            with error:
-                return _failure(error.read(_MAX_ERROR))
-        except (URLError, OSError):
-            return {"code": "unreachable", "message": "", "hint": ""}
-        return {}
-
-    def open(self, method: str, path: str, body: object = None, *, patient: bool = False) -> Any:
-        """Call the API and return its answer, to be read and closed."""
-        fields = {"Authorization": f"token {self._credential}", "Content-Type": "application/json"}
+    def open(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> Any:
+        """Send a request to the API and return its response, which the caller reads and closes. Raises what `call` raises."""
         content = None if body is None else json.dumps(body).encode()
-        timeout = None if patient else SECONDS
         try:
-            return _URLS.open(Request(f"{self.url}proxy/api/{path}", content, fields, method=method), timeout=timeout)  # noqa: S310
+            return self._send(method, f"proxy/api/{path}", "Content-Type", content, None if no_timeout else self._timeout)
         except HTTPError as error:
             if error.code == 403 and not self._credential:
                 error.close()
@@ -150,22 +134,38 @@ class Server:
         except (URLError, OSError) as error:
             raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
 
+    def port_error(self, port: int) -> dict[str, str]:
+        """`code`, `message` and `hint` of the gateway's error for a request to this port; empty if the port can be reached."""
+        try:
+            self._send("GET", f"proxy/port/{port}/", "Accept", None, self._timeout).close()
+        except HTTPError as error:
+            with error:
+                return _gateway_error(error.read(_MAX_ERROR_SIZE))
+        except (URLError, OSError):
+            return {"code": "unreachable", "message": "", "hint": ""}
+        return {}
+
+    def _send(self, method: str, path: str, json_field: str, content: bytes | None, timeout: float | None) -> Any:
+        fields = {"Authorization": f"token {self._credential}", json_field: "application/json"}
+        request = Request(f"{self.url}{path}", content, fields, method=method)  # noqa: S310
+        return self._opener.open(request, timeout=timeout)
+
 
 def _public_url(url: str) -> str | None:
-    """The address by which JupyterHub's users reach the server at this URL.
+    """JupyterHub's public URL of the server at this URL.
 
-    The variables are inherited by all that the server starts: a nested Jupyter has another base URL, and is not meant.
+    All processes of a server inherit JupyterHub's variables. A nested Jupyter server has another base URL, and they do not apply.
 
     Returns:
-        an empty string if JupyterHub does not know its own address; None if it has not started that server.
+        an empty string if JupyterHub has no public URL; None if JupyterHub did not start this server.
     """
     public, prefix = (os.environ.get(f"JUPYTERHUB_{name}", "") for name in ("PUBLIC_URL", "SERVICE_PREFIX"))
     paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public or prefix, url)}
     return public if (public or prefix) and len(paths) == 1 else None
 
 
-def _failure(content: bytes) -> dict[str, str]:
-    """The gateway's error in an answer; empty if a service made the answer."""
+def _gateway_error(content: bytes) -> dict[str, str]:
+    """The gateway's error in a response; empty if the response is a service's own."""
     try:
         body = json.loads(content)
         return {key: str(body[key]) for key in ("code", "message", "hint")}
@@ -174,12 +174,11 @@ def _failure(content: bytes) -> dict[str, str]:
 
 
 def _sentence(error: HTTPError) -> str:
-    if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
-        return "The server has no jupyter_portproxy; see: jupyter server extension list"
-    try:
-        body = json.loads(error.read())
-        return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
-    except (ValueError, KeyError, TypeError):
-        return f"The server answered {error.code} {error.reason}."
-    finally:
-        error.close()
+    with error:
+        if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
+            return "The server has no jupyter_portproxy; see: jupyter server extension list"
+        try:
+            body = json.loads(error.read())
+            return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
+        except (ValueError, KeyError, TypeError):
+            return f"The server answered {error.code} {error.reason}."

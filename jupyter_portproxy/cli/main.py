@@ -1,7 +1,7 @@
-"""`jupyter portproxy ...`: lists, starts, stops and explains, by asking the running server's API.
+"""`jupyter portproxy ...`: list, start, stop and check services through the API of the running server.
 
-Rule of this file: tables for people, `--json` for programs; an error is one sentence on standard error and exit code 1.
-What an operator does without a server is in `operate`.
+Commands print tables for people and JSON with `--json`. An error is one sentence on standard error and exit code 1. The commands
+for operators, which need no server, are in `cli.projects`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,24 +20,33 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
-from .api_client import Server, find
-from .output import port_number, print_json, table
+from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
+from .output import Commands, Options, port_number, print_json, table
 from .projects import add_commands
 
-_PROJECTS = "jupyter_portproxy.projects"
 _PROGRAM = "jupyter portproxy"
-_SECOND = "Path-based URL, for programs too: "
+_PATH_BASED = "Path-based URL, for programs too: "
+_REMEDIES = {  # by the `reason_code` of a port in the API
+    "not_on_localhost": "Let the service listen on 127.0.0.1 or 0.0.0.0.",
+    "other_user": "Start your service on another port.",
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIMEOUT) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: default: those of the process.
+        timeout: of requests to the server, in seconds.
+    """
     parser = _parser()
-    own, behind = _halves(sys.argv[1:] if arguments is None else arguments)
-    options, rest = parser.parse_known_args(own)
-    if (rest or behind) and (not hasattr(options, "arguments") or any(item.startswith("-") for item in rest)):
-        parser.error(f"unknown: {' '.join([*rest, *behind])}")
-    if rest or behind:
-        options.arguments = [*options.arguments, *rest, *behind]  # argparse takes those behind an option for strangers
+    before, after = _split_at_dashes(sys.argv[1:] if arguments is None else arguments)
+    options, unknown = parser.parse_known_args(before, argparse.Namespace(timeout=timeout))
+    # argparse counts positional arguments that follow an option as unknown.
+    if (unknown or after) and (not hasattr(options, "arguments") or any(item.startswith("-") for item in unknown)):
+        parser.error(f"unknown: {' '.join([*unknown, *after])}")
+    if unknown or after:
+        options.arguments = [*options.arguments, *unknown, *after]
     try:
         return int(options.run(options) or 0)
     except CliError as error:
@@ -49,38 +58,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-# ---- commands ----
+def _split_at_dashes(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments before and after `--`, which argparse treats differently in each version of Python."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
 
 
-def _list(server: Server, options: argparse.Namespace) -> None:
-    services, ports, reserved = (server.ask("GET", what) for what in ("services", "ports", "reservations"))
+# ---- lists ----
+
+
+def _overview(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Without a command: the server, its services and ports, and the commands."""
+    try:
+        client = find_server(options.server, options.timeout)
+        print(f"Jupyter server: {client.url}\n")
+        _list(client, argparse.Namespace(json=False, all=False))
+    except CliError as error:
+        print(f"{error}\n")
+    print(parser.epilog)
+
+
+def _list(client: ApiClient, options: Options) -> None:
+    services, ports, reservations = (client.call("GET", path) for path in ("services", "ports", "reservations"))
     if options.json:
-        return print_json({"services": services, "ports": ports, "reservations": reserved})
-    url = "URL (AND THE PATH-BASED ONE)" if server.has_origins() else "URL"
+        return print_json({"services": services, "ports": ports, "reservations": reservations})
+    has_origins = client.has_origins()
+    head = "URL (AND THE PATH-BASED ONE)" if has_origins else "URL"
 
-    def both(target: str, path: str) -> str:
-        return f"{server.enter_url(target, path)} ({path})" if url != "URL" else path
+    def urls(target: str, path: str) -> str:
+        return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
     table(
-        ["SERVICE", "STATE", "PORT", "RUNS", url],
-        [[s["name"], s["state"], s["port"] or "-", s["runs"][-40:] or "-", both(s["name"], s["url"])] for s in services],
+        ["SERVICE", "STATE", "PORT", "RUNS", head],
+        [[s["name"], s["state"], s["port"] or "-", s["runs"][-40:] or "-", urls(s["name"], s["url"])] for s in services],
     )
-    if reserved:
-        table(["RESERVED", "PORT", url], [[r["name"], r["port"], both(r["name"], r["url"])] for r in reserved])
-    in_services = {service["port"] for service in services}
-    others = [port for port in ports if port["port"] not in in_services]
-    shown = others if options.all else [port for port in others if port["allowed"]]
-    ways = [both(str(p["port"]), p["url"]) if p["url"] else p["reason"] for p in shown]
-    rows = [
-        [p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", way] for p, way in zip(shown, ways, strict=True)
-    ]
-    table(["PORT", "PROCESS", "OWNER", "TITLE", url if not options.all else f"{url}, OR WHY NOT"], rows)
+    if reservations:
+        table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
+    others = [port for port in ports if port["port"] not in {service["port"] for service in services}]
+    shown = [port for port in others if options.all or port["allowed"]]
+    table(
+        ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
+        [
+            [
+                *(port[key] or "-" for key in ("port", "process", "owner", "title")),
+                urls(str(port["port"]), port["url"]) if port["url"] else port["reason"],
+            ]
+            for port in shown
+        ],
+    )
     if len(shown) < len(others):
         print(f"Not shown, as they cannot be reached: {len(others) - len(shown)}. --all lists them with the reason.")
 
 
-def _templates(server: Server, options: argparse.Namespace) -> None:
-    templates = server.ask("GET", "templates")
+def _templates(client: ApiClient, options: Options) -> None:
+    templates = client.call("GET", "templates")
     if options.json:
         return print_json(templates)
     rows = [
@@ -94,239 +125,51 @@ def _templates(server: Server, options: argparse.Namespace) -> None:
     table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
 
 
-def _url(server: Server, options: argparse.Namespace) -> None:
-    best, *others = _addresses_of(server, options)
+# ---- links ----
+
+
+def _url(client: ApiClient, options: Options) -> None:
+    best, *others = _links(client, options)
     print(best, flush=True)
-    for other in others:  # apart from what a script reads
-        print(f"{_SECOND}{other}", file=sys.stderr)
-    _explain_paths(server)
+    for other in others:  # a script reads standard output only
+        print(f"{_PATH_BASED}{other}", file=sys.stderr)
+    _explain_paths(client)
 
 
-def _open(server: Server, options: argparse.Namespace) -> None:
-    url = _addresses_of(server, options)[0]
-    if server.shows_paths:
+def _open(client: ApiClient, options: Options) -> None:
+    url = _links(client, options)[0]
+    if client.shows_paths:
         raise CliError(f"The address of your JupyterHub is not known here. Open this path below it: {url}")
     if not webbrowser.open(url):
         raise CliError(f"No browser could be opened. The address is {url}")
 
 
-def _start(server: Server, options: argparse.Namespace) -> None:
-    arguments = {}
-    for item in options.arguments:
-        name, mark, value = item.partition("=")
-        if not mark:
-            raise CliError(f"{item!r} is not of the form NAME=VALUE.")
-        arguments[name] = value
-    arguments |= _from_here(server, options.template, arguments)
-    body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
-    with server.open("POST", "services", body, patient=True) as answer:
-        ran_already, service = answer.status == 200, json.load(answer)
-    _tell_start(server, service, options, ran_already=ran_already)
+def _links(client: ApiClient, options: Options) -> list[str]:
+    """Links to the port or service that the command names, the best first."""
+    path = _path_of(client, options.target)
+    if options.isolated or options.path:
+        return [client.link(path if options.path else client.enter_url(options.target, path))]
+    return client.links(options.target, path)
 
 
-def _tell_start(server: Server, service: dict[str, Any], options: argparse.Namespace, *, ran_already: bool = False) -> None:
-    while options.wait and service["state"] == "starting":
-        time.sleep(0.2)
-        service = server.ask("GET", f"services/{quote(service['name'], safe='')}")
-    if options.json:
-        return print_json(service)
-    if service["state"] == "failed":
-        raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
-    told = f" already ({service['runs']})" if ran_already and service["runs"] else " already" if ran_already else ""
-    _print_addresses(server, f"{service['name']} is {service['state']}{told}: ", service["name"], service["url"])
-
-
-def _restart(server: Server, options: argparse.Namespace) -> None:
-    _tell_start(server, server.ask("POST", f"services/{quote(options.name, safe='')}/restart", {}, patient=True), options)
-
-
-def _from_here(server: Server, template: str, arguments: dict[str, str]) -> dict[str, str]:
-    """The paths among the arguments, counted from the folder in which this command runs; the server's is another one."""
-    known: list[dict[str, Any]] = next(
-        (each["arguments"] for each in server.ask("GET", "templates") if each["name"] == template), []
-    )
-    paths = [argument["name"] for argument in known if argument["kind"] == "path"]
-    return {name: str(Path(value).expanduser().absolute()) for name, value in arguments.items() if name in paths and value}
-
-
-def _stop(server: Server, options: argparse.Namespace) -> None:
-    """Without a limit: a service may take its template's `stop_timeout`."""
-    server.ask("DELETE", f"services/{quote(options.name, safe='')}", patient=True)
-    print(f"{options.name} is stopped.")
-
-
-def _logs(server: Server, options: argparse.Namespace) -> None:
-    follow = "?follow=1" if options.follow else ""
-    with server.open("GET", f"services/{quote(options.name, safe='')}/logs{follow}", patient=options.follow) as answer:
-        while data := answer.read1(65536):
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-
-
-def _reserve(server: Server, options: argparse.Namespace) -> None:
-    """The port alone on standard output: for `PORT=$(jupyter portproxy reserve NAME)`."""
-    reservation = server.ask("POST", "reservations", {"name": options.name, "seconds": options.seconds})
-    if options.json:
-        return print_json(reservation)
-    print(reservation["port"])
-
-
-def _check(server: Server, options: argparse.Namespace) -> int:
-    """Explain whether a port can be reached, and if not what to do."""
-    ports = [port for port in server.ask("GET", f"ports?look={options.port}") if port["port"] == options.port]
-    problem, remedy = _diagnose(server, options.port, ports) if ports else _unlisted(server, options.port)
-    if options.json:
-        print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
-    elif problem:
-        print(f"{problem}\n{remedy}")
-    else:
-        found = "answers HTTP" if any(port["http"] for port in ports) else "can be reached"
-        found = (
-            found
-            if ports
-            else "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
-        )
-        target = str(options.port)
-        _print_addresses(server, f"Port {target} {found}: ", target, _path_of(server, target))
-    return 1 if problem else 0
-
-
-def _migrate(options: argparse.Namespace) -> int:
-    from ..server_proxy import check  # it imports Jupyter's server, which takes a second
-
-    return check.report(check.findings(check.read(options.config)), as_json=options.json)
-
-
-def _unlisted(server: Server, port: int) -> tuple[str, str]:
-    """No process listens: whether the port can be reached all the same, or once something listens, only the gateway can tell."""
-    problem = f"Nothing listens on port {port} of the server's machine."
-    failure = server.failure(port)
-    match failure.get("code"):
-        case None:
-            return "", ""  # forwarded
-        case "loop":
-            return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
-        case "unreachable":
-            return problem, f"Start the service, for example: python3 -m http.server {port}"
-        case "forbidden":
-            return f"{problem}\n{failure['message'].rstrip('.')}.", failure["hint"]
-    return failure["message"], failure["hint"]
-
-
-def _diagnose(server: Server, port: int, found: list[dict[str, Any]]) -> tuple[str, str]:
-    reached = [listener for listener in found if listener["allowed"]]
-    if not reached:
-        reason = found[0]["reason"]
-        if "outside allowed range" in reason:
-            return reason, server.failure(port).get("hint", "")
-        if "another user" in reason:
-            return reason, "Start your service on another port."
-        return reason, "Let the service listen on 127.0.0.1 or 0.0.0.0."
-    if not any(listener["http"] for listener in reached):
-        if not any(listener["mine"] for listener in reached):
-            return "", ""  # root's (docker's, for one): those are not asked
-        return (
-            f"Port {port} is listened on, but does not answer HTTP.",
-            "Is it a web service? Does it expect https, or is it still starting? c.PortProxy.unprobed_ports are not asked.",
-        )
-    return "", ""
-
-
-def _overview(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Without a command: the server that commands ask, what is there, and the commands."""
+def _path_of(client: ApiClient, target: str) -> str:
+    """The path-based URL of a port or service, without a host."""
+    if not target.isdigit():
+        return str(client.call("GET", _service_path(target))["url"])
     try:
-        server = find(options.server)
-        print(f"Jupyter server: {server.url}\n")
-        _list(server, argparse.Namespace(json=False, all=False))
-    except CliError as error:
-        print(f"{error}\n")
-    print(parser.epilog)
+        return f"{urlsplit(client.url).path}proxy/port/{port_number(target)}/"
+    except argparse.ArgumentTypeError as error:
+        raise CliError(f"{error}.") from None
 
 
-# ---- help ----
+def _print_links(client: ApiClient, text: str, target: str, url: str) -> None:
+    best, *others = client.links(target, url)
+    print("\n".join([f"{text}{best}", *(f"{_PATH_BASED}{other}" for other in others)]))
+    _explain_paths(client)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=_PROGRAM,
-        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [COMMAND ...]",
-        description="Web services beside your Jupyter server. Without a command: what is there.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=version("jupyter_portproxy"))
-    parser.add_argument(
-        "--server", metavar="URL", help="the server to ask; by default the only one that runs (jupyter server list)"
-    )
-    parser.set_defaults(run=partial(_overview, parser))
-    commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # listed in groups, below
-
-    def command(name: str, run: Any, text: str, *, as_json: bool = False) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=lambda options: run(find(options.server), options))
-        if as_json:
-            added.add_argument("--json", action="store_true", help="print JSON")
-        return added
-
-    listing = command("list", _list, "List services and ports.", as_json=True)
-    listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
-    command("templates", _templates, "List what can be started, with the arguments' defaults.", as_json=True)
-    for name, run, text in (("url", _url, "Print the URL of a port or service."), ("open", _open, "Open a port or service.")):
-        opening = command(name, run, text)
-        opening.add_argument("target", metavar="PORT|NAME")
-        which = opening.add_mutually_exclusive_group()
-        which.add_argument("--isolated", action="store_true", help="the isolated origin alone")
-        which.add_argument("--path", action="store_true", help="the path-based URL alone, which programs use")
-    starting = command("start", _start, "Start a service from a template; with other arguments it is another one.", as_json=True)
-    starting.add_argument("template")
-    starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
-    starting.add_argument("--name", help="the service's name; by default the template's, or one made of its script or folder")
-    restarting = command("restart", _restart, "Stop a service and start it again.", as_json=True)
-    restarting.add_argument("name")
-    for added in (starting, restarting):
-        added.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is up")
-    command("stop", _stop, "Stop a service and forget it.").add_argument("name")
-    logs = command("logs", _logs, "Print what a service has printed.")
-    logs.add_argument("name")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
-    reserving = command("reserve", _reserve, "Lend a free allowed port to a name, and print it.", as_json=True)
-    reserving.add_argument("name")
-    reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
-    _add_check(command("check", _check, "Explain why a port cannot be reached.", as_json=True))
-    own = list(commands.choices)
-    groups = [("Commands:", own)]
-    if find_spec(_PROJECTS) is not None:  # an installation for one machine may leave that package out
-        add_commands(commands)
-        groups.append(("For the operators of hubs and project hosts:", [name for name in commands.choices if name not in own]))
-    parser.epilog = "\n\n".join("\n".join([title, *(_line(commands.choices[name]) for name in names)]) for title, names in groups)
-    return parser
-
-
-def _line(command: argparse.ArgumentParser) -> str:
-    return f"  {command.prog.rpartition(' ')[2]:<12} {command.description}"
-
-
-def _add_check(checking: argparse.ArgumentParser) -> None:
-    """`check PORT` asks a server; `check --migrate` reads files, and needs none."""
-    ask = checking.get_default("run")
-    checking.set_defaults(run=lambda options: ask(options) if options.port else _migrate(options))
-    what = checking.add_mutually_exclusive_group(required=True)
-    what.add_argument("port", type=port_number, nargs="?")
-    what.add_argument("--migrate", action="store_true", help="tell what becomes of a configuration of jupyter-server-proxy")
-    checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
-
-
-def _halves(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """What stands before and behind `--`, which argparse reads in another way in each version of Python."""
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:at], arguments[at + 1 :]
-
-
-# ---- helpers ----
-
-
-def _explain_paths(server: Server) -> None:
-    """Say below which address the paths are that stand for links."""
-    if server.shows_paths:
+def _explain_paths(client: ApiClient) -> None:
+    if client.shows_paths:
         print(
             "These are paths below your JupyterHub's address, which is not configured. "
             "Its administrator can set c.JupyterHub.public_url in jupyterhub_config.py.",
@@ -334,30 +177,213 @@ def _explain_paths(server: Server) -> None:
         )
 
 
-def _addresses_of(server: Server, options: argparse.Namespace) -> list[str]:
-    path = _path_of(server, options.target)
-    if options.isolated or options.path:
-        return [server.link(path if options.path else server.enter_url(options.target, path))]
-    return server.addresses(options.target, path)
+# ---- services ----
 
 
-def _print_addresses(server: Server, text: str, target: str, url: str) -> None:
-    best, *others = server.addresses(target, url)
-    print("\n".join([f"{text}{best}", *(f"{_SECOND}{other}" for other in others)]))
-    _explain_paths(server)
+def _service_path(name: str, action: str = "") -> str:
+    return f"services/{quote(name, safe='')}{action}"
 
 
-def _path_of(server: Server, target: str) -> str:
-    if target.isdigit():
-        return f"{urlsplit(server.url).path}proxy/port/{_checked_port(target)}/"
-    return str(server.ask("GET", f"services/{quote(target, safe='')}")["url"])
+def _start(client: ApiClient, options: Options) -> None:
+    arguments = {}
+    for item in options.arguments:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise CliError(f"{item!r} is not of the form NAME=VALUE.")
+        arguments[name] = value
+    arguments |= _absolute_paths(client, options.template, arguments)
+    body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
+    with client.open("POST", "services", body, no_timeout=True) as response:
+        is_new, service = response.status == 201, json.load(response)
+    _print_started(client, service, options, is_new=is_new)
 
 
-def _checked_port(text: str) -> int:
-    try:
-        return port_number(text)
-    except argparse.ArgumentTypeError as error:
-        raise CliError(f"{error}.") from None
+def _absolute_paths(client: ApiClient, template: str, arguments: dict[str, str]) -> dict[str, str]:
+    """The arguments that are paths, made absolute here: the server's working directory is another one."""
+    templates: list[dict[str, Any]] = client.call("GET", "templates")
+    paths = {a["name"] for t in templates if t["name"] == template for a in t["arguments"] if a["kind"] == "path"}
+    return {name: str(Path(value).expanduser().absolute()) for name, value in arguments.items() if name in paths and value}
+
+
+def _print_started(client: ApiClient, service: dict[str, Any], options: Options, *, is_new: bool = True) -> None:
+    """Wait until the service is ready, unless told otherwise, and print its state and links."""
+    while options.wait and service["state"] == "starting":
+        time.sleep(0.2)
+        service = client.call("GET", _service_path(service["name"]))
+    if options.json:
+        return print_json(service)
+    if service["state"] == "failed":
+        raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
+    already = "" if is_new else f" already ({service['runs']})" if service["runs"] else " already"
+    _print_links(client, f"{service['name']} is {service['state']}{already}: ", service["name"], service["url"])
+
+
+def _restart(client: ApiClient, options: Options) -> None:
+    service = client.call("POST", _service_path(options.name, "/restart"), {}, no_timeout=True)
+    _print_started(client, service, options)
+
+
+def _stop(client: ApiClient, options: Options) -> None:
+    client.call("DELETE", _service_path(options.name), no_timeout=True)  # its template's `stop_timeout` may be long
+    print(f"{options.name} is stopped.")
+
+
+def _logs(client: ApiClient, options: Options) -> None:
+    follow = "?follow=1" if options.follow else ""
+    with client.open("GET", _service_path(options.name, f"/logs{follow}"), no_timeout=options.follow) as response:
+        while data := response.read1(65536):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+
+def _reserve(client: ApiClient, options: Options) -> None:
+    """Print only the port to standard output: for `PORT=$(jupyter portproxy reserve NAME)`."""
+    reservation = client.call("POST", "reservations", {"name": options.name, "seconds": options.seconds})
+    if options.json:
+        return print_json(reservation)
+    print(reservation["port"])
+
+
+# ---- check ----
+
+
+def _check(client: ApiClient, options: Options) -> int:
+    """Explain whether a port can be reached, and if not what to do."""
+    listeners = [port for port in client.call("GET", f"ports?look={options.port}") if port["port"] == options.port]
+    diagnose = partial(_diagnose_listeners, listeners=listeners) if listeners else _diagnose_unlisted
+    problem, remedy = diagnose(client, options.port)
+    if options.json:
+        print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
+    elif problem:
+        print(f"{problem}\n{remedy}")
+    else:
+        state = "answers HTTP" if any(listener["http"] for listener in listeners) else "can be reached"
+        if not listeners:
+            state = "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
+        target = str(options.port)
+        _print_links(client, f"Port {target} {state}: ", target, _path_of(client, target))
+    return 1 if problem else 0
+
+
+def _diagnose_listeners(client: ApiClient, port: int, listeners: list[dict[str, Any]]) -> tuple[str, str]:
+    """What is wrong with a port on which processes listen, and what to do; both empty if it can be reached."""
+    reachable = [listener for listener in listeners if listener["allowed"]]
+    if not reachable:
+        remedy = _REMEDIES.get(listeners[0]["reason_code"])
+        return listeners[0]["reason"], client.port_error(port).get("hint", "") if remedy is None else remedy
+    # The server does not probe ports of root (docker's, for example), so nothing is known of them.
+    if any(listener["http"] for listener in reachable) or not any(listener["mine"] for listener in reachable):
+        return "", ""
+    return (
+        f"Port {port} is listened on, but does not answer HTTP.",
+        "Is it a web service? Does it expect https, or is it still starting? Ports in c.PortProxy.unprobed_ports are not probed.",
+    )
+
+
+def _diagnose_unlisted(client: ApiClient, port: int) -> tuple[str, str]:
+    """The same for a port on which no process listens: the gateway's error tells whether it is forwarded, or not allowed."""
+    problem = f"Nothing listens on port {port} of the server's machine."
+    error = client.port_error(port)
+    match error.get("code"):
+        case None:
+            return "", ""  # forwarded
+        case "loop":
+            return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
+        case "unreachable":
+            return problem, f"Start the service, for example: python3 -m http.server {port}"
+        case "forbidden":
+            return f"{problem}\n{error['message'].rstrip('.')}.", error["hint"]
+    return error["message"], error["hint"]
+
+
+def _check_configuration(options: Options) -> int:
+    from ..server_proxy import check  # it imports Jupyter's server, which takes a second
+
+    return check.report(check.findings(check.read(options.config)), as_json=options.json)
+
+
+# ---- parser ----
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [COMMAND ...]",
+        description="Web services beside your Jupyter server. Without a command: list them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("jupyter_portproxy"))
+    parser.add_argument(
+        "--server", metavar="URL", help="the Jupyter server; by default the only one that runs (see: jupyter server list)"
+    )
+    parser.set_defaults(run=partial(_overview, parser))
+    commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
+    _add_lists_and_links(commands)
+    _add_services(commands)
+    _add_check(commands)
+    parser.epilog = "\n".join(["Commands:", *_describe(commands)])
+    if find_spec("jupyter_portproxy.projects") is not None:  # an installation for one machine may leave that package out
+        users = len(commands.choices)
+        add_commands(commands)
+        parser.epilog += "\n".join(["\n\nFor the operators of hubs and project hosts:", *_describe(commands)[users:]])
+    return parser
+
+
+def _describe(commands: Commands) -> list[str]:
+    return [f"  {name:<12} {command.description}" for name, command in commands.choices.items()]
+
+
+def _add(
+    commands: Commands, name: str, run: Callable[[ApiClient, Options], int | None], text: str, *, as_json: bool = False
+) -> argparse.ArgumentParser:
+    """Add a command that calls the server's API."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(run=lambda options: run(find_server(options.server, options.timeout), options))
+    if as_json:
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def _add_lists_and_links(commands: Commands) -> None:
+    listing = _add(commands, "list", _list, "List services and ports.", as_json=True)
+    listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
+    _add(commands, "templates", _templates, "List templates with the defaults of their arguments.", as_json=True)
+    for name, run, verb in (("url", _url, "Print the URL of"), ("open", _open, "Open")):
+        linking = _add(commands, name, run, f"{verb} a port or service.")
+        linking.add_argument("target", metavar="PORT|NAME")
+        which = linking.add_mutually_exclusive_group()
+        which.add_argument("--isolated", action="store_true", help="only the isolated origin")
+        which.add_argument("--path", action="store_true", help="only the path-based URL, which programs use")
+
+
+def _add_services(commands: Commands) -> None:
+    text = "Start a service from a template; other arguments start another service."
+    starting = _add(commands, "start", _start, text, as_json=True)
+    starting.add_argument("template")
+    starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
+    starting.add_argument("--name", help="the service's name; by default the template's, or one made from its script or folder")
+    restarting = _add(commands, "restart", _restart, "Stop a service and start it again.", as_json=True)
+    restarting.add_argument("name")
+    for command in (starting, restarting):
+        command.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is ready")
+    _add(commands, "stop", _stop, "Stop a service and delete it.").add_argument("name")
+    logs = _add(commands, "logs", _logs, "Print the output of a service.")
+    logs.add_argument("name")
+    logs.add_argument("-f", "--follow", action="store_true", help="continue until the service ends")
+    reserving = _add(commands, "reserve", _reserve, "Reserve a free allowed port for a name, and print it.", as_json=True)
+    reserving.add_argument("name")
+    reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
+
+
+def _add_check(commands: Commands) -> None:
+    """`check PORT` calls a server; `check --migrate` reads files and needs none."""
+    checking = _add(commands, "check", _check, "Explain why a port cannot be reached.", as_json=True)
+    check_port = checking.get_default("run")
+    checking.set_defaults(run=lambda options: check_port(options) if options.port else _check_configuration(options))
+    what = checking.add_mutually_exclusive_group(required=True)
+    what.add_argument("port", type=port_number, nargs="?")
+    what.add_argument("--migrate", action="store_true", help="check a configuration of jupyter-server-proxy instead")
+    checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
 
 
 if __name__ == "__main__":

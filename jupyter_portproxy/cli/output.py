@@ -1,7 +1,4 @@
-"""What commands have in common: tables for people, JSON for programs, what went wrong, how a command is added.
-
-Rule of this file: it prints what it is given, and asks nobody.
-"""
+"""Input and output of all commands: tables for people, JSON for programs, secrets from files, errors as sentences."""
 
 from __future__ import annotations
 
@@ -14,9 +11,10 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from ..errors import CliError, GatewayError, UnknownProject
+from ..errors import BadRoute, CliError, GatewayError, UnknownProject
+from ..protocol.urls import parse_port
 
-_LARGEST = 8192  # characters of a secret's file, and more than a secret may have
+_MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 Options = argparse.Namespace
 Commands = Any  # argparse's _SubParsersAction
 Work = Callable[[Options], Coroutine[Any, Any, int | None]]
@@ -27,62 +25,59 @@ def print_json(value: object) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns of at most 40 characters, the last one as long as the terminal allows."""
+    """Print columns of at most 40 characters; the last one is cut at the terminal's width."""
     if not rows:
         print(f"No {head[0].lower()}s.\n")
         return
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
-    room = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
+    width = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
     for line in lines:
-        text = "  ".join([*(cell[:40].ljust(min(width, 40)) for cell, width in zip(line, widths, strict=False)), line[-1]])
-        print(text[:room])
+        text = "  ".join([*(cell[:40].ljust(min(size, 40)) for cell, size in zip(line, widths, strict=False)), line[-1]])
+        print(text[:width])
     print()
 
 
 def say(options: Options, text: str, **values: object) -> None:
-    """The text, or with --json the values."""
+    """Print the text, or with --json the values."""
     if options.json:
         return print_json(values)
     print(text, flush=True)
 
 
 def read_secret(name: str) -> str:
-    """A file's text without the end of its line; `-` is standard input.
-
-    Raises:
-        CliError
-    """
+    """A file's text without its line end; `-` is standard input. Raises a CliError if it cannot be read."""
     try:
         if name == "-":
-            return sys.stdin.read(_LARGEST).rstrip("\r\n")
+            return sys.stdin.read(_MAX_SECRET_SIZE).rstrip("\r\n")
         with open(name, encoding="utf-8") as file:
-            return file.read(_LARGEST).rstrip("\r\n")
+            return file.read(_MAX_SECRET_SIZE).rstrip("\r\n")
     except (OSError, UnicodeError) as error:
-        raise CliError(f"The file {name} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.") from None
+        raise CliError(f"The file {name} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
 
 
 def port_number(text: str) -> int:
     """A port, for argparse."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a port is a whole number from 1 to 65535")
-    return int(text)
+    try:
+        return parse_port(text)
+    except BadRoute:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a port is a whole number from 1 to 65535") from None
 
 
 def silent_log() -> logging.Logger:
-    """For what raises all that it logs: a log's text may quote a password."""
+    """A log without output, for code that also raises what it logs: its text may quote a password."""
     log = logging.Logger("portproxy console")
     log.addHandler(logging.NullHandler())
     return log
 
 
 def add_command(commands: Commands, name: str, work: Work, text: str) -> argparse.ArgumentParser:
-    """A command with `--json`. `options.run(options)` does the work, and what it refuses is a CliError."""
+    """Add a command with `--json`. `options.run(options)` runs `work`; GatewayErrors become CliErrors."""
 
     def run(options: Options) -> int:
         try:
             return asyncio.run(work(options)) or 0
-        except UnknownProject as error:  # its hint is for a browser
+        except UnknownProject as error:  # its own hint is for browsers
             raise CliError(f"{error.message}\nList the projects: jupyter portproxy projects") from None
         except GatewayError as error:
             raise CliError("\n".join(filter(None, [error.message, error.hint]))) from None

@@ -1,7 +1,7 @@
-"""The running Jupyter servers of this user, by the files that they write, and connections that lead to them alone.
+"""The running Jupyter servers of this user, found by their runtime files, and connections that reach no other user's process.
 
-Rule of this file: a file is only a claim. Its process may have ended, and another user's may have its number and its port.
-Nothing is sent before the owner of the listening socket is known, where the system tells (Linux), or else of the process.
+A runtime file may be out of date: another user's process may have its pid and its port by now. Nothing is sent before the owner
+of the connection's other end was checked (Linux), or else the owner of the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def running_servers() -> tuple[list[dict[str, Any]], list[str]]:
     """What `jupyter server list` shows, without importing the server, which takes a second.
 
     Returns:
-        what the files of running servers say, and one sentence for each file that is not believed.
+        the content of the files of running servers, and one sentence for each file that is ignored.
     """
     running, ignored = [], []
     for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
@@ -44,12 +44,12 @@ def running_servers() -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def opener() -> OpenerDirector:
-    """Opens URLs of this user's servers. What is sent there has the token: no proxy is used, and no redirect followed."""
+    """An opener for URLs of this user's servers. As requests contain the token, it uses no proxy and follows no redirect."""
     return build_opener(ProxyHandler({}), _Http, _Https, _NoRedirects)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """What the file says; None if it is just being written or removed, or is no server's."""
+    """The file's content; None if it is being written or removed, or is not a runtime file."""
     try:
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as opened:
             _check_file(os.fstat(opened.fileno()))
@@ -65,7 +65,7 @@ def _check_file(status: os.stat_result) -> None:
         return
     if status.st_uid != os.getuid():
         raise CliError(f"it belongs to another user ({user_name(status.st_uid)}).")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not allow_insecure_writes:  # a file system without modes
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not allow_insecure_writes:  # as on file systems without modes
         raise CliError("other users may write it.")
 
 
@@ -79,14 +79,14 @@ def _check_process(pid: int) -> None:
 
 
 def _check_listener(info: dict[str, Any]) -> None:
-    """Nobody listens on the port but this user, so far as the system tells; the connection tells for sure."""
+    """Raise a CliError if other users listen on the server's port. Only the check of the connection itself is certain."""
     if info.get("sock"):
         return
     parts = urlsplit(info["url"])
     with closing(SocketOwners()) as owners:
         try:
-            found = {str(entry[4][0]) for entry in socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)}
-            users = {user for address in found for user in owners.listener_owners(address, parts.port or 0)}
+            addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)}
+            users = {user for address in addresses for user in owners.listener_owners(address, parts.port or 0)}
         except (OwnerUnknown, OSError, ValueError):
             return
     if users and os.getuid() not in users:
@@ -94,11 +94,7 @@ def _check_listener(info: dict[str, Any]) -> None:
 
 
 def _check_connection(sock: socket.socket) -> None:
-    """Called with a fresh connection before a request is sent on it.
-
-    Raises:
-        CliError: its other end is not this user's.
-    """
+    """Raise a CliError if a new connection's other end is not this user's."""
     local, remote = sock.getsockname(), sock.getpeername()
     with closing(SocketOwners()) as owners:
         try:
@@ -106,7 +102,7 @@ def _check_connection(sock: socket.socket) -> None:
         except NotAnswered:
             return
         except OwnerUnknown as error:
-            raise CliError(f"Nothing was sent to port {remote[1]}, for its owner is unknown: {error}.") from None
+            raise CliError(f"Nothing was sent to port {remote[1]}, as its owner is unknown: {error}.") from None
     if owner != os.getuid():
         raise CliError(f"Nothing was sent to port {remote[1]}: it belongs to another user of this machine ({user_name(owner)}).")
 
@@ -135,4 +131,4 @@ class _Https(HTTPSHandler):
 
 class _NoRedirects(HTTPRedirectHandler):
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """None: urllib would send the token along. The answer becomes an HTTPError."""
+        """Return None, so that the redirect becomes an HTTPError: urllib would send the token to its target."""

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 
 import psutil
 import pytest
 
-from jupyter_portproxy.cli import api_client, main
+from jupyter_portproxy.cli import main
 
 from ..support.jupyter_processes import TOKEN, environment, jupyter_server, portproxy
 from ..support.upstreams import free_port
@@ -159,7 +160,7 @@ def test_what_went_wrong_is_said_in_words(server, run):
     assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
     assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"
     assert run("stop", "none")[2].startswith("There is no service named 'none'.\n")
-    assert run("url", "99999")[2] == "'99999' is no port: a port is a whole number from 1 to 65535.\n"
+    assert run("url", "99999")[2] == "'99999' is not a port: a port is a whole number from 1 to 65535.\n"
 
 
 def test_check_explains(server, run):
@@ -185,7 +186,8 @@ def test_check_explains(server, run):
     own = run("check", server.url.rstrip("/").rpartition(":")[2])[1]
     assert "is this Jupyter server's own." in own and "Nothing listens" not in own
     with socket.create_server(("127.0.0.2", port)):
-        assert "It listens on 127.0.0.2 only, not on localhost." in run("check", str(port))[1]
+        said = run("check", str(port))[1].splitlines()
+        assert said == ["It listens on 127.0.0.2 only, not on localhost.", "Let the service listen on 127.0.0.1 or 0.0.0.0."]
     web = json.loads(run("start", "web", "--json")[1])
     said = run("check", str(web["port"]))[1].splitlines()
     assert said[0].startswith(f"Port {web['port']} answers HTTP: http://") and f"/proxy/enter/{web['port']}/" in said[0]
@@ -209,14 +211,14 @@ def test_a_service_is_restarted(server, run):
 def test_what_takes_longer_than_an_answer_usually_does_is_waited_for(server, run, home, monkeypatch, capfd):
     run("start", "stubborn")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(home / ".local" / "share" / "jupyter" / "runtime"))
-    monkeypatch.setattr(api_client, "SECONDS", 0.5)
-    assert main.main(["logs", "-f", "stubborn"]) == 0
+    brief = partial(main.main, timeout=0.5)
+    assert brief(["logs", "-f", "stubborn"]) == 0
     assert capfd.readouterr().out == "one\ntwo\n"
-    assert main.main(["start", "stubborn", "--no-wait"]) == 0
+    assert brief(["start", "stubborn", "--no-wait"]) == 0
     deadline = time.monotonic() + 10
     while run("logs", "stubborn")[1].count("one") < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert main.main(["stop", "stubborn"]) == 0
+    assert brief(["stop", "stubborn"]) == 0
 
 
 def test_the_token_is_sent_to_no_proxy(server, run, home):
@@ -261,10 +263,10 @@ def test_nothing_survives_the_server(server, run, how):
 
 
 class Gateway:
-    """What `check` asks of a server: its failure to reach a port."""
+    """A client for `check`: the gateway's error for a port."""
 
-    def __init__(self, **failure: str) -> None:
-        self.failure = lambda port: failure
+    def __init__(self, **error: str) -> None:
+        self.port_error = lambda port: error
 
 
 @pytest.mark.parametrize(
@@ -287,4 +289,4 @@ class Gateway:
     ],
 )
 def test_why_an_unlisted_port_cannot_be_reached_is_what_the_gateway_says(failure, problem, remedy):
-    assert main._unlisted(Gateway(**failure), 5) == (problem, remedy)
+    assert main._diagnose_unlisted(Gateway(**failure), 5) == (problem, remedy)

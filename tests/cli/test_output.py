@@ -14,7 +14,7 @@ from jupyter_portproxy.errors import BadInput, CliError
 
 @pytest.mark.parametrize("text", ["0", "65536", "+80", "8_0", "٨٠", "²", "", "x", "80 "])
 def test_what_is_no_port_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is no port"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a port"):
         port_number(text)
     assert port_number("65535") == 65535
 
@@ -32,7 +32,7 @@ def test_a_secret_is_read_without_the_end_of_its_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("given\n"))
     assert read_secret("-") == "given"
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    for name, why in (("none", "No such file"), ("binary", "it is no text"), (".", "Is a directory")):
+    for name, why in (("none", "No such file"), ("binary", "it is not text"), (".", "Is a directory")):
         with pytest.raises(CliError, match=f"cannot be read: {why}"):
             read_secret(str(tmp_path / name))
     with open(tmp_path / "long", "w") as file:
