@@ -19,7 +19,7 @@ from typing import Any
 import traitlets
 import yaml
 
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.protocol import urls
 from jupyter_portproxy.server_proxy.check import OPTIONS
 from jupyter_portproxy.services import templates
@@ -53,7 +53,7 @@ def written(page: str, text: str) -> str:
 def names() -> list[str]:
     """The settings, in the order of the source."""
     known = PortProxy.class_traits(config=True)
-    own = [name for room in reversed(PortProxy.__mro__) for name in vars(room) if name in known]
+    own = [name for each in reversed(PortProxy.__mro__) for name in vars(each) if name in known]
     return [name for name in dict.fromkeys(own) if name not in traitlets.config.Configurable.class_trait_names()]
 
 

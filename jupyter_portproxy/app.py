@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
@@ -21,14 +23,21 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
+from tornado.web import RequestHandler
 from traitlets import TraitError
 
 from .api import handlers, index_page
 from .api.listing import Inventory
 from .api.metrics import PortProxyCollector
+from .config import PortProxy
 from .errors import HUB
-from .gateway.gateway import PortProxy
+from .gateway.connector import Connector
+from .gateway.counters import Counters
+from .gateway.gateway import Gateway
+from .gateway.limits import Limits
 from .gateway.logins import CHECK_INTERVAL, Logins
+from .gateway.policy import Policy
+from .gateway.probe import Probe
 from .handlers.decision_cache import Admissions
 from .handlers.dispatcher import Front
 from .handlers.router import PortRouter
@@ -39,11 +48,27 @@ from .protocol.origin_hosts import OriginHosts
 from .server_proxy import config
 from .server_proxy.config import ServerProxy
 from .services import logs, templates
+from .services.hooks import RequestHooks
 from .services.manager import ServiceManager
 from .services.ports import Ports, Reservations
+from .services.templates import Template
 
 if TYPE_CHECKING:
     from .projects.setup import Hop
+
+
+@dataclass(frozen=True)
+class _Adopted:
+    """What the configuration of jupyter-server-proxy leads to.
+
+    Attributes:
+        foreign_names: first segments below base_url that jupyter-server-proxy serves itself.
+    """
+
+    templates: dict[str, Template] = field(default_factory=dict)
+    allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False
+    port_hooks: RequestHooks | None = None
+    foreign_names: frozenset[str] = frozenset()
 
 
 class PortProxyApp(ExtensionApp):
@@ -55,34 +80,55 @@ class PortProxyApp(ExtensionApp):
     classes = [PortProxy, ServerProxy]  # noqa: RUF012 (an instance trait of jupyter_server's)
 
     def initialize_settings(self) -> None:
+        """Construct everything, each object from those before it; `stop_extension` closes them in reverse order."""
+        server, base_url = self._server, str(self._server.base_url)
         try:
             # The server's configuration: what `jupyter_lab_config.py` says arrives there after this extension was linked.
-            self.gateway = PortProxy(parent=self._server)
+            settings = PortProxy(parent=server)
         except TraitError as error:
             # As traitlets does for the server's own traits: one sentence and no server, rather than one with another policy.
-            self.log.critical("Bad config encountered during initialization: %s", error)
-            self.exit(1)
-        self.gateway.base_url = str(self._server.base_url)
-        self.gateway.logins = Logins(self.log, getattr(self._server.identity_provider, "login_age", CHECK_INTERVAL))
-        self.gateway.origins = self._make_origins()
-        self._take_over()
-        self.services = self.gateway.services = self._make_services()
-        self.inventory = Inventory(self.gateway, str(self._server.base_url), self._jupyters_ports)
+            self._refuse_to_start(error)
+        adopted = self._adopt_server_proxy(base_url)
+        counters = Counters()
+        self.policy = Policy(
+            settings,
+            base_url=base_url,
+            own_port=lambda: server.port,
+            more_ports=config.fixed_ports(adopted.templates.values()),
+            allows_host=adopted.allows_host,
+        )
+        self.logins = Logins(self.log, getattr(server.identity_provider, "login_age", CHECK_INTERVAL))
+        self.connector = Connector(self.policy, settings.connect_timeout)
+        self.probe = Probe(self.policy, self.connector)
+        ports = Ports(self.policy.ports)
+        self.services = self._make_services(settings, ports, adopted.templates)
+        self.hop = self._make_hop(settings)
+        self.gateway = Gateway(
+            settings,
+            self.policy,
+            self.connector,
+            Limits(settings, counters.refusal),
+            counters,
+            self.services,
+            Reservations(ports),
+            self.logins,
+            base_url=base_url,
+            projects=self.hop.chain if self.hop is not None else None,
+            origins=self._make_origins(settings),
+            port_hooks=adopted.port_hooks,
+            foreign_names=adopted.foreign_names,
+            on_activity=self._touch,
+        )
+        self.inventory = Inventory(self.gateway, self.probe, base_url, self._jupyters_ports)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
-        self.services.subscribe(self.inventory.service_changed)
-        self.gateway.own_port = lambda: self._server.port
-        self.gateway.on_activity = self._touch
-        self.gateway.on_lost_socket = self.inventory.lost_socket
-        self.settings["portproxy"] = self.gateway
-        self.hop = self._join_chain()
         self.admissions = Admissions()
-        self.front = Front(self._server.web_app, self.gateway, self.admissions)
-        IOLoop.current().add_callback(self._mount_front)
+        self.front = Front(server.web_app, self.gateway, self.admissions)
+        self.taken_over = adopted.templates
+        self.settings["portproxy"] = self.gateway
+        IOLoop.current().add_callback(self._start)
         self.log.info(
-            "portproxy: ports %s are reachable below %sproxy/port/",
-            ", ".join(map(str, self.gateway.allowed_ports)),
-            self._server.base_url,
+            "portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, settings.allowed_ports)), base_url
         )
 
     def initialize_handlers(self) -> None:
@@ -93,120 +139,113 @@ class PortProxyApp(ExtensionApp):
         self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:
-            # Ahead of all others: at these hosts nobody but the service answers.
+            # Ahead of all others: at these hosts only the service answers.
             at_origins = OriginRouter(web_app, self.gateway, self.gateway.origins)
             web_app.default_router.rules.insert(0, Rule(AnyMatches(), at_origins))
-        router = PortRouter(web_app, self.gateway, self.admissions)
+        router = PortRouter(web_app, self.gateway, self.admissions, self.inventory.lost_socket)
         web_app.default_router.rules.insert(-1, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()
         self.front.stop()
-        if self.hop is not None:
-            await self.hop.close()
         self.collector.unregister()
         self.inventory.close()
-        await self.services.close()
         self.gateway.close()
+        if self.hop is not None:
+            await self.hop.close()
+        await self.services.close()
+        self.connector.close()
+        self.logins.close()
+        self.policy.close()
 
-    def _mount_front(self) -> None:
-        """The HTTP server is made after its extensions."""
+    async def _start(self) -> None:
+        """What needs the running event loop, and the HTTP server, which is made after its extensions."""
         server = getattr(self._server, "http_server", None)
         if server is not None:
             self.front.mount(server, asyncio.get_running_loop())
+        if self.hop is not None:
+            self.hop.start()
 
-    def _join_chain(self) -> Hop | None:
-        """Build this server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
-        if not self.gateway.project_resolver:
+    def _refuse_to_start(self, error: Exception) -> NoReturn:
+        self.log.critical("Bad config encountered during initialization: %s", error)
+        self.exit(1)
+        raise AssertionError("traitlets' exit returns")
+
+    def _make_hop(self, settings: PortProxy) -> Hop | None:
+        """This server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
+        if not settings.project_resolver:
             return None
         from .projects import setup
         from .projects.placement.postgres import MissingPackage
 
-        parts = None
+        server = self._server
         try:
-            parts = setup.build(self.gateway, self.log, self._server.identity_provider)
+            hop = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider)
         except (TraitError, MissingPackage) as error:
-            self.log.critical("Bad config encountered during initialization: %s", error)
-            self.exit(1)
-        if parts is not None:
-            self.gateway.chain = parts.chain
-            self._warn_of_guests(parts.chain.hop)
-            IOLoop.current().add_callback(parts.start)
-        return parts
+            self._refuse_to_start(error)
+        if hop is not None and hop.chain.hop == HUB:
+            self._warn_of_guests()
+        return hop
 
-    def _warn_of_guests(self, hop: str) -> None:
-        """The users of a hub are not its owners; by default Jupyter lets whoever has logged in run code."""
+    def _warn_of_guests(self) -> None:
+        """The users of a hub are not its owners; by default Jupyter lets every user who has logged in run code."""
         server = self._server
         guarded = hasattr(server.identity_provider, "login_age") or type(server.authorizer) is not AllowAllAuthorizer
-        if hop == HUB and not guarded:
+        if not guarded:
             self.log.warning(
                 "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
                 "c.ServerApp.authorizer_class = 'jupyter_portproxy.auth.ProjectsOnly'"
             )
 
-    def _make_origins(self) -> Origins[User] | None:
-        if self.gateway.isolate == "never":
+    def _make_origins(self, settings: PortProxy) -> Origins[User] | None:
+        if settings.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins[User](OriginHosts(self.gateway.origin_pattern, user, at_hub=_is_at_hub()), self.gateway.logins)
-        if self.gateway.jupyter_url:
-            origins.add_jupyter(urlsplit(self.gateway.jupyter_url).netloc.lower())
+        origins = Origins[User](OriginHosts(settings.origin_pattern, user, at_hub=_is_at_hub()), self.logins)
+        if settings.jupyter_url:
+            origins.add_jupyter(urlsplit(settings.jupyter_url).netloc.lower())
         return origins
 
-    def _take_over(self) -> None:
+    def _adopt_server_proxy(self, base_url: str) -> _Adopted:
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
-        self.taken_over: dict[str, templates.Template] = {}
-        settings, gateway = ServerProxy(parent=self._server), self.gateway
+        settings = ServerProxy(parent=self._server)
         if self._is_enabled(config.INCUMBENT):
-            gateway.foreign_names = config.names_of(settings.servers) | {"server-proxy"}
+            names = config.names_of(settings.servers)
             self.log.info(
                 "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
                 "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
-                ", ".join(sorted(gateway.foreign_names - {"server-proxy"})) or "it has none",
+                ", ".join(sorted(names)) or "it has none",
             )
-            return
+            return _Adopted(foreign_names=names | {"server-proxy"})
         unknown: list[str] = []
-        entries, wrong_entries = config.read_entry_points(gateway.base_url, unknown)
-        servers, wrong = config.read_servers(settings.servers, gateway.base_url, unknown)
-        self.taken_over.update({**entries, **servers})
-        gateway.allow_ports(config.fixed_ports(self.taken_over.values()))
-        gateway.port_hooks = config.for_plain_ports(settings.non_service_rewrite_response)
-        wrong += wrong_entries + self._take_over_hosts(settings.hosts)
-        for problem in wrong:
+        entries, wrong_entries = config.read_entry_points(base_url, unknown)
+        servers, wrong = config.read_servers(settings.servers, base_url, unknown)
+        allows_host, wrong_hosts = config.host_list(settings.hosts)
+        for problem in wrong + wrong_entries + wrong_hosts:
             self.log.error("portproxy: %s", problem)
         if unknown:
             self.log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
-
-    def _take_over_hosts(self, hosts: Any) -> list[str]:
-        if callable(hosts):
-            self.gateway.also_allows_host = hosts
-            return []
-        good, bad = config.split_hosts(hosts)
-        self.gateway.also_allows_host = lambda asker, host: host in good
-        return [f"{host!r} in c.ServerProxy.host_allowlist is neither a name nor an address of a host." for host in bad]
+        plain = config.for_plain_ports(settings.non_service_rewrite_response)
+        return _Adopted({**entries, **servers}, allows_host, plain)
 
     def _is_enabled(self, extension: str) -> bool:
         package = self._server.extension_manager.extensions.get(extension)
         return package is not None and bool(package.enabled)
 
-    def _make_services(self) -> ServiceManager:
-        base_url, gateway = str(self._server.base_url), self.gateway
-        directory = logs.folder(Path(jupyter_runtime_dir()) / "portproxy")
-        ports = Ports(gateway.ports)
-        gateway.reservations = Reservations(ports)
+    def _make_services(self, settings: PortProxy, ports: Ports, adopted: dict[str, Template]) -> ServiceManager:
+        base_url = str(self._server.base_url)
         found, unreadable = templates.from_directories(jupyter_config_path())
-        loaded, wrong = templates.load_all(templates.shipped(), found, gateway.service_templates)
+        known, wrong = templates.load_all(templates.shipped(), found, settings.service_templates)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
         return ServiceManager(
             ports,
             partial(_service_url, base_url),
             base_url,
-            gateway.answers,
-            directory,
-            {**loaded, **self.taken_over},
+            self.probe.is_ready,
+            logs.folder(Path(jupyter_runtime_dir()) / "portproxy"),
+            {**known, **adopted},
             root_dir=str(self._server.root_dir),
-            is_watched=lambda: self.inventory.watched,
             log=self.log,
         )
 
@@ -241,5 +280,5 @@ def _system_user() -> str:
         return str(os.getuid())
 
 
-def _service_url(base_url: str, name: str, template: templates.Template) -> str:
+def _service_url(base_url: str, name: str, template: Template) -> str:
     return base_url + name if template.at_root else urls.build_service_path(base_url, name)

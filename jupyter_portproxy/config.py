@@ -27,8 +27,8 @@ _EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Settings(LoggingConfigurable):
-    """The traits of PortProxy."""
+class PortProxy(LoggingConfigurable):
+    """What an administrator can set; `c.PortProxy` in a Jupyter configuration file."""
 
     allowed_ports = List(
         Union([Integer(), Unicode()]),

@@ -32,6 +32,13 @@ def gateway(jp_serverapp):
 
 
 @pytest.fixture
+def probe(jp_serverapp):
+    """The probe of the server under test."""
+    (extension,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
+    return extension.probe
+
+
+@pytest.fixture
 def origin(jp_serverapp, http_server, jp_http_port, jp_asyncio_loop) -> str:
     """`host:port` of the server under test, as a browser writes it in Host. It listens where pytest-tornasync made it listen."""
     for extension in jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]:

@@ -28,7 +28,7 @@ async def test_serves_below_the_base_url(call, jp_base_url):
 
 @pytest.mark.parametrize("jp_server_config", [{**CONFIG, "PortProxy": {"allowed_ports": [9, "30000-30010"]}}])
 async def test_reads_its_traits_from_the_servers_configuration(call, gateway, jp_server_config):
-    assert gateway.allowed_ports == [9, "30000-30010"]
+    assert gateway.settings.allowed_ports == [9, "30000-30010"]
     assert (await call("proxy/port/15000/")).text.startswith("Port 15000 is outside allowed range (9, 30000-30010)\n")
 
 

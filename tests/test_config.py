@@ -6,12 +6,12 @@ import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
-from jupyter_portproxy.config import Settings, check_command
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.config import PortProxy, check_command
+from jupyter_portproxy.gateway.policy import Policy
 
 
-def build(**traits) -> Settings:
-    return Settings(config=Config({"Settings": traits}))
+def build(**traits) -> PortProxy:
+    return PortProxy(config=Config({"PortProxy": traits}))
 
 
 @pytest.mark.parametrize("value", [[0], [65536], ["20000-10000"], ["80-"], ["a"], [-5], ["0x50"], ["1-70000"], [""], ["80 90"]])
@@ -36,11 +36,10 @@ def test_ports_whose_services_keep_the_host_are_refused_like_others(value):
     [(True, {1, 8501, 9050}), (False, set()), ([], set()), ([8501, "9000-9100"], {8501, 9000, 9100}), (["8501"], {8501})],
 )
 def test_the_host_is_kept_for_all_services_for_none_or_for_those_of_some_ports(value, ports):
-    gateway = PortProxy(keep_host=value)
-    assert {port for port in (1, 8501, 8999, 9000, 9050, 9100, 9101) if gateway.keeps_host(port)} >= ports
+    policy = Policy(PortProxy(keep_host=value))
+    assert {port for port in (1, 8501, 8999, 9000, 9050, 9100, 9101) if policy.keeps_host(port)} >= ports
     assert (
-        not isinstance(value, list)
-        or {p for p in (1, 8500, 8501, 8502, 8999, 9000, 9100, 9101) if gateway.keeps_host(p)} == ports
+        not isinstance(value, list) or {p for p in (1, 8500, 8501, 8502, 8999, 9000, 9100, 9101) if policy.keeps_host(p)} == ports
     )
 
 
@@ -59,21 +58,21 @@ def test_seconds_that_cannot_be_waited_are_refused(name):
 
 
 def test_every_trait_is_documented_with_an_example():
-    assert len(Settings.class_own_traits(config=True)) > 10
-    for name, trait in Settings.class_own_traits(config=True).items():
+    assert len(PortProxy.class_own_traits(config=True)) > 10
+    for name, trait in PortProxy.class_own_traits(config=True).items():
         assert f"c.PortProxy.{name} = " in trait.help, name
 
 
 def test_the_gateways_section_has_them_all():
     told = PortProxy.class_get_help()
-    for name in Settings.class_own_traits(config=True):
+    for name in PortProxy.class_own_traits(config=True):
         assert f"--PortProxy.{name}=" in told
 
 
 @pytest.mark.parametrize("token", ["allow-same-origin", "allow-top-navigation", "", "scripts", "allow-scripts; default-src *"])
 def test_a_sandbox_with_a_way_out_is_refused(token):
     with pytest.raises(TraitError, match="sandbox"):
-        Settings(sandbox=["allow-scripts", token])
+        PortProxy(sandbox=["allow-scripts", token])
 
 
 @pytest.mark.parametrize(
@@ -81,8 +80,8 @@ def test_a_sandbox_with_a_way_out_is_refused(token):
     [(False, ""), ([], "sandbox"), (["allow-scripts"], "sandbox allow-scripts")],
 )
 def test_a_sandbox_is_a_policy(sandbox, policy):
-    assert Settings(sandbox=sandbox).sandbox_policy == policy
-    assert "allow-same-origin" not in Settings(sandbox=True).sandbox_policy
+    assert PortProxy(sandbox=sandbox).sandbox_policy == policy
+    assert "allow-same-origin" not in PortProxy(sandbox=True).sandbox_policy
 
 
 @pytest.mark.parametrize("command", [["x", "{key}"], ["x", "a-{key}-{{b}}"], ["{key}", "{base_url}"]])

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from tornado.httputil import HTTPServerRequest
 
 from ..errors import GatewayError
-from ..gateway.gateway import PortProxy
+from ..gateway.gateway import Gateway
+from ..gateway.probe import Probe
 from ..protocol import framing, page_head, urls
 from ..protocol.headers import Fields
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
@@ -53,8 +54,8 @@ class Page:
 class Inventory:
     """Lists ports and services. `hidden` tells the ports that are Jupyter's own."""
 
-    def __init__(self, gateway: PortProxy, base_url: str, hidden: Callable[[], set[int]]) -> None:
-        self._gateway, self._base_url, self._hidden = gateway, base_url, hidden
+    def __init__(self, gateway: Gateway, probe: Probe, base_url: str, hidden: Callable[[], set[int]]) -> None:
+        self._gateway, self._probe, self._base_url, self._hidden = gateway, probe, base_url, hidden
         self._listeners = Listeners()
         self._seen: list[Listener] = []
         self._ports: list[Item] = []
@@ -66,6 +67,7 @@ class Inventory:
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
         self._known: dict[Key, Item] = {}
         self._poll: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._notices: dict[Key, Item] = {}  # nobody has been told of these yet
         self._told: set[Key] = set()
 
@@ -118,8 +120,7 @@ class Inventory:
         self._looked_for, self._seen_at = port, float("-inf")
 
     def services(self) -> list[Item]:
-        manager = self._gateway.services
-        return self._items("a service", self.service, manager.list()) if manager is not None else []
+        return self._items("a service", self.service, self._gateway.services.list())
 
     def service(self, service: Service) -> Item:
         """One service as the API tells it."""
@@ -129,7 +130,7 @@ class Inventory:
             "title": service.template.title,
             "icon": service.template.icon,
             "arguments": dict(service.arguments),
-            "runs": self._runs(service),
+            "runs": self._gateway.services.runs(service),
             "state": service.state,
             "since": service.since,
             "error": service.error,
@@ -140,9 +141,6 @@ class Inventory:
             "needs_storage": service.template.needs_storage,
             "last_lines": service.log.last_lines() if service.error and not service.alive else [],
         }
-
-    def _runs(self, service: Service) -> str:
-        return self._gateway.services.runs(service) if self._gateway.services is not None else ""
 
     @staticmethod
     def _url(prefix: str | None, template: Template) -> str | None:
@@ -161,11 +159,10 @@ class Inventory:
             origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN_PATH}hello" if probed is not None else None
         origin = f"{scheme}://{origins.names.build_pattern(probed)}" if origins is not None and probed is not None else None
-        return {"isolate": self._gateway.isolate, "probe": probe, "origin": origin}
+        return {"isolate": self._gateway.settings.isolate, "probe": probe, "origin": origin}
 
     def reservations(self) -> list[Item]:
-        held = self._gateway.reservations
-        return self._items("a reservation", self.reservation, held.list()) if held is not None else []
+        return self._items("a reservation", self.reservation, self._gateway.reservations.list())
 
     def reservation(self, reservation: Reservation) -> Item:
         """One reservation as the API tells it."""
@@ -190,7 +187,7 @@ class Inventory:
                 "needs_storage": template.needs_storage,
                 "launcher": template.launcher,
                 "external": template.external,
-                "url": self._url(manager.prefix(template.name), template) if manager is not None else None,
+                "url": self._url(manager.prefix(template.name), template),
                 "available": template.available,
                 "hint": template.requires.hint if template.requires and not template.available else "",
                 "arguments": [
@@ -198,7 +195,7 @@ class Inventory:
                     for a in template.arguments
                 ],
             }
-            for template in (manager.templates.values() if manager is not None else ())
+            for template in manager.templates.values()
         ]
 
     async def watch(self) -> AsyncIterator[tuple[str, Item] | None]:
@@ -209,6 +206,7 @@ class Inventory:
         snapshot = {f"{kind}s": [item for key, item in self._known.items() if key[0] == kind] for kind in _KINDS}
         self._watchers.add(queue)
         if self._poll is None:
+            self._unsubscribe = self._gateway.services.subscribe(self._service_changed)
             self._poll = background_tasks.run("inventory", self._poll_forever, self._gateway.log)
         try:
             yield "snapshot", snapshot
@@ -228,17 +226,12 @@ class Inventory:
             if not self._watchers and self._poll is not None:
                 self._poll.cancel()
                 self._poll = None
+                self._unsubscribe()
 
-    @property
-    def watched(self) -> bool:
-        """Somebody reads the stream of events."""
-        return bool(self._watchers)
-
-    def service_changed(self, service: Service) -> None:
-        """The manager's word that a service has another state; watchers learn it at once."""
-        if self._watchers:
-            others = {key: item for key, item in self._known.items() if key[0] != "service"}
-            self._compare({**others, **{("service", item["name"]): item for item in self.services()}})
+    def _service_changed(self, service: Service) -> None:
+        """A service has another state; watchers learn it at once."""
+        others = {key: item for key, item in self._known.items() if key[0] != "service"}
+        self._compare({**others, **{("service", item["name"]): item for item in self.services()}})
 
     def lost_socket(self, path: str, prefix: str) -> None:
         """A page opened a WebSocket to a path of Jupyter's where nothing is: told once, at once or to whoever looks next."""
@@ -329,25 +322,24 @@ class Inventory:
     def _refusal(self, found: Listener) -> tuple[str, str]:
         """Why a port cannot be reached, as a stable code and a sentence; both are empty if it can."""
         try:
-            self._gateway.check(Route(urls.LOOPBACK_NAME, found.port, "", "/", ""))
+            self._gateway.policy.check(Route(urls.LOOPBACK_NAME, found.port, "", "/", ""))
         except GatewayError as error:
             return error.code, error.message
         if not _REACHED_BY_LOCALHOST & set(found.addresses):
             return "not_on_localhost", f"It listens on {', '.join(found.addresses)} only, not on localhost."
-        if not found.mine and found.owner not in ("root", "") and not self._gateway.allow_other_users:
+        if not found.mine and found.owner not in ("root", "") and not self._gateway.settings.allow_other_users:
             return "other_user", f"It belongs to another user of this machine ({found.owner})."
         return "", ""
 
     def _services_by_port(self) -> dict[int, str]:
-        manager = self._gateway.services
-        return {s.endpoint.port: s.name for s in manager.list() if s.alive and s.endpoint.port} if manager is not None else {}
+        return {s.endpoint.port: s.name for s in self._gateway.services.list() if s.alive and s.endpoint.port}
 
     # ---- pages ----
 
     async def _look_at_new_pages(self) -> None:
         keys = {_page_key(found) for found in self._seen}
         self._pages = {key: page for key, page in self._pages.items() if key in keys}
-        excluded = set(self._gateway.unprobed_ports)
+        excluded = set(self._gateway.settings.unprobed_ports)
         mine = [found for found in self._seen if found.mine and found.port not in excluded]
         new = [found for found in mine if _page_key(found) not in self._pages]
         gate = asyncio.Semaphore(_PROBES_AT_ONCE)
@@ -366,7 +358,7 @@ class Inventory:
             if self._refusal(found)[0]:
                 return
             async with gate:
-                answer = await self._gateway.look(found.port)
+                answer = await self._probe.page(found.port)
             if answer is not None:
                 page = read_page(*answer, prefix=f"{self._base_url}proxy/port/{found.port}")
         except Exception as error:

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..gateway.gateway import PortProxy
+from ..gateway.gateway import Gateway
 from ..services.manager import ServiceManager
 
 _PREFIX = "jupyter_portproxy_"
@@ -21,11 +21,11 @@ _PREFIX = "jupyter_portproxy_"
 class PortProxyCollector(Collector):
     """Reads the numbers of one server's gateway and services. Register it once, and unregister it at the end."""
 
-    def __init__(self, gateway: PortProxy, services: ServiceManager) -> None:
+    def __init__(self, gateway: Gateway, services: ServiceManager) -> None:
         self._gateway, self._services = gateway, services
 
     def collect(self) -> Iterator[Metric]:
-        counts = self._gateway.counts
+        counts = self._gateway.counters
         yield _labelled("requests", "Requests answered, by class of status", "status", counts.answers)
         yield _labelled(
             "upstream_errors", "Requests that failed because of their service, by code", "code", counts.upstream_errors
@@ -37,7 +37,7 @@ class PortProxyCollector(Collector):
         yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
         yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)
         slots = GaugeMetricFamily(f"{_PREFIX}slots", "Slots in use, by kind of limit", labels=["kind"])
-        for limited in (self._gateway.exchange_slots, self._gateway.tunnel_slots):
+        for limited in (self._gateway.limits.exchanges, self._gateway.limits.tunnels):
             slots.add_metric([limited.kind], limited.in_all)
         yield slots
 

@@ -66,7 +66,9 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         if isinstance(handler.asked, (Route, ServiceRoute)):
             raise Forbidden("This server has projects only.", "Open a project: its address begins with the project's key.")
         try:
-            user: JupyterHubUser | None = await asyncio.wait_for(super().get_user(handler), handler.gateway.connect_timeout)
+            user: JupyterHubUser | None = await asyncio.wait_for(
+                super().get_user(handler), handler.gateway.settings.connect_timeout
+            )
         except asyncio.TimeoutError:
             raise HTTPError(503, "JupyterHub does not answer") from None
         if user is not None:

@@ -9,20 +9,19 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from typing import Protocol
 
 from jupyter_server.auth.identity import User
 from tornado.iostream import IOStream
 
+from ..config import PortProxy
 from ..errors import (
     BadUpstream,
-    FieldsTooLarge,
     GatewayError,
     Internal,
     LoopDetected,
-    NotFound,
     ServiceStarting,
     ShuttingDown,
     UpstreamTimeout,
@@ -46,45 +45,18 @@ from ..services.hooks import Endpoint, RequestHooks
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from ..services.templates import Template, TemplateError
-from ..system.addresses import LOOPBACK
 from ..upstream.closable import Closable
-from ..upstream.connect import dial
-from ..upstream.curl import CurlTransport
 from ..upstream.exchange import Exchange, Head, Outbound
-from .limits import Bounds, Slot
-from .limits import Counts as Limited
+from .connector import Connector
+from .counters import Counters
+from .limits import Limits, Slot
 from .logins import Logins
 from .policy import Policy, check_socket
+from .probe import upstream_of
 
-_KINDS = [f"{digit}xx" for digit in range(10)]
-_PROBE_SECONDS = 2.0
-_PROBE_BYTES = 65536
-_WHOLE = 100 << 20
 _MAX_LOGGED_NAMES = 200
 _ACTIVITY_PERIOD = 0.01
 _DRAIN_PERIOD = 0.05
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has passed since the start, for `/metrics`."""
-
-    answers: dict[str, int] = field(default_factory=dict)
-    upstream_errors: dict[str, int] = field(default_factory=dict)
-    bytes_to_service: int = 0
-    bytes_to_client: int = 0
-    bytes_in_tunnels: int = 0
-    refusals: dict[str, int] = field(default_factory=dict)
-
-    def refusal(self, limit: str) -> None:
-        self.refusals[limit] = self.refusals.get(limit, 0) + 1
-
-    def answer(self, status: int) -> None:
-        kind = _KINDS[status // 100]
-        self.answers[kind] = self.answers.get(kind, 0) + 1
-
-    def upstream_error(self, code: str) -> None:
-        self.upstream_errors[code] = self.upstream_errors.get(code, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +84,7 @@ class Destination:
 
 
 class Projects(Protocol):
-    """What the doors ask of a chain of hops; chain.py is it."""
+    """What the doors ask of a chain of hops; projects/chain.py is it."""
 
     @property
     def believes_credentials(self) -> bool: ...
@@ -122,9 +94,9 @@ class Projects(Protocol):
 
     def admits(self, credential: str) -> bool: ...
 
-    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None: ...
+    async def start(self, asked: ProjectRoute, asker: Requester) -> Redirect | None: ...
 
-    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Asker) -> Destination: ...
+    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Requester) -> Destination: ...
 
     async def holds(self, to: Destination) -> bool: ...
 
@@ -133,28 +105,45 @@ class Projects(Protocol):
     def watch(self, open_: Closable, to: Destination) -> None: ...
 
 
-class PortProxy(Policy):
-    """The gateway; `c.PortProxy` in a Jupyter configuration file."""
+class Gateway:
+    """What the handlers relay through.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    Args:
+        base_url: the Jupyter server's.
+        projects: None where the configuration has no `project_resolver`.
+        origins: None where the configuration isolates nothing.
+        port_hooks: what a configuration file wants to be done with answers of plain ports.
+        foreign_names: first segments below base_url that another extension serves.
+        on_activity: called when traffic passes that counts as activity of this server.
+    """
+
+    max_whole_body = 100 << 20  # bytes
+
+    def __init__(
+        self,
+        settings: PortProxy,
+        policy: Policy,
+        connector: Connector,
+        limits: Limits,
+        counters: Counters,
+        services: ServiceManager,
+        reservations: Reservations,
+        logins: Logins,
+        *,
+        base_url: str = "/",
+        projects: Projects | None = None,
+        origins: Origins[User] | None = None,
+        port_hooks: RequestHooks | None = None,
+        foreign_names: Collection[str] = (),
+        on_activity: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings, self.policy, self.limits, self.counters, self.logins = settings, policy, limits, counters, logins
+        self.services, self.reservations, self.projects, self.origins = services, reservations, projects, origins
+        self.port_hooks, self.foreign_names, self.base_url = port_hooks, foreign_names, base_url
+        self.log: logging.Logger = settings.log
         self.via = f"portproxy-{secrets.token_hex(4)}"
-        self.on_activity: Callable[[], None] = lambda: None
-        self.on_lost_socket: Callable[[str, str], None] = lambda path, prefix: None
-        self.services: ServiceManager | None = None
-        self.chain: Projects | None = None
-        self.origins: Origins[User] | None = None
-        self.logins = Logins(self.log)
-        self.reservations: Reservations | None = None
-        self.port_hooks: RequestHooks | None = None
-        self.foreign_names: frozenset[str] = frozenset()  # first segments below base_url that another extension serves
-        self._transport: CurlTransport | None = None
+        self._connector, self._on_activity = connector, on_activity
         self._tunnels: dict[Closable, Slot] = {}
-        self.counts = Counts()
-        most = Bounds(self.max_exchanges, self.max_exchanges_per_user, self.max_exchanges_per_port)
-        self.exchange_slots = Limited("exchanges", most, self.counts.refusal)
-        most = Bounds(self.max_tunnels, self.max_tunnels_per_user, self.max_tunnels_per_port)
-        self.tunnel_slots = Limited("tunnels", most, self.counts.refusal)
         self._dropped: set[tuple[str, str]] = set()  # names of answers' fields that the log has
         self._closing = False
         self._last_activity = 0.0
@@ -171,12 +160,10 @@ class PortProxy(Policy):
             NotFound, ServiceStarting, ServiceFailed
             Forbidden: it is a Unix socket of another user.
         """
-        if self.services is None or self.reservations is None:
-            raise NotFound(asked.name)
         reserved = self.reservations.get(asked.name)
         if reserved is not None and asked.name not in self.services:
             route = Route(urls.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
-            return Destination(route, await self.resolve(route))
+            return Destination(route, await self.policy.resolve(route))
         template = self.services.templates.get(asked.name)
         if template is not None and template.external and template.endpoint is not None:
             return self._at(template.endpoint, template, asked)
@@ -190,7 +177,7 @@ class PortProxy(Policy):
         return self._at(service.endpoint, template, asked, service)
 
     def _at(self, endpoint: Endpoint, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
-        upstream, hooks = _upstream_of(endpoint, template), template.hooks
+        upstream, hooks = upstream_of(endpoint, template), template.hooks
         if upstream.unix_socket:
             check_socket(upstream.unix_socket)
         try:
@@ -223,8 +210,6 @@ class PortProxy(Policy):
 
     def template_of(self, name: str) -> Template | None:
         """The template of a service, or the one of that name."""
-        if self.services is None:
-            return None
         return self.services.get(name).template if name in self.services else self.services.templates.get(name)
 
     def known_prefix(self, target: str) -> tuple[str, bool]:
@@ -236,74 +221,13 @@ class PortProxy(Policy):
         Returns:
             an empty prefix if it knows of none.
         """
-        if self.services is None:
-            return "", False
         name = next((s.name for s in self.services.list() if str(s.endpoint.port) == target), "") if target.isdigit() else target
         template = self.template_of(name)
         if template is None or not template.knows_prefix:
             return "", False
         return self.services.prefix(name) or "", template.keep_prefix
 
-    async def look(self, port: int) -> tuple[Fields, bytes] | None:
-        """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
-        probed = Route(urls.LOOPBACK_NAME, port, "", "/", "")
-        upstream = Upstream(probed.host, port, LOOPBACK, scheme=self._scheme_of(probed))
-        fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
-        exchange = self._open(Outbound("GET", upstream, "/", fields, approve=self.approve_connection))
-        try:
-            return await asyncio.wait_for(_beginning(exchange), _PROBE_SECONDS)
-        except (GatewayError, asyncio.TimeoutError):
-            return None
-        finally:
-            exchange.abort()
-
-    async def answers(self, service: Service) -> bool:
-        """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
-        template = service.template
-        upstream = _upstream_of(service.endpoint, template)
-        try:
-            if template.ready == "tcp":
-                (await self.dial(upstream, _PROBE_SECONDS)).close()
-                return True
-            target = service.prefix + template.ready if template.keep_prefix else template.ready
-            outbound = Outbound("GET", upstream, target, [("Host", upstream.authority)], approve=self.approve_connection)
-            exchange = self._open(outbound)
-            try:
-                return (await asyncio.wait_for(asyncio.shield(exchange.head), _PROBE_SECONDS)).status < 500
-            finally:
-                exchange.abort()
-        except (GatewayError, asyncio.TimeoutError):
-            return False
-
-    def check_fields(self, fields: Fields) -> None:
-        """Refuse a request's head that is larger than the settings allow.
-
-        Raises:
-            FieldsTooLarge
-        """
-        if self.max_fields and len(fields) > self.max_fields:
-            self.counts.refusal("max_fields")
-            raise FieldsTooLarge.number(len(fields), self.max_fields)
-        if self.max_field_size:
-            for name, value in fields:
-                if len(value) > self.max_field_size:
-                    self.counts.refusal("max_field_size")
-                    raise FieldsTooLarge.size(name, len(value), self.max_field_size)
-
     # ---- work ----
-
-    def open_exchange(
-        self,
-        method: str,
-        to: Destination,
-        fields: Fields,
-        client: Client,
-        content: framing.Content | None = None,
-        *,
-        counted: bool = True,
-    ) -> Exchange:
-        """`outbound` and `start` in one."""
-        return self.start(self.outbound(method, to, fields, client, content), counted=counted)
 
     def outbound(
         self, method: str, to: Destination, fields: Fields, client: Client, content: framing.Content | None = None
@@ -323,14 +247,14 @@ class PortProxy(Policy):
             remove_secret_parameters(to.route.target, client.secrets),
             self.outbound_fields(to, fields, client, method),
             content,
-            self.connect_timeout,
-            self.approve_connection,
+            self.settings.connect_timeout,
+            self.policy.approve_connection,
         )
 
     def start(self, outbound: Outbound, *, counted: bool = True) -> Exchange:
         """Start one exchange; what `begin` raises."""
         self.begin(counted=counted)
-        return self._open(outbound)
+        return self._connector.open(outbound)
 
     def begin(self, *, counted: bool) -> None:
         """Something is about to go on.
@@ -346,18 +270,6 @@ class PortProxy(Policy):
         if counted:
             self.count()
 
-    def _open(self, outbound: Outbound) -> Exchange:
-        if self._transport is None:
-            self._transport = CurlTransport(force_instance=True)
-        if outbound.upstream.scheme == "https":
-            self.approve_listeners(outbound.upstream)
-            outbound = replace(outbound, trust=self.trust_in(outbound.upstream))
-        return self._transport.open(outbound)
-
-    async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
-        """A connection for an upgrade; raises what `connect.dial` does."""
-        return await dial(upstream, self.approve_connection, timeout or self.connect_timeout, self.trust_in(upstream))
-
     def outbound_fields(self, to: Destination, fields: Fields, client: Client, method: str = "GET") -> Fields:
         """The outbound request's fields; every way out passes here.
 
@@ -370,7 +282,7 @@ class PortProxy(Policy):
             self.log.debug("portproxy: not passed on, as only this server may tell who asks: %s", ", ".join(names))
         if to.alias is not None:
             fields = to.alias.map_request_fields(fields, client)
-        keep_host = self.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
+        keep_host = self.policy.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
         out = build_request_fields(
             fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, hop=to.told
         )
@@ -385,10 +297,10 @@ class PortProxy(Policy):
 
     async def head_of(self, exchange: Exchange) -> Head:
         """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
-        while self.first_byte_timeout and not exchange.head.done():
-            left = exchange.moved + self.first_byte_timeout - asyncio.get_running_loop().time()
+        while self.settings.first_byte_timeout and not exchange.head.done():
+            left = exchange.moved + self.settings.first_byte_timeout - asyncio.get_running_loop().time()
             if left <= 0:
-                raise UpstreamTimeout.first_byte(self.first_byte_timeout)
+                raise UpstreamTimeout.first_byte(self.settings.first_byte_timeout)
             await asyncio.wait({exchange.head}, timeout=left)
         head = await exchange.head
         if head.dropped:
@@ -402,16 +314,20 @@ class PortProxy(Policy):
                 self._dropped.add((authority, name))
                 self.log.warning("portproxy: a header line of the service at %s cannot pass: %r", authority, name[:100])
 
+    async def dial(self, upstream: Upstream) -> IOStream:
+        """A connection for an upgrade; raises what `tunnel.dial` raises."""
+        return await self._connector.dial(upstream)
+
     async def content_of(self, exchange: Exchange) -> bytes:
         """The next piece of an exchange's content, within idle_timeout; empty at its end."""
-        if exchange.readable or not self.idle_timeout:
+        if exchange.readable or not self.settings.idle_timeout:
             return await exchange.read()
         try:
-            return await asyncio.wait_for(exchange.read(), self.idle_timeout)
+            return await asyncio.wait_for(exchange.read(), self.settings.idle_timeout)
         except asyncio.TimeoutError:
             if exchange.readable:  # it came in time, but something else held the loop up
                 return await exchange.read()
-            raise UpstreamTimeout.first_byte(self.idle_timeout) from None
+            raise UpstreamTimeout.first_byte(self.settings.idle_timeout) from None
 
     async def whole_content_of(self, exchange: Exchange) -> bytes:
         """All of an exchange's content.
@@ -423,7 +339,7 @@ class PortProxy(Policy):
         size = 0
         while piece := await self.content_of(exchange):
             size += len(piece)
-            if size > _WHOLE:
+            if size > self.max_whole_body:
                 raise BadUpstream("it is larger than 100 MiB, and a rewrite_response function must see it whole")
             pieces.append(piece)
         return b"".join(pieces)
@@ -431,15 +347,15 @@ class PortProxy(Policy):
     def count(self) -> None:
         """Something moved: tell the server, not for every piece of a stream."""
         now = time.monotonic()
-        if now - self._last_activity >= _ACTIVITY_PERIOD and self.count_activity:
+        if now - self._last_activity >= _ACTIVITY_PERIOD and self.settings.count_activity:
             self._last_activity = now
-            self.on_activity()
+            self._on_activity()
 
     def counter(self, to: Destination, *, counted: bool) -> Callable[[int], None]:
         """What a tunnel calls with the number of bytes that have passed; `counted`: they are activity of this server."""
 
         def count(size: int) -> None:
-            self.counts.bytes_in_tunnels += size
+            self.counters.bytes_in_tunnels += size
             if counted:
                 self.count()
             if to.service is not None:
@@ -471,17 +387,17 @@ class PortProxy(Policy):
     @property
     def exchanges(self) -> int:
         """Exchanges in flight."""
-        return len(self._transport) if self._transport is not None else 0
+        return len(self._connector)
 
     async def drain(self) -> None:
         """Take nothing new, close every tunnel, and let exchanges end for at most shutdown_grace seconds."""
         self._shut_tunnels()
-        end = time.monotonic() + self.shutdown_grace
-        while self.exchange_slots.in_all and time.monotonic() < end:  # noqa: ASYNC110 (no request pays for an event)
+        end = time.monotonic() + self.settings.shutdown_grace
+        while self.limits.exchanges.in_all and time.monotonic() < end:  # noqa: ASYNC110 (no request pays for an event)
             await asyncio.sleep(_DRAIN_PERIOD)
-        left = self.exchange_slots.in_all
+        left = self.limits.exchanges.in_all
         if left:
-            self.log.warning("portproxy: %d requests had not ended within %g s and are cut", left, self.shutdown_grace)
+            self.log.warning("portproxy: %d requests had not ended within %g s and are cut", left, self.settings.shutdown_grace)
 
     def _shut_tunnels(self) -> None:
         self._closing = True
@@ -491,26 +407,11 @@ class PortProxy(Policy):
     def close(self) -> None:
         """Close every tunnel (1001 where a frame boundary allows it), abort every exchange, give all sockets back."""
         self._shut_tunnels()
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-        super().close()
-        self.logins.close()
-
-
-async def _beginning(exchange: Exchange) -> tuple[Fields, bytes]:
-    head, content = await exchange.head, b""
-    while len(content) < _PROBE_BYTES and (more := await exchange.read()):
-        content += more
-    return head.fields, content[:_PROBE_BYTES]
-
-
-def _upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
-    return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.scheme)
+        self._connector.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Requester:
     """Who asks for something of a project, as the login or the hop before this one has it.
 
     Attributes:

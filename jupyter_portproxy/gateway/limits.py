@@ -1,7 +1,6 @@
-"""PURE. How much may be under way at once: exchanges and tunnels in all, per user and per port.
+"""Limits of concurrency and of a request's head: exchanges and tunnels in all, per user and per port, and header fields.
 
-Rule of this file: plain counts. Whoever takes a slot gives it back, once, whatever the end of what it was taken for; a name
-whose count is zero is forgotten.
+Every acquired slot is released exactly once, when what it was acquired for has ended. Keys whose count is zero are removed.
 """
 
 from __future__ import annotations
@@ -9,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from ..errors import TooMany
+from ..config import PortProxy
+from ..errors import FieldsTooLarge, TooMany
+from ..protocol.headers import Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,26 +23,26 @@ class Bounds:
 
 
 class Slot:
-    """One place among those that there are. `release` may be called more than once."""
+    """One acquired slot of a `Limiter`. Further calls of `release` do nothing."""
 
-    __slots__ = ("_counts", "port", "user")
+    __slots__ = ("_limiter", "port", "user")
 
-    def __init__(self, counts: Counts, user: str, port: Hashable) -> None:
-        self._counts: Counts | None = counts
+    def __init__(self, limiter: Limiter, user: str, port: Hashable) -> None:
+        self._limiter: Limiter | None = limiter
         self.user, self.port = user, port
 
     def release(self) -> None:
-        counts, self._counts = self._counts, None
-        if counts is not None:
-            counts.give_back(self)
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.remove(self)
 
 
-class Counts:
-    """What is under way of one kind.
+class Limiter:
+    """Counts what is under way of one kind, and refuses more than its bounds.
 
     Args:
         kind: "exchanges" or "tunnels": the limits are the settings `max_KIND`, `max_KIND_per_user` and `max_KIND_per_port`.
-        on_refused: told the setting's name, each time that one says no.
+        on_refused: called with the setting's name for each refusal.
     """
 
     def __init__(self, kind: str, bounds: Bounds, on_refused: Callable[[str], None]) -> None:
@@ -51,7 +52,7 @@ class Counts:
         self.of_port: dict[Hashable, int] = {}
         self._on_refused = on_refused
 
-    def take(self, user: str, port: Hashable) -> Slot:
+    def acquire(self, user: str, port: Hashable) -> Slot:
         """A slot, to be released when what it is for has ended.
 
         Raises:
@@ -70,18 +71,48 @@ class Counts:
         self.of_port[port] = ports + 1
         return Slot(self, user, port)
 
-    def give_back(self, slot: Slot) -> None:
-        """`Slot.release` calls it."""
+    def remove(self, slot: Slot) -> None:
+        """Called by `Slot.release`."""
         self.in_all -= 1
-        _one_less(self.of_user, slot.user)
-        _one_less(self.of_port, slot.port)
+        _decrement(self.of_user, slot.user)
+        _decrement(self.of_port, slot.port)
 
-    def _refusal(self, suffix: str, most: int) -> TooMany:
+    def _refusal(self, suffix: str, limit: int) -> TooMany:
         self._on_refused(f"max_{self.kind}{suffix}")
-        return TooMany.at_once(self.kind, suffix, most)
+        return TooMany.at_once(self.kind, suffix, limit)
 
 
-def _one_less(counts: dict[Hashable, int], key: Hashable) -> None:
+class Limits:
+    """The limits of one gateway.
+
+    Args:
+        on_refused: called with the setting's name for each refusal.
+    """
+
+    def __init__(self, settings: PortProxy, on_refused: Callable[[str], None]) -> None:
+        bounds = Bounds(settings.max_exchanges, settings.max_exchanges_per_user, settings.max_exchanges_per_port)
+        self.exchanges = Limiter("exchanges", bounds, on_refused)
+        bounds = Bounds(settings.max_tunnels, settings.max_tunnels_per_user, settings.max_tunnels_per_port)
+        self.tunnels = Limiter("tunnels", bounds, on_refused)
+        self._max_fields, self._max_field_size, self._on_refused = settings.max_fields, settings.max_field_size, on_refused
+
+    def check_fields(self, fields: Fields) -> None:
+        """Refuse a request's head that is larger than the settings allow.
+
+        Raises:
+            FieldsTooLarge
+        """
+        if self._max_fields and len(fields) > self._max_fields:
+            self._on_refused("max_fields")
+            raise FieldsTooLarge.number(len(fields), self._max_fields)
+        if self._max_field_size:
+            for name, value in fields:
+                if len(value) > self._max_field_size:
+                    self._on_refused("max_field_size")
+                    raise FieldsTooLarge.size(name, len(value), self._max_field_size)
+
+
+def _decrement(counts: dict[Hashable, int], key: Hashable) -> None:
     left = counts[key] - 1
     if left:
         counts[key] = left

@@ -9,9 +9,10 @@ import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from ..config import Settings, network
+from tornado.web import RequestHandler
+
+from ..config import PortProxy, network
 from ..errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
@@ -32,42 +33,42 @@ _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Policy(Settings):
-    """What the settings allow.
+class Policy:
+    """Decides which ports and hosts may be reached.
 
-    Attributes:
+    Args:
         base_url: the Jupyter server's.
-        own_port: the Jupyter server's port, once it listens.
-        also_allows_host: jupyter-server-proxy's list of hosts, which may be a function of the request's handler.
+        own_port: the Jupyter server's port; None until it listens.
+        more_ports: ports that the configuration of jupyter-server-proxy names.
+        allows_host: the host list of jupyter-server-proxy, which may be a function of the request's handler and the host.
     """
 
-    def __init__(self, *, owners: SocketOwners | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.base_url = "/"
-        self.own_port: Callable[[], int | None] = lambda: None
-        self.also_allows_host: Callable[[object, str], object] = lambda asker, host: False
-        self._ports = urls.parse_ports(self.allowed_ports)
-        self._https_ports = urls.parse_ports(self.https_ports)
-        self._keep_host_ports = urls.parse_ports(self.keep_host if isinstance(self.keep_host, list) else [])
+    def __init__(
+        self,
+        settings: PortProxy,
+        *,
+        base_url: str = "/",
+        own_port: Callable[[], int | None] = lambda: None,
+        more_ports: Iterable[int] = (),
+        allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False,
+        owners: SocketOwners | None = None,
+    ) -> None:
+        self._settings, self._log = settings, settings.log
+        self._base_url, self._own_port, self._also_allows_host = base_url, own_port, allows_host
+        self.ports = urls.parse_ports(settings.allowed_ports)
+        self._https_ports = urls.parse_ports(settings.https_ports)
+        self._keep_host_ports = urls.parse_ports(settings.keep_host if isinstance(settings.keep_host, list) else [])
         self._port_allowed = bytearray(65536)
-        for ports in self._ports:
+        for ports in self.ports:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
-        self._verified, self._unverified = Trust(self.trusted_certificates), Trust(verified=False)
-        self._names = frozenset(h.lower() for h in self.allowed_hosts if network(h) is None)
-        self._networks = [n for n in map(network, self.allowed_hosts) if n is not None]
+        for port in more_ports:
+            self._port_allowed[port] = 1
+        self._verified, self._unverified = Trust(settings.trusted_certificates), Trust(verified=False)
+        self._names = frozenset(h.lower() for h in settings.allowed_hosts if network(h) is None)
+        self._networks = [n for n in map(network, settings.allowed_hosts) if n is not None]
         self._owners = owners or SocketOwners()
 
     # ---- ports ----
-
-    @property
-    def ports(self) -> tuple[range, ...]:
-        """The allowed ports."""
-        return self._ports
-
-    def allow_ports(self, ports: Iterable[int]) -> None:
-        """Allow ports that the configuration names elsewhere."""
-        for port in ports:
-            self._port_allowed[port] = 1
 
     def allows_port(self, port: int) -> bool:
         """True if the configuration has the port."""
@@ -75,59 +76,59 @@ class Policy(Settings):
 
     def keeps_host(self, port: int) -> bool:
         """True if services on that port see the client's own Host."""
-        return self.keep_host is True or any(port in ports for ports in self._keep_host_ports)
+        return self._settings.keep_host is True or any(port in ports for ports in self._keep_host_ports)
 
-    def check(self, route: Route, asker: object = None) -> None:
+    def check(self, route: Route, handler: RequestHandler | None = None) -> None:
         """Refuse a route that the policy does not allow.
 
         Args:
-            asker: the request's handler, for a policy that is a function of it.
+            handler: of the request, for a host list that is a function of it.
 
         Raises:
             Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
             LoopDetected: the port is this server's own.
         """
         local = _is_local(route.host)
-        if not local and not self._allows_host(route.host) and not self.also_allows_host(asker, route.host):
+        if not local and not self._allows_host(route.host) and not self._also_allows_host(handler, route.host):
             remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
             if route.host in _UNSPECIFIED:
                 remedy = f"A service that listens there is reached as proxy/port/{route.port}/."
             raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
-        if local and route.port == self.own_port():
+        if local and route.port == self._own_port():
             raise LoopDetected()
         if not self._port_allowed[route.port]:
-            at_root = self.base_url == "/"
-            where = "the server's configuration" if at_root else f"the configuration of the server at {self.base_url}"
+            at_root = self._base_url == "/"
+            where = "the server's configuration" if at_root else f"the configuration of the server at {self._base_url}"
             raise Forbidden(
-                f"Port {route.port} is outside allowed range ({urls.print_ports(self._ports)})",
+                f"Port {route.port} is outside allowed range ({urls.print_ports(self.ports)})",
                 f"Start the service on an allowed port, or allow this one in {where}: "
-                f"c.PortProxy.allowed_ports = {json.dumps([*self.allowed_ports, route.port])}.",
+                f"c.PortProxy.allowed_ports = {json.dumps([*self._settings.allowed_ports, route.port])}.",
             )
 
-    async def resolve(self, route: Route, asker: object = None) -> Upstream:
+    async def resolve(self, route: Route, handler: RequestHandler | None = None) -> Upstream:
         """The upstream of a route, with the addresses that the policy approves.
 
         Raises:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
-        self.check(route, asker)
+        self.check(route, handler)
         if route.host == urls.LOOPBACK_NAME:
-            return Upstream(route.host, route.port, LOOPBACK, scheme=self._scheme_of(route))
+            return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route))
         found = await addresses_of(route.host, route.port)
         approved = tuple(a for a in found if self._allows_address(a))
         if not approved:
             raise Unreachable.host(f"{urls.bracket_host(route.host)}:{route.port}")
-        if any(_is_local(a) for a in approved) and route.port == self.own_port():
+        if any(_is_local(a) for a in approved) and route.port == self._own_port():
             raise LoopDetected()
-        return Upstream(route.host, route.port, approved, scheme=self._scheme_of(route))
+        return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route))
 
-    def _scheme_of(self, route: Route) -> str:
+    def scheme_of(self, route: Route) -> str:
         by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
         return "https" if by_configuration else route.scheme
 
     def trust_in(self, upstream: Upstream) -> Trust:
         """How the certificate of an https upstream is checked."""
-        exempt = not self.verify_loopback_certificates and all(map(_is_local, upstream.addresses))
+        exempt = not self._settings.verify_loopback_certificates and all(map(_is_local, upstream.addresses))
         return self._unverified if exempt else self._verified
 
     # ---- owners ----
@@ -139,7 +140,7 @@ class Policy(Settings):
             Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
             BadUpstream: its other end has closed it.
         """
-        if self.allow_other_users or not SUPPORTED:
+        if self._settings.allow_other_users or not SUPPORTED:
             return
         if not remote_port:
             return _check_socket_owner(unix_peer_owner(fd))
@@ -159,7 +160,7 @@ class Policy(Settings):
         Raises:
             Forbidden: another user of this machine does, or the kernel does not tell who.
         """
-        if self.allow_other_users or not SUPPORTED or upstream.unix_socket:
+        if self._settings.allow_other_users or not SUPPORTED or upstream.unix_socket:
             return
         for address in filter(_is_own_address, upstream.addresses):
             try:
@@ -173,7 +174,7 @@ class Policy(Settings):
         """What is said where the kernel names no owner."""
         if isinstance(error, NoLocalSocket):
             return ForwardedPort(port)
-        self.log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
+        self._log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
         return Forbidden(
             f"The system does not tell who owns port {port}.",
             "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",

@@ -40,7 +40,7 @@ from ..errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from ..gateway.gateway import Asker, Destination, PortProxy, Projects
+from ..gateway.gateway import Destination, Gateway, Projects, Requester
 from ..protocol import credentials
 from ..protocol.credentials import find_login_cookies
 from ..protocol.forwarded import SCHEMES, find_client_schemes
@@ -69,7 +69,7 @@ class PortHandler(JupyterHandler):
     client: Client  # known once `admit` has passed
     is_isolated = False  # asked at an isolated origin
 
-    def initialize(self, gateway: PortProxy) -> None:
+    def initialize(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.asked: object = None  # by the URL, once `admit` is told
         self.told = _NOTHING  # by a hop before this one that is believed
@@ -159,7 +159,7 @@ class PortHandler(JupyterHandler):
 
     @property
     def _is_believed(self) -> bool:
-        chain = self.gateway.chain
+        chain = self.gateway.projects
         return isinstance(self.asked, ProjectRoute) and chain is not None and chain.believes_credentials
 
     async def is_still(self, user: User, by_token: bool) -> bool:
@@ -251,7 +251,7 @@ class PortHandler(JupyterHandler):
             raise StreamClosedError()
         stay_in_touch(self.connection)
         self.asked = asked
-        chain = self.gateway.chain
+        chain = self.gateway.projects
         if self._is_believed and chain is not None:
             self._believe(chain)
             return
@@ -267,22 +267,22 @@ class PortHandler(JupyterHandler):
     async def locate(self, asked: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> Destination:
         """Where the request goes. A page of a service that is starting is told so; all else waits until it is up."""
         if isinstance(asked, (ProjectRoute, NamedProjectRoute)):
-            assert self.gateway.chain is not None  # it has found the route
-            self.destination = await self.gateway.chain.locate(asked, self._asker)
+            assert self.gateway.projects is not None  # it has found the route
+            self.destination = await self.gateway.projects.locate(asked, self._asker)
             return self.destination
         if isinstance(asked, Route):
-            return Destination(asked, await self.gateway.resolve(asked, self), self.gateway.port_hooks)
+            return Destination(asked, await self.gateway.policy.resolve(asked, self), self.gateway.port_hooks)
         return await self.gateway.locate(asked, patient=not self.is_navigation())
 
     async def start_project(self, asked: object) -> Redirect | None:
         """Where to go on if this request was one to start a project."""
-        if not isinstance(asked, ProjectRoute) or self.gateway.chain is None:
+        if not isinstance(asked, ProjectRoute) or self.gateway.projects is None:
             return None
-        return await self.gateway.chain.start(asked, self._asker)
+        return await self.gateway.projects.start(asked, self._asker)
 
     @property
-    def _asker(self) -> Asker:
-        return Asker(self.current_user.username, self.told.may_start, self.request.method == "POST")
+    def _asker(self) -> Requester:
+        return Requester(self.current_user.username, self.told.may_start, self.request.method == "POST")
 
     def is_activity(self, hooks: RequestHooks | None) -> bool:
         """True if the request counts as activity of this server.
@@ -350,14 +350,14 @@ class PortHandler(JupyterHandler):
     @property
     def _is_last_hop(self) -> bool:
         """Whoever asks has used Authorization for the login, as a project host does, and may tell what it was before."""
-        return self.gateway.chain is None and self.token_authenticated and "Authorization" in self.request.headers
+        return self.gateway.projects is None and self.token_authenticated and "Authorization" in self.request.headers
 
     def refuse(self, error: GatewayError) -> None:
         """Answer with the error page, or send a page navigation to the login."""
         if self._finished:
             return
-        if self.destination is not None and self.gateway.chain is not None:
-            error = self.gateway.chain.translate(error, self.destination)
+        if self.destination is not None and self.gateway.projects is not None:
+            error = self.gateway.projects.translate(error, self.destination)
         self.clear()
         self.set_header("Date", format_timestamp(time.time()))
         if isinstance(error, Unauthenticated) and self.is_navigation():
@@ -366,16 +366,16 @@ class PortHandler(JupyterHandler):
         if isinstance(error, Unauthenticated) and self._is_manifest():
             self.set_header("Cache-Control", "no-store")
             self.set_header("Content-Type", "application/manifest+json")
-            self.gateway.counts.answer(200)
+            self.gateway.counters.answer(200)
             self.finish("{ }")  # Chromium takes two bytes for no manifest at all: an error in its console
             return
         retry = error.retry_after
         if retry is not None:
             self.set_header("Retry-After", str(retry))
         self.set_status(error.status)
-        self.gateway.counts.answer(error.status)
+        self.gateway.counters.answer(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
-            self.gateway.counts.upstream_error(error.code)
+            self.gateway.counters.upstream_error(error.code)
         if isinstance(error, NotTheHub):
             self.set_header(REFUSAL_FIELD, "credential")
         self.set_header("Cache-Control", "no-store")
@@ -419,7 +419,7 @@ class PortHandler(JupyterHandler):
             name, below = asked.name, f"{asked.path or '/'}{asked.query}"
         else:
             return None
-        if self.origin_target(name) is None or (self.gateway.isolate != "always" and self._may_stay(name)):
+        if self.origin_target(name) is None or (self.gateway.settings.isolate != "always" and self._may_stay(name)):
             return None
         if isinstance(asked, Route) and asked.scheme == "https":
             raise Forbidden(
@@ -454,19 +454,19 @@ class PortHandler(JupyterHandler):
         if origins is None:
             return None
         find = partial(origins.names.find_host, request=self.request)
-        port = services.get(name).endpoint.port if services is not None and name in services else 0
+        port = services.get(name).endpoint.port if name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 
     @property
     def is_watched(self) -> bool:
         """True if somebody may end what is under way."""
-        return self.gateway.chain is not None or self.is_asked
+        return self.gateway.projects is not None or self.is_asked
 
     def opened(self, open_: Closable, destination: Destination) -> None:
         """A tunnel, or an answer under way, ends with its login; and when the project that it leads to moves, or its user may not
         reach that any more."""
-        if self.gateway.chain is not None:
-            self.gateway.chain.watch(open_, destination)
+        if self.gateway.projects is not None:
+            self.gateway.projects.watch(open_, destination)
         if self.is_asked:
             self.gateway.logins.watch(self._login_key, partial(login_check, self), open_)
 

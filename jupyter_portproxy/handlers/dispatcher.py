@@ -24,7 +24,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
-from ..gateway.gateway import PortProxy
+from ..gateway.gateway import Gateway
 from .decision_cache import Admissions
 from .header_timeout import Heads
 from .http import PortExchange
@@ -35,15 +35,15 @@ _IDLE = 3600.0  # s: Tornado's default
 class Front(HTTPServerConnectionDelegate):
     """Stands between a server and its application."""
 
-    def __init__(self, application: Application, gateway: PortProxy, admissions: Admissions) -> None:
+    def __init__(self, application: Application, gateway: Gateway, admissions: Admissions) -> None:
         self.application, self.gateway, self.admissions = application, gateway, admissions
         self.heads: Heads | None = None
 
     def mount(self, server: HTTPServer, loop: asyncio.AbstractEventLoop) -> None:
         """Take the application's place, and that of the server's own timers if there is a limit for heads."""
         server.request_callback = self
-        if self.gateway.head_timeout:
-            self.heads = Heads(loop, self.gateway.head_timeout, server.conn_params.header_timeout or _IDLE)
+        if self.gateway.settings.head_timeout:
+            self.heads = Heads(loop, self.gateway.settings.head_timeout, server.conn_params.header_timeout or _IDLE)
             server.conn_params.header_timeout = None
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:

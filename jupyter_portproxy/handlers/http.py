@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
 from ..errors import HUB, BadFraming, Forbidden, GatewayError, HostDown, Internal, MethodRefused
-from ..gateway.gateway import Destination, PortProxy
+from ..gateway.gateway import Destination, Gateway
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.headers import Fields
@@ -49,7 +49,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         self,
         application: Application,
         request: HTTPServerRequest,
-        gateway: PortProxy,
+        gateway: Gateway,
         found: Found | Admission,
         kind: type[PortHandler] = PortHandler,
         parts: dict[str, Any] | None = None,
@@ -113,7 +113,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         """Nobody who has a say in it has changed their mind."""
         if admission.is_asked and not await self._handler.is_still(admission.user, admission.by_token):
             return False
-        chain, to = self._gateway.chain, admission.destination
+        chain, to = self._gateway.projects, admission.destination
         return self._gateway.is_there(to) and (chain is None or to.hooks is None or await chain.holds(to))
 
     async def _examine(self, found: Found) -> None:
@@ -121,7 +121,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
         begun, request = time.monotonic(), self._request
         handler, gateway = self._handler, self._gateway
         method = request.method or ""
-        gateway.check_fields(handler.fields)
+        gateway.limits.check_fields(handler.fields)
         content = framing.parse_request_content(request.version, handler.fields)
         if method in ("CONNECT", "TRACE"):
             raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
@@ -167,7 +167,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
 
     async def _open(self, admission: Admission, outbound: Outbound) -> None:
         gateway, destination = self._gateway, admission.destination
-        slot = gateway.exchange_slots.take(admission.user.username, destination.port)
+        slot = gateway.limits.exchanges.acquire(admission.user.username, destination.port)
         try:
             self._exchange = gateway.start(outbound, counted=admission.counted)
         except BaseException:
@@ -193,7 +193,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
 
     def _watch(self, destination: Destination) -> None:
         """Let those know of an answer under way who may have to end it. A login of Jupyter's own kinds has no end."""
-        chain, handler = self._gateway.chain, self._made
+        chain, handler = self._gateway.projects, self._made
         if handler is not None and handler.is_watched:
             handler.opened(self, destination)
         elif chain is not None:
@@ -204,7 +204,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
 
     def _tell(self, status: int) -> None:
         """Successes are told at DEBUG in Jupyter's log: not worth the words where nobody reads them."""
-        self._gateway.counts.answer(status)
+        self._gateway.counters.answer(status)
         if not (status < 300 or status == 304) or (self._admission is not None and self._admission.is_told):
             self._handler.log_answer(status)
 
@@ -213,7 +213,7 @@ class PortExchange(HTTPMessageDelegate, Closable):
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
-            self._gateway.counts.bytes_to_service += len(chunk)
+            self._gateway.counters.bytes_to_service += len(chunk)
             await self._exchange.send(chunk)
 
     def finish(self) -> None:

@@ -36,11 +36,11 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
     async def prepare(self) -> None:  # type: ignore[override]
         """Admitted and connected before the handshake is answered."""
         try:
-            self.gateway.check_fields(self.fields)
+            self.gateway.limits.check_fields(self.fields)
             await self.admit()
             destination = self._destination = await self.locate(self._asked)
             gateway = self.gateway
-            self._slot = gateway.tunnel_slots.take(self.current_user.username, destination.port)
+            self._slot = gateway.limits.tunnels.acquire(self.current_user.username, destination.port)
             self._count = gateway.counter(destination, counted=self.is_activity(destination.hooks))
             self._stream = await gateway.dial(destination.upstream)
         except GatewayError as error:

@@ -17,7 +17,7 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
 from ..errors import GatewayError, NothingThere
-from ..gateway.gateway import PortProxy
+from ..gateway.gateway import Gateway
 from ..protocol import urls
 from ..protocol.headers import is_websocket_upgrade, strip_origin
 from ..protocol.named_project_urls import NamedProjectRoute
@@ -32,7 +32,14 @@ _RECENT = 300.0  # s for which a service whose parts were asked for at the root 
 class Rescue:
     """Finds the service whose page sent a request. `find` tells what a URL of ours asks for, as the router does."""
 
-    def __init__(self, application: Application, gateway: PortProxy, find: Callable[[str], Found]) -> None:
+    def __init__(
+        self,
+        application: Application,
+        gateway: Gateway,
+        find: Callable[[str], Found],
+        on_lost_socket: Callable[[str, str], None],
+    ) -> None:
+        self._on_lost_socket = on_lost_socket
         self._application, self._gateway, self._find = application, gateway, find
         self._base_url: str = application.settings["base_url"]
         self._asking = False
@@ -40,7 +47,7 @@ class Rescue:
 
     def serves(self, request: HTTPServerRequest) -> Redirect | HTTPMessageDelegate | None:
         """What to do with a request for a URL that is none of ours; None: it is Jupyter's."""
-        if self._asking or not self._gateway.rescue:
+        if self._asking or not self._gateway.settings.rescue:
             return None
         uri, headers = request.uri or "", request.headers
         if not uri.startswith("/") or urls.is_below_proxy(uri, self._base_url):
@@ -121,20 +128,23 @@ class Rescue:
             return None
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""
-        return self._application.get_handler_delegate(request, LostSocket, {"gateway": self._gateway, "prefix": known})
+        arguments = {"gateway": self._gateway, "prefix": known, "on_lost_socket": self._on_lost_socket}
+        return self._application.get_handler_delegate(request, LostSocket, arguments)
 
 
 class LostSocket(PortHandler):
     """A WebSocket to a URL where nothing is: refused as before, and told once to those who look at the panel."""
 
-    def initialize(self, gateway: PortProxy, prefix: str) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, gateway: Gateway, prefix: str, on_lost_socket: Callable[[str, str], None]
+    ) -> None:
         super().initialize(gateway)
-        self._prefix = prefix
+        self._prefix, self._on_lost_socket = prefix, on_lost_socket
 
     async def prepare(self) -> None:  # type: ignore[override]
         try:
             await self.admit()
-            self.gateway.on_lost_socket((self.request.uri or "").partition("?")[0], self._prefix)
+            self._on_lost_socket((self.request.uri or "").partition("?")[0], self._prefix)
             raise NothingThere()
         except GatewayError as error:
             self.refuse(error)

@@ -13,7 +13,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
 
 from ..errors import HUB, HubDistrusted, NotFramed
-from ..gateway.gateway import Destination, PortProxy
+from ..gateway.gateway import Destination, Gateway
 from ..protocol import frame_ancestors
 from ..protocol.headers import Client, Fields, build_response_fields, parse_origin
 from ..protocol.named_project_urls import RedirectFollower
@@ -30,7 +30,7 @@ class Answer:
     def __init__(
         self,
         request: HTTPServerRequest,
-        gateway: PortProxy,
+        gateway: Gateway,
         destination: Destination,
         client: Client,
         cookies: Fields,
@@ -41,7 +41,7 @@ class Answer:
         self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = request.connection  # type: ignore[assignment]
         self._until_close = False
-        self._sandbox = "" if client.isolated else gateway.sandbox_policy
+        self._sandbox = "" if client.isolated else gateway.settings.sandbox_policy
         self._status = 0
 
     @property
@@ -81,7 +81,7 @@ class Answer:
             headers["Location"], headers["Cache-Control"] = self._route.with_slash, "no-store"
         self._until_close = self._request.version == "HTTP/1.0" and "Content-Length" not in headers
         self._status = status
-        self._gateway.counts.bytes_to_client += len(first or b"")
+        self._gateway.counters.bytes_to_client += len(first or b"")
         await self._connection.write_headers(ResponseStartLine("HTTP/1.1", status, reason), headers, first)
 
     def _is_not_framed(self, headers: HTTPHeaders) -> bool:
@@ -92,7 +92,7 @@ class Answer:
         return frame_ancestors.forbids_frame(list(headers.get_all()), own, known)
 
     async def write(self, data: bytes) -> None:
-        self._gateway.counts.bytes_to_client += len(data)
+        self._gateway.counters.bytes_to_client += len(data)
         await self._connection.write(data)
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ already never comes here (`front`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -13,7 +14,7 @@ from tornado.routing import Router
 from tornado.web import Application
 
 from ..errors import GatewayError
-from ..gateway.gateway import PortProxy
+from ..gateway.gateway import Gateway
 from ..protocol import named_project_urls, urls
 from ..protocol.headers import is_websocket_upgrade
 from ..protocol.named_project_urls import NamedProjectRoute
@@ -31,14 +32,17 @@ class PortRouter(Router):
 
     Args:
         admissions: what is let in is kept there.
+        on_lost_socket: called with the path of a WebSocket that a page opened where nothing is, and the page's prefix.
     """
 
     SUPPORTED_METHODS: tuple[str, ...] = ()  # jupyter_server looks here for methods without a login check: there is none
 
-    def __init__(self, application: Application, gateway: PortProxy, admissions: Admissions) -> None:
+    def __init__(
+        self, application: Application, gateway: Gateway, admissions: Admissions, on_lost_socket: Callable[[str, str], None]
+    ) -> None:
         self._application, self._gateway, self._admissions = application, gateway, admissions
         self._base_url: str = application.settings["base_url"]
-        self._rescue = Rescue(application, gateway, self._find)
+        self._rescue = Rescue(application, gateway, self._find, on_lost_socket)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         uri, upgrade = urls.respell_prefix(request.uri or "", self._base_url), _asks_for_websocket(request)
@@ -71,7 +75,7 @@ class PortRouter(Router):
         return urls.parse_url(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
     def _project(self, uri: str) -> ProjectRoute | NamedProjectRoute | Redirect | None:
-        chain = self._gateway.chain
+        chain = self._gateway.projects
         if chain is None:
             return None
         if not chain.finds_names:
@@ -86,13 +90,13 @@ class PortRouter(Router):
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
         services = self._gateway.services
         name = urls.find_first_segment(uri, self._base_url)
-        if not name or name in self._gateway.foreign_names or services is None or services.prefix(name) is None:
+        if not name or name in self._gateway.foreign_names or services.prefix(name) is None:
             return None
         return urls.build_service_route(name, uri, self._base_url + name)
 
     def _at_its_own_url(self, asked: ServiceRoute) -> ServiceRoute | Redirect:
         """A service has one URL; its other spelling leads there."""
-        prefix = self._gateway.services.prefix(asked.name) if self._gateway.services is not None else None
+        prefix = self._gateway.services.prefix(asked.name)
         if prefix is None or prefix == asked.prefix:
             return asked
         return Redirect(f"{prefix}{asked.path}{asked.query}", 307)

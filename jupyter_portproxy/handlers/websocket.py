@@ -11,7 +11,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from ..errors import BadFraming, BadUpgrade, GatewayError, Internal
-from ..gateway.gateway import Destination, PortProxy
+from ..gateway.gateway import Destination, Gateway
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.credentials import remove_secret_parameters
@@ -28,7 +28,7 @@ from .response import Answer
 class TunnelHandler(WebSocketHandler, PortHandler):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: PortProxy, route: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> None:  # type: ignore[override]
+    def initialize(self, gateway: Gateway, route: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> None:  # type: ignore[override]
         super().initialize(gateway)
         self._asked = route
         self._count: Callable[[int], None] = lambda size: None
@@ -37,7 +37,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
 
     async def prepare(self) -> None:  # type: ignore[override]
         try:
-            self.gateway.check_fields(self.fields)
+            self.gateway.limits.check_fields(self.fields)
             await self.admit(self._asked)
             if framing.parse_request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
                 raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
@@ -61,12 +61,12 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         try:
             destination = await self.locate(self._asked)
             answer = Answer(self.request, self.gateway, destination, client, self.login_cookies(), self._tell)
-            self._slot = self.gateway.tunnel_slots.take(self.current_user.username, destination.port)
+            self._slot = self.gateway.limits.tunnels.acquire(self.current_user.username, destination.port)
             gateway, counted = self.gateway, self.is_activity(destination.hooks)
             self._count = gateway.counter(destination, counted=counted)
             head = self._handshake(destination, client, counted)
             stream = self._upstream_stream = await gateway.dial(destination.upstream)
-            granted = await request_upgrade(stream, head, answer, gateway.first_byte_timeout)
+            granted = await request_upgrade(stream, head, answer, gateway.settings.first_byte_timeout)
             if granted is None:
                 self._finished = True
             else:
@@ -109,7 +109,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self._tell(101)
 
     def _tell(self, status: int) -> None:
-        self.gateway.counts.answer(status)
+        self.gateway.counters.answer(status)
         if not (status < 300 or status == 304) or self.is_told:
             self.log_answer(status)
 

@@ -20,7 +20,7 @@ from tornado.routing import Router
 from tornado.web import Application
 
 from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
-from ..gateway.gateway import Destination, PortProxy
+from ..gateway.gateway import Destination, Gateway
 from ..handlers.base import PortHandler, cookies_after, cookies_of, login_check
 from ..handlers.http import PortExchange
 from ..handlers.login_credentials import Credential, logs_in_alone
@@ -53,7 +53,7 @@ class OriginRouter(Router):
 
     SUPPORTED_METHODS: tuple[str, ...] = ()  # see PortRouter
 
-    def __init__(self, application: Application, gateway: PortProxy, origins: Origins[User]) -> None:
+    def __init__(self, application: Application, gateway: Gateway, origins: Origins[User]) -> None:
         self._application, self._gateway, self._origins = application, gateway, origins
         self._base_url: str = application.settings["base_url"]
 
@@ -95,10 +95,10 @@ class OriginRouter(Router):
         return PortExchange(self._application, request, self._gateway, route, OriginHandler, parts)
 
 
-def _uri_at_origin(request: HTTPServerRequest, gateway: PortProxy) -> str:
+def _uri_at_origin(request: HTTPServerRequest, gateway: Gateway) -> str:
     """The request target as the browser sent it: without the base URL, if the front puts that before it."""
     uri, base_url = request.uri or "", gateway.base_url
-    return urls.strip_base_url(uri, base_url) if gateway.origin_below_base_url else uri
+    return urls.strip_base_url(uri, base_url) if gateway.settings.origin_below_base_url else uri
 
 
 def _saved(uri: str) -> str | None:
@@ -140,7 +140,7 @@ class EnterHandler(PortHandler):
     """`proxy/enter/TARGET/x`, asked of Jupyter: a ticket, and off to the origin."""
 
     def initialize(  # type: ignore[override]
-        self, gateway: PortProxy, origins: Origins[User], target: str, path: str, nonce: str = "", begun: str = ""
+        self, gateway: Gateway, origins: Origins[User], target: str, path: str, nonce: str = "", begun: str = ""
     ) -> None:
         super().initialize(gateway)
         self._origins, self._target, self._path, self._nonce, self._begun = origins, target, path, nonce, begun
@@ -165,7 +165,7 @@ class EnterHandler(PortHandler):
     def _same_site(self) -> bool:
         """A frame that the origin has sent back here comes from elsewhere, but what it began with was its user's own request."""
         framed = self.is_navigation() and is_framed(self)
-        return super()._same_site() or (framed and (bool(self.gateway.embedders) or self._has_begun()))
+        return super()._same_site() or (framed and (bool(self.gateway.settings.embedders) or self._has_begun()))
 
     def frame_ancestors(self) -> str:
         return _ancestors(self)
@@ -227,11 +227,11 @@ class EnterHandler(PortHandler):
         gateway = self.gateway
         if self._target.isdigit():
             port = urls.parse_port(self._target)
-            gateway.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self)
+            gateway.policy.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self)
             return f"{gateway.base_url}proxy/port/{port}{self._path}", self._path
         services, reserved = gateway.services, gateway.reservations
-        prefix = services.prefix(self._target) if services is not None else None
-        if prefix is None and reserved is not None and reserved.get(self._target) is not None:
+        prefix = services.prefix(self._target)
+        if prefix is None and reserved.get(self._target) is not None:
             prefix = urls.build_service_path(gateway.base_url, self._target)
         if prefix is None:
             raise NotFound(self._target)
@@ -253,7 +253,7 @@ class SwapHandler(PortHandler):
 
     is_isolated = True
 
-    def initialize(self, gateway: PortProxy, origins: Origins[User]) -> None:  # type: ignore[override]
+    def initialize(self, gateway: Gateway, origins: Origins[User]) -> None:  # type: ignore[override]
         super().initialize(gateway)
         self._origins = origins
 
@@ -313,7 +313,7 @@ class SwapHandler(PortHandler):
         elif self._is_browser() and not await self._is_in(entry, cookies):
             cookie = cookies[0] if cookies else secrets.token_urlsafe(32)
             query = urlencode({"target": entry.target, "nonce": nonce_of(cookie), "ticket": ticket})
-            address = self.gateway.jupyter_url or entry.jupyters + self.gateway.base_url
+            address = self.gateway.settings.jupyter_url or entry.jupyters + self.gateway.base_url
             self._set_cookie(cookie)
             self.redirect_to(f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
             return
@@ -344,7 +344,7 @@ class OriginHandler(PortHandler):
     is_isolated = True
 
     def initialize(  # type: ignore[override]
-        self, gateway: PortProxy, origins: Origins[User], saved: bool = False, **kwargs: Any
+        self, gateway: Gateway, origins: Origins[User], saved: bool = False, **kwargs: Any
     ) -> None:
         super().initialize(gateway, **kwargs)
         self._origins, self._saved = origins, saved
@@ -374,7 +374,7 @@ class OriginHandler(PortHandler):
             login_cookie=name,
             login_cookies=entry.login,
             isolated=True,
-            embedder=" ".join([entry.jupyters, *self.gateway.embedders]),
+            embedder=" ".join([entry.jupyters, *self.gateway.settings.embedders]),
             caller_origin=self.request.headers.get("Origin", "").lower() if self._caller else "",
             caller_upstream_origin=self._service_origin(self._caller) if self._caller else "",
             preflight=preflight,
@@ -419,13 +419,13 @@ class OriginHandler(PortHandler):
     def _service_origin(self, host: str) -> str:
         """The origin of a service as those beside it on this machine know it."""
         target, services = self._origins.names.parse_target(host) or "", self.gateway.services
-        if services is not None and target in services:
+        if target in services:
             target = str(services.get(target).endpoint.port)
         return f"http://{urls.LOOPBACK_NAME}:{target}"
 
     def _same_site(self) -> bool:
         """A partitioned session exists in frames alone, of pages that may show the service: these may be pointed at it."""
-        may_be_framed = bool(self.gateway.embedders) or (self._entry is not None and self._entry.framed)
+        may_be_framed = bool(self.gateway.settings.embedders) or (self._entry is not None and self._entry.framed)
         return (may_be_framed and self.is_navigation() and is_framed(self)) or super()._same_site()
 
     def _origin_allowed(self) -> bool:
@@ -450,7 +450,7 @@ class OriginHandler(PortHandler):
 
     def refuse(self, error: GatewayError) -> None:
         lost = isinstance(error, Unauthenticated) and self.is_navigation()
-        if lost and ((is_framed(self) and not self.gateway.embedders) or not self._jupyters()):
+        if lost and ((is_framed(self) and not self.gateway.settings.embedders) or not self._jupyters()):
             error = Forbidden(
                 "You have not come here from Jupyter, or your login there has ended.", "Open the service from Jupyter."
             )
@@ -462,8 +462,8 @@ class OriginHandler(PortHandler):
     def _jupyters(self) -> str:
         """The address of Jupyter's base URL; empty if nobody knows it."""
         known = self._origins.last_jupyters
-        if self.gateway.jupyter_url:
-            return self.gateway.jupyter_url
+        if self.gateway.settings.jupyter_url:
+            return self.gateway.settings.jupyter_url
         if not known and self._origins.names.is_local:  # this server has started anew, the browser's tab has not
             known = re.sub(r"^[^:]*", f"{_scheme(self)}://localhost", self.request.headers.get("Host", ""))
         return known + self.gateway.base_url if known else ""
@@ -491,8 +491,8 @@ def _scheme(handler: PortHandler) -> str:
 
     Tornado believes the last of several fronts (`https,http`), which is JupyterHub's proxy: the outermost one knows.
     """
-    if handler.gateway.jupyter_url:
-        return handler.gateway.jupyter_url.partition(":")[0]
+    if handler.gateway.settings.jupyter_url:
+        return handler.gateway.settings.jupyter_url.partition(":")[0]
     told = handler.request.headers.get("X-Forwarded-Proto", "") if handler.trusts_front() else ""
     return "https" if first_list_member(told).lower() == "https" else handler.request.protocol
 
@@ -509,4 +509,4 @@ def is_framed(handler: PortHandler) -> bool:
 
 def _ancestors(handler: PortHandler, *more: str) -> str:
     """Who may show a refusal in a frame."""
-    return " ".join(["'self'", *filter(None, more), *handler.gateway.embedders])
+    return " ".join(["'self'", *filter(None, more), *handler.gateway.settings.embedders])

@@ -28,7 +28,8 @@ from ..errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from ..gateway.gateway import Asker, Destination, PortProxy
+from ..gateway.gateway import Destination, Requester
+from ..gateway.policy import Policy
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
@@ -53,7 +54,7 @@ class Hop(RequestHooks):
     target: Target
     fields: tuple[tuple[str, str], ...]
     asked: ProjectRoute
-    asker: Asker
+    asker: Requester
 
     @property
     def renamed_fields(self) -> Mapping[str, str]:
@@ -91,7 +92,7 @@ class Chain:
 
     def __init__(
         self,
-        gateway: PortProxy,
+        policy: Policy,
         resolver: ProjectResolver,
         hop: str,
         roles: Mapping[str, Collection[str]],
@@ -100,7 +101,7 @@ class Chain:
         starter: Starter | None = None,
     ) -> None:
         self.hop, self._starter = hop, starter
-        self._gateway, self._resolver, self._roles, self._log = gateway, resolver, roles, log
+        self._policy, self._resolver, self._roles, self._log = policy, resolver, roles, log
         self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
         self._credentials = [credential.encode() for credential in credentials]
         self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
@@ -136,7 +137,7 @@ class Chain:
 
     # ---- where it is ----
 
-    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Asker) -> Destination:
+    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Requester) -> Destination:
         """The next hop of a request.
 
         Raises:
@@ -199,7 +200,7 @@ class Chain:
         assert isinstance(self._resolver, FindsNames)  # or there would be no such route
         return asked.with_key(await self._resolver.find(asked.owner, asked.name, user))
 
-    async def start(self, asked: ProjectRoute, asker: Asker) -> Redirect | None:
+    async def start(self, asked: ProjectRoute, asker: Requester) -> Redirect | None:
         """Start a project, if that is asked for and this hop does so; where to look for it then.
 
         Raises:
@@ -219,7 +220,7 @@ class Chain:
             pass
         return Redirect(asked.next_uri, 303)
 
-    def _instead(self, error: ProjectStopped, asked: ProjectRoute, asker: Asker) -> GatewayError:
+    def _instead(self, error: ProjectStopped, asked: ProjectRoute, asker: Requester) -> GatewayError:
         """What a stopped project is answered with, where this hop can start it."""
         starter, key = self._starter, asked.key
         if starter is None:
@@ -230,7 +231,7 @@ class Chain:
             return ProjectStarting(self.hop)
         return ProjectStopped(self.hop, why=starter.failure(key), start=asked.start_uri if asker.may_start else "")
 
-    def _check(self, asked: ProjectRoute, target: Target, asker: Asker) -> None:
+    def _check(self, asked: ProjectRoute, target: Target, asker: Requester) -> None:
         if self.hop == HUB:
             role = target.role_of(asker.name) or ""
             what = PORTS if asked.port is not None else START if asked.is_start and asker.posts else JUPYTER
@@ -241,7 +242,7 @@ class Chain:
                 )
         if asked.port is None:
             return
-        if not self._gateway.allows_port(asked.port):
+        if not self._policy.allows_port(asked.port):
             raise Forbidden(
                 f"Port {asked.port} is not allowed by the {self.hop}.",
                 f"Start the service on an allowed port, or allow this one in the configuration of the {self.hop}: "

@@ -14,8 +14,9 @@ from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvi
 from tornado.util import import_object
 from traitlets import TraitError
 
+from ..config import PortProxy
 from ..errors import HUB, PROJECT_HOST, GatewayError
-from ..gateway.gateway import PortProxy
+from ..gateway.policy import Policy
 from ..system import background_tasks
 from .chain import JUPYTER, PORTS, START, Chain
 from .model import ROLES, ProjectResolver
@@ -73,7 +74,9 @@ class Hop:
             await self._heartbeat.close()
 
 
-def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = None) -> Hop | None:
+def build(
+    settings: PortProxy, policy: Policy, base_url: str, log: logging.Logger, identity_provider: object = None
+) -> Hop | None:
     """The hop that the settings ask for; None if they ask for none.
 
     Args:
@@ -83,10 +86,10 @@ def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = N
         TraitError: a setting is missing or cannot be.
         MissingPackage: asyncpg is not installed.
     """
-    if not gateway.project_resolver:
+    if not settings.project_resolver:
         return None
     people = identity_provider if isinstance(identity_provider, People) else None
-    resolver, hop = _resolver(gateway, people, log)
+    resolver, hop = _resolver(settings, people, log)
     if hop == HUB and not getattr(identity_provider, "auth_enabled", True):
         raise TraitError("c.IdentityProvider.token is empty, and there is no password: at a hub nobody is anonymous")
     if hop == HUB and type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
@@ -95,23 +98,25 @@ def build(gateway: PortProxy, log: logging.Logger, identity_provider: object = N
             "Set c.ServerApp.identity_provider_class, for example to 'jupyter_portproxy.auth.HubIdentityProvider'.",
             type(identity_provider).__name__,
         )
-    if hop != HUB and not gateway.hop_credentials:
+    if hop != HUB and not settings.hop_credentials:
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
-    chain = Chain(gateway, resolver, hop, _roles(gateway), gateway.hop_credentials, log, _starter(gateway, resolver, hop, log))
-    beats = gateway.host_id and gateway.placement_dsn and hop != HUB
-    return Hop(chain, Heartbeat(gateway.placement_dsn, gateway.host_id, log) if beats else None)
+    chain = Chain(
+        policy, resolver, hop, _roles(settings), settings.hop_credentials, log, _starter(settings, base_url, resolver, hop, log)
+    )
+    beats = settings.host_id and settings.placement_dsn and hop != HUB
+    return Hop(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if beats else None)
 
 
-def _resolver(gateway: PortProxy, people: People | None, log: logging.Logger) -> tuple[ProjectResolver, str]:
-    name = gateway.project_resolver
+def _resolver(settings: PortProxy, people: People | None, log: logging.Logger) -> tuple[ProjectResolver, str]:
+    name = settings.project_resolver
     if name == "placement":
-        if not gateway.placement_dsn:
+        if not settings.placement_dsn:
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs to know where its placements are")
-        return Placement(gateway.placement_dsn, people=people, log=log), HUB
+        return Placement(settings.placement_dsn, people=people, log=log), HUB
     if name == "registry":
-        return Registry(_registry_path(gateway), log=log), PROJECT_HOST
+        return Registry(_registry_path(settings), log=log), PROJECT_HOST
     try:
-        made: tuple[ProjectResolver, str] = import_object(name)(gateway)
+        made: tuple[ProjectResolver, str] = import_object(name)(settings)
     except (ImportError, ValueError) as error:
         raise TraitError(
             f"c.PortProxy.project_resolver: {name!r} is neither placement nor registry, and not found: {error}"
@@ -119,12 +124,12 @@ def _resolver(gateway: PortProxy, people: People | None, log: logging.Logger) ->
     return made
 
 
-def _registry_path(gateway: PortProxy) -> Path:
-    return Path(gateway.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite"))
+def _registry_path(settings: PortProxy) -> Path:
+    return Path(settings.registry_path or Path(jupyter_data_dir(), "portproxy", "registry.sqlite"))
 
 
-def _starter(gateway: PortProxy, resolver: ProjectResolver, hop: str, log: logging.Logger) -> Starter | None:
-    if hop == HUB or not gateway.project_starter:
+def _starter(settings: PortProxy, base_url: str, resolver: ProjectResolver, hop: str, log: logging.Logger) -> Starter | None:
+    if hop == HUB or not settings.project_starter:
         return None
 
     async def runs(key: str) -> bool:
@@ -134,15 +139,15 @@ def _starter(gateway: PortProxy, resolver: ProjectResolver, hop: str, log: loggi
             return False
         return True
 
-    variables = {"PORTPROXY_REGISTRY": str(_registry_path(gateway).absolute())}
-    return Starter(gateway.project_starter, gateway.base_url, variables, runs, log)
+    variables = {"PORTPROXY_REGISTRY": str(_registry_path(settings).absolute())}
+    return Starter(settings.project_starter, base_url, variables, runs, log)
 
 
-def _roles(gateway: PortProxy) -> dict[str, list[str]]:
-    for role, reaches in gateway.project_roles.items():
+def _roles(settings: PortProxy) -> dict[str, list[str]]:
+    for role, reaches in settings.project_roles.items():
         if role not in ROLES or not isinstance(reaches, (list, tuple)) or not set(reaches) <= {PORTS, JUPYTER, START}:
             raise TraitError(
                 f"c.PortProxy.project_roles: {role!r}: {reaches!r} is no role ({', '.join(ROLES)}) "
                 f"with a list of {PORTS!r}, {JUPYTER!r} and {START!r}"
             )
-    return {role: list(reaches) for role, reaches in gateway.project_roles.items()}
+    return {role: list(reaches) for role, reaches in settings.project_roles.items()}

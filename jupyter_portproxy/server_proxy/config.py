@@ -11,7 +11,7 @@ import copy
 import inspect
 import mimetypes
 import re
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from http.client import responses
 from importlib.metadata import entry_points
@@ -502,3 +502,12 @@ def split_hosts(hosts: Iterable[object]) -> tuple[list[str], list[str]]:
     texts = [str(host).lower() for host in hosts]
     good = [text for text in texts if urls.is_name(text) or urls.ip_literal(text) is not None]
     return good, [text for text in texts if text not in good]
+
+
+def host_list(hosts: Any) -> tuple[Callable[[RequestHandler | None, str], object], list[str]]:
+    """The function of (handler, host) that a host_allowlist is, or stands for; and what is wrong with the list."""
+    if callable(hosts):
+        return hosts, []
+    good, bad = split_hosts(hosts)
+    wrong = [f"{host!r} in c.ServerProxy.host_allowlist is neither a name nor an address of a host." for host in bad]
+    return lambda handler, host: host in good, wrong

@@ -100,7 +100,6 @@ class ServiceManager:
         directory: where this server's log files are kept; made private to this user.
         templates: by name. The mapping is kept: what is put into it later can be started.
         root_dir: the root of the file browser; paths among the arguments and working directories are relative to it.
-        is_watched: True while clients follow the states. The health of services is checked only then.
         health_period: seconds between two health checks.
         first_pause: seconds before the first restart, doubled with each: with 2, five starts in the first minute.
         long_run: seconds after which a service that ends is restarted with the first pause again.
@@ -116,7 +115,6 @@ class ServiceManager:
         templates: dict[str, Template],
         *,
         root_dir: str = "",
-        is_watched: Callable[[], bool] = lambda: True,
         health_period: float = 5.0,
         first_pause: float = 2.0,
         long_run: float = 60.0,
@@ -124,12 +122,7 @@ class ServiceManager:
     ) -> None:
         self.templates, self.root_dir = templates, root_dir
         self.starts: dict[str, int] = {}  # template -> number of starts, for /metrics
-        self._is_watched, self._health_period, self._first_pause, self._long_run = (
-            is_watched,
-            health_period,
-            first_pause,
-            long_run,
-        )
+        self._health_period, self._first_pause, self._long_run = health_period, first_pause, long_run
         self._subscribers: list[Callable[[Service], None]] = []
         self._ports, self._prefix_of, self._base_url, self._probe = ports, prefix_of, base_url, probe
         self._directory, self._log = directory, log or logging.getLogger(__name__)
@@ -138,9 +131,16 @@ class ServiceManager:
         self._recent_starts: dict[str, deque[float]] = {}
         self._closing = False
 
-    def subscribe(self, callback: Callable[[Service], None]) -> None:
-        """Call back with a service after each change of its state, and after its deletion."""
+    def subscribe(self, callback: Callable[[Service], None]) -> Callable[[], None]:
+        """Call back with a service after each change of its state, and after its deletion.
+
+        The health of services is checked only while there are subscribers.
+
+        Returns:
+            ends the subscription.
+        """
         self._subscribers.append(callback)
+        return lambda: self._subscribers.remove(callback)
 
     # ---- what there is ----
 
@@ -523,7 +523,7 @@ class ServiceManager:
             if template.idle_timeout and time.monotonic() - service.last_used >= template.idle_timeout:
                 self._end(service)
                 return
-            if not self._is_watched():
+            if not self._subscribers:
                 continue
             misses = 0 if await self._probe(service) else misses + 1
             state: ServiceState = "unhealthy" if misses >= _MISSES else "up"
@@ -541,7 +541,7 @@ class ServiceManager:
             service.process.stdin.close()
 
     def _tell(self, service: Service) -> None:
-        for callback in self._subscribers:
+        for callback in list(self._subscribers):
             callback(service)
 
     # ---- places ----

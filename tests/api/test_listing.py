@@ -53,8 +53,8 @@ def test_any_content_is_read(content):
     assert page.icon == "" or page.icon.startswith("/p/")
 
 
-async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway):
-    inventory = Inventory(gateway, "/", set)
+async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway, probe):
+    inventory = Inventory(gateway, probe, "/", set)
     watches = [inventory.watch(), inventory.watch()]
 
     async def step(watch):
@@ -80,8 +80,8 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
-async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gateway, very_many_sockets):
-    inventory = Inventory(gateway, "/", set)
+async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gateway, probe, very_many_sockets):
+    inventory = Inventory(gateway, probe, "/", set)
     took = []
     for _ in range(3):
         started = time.thread_time()  # of the loop's thread
@@ -91,9 +91,9 @@ async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gatew
     assert min(took) < 0.05
 
 
-async def test_one_bad_item_costs_that_item(gateway, monkeypatch, caplog):
-    inventory = Inventory(gateway, "/", set)
-    look, why = gateway.look, gateway.check
+async def test_one_bad_item_costs_that_item(gateway, probe, monkeypatch, caplog):
+    inventory = Inventory(gateway, probe, "/", set)
+    look, why = probe.page, gateway.policy.check
     with socket.create_server(("127.0.0.1", free_port())) as bad, socket.create_server(("127.0.0.1", free_port())) as good:
         ports = bad.getsockname()[1], good.getsockname()[1]
 
@@ -107,18 +107,18 @@ async def test_one_bad_item_costs_that_item(gateway, monkeypatch, caplog):
                 raise RecursionError
             why(route)
 
-        monkeypatch.setattr(gateway, "look", raises)
+        monkeypatch.setattr(probe, "page", raises)
         titles = {item["port"]: item["title"] for item in await inventory.ports()}
         assert (titles[ports[0]], titles[ports[1]]) == ("", "good")
-        monkeypatch.setattr(gateway, "check", no_json)
+        monkeypatch.setattr(gateway.policy, "check", no_json)
         await inventory.look_again(ports[0])
         listed = [item["port"] for item in await inventory.ports()]
         assert ports[0] not in listed and ports[1] in listed
-        monkeypatch.setattr(gateway, "check", why)
-        monkeypatch.setattr(gateway, "look", look)
+        monkeypatch.setattr(gateway.policy, "check", why)
+        monkeypatch.setattr(probe, "page", look)
 
 
-async def test_a_look_that_fails_ends_no_watch(gateway, monkeypatch):
+async def test_a_look_that_fails_ends_no_watch(gateway, probe, monkeypatch):
     monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(inventory_module, "_PERIOD", 0.01)
     monkeypatch.setattr(inventory_module, "_FRESH", 0.0)
@@ -130,7 +130,7 @@ async def test_a_look_that_fails_ends_no_watch(gateway, monkeypatch):
             raise faults.pop()
         return set()
 
-    inventory = Inventory(gateway, "/", hidden)
+    inventory = Inventory(gateway, probe, "/", hidden)
     watch = inventory.watch()
     assert (await anext(watch))[0] == "snapshot"
     broken = True
@@ -170,12 +170,12 @@ asyncio.run(main())
 """
 
 
-async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway):
+async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway, probe):
     """Each is asked for two seconds, eight at once; the port that somebody asks about is asked first."""
     async with serve(answers(b"<title>Mine</title>", b"Content-Type: text/html")) as mine:
         with contextlib.ExitStack() as stack:
             silent = [stack.enter_context(socket.create_server(("127.0.0.1", free_port()))) for _ in range(40)]
-            inventory = Inventory(gateway, "/", set)
+            inventory = Inventory(gateway, probe, "/", set)
             await inventory.look_again(mine.port)
             begun = time.monotonic()
             listed = {item["port"]: item for item in await inventory.ports()}
@@ -185,11 +185,11 @@ async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway):
 
 
 @pytest.mark.parametrize("page", ["<", "<a b='c'>", "<title>&a"])
-async def test_sixty_hostile_ports_leave_the_loop_free(gateway, page):
+async def test_sixty_hostile_ports_leave_the_loop_free(gateway, probe, page):
     secrets = ["://" * 200, "token:" * 20000]
     program = await asyncio.create_subprocess_exec(sys.executable, "-c", HOSTILE, page, *secrets, stdout=asyncio.subprocess.PIPE)
     ports = set(map(int, (await program.stdout.readline()).split()))
-    inventory = Inventory(gateway, "/", set)
+    inventory = Inventory(gateway, probe, "/", set)
     gaps, done = [], False
 
     async def tick():

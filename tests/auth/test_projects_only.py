@@ -31,7 +31,7 @@ class OneProject:
         pass
 
 
-def plugged(gateway):
+def plugged(settings):
     return OneProject(), HUB
 
 

@@ -28,7 +28,7 @@ from traitlets.config import Config
 
 from docs import reference
 from jupyter_portproxy.cli import main
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.server_proxy.config import ServerProxy, read_servers
 from jupyter_portproxy.services import templates
 
@@ -186,8 +186,8 @@ def check_config(config: Config) -> None:
     assert config
     for name, section in config.items():
         assert set(section) <= set(KNOWN[name].class_trait_names(config=True)), name
-    gateway = PortProxy(config=config)
-    _, problems = templates.load_all(gateway.service_templates)
+    settings = PortProxy(config=config)
+    _, problems = templates.load_all(settings.service_templates)
     unknown: list[str] = []
     _, wrong = read_servers(ServerProxy(config=config).servers, "/", unknown)
     wrong += unknown

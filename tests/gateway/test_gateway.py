@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from jupyter_portproxy.errors import LoopDetected, ShuttingDown, UpstreamTimeout
-from jupyter_portproxy.gateway.gateway import Destination, PortProxy
+from jupyter_portproxy.gateway.gateway import Destination, Gateway
 from jupyter_portproxy.protocol.headers import Client
 from jupyter_portproxy.protocol.urls import Route, Upstream
 
-from ..support.gateways import CLIENT, found
+from ..support.gateways import found, open_exchange
 from ..support.upstreams import answers, drips, never_answers, serve
 
 
-async def begin(gateway: PortProxy, port: int, fields=(), path="/"):
+async def begin(gateway: Gateway, port: int, fields=(), path="/"):
     to = Route("localhost", port, f"/proxy/port/{port}", path, "")
-    return gateway.open_exchange("GET", await found(gateway, to), list(fields), CLIENT)
+    return open_exchange(gateway, "GET", await found(gateway, to), list(fields))
 
 
 async def test_the_head_must_come_within_first_byte_timeout(make_gateway):
@@ -48,8 +48,7 @@ async def test_a_request_that_passed_here_before_is_a_loop(make_gateway):
 async def test_traffic_counts_as_activity_once_a_second(make_gateway):
     told = []
     for count, expected in ((True, 1), (False, 1)):
-        gateway = make_gateway(count_activity=count)
-        gateway.on_activity = lambda: told.append(1)
+        gateway = make_gateway(count_activity=count, on_activity=lambda: told.append(1))
         for _ in range(5):
             gateway.count()
         assert len(told) == expected
@@ -73,7 +72,7 @@ async def test_an_exchange_carries_no_secret_in_its_target(make_gateway):
     async with serve(answers()) as upstream:
         to = Route("localhost", upstream.port, f"/proxy/port/{upstream.port}", "/x", "?a=1&token=s3cret&b=%20")
         client = Client("127.0.0.1", "127.0.0.1", "http", "h", secrets=frozenset({"s3cret"}))
-        exchange = gateway.open_exchange("GET", await found(gateway, to), [], client)
+        exchange = open_exchange(gateway, "GET", await found(gateway, to), [], client)
         await exchange.head
     assert upstream.last.target == "/x?a=1&b=%20"
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import TooMany
-from jupyter_portproxy.gateway.limits import Bounds, Counts
+from jupyter_portproxy.gateway.limits import Bounds, Limiter
 
 from ..api.test_metrics import numbers
 from ..conftest import TOKEN
@@ -37,7 +37,7 @@ def limited(**traits) -> dict:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([1, 2, 3]), st.booleans()), max_size=60))
 def test_never_more_than_the_bounds_and_nothing_is_left_at_the_end(steps):
     refused: list[str] = []
-    counts = Counts("exchanges", Bounds(5, 3, 2), refused.append)
+    limiter = Limiter("exchanges", Bounds(5, 3, 2), refused.append)
     taken = []
     for user, port, give_back in steps:
         if give_back and taken:
@@ -46,22 +46,22 @@ def test_never_more_than_the_bounds_and_nothing_is_left_at_the_end(steps):
         before = len(taken), Counter(s.user for s in taken)[user], Counter(s.port for s in taken)[port]
         free = before[0] < 5 and before[1] < 3 and before[2] < 2
         try:
-            taken.append(counts.take(user, port))
+            taken.append(limiter.acquire(user, port))
             assert free
         except TooMany as error:
             assert not free and refused[-1] in error.message
             assert error.status == (429 if refused[-1].endswith("_per_user") else 503)
-    assert counts.in_all == len(taken)
-    assert counts.of_user == Counter(s.user for s in taken) and counts.of_port == Counter(s.port for s in taken)
+    assert limiter.in_all == len(taken)
+    assert limiter.of_user == Counter(s.user for s in taken) and limiter.of_port == Counter(s.port for s in taken)
     for slot in taken:
         slot.release()
         slot.release()
-    assert (counts.in_all, counts.of_user, counts.of_port) == (0, {}, {})
+    assert (limiter.in_all, limiter.of_user, limiter.of_port) == (0, {}, {})
 
 
 def test_zero_is_no_limit():
-    counts = Counts("tunnels", Bounds(), lambda limit: None)
-    assert len([counts.take("a", 1) for _ in range(5000)]) == counts.in_all == 5000
+    limiter = Limiter("tunnels", Bounds(), lambda limit: None)
+    assert len([limiter.acquire("a", 1) for _ in range(5000)]) == limiter.in_all == 5000
 
 
 # ---- in the server ----
@@ -95,7 +95,7 @@ async def test_one_exchange_too_many_is_refused_by_name(call, wire, origin, jp_b
         elsewhere = await call(f"proxy/port/{other.port}/", fields=login, token=None)
         assert elsewhere.status == (200 if name.endswith("_per_port") else status)
         assert (await numbers(call))[f'refusals_total{{limit="{name}"}}'] >= 2
-    await eventually(lambda: gateway.exchange_slots.in_all == 0)
+    await eventually(lambda: gateway.limits.exchanges.in_all == 0)
     async with serve(answers()) as up:
         assert (await call(f"proxy/port/{up.port}/", fields=login, token=None)).status == 200
 
@@ -117,7 +117,7 @@ async def test_one_tunnel_too_many_is_refused_before_it_is_dialled(
             refused = await call(f"proxy/port/{up.port}/", fields=fields, token=None)
             assert (refused.status, refused.one("Retry-After"), up.connections, gateway.tunnels) == (status, "2", 1, 1)
             assert next(iter(jp_server_config["PortProxy"])) in refused.text
-        await eventually(lambda: gateway.tunnel_slots.in_all == 0)
+        await eventually(lambda: gateway.limits.tunnels.in_all == 0)
         async with await wire() as connection:
             await connection.send(upgrade)
             assert (await connection.head()).status == 101
@@ -199,6 +199,6 @@ async def test_whatever_the_end_the_slots_come_back(wire, head_of, gateway):
 
         for _ in range(12):
             await asyncio.gather(*(one() for _ in range(25)))
-        slots = gateway.exchange_slots, gateway.tunnel_slots
+        slots = gateway.limits.exchanges, gateway.limits.tunnels
         await eventually(lambda: all(s.in_all == 0 and not s.of_user and not s.of_port for s in slots), 15)
         await eventually(lambda: gateway.exchanges == gateway.tunnels == 0)

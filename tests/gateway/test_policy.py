@@ -17,7 +17,7 @@ from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, Forward
 from jupyter_portproxy.protocol import urls
 from jupyter_portproxy.system.socket_owners import open_netlink
 
-from ..support.gateways import CLIENT, found, route
+from ..support.gateways import found, open_exchange, route
 from ..support.kernels import ForwardingNetlink, OldNetlink, as_user
 from ..support.upstreams import answers, free_port, serve
 
@@ -41,15 +41,15 @@ from ..support.upstreams import answers, free_port, serve
 def test_only_allowed_ports_pass(make_gateway, allowed, port, passes):
     gateway = make_gateway(allowed_ports=allowed)
     if passes:
-        gateway.check(route("localhost", port))
+        gateway.policy.check(route("localhost", port))
         return
     with pytest.raises(Forbidden):
-        gateway.check(route("localhost", port))
+        gateway.policy.check(route("localhost", port))
 
 
 def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gateway):
     with pytest.raises(Forbidden) as caught:
-        make_gateway().check(route("localhost", 5000))
+        make_gateway().policy.check(route("localhost", 5000))
     assert caught.value.message == "Port 5000 is outside allowed range (10000-20000)"
     assert 'c.PortProxy.allowed_ports = ["10000-20000", 5000]' in caught.value.hint  # as it can be copied
     assert "in the server's configuration" in caught.value.hint
@@ -57,19 +57,17 @@ def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gatew
 
 def test_a_refusal_below_a_base_url_says_which_servers_configuration_is_meant(make_gateway):
     """Of a chain's three servers each has a list of ports."""
-    gateway = make_gateway()
-    gateway.base_url = "/p1/"
+    gateway = make_gateway(base_url="/p1/")
     with pytest.raises(Forbidden) as caught:
-        gateway.check(route("localhost", 5000))
+        gateway.policy.check(route("localhost", 5000))
     assert "in the configuration of the server at /p1/" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "127.0.0.2"])
 def test_the_servers_own_port_is_a_loop_by_every_local_name(make_gateway, host):
-    gateway = make_gateway(allowed_ports=["1-65535"])
-    gateway.own_port = lambda: 8888
+    gateway = make_gateway(allowed_ports=["1-65535"], own_port=lambda: 8888)
     with pytest.raises(LoopDetected):
-        gateway.check(route(host, 8888))
+        gateway.policy.check(route(host, 8888))
 
 
 # ---- hosts ----
@@ -77,14 +75,14 @@ def test_the_servers_own_port_is_a_loop_by_every_local_name(make_gateway, host):
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
 async def test_loopback_passes_by_default(make_gateway, host):
-    upstream = await make_gateway().resolve(route(host, 15000))
+    upstream = await make_gateway().policy.resolve(route(host, 15000))
     assert all(urls.ip_literal(address).is_loopback for address in upstream.addresses)
 
 
 @pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1", "127.1", "2130706433", "0"])
 async def test_other_hosts_do_not_pass_by_default(make_gateway, host):
     with pytest.raises(Forbidden) as caught:
-        await make_gateway().resolve(route(host, 15000))
+        await make_gateway().policy.resolve(route(host, 15000))
     assert caught.value.message == f"Host '{host}' is not allowed."
 
 
@@ -105,28 +103,29 @@ async def test_other_hosts_do_not_pass_by_default(make_gateway, host):
 def test_hosts_are_exact_names_and_networks(make_gateway, allowed, host, passes):
     gateway = make_gateway(allowed_hosts=allowed)
     if passes:
-        gateway.check(route(host, 15000))
+        gateway.policy.check(route(host, 15000))
         return
     with pytest.raises(Forbidden):
-        gateway.check(route(host, 15000))
+        gateway.policy.check(route(host, 15000))
 
 
 async def test_an_allowed_name_that_leads_to_loopback_does_not_reach_the_server_itself(make_gateway):
     name = socket.gethostname().lower()
-    gateway = make_gateway(allowed_hosts=[name], allowed_ports=["1-65535"])
+    own = []
+    gateway = make_gateway(allowed_hosts=[name], allowed_ports=["1-65535"], own_port=lambda: own[0] if own else None)
     try:
-        addresses = (await gateway.resolve(route(name, 15000))).addresses
+        addresses = (await gateway.policy.resolve(route(name, 15000))).addresses
     except Unreachable:
         addresses = ()  # a machine that does not know its own name
-    gateway.own_port = lambda: 15000
+    own.append(15000)
     if any(urls.ip_literal(address).is_loopback for address in addresses):
         with pytest.raises(LoopDetected):
-            await gateway.resolve(route(name, 15000))
+            await gateway.policy.resolve(route(name, 15000))
 
 
 async def test_an_allowed_name_that_does_not_resolve_is_unreachable(make_gateway):
     with pytest.raises(Unreachable, match=r"nowhere\.invalid:15000"):
-        await make_gateway(allowed_hosts=["nowhere.invalid"]).resolve(route("nowhere.invalid", 15000))
+        await make_gateway(allowed_hosts=["nowhere.invalid"]).policy.resolve(route("nowhere.invalid", 15000))
 
 
 # ---- owner ----
@@ -186,7 +185,7 @@ async def test_another_users_port_gets_no_byte(make_gateway, foreign_port, monke
     port, process = foreign_port
     gateway = make_gateway()
     for _ in range(2):
-        exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+        exchange = open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), [])
         with pytest.raises(Forbidden) as caught:
             await exchange.head
         assert caught.value.message.startswith(f"Port {port} belongs to another user of this machine (nobody")
@@ -202,7 +201,7 @@ async def test_another_users_port_that_accepts_late_gets_no_byte(make_gateway, n
         for gateway in (make_gateway(netlink), make_gateway(netlink, https_ports=[port])):
             to = await found(gateway, route("localhost", port))
             with pytest.raises(Forbidden, match="belongs to another user"):
-                await gateway.open_exchange("GET", to, [], CLIENT).head
+                await open_exchange(gateway, "GET", to, []).head
             with pytest.raises(Forbidden, match="belongs to another user"):
                 await gateway.dial(to.upstream)
         process.stdin.write("\n")
@@ -227,12 +226,12 @@ async def test_a_port_that_the_packet_filter_forwards_is_refused_as_such(make_ga
     async with serve(answers()) as upstream:
         gateway = make_gateway(ForwardingNetlink)
         to = await found(gateway, route("localhost", upstream.port))
-        for attempt in (gateway.open_exchange("GET", to, [], CLIENT).head, gateway.dial(to.upstream)):
+        for attempt in (open_exchange(gateway, "GET", to, []).head, gateway.dial(to.upstream)):
             with pytest.raises(ForwardedPort) as caught:
                 await attempt
             assert caught.value.message.startswith(f"Port {upstream.port} is forwarded by a rule of this machine's packet filter")
             assert "c.PortProxy.allow_other_users = True" in caught.value.hint
-        exchange = make_gateway(ForwardingNetlink, allow_other_users=True).open_exchange("GET", to, [], CLIENT)
+        exchange = open_exchange(make_gateway(ForwardingNetlink, allow_other_users=True), "GET", to, [])
         assert (await exchange.head).status == 200
         assert await exchange.read() == b"hello"
 
@@ -249,7 +248,7 @@ async def test_a_service_that_closes_at_once_is_told_from_one_whose_owner_is_unk
     gateway = make_gateway(netlink, allowed_ports=["1-65535"], https_ports=[port] if scheme == "https" else [])
     for _ in range(20):
         with pytest.raises((BadUpstream, Distrusted)):
-            await gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT).head
+            await open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), []).head
     server.close()
 
 
@@ -261,12 +260,12 @@ async def test_every_spelling_of_loopback_is_asked_for_its_owner(make_gateway, f
     gateway = make_gateway(allowed_hosts=["::ffff:127.0.0.0/104", "localhost."[:-1]])
     for host in ("localhost", "127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "::ffff:127.0.0.2"):
         to = await found(gateway, route(host, port))
-        for attempt in (gateway.dial(to.upstream), gateway.open_exchange("GET", to, [], CLIENT).head):
+        for attempt in (gateway.dial(to.upstream), open_exchange(gateway, "GET", to, []).head):
             with pytest.raises((Forbidden, Unreachable)):
                 await attempt
     for host in ("0.0.0.0", "::", "localhost.", "127.1", "2130706433"):
         with pytest.raises(Forbidden):
-            await gateway.resolve(route(host, port))
+            await gateway.policy.resolve(route(host, port))
     gateway.close()
     heard = [process.stdout.readline().strip()]  # it may be behind: what comes until it is killed is looked at, too
     process.kill()
@@ -279,7 +278,7 @@ async def test_another_users_port_gets_no_tls_greeting_either(make_gateway, fore
     gateway = make_gateway(https_ports=[port])
     to = await found(gateway, route("localhost", port))
     with pytest.raises(Forbidden, match="belongs to another user"):
-        gateway.open_exchange("GET", to, [], CLIENT)
+        open_exchange(gateway, "GET", to, [])
     with pytest.raises(Forbidden, match="belongs to another user"):
         await gateway.dial(to.upstream)
     assert process.stdout.readline() == "0\n"  # the upgrade's: connected, looked at, and closed
@@ -291,12 +290,12 @@ async def test_a_port_that_is_handed_over_between_two_requests_gets_no_byte(make
     gateway = make_gateway()
     async with serve(answers()) as upstream:
         to = await found(gateway, route("localhost", upstream.port))
-        exchange = gateway.open_exchange("GET", to, [], CLIENT)  # resolved and approved: its connection is kept
+        exchange = open_exchange(gateway, "GET", to, [])  # resolved and approved: its connection is kept
         assert (await exchange.head).status == 200
         assert await exchange.read() == b"hello"
     with foreign_listener("127.0.0.1", to.upstream.port) as process:
         with pytest.raises(Forbidden, match="belongs to another user"):
-            await gateway.open_exchange("GET", to, [], CLIENT).head
+            await open_exchange(gateway, "GET", to, []).head
         assert process.stdout.readline() == "0\n"
         with pytest.raises(Forbidden, match="belongs to another user"):
             await gateway.dial(to.upstream)
@@ -314,7 +313,7 @@ async def test_another_user_behind_a_unix_socket_whose_file_is_ours_gets_no_byte
             to = await found(gateway, route("localhost", 15000))
             to = replace(to, upstream=replace(to.upstream, unix_socket=path))
             with pytest.raises(Forbidden, match="belongs to another user"):
-                await gateway.open_exchange("GET", to, [], CLIENT).head
+                await open_exchange(gateway, "GET", to, []).head
             assert process.stdout.readline() == "0\n"
             with pytest.raises(Forbidden, match="belongs to another user"):
                 await gateway.dial(to.upstream)
@@ -325,7 +324,7 @@ async def test_another_user_behind_a_unix_socket_whose_file_is_ours_gets_no_byte
 async def test_another_users_port_is_reached_where_the_administrator_allows_it(make_gateway, foreign_port):
     port, process = foreign_port
     gateway = make_gateway(allow_other_users=True)
-    exchange = gateway.open_exchange("GET", await found(gateway, route("localhost", port)), [], CLIENT)
+    exchange = open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), [])
     with pytest.raises(Exception, match="without an answer"):
         await exchange.head
     assert int(process.stdout.readline()) > 0

@@ -289,8 +289,8 @@ async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp
 async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_config, monkeypatch, gateway):
     async with serve(mirror) as up:
         send, users = await ask(), []
-        take = gateway.exchange_slots.take
-        monkeypatch.setattr(gateway.exchange_slots, "take", lambda user, port: users.append(user) or take(user, port))
+        acquire = gateway.limits.exchanges.acquire
+        monkeypatch.setattr(gateway.limits.exchanges, "acquire", lambda user, port: users.append(user) or acquire(user, port))
         for name in ("ada", "ada", "bob", "bob"):
             monkeypatch.setitem(KNOWN, "name", name)
             assert (await send(f"port/{up.port}/x")).status == 200
@@ -325,8 +325,8 @@ async def test_limits_and_the_servers_end_hold_for_it_too(ask, kept, gateway):
     async with serve(mirror) as up:
         send = await ask()
         assert (await send(f"port/{up.port}/x")).status == 200
-        gateway.exchange_slots.bounds = Bounds(in_all=1)
-        slot = gateway.exchange_slots.take("somebody", "elsewhere")
+        gateway.limits.exchanges.bounds = Bounds(in_all=1)
+        slot = gateway.limits.exchanges.acquire("somebody", "elsewhere")
         assert (await send(f"port/{up.port}/x")).status == 503
         slot.release()
         gateway._closing = True

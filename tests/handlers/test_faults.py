@@ -184,7 +184,7 @@ async def test_a_reset_of_the_client_cuts_the_upload_and_stops_the_download(wire
         await connection.reader.readexactly(100000)
         _reset(connection)
         await asyncio.wait_for(up.gone.wait(), 5)
-    await eventually(lambda: gateway.exchanges == gateway.exchange_slots.in_all == 0)
+    await eventually(lambda: gateway.exchanges == gateway.limits.exchanges.in_all == 0)
 
 
 def _reset(connection: Wire) -> None:

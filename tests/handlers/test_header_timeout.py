@@ -12,11 +12,12 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.handlers.decision_cache import Admissions
 from jupyter_portproxy.handlers.dispatcher import Front
 from jupyter_portproxy.handlers.header_timeout import Heads
 
+from ..support.gateways import build_gateway
 from ..support.raw_clients import Wire
 from ..support.waiting import eventually
 
@@ -38,7 +39,7 @@ async def served(idle: float = 60) -> AsyncIterator[tuple[int, Heads]]:
     """A server's port, and what watches its connections."""
     application = Application([("/", Slow)])
     server = HTTPServer(application, idle_connection_timeout=idle)
-    front = Front(application, PortProxy(head_timeout=TIMEOUT), Admissions())
+    front = Front(application, build_gateway(PortProxy(head_timeout=TIMEOUT)), Admissions())
     front.mount(server, asyncio.get_running_loop())
     sock, port = bind_unused_port()
     server.add_socket(sock)

@@ -207,7 +207,7 @@ async def test_a_service_sees_no_login_and_jupyters_word_on_the_client(call, ori
 @pytest.mark.parametrize("form", ["", "absolute/"])
 async def test_the_host_is_kept_for_the_ports_that_the_settings_name(call, gateway, origin, kept, form):
     async with serve(mirror) as up:
-        gateway._keep_host_ports = (range(up.port, up.port + 1),) if kept else (range(up.port + 1, up.port + 2),)
+        gateway.policy._keep_host_ports = (range(up.port, up.port + 1),) if kept else (range(up.port + 1, up.port + 2),)
         fields = [f"Origin: http://{origin}"]
         await call(f"proxy/{form}port/{up.port}/", method="POST", fields=fields, content=b"")
     seen, own = up.last, origin if kept else f"localhost:{up.port}"
@@ -313,7 +313,7 @@ async def test_a_cut_answer_never_looks_whole(call, script):
 
 async def test_the_server_itself_is_a_loop(call, origin, jp_serverapp, gateway):
     port = int(origin.split(":")[1])
-    gateway._port_allowed[port] = 1
+    gateway.policy._port_allowed[port] = 1
     answer = await call(f"proxy/port/{port}{jp_serverapp.base_url}proxy/port/{port}/x", fields=["Via: 1.1 x"])
     assert answer.status in (403, 508)
 

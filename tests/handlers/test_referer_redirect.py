@@ -204,7 +204,7 @@ async def test_a_redirect_stays_on_this_host(ask):
 
 @pytest.mark.parametrize("jp_server_config", [{"PortProxy": {"rescue": False}}], indirect=True)
 async def test_it_can_be_switched_off(ask, gateway):
-    assert not gateway.rescue
+    assert not gateway.settings.rescue
     assert (await ask("static/x.js", "proxy/port/15000/", *PART))[0] == 404
 
 

@@ -82,7 +82,7 @@ async def test_a_page_that_forbids_frames_is_said_to_in_a_frame(call, head, show
 
 
 async def test_a_pdf_is_in_no_sandbox_which_chromiums_viewer_does_not_bear(call, gateway):
-    gateway.sandbox = ["allow-scripts"]
+    gateway.settings.sandbox = ["allow-scripts"]
     for head, sandboxed in [(b"Content-Type: text/html", 1), (b"Content-Type: application/pdf; a=b", 0)]:
         async with serve(answers(head=head)) as up:
             answer = await call(f"proxy/port/{up.port}/")

@@ -986,7 +986,7 @@ async def assert_no_local_names(ask, base_url, port, gateway):
     """Wherever a page is opened, the browser stays at Jupyter's own address."""
     link = [*PAGE[:3], "Sec-Fetch-Site: cross-site"]
     for isolate in ("auto", "always"):
-        gateway.isolate = isolate
+        gateway.settings.isolate = isolate
         assert (await ask(f"{base_url}proxy/port/{port}/x", link)).status == 200
         assert (await ask(f"{base_url}proxy/port/{port}/x", PAGE)).status == 200
         way = await ask(f"{base_url}proxy/enter/{port}/x", PAGE)

@@ -10,8 +10,9 @@ from jupyter_server.auth.identity import PasswordIdentityProvider
 from traitlets import TraitError
 from traitlets.config import Config
 
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import HUB, PROJECT_HOST
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects import setup
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
@@ -21,14 +22,11 @@ LOG = logging.getLogger("test")
 
 
 def made(identity_provider=None, **traits):
-    gateway = PortProxy(config=Config({"PortProxy": traits}))
-    try:
-        return setup.build(gateway, LOG, identity_provider)
-    finally:
-        gateway.close()
+    settings = PortProxy(config=Config({"PortProxy": traits}))
+    return setup.build(settings, Policy(settings), "/", LOG, identity_provider)
 
 
-def plugged(gateway):
+def plugged(settings):
     """A resolver of somebody else's."""
     return object(), HUB
 

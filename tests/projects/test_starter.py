@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from traitlets.config import Config
 
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import PROJECT_HOST, Forbidden, ProjectStarting, ProjectStopped, UnknownProject
-from jupyter_portproxy.gateway.gateway import Asker, PortProxy
+from jupyter_portproxy.gateway.gateway import Requester
+from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects import starter as module
 from jupyter_portproxy.projects.chain import Chain
 from jupyter_portproxy.projects.registry.leases import Registry
@@ -25,7 +27,7 @@ from ..support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="projects are run on POSIX systems")
 LOG = logging.getLogger("test")
-ANN = Asker("ann", may_start=True)
+ANN = Requester("ann", may_start=True)
 PAGE = ProjectRoute("p1", "/p1", None, "/lab", "?a")
 POST = ProjectRoute("p1", "/p1", None, "/proxy/start", "?next=%2Fp1%2Flab")
 
@@ -145,12 +147,10 @@ def registry(tmp_path, jp_asyncio_loop):
 @pytest.fixture
 def chain(tmp_path, registry, jp_asyncio_loop):
     host = Host(tmp_path, BEGIN + "sys.exit(3)")
-    gateway = PortProxy(config=Config())
-    made = Chain(gateway, registry, PROJECT_HOST, {}, ["c"], LOG, host.starter)
+    made = Chain(Policy(PortProxy(config=Config())), registry, PROJECT_HOST, {}, ["c"], LOG, host.starter)
     made.host = host
     yield made
     jp_asyncio_loop.run_until_complete(made.close())
-    gateway.close()
 
 
 async def stopped(chain, asker=ANN, route=PAGE):
@@ -161,22 +161,22 @@ async def stopped(chain, asker=ANN, route=PAGE):
 
 async def test_a_stopped_project_has_a_button_for_those_who_may(chain):
     assert (await stopped(chain)).start == "/p1/proxy/start?next=%2Fp1%2Flab%3Fa"
-    assert (await stopped(chain, Asker("eve"))).start == ""
+    assert (await stopped(chain, Requester("eve"))).start == ""
     assert chain.host.count() == 0
 
 
 async def test_the_button_starts_it_and_a_failure_is_told(chain):
     with pytest.raises(Forbidden):
-        await chain.start(POST, Asker("eve", posts=True))
+        await chain.start(POST, Requester("eve", posts=True))
     with pytest.raises(UnknownProject):
-        await chain.start(ProjectRoute("p2", "/p2", None, "/proxy/start", ""), Asker("ann", True, True))
-    for asked, asker in [(POST, ANN), (PAGE, Asker("ann", True, True))]:
+        await chain.start(ProjectRoute("p2", "/p2", None, "/proxy/start", ""), Requester("ann", True, True))
+    for asked, asker in [(POST, ANN), (PAGE, Requester("ann", True, True))]:
         assert await chain.start(asked, asker) is None
     assert chain.host.count() == 0
-    redirect = await chain.start(POST, Asker("ann", True, True))
+    redirect = await chain.start(POST, Requester("ann", True, True))
     assert (redirect.location, redirect.status) == ("/p1/lab", 303)
     with pytest.raises(ProjectStarting):
-        await chain.locate(PAGE, Asker("eve"))
+        await chain.locate(PAGE, Requester("eve"))
     await ended(chain.host.starter)
     error = await stopped(chain)
     assert error.message == "The project host reports that this project is stopped. Its last start failed with exit code 3."
@@ -185,13 +185,13 @@ async def test_the_button_starts_it_and_a_failure_is_told(chain):
 
 async def test_a_request_starts_it_where_the_operator_wants_that_and_not_again_and_again(chain, registry):
     registry.register("p1", None, "secret", state="stopped", start_on_request=True)
-    assert (await stopped(chain, Asker("eve"))).start == ""
+    assert (await stopped(chain, Requester("eve"))).start == ""
     with pytest.raises(ProjectStarting):
         await chain.locate(PAGE, ANN)
     await ended(chain.host.starter)
     assert (await stopped(chain)).start
     assert chain.host.count() == 1
-    assert await chain.start(POST, Asker("ann", True, True))  # the button tries it at once
+    assert await chain.start(POST, Requester("ann", True, True))  # the button tries it at once
     await ended(chain.host.starter)
     assert chain.host.count() == 2
 

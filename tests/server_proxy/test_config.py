@@ -566,7 +566,7 @@ async def test_a_function_may_allow_hosts(call, jp_server_config):
 
 
 async def test_an_answer_too_large_to_be_rewritten_is_refused(call, gateway, monkeypatch):
-    monkeypatch.setattr("jupyter_portproxy.gateway.gateway._WHOLE", 3)
+    monkeypatch.setattr(gateway, "max_whole_body", 3)
     answer = await call("shouts/x")
     assert (answer.status, answer.text.splitlines()[0][:60]) == (
         502,

@@ -496,17 +496,17 @@ while True:
 
 
 async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, tmp_path):
-    deaf, watched = tmp_path / "deaf", tmp_path / "watched"
-    options = {"health_period": 0.05, "is_watched": watched.exists}
-    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options=options)
+    deaf = tmp_path / "deaf"
+    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options={"health_period": 0.05})
     states: list[str] = []
-    manager.subscribe(lambda service: states.append(service.state))
+    unsubscribe = manager.subscribe(lambda service: states.append(service.state))
     service = manager.start("web")
     await manager.ready(service)
+    unsubscribe()
     deaf.touch()
     await asyncio.sleep(0.4)
-    assert service.state == "up"  # health is checked only while clients follow the states
-    watched.touch()
+    assert service.state == "up"  # health is checked only while there are subscribers
+    manager.subscribe(lambda service: states.append(service.state))
     await eventually(lambda: service.state == "unhealthy")
     assert service.error == "It does not answer."
     deaf.unlink()

@@ -40,7 +40,7 @@ class State(JupyterHandler):
         kinds = {"exchange": Exchange, "tunnel": Tunnel, "stream": IOStream}
         objects = Counter(name for thing in gc.get_objects() for name, kind in kinds.items() if isinstance(thing, kind))
         gateway = self.settings["portproxy"]
-        transport = gateway._transport
+        transport = gateway._connector._transport
         self.finish(
             json.dumps(
                 {
@@ -50,7 +50,7 @@ class State(JupyterHandler):
                     "objects": objects,
                     "exchanges": gateway.exchanges,
                     "tunnels": gateway.tunnels,
-                    "slots": [gateway.exchange_slots.in_all, gateway.tunnel_slots.in_all],
+                    "slots": [gateway.limits.exchanges.in_all, gateway.limits.tunnels.in_all],
                     "handles": len(transport._handles) + len(transport._idle) if transport is not None else 0,
                     "scheduled": len(asyncio.get_running_loop()._scheduled),
                 }

@@ -62,7 +62,7 @@ else:
 START = """
 import re, sys
 from jupyter_server.serverapp import ServerApp
-from jupyter_portproxy.gateway.gateway import PortProxy
+from jupyter_portproxy.config import PortProxy
 known = {"ServerApp": ServerApp, "PortProxy": PortProxy}
 for argument in sys.argv[1:]:
     name, trait = re.match(r"--(\\w+)\\.(\\w+)=", argument).groups()

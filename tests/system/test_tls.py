@@ -238,7 +238,7 @@ async def test_loopback_alone_may_go_unverified(call, wire, origin, jp_base_url,
     async with serve(answers(b"hello"), tls=context_for(trustme.CA().issue_cert("example.org"))) as up:
         assert (await call(f"proxy/https/{up.port}/")).content == b"hello"
     loopback, elsewhere = Upstream("127.0.0.1", up.port, ("127.0.0.1",)), Upstream("10.1.2.3", 443, ("10.1.2.3",))
-    assert (gateway.trust_in(loopback).verified, gateway.trust_in(elsewhere).verified) == (False, True)
+    assert (gateway.policy.trust_in(loopback).verified, gateway.policy.trust_in(elsewhere).verified) == (False, True)
 
 
 # ---- the settings ----

@@ -1,0 +1,53 @@
+"""Opens exchanges and connections to upstreams, each approved by the policy before the first byte is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tornado.iostream import IOStream
+
+from ..protocol.urls import Upstream
+from ..upstream.connect import dial
+from ..upstream.curl import CurlTransport
+from ..upstream.exchange import Exchange, Outbound
+from .policy import Policy
+
+
+class Connector:
+    """The transport and the policy's approval of what it connects to.
+
+    Args:
+        connect_timeout: seconds.
+    """
+
+    def __init__(self, policy: Policy, connect_timeout: float) -> None:
+        self._policy, self._connect_timeout = policy, connect_timeout
+        self._transport: CurlTransport | None = None  # opened by the first exchange: it needs the running event loop
+
+    def open(self, outbound: Outbound) -> Exchange:
+        """Start an exchange.
+
+        Raises:
+            Forbidden: another user of this machine listens there; for https, where no connection is shown before the handshake.
+        """
+        if self._transport is None:
+            self._transport = CurlTransport(force_instance=True)
+        if outbound.upstream.scheme == "https":
+            self._policy.approve_listeners(outbound.upstream)
+            outbound = replace(outbound, trust=self._policy.trust_in(outbound.upstream))
+        return self._transport.open(outbound)
+
+    async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
+        """A connection for an upgrade; raises what `connect.dial` raises."""
+        policy = self._policy
+        return await dial(upstream, policy.approve_connection, timeout or self._connect_timeout, policy.trust_in(upstream))
+
+    def __len__(self) -> int:
+        """Exchanges in flight."""
+        return len(self._transport) if self._transport is not None else 0
+
+    def close(self) -> None:
+        """Abort every exchange and close all connections."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None

@@ -1,0 +1,72 @@
+"""Requests of the gateway's own: the page of a port for the list, and the readiness of a service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import GatewayError
+from ..protocol import urls
+from ..protocol.headers import Fields
+from ..protocol.urls import Route, Upstream
+from ..services.hooks import Endpoint
+from ..services.manager import Service
+from ..services.templates import Template
+from ..system.addresses import LOOPBACK
+from ..upstream.exchange import Exchange, Outbound
+from .connector import Connector
+from .policy import Policy
+
+_TIMEOUT = 2.0  # s
+_MAX_PAGE = 65536  # bytes
+
+
+class Probe:
+    """Asks ports and services on this machine."""
+
+    def __init__(self, policy: Policy, connector: Connector) -> None:
+        self._policy, self._connector = policy, connector
+
+    async def page(self, port: int) -> tuple[Fields, bytes] | None:
+        """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
+        route = Route(urls.LOOPBACK_NAME, port, "", "/", "")
+        upstream = Upstream(route.host, port, LOOPBACK, scheme=self._policy.scheme_of(route))
+        fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
+        exchange = self._open(upstream, "/", fields)
+        try:
+            return await asyncio.wait_for(_beginning(exchange), _TIMEOUT)
+        except (GatewayError, asyncio.TimeoutError):
+            return None
+        finally:
+            exchange.abort()
+
+    async def is_ready(self, service: Service) -> bool:
+        """True if a service accepts connections, or answers its template's `ready` path, within two seconds."""
+        template = service.template
+        upstream = upstream_of(service.endpoint, template)
+        try:
+            if template.ready == "tcp":
+                (await self._connector.dial(upstream, _TIMEOUT)).close()
+                return True
+            target = service.prefix + template.ready if template.keep_prefix else template.ready
+            exchange = self._open(upstream, target, [("Host", upstream.authority)])
+            try:
+                return (await asyncio.wait_for(asyncio.shield(exchange.head), _TIMEOUT)).status < 500
+            finally:
+                exchange.abort()
+        except (GatewayError, asyncio.TimeoutError):
+            return False
+
+    def _open(self, upstream: Upstream, target: str, fields: Fields) -> Exchange:
+        return self._connector.open(Outbound("GET", upstream, target, fields, approve=self._policy.approve_connection))
+
+
+def upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
+    """Where a service listens."""
+    return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.scheme)
+
+
+async def _beginning(exchange: Exchange) -> tuple[Fields, bytes]:
+    head, content = await exchange.head, b""
+    while len(content) < _MAX_PAGE and (more := await exchange.read()):
+        content += more
+    return head.fields, content[:_MAX_PAGE]
