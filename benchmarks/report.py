@@ -1,6 +1,6 @@
-"""Tables and plots from figures, into docs/performance.md and docs/pictures/. What stands around them is written by hand.
+"""Writes tables and plots of a run into docs/performance.md and docs/pictures/.
 
-Rule of this file: what is between the two marks of the page is made anew at each run, and nothing else is touched.
+Each run replaces the part between the two marks of the page. The rest of the page is written by hand.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ def open_file(frame):
     see(frame, ".view-line:has-text('sesame')")
 
 
-LEFT = "VS Code writes down what it gives up when a page is left, alone too, each time in other words."
-WORKER = "Its service worker, which web views need, is refused below Jupyter's own origin: open it at an origin of its own."
+LEFT = "VS Code logs the requests that it cancels when a page is closed, also without a gateway, with varying messages."
+WORKER = "Its service worker, which web views need, is refused at path-based URLs: open it at its isolated origin."
 APP = App(
     name="code-server",
     title="code-server",
@@ -26,9 +26,9 @@ APP = App(
     known={
         "path: nothing fails": f"{LEFT} {WORKER}",
         "origin: nothing fails": LEFT,
-        "lab: nothing fails": f"{LEFT} The tab shows the path form, as this browser blocks third-party cookies. {WORKER}",
+        "lab: nothing fails": f"{LEFT} The tab uses the path-based URL, because this browser blocks third-party cookies. {WORKER}",
     },
     heavy=True,
-    how="`npm install code-server`, with the Node.js that its manual names, builds it in minutes. It needs no option for the "
+    how="`npm install code-server`, with the Node.js version of its manual, builds it in minutes. It needs no option for the "
     "origins that it accepts: `Origin`, `Host` and the forwarded fields agree.",
 )  # fmt: skip

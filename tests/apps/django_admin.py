@@ -60,6 +60,6 @@ APP = App(
     ready="#header",
     steps={"form": log_in, "link": follow},
     deep=("admin/auth/user/", "text=Select user to change"),
-    how="`FORCE_SCRIPT_NAME` is the prefix, `STATIC_URL` is relative, and files come from a URL pattern or WhiteNoise: those "
-    "that `runserver` adds by itself do not work below a prefix. It needs no `CSRF_TRUSTED_ORIGINS`.",
+    how="`FORCE_SCRIPT_NAME` is the prefix, `STATIC_URL` is relative, and files come from a URL pattern or WhiteNoise: "
+    "the files of `runserver` do not work below a prefix. It needs no `CSRF_TRUSTED_ORIGINS`.",
 )

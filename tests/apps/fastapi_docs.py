@@ -54,6 +54,6 @@ APP = App(
         "upload": upload("input[type=file]", "text=12 bytes arrived"),
     },
     deep=("openapi.json", "text=openapi"),
-    how="Start it with `--root-path {prefix}`: the docs page at `docs` then has the prefix. `request.url_for` makes its URLs of "
-    "the `Host` that it sees: set `keep_host`, or take `app.url_path_for`.",
+    how="Start it with `--root-path {prefix}`: the docs page at `docs` then has the prefix. `request.url_for` uses "
+    "the `Host` that it receives: set `keep_host`, or use `app.url_path_for`.",
 )

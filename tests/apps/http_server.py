@@ -11,6 +11,6 @@ APP = App(
     ready="text=Directory listing for /",
     steps={"link": click("text=sub/", "text=page.html"), "download": download("text=data.bin", b"some bytes")},
     deep=("sub/", "text=page.html"),
-    how="Its links are relative; nothing is to be set.",
+    how="Its links are relative; it needs no option.",
     light=True,
 )

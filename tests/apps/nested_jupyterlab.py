@@ -37,10 +37,10 @@ APP = App(
     steps={"live": terminal},
     deep=("lab/tree/file.txt", ".jp-DirListing-item:has-text('file.txt')"),
     known={
-        "lab: nothing fails": "The tab shows the path form, as this browser blocks third-party cookies. Two JupyterLabs of one "
-        "origin cannot have one workspace: the nested one loads again under another name, and what its page had asked for is "
-        "given up. It works; at an origin of its own it does not happen.",
-        "incumbent: nothing fails": "It is this project's own extension in the nested JupyterLab that asks; no fault of the way.",
+        "lab: nothing fails": "The tab uses the path-based URL, because this browser blocks third-party cookies. Two "
+        "JupyterLabs of one origin cannot share a workspace: the nested one reloads under another name, and open requests of "
+        "its page are cancelled. It works; at an isolated origin this does not happen.",
+        "incumbent: nothing fails": "This project's own extension in the nested JupyterLab sends the request; it is not a fault of the proxy.",
     },
     how="It listens on a Unix socket that only you can open; the page is at `lab`.",
 )

@@ -42,6 +42,6 @@ APP = App(
     ready="canvas",
     steps={"live": type_there},
     deep=("novnc/vnc.html", "#noVNC_connect_button"),
-    how="noVNC 1.3 counts its socket's `path` from the root: open it with `path=` the prefix and `/websockify`, without the "
-    "first slash, or serve a page that makes it of its own address.",
+    how="The `path` of noVNC 1.3's socket is relative to the root: open it with `path=` the prefix and `/websockify`, without "
+    "the first slash, or serve a page that derives it from its own address.",
 )

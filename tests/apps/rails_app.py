@@ -45,5 +45,5 @@ APP = App(
     steps={"form": fill("[name=word]", "hello", "text=said hello"), "link": click("text=other", "text=other page 7")},
     deep=("other/3", "text=other page 3"),
     how="`config.ru` maps the prefix to the application (`map PREFIX`), in a template with `keep_prefix`. The check of a form's "
-    "origin (`forgery_protection_origin_check`) passes as it is.",
+    "origin (`forgery_protection_origin_check`) passes unchanged.",
 )

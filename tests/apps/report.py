@@ -1,6 +1,6 @@
-"""What the matrix came to, as a table of docs/apps.md. What stands around it is written by hand.
+"""Writes the results of the matrix as a table into docs/apps.md.
 
-Rule of this file: what is between the two marks of the page is made anew at each run, and nothing else is touched.
+Each run replaces the part between the two marks of the page. The rest of the page is written by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 _WAYS = {
     "direct": "alone",
     "path": "`proxy/service/`",
-    "origin": "own origin",
+    "origin": "isolated origin",
     "lab": "JupyterLab tab",
     "incumbent": "jupyter-server-proxy",
 }
@@ -34,7 +34,7 @@ def write_report(apps: list[App], made: dict[str, Any], page: Path) -> None:
 
 
 def table(apps: list[App], made: dict[str, Any]) -> str:
-    """A row for each application: how many of its checks hold in each way; below, what does not."""
+    """A row for each application with the number of checks that pass for each URL; below, the checks that fail."""
     lines = ["| Application | " + " | ".join(_WAYS.values()) + " |", "|---|" + "---|" * len(_WAYS)]
     faults = []
     for app in apps:
@@ -62,7 +62,7 @@ def _cell(checks: dict[str, str] | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Of a browser's words, those that fit into a list."""
+    """A browser's message, shortened for a list."""
     return " ".join(text.replace("|", "/").replace("`", "'").split())[:160]
 
 

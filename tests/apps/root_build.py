@@ -33,6 +33,6 @@ APP = App(
     ready="text=hello build",
     steps={"live": click("text=ask", "text=the server has answered"), "link": click("text=other", "text=other page 7")},
     deep=("other/3", "text=other page 3"),
-    how="The path form finds the requests of such pages by their `Referer`. A router that compares the whole path with its own "
-    "needs the prefix (`basename` of React Router), or an origin of its own.",
+    how="At path-based URLs the requests of such pages are redirected by their `Referer`. A router that compares the whole path "
+    "with its own needs the prefix (`basename` of React Router), or the isolated origin.",
 )

@@ -40,5 +40,5 @@ APP = App(
         "download": download("#save", b"some bytes"),
     },
     deep=("?word=x", "text=hello shiny"),
-    how="Its links are relative; nothing is to be set.",
+    how="Its links are relative; it needs no option.",
 )

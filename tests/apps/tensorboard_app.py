@@ -12,5 +12,5 @@ APP = App(
     ready="text=No dashboards are active",
     steps={"live": click("[aria-label='Reload'], .reload-button", "text=No dashboards are active")},
     deep=("?darkMode=true#timeseries", "tb-webapp"),
-    how="Its links are relative, but for its fonts: with `--path_prefix` these are not found, so the template leaves it out.",
+    how="Its links are relative, except for its fonts: with `--path_prefix` these are not found, so the template omits it.",
 )

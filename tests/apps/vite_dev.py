@@ -49,5 +49,5 @@ APP = App(
     steps={"live": hot},
     deep=("some/page", "text=version"),
     light=True,
-    how="The template sets `--base`. At its own origin a server that was started by hand needs no flag.",
+    how="The template sets `--base`. At its isolated origin a server that was started by hand needs no option.",
 )

@@ -40,6 +40,6 @@ APP = App(
     ready="text=connected",
     steps={"live": fill("[name=line]", "echo $((6 * 7))", "#out:has-text('42')")},
     deep=("?x=1", "text=connected"),
-    how="Its page finds the socket relative to itself; nothing is to be set.",
+    how="The URL of its socket is relative to the page; it needs no option.",
     light=True,
 )
