@@ -33,8 +33,8 @@ class PortProxy(LoggingConfigurable):
     allowed_ports = List(
         Union([Integer(), Unicode()]),
         default_value=["10000-20000"],
-        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1 to
-        65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
+        help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1
+        to 65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
         Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
     ).tag(config=True)
 
@@ -42,9 +42,9 @@ class PortProxy(LoggingConfigurable):
         Unicode(),
         default_value=[],
         help="""Hosts besides loopback that may be reached as `proxy/HOST:PORT/`: exact DNS names, IP addresses, or networks
-        in CIDR form. A network covers addresses in the URL, not names: list the name too. The unspecified addresses (0.0.0.0, ::)
-        are never reached. A name that resolves to a link-local, multicast or IPv4-mapped address is not followed there unless
-        the list has that address or network.
+        in CIDR form. A network covers addresses in the URL, not names: list the name too. The unspecified addresses (0.0.0.0,
+        ::) are never reached. If a name resolves to a link-local, multicast or IPv4-mapped address, that address is used only
+        if the list has it or its network.
         Example: `c.PortProxy.allowed_hosts = ["gpu-1.example.org", "10.0.0.0/24"]`.""",
     ).tag(config=True)
 
@@ -52,25 +52,28 @@ class PortProxy(LoggingConfigurable):
         Union([Integer(), Unicode()]),
         default_value=[],
         help="""Ports of this machine whose services speak https, so that `proxy/port/N/` reaches them; numbers and ranges.
-        `proxy/https/N/` does it for any port. Example: `c.PortProxy.https_ports = [8443]`.""",
+        `proxy/https/N/` works for any port.
+        Example: `c.PortProxy.https_ports = [8443]`.""",
     ).tag(config=True)
 
     trusted_certificates = Unicode(
         "",
-        help="""Path of a PEM file: the certificates that https services and next hops are checked against. Empty: the system's.
+        help="""Path of a PEM file with the certificates that verify https services and next hops. Empty: the system's.
         Example: `c.PortProxy.trusted_certificates = "/etc/ssl/our-ca.pem"`.""",
     ).tag(config=True)
 
     verify_loopback_certificates = Bool(
         True,
-        help="""Check the certificates of https services on loopback too. Without it any will do there, and there only.
+        help="""Verify the certificates of https services on loopback too. If off, any certificate is accepted there, and only
+        there.
         Example: `c.PortProxy.verify_loopback_certificates = False`.""",
     ).tag(config=True)
 
     allow_other_users = Bool(
         False,
-        help="""Linux: also reach loopback ports that another user of this machine listens on (root's are always reached:
-        that is how container engines publish ports), and those that a rule of the packet filter forwards (DNAT).
+        help="""Linux: also reach loopback ports whose listening socket belongs to another user of this machine, and ports
+        that a rule of the packet filter forwards (DNAT). Ports of root are always reached, because container engines publish
+        ports as root.
         Example: `c.PortProxy.allow_other_users = True`.""",
     ).tag(config=True)
 
@@ -80,144 +83,154 @@ class PortProxy(LoggingConfigurable):
 
     first_byte_timeout = Float(
         0.0,
-        help="""Seconds to wait for the head of the service's answer, counted from the last byte of content that went to the
-        service: a long upload does not count while it moves. It holds for WebSocket handshakes too. 0 waits for ever.
+        help="""Seconds to wait for the head of the service's answer, after the last byte of content was sent to the service:
+        a long upload does not count while it makes progress. Applies to WebSocket handshakes too. 0: no limit.
         Example: `c.PortProxy.first_byte_timeout = 300`.""",
     ).tag(config=True)
 
     idle_timeout = Float(
         0.0,
-        help="""Seconds without a byte of the answer's content, after which the connection to the client is cut. It does not
-        apply to open WebSockets. 0 never cuts. Example: `c.PortProxy.idle_timeout = 3600`.""",
+        help="""Seconds without a byte of the answer's content, after which the connection to the client is cut. Does not
+        apply to open WebSockets. 0: no limit.
+        Example: `c.PortProxy.idle_timeout = 3600`.""",
     ).tag(config=True)
 
     isolate = Enum(
         ["auto", "always", "never"],
         default_value="auto",
-        help="""Origins of their own for ports and services: "auto" gives each one beside `proxy/port/N/`; "always" also sends
-        page navigations from there to it; "never" has none. Example: `c.PortProxy.isolate = "always"`.""",
+        help="""Isolated origins for ports and services: "auto" provides one beside `proxy/port/N/`; "always" also redirects
+        page navigations from there to it; "never" provides none.
+        Example: `c.PortProxy.isolate = "always"`.""",
     ).tag(config=True)
 
     origin_pattern = Unicode(
         "",
-        help="""The host names of these origins: `{port}` in the first label is the port or the service's name, `{user}` the user.
-        Empty: `p{port}.localhost`, for Jupyter on the user's own machine or behind a tunnel to it.
+        help="""The host names of isolated origins: `{port}` in the first label is the port or the service's name, `{user}`
+        the user. Empty: `p{port}.localhost`, for Jupyter on the user's own machine or behind a tunnel to it.
         Example: `c.PortProxy.origin_pattern = "{port}--{user}.apps.example.org"`.""",
     ).tag(config=True)
 
     origin_below_base_url = Bool(
         False,
-        help="""The front that brings these hosts here puts this server's base URL before each path, as JupyterHub's proxy needs.
+        help="""The reverse proxy of the isolated origins adds this server's base URL before each path, as JupyterHub's proxy
+        needs.
         Example: `c.PortProxy.origin_below_base_url = True`.""",
     ).tag(config=True)
 
     jupyter_url = Unicode(
         "",
-        help="""This server's own address, to which a page of such an origin sends a browser that has not logged in. Empty: from
-        where somebody entered last. Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
+        help="""This server's own address, to which an isolated origin redirects a browser that has not logged in. Empty: the
+        address of the last login through `proxy/enter/`.
+        Example: `c.PortProxy.jupyter_url = "https://hub.example.org/user/alice/"`.""",
     ).tag(config=True)
 
     embedders = List(
         Unicode(),
         default_value=[],
-        help="""Origins of sites whose pages may show services in a frame, at isolated origins, besides Jupyter's own pages; `*.`
-        stands for all subdomains. Example: `c.PortProxy.embedders = ["https://portal.example.org"]`.""",
+        help="""Origins of sites whose pages may show services in a frame, at isolated origins, besides Jupyter's own pages;
+        `*.` matches all subdomains.
+        Example: `c.PortProxy.embedders = ["https://portal.example.org"]`.""",
     ).tag(config=True)
 
     max_exchanges = Integer(
         4000,
-        help="""Requests under way at once through this server, event streams included; 0 is no limit. One more gets a 503.
+        help="""Requests in flight through this server, event streams included; 0: no limit. Further requests get a 503.
         Example: `c.PortProxy.max_exchanges = 8000`.""",
     ).tag(config=True)
 
     max_exchanges_per_user = Integer(
         2000,
-        help="""Requests under way at once for one user; 0 is no limit. One more gets a 429.
+        help="""Requests in flight for one user; 0: no limit. Further requests get a 429.
         Example: `c.PortProxy.max_exchanges_per_user = 100`.""",
     ).tag(config=True)
 
     max_exchanges_per_port = Integer(
         2000,
-        help="""Requests under way at once to one port or service; 0 is no limit. One more gets a 503.
+        help="""Requests in flight to one port or service; 0: no limit. Further requests get a 503.
         Example: `c.PortProxy.max_exchanges_per_port = 500`.""",
     ).tag(config=True)
 
     max_tunnels = Integer(
         20000,
-        help="""Open WebSockets through this server; 0 is no limit. One more gets a 503.
+        help="""Open WebSockets through this server; 0: no limit. Further WebSockets get a 503.
         Example: `c.PortProxy.max_tunnels = 1000`.""",
     ).tag(config=True)
 
     max_tunnels_per_user = Integer(
         12000,
-        help="""Open WebSockets of one user; 0 is no limit. One more gets a 429.
+        help="""Open WebSockets of one user; 0: no limit. Further WebSockets get a 429.
         Example: `c.PortProxy.max_tunnels_per_user = 200`.""",
     ).tag(config=True)
 
     max_tunnels_per_port = Integer(
         12000,
-        help="""Open WebSockets to one port or service; 0 is no limit. One more gets a 503.
+        help="""Open WebSockets to one port or service; 0: no limit. Further WebSockets get a 503.
         Example: `c.PortProxy.max_tunnels_per_port = 500`.""",
     ).tag(config=True)
 
     max_fields = Integer(
         500,
-        help="""Header fields of one request; 0 is no limit. More get a 431.
+        help="""Header fields of one request; 0: no limit. A request with more gets a 431.
         Example: `c.PortProxy.max_fields = 100`.""",
     ).tag(config=True)
 
     max_field_size = Integer(
         0,
-        help="""Bytes of one header field's value; 0 leaves it at Tornado's 65536 for the whole head. A longer one gets a 431.
+        help="""Bytes of one header field's value; 0: only Tornado's limit of 65536 bytes for the whole head. A request with a
+        longer value gets a 431.
         Example: `c.PortProxy.max_field_size = 8192`.""",
     ).tag(config=True)
 
     head_timeout = Float(
         120.0,
-        help="""Seconds from the first byte of a request's head to its end, or a quarter more; then the connection is closed.
-        It holds for all that Jupyter serves. Idle connections are left to Tornado's limit, an hour: load balancers keep theirs
-        for many minutes. 0 leaves the head to that limit, too. Example: `c.PortProxy.head_timeout = 30`.""",
+        help="""Seconds from the first byte of a request's head to its end, or up to a quarter more; then the connection is
+        closed. Applies to all requests to Jupyter. Idle connections have Tornado's limit of an hour, because load balancers
+        keep theirs for many minutes. 0: that limit applies to heads too.
+        Example: `c.PortProxy.head_timeout = 30`.""",
     ).tag(config=True)
 
     shutdown_grace = Float(
         3.0,
-        help="""Seconds that requests under way are given to end when the server shuts down; what is left then is cut.
-        WebSockets are closed (1001) at once. Example: `c.PortProxy.shutdown_grace = 10`.""",
+        help="""Seconds for requests in flight to end when the server shuts down; the rest are cut. WebSockets are closed
+        (1001) at once.
+        Example: `c.PortProxy.shutdown_grace = 10`.""",
     ).tag(config=True)
 
     sandbox = Union(
         [Bool(), List(Unicode())],
         default_value=False,
-        help="""Let browsers run what services in the path form answer in a sandbox, an origin of its own without Jupyter's login:
-        True, or the list of what is allowed there. For pages that need nothing else from the server: requests of a sandboxed page
-        come from another site and are refused. Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",
+        help="""Add a Content-Security-Policy sandbox to the answers of services at path-based URLs. Their pages then run in
+        an opaque origin without Jupyter's login. True, or the list of allowed features. Suitable only for pages without
+        further requests to the server: requests of a sandboxed page count as those of another site and are refused.
+        Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",
     ).tag(config=True)
 
     rescue = Bool(
         True,
-        help="""Send to a service what its pages below a prefix ask for at the root (`/static/app.js`), because it thinks that
-        it lives there: 307, by the Referer. Links to Jupyter's own pages are left alone.
+        help="""Redirect requests at the root (`/static/app.js`) by pages of a service below a prefix to that service: 307,
+        identified by the Referer. For services that are built for `/`. Links to Jupyter's own pages are not redirected.
         Example: `c.PortProxy.rescue = False`.""",
     ).tag(config=True)
 
     keep_host = Union(
         [Bool(), List(Union([Integer(), Unicode()]))],
         default_value=False,
-        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address: True, or the ports
-        and ranges whose services get them. Services that check them (Bokeh, Vite, Django, Jupyter) must then be told this
-        server's name. Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
+        help="""Send the client's own Host, Origin and Referer to the service instead of the service's address: True, or the
+        ports and ranges of the services. Services that check these fields (Bokeh, Vite, Django, Jupyter) must then accept
+        this server's name.
+        Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
     ).tag(config=True)
 
     count_activity = Bool(
         True,
-        help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler lets it run.
+        help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler does not stop it.
         Example: `c.PortProxy.count_activity = False`.""",
     ).tag(config=True)
 
     unprobed_ports = List(
         Integer(),
         default_value=[],
-        help="""Ports that are listed but never asked for their page.
+        help="""Ports that are listed without a request for their page.
         Example: `c.PortProxy.unprobed_ports = [15432]`.""",
     ).tag(config=True)
 
@@ -228,49 +241,49 @@ class PortProxy(LoggingConfigurable):
 
     project_resolver = Unicode(
         "",
-        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the dotted
-        path of a function that gets this object and returns a ProjectResolver and the hop's name. Empty: it serves no projects.
+        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the
+        dotted path of a function that takes this object and returns a ProjectResolver and the hop's name. Empty: no projects.
         Example: `c.PortProxy.project_resolver = "placement"`.""",
     ).tag(config=True)
 
     placement_dsn = Unicode(
         "",
-        help="""Where a hub finds the placements of projects; and where a project host tells that it lives.
+        help="""The database of placements: a hub reads it, and a project host writes its heartbeat to it.
         Example: `c.PortProxy.placement_dsn = "postgresql://portproxy@db.example.org/portproxy"`.""",
     ).tag(config=True)
 
     registry_path = Unicode(
         "",
-        help="""The file in which a project host finds its projects.
+        help="""The SQLite file with the projects of a project host.
         Example: `c.PortProxy.registry_path = "/var/lib/portproxy/registry.sqlite"`.""",
     ).tag(config=True)
 
     hop_credentials = List(
         Unicode(),
         default_value=[],
-        help="""What the hub sends to this project host, so that its requests are believed; two while one replaces the other.
+        help="""The credentials that this project host accepts from the hub; two during a change.
         Example: `c.PortProxy.hop_credentials = ["a long random text"]`.""",
     ).tag(config=True)
 
     host_id = Unicode(
         "",
-        help="""The name of this project host in the placements: it tells every five seconds that it lives.
+        help="""The name of this project host in the placements, for its heartbeat every five seconds.
         Example: `c.PortProxy.host_id = "host-1"`.""",
     ).tag(config=True)
 
     project_starter = List(
         Unicode(),
         default_value=["jupyter", "portproxy", "run-project", "{key}", "--base-url", "{base_url}"],
-        help="""The command by which this project host starts a stopped project when somebody asks for that; `{key}` is the
-        project's key, `{base_url}` the host's base URL, PORTPROXY_REGISTRY in its environment the registry's file. It may run
-        on, or end at once with exit code 0. Empty: nothing is started here.
+        help="""The command with which this project host starts a stopped project on request; `{key}` is the project's key,
+        `{base_url}` the host's base URL, PORTPROXY_REGISTRY in its environment the registry's file. It may keep running, or
+        end at once with exit code 0. Empty: projects are not started here.
         Example: `c.PortProxy.project_starter = ["systemctl", "start", "project@{key}"]`.""",
     ).tag(config=True)
 
     project_roles = Dict(
         default_value={"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": []},
-        help="""What each role of a project may do through a hub: "ports" reaches its services, "jupyter" its own Jupyter server,
-        "start" starts it.
+        help="""What each role of a project may do through a hub: "ports" reaches its services, "jupyter" its own Jupyter
+        server, "start" starts it.
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 

@@ -49,30 +49,30 @@ OPTIONS = (
     Option(
         "key", "command", WORKS,
         "The same: a list, or a function that returns one; `{port}`, `{unix_socket}` and `{base_url}` are filled in. "
-        "Without it somebody else starts the server.",
+        "Without it, another program starts the server.",
     ),
     Option(
         "key", "environment", WORKS,
-        "The same: a mapping, or a function. All else is the Jupyter server's own environment, without Jupyter's tokens.",
+        "The same: a mapping, or a function. The rest is the Jupyter server's own environment, without Jupyter's tokens.",
     ),
     Option("key", "timeout", WORKS, "The same: seconds until the server must accept connections; 5."),
     Option("key", "absolute_url", WORKS, "The same: the server sees its prefix."),
     Option(
         "key", "port", WORKS,
-        "The same: a fixed port, which is thereby allowed. If another program holds it, that is an error, and the other "
-        "program's page is never shown.",
+        "The same: a fixed port, which is then allowed. If another program listens on it, the start fails, and the "
+        "other program's page is never shown.",
     ),
     Option("key", "unix_socket", WORKS, "The same: `True`, or a path. A socket of another user is refused."),
-    Option("key", "mappath", WORKS, "The same: a mapping, or a function of `path`. The path is the raw one, not decoded."),
+    Option("key", "mappath", WORKS, "The same: a mapping, or a function of `path`. The path is not decoded."),
     Option("key", "launcher_entry", WORKS, "The same, see below."),
     Option("key", "new_browser_tab", WORKS, "The same."),
     Option(
-        "key", "request_headers_override", WORKS, "The same, for WebSockets too. Fields that frame the request cannot be set."
+        "key", "request_headers_override", WORKS, "The same, for WebSockets too. Framing fields cannot be set."
     ),
     Option(
         "key", "rewrite_response", WORKS,
         "The same: a function or a list of them, with `response`, `request`, `orig_response`, `host`, `port`, `path`. Answers "
-        "above 100 MiB are refused. An event stream is left alone.",
+        "above 100 MiB are refused. An event stream is not changed.",
     ),
     Option("key", "update_last_activity", WORKS, "The same: true, false, or a function of the handler."),
     Option("key", "exclude_last_activity_patterns", WORKS, "The same."),
@@ -80,7 +80,7 @@ OPTIONS = (
     Option("entry", "enabled", WORKS, "The same: false makes no tile."),
     Option("entry", "icon_path", WORKS, "The same: the file is served after a login only."),
     Option("entry", "title", WORKS, "The same."),
-    Option("entry", "path_info", WORKS, "The same: it counts from the server's base URL."),
+    Option("entry", "path_info", WORKS, "The same: it is relative to the server's base URL."),
     Option("entry", "category", WORKS, "The same."),
     Option("url", "proxy/N/x", WORKS, "The same, for the ports of `c.PortProxy.allowed_ports`."),
     Option("url", "proxy/absolute/N/x", WORKS, "The same."),
@@ -92,8 +92,8 @@ OPTIONS = (
     Option("package", "jupyter_serverproxy_servers", WORKS, "Entry points of installed packages: the same."),
     Option(
         "package", "jupyter_server_proxy", REPLACED,
-        "The extension itself: disable it, and leave it installed for the packages that depend on it. While it is enabled it "
-        "keeps its names.",
+        "The extension itself: disable it, and leave it installed for the packages that depend on it. While it is enabled, it "
+        "serves its names.",
     ),
     Option(
         "package", "@jupyterhub/jupyter-server-proxy", REPLACED,

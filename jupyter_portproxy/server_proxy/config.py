@@ -46,7 +46,7 @@ class ServerProxy(Configurable):
     """`c.ServerProxy` of jupyter-server-proxy."""
 
     servers = Dict(
-        help="""Servers as jupyter-server-proxy knows them: name -> {command, environment, timeout (seconds), absolute_url, port,
+        help="""Servers in the form of jupyter-server-proxy: name -> {command, environment, timeout (seconds), absolute_url, port,
         unix_socket, mappath, launcher_entry, new_browser_tab, request_headers_override, rewrite_response,
         update_last_activity, exclude_last_activity_patterns, raw_socket_proxy}.
         Example: `c.ServerProxy.servers = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",

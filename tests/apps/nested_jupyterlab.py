@@ -40,7 +40,8 @@ APP = App(
         "lab: nothing fails": "The tab uses the path-based URL, because this browser blocks third-party cookies. Two "
         "JupyterLabs of one origin cannot share a workspace: the nested one reloads under another name, and open requests of "
         "its page are cancelled. It works; at an isolated origin this does not happen.",
-        "incumbent: nothing fails": "This project's own extension in the nested JupyterLab sends the request; it is not a fault of the proxy.",
+        "incumbent: nothing fails": "This project's own extension in the nested JupyterLab sends the request; "
+        "it is not a fault of the proxy.",
     },
     how="It listens on a Unix socket that only you can open; the page is at `lab`.",
 )
