@@ -31,7 +31,7 @@ class Connector:
             Forbidden: another user of this machine listens there; for https, where no connection is shown before the handshake.
         """
         if self._transport is None:
-            self._transport = CurlTransport(force_instance=True)
+            self._transport = CurlTransport()
         if outbound.upstream.scheme == "https":
             self._policy.approve_listeners(outbound.upstream)
             outbound = replace(outbound, trust=self._policy.trust_in(outbound.upstream))

@@ -298,7 +298,7 @@ class Gateway:
     async def head_of(self, exchange: Exchange) -> Head:
         """The head of an exchange's answer, within first_byte_timeout of the request's last byte that moved."""
         while self.settings.first_byte_timeout and not exchange.head.done():
-            left = exchange.moved + self.settings.first_byte_timeout - asyncio.get_running_loop().time()
+            left = exchange.last_sent + self.settings.first_byte_timeout - asyncio.get_running_loop().time()
             if left <= 0:
                 raise UpstreamTimeout.first_byte(self.settings.first_byte_timeout)
             await asyncio.wait({exchange.head}, timeout=left)

@@ -67,7 +67,7 @@ class Admission:
         """The same for another path."""
         route = self.destination.route
         target = uri if route.keep else uri[len(route.prefix) :]
-        return self.outbound.at(remove_secret_parameters(target, self.client.secrets))
+        return self.outbound.with_target(remove_secret_parameters(target, self.client.secrets))
 
     def asked_at(self, uri: str) -> Route | ServiceRoute | ProjectRoute:
         """What another URL of those for which it holds asks for."""

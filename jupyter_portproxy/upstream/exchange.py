@@ -1,7 +1,12 @@
-"""One request and its response in flight, with flow control both ways.
+"""One HTTP request and its response in flight, with flow control both ways. Independent of libcurl and of Tornado.
 
-Rule of this file: who awaits (`send`, `head`, `read`) and who carries (the `on_...` methods) meet here and nowhere else; it
-knows neither libcurl nor Tornado.
+The gateway awaits `send`, `head` and `read`; the transport calls the `on_...` methods from within libcurl's work. State:
+
+    head        pending until `on_header` has the final head, or until `end`
+    receiving   the transport is paused when `RECEIVE_BUFFER` bytes wait (`on_content`), resumed by a `read` that finds none
+    sending     open until `end_content`; the transport pauses when there is nothing to send (`on_send_ready`) and is resumed by
+                more content. `send` waits while `_SEND_BUFFER` bytes wait
+    ended       by `end`, once; `error` is None if the response is whole
 """
 
 from __future__ import annotations
@@ -17,8 +22,8 @@ from ..protocol.framing import Content, Fields, parse_content_length, parse_head
 from ..protocol.urls import Upstream
 from ..system.tls import SYSTEM_TRUST, Trust
 
-# What is held of the response before the upstream has to wait, and of the request before the client has to; bytes. The client's
-# connection holds as much again: a client that does not read costs less than 300 KB.
+# Bytes of a response that wait for the client, and of a request that wait for the upstream. The client's connection buffers as
+# much again: a client that does not read costs less than 300 KB.
 RECEIVE_BUFFER = 160 * 1024
 _SEND_BUFFER = 512 * 1024
 _MAX_HEAD_LINES = 1100
@@ -26,28 +31,28 @@ _MAX_HEAD_LINES = 1100
 Approve = Callable[[str, int, str, int, int], None]
 
 
-class Carrier(Protocol):
-    """What an exchange asks of its transport."""
+class Transport(Protocol):
+    """What carries exchanges."""
 
     loop: asyncio.AbstractEventLoop
-    pauses_at_once: bool  # else it may bring some more first
+    pauses_at_once: bool  # False: some more content may arrive after `pause`
 
     def pause(self, exchange: Exchange) -> None:
-        """Read no more of its answer until it is resumed."""
+        """Receive no more of the response until `resume`."""
 
     def resume(self, exchange: Exchange) -> None:
-        """Go on where the exchange has made it wait."""
+        """Continue in both directions."""
 
     def complete(self, exchange: Exchange) -> None:
-        """End it: its answer is whole."""
+        """End the exchange: its response is whole."""
 
-    def abandon(self, exchange: Exchange) -> None:
-        """Give it up."""
+    def abort(self, exchange: Exchange) -> None:
+        """End the exchange early."""
 
 
 @dataclass(slots=True)
 class Head:
-    """The head of an upstream's final answer (1xx are not passed on); `dropped`: names of fields that cannot pass."""
+    """The head of an upstream's final response (1xx are not passed on); `dropped`: names of fields that cannot be passed on."""
 
     status: int
     reason: str
@@ -57,15 +62,15 @@ class Head:
 
 @dataclass(slots=True)
 class Outbound:
-    """One request to send; not to be changed.
+    """One request to send; immutable but for `header_lines`.
 
     Attributes:
-        approve: called with (local address, local port, remote address, remote port, descriptor) of the connection before
+        approve: called with (local address, local port, remote address, remote port, descriptor) of a fresh connection before
             anything is sent on it; a GatewayError that it raises ends the exchange.
         content: framing of the content that `Exchange.send` will carry; None for none.
         connect_timeout: seconds.
         trust: how the certificate of an https upstream is checked.
-        made: the fields as the transport sends them, once it has made that.
+        header_lines: the transport's printed form of the fields, kept for further requests with the same fields.
     """
 
     method: str
@@ -76,38 +81,29 @@ class Outbound:
     connect_timeout: float = 5.0
     approve: Approve | None = None
     trust: Trust = SYSTEM_TRUST
-    made: list[bytes] | None = None
+    header_lines: list[bytes] | None = None
 
-    def at(self, target: str) -> Outbound:
-        """The same for another target."""
-        return Outbound(
-            self.method,
-            self.upstream,
-            target,
-            self.fields,
-            self.content,
-            self.connect_timeout,
-            self.approve,
-            self.trust,
-            self.made,
-        )
+    def with_target(self, target: str) -> Outbound:
+        """The same request for another target."""
+        content, timeout, approve = self.content, self.connect_timeout, self.approve
+        return Outbound(self.method, self.upstream, target, self.fields, content, timeout, approve, self.trust, self.header_lines)
 
 
 class Exchange:
     """One request and its response in flight. Awaited by one sender (`send`) and one reader (`head`, `read`)."""
 
-    def __init__(self, carrier: Carrier, outbound: Outbound) -> None:
+    def __init__(self, transport: Transport, outbound: Outbound) -> None:
         self.outbound = outbound
         self.error: GatewayError | None = None
-        self.moved = carrier.loop.time()  # when it began, connected, or content went out last
-        self.head: asyncio.Future[Head] = carrier.loop.create_future()
-        self._carrier = carrier
+        self.last_sent = transport.loop.time()  # when it began, connected, or content went out last
+        self.head: asyncio.Future[Head] = transport.loop.create_future()
+        self._transport = transport
         self._addresses = list(outbound.upstream.addresses)
         self._ended = False
         self._lines: list[bytes] = []
         self._received: list[bytes] = []
         self._received_size = 0
-        self._left: int | None = None  # of the response's content, where its head tells and the request is still being sent
+        self._missing: int | None = None  # bytes of the response's content, if known and while the request is still being sent
         self._receive_paused = False
         self._reader: asyncio.Future[None] | None = None
         self._to_send: deque[bytes] = deque()
@@ -119,9 +115,9 @@ class Exchange:
     # ---- for the gateway ----
 
     async def send(self, data: bytes) -> None:
-        """Hand on a piece of the request's content; returns when there is room for more.
+        """Send a piece of the request's content; returns when there is room for more.
 
-        Content that the upstream no longer wants (it has answered already) is dropped.
+        Dropped if the exchange has ended: the upstream has responded already.
         """
         if self._ended or not data:
             return
@@ -129,7 +125,7 @@ class Exchange:
         self._to_send_size += len(data)
         self._resume_sending()
         while self._to_send_size >= _SEND_BUFFER and not self._ended:
-            self._sender = self._carrier.loop.create_future()
+            self._sender = self._transport.loop.create_future()
             await self._sender
 
     def end_content(self) -> None:
@@ -139,9 +135,7 @@ class Exchange:
             self._resume_sending()
 
     async def read(self) -> bytes:
-        """The next piece of the response's content; empty at its proper end.
-
-        What comes after it stays with the kernel until the next call.
+        """The next piece of the response's content; empty at its end.
 
         Raises:
             GatewayError: the content was cut off.
@@ -153,8 +147,8 @@ class Exchange:
                 return b""
             if self._receive_paused:
                 self._receive_paused = False
-                self._carrier.resume(self)
-            self._reader = self._carrier.loop.create_future()
+                self._transport.resume(self)
+            self._reader = self._transport.loop.create_future()
             await self._reader
         data = self._received.pop() if len(self._received) == 1 else b"".join(self._received)
         self._received.clear()
@@ -163,29 +157,29 @@ class Exchange:
 
     @property
     def whole(self) -> bool:
-        """True if the response has ended well and all that is left of it can be read at once."""
+        """True if the response is complete; what is left of it can be read without waiting."""
         return self._ended and self.error is None
 
     @property
     def drained(self) -> bool:
-        """True if the response has ended well and all of it has been read."""
-        return self._ended and self.error is None and not self._received
+        """True if the response is complete and has been read."""
+        return self.whole and not self._received
 
     @property
     def readable(self) -> bool:
-        """True if `read` has something to tell at once."""
+        """True if `read` returns or raises without waiting."""
         return bool(self._received) or self._ended
 
     def abort(self) -> None:
-        """Give the exchange up; its connection is closed, so that the upstream sees it."""
-        self._carrier.abandon(self)
+        """End the exchange early; its connection is closed."""
+        self._transport.abort(self)
 
     @property
     def ends_with_head(self) -> bool:
-        """True for HEAD with content: libcurl, made to send content, would wait for content to come back."""
+        """True for HEAD with content: libcurl, which sends the content, would wait for content in the response."""
         return self.outbound.method == "HEAD" and self.outbound.content is not None
 
-    # ---- for the transport, within the other library's work: these only move data; False or None asks it to stop or wait ----
+    # ---- called by the transport, within libcurl's work: these only move data. False stops the transfer, None pauses it ----
 
     def on_header(self, line: bytes) -> bool:
         if self.head.done():
@@ -213,32 +207,32 @@ class Exchange:
         if self.ends_with_head:
             return False
         if not self._send_ended or self._to_send:
-            self._left = parse_content_length(self.outbound.method, status, fields)
+            self._missing = parse_content_length(self.outbound.method, status, fields)
             self._check_early_end()
         return True
 
     def on_content(self, data: bytes) -> bool:
-        if self._receive_paused and self._carrier.pauses_at_once:
+        if self._receive_paused and self._transport.pauses_at_once:
             return False
         self._received.append(data)
         self._received_size += len(data)
-        if (
-            self._received_size >= RECEIVE_BUFFER and not self._receive_paused
-        ):  # said at once: asked with the next piece, libcurl would hold as much again
+        # Paused at once: if the next piece were refused instead, libcurl would buffer as much again.
+        if self._received_size >= RECEIVE_BUFFER and not self._receive_paused:
             self._receive_paused = True
-            self._carrier.pause(self)
+            self._transport.pause(self)
         _wake(self._reader)
-        if self._left is not None:
-            self._left -= len(data)
+        if self._missing is not None:
+            self._missing -= len(data)
             self._check_early_end()
         return True
 
     def _check_early_end(self) -> None:
-        """A whole answer to a request that is still being sent ends the exchange (RFC 9112 9.3); libcurl would send on."""
-        if self._left == 0 and (self._to_send or not self._send_ended):
-            self._carrier.loop.call_soon(self._carrier.complete, self)
+        """A whole response to a request that is still being sent ends the exchange (RFC 9112 9.3); libcurl would continue."""
+        if self._missing == 0 and (self._to_send or not self._send_ended):
+            self._transport.loop.call_soon(self._transport.complete, self)
 
-    def on_wanted(self, size: int) -> bytes | None:
+    def on_send_ready(self, size: int) -> bytes | None:
+        """At most `size` bytes of content; empty at its end."""
         if not self._to_send:
             if self._send_ended:
                 return b""
@@ -249,14 +243,14 @@ class Exchange:
             self._to_send.appendleft(data[size:])
             data = data[:size]
         self._to_send_size -= len(data)
-        self.moved = self._carrier.loop.time()
+        self.last_sent = self._transport.loop.time()
         if self._to_send_size < _SEND_BUFFER:
             _wake(self._sender)
         return data
 
     def on_connected(self, remote: str, local: str, remote_port: int, local_port: int, fd: int) -> bool:
-        """The connection is fresh and stands, nothing has been sent."""
-        self.moved = self._carrier.loop.time()
+        """A fresh connection is established, nothing has been sent. False if it is not approved."""
+        self.last_sent = self._transport.loop.time()
         if self.outbound.approve is not None:
             try:
                 self.outbound.approve(local, local_port, remote, remote_port, fd)
@@ -265,24 +259,24 @@ class Exchange:
                 return False
         return True
 
-    # ---- for the transport ----
+    # ---- called by the transport ----
 
-    def begin_again(self) -> None:
-        """The same request is sent once more: what came of its answer's head is void."""
+    def restart(self) -> None:
+        """The request is sent again: discard what has arrived of the response's head."""
         self._lines.clear()
 
     def next_address(self) -> str | None:
         return self._addresses.pop(0) if self._addresses else None
 
     def end(self, error: GatewayError | None) -> None:
-        """The transfer is over: everybody who waits learns it."""
+        """The transfer is over: wake the sender and the reader."""
         if self._ended:
             return
         self._ended = True
         self.error = self.error or error
         if not self.head.done():
             self.head.set_exception(self.error or BadUpstream())
-            self.head.exception()  # marked as seen: an aborted exchange has no reader
+            self.head.exception()  # retrieved: an aborted exchange has no reader
         self._to_send.clear()
         _wake(self._reader)
         _wake(self._sender)
@@ -290,7 +284,7 @@ class Exchange:
     def _resume_sending(self) -> None:
         if self._send_paused:
             self._send_paused = False
-            self._carrier.resume(self)
+            self._transport.resume(self)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
