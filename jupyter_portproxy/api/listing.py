@@ -19,7 +19,7 @@ from ..gateway.gateway import Gateway
 from ..gateway.probe import Probe
 from ..protocol import framing, page_head, urls
 from ..protocol.headers import Fields
-from ..protocol.origin_hosts import WELL_KNOWN_PATH
+from ..protocol.origin_hosts import FRAME_FEATURES, WELL_KNOWN_PATH
 from ..protocol.urls import Route
 from ..services.manager import Service
 from ..services.ports import Reservation
@@ -159,7 +159,8 @@ class Inventory:
             origins.add_jupyter(request.headers.get("Host", "").lower())
         probe = f"{scheme}://{probed}{WELL_KNOWN_PATH}hello" if probed is not None else None
         origin = f"{scheme}://{origins.names.build_pattern(probed)}" if origins is not None and probed is not None else None
-        return {"isolate": self._gateway.settings.isolate, "probe": probe, "origin": origin}
+        isolate = self._gateway.settings.isolate
+        return {"isolate": isolate, "probe": probe, "origin": origin, "features": list(FRAME_FEATURES)}
 
     def reservations(self) -> list[Item]:
         return self._items("a reservation", self.reservation, self._gateway.reservations.list())

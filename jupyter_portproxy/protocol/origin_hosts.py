@@ -27,6 +27,16 @@ _LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
 _LONGEST_LABEL = 63  # RFC 1035 2.3.4
 
 
+# Features that browsers deny to frames of another origin unless their `allow` attribute delegates them (Permissions Policy).
+FRAME_FEATURES = (
+    "accelerometer", "autoplay", "bluetooth", "camera", "clipboard-read", "clipboard-write", "cross-origin-isolated",
+    "display-capture", "encrypted-media", "fullscreen", "gamepad", "geolocation", "gyroscope", "hid", "idle-detection",
+    "keyboard-map", "local-fonts", "microphone", "midi", "payment", "picture-in-picture", "publickey-credentials-create",
+    "publickey-credentials-get", "screen-wake-lock", "serial", "storage-access", "usb", "web-share", "window-management",
+    "xr-spatial-tracking",
+)  # fmt: skip
+
+
 class OriginHosts:
     """The host names of origins.
 

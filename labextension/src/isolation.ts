@@ -8,17 +8,14 @@ import type { IApi } from './api';
 import type { Target } from './commands';
 
 const PATIENCE = 2000;
-/** For browsers that do not list what they gate. */
-const FEATURES =
-  'autoplay camera clipboard-read clipboard-write display-capture encrypted-media fullscreen gamepad geolocation microphone midi picture-in-picture publickey-credentials-create publickey-credentials-get screen-wake-lock storage-access web-share xr-spatial-tracking'.split(
-    ' '
-  );
 
 interface IOrigins {
   isolate: 'auto' | 'always' | 'never';
   probe: string | null;
   /** An isolated origin, `{target}` in place of a port or a service's name. */
   origin: string | null;
+  /** Names for `allow`, for browsers that do not list the features that they gate. */
+  features: string[];
 }
 
 /** Whether a frame of that address may store anything; its page says so. */
@@ -80,18 +77,19 @@ export class Isolation {
     const names = 'port' in target ? [target.port] : [target.service, ...(port ? [port] : [])];
     const origins = names.map(name => origin.replace('{target}', String(name))).join(' ');
     const policy = (document as { featurePolicy?: { allowedFeatures(): string[] } }).featurePolicy;
-    return (policy?.allowedFeatures() ?? FEATURES).map(feature => `${feature} ${origins}`).join('; ');
+    return (policy?.allowedFeatures() ?? this._features).map(feature => `${feature} ${origins}`).join('; ');
   }
 
   private async _ask(api: IApi, find: typeof fetch, stores: (address: string) => Promise<boolean>): Promise<void> {
     try {
-      const { probe, origin } = await api.ask<IOrigins>('GET', 'origins');
+      const { probe, origin, features } = await api.ask<IOrigins>('GET', 'origins');
       if (probe === null) {
         return;
       }
       const seen = (url: string) => url.replace(/^https?:/, window.location.protocol); // reverse proxies may hide the scheme from the server
       const address = seen(probe);
       this._origin = origin && seen(origin);
+      this._features = features;
       const answer = await find(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
       this._found = answer.status === 204;
       this._stores = this._found && (await stores(new URL('storage', address).href));
@@ -101,6 +99,7 @@ export class Isolation {
   }
 
   private _origin: string | null = null;
+  private _features: string[] = [];
   private _found = false;
   private _stores = false;
 }

@@ -10,7 +10,7 @@ const ORIGIN = 'http://p{target}.localhost:8888';
 
 function isolation(probe: string | null | Error, status: number | Error, stores = true): Isolation {
   const api = new PlayedApi();
-  api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe, origin: probe && ORIGIN } };
+  api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe, origin: probe && ORIGIN, features: ['camera', 'clipboard-write', 'midi'] } };
   const find = async () => {
     if (status instanceof Error) {
       throw status;
