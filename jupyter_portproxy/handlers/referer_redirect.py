@@ -19,10 +19,10 @@ from tornado.web import Application
 from ..errors import GatewayError, NothingThere
 from ..gateway.gateway import Gateway
 from ..protocol import urls
-from ..protocol.headers import is_websocket_upgrade, strip_origin
+from ..protocol.headers import is_websocket_upgrade
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Redirect, Route, ServiceRoute
+from ..protocol.urls import Redirect, Route, ServiceRoute, strip_origin
 from .base import PortHandler
 
 Found = Route | ServiceRoute | ProjectRoute | NamedProjectRoute | Redirect | None

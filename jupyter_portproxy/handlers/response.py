@@ -15,8 +15,9 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, 
 from ..errors import HUB, HubDistrusted, NotFramed
 from ..gateway.gateway import Destination, Gateway
 from ..protocol import frame_ancestors
-from ..protocol.headers import Client, Fields, build_response_fields, parse_origin
+from ..protocol.headers import Client, Fields, build_response_fields
 from ..protocol.named_project_urls import RedirectFollower
+from ..protocol.urls import parse_origin
 
 
 class Answer:

@@ -15,7 +15,7 @@ from ..gateway.gateway import Destination, Gateway
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.credentials import remove_secret_parameters
-from ..protocol.headers import Client, Fields, answer_token_subprotocol, upgrade_fields
+from ..protocol.headers import UPGRADE_FIELDS, Client, Fields, answer_token_subprotocol
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Route, ServiceRoute
@@ -96,7 +96,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self._slot = None
         self.opened(tunnel, destination)
         headers = answer.headers(granted)
-        fields = [*upgrade_fields(), *headers.get_all(), *answer_token_subprotocol(self.fields, granted)]
+        fields = [*UPGRADE_FIELDS, *headers.get_all(), *answer_token_subprotocol(self.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
         self._upstream_stream = None
         try:
@@ -117,7 +117,7 @@ class TunnelHandler(WebSocketHandler, PortHandler):
         self.gateway.begin(counted=counted)
         fields = self.gateway.outbound_fields(destination, self.fields, client)
         target = remove_secret_parameters(destination.route.target, client.secrets)
-        return _print_head(f"GET {target} HTTP/1.1", [*fields, *upgrade_fields()])
+        return _print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
 
     def _abandon(self) -> None:
         if self._upstream_stream is not None:

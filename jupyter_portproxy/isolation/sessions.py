@@ -16,7 +16,8 @@ from typing import Generic, TypeVar
 
 from ..gateway.logins import Logins
 from ..protocol.credentials import find_login_cookies
-from ..protocol.origin_hosts import _LOOPBACK, OriginHosts, split_port
+from ..protocol.origin_hosts import _LOOPBACK, OriginHosts
+from ..protocol.urls import split_port
 from ..upstream.closable import Closable
 
 _TICKET_SECONDS = 30.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .framing import Fields
+from .urls import DEFAULT_PORTS, parse_origin, split_port
 
 SCHEMES = ("http", "https")
 # jupyter-server-proxy's two, in its spelling: some services look for that very text.
@@ -26,7 +27,6 @@ _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
 _PATH_FIELDS, _OWN_VIA = ("X-Forwarded-Prefix", "X-Forwarded-Context"), "portproxy-"
 _PARAMETER = re.compile(r"(?:\A|;)\s*(\w+)\s*=\s*\"?([^;\"]*)")
 _UP_TO_PATH = re.compile(r"[^/?#]*")
-_ORIGIN_OF = re.compile(r"https?://[^/?#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ForwardedClient:
             ("X-Forwarded-For", ", ".join(addresses)),
             ("X-Forwarded-Proto", self.scheme),
             ("X-Gradio-Server", self.public) if self.public else ("X-Forwarded-Host", self.host),
-            ("X-Forwarded-Port", self.port or _port_of(self.host, self.scheme)),
+            ("X-Forwarded-Port", self.port or split_port(self.host)[1] or str(DEFAULT_PORTS.get(self.scheme, 80))),
             ("Forwarded", ", ".join([*elements, *map(self._element, self.peers)])),
         ]
         return out + [(name, prefix) for name in _PREFIX_FIELDS] if prefix else out
@@ -151,8 +151,8 @@ def matches_client_url(request: RequestHead) -> bool:
     if request.version == "HTTP/1.0" or _OWN_VIA in headers.get("Via", "") or any(name in headers for name in _PATH_FIELDS):
         return False
     host, referer = headers.get("Host", "").lower(), headers.get("Referer", "").lower()
-    page = _ORIGIN_OF.match(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else None
-    if page is not None and page[0] != f"{scheme}://{host}":
+    page = parse_origin(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else ""
+    if page and page != f"{scheme}://{host}":
         return False
     return _told(headers, _HOST_FIELDS, "host") <= {host} and _told(headers, _SCHEME_FIELDS, "proto") <= {scheme}
 
@@ -162,11 +162,6 @@ def _told(headers: Mapping[str, str], names: Iterable[str], parameter: str) -> s
     told = [first_list_member(headers.get(name, "")).lower() for name in names]
     forwarded = _PARAMETER.findall(first_list_member(headers.get("Forwarded", "")).lower())
     return {value.strip() for value in [*told, *(value for key, value in forwarded if key == parameter)]} - {""}
-
-
-def _port_of(host: str, scheme: str) -> str:
-    _, colon, port = host.rpartition(":")
-    return port if colon and port.isascii() and port.isdigit() else "443" if scheme == "https" else "80"
 
 
 def _without_origin(forwarded: str) -> str:

@@ -10,15 +10,15 @@ import re
 from urllib.parse import urlsplit
 
 from .framing import Fields
+from .urls import DEFAULT_PORTS
 
 FRAME_DESTINATIONS = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
-DIRECTIVE = re.compile(
+_DIRECTIVE = re.compile(
     r"(?:(?<=;)|(?<=,)|\A)[\t\n\f\r ]*frame-ancestors(?![^\t\n\f\r ;,])(?P<sources>[^;,]*)", re.IGNORECASE | re.ASCII
 )
 _SOURCE = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}|\*))?(?:/.*)?\Z"
 )
-_PORTS = {"http": 80, "https": 443}
 _MAX_SOURCES = 4096  # characters of all policies; what longer ones let in is not looked at
 _OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
 
@@ -33,8 +33,27 @@ def denies_frames(fields: Fields) -> bool:
 def find_frame_policies(fields: Fields) -> list[str]:
     """The sources of each policy that says who may show the answer in a frame; of several policies all have to be obeyed."""
     lines = [value for name, value in fields if name.lower() == "content-security-policy"]
-    found = (DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
+    found = (_DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
     return [match["sources"] for match in found if match]
+
+
+def allow_framing(fields: Fields, embedder: str) -> Fields:
+    """A response's fields with a policy that lets the response's own origin and `embedder` show it in a frame.
+
+    A policy of the response's own is only widened, and only where it lists 'self'; a response that denies all frames stays.
+    X-Frame-Options cannot name another origin; Content-Security-Policy can, and overrides it.
+    """
+    restricted = bool(find_frame_policies(fields))
+    if denies_frames(fields) and not restricted:
+        return fields
+    out = [(name, value) for name, value in fields if name.lower() != "x-frame-options"]
+    if not restricted:
+        return [*out, ("Content-Security-Policy", f"frame-ancestors 'self' {embedder}".strip())]
+
+    def widen(match: re.Match[str]) -> str:
+        return f"{match[0]} {embedder}" if "'self'" in match[0].lower() else match[0]
+
+    return [(name, _DIRECTIVE.sub(widen, value) if name.lower() == "content-security-policy" else value) for name, value in out]
 
 
 def forbids_frame(fields: Fields, own: str, ancestors: set[str]) -> bool:
@@ -75,12 +94,12 @@ def _matches(source: str, own: str, scheme: str, host: str, port: int) -> bool:
 
 
 def _fits(wanted: str | None, port: int, scheme: str) -> bool:
-    return wanted == "*" or port == (int(wanted) if wanted else _PORTS.get(scheme)) or (wanted == "80" and port == 443)
+    return wanted == "*" or port == (int(wanted) if wanted else DEFAULT_PORTS.get(scheme)) or (wanted == "80" and port == 443)
 
 
 def _parts(origin: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(origin)
-        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+        return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:  # a port that is none
         return "", "", 0

@@ -17,10 +17,10 @@ from urllib.parse import unquote_to_bytes
 from ..errors import BadRoute, TooManyRedirects
 from . import project_urls
 from .framing import Fields, find_field, normalize_name
-from .headers import Client, is_below, strip_client_origin
+from .headers import Client, strip_client_origin
 from .project_urls import ProjectRoute
 from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
-from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, parse_port
+from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, is_below, parse_port
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10

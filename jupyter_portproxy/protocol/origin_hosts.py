@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .forwarded import RequestHead, matches_client_url
+from .urls import split_port
 
 LOCAL_PATTERN = "p{port}.localhost"
 
@@ -104,12 +105,6 @@ class OriginHosts:
 def encode_label(name: str) -> str:
     """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
     return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
-
-
-def split_port(host: str) -> tuple[str, str]:
-    """`host[:port]` -> (host, port or "")."""
-    name, colon, port = host.rpartition(":")
-    return (name, port) if colon and port.isascii() and port.isdigit() else (host, "")
 
 
 def _fits(name: str) -> bool:

@@ -23,6 +23,9 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}\Z", re.ASCII)
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
 _SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
+_ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
+_ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
+_DOT_SEGMENTS = re.compile(r"(?:/|%2f|\\)(?:\.|%2e){2}(?:/|%2f|\\|\Z)", re.IGNORECASE)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 # What means the same with an escape and without: visible ASCII but for what ends a path or a segment.
 _PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
@@ -465,6 +468,44 @@ def parse_authority(text: str) -> tuple[str, int]:
     if not is_name(host):
         raise BadRoute.host(text)
     return host, port
+
+
+def split_port(host: str) -> tuple[str, str]:
+    """`host[:port]` of a client, whatever it contains -> (host, port, or "" without one)."""
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isascii() and port.isdigit() else (host, "")
+
+
+def split_absolute_url(url: str) -> tuple[str, str, str] | None:
+    """`[scheme:]//authority...` -> (scheme or "", authority, the rest), as written; None for any other URL."""
+    match = _ABSOLUTE.match(url)
+    return (match["scheme"] or "", match["authority"], match["rest"]) if match else None
+
+
+def parse_origin(url: str) -> str:
+    """The origin of an absolute URL, in lower case; empty for any other."""
+    match = _ORIGIN.match(url)
+    return match[0].lower() if match else ""
+
+
+def strip_origin(url: str, host: str) -> str | None:
+    """What follows the origin in an absolute URL on that host (as the Host field has it); None for any other."""
+    parts = split_absolute_url(url) if "://" in url else None
+    if not parts or not parts[0] or not host:
+        return None
+    scheme, authority, rest = parts
+    authority, host = authority.lower(), host.lower()
+    if authority != host:
+        port = f":{DEFAULT_PORTS[scheme.lower()]}"  # RFC 3986 6.2.3
+        if authority.removesuffix(port) != host.removesuffix(port):
+            return None
+    return rest
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """True if the path is the prefix or lies below it; False with dot segments, which could lead out again."""
+    head = path.partition("?")[0].partition("#")[0]
+    return (head == prefix or head.startswith(f"{prefix}/")) and not _DOT_SEGMENTS.search(head)
 
 
 def is_name(text: str) -> bool:
