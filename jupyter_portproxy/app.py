@@ -50,7 +50,7 @@ from .server_proxy.config import ServerProxy
 from .services import logs, templates
 from .services.hooks import RequestHooks
 from .services.manager import ServiceManager
-from .services.ports import Ports, Reservations
+from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class PortProxyApp(ExtensionApp):
         self.logins = Logins(self.log, getattr(server.identity_provider, "login_age", CHECK_INTERVAL))
         self.connector = Connector(self.policy, settings.connect_timeout)
         self.probe = Probe(self.policy, self.connector)
-        ports = Ports(self.policy.ports)
+        ports = PortLeases(self.policy.ports)
         self.services = self._make_services(settings, ports, adopted.templates)
         self.hop = self._make_hop(settings)
         self.gateway = Gateway(
@@ -232,7 +232,7 @@ class PortProxyApp(ExtensionApp):
         package = self._server.extension_manager.extensions.get(extension)
         return package is not None and bool(package.enabled)
 
-    def _make_services(self, settings: PortProxy, ports: Ports, adopted: dict[str, Template]) -> ServiceManager:
+    def _make_services(self, settings: PortProxy, ports: PortLeases, adopted: dict[str, Template]) -> ServiceManager:
         base_url = str(self._server.base_url)
         found, unreadable = templates.from_directories(jupyter_config_path())
         known, wrong = templates.load_all(templates.shipped(), found, settings.service_templates)

@@ -117,7 +117,7 @@ class ServicesHandler(ProxyAPIHandler):
         name = data.get("name")
         if name is not None and not isinstance(name, str):
             raise BadInput("'name' must be a string.", "See the API's description.")
-        await self.services.settle(name, data["template"])
+        await self.services.wait_stopped(name, data["template"])
         running = {service for service in self.services.list() if service.alive}
         service = self.services.start(data["template"], name, arguments)
         self.send_service(service, 200 if service in running else 201)

@@ -82,7 +82,7 @@ class IndexPageHandler(JupyterHandler):
         actions = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
         if action == "start":
             template = self.get_body_argument("template", "")
-            await services.settle(name, template)
+            await services.wait_stopped(name, template)
             services.start(template, name or None, self._arguments())
         elif action in actions:
             await actions[action](name)

@@ -130,7 +130,7 @@ class Inventory:
             "title": service.template.title,
             "icon": service.template.icon,
             "arguments": dict(service.arguments),
-            "runs": self._gateway.services.runs(service),
+            "runs": self._gateway.services.describe(service),
             "state": service.state,
             "since": service.since,
             "error": service.error,

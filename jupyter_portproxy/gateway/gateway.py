@@ -167,10 +167,10 @@ class Gateway:
         template = self.services.templates.get(asked.name)
         if template is not None and template.external and template.endpoint is not None:
             return self._at(template.endpoint, template, asked)
-        service = self.services.opened(asked.name, by_page=not patient)
+        service = self.services.open(asked.name, by_page=not patient)
         if service.state == "starting" and not patient:
             raise ServiceStarting(service.name, service.log.last_lines())
-        await self.services.ready(service)
+        await self.services.wait_ready(service)
         service.touch()
         if template is None or service.name == asked.name:  # else two templates have one fixed place
             template = service.template

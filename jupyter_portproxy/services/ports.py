@@ -1,6 +1,7 @@
-"""Ports lent for a time: to services of ours while they run, and by name to scripts of the user that ask for one.
+"""Leases of ports and Unix sockets: for services while they run, and by name for scripts of the user (reservations).
 
-Rule of this file: a port is lent to one at a time, and only while nobody listens on it.
+A port has at most one lease, and is leased only while no process listens on it. The end of a service releases its endpoint. A
+reservation ends when it is released, when its time passes without a listener, or with the listener that has used it.
 """
 
 from __future__ import annotations
@@ -8,56 +9,95 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
-from ..errors import BadInput, NoPort, NotFound
-from .templates import NAME
+from ..errors import BadInput, NoPort, NotFound, ServiceFailed
+from .hooks import Endpoint
+from .templates import NAME, NAME_HINT, Template
 
-_TRIES = 1000
+_MAX_TRIES = 1000
 _FIRST_UNPRIVILEGED = 1024
-_LONGEST = 86400.0
-_MOST = 100
+MAX_RESERVED_SECONDS = 86400
+MAX_RESERVATIONS = 100
 
 
-class Ports:
-    """The allowed ports, and which of them are lent."""
+class PortLeases:
+    """The allowed ports above 1023, and which of them are leased."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
-        self._ranges = [ports for ports in ranges if ports.stop > _FIRST_UNPRIVILEGED]
-        self._lent: set[int] = set()
+        ranges = (range(max(ports.start, _FIRST_UNPRIVILEGED), ports.stop) for ports in ranges)
+        self._ranges = [ports for ports in ranges if ports]
+        self._leased: set[int] = set()
 
-    def lend(self) -> int:
+    def lease(self) -> int:
         """A port that is free now.
 
         Raises:
             NoPort: none was found.
         """
-        # Of all of them alike: a single port is allowed for the sake of one program, and would be taken every other time.
-        places = range(sum(map(len, self._ranges)))
-        for place in random.sample(places, min(len(places), _TRIES)):
-            port = self._at(place)
-            if port >= _FIRST_UNPRIVILEGED and port not in self._lent and is_free(port):
-                self._lent.add(port)
+        # All ports are equally likely: one that is allowed by itself belongs to one program, and must not be taken before others.
+        indices = range(sum(map(len, self._ranges)))
+        for index in random.sample(indices, min(len(indices), _MAX_TRIES)):
+            port = self._at(index)
+            if port not in self._leased and is_free(port):
+                self._leased.add(port)
                 return port
         raise NoPort()
 
-    def _at(self, place: int) -> int:
-        """The port at a place, as if the ranges were one."""
+    def _at(self, index: int) -> int:
+        """The port at an index into all ranges."""
         for ports in self._ranges:
-            if place < len(ports):
-                return ports[place]
-            place -= len(ports)
-        raise IndexError(place)
+            if index < len(ports):
+                return ports[index]
+            index -= len(ports)
+        raise IndexError(index)
 
-    def give_back(self, port: int) -> None:
-        self._lent.discard(port)
+    def release(self, port: int) -> None:
+        self._leased.discard(port)
+
+
+class EndpointLeases:
+    """Endpoints of services: a leased port, a Unix socket in a private directory, or the fixed endpoint of a template."""
+
+    def __init__(self, ports: PortLeases) -> None:
+        self._ports = ports
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+
+    def lease(self, name: str, template: Template) -> Endpoint:
+        """The endpoint for a run of the service.
+
+        Raises:
+            NoPort
+            ServiceFailed: the template's fixed endpoint is in use.
+        """
+        if template.endpoint is not None:
+            _clear(template.endpoint)
+            return template.endpoint
+        if not template.unix_socket:
+            return Endpoint(self._ports.lease())
+        if self._directory is None:
+            self._directory = tempfile.TemporaryDirectory(prefix="portproxy-")
+        # Short, because its path has 107 bytes at most (unix(7)), and different for each name.
+        path = Path(self._directory.name, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
+        path.unlink(missing_ok=True)
+        return Endpoint(0, str(path))
+
+    def release(self, endpoint: Endpoint) -> None:
+        self._ports.release(endpoint.port)
+
+    def close(self) -> None:
+        if self._directory is not None:
+            self._directory.cleanup()
 
 
 @dataclass(slots=True)
 class Reservation:
-    """A port that a script of the user's has asked for. `deadline`: of `time.monotonic`; `used`: somebody listens on it."""
+    """A port that a script has reserved. `deadline` is of `time.monotonic`; `used` is True while a process listens on it."""
 
     name: str
     port: int
@@ -66,14 +106,14 @@ class Reservation:
 
     @property
     def until(self) -> float:
-        """Seconds since 1970, as the clock is now: for people. A clock that jumps ends no reservation."""
+        """The deadline in seconds since 1970, by the clock as it is now. The clock does not end a reservation."""
         return time.time() + self.deadline - time.monotonic()
 
 
 class Reservations:
-    """Ports lent by name. One ends with its time, or, once somebody listens on it, with that listener."""
+    """Ports leased by name."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: PortLeases) -> None:
         self._ports = ports
         self._reserved: dict[str, Reservation] = {}
 
@@ -86,26 +126,25 @@ class Reservations:
         return self._reserved.get(name)
 
     def reserve(self, name: object, seconds: object = 600) -> Reservation:
-        """Lend a port to a name.
+        """Lease a port to a name.
 
         Args:
-            seconds: how long to wait for a listener, at most a day.
+            seconds: time until a process must listen on it, at most a day.
 
         Raises:
-            BadInput: a bad name or time, or the name is taken.
+            BadInput: an invalid name or time, or the name is taken.
             NoPort
         """
         if not isinstance(name, str) or not NAME.match(name):
-            raise BadInput("This is no name for a reservation.", "Use up to 64 letters, digits, '.', '_' and '-'.")
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= _LONGEST:
-            raise BadInput("'seconds' is no time that can be waited.", f"Send a number above 0, at most {_LONGEST:.0f}.")
+            raise BadInput(f"Invalid reservation name: {str(name)[:80]!r}.", NAME_HINT)
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_RESERVED_SECONDS:
+            raise BadInput("'seconds' is not a valid time.", f"Send a number above 0, at most {MAX_RESERVED_SECONDS}.")
         self._expire()
         if name in self._reserved:
             raise BadInput(f"The name '{name}' is reserved already.", "Choose another name, or delete that reservation.")
-        if len(self._reserved) >= _MOST:
-            raise BadInput(f"There are {_MOST} reservations already.", "Delete one first.")
-        reservation = Reservation(name, self._ports.lend(), time.monotonic() + seconds)
-        self._reserved[name] = reservation
+        if len(self._reserved) >= MAX_RESERVATIONS:
+            raise BadInput(f"There are {MAX_RESERVATIONS} reservations already.", "Delete one first.")
+        reservation = self._reserved[name] = Reservation(name, self._ports.lease(), time.monotonic() + seconds)
         return reservation
 
     def release(self, name: str) -> None:
@@ -113,19 +152,19 @@ class Reservations:
         self._expire()
         if name not in self._reserved:
             raise NotFound(name, "reservation")
-        self._ports.give_back(self._reserved.pop(name).port)
+        self._ports.release(self._reserved.pop(name).port)
 
     def _expire(self) -> None:
         now = time.monotonic()
         for name, reservation in list(self._reserved.items()):
-            listened = not is_free(reservation.port)
-            if (reservation.used and not listened) or (not listened and now >= reservation.deadline):
-                self._ports.give_back(self._reserved.pop(name).port)
-            reservation.used = listened
+            has_listener = not is_free(reservation.port)
+            if not has_listener and (reservation.used or now >= reservation.deadline):
+                self._ports.release(self._reserved.pop(name).port)
+            reservation.used = has_listener
 
 
 def is_free(port: int) -> bool:
-    """True if nobody listens on the port on either loopback address."""
+    """True if no process listens on the port on either loopback address."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -133,5 +172,27 @@ def is_free(port: int) -> bool:
                 probe.bind((host, port))
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                return False  # any other: this machine has no IPv6
+                return False  # any other error: this machine has no IPv6
     return True
+
+
+def _clear(endpoint: Endpoint) -> None:
+    """Remove the Unix socket file that an ended service has left.
+
+    Raises:
+        ServiceFailed: another program listens there.
+    """
+    if not endpoint.unix_socket:
+        if not is_free(endpoint.port):
+            raise ServiceFailed(f"Port {endpoint.port} is in use by another program.")
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(endpoint.unix_socket)
+    except (FileNotFoundError, ConnectionRefusedError):
+        Path(endpoint.unix_socket).unlink(missing_ok=True)
+    except OSError as error:
+        raise ServiceFailed(f"The socket '{endpoint.unix_socket}' cannot be used: {error.strerror}.") from None
+    else:
+        raise ServiceFailed(f"The socket '{endpoint.unix_socket}' is in use by another program.")

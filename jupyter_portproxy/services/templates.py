@@ -18,6 +18,7 @@ from typing import Any
 from .hooks import Endpoint, TemplateHooks
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
+NAME_HINT = "Use up to 64 letters, digits, '.', '_' and '-'."
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _STANDARD = frozenset({"port", "unix_socket", "base_url", "prefix", "name"})
 _ARGUMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z", re.ASCII)

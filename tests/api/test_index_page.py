@@ -164,7 +164,7 @@ async def test_arguments_reach_the_service_and_empty_ones_have_their_defaults(ca
         ({"action": "start", "template": "<b>"}, 404, "There is no template named '%3Cb%3E'."),
         ({"action": "start"}, 404, "There is no template named ''."),
         ({"action": "start", "template": "theirs"}, 400, "'theirs' is not started by this server."),
-        ({"action": "start", "template": "web", "name": "a/b"}, 400, "This is no name for a service."),
+        ({"action": "start", "template": "web", "name": "a/b"}, 400, "Invalid service name: "),
         ({"action": "start", "template": "web", "argument_x": "1"}, 400, "The template 'web' has no argument 'x'."),
         ({"action": "start", "template": "form", "argument_count": "<i>"}, 400, "The argument 'count' is no number: '<i>'."),
         ({"action": "stop", "name": "none"}, 404, "There is no service named 'none'."),

@@ -911,7 +911,7 @@ TOLD = {name: {**template, "environment": {"ROOT": "{prefix}"}} for name, templa
 @pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
 async def test_services_have_origins_by_their_names_or_by_their_ports(visitor, gateway, call, jp_server_config):
     for name in NAMED:
-        await gateway.services.ready(gateway.services.start(name, None, {}))
+        await gateway.services.wait_ready(gateway.services.start(name, None, {}))
     way = urlsplit((await visitor.knock("web")).one("Location"))
     assert way.netloc == visitor.host("web")
     _, cookie = await visitor.enter("web")
@@ -926,7 +926,7 @@ async def test_a_service_that_was_told_its_prefix_is_below_that_at_its_origin_to
     """By its name, and by its port: it leads its pages there. What begins alike is not below it."""
     for name in NAMED:
         service = gateway.services.start(name, None, {})
-        await gateway.services.ready(service)
+        await gateway.services.wait_ready(service)
         target = "web" if name == "web" else service.endpoint.port
         root = f"{service.prefix}/"
         answer, cookie = await visitor.enter(target)
@@ -947,7 +947,7 @@ KEPT = {name: {**template, "keep_prefix": True} for name, template in NAMED.item
 async def test_a_service_that_wants_to_see_its_prefix_sees_it_at_its_origin(visitor, gateway, call, jp_server_config):
     for name in NAMED:
         service = gateway.services.start(name, None, {})
-        await gateway.services.ready(service)
+        await gateway.services.wait_ready(service)
         target = "web" if name == "web" else service.endpoint.port
         _, cookie = await visitor.enter(target)
         assert (await visitor.ask("/", visitor.host(target), [cookie])).one("Location") == f"{service.prefix}/"
@@ -958,7 +958,7 @@ async def test_a_service_that_wants_to_see_its_prefix_sees_it_at_its_origin(visi
 
 @pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
 async def test_a_service_that_was_not_told_has_that_path_for_itself(visitor, gateway, call, jp_server_config):
-    await gateway.services.ready(service := gateway.services.start("web", None, {}))
+    await gateway.services.wait_ready(service := gateway.services.start("web", None, {}))
     _, cookie = await visitor.enter("web")
     assert (await visitor.ask("/", visitor.host("web"), [cookie])).status == 200
     assert (await visitor.ask(f"{service.prefix}/", visitor.host("web"), [cookie])).status == 404

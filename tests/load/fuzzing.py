@@ -31,7 +31,7 @@ from jupyter_portproxy.protocol.headers import (
     is_websocket_upgrade,
 )
 from jupyter_portproxy.protocol.websocket_frames import FrameCursor
-from jupyter_portproxy.services.ports import Ports, Reservations
+from jupyter_portproxy.services.ports import PortLeases, Reservations
 from jupyter_portproxy.services.templates import NAME
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
@@ -192,7 +192,7 @@ def bodies_target(data: bytes) -> None:
     except (ValueError, RecursionError):
         value = data.decode("latin-1")
     asked = value if isinstance(value, dict) else {"name": value, "seconds": value}
-    reservations = Reservations(Ports([range(10000, 10100)]))
+    reservations = Reservations(PortLeases([range(10000, 10100)]))
     try:
         made = reservations.reserve(asked.get("name"), asked.get("seconds", 600))
         assert NAME.match(made.name) and 10000 <= made.port < 10100

@@ -14,9 +14,9 @@ import pytest
 
 from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed, ShuttingDown
 from jupyter_portproxy.server_proxy.config import read_server
-from jupyter_portproxy.services import manager as services
+from jupyter_portproxy.services import manager as manager_module
 from jupyter_portproxy.services.manager import Service, ServiceManager
-from jupyter_portproxy.services.ports import Ports
+from jupyter_portproxy.services.ports import PortLeases
 from jupyter_portproxy.services.templates import load
 from jupyter_portproxy.system import background_tasks
 
@@ -75,7 +75,7 @@ def make(tmp_path, jp_asyncio_loop):
 
     def build(*, ports=range(10000, 20001), probe=answers, options=None, **templates) -> ServiceManager:
         manager = ServiceManager(
-            Ports([ports]),
+            PortLeases([ports]),
             lambda name, template: f"/b/proxy/service/{name}",
             "/b/",
             probe,
@@ -103,7 +103,7 @@ async def test_a_service_is_started_told_its_place_and_stopped(make):
     )
     service = manager.start("web", "mine")
     assert service.state == "starting"
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (service.state, service.exit_code) == ("up", None)
     said = service.log.tail().decode()
     assert said.startswith(f"serving ['{service.endpoint.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
@@ -116,8 +116,8 @@ async def test_a_later_state_has_a_larger_time_though_the_clock_is_set_back(make
     service = make(web={"command": [*PYTHON, SERVE, "{port}"]}).start("web")
     times = [service.since]
     for now, state in ((0.0, "up"), (times[0], "down"), (times[0], "starting"), (0.0, "up")):
-        monkeypatch.setattr(services.time, "time", lambda now=now: now)
-        service.become(state)
+        monkeypatch.setattr(manager_module.time, "time", lambda now=now: now)
+        service.set_state(state)
         times.append(service.since)
     assert times == sorted(set(times))
 
@@ -133,7 +133,7 @@ async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
 
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe)
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (service.state, faults) == ("up", [])
 
 
@@ -166,8 +166,8 @@ async def test_other_arguments_make_another_service(scripts, tmp_path):
     started = [scripts.start("web", arguments=arguments) for arguments in given]
     names = ["web", "web-b", "web-other", "web-b-2", "web-b-3", "web-a-b-c", "web-taken-2"]
     assert [service.name for service in started] == names
-    assert [scripts.runs(service) for service in started[:5]] == ["app.py", "b.py", "other/app.py", "other/b.py", "b.py, y"]
-    await asyncio.gather(*(asyncio.wait_for(scripts.ready(service), 20) for service in started))
+    assert [scripts.describe(service) for service in started[:5]] == ["app.py", "b.py", "other/app.py", "other/b.py", "b.py, y"]
+    await asyncio.gather(*(asyncio.wait_for(scripts.wait_ready(service), 20) for service in started))
     assert f"'{started[3].endpoint.port}', 'other/b.py', 'x'" in started[3].log.tail().decode()
     again = [scripts.start("web", arguments=arguments) for arguments in given]
     assert all(one is other for one, other in zip(started, again, strict=True))
@@ -181,14 +181,14 @@ async def test_an_argument_that_is_a_secret_is_not_told(make):
     arguments = [{"name": "access_token", "default": ""}, {"name": "word", "default": "x"}]
     manager = make(web={"command": [*PYTHON, SERVE, "{port}", "{access_token}"], "arguments": arguments})
     service = manager.start("web", arguments={"access_token": "a-secret", "word": "y"})
-    assert (service.arguments["access_token"], manager.runs(service)) == ("a-secret", "***, y")
+    assert (service.arguments["access_token"], manager.describe(service)) == ("a-secret", "***, y")
     with pytest.raises(BadInput, match=r"with other arguments: access_token=\*\*\*, word=y\."):
         manager.start("web", "web", {"access_token": "another"})
 
 
 async def test_a_service_that_has_ended_gives_its_name_to_the_next(scripts):
     for arguments in ({}, {"script": "b.py"}):
-        await asyncio.wait_for(scripts.ready(scripts.start("web", arguments=arguments)), 10)
+        await asyncio.wait_for(scripts.wait_ready(scripts.start("web", arguments=arguments)), 10)
     for name in ("web", "web-b"):
         await scripts.stop(name)
     assert scripts.start("web", arguments={"script": "b.py"}).name == "web-b"
@@ -268,7 +268,7 @@ async def test_two_clicks_start_one_process(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     first, second = manager.start("web"), manager.start("web")
     assert first is second
-    await asyncio.wait_for(manager.ready(first), 10)
+    await asyncio.wait_for(manager.wait_ready(first), 10)
     assert manager.start("web") is first
     assert first.log.tail().count(b"serving") == 1
 
@@ -276,19 +276,19 @@ async def test_two_clicks_start_one_process(make):
 async def test_a_restart_keeps_name_and_prefix(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}", "{word}"], "arguments": [{"name": "word", "default": "a"}]})
     service = manager.start("web", arguments={"word": "b"})
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     again = await manager.restart("web")
     assert again is service and service.prefix == "/b/proxy/service/web"
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert service.log.tail().count(b"'b']") == 2
 
 
 async def test_restarts_at_once_start_one_process(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert set(await asyncio.gather(*(manager.restart("web") for _ in range(3)))) == {service}
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert service.log.tail().count(b"serving") == 2
     guard = psutil.Process(service.process.pid)
     assert [child for child in psutil.Process().children() if child.cmdline()[1:4] == guard.cmdline()[1:4]] == [guard]
@@ -298,7 +298,7 @@ async def test_a_restart_and_a_deletion_at_once_leave_no_process_that_nobody_kno
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     for calls in ([manager.restart, manager.delete], [manager.delete, manager.restart], [manager.delete, manager.delete]):
         service = manager.start("web")
-        await asyncio.wait_for(manager.ready(service), 10)
+        await asyncio.wait_for(manager.wait_ready(service), 10)
         ended = await asyncio.gather(*(call("web") for call in calls), return_exceptions=True)
         assert all(isinstance(end, (NotFound, Service, type(None))) for end in ended)
         assert manager.list() == [] and service.process is None
@@ -308,7 +308,7 @@ async def test_a_unix_socket_is_a_place(make):
     program = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
     manager = make(web={"command": [*PYTHON, program, "{unix_socket}"], "unix_socket": True})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     directory = os.path.dirname(service.endpoint.unix_socket)
     assert os.stat(directory).st_mode & 0o077 == 0
     await manager.close()
@@ -324,7 +324,7 @@ async def test_long_names_have_sockets_of_their_own(make):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["true", "\ud800"], "It could not be started: its command or environment has text that no program can be given."),
+        (["true", "\ud800"], "It could not be started: its command or environment has text that cannot be passed to a program."),
         (["no-such-program"], "The program 'no-such-program' is not installed."),
         (["/etc/passwd"], "The program '/etc/passwd' cannot be executed. Is it a file that you may run?"),
         ([*PYTHON, "raise SystemExit(3)"], "It ended with exit code 3 before it was ready."),
@@ -341,7 +341,7 @@ async def test_a_command_that_does_not_become_a_service_says_why(make, command, 
     await ended(service)
     assert (service.state, service.error) == ("failed", said)
     with pytest.raises(ServiceFailed, match="The service 'bad' is failed"):
-        await manager.ready(service)
+        await manager.wait_ready(service)
 
 
 async def test_a_command_that_never_listens_is_stopped(make):
@@ -389,7 +389,7 @@ async def test_a_folder_that_does_not_exist_is_named(make):
 async def test_a_service_that_ignores_sigterm_is_killed(make):
     manager = make(web={"command": [*PYTHON, STUBBORN, "{port}"]})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     started = time.monotonic()
     await manager.stop("web")
     assert (service.state, service.exit_code) == ("down", 137)
@@ -411,11 +411,11 @@ async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make):
 async def test_pauses_before_a_restart_grow_until_it_has_run_for_long(make, monkeypatch, long_run, factors):
     pauses = []
 
-    async def asked_to_stop(service: Service, seconds: float) -> bool:
+    async def wait_for_stop(service: Service, seconds: float) -> bool:
         pauses.append(seconds)
         return len(pauses) == 3
 
-    monkeypatch.setattr(services, "_asked_to_stop", asked_to_stop)
+    monkeypatch.setattr(Service, "wait_for_stop", wait_for_stop)
     template = {"command": [*PYTHON, "raise SystemExit(3)"], "restart": "on-failure"}
     service = make(web=template, options={"long_run": long_run}).start("web")
     await ended(service, 30)
@@ -425,7 +425,7 @@ async def test_pauses_before_a_restart_grow_until_it_has_run_for_long(make, monk
 async def test_what_ends_by_itself_says_so(make):
     program = f"{SERVE.replace('serve_forever', 'handle_request')}\nprint('done')"
     service = (manager := make(web={"command": [*PYTHON, program, "{port}"]})).start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     await ended(service)
     assert (service.state, service.exit_code, service.error) == ("down", 0, "It ended with exit code 0.")
     assert "is down. It ended with exit code 0." in manager.failure(service).message
@@ -435,7 +435,7 @@ async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_someb
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     for _ in range(7):
         service = manager.start("web")
-        await asyncio.wait_for(manager.ready(service), 10)
+        await asyncio.wait_for(manager.wait_ready(service), 10)
         await manager.stop("web")
     assert service.state == "down"
 
@@ -443,24 +443,71 @@ async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_someb
 async def test_whoever_starts_one_that_is_being_stopped_gets_another(make):
     manager = make(stubborn={"command": [*PYTHON, STUBBORN, "{port}"]})
     first = manager.start("stubborn")
-    await manager.ready(first)
+    await manager.wait_ready(first)
     stopping = asyncio.ensure_future(manager.stop("stubborn"))
     await asyncio.sleep(0)
     assert first.state == "stopping"
-    await manager.settle("stubborn")
+    await manager.wait_stopped("stubborn")
     assert first.state == "down"
     second = manager.start("stubborn")
-    await manager.ready(second)
+    await manager.wait_ready(second)
     await stopping
     assert second.state == "up"
 
 
-async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make):
-    manager = make(bad={"command": [*PYTHON, "raise SystemExit(1)"], "restart": "on-failure"})
-    service = manager.start("bad")
+FAILS_ONCE = """
+import pathlib, sys
+failed = pathlib.Path(sys.argv[2])
+if not failed.exists():
+    failed.touch()
+    raise SystemExit(1)
+"""
+
+
+async def pausing(make, tmp_path):
+    """A manager, and its service that has failed, waits for its restart and will run then."""
+    command = [*PYTHON, FAILS_ONCE + SERVE, "{port}", str(tmp_path / "failed")]
+    manager = make(web={"command": command, "restart": "on-failure"}, options={"first_pause": 1.5})
+    service = manager.start("web")
     while service.state != "failed":
         await service.changed.wait()
+    return manager, service
+
+
+async def test_a_service_that_waits_for_its_restart_is_stopped_at_once(make, tmp_path):
+    manager, _ = await pausing(make, tmp_path)
     await asyncio.wait_for(manager.close(), 1)
+
+
+async def test_a_stop_ends_the_wait_for_a_restart(make, tmp_path):
+    manager, service = await pausing(make, tmp_path)
+    await manager.stop("web")
+    await asyncio.sleep(2)
+    assert (service.state, service.process) == ("failed", None)
+
+
+async def test_a_deleted_service_is_not_restarted(make, tmp_path):
+    manager, service = await pausing(make, tmp_path)
+    await manager.delete("web")
+    await asyncio.sleep(2)
+    assert (manager.list(), service.process) == ([], None)
+
+
+async def test_a_start_replaces_the_wait_for_a_restart(make, tmp_path):
+    manager, service = await pausing(make, tmp_path)
+    assert manager.start("web") is service
+    await asyncio.wait_for(manager.wait_ready(service), 10)
+    await asyncio.sleep(2)
+    assert service.log.tail().count(b"serving") == 1 and service.state == "up"
+
+
+async def test_subscribers_get_each_state_of_a_restart(make, tmp_path):
+    manager, service = await pausing(make, tmp_path)
+    states = []
+    manager.subscribe(lambda service: states.append(service.state))
+    await eventually(lambda: service.state == "up")
+    await manager.delete("web")
+    assert states == ["starting", "up", "stopping", "down", "down"]
 
 
 async def test_an_idle_service_is_stopped(make):
@@ -473,7 +520,7 @@ async def test_an_idle_service_is_stopped(make):
 async def test_a_service_in_use_is_not_idle(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3}, options={"health_period": 0.05})
     service = manager.start("web")
-    await manager.ready(service)
+    await manager.wait_ready(service)
     for _ in range(10):
         service.touch()
         await asyncio.sleep(0.1)
@@ -501,7 +548,7 @@ async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, t
     states: list[str] = []
     unsubscribe = manager.subscribe(lambda service: states.append(service.state))
     service = manager.start("web")
-    await manager.ready(service)
+    await manager.wait_ready(service)
     unsubscribe()
     deaf.touch()
     await asyncio.sleep(0.4)
@@ -542,7 +589,7 @@ async def test_a_taken_port_is_not_leased(make):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "x" * 300, 7])
 async def test_a_bad_name_is_refused(make, name):
-    with pytest.raises(BadInput, match="no name for a service"):
+    with pytest.raises(BadInput, match="Invalid service name: "):
         make(web={"command": ["true"]}).start("web", name)
 
 
@@ -576,7 +623,7 @@ async def test_a_program_that_goes_into_the_background_is_served_and_stopped(mak
     where = "{unix_socket}" if unix_socket else "{port}"
     manager = make(web={"command": [*PYTHON, DAEMON, where, how, str(late)], "unix_socket": unix_socket, "restart": "never"})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     await eventually(lambda: service.log.tail().strip().isdigit())
     pid = int(service.log.tail())
     manager_knows = asyncio.wait({service.task}, timeout=1)
@@ -600,7 +647,7 @@ raise SystemExit(1)
 async def test_a_wrapper_that_exits_with_an_error_leaves_the_service_that_it_has_started(make, stays):
     manager = make(web={"command": [*PYTHON, WRAPPER, "{port}", stays], "restart": "never"})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (await asyncio.wait({service.task}, timeout=2))[0] == set()
     assert service.state == "up"
     await manager.stop("web")
@@ -611,7 +658,7 @@ async def test_a_wrapper_that_exits_with_an_error_leaves_the_service_that_it_has
 async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
     manager = make(web={"command": [*PYTHON, DAEMON, "{port}", "leaves", "0"]})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     await eventually(lambda: service.log.tail().strip().isdigit())
     pid = int(service.log.tail())
 
@@ -642,7 +689,7 @@ async def test_what_a_service_that_was_up_leaves_behind_does_not_keep_it_up(make
     program = f"import os, subprocess, threading; {leave}{SERVE}"
     manager = make(web={"command": [*PYTHON, program, "{port}"]})
     service = manager.start("web")
-    await asyncio.wait_for(manager.ready(service), 10)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
     await ended(service)
     assert (service.state, service.error) == ("down", "It ended with exit code 0.")
 

@@ -8,44 +8,44 @@ import time
 import pytest
 
 from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed
-from jupyter_portproxy.services import ports as leases
-from jupyter_portproxy.services.ports import Ports, Reservations, is_free
+from jupyter_portproxy.services import ports as ports_module
+from jupyter_portproxy.services.ports import PortLeases, Reservations, is_free
 
 from ..support.upstreams import free_port
 
 
 def test_every_port_is_lent_once():
     first = free_port(range(31000, 32000))
-    ports = Ports([range(first, first + 1)])
-    assert ports.lend() == first
+    ports = PortLeases([range(first, first + 1)])
+    assert ports.lease() == first
     with pytest.raises(ServiceFailed):
-        ports.lend()
-    ports.give_back(first)
-    assert ports.lend() == first
+        ports.lease()
+    ports.release(first)
+    assert ports.lease() == first
 
 
 def test_the_last_free_port_of_a_range_is_found():
     last = free_port(range(31000, 31400))
     for _ in range(20):
-        ports = Ports([range(31000, 31200), range(31200, 31400)])
-        ports._lent = set(range(31000, 31400)) - {last}
-        assert ports.lend() == last
+        ports = PortLeases([range(31000, 31200), range(31200, 31400)])
+        ports._leased = set(range(31000, 31400)) - {last}
+        assert ports.lease() == last
 
 
 def test_a_port_that_is_allowed_by_itself_is_not_lent_before_others():
     single = free_port(range(31000, 32000))
-    ports = Ports([range(single, single + 1), range(10000, 20001)])
-    lent = []
+    ports = PortLeases([range(single, single + 1), range(10000, 20001)])
+    leased = []
     for _ in range(20):
-        lent.append(ports.lend())
-        ports.give_back(lent[-1])
-    assert lent.count(single) < 5
+        leased.append(ports.lease())
+        ports.release(leased[-1])
+    assert leased.count(single) < 5
 
 
 @pytest.mark.parametrize("ranges", [[], [range(80, 81)], [range(1, 1024)]])
 def test_privileged_ports_are_not_lent(ranges):
     with pytest.raises(ServiceFailed, match="No allowed port is free"):
-        Ports(ranges).lend()
+        PortLeases(ranges).lease()
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
@@ -56,30 +56,30 @@ def test_a_port_with_a_listener_is_not_free(family):
 
 
 def test_a_reservation_ends_with_its_time(monkeypatch):
-    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservations = Reservations(PortLeases([range(10000, 20001)]))
     reservation = reservations.reserve("a", 5)
     assert reservations.get("a") is reservation
     now = time.monotonic()
-    monkeypatch.setattr(leases.time, "monotonic", lambda: now + 6)
+    monkeypatch.setattr(ports_module.time, "monotonic", lambda: now + 6)
     assert reservations.list() == []
 
 
 @pytest.mark.parametrize("jump", [-1e6, 1e6])
 def test_a_clock_that_jumps_ends_no_reservation(monkeypatch, jump):
-    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservations = Reservations(PortLeases([range(10000, 20001)]))
     reservation = reservations.reserve("a", 5)
     now = time.time() + jump
-    monkeypatch.setattr(leases.time, "time", lambda: now)
+    monkeypatch.setattr(ports_module.time, "time", lambda: now)
     assert reservations.get("a") is reservation and now < reservation.until <= now + 5
 
 
 def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener(monkeypatch):
-    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservations = Reservations(PortLeases([range(10000, 20001)]))
     reservation = reservations.reserve("a", 5)
     with socket.create_server(("127.0.0.1", reservation.port)):
         assert reservations.list()[0].used
         now = time.monotonic()
-        monkeypatch.setattr(leases.time, "monotonic", lambda: now + 600)
+        monkeypatch.setattr(ports_module.time, "monotonic", lambda: now + 600)
         assert reservations.get("a") is reservation
     assert reservations.get("a") is None
 
@@ -89,11 +89,11 @@ def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener
 )
 def test_bad_input_is_refused(name, seconds):
     with pytest.raises(BadInput):
-        Reservations(Ports([range(10000, 20001)])).reserve(name, seconds)
+        Reservations(PortLeases([range(10000, 20001)])).reserve(name, seconds)
 
 
 def test_a_name_is_taken_once_and_given_back():
-    reservations = Reservations(Ports([range(10000, 20001)]))
+    reservations = Reservations(PortLeases([range(10000, 20001)]))
     reservations.reserve("a")
     with pytest.raises(BadInput, match="reserved already"):
         reservations.reserve("a")

@@ -20,7 +20,7 @@ from jupyter_portproxy.gateway.probe import Probe
 from jupyter_portproxy.protocol.headers import Client, Fields
 from jupyter_portproxy.protocol.urls import Route
 from jupyter_portproxy.services.manager import ServiceManager
-from jupyter_portproxy.services.ports import Ports, Reservations
+from jupyter_portproxy.services.ports import PortLeases, Reservations
 from jupyter_portproxy.system.socket_owners import SocketOwners, open_netlink
 from jupyter_portproxy.upstream.exchange import Exchange
 
@@ -33,7 +33,7 @@ def build_gateway(
 ) -> Gateway:
     """A gateway without templates; `policy` are arguments of Policy."""
     decides = Policy(settings, owners=owners, **policy)
-    connector, counters, ports = Connector(decides, settings.connect_timeout), Counters(), Ports(decides.ports)
+    connector, counters, ports = Connector(decides, settings.connect_timeout), Counters(), PortLeases(decides.ports)
     is_ready = Probe(decides, connector).is_ready
     services = ServiceManager(ports, lambda name, template: f"/{name}", "/", is_ready, Path("unused"), {})
     limits, logins = Limits(settings, counters.refusal), Logins(LOG)
