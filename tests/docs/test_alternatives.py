@@ -18,7 +18,7 @@ PACKAGES = Path(sys.prefix, "incumbent")
 ROWS = {
     "Ports that can be reached": ("every port ²", "a list, 10000 to 20000 by default ¹"),
     "Jupyter's token and cookies to the service": ("sent ²", "never ⁴"),
-    "A path with `%23` or `%2F` arrives": ("decoded ²", "as it was sent ⁵"),
+    "A path with `%23` or `%2F` arrives": ("decoded ²", "unchanged ⁵"),
 }
 
 

@@ -131,7 +131,7 @@ def test_commands_in_a_sentence_are_written_as_the_program_takes_them(page):
         if "..." in command or "|" in command:
             continue
         words = ["1" if word.strip('"$') in ("PORT", "!") else word for word in re.findall(r'"[^"]*"|[^\s()]+', command)]
-        own, _ = main._halves(words if len(words) > 1 else [*words, "--help"])  # one word alone names the command
+        own, _ = main._split_at_dashes(words if len(words) > 1 else [*words, "--help"])  # one word alone names the command
         try:
             main._parser().parse_known_args(own)
         except SystemExit as end:
