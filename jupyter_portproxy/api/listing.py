@@ -21,11 +21,11 @@ from ..protocol import framing, page_head, urls
 from ..protocol.headers import Fields
 from ..protocol.origin_hosts import FRAME_FEATURES, WELL_KNOWN_PATH
 from ..protocol.urls import Route
+from ..services.listeners import Listener, Listeners
 from ..services.manager import Service
 from ..services.ports import Reservation
 from ..services.templates import Template
 from ..system import background_tasks, command_lines
-from ..system.socket_owners import Listener, Listeners
 
 _FRESH = 1.0  # s: two that ask within it get the same list
 _PERIOD = 2.0  # s between looks while somebody watches
@@ -308,8 +308,8 @@ class Inventory:
             "owner": found.owner,
             "mine": found.mine,
             "pid": process.pid if process else None,
-            "process": command_lines.cleaned(process.name) if process else "",
-            "command": command_lines.told(process.command) if process else [],
+            "process": command_lines.printable(process.name) if process else "",
+            "command": command_lines.mask_secrets(process.command) if process else [],
             "since": process.since if process else None,
             "allowed": not reason_code,
             "reason": reason,

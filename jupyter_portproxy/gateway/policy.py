@@ -16,9 +16,9 @@ from ..config import PortProxy, network
 from ..errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
-from ..system.addresses import LOOPBACK, addresses_of
+from ..system.addresses import LOOPBACK, resolve_host
+from ..system.netlink import SUPPORTED
 from ..system.socket_owners import (
-    SUPPORTED,
     NoLocalSocket,
     OwnerUnknown,
     SocketOwners,
@@ -114,7 +114,7 @@ class Policy:
         self.check(route, handler)
         if route.host == urls.LOOPBACK_NAME:
             return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route))
-        found = await addresses_of(route.host, route.port)
+        found = await resolve_host(route.host, route.port)
         approved = tuple(a for a in found if self._allows_address(a))
         if not approved:
             raise Unreachable.host(f"{urls.bracket_host(route.host)}:{route.port}")

@@ -36,7 +36,7 @@ from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, Upstream, ip_literal
 from ..services.hooks import Endpoint, RequestHooks
 from ..system import background_tasks
-from ..system.addresses import addresses_of
+from ..system.addresses import resolve_host
 from ..upstream.closable import Closable, CloseCode
 from .model import FindsNames, ProjectResolver, Target
 from .starter import Starter
@@ -183,7 +183,7 @@ class Chain:
         return way
 
     async def _looked_up(self, target: Target) -> Upstream:
-        addresses = await addresses_of(target.host, target.port)
+        addresses = await resolve_host(target.host, target.port)
         if not addresses:
             raise HostDown(self.hop)
         return Upstream(target.host, target.port, addresses, scheme=target.scheme)

@@ -1,7 +1,4 @@
-"""Names -> addresses: how an upstream's host becomes the literals that are dialled.
-
-Rule of this file: a name is looked up once per request and what comes out are IP literals; whoever dials never sees a name.
-"""
+"""Name resolution: an upstream's host becomes the IP literals to connect to, looked up once per request."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from ..protocol.urls import LOOPBACK_NAME, ip_literal
 LOOPBACK = ("127.0.0.1", "::1")
 
 
-async def addresses_of(host: str, port: int) -> tuple[str, ...]:
+async def resolve_host(host: str, port: int) -> tuple[str, ...]:
     """The addresses of a host in the order in which to try them; empty if the name does not resolve.
 
     "localhost" is loopback by definition (RFC 6761 6.3) and never looked up.

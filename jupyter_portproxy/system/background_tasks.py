@@ -1,6 +1,6 @@
-"""Background tasks: one that fails is logged, counted for `/metrics`, and started again after a pause that grows.
+"""Background tasks: a failure is logged, counted for `/metrics`, and the work starts again after a pause that grows.
 
-Rule of this file: a task ends when its work returns or when its owner cancels it, never by an exception.
+A task ends when its work returns or when its owner cancels it, never by an exception.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
 FIRST_PAUSE = 1.0  # s; doubled with each failure
-LONGEST_PAUSE = 60.0  # s; work that failed after a longer time than this begins with the first pause again
+LONGEST_PAUSE = 60.0  # s; work that ran for longer than this before it failed has the first pause again
 
 
 def run(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> asyncio.Task[None]:
-    """Start a task that does the work, again after each failure, until the work returns.
+    """Start a task that does `work`, again after each failure, until it returns.
 
     Args:
-        name: of the task, for the log and for `/metrics`; without what differs from service to service.
+        name: for the log and a label in `/metrics`; not with parts that differ from service to service.
     """
     return asyncio.get_running_loop().create_task(_supervise(name, work, log), name=f"portproxy {name}")
 
@@ -45,7 +45,7 @@ async def _supervise(name: str, work: Callable[[], Awaitable[None]], log: loggin
 
 @cache
 def _failures() -> Counter:
-    """Made at the first failure: the command line imports this module, too, and needs no metrics."""
+    """Made at the first failure: the command line imports this module too, and has no metrics."""
     from prometheus_client import Counter
 
     return Counter("jupyter_portproxy_background_failures", "Failures of background tasks, by task", ["task"])

@@ -1,7 +1,6 @@
-"""PURE. A command line as the API tells it: bounded, printable, and without the secrets that it has.
+"""Command lines of other programs, as the API shows them: bounded, printable, with secrets masked.
 
-Rule of this file: text of other programs is cleaned here, once. What is masked too much costs little; a secret that is shown is
-out. Work is linear in the text's size.
+In doubt a value is masked. The work is linear in the size of the text.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ _WORDS = frozenset({
     "requirepass", "masterauth",  # Redis
     "auth", "authorization", "bearer", "cookie", "pin", "otp", "sig", "signature", "jwt", "pat", "dsn",
 })  # fmt: skip
-_ENDINGS = ("token", "password", "passwd", "secret", "apikey")  # also of words that are written together: `MYTOKEN`
+_ENDINGS = ("token", "password", "passwd", "secret", "apikey")  # also of words without a separator: `MYTOKEN`
 _HARMLESS_ENDS = frozenset({"file", "files", "path", "dir", "folder", "name", "type", "env", "stdin", "required", "timeout"})
 _HARMLESS_STARTS = frozenset({"no", "public", "disable", "without", "allow"})
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# A name and what parts it from its value: `=` or `:`, the name quoted or not; a blank behind an option in a shell's text.
+# A name and what separates it from its value: `=` or `:`, the name quoted or not; a blank behind an option in a shell's text.
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)(["']?\s{0,8}[=:]\s{0,8}|\s{1,8}(?![-\s]))""")
 _VALUE = re.compile(r""""[^"]*"?|'[^']*'?|[^\s"'&;,]+""")
 _HEADER_VALUE = re.compile(r""""[^"]*"?|'[^']*'?|[^"'\n,}]+""")
@@ -29,13 +28,13 @@ _LOGINS = frozenset({"-u", "-U", "--user", "--proxy-user"})  # before `NAME:PASS
 _OPTION = re.compile(r"--?[\w.-]+\Z")
 
 
-def cleaned(text: str) -> str:
-    """The text with U+FFFD for what cannot be printed: control characters, and bytes that are no UTF-8."""
+def printable(text: str) -> str:
+    """The text with U+FFFD for what cannot be printed: control characters, and bytes that are not UTF-8."""
     return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
-def told(command: Sequence[str]) -> list[str]:
-    """The arguments of a command, without secrets and at most `MAX_SIZE` characters of them."""
+def mask_secrets(command: Sequence[str]) -> list[str]:
+    """The arguments of a command with `MASK` for secrets, at most `MAX_SIZE` characters in all."""
     return list(_masked(_bounded(command)))
 
 
@@ -54,9 +53,9 @@ def _masked(command: Iterator[str]) -> Iterator[str]:
         if option and not argument.startswith("-") and is_secret(option):
             yield MASK
         elif option in _LOGINS and ":" in argument:
-            yield f"{cleaned(argument.partition(':')[0])}:{MASK}"
+            yield f"{printable(argument.partition(':')[0])}:{MASK}"
         else:
-            yield cleaned(_without_secrets(argument))
+            yield printable(_without_secrets(argument))
         option = argument if _OPTION.match(argument) else ""
 
 

@@ -1,6 +1,7 @@
-"""Boots and births: whether a process that somebody wrote down is the one that has its number now.
+"""Whether a recorded process is the one that has its pid now, and whether it still runs.
 
-Rule of this file: no wall clock; it jumps. A process is known by its number and by when it began in the kernel's own ticks.
+A process is identified by its pid and its start time in the kernel's clock ticks: the wall clock jumps, and pids are reused. A
+boot id tells processes of an earlier boot.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from pathlib import Path
 
 import psutil
 
-_MOST = 256
+MAX_HANDLES = 256
 
 
-def boot() -> str:
-    """Tells this boot of the machine from others; empty where the system does not say."""
+def boot_id() -> str:
+    """Identifies this boot of the machine; empty where the system does not provide it."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
 
 
-def born(pid: int) -> str:
-    """When a process began; empty if there is none with that number, or if it has ended and nobody has collected it."""
+def start_time(pid: int) -> str:
+    """When a process began, in a unit of the system; empty if there is none, or if it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # proc(5): the name before it may hold blanks and brackets
@@ -41,21 +42,26 @@ def born(pid: int) -> str:
         return ""
 
 
-class Lives:
-    """Whether processes that somebody wrote down still run.
+class ProcessHandles:
+    """Answers whether recorded processes still run.
 
-    On Linux the kernel's handle of each is kept (pidfd_open(2)): asking that costs a thirtieth of reading /proc.
+    On Linux the kernel's handles (pidfd_open(2)) of the processes last asked about stay open: that costs a thirtieth of reading
+    /proc. Close it.
+
+    Args:
+        max_handles: how many stay open; with 0, /proc is read each time.
     """
 
-    def __init__(self) -> None:
-        self._handles: OrderedDict[tuple[int, str], _Handle] = OrderedDict()
+    def __init__(self, max_handles: int = MAX_HANDLES) -> None:
+        self._max_handles = max_handles if sys.platform == "linux" else 0
+        self._handles: OrderedDict[tuple[int, str], _PidHandle] = OrderedDict()
 
-    def run(self, pid: int, birth: str) -> bool:
-        """True if the process of that number and that birth has not ended."""
-        key = (pid, birth)
+    def is_running(self, pid: int, started: str) -> bool:
+        """True if the process with that pid and that start time has not ended."""
+        key = (pid, started)
         handle = self._handles.get(key)
         if handle is None:
-            return self._first(key)
+            return self._open(key)
         if handle.has_ended:
             self._handles.pop(key).close()
             return False
@@ -63,26 +69,25 @@ class Lives:
         return True
 
     def close(self) -> None:
-        """Give the handles back."""
         while self._handles:
             self._handles.popitem()[1].close()
 
-    def _first(self, key: tuple[int, str]) -> bool:
-        """The handle comes first: if the birth is right after that, it is that process'."""
-        handle = _handle_of(key[0])
-        if born(key[0]) != key[1]:
+    def _open(self, key: tuple[int, str]) -> bool:
+        # The handle comes first: if the start time is right after that, the handle is that process's.
+        handle = _open_handle(key[0]) if self._max_handles else None
+        if start_time(key[0]) != key[1]:
             if handle is not None:
                 handle.close()
             return False
         if handle is not None:
             self._handles[key] = handle
-            if len(self._handles) > _MOST:
+            if len(self._handles) > self._max_handles:
                 self._handles.popitem(last=False)[1].close()
         return True
 
 
-class _Handle:
-    """The kernel's handle of a process, and what asks it: made once, for that costs more than the question."""
+class _PidHandle:
+    """A pidfd and its poll object, which is reused as it costs more than a poll."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor, self._poll = descriptor, select.poll()
@@ -96,11 +101,9 @@ class _Handle:
         os.close(self._descriptor)
 
 
-def _handle_of(pid: int) -> _Handle | None:
-    """None where there is no such process, or where the system knows no handles."""
-    if sys.platform != "linux":
-        return None
+def _open_handle(pid: int) -> _PidHandle | None:
+    """None if there is no such process, or no descriptor left."""
     try:
-        return _Handle(os.pidfd_open(pid))
+        return _PidHandle(os.pidfd_open(pid))
     except (OSError, ValueError):
         return None

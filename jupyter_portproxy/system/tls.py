@@ -1,7 +1,4 @@
-"""Whom the gateway believes to be who it says: certificates of upstreams that are reached over TLS.
-
-Rule of this file: one decision for both ways out; HTTP (libcurl) and upgrades (ssl) read it here.
-"""
+"""Verification of the certificates of https upstreams, in the forms that libcurl (HTTP) and `ssl` (upgrades) take."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ class Trust:
     """How an upstream's certificate is checked.
 
     Attributes:
-        bundle: path of a PEM file with the certificates that are trusted; empty: the system's.
-        verified: False: any certificate will do.
+        bundle: path of a PEM file with the trusted certificates; empty: the system's.
+        verified: False accepts any certificate.
     """
 
     bundle: str = ""
@@ -25,7 +22,7 @@ class Trust:
 
     @cached_property
     def context(self) -> ssl.SSLContext:
-        """The same for `ssl`.
+        """For `ssl`.
 
         Raises:
             OSError: the bundle cannot be read, or has no certificate in it (ssl.SSLError).
@@ -38,7 +35,7 @@ class Trust:
 
     @cached_property
     def files(self) -> tuple[str, str]:
-        """The file and the folder of trusted certificates, for libcurl; empty where there is none."""
+        """For libcurl: the file and the folder of trusted certificates, each empty if there is none."""
         if self.bundle:
             return self.bundle, ""
         system = ssl.get_default_verify_paths()
@@ -49,7 +46,7 @@ SYSTEM_TRUST = Trust()
 
 
 def check_bundle(path: str) -> None:
-    """Refuse a bundle that cannot be used.
+    """Check that a bundle can be used.
 
     Raises:
         ValueError: the text says why.

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.api import listing as inventory_module
 from jupyter_portproxy.api.listing import Inventory, Page, read_page
-from jupyter_portproxy.system import background_tasks, socket_owners
+from jupyter_portproxy.services.listeners import MAX_SOCKETS
+from jupyter_portproxy.system import background_tasks
 
 from ..support.upstreams import answers, free_port, serve
 from ..support.waiting import eventually
@@ -86,7 +87,7 @@ async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gatew
     for _ in range(3):
         started = time.thread_time()  # of the loop's thread
         await inventory.look_again(1)
-        assert len(await inventory.ports()) <= socket_owners.MAX_SOCKETS
+        assert len(await inventory.ports()) <= MAX_SOCKETS
         took.append(time.thread_time() - started)
     assert min(took) < 0.05
 

@@ -15,7 +15,7 @@ import pytest
 
 from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from jupyter_portproxy.protocol import urls
-from jupyter_portproxy.system.socket_owners import open_netlink
+from jupyter_portproxy.system.netlink import open_netlink
 
 from ..support.gateways import found, open_exchange, route
 from ..support.kernels import ForwardingNetlink, OldNetlink, as_user

@@ -21,7 +21,8 @@ from jupyter_portproxy.protocol.headers import Client, Fields
 from jupyter_portproxy.protocol.urls import Route
 from jupyter_portproxy.services.manager import ServiceManager
 from jupyter_portproxy.services.ports import PortLeases, Reservations
-from jupyter_portproxy.system.socket_owners import SocketOwners, open_netlink
+from jupyter_portproxy.system.netlink import open_netlink
+from jupyter_portproxy.system.socket_owners import SocketOwners
 from jupyter_portproxy.upstream.exchange import Exchange
 
 LOG = logging.getLogger("test")

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = ("tests/system/test_socket_owners.py", "tests/gateway/test_policy.py")
+TESTS = ("tests/system/test_socket_owners.py", "tests/services/test_listeners.py", "tests/gateway/test_policy.py")
 UNFIT = "not under_20_ms"  # a machine in software has no speed to measure
 VIRTIO = "virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci"
 MODULES = f"{VIRTIO} netfs fscache 9pnet 9pnet_virtio 9p inet_diag tcp_diag"

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from jupyter_portproxy.protocol.urls import ip_literal
-from jupyter_portproxy.system.addresses import addresses_of
+from jupyter_portproxy.system.addresses import resolve_host
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def lookups(monkeypatch):
 
 
 async def test_localhost_is_loopback_without_a_lookup(lookups):
-    assert await addresses_of("localhost", 80) == ("127.0.0.1", "::1")
+    assert await resolve_host("localhost", 80) == ("127.0.0.1", "::1")
     assert not lookups
 
 
@@ -38,26 +38,26 @@ async def test_localhost_is_loopback_without_a_lookup(lookups):
     "literal", ["127.0.0.1", "127.0.0.9", "10.1.2.3", "::1", "::ffff:127.0.0.1", "2001:db8::1", "fe80::1", "0.0.0.0"]
 )
 async def test_a_literal_is_its_own_address_without_a_lookup(lookups, literal):
-    assert await addresses_of(literal, 80) == (literal,)
+    assert await resolve_host(literal, 80) == (literal,)
     assert not lookups
 
 
 @pytest.mark.parametrize("name", ["no-such-name.invalid", "a" * 64 + ".invalid", "a..b", "x" * 300, "\ud800.invalid"])
 async def test_a_name_that_does_not_exist_has_no_address(name):
-    assert await addresses_of(name, 80) == ()
+    assert await resolve_host(name, 80) == ()
 
 
 async def test_the_machines_own_name_is_looked_up_once_and_becomes_literals(lookups):
     name = socket.gethostname()
-    found = await addresses_of(name, 8050)
+    found = await resolve_host(name, 8050)
     assert lookups == [(name, 8050)]
     assert found and all(ip_literal(address.partition("%")[0]) for address in found)
     assert len(set(found)) == len(found)
 
 
 async def test_numbers_that_only_the_c_library_takes_for_an_address_become_literals(lookups):
-    assert await addresses_of("127.1", 80) == ("127.0.0.1",)
-    assert await addresses_of("0x7f000001", 80) == ("127.0.0.1",)
+    assert await resolve_host("127.1", 80) == ("127.0.0.1",)
+    assert await resolve_host("0x7f000001", 80) == ("127.0.0.1",)
     assert len(lookups) == 2
 
 
@@ -71,4 +71,4 @@ async def test_duplicates_are_removed_and_the_order_is_the_systems(lookups):
         (*four, ("10.0.0.1", 80)),
         (*four, ("10.0.0.2", 80)),
     ]
-    assert await addresses_of("many.example", 80) == ("2001:db8::2", "10.0.0.2", "10.0.0.1")
+    assert await resolve_host("many.example", 80) == ("2001:db8::2", "10.0.0.2", "10.0.0.1")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.system.command_lines import MASK, MAX_SIZE, cleaned, told
+from jupyter_portproxy.system.command_lines import MASK, MAX_SIZE, mask_secrets, printable
 
 SECRET = "x9-Hidden"
 
@@ -37,7 +37,7 @@ SECRET = "x9-Hidden"
     ],
 )
 def test_secrets_are_masked(command):
-    shown = told(command)
+    shown = mask_secrets(command)
     assert SECRET not in " ".join(shown) and MASK in " ".join(shown)
     assert shown[0].startswith(command[0][:1])
 
@@ -53,25 +53,25 @@ def test_secrets_are_masked(command):
     ],
 )
 def test_what_is_no_secret_is_shown(command):
-    assert told(command) == command
+    assert mask_secrets(command) == command
 
 
 def test_what_cannot_be_printed_is_replaced():
-    assert told(["a\x1b[31m\udcff", "b\nc\td"]) == ["a\ufffd[31m\ufffd", "b\nc\td"]
-    assert cleaned("\x07") == "\ufffd"
+    assert mask_secrets(["a\x1b[31m\udcff", "b\nc\td"]) == ["a\ufffd[31m\ufffd", "b\nc\td"]
+    assert printable("\x07") == "\ufffd"
 
 
 def test_a_long_command_is_cut():
-    assert sum(map(len, told(["a" * 3000, "b" * (2 << 20), *["c"] * 100_000]))) <= MAX_SIZE
+    assert sum(map(len, mask_secrets(["a" * 3000, "b" * (2 << 20), *["c"] * 100_000]))) <= MAX_SIZE
 
 
 @pytest.mark.parametrize("unit", ["a", "a-", "a ", "a.b", "token=", "--token ", 'token:"', "://", "://a:", 'a"', " ", "=", "-"])
 def test_the_worst_costs_little(unit):
     begun = time.thread_time()
-    told([unit * (2 << 20)])
+    mask_secrets([unit * (2 << 20)])
     assert time.thread_time() - begun < 0.05
 
 
 @given(st.lists(st.text()))
 def test_any_command_is_told(command):
-    assert all(text.replace("\n", "").replace("\t", "").isprintable() for text in told(command))
+    assert all(text.replace("\n", "").replace("\t", "").isprintable() for text in mask_secrets(command))

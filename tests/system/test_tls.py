@@ -13,7 +13,7 @@ import pytest
 import trustme
 from traitlets import TraitError
 
-from jupyter_portproxy.config import Settings
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.protocol.urls import Upstream
 from jupyter_portproxy.services.templates import load
 from jupyter_portproxy.system.tls import Trust, check_bundle
@@ -251,4 +251,4 @@ def test_a_bundle_that_cannot_be_used_is_refused(tmp_path, bundle):
     empty.write_text("no certificate")
     for path, reason in (missing, "there is no file"), (empty, "has no certificates in PEM form"):
         with pytest.raises(TraitError, match=reason):
-            Settings(trusted_certificates=str(path))
+            PortProxy(trusted_certificates=str(path))

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from ...errors import PROJECT_HOST, BadInput, NoPort, ProjectStarting, ProjectStopped, RegistryAway, UnknownProject
 from ...services.ports import is_free
 from ...system import background_tasks
-from ...system.process_identity import Lives, boot, born
+from ...system.process_identity import ProcessHandles, boot_id, start_time
 from ..model import Snapshot, Subscribers, Target, is_credential, known_key, new_credential, new_key
 from .database import Connection, RegistryFile
 
@@ -67,8 +67,8 @@ class Registry:
     def __init__(self, path: str | Path, *, cool_down: float = 60.0, log: logging.Logger | None = None) -> None:
         self._log = log or logging.getLogger(__name__)
         self._file = RegistryFile(Path(path), self._log)
-        self._cool_down, self._boot, self._lookups = cool_down, boot(), 0
-        self._lives = Lives()
+        self._cool_down, self._boot, self._lookups = cool_down, boot_id(), 0
+        self._handles = ProcessHandles()
         self._made: dict[str, tuple[tuple[Any, ...], Target]] = {}  # by key: a row of a running project, and its target
         self._read: set[str] = set()  # keys of `_made` whose rows were read of the version `_read_of`
         self._read_of: tuple[int, ...] | None = None
@@ -116,7 +116,7 @@ class Registry:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
-        self._lives.close()
+        self._handles.close()
         self._file.close()
 
     # ---- what the host's manager of projects does ----
@@ -149,7 +149,7 @@ class Registry:
         new_credential(secret)
         _check_state(state)
         _check_port(http_port, state)
-        birth = born(pid) if pid is not None else ""
+        birth = start_time(pid) if pid is not None else ""
         if pid is not None and not birth:
             raise BadInput("There is no process with that pid.", "Register the project once its process runs.")
 
@@ -280,7 +280,7 @@ class Registry:
         return Target(key, "http", "127.0.0.1", port, secret, generation)
 
     def _is_over(self, pid: Any, birth: str, its_boot: str) -> bool:
-        return its_boot != self._boot or (pid is not None and (type(pid) is not int or not self._lives.run(pid, birth)))
+        return its_boot != self._boot or (pid is not None and (type(pid) is not int or not self._handles.is_running(pid, birth)))
 
     def _check_over(self, db: Connection, key: str) -> None:
         row = db.execute(f"{_ROW} where key = ?", (key,)).fetchone()

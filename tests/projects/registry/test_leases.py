@@ -287,7 +287,7 @@ async def test_after_a_boot_nothing_runs_and_nothing_is_lent(make, monkeypatch):
     registry = make()
     registry.register("p1", 40001, "s")
     port = registry.lease_port("p2", [RANGE])
-    monkeypatch.setattr(room, "boot", lambda: "another")
+    monkeypatch.setattr(room, "boot_id", lambda: "another")
     later = make()
     await refused(later, ProjectStopped)
     assert later.list()[0].state == "stopped"
