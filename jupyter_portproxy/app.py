@@ -27,8 +27,10 @@ from tornado.web import RequestHandler
 from traitlets import TraitError
 
 from .api import handlers, index_page
-from .api.listing import Inventory
+from .api.events import Events
+from .api.listing import Listing
 from .api.metrics import PortProxyCollector
+from .api.port_list import PortList
 from .config import PortProxy
 from .errors import HUB
 from .gateway.connector import Connector
@@ -119,7 +121,9 @@ class PortProxyApp(ExtensionApp):
             foreign_names=adopted.foreign_names,
             on_activity=self._touch,
         )
-        self.inventory = Inventory(self.gateway, self.probe, base_url, self._jupyters_ports)
+        port_list = PortList(self.gateway, self.probe, base_url, self._jupyters_ports)
+        self.listing = Listing(self.gateway, port_list, base_url)
+        self.events = Events(self.listing, self.services, self.log)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
         self.admissions = Admissions()
@@ -132,24 +136,24 @@ class PortProxyApp(ExtensionApp):
         )
 
     def initialize_handlers(self) -> None:
-        parts = {"inventory": self.inventory, "services": self.services, "reservations": self.gateway.reservations}
+        listing = {"listing": self.listing, "services": self.services}
+        parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
-        page = {"inventory": self.inventory, "services": self.services}
-        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, page))
+        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
         self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         if self.gateway.origins is not None:
             # Ahead of all others: at these hosts only the service answers.
             at_origins = OriginRouter(web_app, self.gateway, self.gateway.origins)
             web_app.default_router.rules.insert(0, Rule(AnyMatches(), at_origins))
-        router = PortRouter(web_app, self.gateway, self.admissions, self.inventory.lost_socket)
+        router = PortRouter(web_app, self.gateway, self.admissions, self.events.report_lost_socket)
         web_app.default_router.rules.insert(-1, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()
         self.front.stop()
         self.collector.unregister()
-        self.inventory.close()
+        self.events.close()
         self.gateway.close()
         if self.hop is not None:
             await self.hop.close()

@@ -18,7 +18,8 @@ from tornado.web import HTTPError, authenticated
 from ..errors import BadInput, GatewayError
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
-from .listing import Inventory
+from .events import Events
+from .listing import Listing
 
 _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_refused"}
 _FOLLOW_PERIOD = 0.2  # s
@@ -30,8 +31,8 @@ class ProxyAPIHandler(APIHandler):
 
     auth_resource = "portproxy"
 
-    def initialize(self, inventory: Inventory, services: ServiceManager, reservations: Reservations) -> None:
-        self.inventory, self.services, self.reservations = inventory, services, reservations
+    def initialize(self, listing: Listing, events: Events, services: ServiceManager, reservations: Reservations) -> None:
+        self.listing, self.events, self.services, self.reservations = listing, events, services, reservations
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -55,7 +56,7 @@ class ProxyAPIHandler(APIHandler):
         self.finish(json.dumps(body))
 
     def send_service(self, service: Service, status: int = 200) -> None:
-        self.send(self.inventory.service(service), status)
+        self.send(self.listing.service(service), status)
 
     def send_nothing(self) -> None:
         self.set_status(204)
@@ -83,11 +84,9 @@ class PortsHandler(ProxyAPIHandler):
     @authorized("read")
     async def get(self) -> None:
         port = self.get_query_argument("look", "")
-        if port:
-            if not port.isascii() or not port.isdigit() or len(port) > 5:
-                raise BadInput("The parameter 'look' is not a port.", "Send a number from 1 to 65535.")
-            await self.inventory.look_again(int(port))
-        self.send(await self.inventory.ports())
+        if port and (not port.isascii() or not port.isdigit() or len(port) > 5):
+            raise BadInput("The parameter 'look' is not a port.", "Send a number from 1 to 65535.")
+        self.send(await self.listing.ports(int(port) if port else None))
 
 
 class TemplatesHandler(ProxyAPIHandler):
@@ -96,7 +95,7 @@ class TemplatesHandler(ProxyAPIHandler):
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send(self.inventory.templates())
+        self.send(self.listing.templates())
 
 
 class ServicesHandler(ProxyAPIHandler):
@@ -105,7 +104,7 @@ class ServicesHandler(ProxyAPIHandler):
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send(self.inventory.services())
+        self.send(self.listing.services())
 
     @authenticated
     @authorized("execute")
@@ -162,7 +161,7 @@ class ReservationsHandler(ProxyAPIHandler):
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send(self.inventory.reservations())
+        self.send(self.listing.reservations())
 
     @authenticated
     @authorized("execute")
@@ -170,7 +169,7 @@ class ReservationsHandler(ProxyAPIHandler):
         data = self.json_body("name", "seconds")
         if data.get("name") in self.services:
             raise BadInput("A service has that name.", "Choose another name.")
-        self.send(self.inventory.reservation(self.reservations.reserve(data.get("name"), data.get("seconds", 600))), 201)
+        self.send(self.listing.reservation(self.reservations.reserve(data.get("name"), data.get("seconds", 600))), 201)
 
 
 class ReservationHandler(ProxyAPIHandler):
@@ -219,7 +218,7 @@ class EventsHandler(ProxyAPIHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
-        watching = self.inventory.watch()
+        watching = self.events.watch()
         try:
             async for event in watching:
                 self.write(f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n" if event else ": still here\n\n")
@@ -236,7 +235,7 @@ class OriginsHandler(ProxyAPIHandler):
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send(self.inventory.origins(self.request))
+        self.send(self.listing.origins(self.request))
 
 
 class UnknownPathHandler(ProxyAPIHandler):

@@ -19,7 +19,8 @@ from ..errors import BadInput, GatewayError, Internal
 from ..handlers.base import ACTION, PAGES, RESOURCE
 from ..protocol.urls import build_enter_url
 from ..services.manager import ServiceManager
-from .listing import Inventory, Item
+from .listing import Listing
+from .port_list import Item
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
 _ARGUMENT = "argument."
@@ -32,8 +33,8 @@ class IndexPageHandler(JupyterHandler):
 
     auth_resource = RESOURCE
 
-    def initialize(self, inventory: Inventory, services: ServiceManager) -> None:
-        self.inventory, self.services = inventory, services
+    def initialize(self, listing: Listing, services: ServiceManager) -> None:
+        self.listing, self.services = listing, services
         self.address = f"{self.base_url}proxy/"
 
     @property
@@ -91,7 +92,7 @@ class IndexPageHandler(JupyterHandler):
 
     def _isolated(self, name: str, url: str) -> str:
         """The URL that leads to the isolated origin of a port or service; empty if it has none."""
-        if self.inventory.origins(self.request)["probe"] is None:
+        if self.listing.origins(self.request)["probe"] is None:
             return ""
         entrance = build_enter_url(url, name, self.base_url)
         return entrance if entrance != url else ""
@@ -106,14 +107,14 @@ class IndexPageHandler(JupyterHandler):
             self.set_status(error.status)
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
-        ports = _printable([port for port in await self.inventory.ports() if not port["service"]])
-        services = _printable(self.inventory.services())
+        ports = _printable([port for port in await self.listing.ports() if not port["service"]])
+        services = _printable(self.listing.services())
         page = PAGES.load("api/index_page.html").generate(
             services=services,
             alive={service["name"] for service in services if service["state"] not in ("down", "failed")},
-            reservations=self.inventory.reservations(),
+            reservations=self.listing.reservations(),
             ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
-            templates=_printable(self.inventory.templates()),
+            templates=_printable(self.listing.templates()),
             may_act=await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)),
             reload=error is None and any(service["state"] in _TRANSIENT for service in services),
             error=error,

@@ -1,210 +1,29 @@
-"""What a port's page tells of itself; the rest of the inventory is tested through the API."""
+"""The items of the listing; most of them are tested through the API."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import socket
-import sys
-import time
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from jupyter_portproxy.api import listing as inventory_module
-from jupyter_portproxy.api.listing import Inventory, Page, read_page
-from jupyter_portproxy.services.listeners import MAX_SOCKETS
-from jupyter_portproxy.system import background_tasks
-
-from ..support.upstreams import answers, free_port, serve
-from ..support.waiting import eventually
-
-HTML = [("Content-Type", "text/html; charset=utf-8")]
+from jupyter_portproxy.api.listing import Listing
+from jupyter_portproxy.api.port_list import PortList
 
 
-@pytest.mark.parametrize(
-    ("content", "page"),
-    [
-        (b"<title>A  page\n</title>", Page(True, "A page")),
-        (b"<title>A &amp; B</title><title>no</title>", Page(True, "A & B")),
-        (b"<title></title>", Page(True)),
-        (b"<link rel='shortcut icon' href='/static/a.ico'>", Page(True, "", "/p/static/a.ico")),
-        (b"<link rel=icon href='./a.png'><link rel=icon href=b.png>", Page(True, "", "/p/a.png")),
-        (b"<link rel=icon href='//evil.example/a.ico'>", Page(True)),
-        (b"<link rel=icon href='https://evil.example/a.ico'>", Page(True)),
-        (b"<link rel=icon href='data:image/png;base64,xx'>", Page(True)),
-        (b"<link rel=icon><title>cut off", Page(True, "cut off")),
-        (b"<title>" + b"x" * 5000 + b"</title>", Page(True, "x" * 200)),
-        (b"\xff\xfe<title>\xe4", Page(True, "\ufffd")),
-    ],
-)
-def test_title_and_icon_are_read(content, page):
-    assert read_page(HTML, content, prefix="/p") == page
+@pytest.fixture
+def listing(gateway, probe):
+    return Listing(gateway, PortList(gateway, probe, "/base/", set), "/base/")
 
 
-def test_only_html_has_a_title():
-    assert read_page([("Content-Type", "application/json")], b"<title>x</title>", prefix="/p") == Page(True)
+def test_an_item_that_cannot_be_described_is_left_out(gateway, listing, monkeypatch, caplog):
+    names = ["good", "bad"]
+    for name in names:
+        gateway.reservations.reserve(name)
+    describe = listing.reservation
 
+    def fails(reservation):
+        return {**describe(reservation), "until": object() if reservation.name == "bad" else 1.0}
 
-@given(st.binary(max_size=300))
-def test_any_content_is_read(content):
-    page = read_page(HTML, b"<link rel=icon href='" + content, prefix="/p")
-    assert page.icon == "" or page.icon.startswith("/p/")
-
-
-async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway, probe):
-    inventory = Inventory(gateway, probe, "/", set)
-    watches = [inventory.watch(), inventory.watch()]
-
-    async def step(watch):
-        return await anext(watch)
-
-    async def until_told(watch, port):
-        while (await anext(watch))[1].get("port") != port:
-            pass
-
-    def polls():
-        return [task for task in asyncio.all_tasks() if task.get_name() == "portproxy inventory" and not task.done()]
-
-    with socket.create_server(("127.0.0.1", free_port())):  # it accepts, and has nothing to say
-        found = await asyncio.gather(*map(step, watches))
-        assert [name for name, _ in found] == ["snapshot", "snapshot"]
-        await asyncio.sleep(1.1)
-        with socket.create_server(("127.0.0.1", free_port())) as new:
-            await asyncio.gather(*(until_told(watch, new.getsockname()[1]) for watch in watches))
-            assert len(polls()) == 1
-    for watch in watches:
-        await watch.aclose()
-    await eventually(lambda: not polls())
-
-
-@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
-async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gateway, probe, very_many_sockets):
-    inventory = Inventory(gateway, probe, "/", set)
-    took = []
-    for _ in range(3):
-        started = time.thread_time()  # of the loop's thread
-        await inventory.look_again(1)
-        assert len(await inventory.ports()) <= MAX_SOCKETS
-        took.append(time.thread_time() - started)
-    assert min(took) < 0.05
-
-
-async def test_one_bad_item_costs_that_item(gateway, probe, monkeypatch, caplog):
-    inventory = Inventory(gateway, probe, "/", set)
-    look, why = probe.page, gateway.policy.check
-    with socket.create_server(("127.0.0.1", free_port())) as bad, socket.create_server(("127.0.0.1", free_port())) as good:
-        ports = bad.getsockname()[1], good.getsockname()[1]
-
-        async def raises(port):
-            if port == ports[0]:
-                raise LookupError("no such codec")
-            return HTML, b"<title>good</title>"
-
-        def no_json(route):
-            if route.port == ports[0]:
-                raise RecursionError
-            why(route)
-
-        monkeypatch.setattr(probe, "page", raises)
-        titles = {item["port"]: item["title"] for item in await inventory.ports()}
-        assert (titles[ports[0]], titles[ports[1]]) == ("", "good")
-        monkeypatch.setattr(gateway.policy, "check", no_json)
-        await inventory.look_again(ports[0])
-        listed = [item["port"] for item in await inventory.ports()]
-        assert ports[0] not in listed and ports[1] in listed
-        monkeypatch.setattr(gateway.policy, "check", why)
-        monkeypatch.setattr(probe, "page", look)
-
-
-async def test_a_look_that_fails_ends_no_watch(gateway, probe, monkeypatch):
-    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(inventory_module, "_PERIOD", 0.01)
-    monkeypatch.setattr(inventory_module, "_FRESH", 0.0)
-    faults = [ValueError("a fault"), KeyError("another")]
-    broken = False
-
-    def hidden() -> set[int]:
-        if broken and faults:
-            raise faults.pop()
-        return set()
-
-    inventory = Inventory(gateway, probe, "/", hidden)
-    watch = inventory.watch()
-    assert (await anext(watch))[0] == "snapshot"
-    broken = True
-    await eventually(lambda: not faults)
-    with socket.create_server(("127.0.0.1", free_port())) as new:
-
-        async def until_told():
-            while (await anext(watch))[1].get("port") != new.getsockname()[1]:
-                pass
-
-        await asyncio.wait_for(until_told(), 10)
-    await watch.aclose()
-
-
-HOSTILE = """
-import asyncio, socket, sys
-
-async def serve(reader, writer):
-    await reader.readuntil(b"\\r\\n\\r\\n")
-    page = (sys.argv[1].encode("latin-1") * 70000)[:70000]
-    writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/html\\r\\nContent-Length: 70000\\r\\n\\r\\n" + page)
-    await writer.drain()
-    writer.close()
-
-async def main():
-    free = (n for n in range(10000, 20000))
-    servers = []
-    while len(servers) < 60:
-        try:
-            servers.append(await asyncio.start_server(serve, "127.0.0.1", next(free)))
-        except OSError:
-            pass
-    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
-    await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
-
-async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway, probe):
-    """Each is asked for two seconds, eight at once; the port that somebody asks about is asked first."""
-    async with serve(answers(b"<title>Mine</title>", b"Content-Type: text/html")) as mine:
-        with contextlib.ExitStack() as stack:
-            silent = [stack.enter_context(socket.create_server(("127.0.0.1", free_port()))) for _ in range(40)]
-            inventory = Inventory(gateway, probe, "/", set)
-            await inventory.look_again(mine.port)
-            begun = time.monotonic()
-            listed = {item["port"]: item for item in await inventory.ports()}
-            assert time.monotonic() - begun < 7  # all of them take ten seconds
-            assert {one.getsockname()[1] for one in silent} <= listed.keys()
-            assert listed[mine.port]["title"] == "Mine"
-
-
-@pytest.mark.parametrize("page", ["<", "<a b='c'>", "<title>&a"])
-async def test_sixty_hostile_ports_leave_the_loop_free(gateway, probe, page):
-    secrets = ["://" * 200, "token:" * 20000]
-    program = await asyncio.create_subprocess_exec(sys.executable, "-c", HOSTILE, page, *secrets, stdout=asyncio.subprocess.PIPE)
-    ports = set(map(int, (await program.stdout.readline()).split()))
-    inventory = Inventory(gateway, probe, "/", set)
-    gaps, done = [], False
-
-    async def tick():
-        while not done:
-            begun = time.thread_time()  # what this thread computed, however busy the machine is
-            await asyncio.sleep(0)
-            gaps.append(time.thread_time() - begun)
-
-    ticking = asyncio.ensure_future(tick())
-    listed = {item["port"]: item for item in await inventory.ports()}
-    done = True
-    await ticking
-    program.kill()
-    await program.wait()
-    assert ports <= listed.keys() and all(listed[port]["http"] for port in ports)
-    assert all(listed[port]["command"][-1].startswith("token:***") for port in ports)  # no secret of a command line is told
-    assert max(gaps) < 0.05
+    monkeypatch.setattr(listing, "reservation", fails)
+    assert [item["name"] for item in listing.reservations()] == ["good"]
+    assert "a reservation is left out of the list" in caplog.text
+    for name in names:
+        gateway.reservations.release(name)

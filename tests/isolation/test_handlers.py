@@ -1018,18 +1018,18 @@ def at_hub(monkeypatch, request):
 
 
 @pytest.mark.parametrize("at_hub", ["JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_API_URL"], indirect=True)
-async def test_nothing_leads_to_local_names_at_a_hub(at_hub, visitor, gateway, jp_base_url, inventory):
+async def test_nothing_leads_to_local_names_at_a_hub(at_hub, visitor, gateway, jp_base_url, events):
     async def ask(uri, fields=()):
         return await visitor.ask(uri, visitor.origin, [f"Authorization: token {TOKEN}", *fields])
 
     async with serve(mirror) as up:
         await assert_no_local_names(ask, jp_base_url, up.port, gateway)
-    inventory.lost_socket("/ws", f"{jp_base_url}proxy/port/15000")
-    (notice,) = inventory._notices.values()
+    events.report_lost_socket("/ws", f"{jp_base_url}proxy/port/15000")
+    (notice,) = events._waiting_notices
     assert notice["isolated"] is None
 
 
 @pytest.fixture
-def inventory(jp_serverapp):
+def events(jp_serverapp):
     (extension,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
-    return extension.inventory
+    return extension.events

@@ -1,0 +1,74 @@
+"""The stream of events; that it tells what changes is tested through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from jupyter_portproxy.api.events import Events
+from jupyter_portproxy.api.listing import Listing
+from jupyter_portproxy.api.port_list import PortList
+from jupyter_portproxy.gateway.gateway import Gateway
+from jupyter_portproxy.gateway.probe import Probe
+from jupyter_portproxy.system import background_tasks
+
+from ..support.upstreams import free_port
+from ..support.waiting import eventually
+
+
+def make(
+    gateway: Gateway, probe: Probe, hidden: Callable[[], set[int]] = set, *, max_age: float = 1.0, poll_interval: float = 2.0
+) -> Events:
+    listing = Listing(gateway, PortList(gateway, probe, "/", hidden, max_age=max_age), "/")
+    return Events(listing, gateway.services, gateway.log, poll_interval=poll_interval)
+
+
+async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway, probe):
+    events = make(gateway, probe)
+    watches = [events.watch(), events.watch()]
+
+    async def step(watch):
+        return await anext(watch)
+
+    async def until_told(watch, port):
+        while (await anext(watch))[1].get("port") != port:
+            pass
+
+    def polls():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "portproxy events" and not task.done()]
+
+    with socket.create_server(("127.0.0.1", free_port())):  # it accepts, and has nothing to say
+        found = await asyncio.gather(*map(step, watches))
+        assert [name for name, _ in found] == ["snapshot", "snapshot"]
+        await asyncio.sleep(1.1)
+        with socket.create_server(("127.0.0.1", free_port())) as new:
+            await asyncio.gather(*(until_told(watch, new.getsockname()[1]) for watch in watches))
+            assert len(polls()) == 1
+    for watch in watches:
+        await watch.aclose()
+    await eventually(lambda: not polls())
+
+
+async def test_a_look_that_fails_ends_no_watch(gateway, probe, monkeypatch):
+    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
+    faults = [ValueError("a fault"), KeyError("another")]
+    broken = False
+
+    def hidden() -> set[int]:
+        if broken and faults:
+            raise faults.pop()
+        return set()
+
+    watch = make(gateway, probe, hidden, max_age=0.0, poll_interval=0.01).watch()
+    assert (await anext(watch))[0] == "snapshot"
+    broken = True
+    await eventually(lambda: not faults)
+    with socket.create_server(("127.0.0.1", free_port())) as new:
+
+        async def until_told():
+            while (await anext(watch))[1].get("port") != new.getsockname()[1]:
+                pass
+
+        await asyncio.wait_for(until_told(), 10)
+    await watch.aclose()
