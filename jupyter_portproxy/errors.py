@@ -28,7 +28,6 @@ class GatewayError(Exception):
     Args:
         message: one sentence: what was wrong, with the value.
         hint: one sentence: what to do about it.
-        retry_after: seconds after which a retry may help; None if it will not.
     """
 
     status = 500
@@ -36,16 +35,15 @@ class GatewayError(Exception):
     title = "Internal error"
     message: str = ""
     hint: str = ""
-    retry_after: int | None = None
+    retry_after: int | None = None  # s after which a retry may help; None if it will not
     details: tuple[str, ...] = ()  # the last lines of a service's log
     start: str = ""  # the path to which a POST starts the project; empty if that is not possible
     hop: str = ""  # the gateway of a chain that reports the error; empty without a chain
 
-    def __init__(self, message: str = "", hint: str = "", *, retry_after: int | None = None) -> None:
+    def __init__(self, message: str = "", hint: str = "") -> None:
         super().__init__(message or self.message)
         self.message = message or self.message
         self.hint = hint or self.hint
-        self.retry_after = self.retry_after if retry_after is None else retry_after
 
     def as_json(self) -> dict[str, Any]:
         """The body of an error response (schema `Error` of docs/openapi.yaml)."""
@@ -96,8 +94,6 @@ class NotEntered(Unauthenticated):
 
 
 class LoginUnavailable(GatewayError):
-    """The identity provider does not answer (503)."""
-
     status, code, title = 503, "login_unavailable", "The login could not be checked"
     message = "Your login could not be checked just now."
     hint = "Try again in a moment."
@@ -105,16 +101,12 @@ class LoginUnavailable(GatewayError):
 
 
 class NothingThere(GatewayError):
-    """The URL belongs neither to Jupyter nor to a service (404)."""
-
     status, code, title = 404, "nothing_there", "Nothing there"
     message = "There is nothing at this address."
     hint = "A WebSocket of a service must be below the service's own prefix, or the service opened at its own origin."
 
 
 class Internal(GatewayError):
-    """A fault of the gateway (500); the server's log has the details."""
-
     message = "Something went wrong inside the gateway."
     hint = "The server's log says more."
 
@@ -129,13 +121,14 @@ class ForwardedPort(Forbidden):
     """A rule of this machine's packet filter (DNAT) forwards the port: no process listens on it here (403)."""
 
     code = "forwarded_port"
+    hint = (
+        "Container engines make such rules when they publish a port. The administrator can allow forwarded ports, and those "
+        "of all users of this machine: c.PortProxy.allow_other_users = True."
+    )
 
     def __init__(self, port: int) -> None:
-        super().__init__(
-            f"Port {port} is forwarded by a rule of this machine's packet filter (DNAT), so the owner of the service is unknown.",
-            "Container engines make such rules when they publish a port. The administrator can allow forwarded ports, and those "
-            "of all users of this machine: c.PortProxy.allow_other_users = True.",
-        )
+        rule = "a rule of this machine's packet filter (DNAT)"
+        super().__init__(f"Port {port} is forwarded by {rule}, so the owner of the service is unknown.")
 
 
 class NotFramed(Forbidden):
@@ -170,30 +163,26 @@ class Unreachable(GatewayError):
     """No connection to the upstream (502)."""
 
     status, code, title = 502, "unreachable", "The service does not answer"
+    retry_after = 2
 
     @classmethod
     def port(cls, port: int) -> Unreachable:
-        return cls(
-            f"Failed to connect to service on port {port}.",
-            f"Is the service running? Try: python3 -m http.server {port}",
-            retry_after=2,
-        )
+        hint = f"Is the service running? Try: python3 -m http.server {port}"
+        return cls(f"Failed to connect to service on port {port}.", hint)
 
     @classmethod
     def host(cls, authority: str) -> Unreachable:
-        return cls(f"Failed to connect to {authority}.", "Is the service running there?", retry_after=2)
+        return cls(f"Failed to connect to {authority}.", "Is the service running there?")
 
 
 class BadUpstream(GatewayError):
     """The upstream's response is not HTTP that can be forwarded (502)."""
 
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
+    hint = "Look at the service's own log. Does it speak plain HTTP on this port?"
 
     def __init__(self, cause: str = "no valid HTTP answer") -> None:
-        super().__init__(
-            f"The service's answer could not be used: {cause}.",
-            "Look at the service's own log. Does it speak plain HTTP on this port?",
-        )
+        super().__init__(f"The service's answer could not be used: {cause}.")
 
 
 class Distrusted(GatewayError):
@@ -211,15 +200,11 @@ class Distrusted(GatewayError):
 
     @classmethod
     def no_tls(cls) -> Distrusted:
-        return cls(
-            "The service did not complete a TLS handshake.",
-            "Does it speak https on this port? Else leave https out of the address.",
-        )
+        hint = "Does it speak https on this port? Else leave https out of the address."
+        return cls("The service did not complete a TLS handshake.", hint)
 
 
 class TooManyRedirects(GatewayError):
-    """The service's redirects do not end (502)."""
-
     status, code, title = 502, "too_many_redirects", "The service redirects without end"
 
     def __init__(self, limit: int) -> None:
@@ -230,22 +215,17 @@ class UpstreamTimeout(GatewayError):
     """The upstream took longer than the configured time (504)."""
 
     status, code, title = 504, "timeout", "The service took too long"
+    retry_after = 5
 
     @classmethod
     def connect(cls, seconds: float) -> UpstreamTimeout:
-        return cls(
-            f"The service accepted no connection within {seconds:g} s.",
-            "Is it overloaded or stopped? The administrator can raise c.PortProxy.connect_timeout.",
-            retry_after=5,
-        )
+        hint = "Is it overloaded or stopped? The administrator can raise c.PortProxy.connect_timeout."
+        return cls(f"The service accepted no connection within {seconds:g} s.", hint)
 
     @classmethod
     def first_byte(cls, seconds: float) -> UpstreamTimeout:
-        return cls(
-            f"The service sent no answer within {seconds:g} s.",
-            "Is it busy? The administrator can raise c.PortProxy.first_byte_timeout.",
-            retry_after=5,
-        )
+        hint = "Is it busy? The administrator can raise c.PortProxy.first_byte_timeout."
+        return cls(f"The service sent no answer within {seconds:g} s.", hint)
 
 
 class BadInput(GatewayError):
@@ -275,8 +255,6 @@ class ServiceFailed(GatewayError):
 
 
 class StartedTooOften(ServiceFailed):
-    """A service was started too often within a minute (429)."""
-
     status, code, title = 429, "too_often", "Started too often"
     retry_after = 60
 
@@ -285,26 +263,21 @@ class StartedTooOften(ServiceFailed):
 
 
 class NoPort(ServiceFailed):
-    """All allowed ports are in use (503)."""
-
     status, code, title = 503, "no_port", "No port is free"
     message = "No allowed port is free."
     hint = "Stop a service, or let the administrator allow more: c.PortProxy.allowed_ports."
 
 
 class ServiceStarting(GatewayError):
-    """A service is not ready yet (503). `details` are the last lines of its log."""
-
     status, code, title = 503, "service_starting", "The service is starting"
+    retry_after = 1
 
     def __init__(self, name: str, details: Sequence[str] = ()) -> None:
-        super().__init__(f"The service '{name}' is starting.", "", retry_after=1)
+        super().__init__(f"The service '{name}' is starting.")
         self.details = tuple(details)
 
 
 class ShuttingDown(GatewayError):
-    """The server is stopping (503)."""
-
     status, code, title = 503, "shutting_down", "The server is shutting down"
     message = "The Jupyter server is shutting down."
     hint = "Try again when it is back."
@@ -315,6 +288,7 @@ class TooMany(GatewayError):
     """A limit on concurrent exchanges or tunnels is reached (503; 429 for a limit per user)."""
 
     status, code, title = 503, "too_many", "Too much at once"
+    retry_after = 2
 
     @classmethod
     def at_once(cls, kind: str, suffix: str, limit: int) -> TooMany:
@@ -324,7 +298,6 @@ class TooMany(GatewayError):
         error = cls(
             f"There are {limit} open {what} {whose} already, and no more are allowed (max_{kind}{suffix}).",
             f"Close pages that you do not need. The administrator can allow more: c.PortProxy.max_{kind}{suffix} = {2 * limit}.",
-            retry_after=2,
         )
         if suffix == "_per_user":
             error.status = 429
@@ -332,8 +305,6 @@ class TooMany(GatewayError):
 
 
 class NoDescriptors(GatewayError):
-    """The process has no free file descriptor (503)."""
-
     status, code, title = 503, "no_descriptors", "The server has too many connections"
     message = "The Jupyter server has no file descriptor to spare for another connection."
     hint = "Try again in a moment. The administrator can raise the limit: ulimit -n, or c.ServerApp.min_open_files_limit."
@@ -361,38 +332,38 @@ class FieldsTooLarge(GatewayError):
 
 
 class LoopDetected(GatewayError):
-    """The request leads back to this gateway (508)."""
-
     status, code, title = 508, "loop", "Loop detected"
     message = "The request leads back to this Jupyter server."
     hint = "Name the port of a service, not the Jupyter server's own."
 
 
-class UnknownProject(GatewayError):
+class ProjectError(GatewayError):
+    """An error of a chain; `{hop}` in its message stands for the gateway that reports it, HUB or PROJECT_HOST."""
+
+    def __init__(self, hop: str, message: str = "") -> None:
+        super().__init__((message or self.message).replace("{hop}", hop))
+        self.hop = hop
+
+
+class UnknownProject(ProjectError):
     """The project does not exist, or the user may not see it: both look the same (404)."""
 
     status, code, title = 404, "unknown_project", "No such project"
+    hint = "Look at the project's name in the address. A project that is not shared with you is not found either."
 
     def __init__(self, key: str, hop: str) -> None:
         name = "/".join(map(_quoted, str(key)[:64].split("/")))  # the key, or OWNER/NAME
-        super().__init__(
-            f"The {hop} has no project '{name}'.",
-            "Look at the project's name in the address. A project that is not shared with you is not found either.",
-        )
-        self.hop = hop
+        super().__init__(hop, f"The {hop} has no project '{name}'.")
 
 
-class NotPlaced(GatewayError):
-    """The project has no host yet (503)."""
-
+class NotPlaced(ProjectError):
     status, code, title = 503, "not_placed", "The project has no host yet"
+    message = "The {hop} has no host for this project yet."
+    hint = "Try again in a moment."
+    retry_after = 1
 
-    def __init__(self, hop: str) -> None:
-        super().__init__(f"The {hop} has no host for this project yet.", "Try again in a moment.", retry_after=1)
-        self.hop = hop
 
-
-class HostDown(GatewayError):
+class HostDown(ProjectError):
     """The project's host is down, silent, or registered wrongly (502).
 
     Args:
@@ -400,26 +371,21 @@ class HostDown(GatewayError):
     """
 
     status, code, title = 502, "host_down", "The host is down"
+    message = "The {hop} cannot reach the host of this project."
+    hint = "Try again later, or tell the administrator."
 
     def __init__(self, hop: str, *, silent: bool = False) -> None:
-        super().__init__(f"The {hop} cannot reach the host of this project.", "Try again later, or tell the administrator.")
-        self.hop, self.silent = hop, silent
+        super().__init__(hop)
+        self.silent = silent
 
 
-class HubDistrusted(GatewayError):
-    """The project host does not accept its hub's credential (502)."""
-
+class HubDistrusted(ProjectError):
     status, code, title = 502, "hub_distrusted", "The host does not accept the hub"
-
-    def __init__(self, hop: str) -> None:
-        super().__init__(
-            f"The project host does not accept the credential of the {hop}.",
-            "Tell the operator: the credential in the placements must be one of c.PortProxy.hop_credentials of the project host.",
-        )
-        self.hop = hop
+    message = "The project host does not accept the credential of the {hop}."
+    hint = "Tell the operator: the credential in the placements must be one of c.PortProxy.hop_credentials of the project host."
 
 
-class ProjectStopped(GatewayError):
+class ProjectStopped(ProjectError):
     """The project is on its host but does not run (503).
 
     Args:
@@ -429,30 +395,27 @@ class ProjectStopped(GatewayError):
     """
 
     status, code, title = 503, "project_stopped", "The project is stopped"
+    hint = "Start the project, then try again."
 
     def __init__(self, hop: str, *, on_request: bool = False, why: str = "", start: str = "") -> None:
-        super().__init__(f"The {hop} reports that this project is stopped. {why}".rstrip(), "Start the project, then try again.")
-        self.hop, self.on_request, self.start = hop, on_request, start
+        super().__init__(hop, f"The {hop} reports that this project is stopped. {why}".rstrip())
+        self.on_request, self.start = on_request, start
 
 
-class ProjectStarting(GatewayError):
-    """The project's server is not ready yet (503)."""
-
+class ProjectStarting(ProjectError):
     status, code, title = 503, "project_starting", "The project is starting"
+    message = "The {hop} reports that this project is starting."
+    hint = "Try again in a moment."
+    retry_after = 1
 
-    def __init__(self, hop: str) -> None:
-        super().__init__(f"The {hop} reports that this project is starting.", "Try again in a moment.", retry_after=1)
-        self.hop = hop
 
-
-class RegistryAway(GatewayError):
+class RegistryAway(ProjectError):
     """The database of projects does not answer (503)."""
 
     status, code, title = 503, "registry_away", "Projects cannot be looked up"
-
-    def __init__(self, hop: str) -> None:
-        super().__init__(f"The {hop} cannot look up projects just now.", "Try again in a moment.", retry_after=2)
-        self.hop = hop
+    message = "The {hop} cannot look up projects just now."
+    hint = "Try again in a moment."
+    retry_after = 2
 
 
 def _quoted(text: str) -> str:

@@ -16,7 +16,7 @@ from jupyter_portproxy.errors import BadRoute, BadUpstream, GatewayError, LoopDe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
 MARKUP = set("<>&\"'")
-TREE = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, GatewayError)]
+TREE = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, GatewayError) and e is not errors.ProjectError]
 SAMPLES = [
     errors.BadInput("This is no name for a service.", "Use letters."),
     errors.BadFraming("The request's Content-Length is not one whole number."),
