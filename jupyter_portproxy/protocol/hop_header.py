@@ -1,8 +1,7 @@
-"""PURE. What one hop of a chain tells the next of a request, in one header field; and how that refuses to believe it.
+"""The header field in which one hop of a chain describes a request, and its client, to the next hop.
 
-Rule of this file: it is words of our own to ourselves. Each field of a request costs him who sends it and him who reads it,
-at every hop, and so does each character of it: words are a letter. The service at the end gets the fields that everybody
-knows. Whoever reads it has to know first who wrote it.
+Every hop prints or parses it for every request, so it is one field with single-letter keys. The last hop writes the common
+fields (X-Forwarded-*, Forwarded) for the service. A hop must have authenticated the sender before it uses what it has parsed.
 """
 
 from __future__ import annotations
@@ -14,28 +13,36 @@ from urllib.parse import parse_qsl, quote, urlencode
 from .forwarded import SCHEMES, ForwardedClient
 
 HOP_FIELD = "X-Portproxy-Hop"
-# A project host's own refusal has it, and nothing else: each hop takes it out of what comes from behind it.
-REFUSAL_FIELD = "X-Portproxy-Refusal"
-# What has no value is not said, nor a scheme that is "http".
-_CREDENTIAL, _USER, _MAY = "c", "u", "m"
-_SCHEME, _HOST, _PEERS, _PORT, _CHAIN, _FORWARDED = "s", "h", "p", "n", "f", "w"
-_START = "start"  # of what one may
-_PLAIN = "http"
-_REFUSED = 403
+REFUSAL_FIELD = "X-Portproxy-Refusal"  # in a project host's own 403; every hop drops it from responses of its upstream
+AUTHORIZATION_FIELD = "X-Portproxy-Authorization"  # the client's own, beside the one that authenticates at the container
+# Name of a value -> its key in the field; both ends read this table for each request, so that a benchmark can exchange it.
+KEYS = {
+    "credential": "c",
+    "user": "u",
+    "permission": "m",
+    "scheme": "s",
+    "host": "h",
+    "peers": "p",
+    "port": "n",
+    "chain": "f",
+    "forwarded": "w",
+}
+_START = "start"  # the permission to start the project
+_DEFAULT_SCHEME = "http"  # omitted, as are empty values
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
-_MOST = 16
-_MAX_HOPS = 16  # each is told to a service together with the client's Host
+_MAX_KEYS = 16
+_MAX_PEERS = 16  # each of them becomes an element of Forwarded that contains the client's Host
 
 
 @dataclass(frozen=True, slots=True)
 class HopHeader:
-    """One hop's word to the next.
+    """What one hop sends to the next.
 
     Attributes:
-        credential: what makes a project host believe it; empty where something else does.
-        user: who is logged in.
-        may_start: they may start the project.
-        forwarded_client: who the client is; None if it says nothing of that.
+        credential: authenticates the sender at a project host; empty where the connection does.
+        user: name of the user who is logged in.
+        may_start: the user may start the project.
+        forwarded_client: None if the field does not describe the client.
     """
 
     credential: str = field(default="", repr=False)
@@ -44,32 +51,38 @@ class HopHeader:
     forwarded_client: ForwardedClient | None = None
 
     def to_field(self, client: ForwardedClient) -> tuple[str, str]:
-        """The field that says all this, and `client` in place of `forwarded_client`."""
-        words = [(_CREDENTIAL, self.credential), (_USER, self.user), (_MAY, _START if self.may_start else "")]
-        words += [(_SCHEME, client.scheme if client.scheme != _PLAIN else ""), (_HOST, client.host)]
-        words += [(_PEERS, ",".join(client.peers)), (_PORT, client.port), (_CHAIN, client.chain), (_FORWARDED, client.forwarded)]
-        return HOP_FIELD, urlencode([(word, value) for word, value in words if value], safe=_SAFE, quote_via=quote)
+        """The header field, with `client` in place of `forwarded_client`."""
+        values = {
+            "credential": self.credential,
+            "user": self.user,
+            "permission": _START if self.may_start else "",
+            "scheme": "" if client.scheme == _DEFAULT_SCHEME else client.scheme,
+            "host": client.host,
+            "peers": ",".join(client.peers),
+            "port": client.port,
+            "chain": client.chain,
+            "forwarded": client.forwarded,
+        }
+        return HOP_FIELD, urlencode({KEYS[name]: value for name, value in values.items() if value}, safe=_SAFE, quote_via=quote)
 
     def is_refused(self, status: int, fields: Iterable[tuple[str, str]]) -> bool:
-        """True for the answer of a hop that does not believe this credential."""
-        return status == _REFUSED and bool(self.credential) and any(name.lower() == REFUSAL_FIELD.lower() for name, _ in fields)
+        """True for the response of a hop that refused this credential."""
+        return status == 403 and bool(self.credential) and any(name.lower() == REFUSAL_FIELD.lower() for name, _ in fields)
 
 
 def parse_hop_header(value: str) -> HopHeader:
-    """The field's value -> what it says; what cannot be read says nothing."""
+    """Parse the field's value; a malformed one gives an empty HopHeader."""
     try:
-        words = dict(parse_qsl(value, max_num_fields=_MOST))
+        parsed = dict(parse_qsl(value, max_num_fields=_MAX_KEYS))
     except ValueError:
         return HopHeader()
-    return HopHeader(words.get(_CREDENTIAL, ""), words.get(_USER, ""), words.get(_MAY) == _START, _forwarding(words))
+    values = {name: parsed.get(key, "") for name, key in KEYS.items()}
+    client = _parse_client(values["scheme"] or _DEFAULT_SCHEME, values)
+    return HopHeader(values["credential"], values["user"], values["permission"] == _START, client)
 
 
-def _forwarding(words: dict[str, str]) -> ForwardedClient | None:
-    scheme, peers = words.get(_SCHEME, _PLAIN), words.get(_PEERS, "")
-    if scheme not in SCHEMES or not peers or peers.count(",") >= _MAX_HOPS:
+def _parse_client(scheme: str, values: dict[str, str]) -> ForwardedClient | None:
+    peers = values["peers"].split(",") if values["peers"] else []
+    if scheme not in SCHEMES or not 0 < len(peers) <= _MAX_PEERS:
         return None
-    before = words.get(_PORT, ""), words.get(_CHAIN, ""), words.get(_FORWARDED, "")
-    return ForwardedClient(scheme, words.get(_HOST, ""), tuple(peers.split(",")), *before)
-
-
-AUTHORIZATION_FIELD = "X-Portproxy-Authorization"  # the client's own, beside the one that lets the request into the container
+    return ForwardedClient(scheme, values["host"], tuple(peers), values["port"], values["chain"], values["forwarded"])
