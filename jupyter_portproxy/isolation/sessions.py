@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from ..gateway.logins import Logins
 from ..protocol.credentials import find_login_cookies
-from ..protocol.origin_hosts import _LOOPBACK, OriginHosts
+from ..protocol.origin_hosts import OriginHosts, is_loopback_host
 from ..protocol.urls import split_port
 from ..upstream.closable import Closable
 
@@ -124,7 +124,7 @@ class Origins(Generic[T]):
             host: the isolated origin that it asks. Local names are Jupyter's on the same port.
         """
         name, port = split_port(asking)
-        local = self.names.is_local and _LOOPBACK.fullmatch(name) is not None and port == split_port(host)[1]
+        local = self.names.is_local and is_loopback_host(name) and port == split_port(host)[1]
         return local or asking in self._jupyters
 
     async def session(self, key: str, host: str) -> Entry[T] | None:

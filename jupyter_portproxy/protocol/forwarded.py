@@ -1,7 +1,7 @@
-"""PURE. Who the client is: what a service is told of it in X-Forwarded-* and in Forwarded (RFC 7239).
+"""The client of a request, as X-Forwarded-* and Forwarded (RFC 7239) describe it to a service.
 
-Rule of this file: what a front before us has said is kept as it was said. What each hop of ours adds follows from one address,
-so that address is all that is carried from hop to hop; the fields are written where they leave for a service.
+What a reverse proxy before the first hop wrote is kept byte for byte. Each hop adds one address, and only that is carried from
+hop to hop; the fields are built where the request leaves for a service.
 """
 
 from __future__ import annotations
@@ -15,30 +15,29 @@ from .framing import Fields
 from .urls import DEFAULT_PORTS, parse_origin, split_port
 
 SCHEMES = ("http", "https")
-# jupyter-server-proxy's two, in its spelling: some services look for that very text.
+# The last two are jupyter-server-proxy's, in its spelling: some services compare the name byte for byte.
 _PREFIX_FIELDS = ("X-Forwarded-Prefix", "X-Forwarded-Context", "X-Proxycontextpath")
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]+\Z", re.ASCII)
-# One parameter of Forwarded, after what parts it from the one before (RFC 7239 4); it matches anything, and takes linear time.
-_PARTED = re.compile(r'([;,]*)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
+# The separator before a parameter of Forwarded, and the parameter (RFC 7239 4). Matches any text, in linear time.
+_FORWARDED_PARAMETER = re.compile(r'([;,]*)((?:[^;,"]|"(?:\\.|[^"])*"?)*)', re.DOTALL)
 _SCHEME_FIELDS = ("X-Scheme", "X-Forwarded-Proto")  # Tornado's two
 _PROXY_FIELDS = (*_SCHEME_FIELDS, "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 _HOST_FIELDS = ("X-Forwarded-Host", "X-Original-Host")
-# Of reverse proxies that choose by the path, as a gateway like this one does: they bring no other host here.
+# Of reverse proxies that route by path, as this gateway does: requests for another host name do not arrive through them.
 _PATH_FIELDS, _OWN_VIA = ("X-Forwarded-Prefix", "X-Forwarded-Context"), "portproxy-"
 _PARAMETER = re.compile(r"(?:\A|;)\s*(\w+)\s*=\s*\"?([^;\"]*)")
-_UP_TO_PATH = re.compile(r"[^/?#]*")
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardedClient:
-    """The client of a request, and the way by which it came.
+    """The client of a request, and the hops that the request has passed.
 
     Attributes:
-        scheme: "http" or "https", as the client wrote it.
+        scheme: "http" or "https", of the client's URL.
         host: the client's Host field.
         peers: the IP address at the other end of each hop's connection, the first hop's first.
-        port, chain, forwarded: X-Forwarded-Port, X-Forwarded-For and Forwarded of a front before the first hop; empty without.
-        public: the client's own origin, where the fields tell of the service's instead.
+        port, chain, forwarded: X-Forwarded-Port, X-Forwarded-For and Forwarded of a reverse proxy before the first hop, or empty.
+        public: the client's origin, where `scheme` and `host` are the service's.
     """
 
     scheme: str
@@ -50,24 +49,24 @@ class ForwardedClient:
     public: str = ""
 
     def with_peer(self, peer: str) -> ForwardedClient:
-        """The same at the next hop, which sees `peer`."""
+        """The same client at the next hop, whose connection comes from `peer`."""
         return replace(self, peers=(*self.peers, peer))
 
     def with_page_origin(self, url: str) -> ForwardedClient:
-        """The same with scheme and host of a page there: a browser knows them, a front may say less."""
+        """The same with scheme and host of an absolute URL from the browser, which may know more than the reverse proxy says."""
         scheme, _, rest = url.lower().partition("://")
-        return replace(self, scheme=scheme, host=_UP_TO_PATH.match(rest)[0])  # type: ignore[index]  # it matches anything
+        return replace(self, scheme=scheme, host=re.split("[/?#]", rest, maxsplit=1)[0])
 
     def with_service_origin(self, scheme: str, host: str) -> ForwardedClient:
-        """The same for a request that names this address as its own: no field tells of another scheme or host.
+        """The same for a request in which the service finds its own origin: no field names another scheme or host.
 
-        But for Gradio's own: it compares no origin, and writes the links in its answers to POST by the client's.
+        X-Gradio-Server still does: Gradio compares no origins, and builds the links in its responses to POST from the client's.
         """
         public, forwarded = f"{self.scheme}://{self.host}", _without_origin(self.forwarded)
         return replace(self, scheme=scheme, host=host, port="", forwarded=forwarded, public=public)
 
     def to_fields(self, prefix: str = "") -> Fields:
-        """What a service is told; `prefix`: the path that was taken off its URL."""
+        """The fields for a service; `prefix` is the path that was removed from the request target."""
         addresses = [self.chain] if self.chain else []
         for peer in self.peers:
             if peer and addresses != [peer]:
@@ -83,13 +82,13 @@ class ForwardedClient:
         return out + [(name, prefix) for name in _PREFIX_FIELDS] if prefix else out
 
     def _element(self, peer: str) -> str:
-        """RFC 7239 wants quotes round a host with a port; code-server and RStudio would read them as part of it."""
+        """RFC 7239 6.3 requires quotes around a host with a port; code-server and RStudio read them as part of the host."""
         node = f'"[{peer}]"' if ":" in peer else peer
         return f"for={node};proto={self.scheme}" + (f";host={self.host}" if _HOST.match(self.host) else "")
 
 
 def join_forwarded_fields(fields: Fields) -> dict[str, str]:
-    """Field name in lower case -> value, of all fields; lines of the two that are lists are one list."""
+    """Field name in lower case -> value; the lines of X-Forwarded-For and of Forwarded are joined."""
     claims = {name.lower(): value for name, value in fields}
     for key in ("x-forwarded-for", "forwarded"):
         if key in claims:
@@ -98,16 +97,16 @@ def join_forwarded_fields(fields: Fields) -> dict[str, str]:
 
 
 def build_forwarded_client(claims: dict[str, str], peer: str, scheme: str, host: str, address: str = "") -> ForwardedClient:
-    """What a front says, and what this server sees where the front says nothing.
+    """The client by a trusted reverse proxy's fields, and by the connection where these are missing.
 
     Args:
-        claims: by `claims_of`; empty if there is no front that is to be believed.
+        claims: from `join_forwarded_fields`; empty without a trusted reverse proxy.
         peer, scheme, host: of the connection and of the request on it.
-        address: the client's, if the front has told that in a field of its own (X-Real-IP).
+        address: the client's, where the reverse proxy sends it in a field of its own (X-Real-IP).
     """
-    said = first_list_member(claims.get("x-forwarded-proto", "")).lower()
+    claimed = first_list_member(claims.get("x-forwarded-proto", "")).lower()
     return ForwardedClient(
-        said if said in SCHEMES else scheme,
+        claimed if claimed in SCHEMES else scheme,
         first_list_member(claims.get("x-forwarded-host", "")) or host,
         (peer,),
         first_list_member(claims.get("x-forwarded-port", "")),
@@ -117,25 +116,26 @@ def build_forwarded_client(claims: dict[str, str], peer: str, scheme: str, host:
 
 
 def first_list_member(value: str) -> str:
-    """What the first front of a chain said: `https` of `https,http`, as configurable-http-proxy behind another front has it.
+    """The member that the outermost reverse proxy wrote: `https` of `https,http` (configurable-http-proxy behind another one).
 
-    RFC 9110 5.6.1.2: empty members of a list are ignored.
+    Empty members are ignored (RFC 9110 5.6.1.2).
     """
     return next(filter(None, map(str.strip, value.split(","))), "")
 
 
 def find_client_schemes(headers: Mapping[str, str], scheme: str) -> frozenset[str]:
-    """The schemes that the client's URL can have; `scheme` is that of the connection, as far as it is known.
+    """The schemes that the client's URL can have; `scheme` is the connection's.
 
-    Behind a reverse proxy `https` is always possible: it may end TLS and not say so, or an inner one may overwrite what it said.
+    Behind a reverse proxy `https` is always possible: it may terminate TLS without a field that says so, or an inner one may
+    overwrite the field.
     """
     if not any(name in headers for name in _PROXY_FIELDS):
         return frozenset([scheme])
-    return frozenset([scheme, "https", *_told(headers, _SCHEME_FIELDS, "proto")]).intersection(SCHEMES)
+    return frozenset([scheme, "https", *_find_claims(headers, _SCHEME_FIELDS, "proto")]).intersection(SCHEMES)
 
 
 class RequestHead(Protocol):
-    """What is looked at of a request; Tornado's is one."""
+    """The part of Tornado's HTTPServerRequest that is needed here."""
 
     headers: Any
     protocol: str
@@ -143,9 +143,9 @@ class RequestHead(Protocol):
 
 
 def matches_client_url(request: RequestHead) -> bool:
-    """False if the client's URL begins in another way than the request says: by a reverse proxy's word, or by the page that asks.
+    """False if the client's URL has another origin or path than the request: by a reverse proxy's fields, or by the Referer.
 
-    A fake claim only lets a client go without what depends on its URL. No browser speaks HTTP/1.0; nginx does by default.
+    A forged field only disables what depends on the client's URL. Browsers do not send HTTP/1.0; nginx does by default.
     """
     headers, scheme = request.headers, request.protocol
     if request.version == "HTTP/1.0" or _OWN_VIA in headers.get("Via", "") or any(name in headers for name in _PATH_FIELDS):
@@ -154,20 +154,20 @@ def matches_client_url(request: RequestHead) -> bool:
     page = parse_origin(referer) if headers.get("Sec-Fetch-Site") == "same-origin" else ""
     if page and page != f"{scheme}://{host}":
         return False
-    return _told(headers, _HOST_FIELDS, "host") <= {host} and _told(headers, _SCHEME_FIELDS, "proto") <= {scheme}
+    return _find_claims(headers, _HOST_FIELDS, "host") <= {host} and _find_claims(headers, _SCHEME_FIELDS, "proto") <= {scheme}
 
 
-def _told(headers: Mapping[str, str], names: Iterable[str], parameter: str) -> set[str]:
-    """What the first reverse proxy says, in fields of its own and in Forwarded; in lower case."""
-    told = [first_list_member(headers.get(name, "")).lower() for name in names]
+def _find_claims(headers: Mapping[str, str], names: Iterable[str], parameter: str) -> set[str]:
+    """What the outermost reverse proxy wrote in the fields `names` and in Forwarded; in lower case."""
+    claims = [first_list_member(headers.get(name, "")).lower() for name in names]
     forwarded = _PARAMETER.findall(first_list_member(headers.get("Forwarded", "")).lower())
-    return {value.strip() for value in [*told, *(value for key, value in forwarded if key == parameter)]} - {""}
+    return {value.strip() for value in [*claims, *(value for key, value in forwarded if key == parameter)]} - {""}
 
 
 def _without_origin(forwarded: str) -> str:
     """Elements of Forwarded without their `host` and `proto`."""
     elements: list[list[str]] = [[]]
-    for separator, parameter in _PARTED.findall(forwarded):
+    for separator, parameter in _FORWARDED_PARAMETER.findall(forwarded):
         if "," in separator:
             elements.append([])
         if parameter.strip() and parameter.partition("=")[0].strip().lower() not in ("host", "proto"):

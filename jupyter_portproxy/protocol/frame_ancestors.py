@@ -1,7 +1,7 @@
-"""PURE. Whether browsers show an answer in a frame of Jupyter's pages: X-Frame-Options (HTML Living Standard, 7.5) and the
-directive frame-ancestors (CSP Level 3, 6.4.2).
+"""Which pages may show a response in a frame: X-Frame-Options (HTML Living Standard, 7.5) and the directive frame-ancestors
+(CSP Level 3, 6.4.2).
 
-Rule of this file: only what no browser would show is forbidden. What cannot be told is not.
+A response counts as forbidden only if every browser would refuse to show it; doubtful ones count as allowed.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from urllib.parse import urlsplit
 from .framing import Fields
 from .urls import DEFAULT_PORTS
 
-FRAME_DESTINATIONS = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of what is shown inside another page
+FRAME_DESTINATIONS = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of content inside another page
 _DIRECTIVE = re.compile(
     r"(?:(?<=;)|(?<=,)|\A)[\t\n\f\r ]*frame-ancestors(?![^\t\n\f\r ;,])(?P<sources>[^;,]*)", re.IGNORECASE | re.ASCII
 )
 _SOURCE = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\*|[^:/]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}|\*))?(?:/.*)?\Z"
 )
-_MAX_SOURCES = 4096  # characters of all policies; what longer ones let in is not looked at
+_MAX_SOURCES = 4096  # characters of all policies; longer ones are not evaluated
 _OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
 
 
 def denies_frames(fields: Fields) -> bool:
-    """True if X-Frame-Options forbids every frame: `DENY`, or values that contradict each other."""
+    """True if X-Frame-Options forbids every frame: `DENY`, or contradictory values."""
     lines = [value for name, value in fields if name.lower() == "x-frame-options"]
     options = {value.strip().lower() for line in lines for value in line.split(",")}
     return "deny" in options or (len(options) > 1 and bool(options & _OPTIONS))
 
 
 def find_frame_policies(fields: Fields) -> list[str]:
-    """The sources of each policy that says who may show the answer in a frame; of several policies all have to be obeyed."""
+    """The sources of each frame-ancestors directive; a page must be allowed by all of them."""
     lines = [value for name, value in fields if name.lower() == "content-security-policy"]
     found = (_DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
     return [match["sources"] for match in found if match]
@@ -57,12 +57,12 @@ def allow_framing(fields: Fields, embedder: str) -> Fields:
 
 
 def forbids_frame(fields: Fields, own: str, ancestors: set[str]) -> bool:
-    """True if no page of `ancestors` may show the answer in a frame.
+    """True if no page of `ancestors` may show the response in a frame.
 
     Args:
-        fields: of the answer, as the client gets them.
-        own: origin of the answer.
-        ancestors: origins that may be above it; the first that is let in is enough, as it is not known which of them it is.
+        fields: of the client's response.
+        own: origin of the response.
+        ancestors: origins of which one shows the response; one that is allowed is enough.
     """
     restrictions = find_frame_policies(fields)
     if not restrictions:  # frame-ancestors overrides X-Frame-Options
@@ -74,12 +74,12 @@ def forbids_frame(fields: Fields, own: str, ancestors: set[str]) -> bool:
 
 def _admits(sources: str, own: str, ancestor: str) -> bool:
     scheme, host, port = _parts(ancestor)
-    known = ancestor == own
-    return any(known if source == "'self'" else _matches(source, own, scheme, host, port) for source in sources.lower().split())
+    is_own = ancestor == own
+    return any(is_own if source == "'self'" else _matches(source, own, scheme, host, port) for source in sources.lower().split())
 
 
 def _matches(source: str, own: str, scheme: str, host: str, port: int) -> bool:
-    """One source expression; an https page is let in where an http one is."""
+    """Match one source expression; one that allows http allows https, too."""
     if source.endswith(":"):
         return scheme in (source[:-1], source[:-1] + "s")
     match = _SOURCE.match(source)
@@ -101,5 +101,5 @@ def _parts(origin: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(origin)
         return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:  # a port that is none
+    except ValueError:  # an invalid port
         return "", "", 0

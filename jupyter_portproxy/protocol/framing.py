@@ -1,6 +1,7 @@
-"""PURE. How a message is read in one way only: names, heads, and where the content ends (RFC 9112).
+"""Parsing of names and heads, and where the content of a message ends (RFC 9112).
 
-Rule of this file: what could be read in two ways is refused, from whichever side it comes. Which field crosses is no matter here.
+A message that two readers could read in two ways is refused, in both directions. Which fields cross is decided in headers.py.
+Names and status lines of up to MAX_CACHED_LENGTH characters are looked up in caches; 0 switches these off.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SPLITTING = re.compile(r"[\x00\r\n]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
-_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?![0-9])[ \t]*(.*)\Z")  # also 999, which nobody has defined
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?![0-9])[ \t]*(.*)\Z")  # also 999, which is undefined
 _FRAMING_NAMES = ("content-length", "transfer-encoding")
 _MAX_FIELDS = 1000
-MAX_CACHED_LENGTH = 64  # characters of what is looked up rather than read anew
+MAX_CACHED_LENGTH = 64  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Framing of a request's content: `length` in bytes, or None for the chunked coding."""
+    """Framing of a request's content: `length` in bytes, or None for chunked."""
 
     length: int | None
 
 
 def normalize_name(name: str) -> str:
-    """The form in which a name is compared."""
+    """The form in which names of request fields are compared: lower case, `_` and `.` read as `-`."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 
@@ -52,11 +53,12 @@ def is_method(method: str) -> bool:
 
 
 def is_token(text: str) -> bool:
+    """True for a token (RFC 9110 5.6.2)."""
     return _TOKEN.match(text) is not None
 
 
 def is_field(name: str, value: str) -> bool:
-    """True for a header field that can be sent: a token, and characters of one byte of which none is a control character."""
+    """True for a header field that can be sent: a token, and a value of latin-1 characters without control characters."""
     return is_token(name) and not _BAD_VALUE.search(value) and max(value, default="") <= "\xff"
 
 
@@ -64,7 +66,7 @@ def parse_request_content(version: str, fields: Fields) -> Content | None:
     """How the request's content is framed; None if it has none.
 
     Raises:
-        BadFraming: framing that two readers could read in two ways (RFC 9112 6.1 to 6.3).
+        BadFraming: the framing is ambiguous (RFC 9112 6.1 to 6.3).
     """
     codings, lengths = [], []
     for name, value in fields:
@@ -90,26 +92,26 @@ def parse_request_content(version: str, fields: Fields) -> Content | None:
 
 
 def set_content_length(fields: Fields, length: int | None) -> Fields:
-    """Fields of an answer whose content was read whole and perhaps changed: framed by its length alone, if there is one."""
+    """A response's fields with its content framed by `length` alone; without framing for None."""
     kept = [(name, value) for name, value in fields if name.lower() not in ("content-length", "transfer-encoding")]
     return kept if length is None else [*kept, ("Content-Length", str(length))]
 
 
 def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[int, str, Fields]:
-    """The upstream's head, line by line without line ends -> (status, reason, fields); folded lines are joined.
+    """The lines of an upstream's head, without line ends -> (status, reason, fields). Folded lines are joined.
 
-    A field that cannot pass, for its name or its value, is dropped; so is an empty Content-Length.
+    Fields with an invalid name or value, and an empty Content-Length, are dropped.
 
     Args:
-        dropped: gets the names of such fields.
+        dropped: the names of dropped fields are appended to it.
 
     Raises:
-        BadUpstream: it is none, or its framing could be read in two ways.
+        BadUpstream: the head is invalid, or its framing is ambiguous.
     """
     status, reason = _known_status_line(lines[0]) if len(lines[0]) <= MAX_CACHED_LENGTH else _status_line(lines[0])
     fields: Fields = []
     dropped = [] if dropped is None else dropped
-    is_dropped = False  # the line before, with the folded ones that follow
+    is_dropped = False  # the previous field, with its folded lines
     for number, raw in enumerate(lines[1:]):
         line = raw.decode("latin-1")
         if line[:1] in " \t":
@@ -120,25 +122,25 @@ def parse_head(lines: list[bytes], dropped: list[str] | None = None) -> tuple[in
                 fields[-1] = (name, f"{value} {line.strip(' 	')}")
             continue
         spelled, colon, value = line.partition(":")
-        name = spelled.rstrip(" \t")  # RFC 9112 5.1: a proxy removes it from an answer
+        name = spelled.rstrip(" \t")  # RFC 9112 5.1: a proxy removes such blanks from a response
         if not colon:
             raise BadUpstream("a header line has no colon")
-        if name != spelled and name.lower() in _FRAMING_NAMES:  # which libcurl does not take for that
+        if name != spelled and name.lower() in _FRAMING_NAMES:  # libcurl does not recognize these
             raise BadUpstream(f"a blank stands between {name} and its colon")
         is_dropped = not (_is_known_token(name) if len(name) <= MAX_CACHED_LENGTH else is_token(name))
         if is_dropped:
             dropped.append(name or line[:40])
         else:
             fields.append((name, value.strip(" \t")))
-    fields = _without_odd_values(fields, dropped)
+    fields = _drop_invalid_values(fields, dropped)
     check_head(fields)
-    if status == 204:  # it has no content, whatever its length says (RFC 9110 8.6)
+    if status == 204:  # without content, even with a Content-Length (RFC 9110 8.6)
         fields = set_content_length(fields, None)
     return status, reason, fields
 
 
-def _without_odd_values(fields: Fields, dropped: list[str]) -> Fields:
-    """Fields without those whose value has control characters, of which none splits lines, and without empty lengths."""
+def _drop_invalid_values(fields: Fields, dropped: list[str]) -> Fields:
+    """Fields without empty lengths, and without those whose value has control characters other than line ends and NUL."""
     values = [value for _, value in fields]
     if "" not in values and not _BAD_VALUE.search(" ".join(values)):
         return fields
@@ -154,7 +156,7 @@ def _without_odd_values(fields: Fields, dropped: list[str]) -> Fields:
 
 
 def check_head(fields: Fields) -> None:
-    """Refuse an upstream's head that could split or smuggle.
+    """Refuse an upstream's head that allows response splitting or request smuggling.
 
     Raises:
         BadUpstream: control characters, differing Content-Length or Location, or a transfer coding other than chunked.
@@ -188,7 +190,7 @@ def _framing(fields: Fields) -> tuple[list[str], bool]:
 
 
 def parse_content_length(method: str, status: int, fields: Fields) -> int | None:
-    """How many bytes of content follow the head of an answer (RFC 9112 6.3); None if only its end will tell."""
+    """How many bytes of content follow a response's head (RFC 9112 6.3); None if chunked or ended by the connection's end."""
     if method == "HEAD" or status in (204, 304):
         return 0
     lengths, coded = _framing(fields)
@@ -213,7 +215,7 @@ def _status_line(line: bytes) -> tuple[int, str]:
     return int(match[1]), re.sub(r"[^\t\x20-\x7e\x80-\xff]", "", match[2] or "")
 
 
-# Few names and status lines make up nearly all answers.
+# Few names and status lines make up nearly all messages.
 _is_known_token = lru_cache(maxsize=1024)(is_token)
 _known_status_line = lru_cache(maxsize=256)(_status_line)
 _known_plain = lru_cache(maxsize=1024)(normalize_name)

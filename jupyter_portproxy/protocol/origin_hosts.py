@@ -8,26 +8,11 @@ from .forwarded import RequestHead, matches_client_url
 from .urls import split_port
 
 LOCAL_PATTERN = "p{port}.localhost"
-
-
 WELL_KNOWN_PATH = "/.well-known/portproxy/"
-
-
 _TARGET = r"(?P<target>[a-z0-9]([a-z0-9-]*[a-z0-9])?)"
-
-
-_HOST = re.compile(r"(?P<name>[a-z0-9._-]{1,253})(:(?P<port>[0-9]{1,5}))?\Z", re.ASCII)
-
-
 _PATTERN = re.compile(r"[a-z0-9-]*\{port\}(?:[a-z0-9-]|\{user\})*(\.(?:[a-z0-9-]|\{user\})+)+(:[0-9]{1,5})?\Z", re.ASCII)
-
-
-_LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
-
-
-_LONGEST_LABEL = 63  # RFC 1035 2.3.4
-
-
+_LOOPBACK = re.compile(r"localhost|127\.0\.0\.1|\[::1\]", re.ASCII | re.IGNORECASE)
+_MAX_LABEL, _MAX_NAME = 63, 253  # RFC 1035 2.3.4
 # Features that browsers deny to frames of another origin unless their `allow` attribute delegates them (Permissions Policy).
 FRAME_FEATURES = (
     "accelerometer", "autoplay", "bluetooth", "camera", "clipboard-read", "clipboard-write", "cross-origin-isolated",
@@ -39,18 +24,19 @@ FRAME_FEATURES = (
 
 
 class OriginHosts:
-    """The host names of origins.
+    """The host names of isolated origins, one for each target: a port, or the name of a service.
 
     Args:
-        pattern: `{port}--{user}.apps.example.org`, with a port behind it or not; empty for `p{port}.localhost`.
-        user: the name that stands for `{user}`.
-        at_hub: Jupyter is behind JupyterHub, whose proxy brings no `p{port}.localhost` here, wherever the browser is.
+        pattern: `{port}--{user}.apps.example.org`, with or without a port after it; empty for `p{port}.localhost`.
+        user: the name in the place of `{user}`.
+        at_hub: Jupyter is behind JupyterHub, whose proxy does not route `p{port}.localhost` here.
 
     Attributes:
-        exist: False if no browser finds an origin.
+        is_local: the pattern is `p{port}.localhost`.
+        is_available: False if browsers cannot reach any isolated origin.
 
     Raises:
-        ValueError: the pattern cannot be one; the text says why.
+        ValueError: the pattern is invalid.
     """
 
     def __init__(self, pattern: str = "", user: str = "", *, at_hub: bool = False) -> None:
@@ -58,54 +44,55 @@ class OriginHosts:
         self.is_available = not (self.is_local and at_hub)
         if pattern and not _PATTERN.match(pattern):
             raise ValueError(
-                f"{pattern!r} is no host name with {{port}} in its first label: write '{{port}}--{{user}}.apps.example.org'"
+                f"Invalid pattern of host names, without {{port}} in its first label: {pattern!r}. "
+                "Write '{port}--{user}.apps.example.org'."
             )
         name, _, self._port = (pattern or LOCAL_PATTERN).replace("{user}", encode_label(user)).partition(":")
-        before, after = name.split("{port}")
-        self._before, self._after = before, after
-        self._name = re.compile(re.escape(before) + _TARGET + re.escape(after) + r"\Z", re.ASCII)
+        self._before, self._after = name.split("{port}")
+        self._name = re.compile(re.escape(self._before) + _TARGET + re.escape(self._after) + r"\Z", re.ASCII)
 
     def parse_target(self, host: str) -> str | None:
-        """The port or the service's name that a Host field asks for; None if it is no host of ours."""
-        found = _HOST.match(host.lower())
-        if found is None or (self._port and found["port"] != self._port):
+        """The target of a Host field; None for the host of anything else."""
+        name, port = split_port(host.lower())
+        if len(name) > _MAX_NAME or len(port) > 5 or (self._port and port != self._port):
             return None
-        match = self._name.match(found["name"])
-        return match["target"] if match and _fits(found["name"]) else None
+        match = self._name.match(name)
+        return match["target"] if match and all(0 < len(label) <= _MAX_LABEL for label in name.split(".")) else None
 
     def find_host(self, target: str, request: RequestHead) -> str | None:
-        """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it would not find that.
+        """`host[:port]` of a target's origin for the browser that sent a request to Jupyter; None if it could not reach that.
 
-        Where a reverse proxy has put another Host into the request, a local name would be one of the browser's own machine.
+        Where a reverse proxy has changed the request's Host, a local name would be one of the browser's own machine.
         """
         if not self.is_available or (self.is_local and not matches_client_url(request)):
             return None
         return self.build_host(target, request.headers.get("Host", ""))
 
-    def build_host(self, target: str, jupyters: str) -> str | None:
+    def build_host(self, target: str, jupyter_host: str) -> str | None:
         """`host[:port]` of a target's origin; None if it has none.
 
         Args:
-            jupyters: the Host field of a request to Jupyter: browsers resolve `*.localhost` to their own machine, so that
-                the local names are of use only where Jupyter is there too, or at the other end of a tunnel.
+            jupyter_host: the Host field of a request to Jupyter. Browsers resolve `*.localhost` to their own machine, so that
+                local names only work where Jupyter is there too, or at the other end of a tunnel.
         """
         port = self._port
         if self.is_local:
-            name, port = split_port(jupyters)
-            if not _LOOPBACK.fullmatch(name.lower()):
+            name, port = split_port(jupyter_host)
+            if not is_loopback_host(name):
                 return None
-        name = self._before + target + self._after
-        return (f"{name}:{port}" if port else name) if self.parse_target(f"{name}:{port}" if port else name) == target else None
+        host = self._before + target + self._after + (f":{port}" if port else "")
+        return host if self.parse_target(host) == target else None
 
     def build_pattern(self, host: str) -> str:
-        """The host of the origin of target `1` with `{target}` in the place of that."""
+        """`host`, which is that of target `1`, with `{target}` in the place of the target."""
         return f"{self._before}{{target}}{host[len(self._before) + 1 :]}"
 
 
+def is_loopback_host(name: str) -> bool:
+    """True for the host names, without a port, under which browsers reach a Jupyter server on their own machine."""
+    return _LOOPBACK.fullmatch(name) is not None
+
+
 def encode_label(name: str) -> str:
-    """A user's name as a part of a label: what no host name may have becomes `-` and its bytes in hexadecimal."""
-    return "".join(c if re.fullmatch(r"[a-z0-9]", c) else "-" + c.encode("utf-8", "replace").hex() for c in name.lower())
-
-
-def _fits(name: str) -> bool:
-    return all(0 < len(part) <= _LONGEST_LABEL for part in name.split("."))
+    """A user's name as a part of a label: `-` and hexadecimal bytes in place of what host names cannot contain."""
+    return re.sub(r"[^a-z0-9]", lambda match: "-" + match[0].encode("utf-8", "replace").hex(), name.lower())

@@ -1,7 +1,7 @@
-"""PURE. Title and icon of an HTML page, read from its first bytes.
+"""Title and icon of an HTML page, parsed from its first bytes.
 
-Rule of this file: no input raises, and the work is bounded: at most `MAX_BYTES` are read, in at most `MAX_STEPS` steps, each of
-which consumes what it looks at. The grammar is the tokenizer of the HTML Living Standard, 13.2.5, without what a head lacks.
+No input raises, and the work is bounded: at most `MAX_BYTES` are parsed, in at most `MAX_STEPS` steps, each of which consumes
+what it looks at. The grammar is the tokenizer of the HTML Living Standard, 13.2.5, without what does not occur in a head.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MAX_BYTES = 64 << 10
 MAX_STEPS = 2000  # tags and attributes; about 2 ms
 _MAX_TITLE = 200  # characters
 _MAX_ICON = 500
-_RAW = 1000  # characters of a raw value that are decoded: `unescape` costs much for each `&`
+_MAX_RAW = 1000  # characters of a raw value that are decoded: `unescape` is slow for many `&`
 # Alternatives begin with different characters, and nothing repeats within a repetition: no backtracking but one step.
 _MARKUP = re.compile(r"<(?=[a-z/!?])", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[a-z][^\t\n\f\r />]*", re.IGNORECASE | re.ASCII)
@@ -24,11 +24,11 @@ _CLIMBS = re.compile(r"(?:^|[/\\])(?:\.|%2e){2}(?:[/\\?#]|$)", re.IGNORECASE)
 
 
 def parse_page_head(content: bytes) -> tuple[str, str]:
-    """Title and icon (as its page names it) of an HTML page; each is empty if there is none."""
+    """Title and icon (the URL in the page) of an HTML page; each is empty if the page has none."""
     reader = _Reader(content[:MAX_BYTES].decode("utf-8", "replace"))
     reader.run()
-    title = "".join(c for c in " ".join(unescape(reader.title[:_RAW]).split()) if c.isprintable())
-    return title[:_MAX_TITLE], unescape(reader.icon[:_RAW]).strip()
+    title = "".join(c for c in " ".join(unescape(reader.title[:_MAX_RAW]).split()) if c.isprintable())
+    return title[:_MAX_TITLE], unescape(reader.icon[:_MAX_RAW]).strip()
 
 
 def build_icon_url(icon: str, prefix: str) -> str:
@@ -41,7 +41,7 @@ def build_icon_url(icon: str, prefix: str) -> str:
 
 
 class _Reader:
-    """Walks through the markup. `_at` only grows."""
+    """A cursor in the markup; `_at` only grows."""
 
     def __init__(self, text: str) -> None:
         self.title = self.icon = ""
@@ -72,10 +72,10 @@ class _Reader:
             end = re.compile(rf"</{name}(?=[\t\n\f\r />])", re.IGNORECASE).search(self._text, begin)
             self._at = end.start() if end is not None else len(self._text)
             if name == "title" and not self.title:
-                self.title = self._text[begin : min(self._at, begin + _RAW)]
+                self.title = self._text[begin : min(self._at, begin + _MAX_RAW)]
 
     def _attributes(self) -> dict[str, str]:
-        """Those of a start tag, up to its `>`. A tag without an end reaches to the end of the text, and has none."""
+        """The attributes of a start tag. A tag without `>` ends with the text, and has none."""
         found: dict[str, str] = {}
         while self._steps > 0:
             self._steps -= 1

@@ -1,7 +1,7 @@
-"""PURE. The header fields that hold URLs: which ones, in which direction, and in what form each of them holds them.
+"""The header fields that hold URLs: which ones, in which direction, and in what form.
 
-Rule of this file: it finds the URLs of a value and puts others in their place, byte for byte between them. What becomes of one
-URL is decided by the caller. Every form is read in one pass, in time linear in the length of the value.
+A form finds the URLs of a value, passes each to a function of the caller, and puts the result in its place; all other bytes stay.
+Every form takes one pass, in time linear in the length of the value.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-UrlChange = Callable[[str], str]  # one URL, or relative reference, into another
+UrlChange = Callable[[str], str]  # a URL or relative reference -> its replacement
 UrlForm = Callable[[str, UrlChange], str]
 
 _QUOTED = r'"(?:\\.|[^"])*"?'
 # RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.
 _LINK = re.compile(rf'<(?P<target>[^<>]*)>|\banchor\s*=\s*"(?P<anchor>[^"]*)"|{_QUOTED}', re.IGNORECASE | re.DOTALL)
-# RFC 4918 10.4: `<url> (<state token> ["entity tag"])`: what is in parentheses is no address.
+# RFC 4918 10.4: `<url> (<state token> ["entity tag"])`: URLs in parentheses are not locations.
 _IF = re.compile(r'\((?:"[^"]*"?|[^)"])*\)?|<(?P<tag>[^<>]*)>')
 # HTML, "shared declarative refresh steps": `5; url='...'`, also with a comma, without `url=`, without quotes.
 _REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)
@@ -62,7 +62,7 @@ def _words(value: str, change: UrlChange) -> str:
 
 
 def _sub(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
-    """The value with the group of each match changed; no group, no URL. What comes again is decided once."""
+    """The value with the last group of each match replaced; a match without groups stays. Repeated URLs are computed once."""
     known: dict[str, str] = {}
 
     def in_place(match: re.Match[str]) -> str:
@@ -81,7 +81,7 @@ def _sub(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
     return pattern.sub(in_place, value)
 
 
-# Field name in its plain form -> how it holds URLs. Of an answer:
+# Normalized field name -> how its value holds URLs. Of a response:
 RESPONSE_URL_FIELDS: Mapping[str, UrlForm] = {
     "location": _whole,
     "content-location": _whole,
@@ -102,7 +102,7 @@ RESPONSE_URL_FIELDS: Mapping[str, UrlForm] = {
     "x-pjax-url": _whole,
     "x-pingback": _whole,
 }
-# Of a request; `Origin` holds no URL.
+# Of a request. `Origin` is not a URL.
 REQUEST_URL_FIELDS: Mapping[str, UrlForm] = {
     "referer": _whole,
     "destination": _whole,  # RFC 4918 10.3
@@ -115,5 +115,5 @@ REQUEST_URL_FIELDS: Mapping[str, UrlForm] = {
     "x-gwt-module-base": _whole,
     "upload-concat": _words,  # tus 1.0.0
 }
-# Where the page is that asks: an address outside the service is told as the service's root.
+# The page that sent the request; a URL outside the service becomes the service's root.
 PAGE_FIELDS = frozenset({"referer", "ping-from", "hx-current-url", "turbolinks-referrer", "x-xhr-referer"})

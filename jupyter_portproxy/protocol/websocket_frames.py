@@ -1,6 +1,6 @@
-"""PURE. Where a stream of WebSocket frames stands: between two of them, or within one (RFC 6455 5.2).
+"""The position in a stream of WebSocket frames (RFC 6455 5.2): between two of them, or within one.
 
-Rule of this file: only lengths are read; no frame is changed, checked or kept.
+Only lengths are read; frames are not changed, validated or stored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ _MAX_FRAMES_PER_PIECE = 4096
 
 
 class FrameCursor:
-    """Knows whether a stream of WebSocket frames (RFC 6455 5.2) stands between two of them."""
+    """The position in one stream.
+
+    It is within a frame while `_left` bytes of that are missing, within a frame's head while `_head` holds the first bytes of
+    that, and unknown for good once `_lost` is set; else it is between two frames. Only `feed` changes the state.
+    """
 
     __slots__ = ("_head", "_left", "_lost")
 
@@ -38,7 +42,7 @@ class FrameCursor:
                 self._head = data[at:]
                 return
             at = end
-        self._lost = True  # thousands of tiny frames at once: not worth the time, the tunnel then closes without 1001
+        self._lost = True  # thousands of tiny frames at once cost too much time; the tunnel then closes without 1001
 
 
 def _frame_end(data: bytes, at: int, size: int) -> int | None:
