@@ -23,7 +23,7 @@ from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, format_timestamp, parse_cookie
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, format_timestamp
 from tornado.iostream import StreamClosedError
 from tornado.template import Loader
 from tornado.web import HTTPError
@@ -565,7 +565,7 @@ class PortHandler(JupyterHandler):
 
 
 def cookies_of(headers: HTTPHeaders) -> dict[str, str]:
-    return parse_cookie("; ".join(headers.get_list("Cookie")))
+    return credentials.parse_cookies(headers.get_list("Cookie"))
 
 
 def cookies_after(handler: PortHandler) -> dict[str, str]:

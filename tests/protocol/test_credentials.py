@@ -145,6 +145,7 @@ def test_an_xsrf_token_is_the_same_under_another_mask():
 def test_a_cookie_is_read_as_tornado_reads_it(text):
     line = f"z=0; name={text}"
     assert c.unquote_cookie(c.find_cookie_values([line], "name")[-1]) == parse_cookie(line)["name"]
+    assert c.parse_cookies([line, text]) == parse_cookie(f"{line}; {text}")
 
 
 @table("""
