@@ -1,7 +1,7 @@
 """Jupyter's credentials in requests and environments: finding them, and removing them.
 
-Values are parsed as Tornado and Jupyter parse them, and in every other way in which a service may parse them. All work is linear in
-the length of the text: one head may have 20,000 parameters or cookies.
+Values are parsed as Tornado and Jupyter parse them, and in every other way in which a service may parse them. All work is linear
+in the length of the text: one head may have 20,000 parameters or cookies.
 """
 
 from __future__ import annotations
