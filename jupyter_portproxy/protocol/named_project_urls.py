@@ -1,8 +1,8 @@
-"""PURE. A service by its project's name: `/{username}/{project}/x?port=N`, and the path that it has between the hops.
+"""URLs of services by the project's name, `/{username}/{project}/x?port=N`, and their mapping to URLs by the project's key.
 
-Rule of this file: at the hub such a URL is another spelling of `/KEY/server/N/{username}/{project}/x`. Requests are respelled
-on their way in, and what answers say of addresses on its way out; all hops behind the hub know the second spelling only.
-Paths and queries are cut, never decoded; only the two names are, to be looked up.
+At the hub such a URL is an alias of `/KEY/server/N/{username}/{project}/x`. The hub maps the URLs in requests to this form, and
+those in responses back; the other hops only receive URLs by key. Paths and queries are split, never decoded; only the two names
+are decoded, for the lookup.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
 from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, is_below, parse_port
 
 _FOLLOWED = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 10
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]{2}", re.IGNORECASE)
-_UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target; browsers, too, drop tabs and escape the rest
-_LONG_AGO = re.compile(r"19[0-9]{2}")  # the year of a date by which cookies are deleted
+_MAX_REDIRECTS = 10
+_ABSOLUTE_REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]{2}", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target; browsers drop tabs and percent-encode the rest
+_LONG_AGO = re.compile(r"19[0-9]{2}")  # the year of an `expires` that deletes a cookie
 
 
 @dataclass(frozen=True, slots=True)
 class NamedProjectRoute(BaseRoute):
-    """What the URL of one request asked for: a port of a project that is called by its owner and its name.
+    """The route of a port of a project, by the project's owner and name.
 
     Attributes:
-        owner, name: decoded; empty where they are no text.
+        owner, name: decoded; empty where they are not UTF-8.
         prefix: `{base_url}{username}/{project}`, as sent.
         path: the path below the prefix, as sent.
         query: the query with its `?`, without `port`, all else as sent.
         ports: the values of `port`, as sent.
-        by_key: what the URL asks for if its first segment is a project's key.
+        by_key: the route of the URL if its first segment is a project's key.
     """
 
     is_project: ClassVar[bool] = True
@@ -54,7 +54,7 @@ class NamedProjectRoute(BaseRoute):
 
     @property
     def label(self) -> str:
-        """What the project is called, for people."""
+        """The project's name in messages."""
         return f"{self.owner}/{self.name}"
 
     async def resolve(self, resolver: Resolver[D]) -> D:
@@ -64,31 +64,30 @@ class NamedProjectRoute(BaseRoute):
         return None
 
     def with_key(self, key: str) -> tuple[ProjectRoute, UrlMapping]:
-        """The same by the project's key, and how the two spellings are told from each other.
+        """The route by the project's key, and the mapping between the two forms of its URLs.
 
         Raises:
-            BadRoute: `port` is none, or is there more than once.
+            BadRoute: `port` is invalid or repeated.
         """
         if len(self.ports) > 1:
             raise BadRoute("Invalid port parameter: it is given more than once.", "Name one port, for example ?port=8050.")
         port = parse_port(self.ports[0])
-        inside = f"/server/{port}"
-        prefix = self.base_url + key
-        route = ProjectRoute(key, prefix, port, f"{inside}{self.prefix}{self.path}", self.query)
-        return route, UrlMapping(self.prefix, prefix + inside, port)
+        prefix, server = self.base_url + key, f"/server/{port}"
+        route = ProjectRoute(key, prefix, port, f"{server}{self.prefix}{self.path}", self.query)
+        return route, UrlMapping(self.prefix, prefix + server, port)
 
 
 def parse_named_project_url(uri: str, base_url: str) -> NamedProjectRoute | ProjectRoute | Redirect | None:
-    """The route of a URL by a project's key, or by its name; a URL that may be either is a NamedRoute.
+    """The route of a URL by a project's key, or by its name; a URL that may be either is a NamedProjectRoute.
 
     Raises:
-        BadRoute: a port or host in it cannot be one.
+        BadRoute: a port or host in the URL is invalid.
     """
     by_key = project_urls.parse_project_url(uri, base_url)
     if isinstance(by_key, Redirect) or (by_key is not None and by_key.port is not None):
         return by_key
     path, _, query = uri.partition("?")
-    ports, rest = _cut(query)
+    ports, rest = _split_port_parameters(query)
     if not ports or not find_first_segment(uri, base_url):
         return by_key
     owner, _, below = path[len(base_url) :].partition("/")
@@ -96,12 +95,14 @@ def parse_named_project_url(uri: str, base_url: str) -> NamedProjectRoute | Proj
     if not name:
         return by_key
     prefix = f"{base_url}{owner}/{name}"
-    return NamedProjectRoute(_text(owner), _text(name), base_url, prefix, path[len(prefix) :], rest, ports, by_key)
+    return NamedProjectRoute(
+        _decode_segment(owner), _decode_segment(name), base_url, prefix, path[len(prefix) :], rest, ports, by_key
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class UrlMapping:
-    """The two spellings of one service's paths.
+    """The mapping between the forms of one service's URLs.
 
     The client requests `{client_prefix}/x?port=N`, the hops `{hop_prefix}{client_prefix}/x`, the service `{client_prefix}/x`.
     """
@@ -111,53 +112,53 @@ class UrlMapping:
     port: int
 
     def to_client_url(self, url: str) -> str:
-        """A URL of the service (path, query, fragment) as the client can ask for it."""
+        """A URL of the service (path, query, fragment) in the form in which the client can request it."""
         rest, mark, fragment = url.partition("#")
         path, question, query = rest.partition("?")
-        ports, _ = _cut(query)
+        ports, _ = _split_port_parameters(query)
         if not is_below(path, self.client_prefix) or (ports and ports != (str(self.port),)):
             return self.hop_prefix + url
         if not ports:
             query = f"{query}&port={self.port}" if question else f"port={self.port}"
         return f"{path}?{query}{mark}{fragment}"
 
-    def to_service_url(self, url: str, at: str, client: Client) -> str | None:
-        """A URL of an answer -> the service's own (path, query, fragment); None if it leads elsewhere.
+    def to_service_url(self, url: str, base: str, client: Client) -> str | None:
+        """A URL of a response -> the service's own (path, query, fragment); None if it does not lead to the service.
 
         Args:
-            at: the service's URL that was asked for.
+            base: the service's URL that was requested.
         """
         own = strip_client_origin(url, client)
-        if own is not None and (_begins(own, self.hop_prefix) or is_below(own, self.client_prefix)):
+        if own is not None and (_starts_with_path(own, self.hop_prefix) or is_below(own, self.client_prefix)):
             url = own
-        if _ELSEWHERE.match(url):
+        if _ABSOLUTE_REFERENCE.match(url):
             return None
         if not url.startswith("/"):
-            return self._without_port(_resolved(url, at))
-        if _begins(url, self.hop_prefix):
+            return self._without_port(_resolve_reference(url, base))
+        if _starts_with_path(url, self.hop_prefix):
             url = url[len(self.hop_prefix) :]
         elif not is_below(url, self.client_prefix):
             return None
-        return self._without_port(_resolved(url if url.startswith("/") else f"/{url}", at))
+        return self._without_port(_resolve_reference(url if url.startswith("/") else f"/{url}", base))
 
     def _without_port(self, url: str) -> str:
-        """A service that knows this form may write it."""
+        """Some services write URLs in the client's form themselves."""
         rest, mark, fragment = url.partition("#")
         path, _, query = rest.partition("?")
-        ports, kept = _cut(query)
+        ports, kept = _split_port_parameters(query)
         named = ports == (str(self.port),) and is_below(path, self.client_prefix)
         return f"{path}{kept}{mark}{fragment}" if named else url
 
     def map_request_fields(self, fields: Fields, client: Client) -> Fields:
-        """The fields of a request, as if the hops' spelling had been asked for."""
+        """The fields of a request, with its URLs in the form of the hops."""
         forms = [REQUEST_URL_FIELDS.get(normalize_name(name)) for name, _ in fields]
         return [
-            (name, form(value, partial(self._asked, client)) if form is not None else value)
+            (name, form(value, partial(self._to_hop_url, client)) if form is not None else value)
             for form, (name, value) in zip(forms, fields, strict=True)
         ]
 
-    def _asked(self, client: Client, value: str) -> str:
-        """One URL of a request in the hops' spelling, if it names the port: others may be Jupyter's."""
+    def _to_hop_url(self, client: Client, value: str) -> str:
+        """One URL of a request in the form of the hops, if it has the port: others may be Jupyter's."""
         own = strip_client_origin(value, client)
         rest = value if own is None else own
         if not is_below(rest, self.client_prefix):
@@ -167,49 +168,46 @@ class UrlMapping:
 
 
 class RedirectFollower:
-    """One request on its way through the redirects of a service to itself.
-
-    Args:
-        url: of the service: path and query.
+    """Follows the redirects of a service to itself for one request, and keeps the cookies that they set.
 
     Attributes:
-        url: where the journey is now.
+        url: path and query of the service's URL that is to be requested next.
     """
 
-    def __init__(self, alias: UrlMapping, url: str, client: Client) -> None:
+    def __init__(self, mapping: UrlMapping, url: str, client: Client) -> None:
         self.url = url
-        self._alias, self._client = alias, client
+        self._mapping, self._client = mapping, client
         self._steps = 0
         self._cookies: list[str] = []
 
     @property
     def target(self) -> str:
-        """The path and query to ask the next hop for."""
-        return self._alias.hop_prefix + self.url
+        """The request target for the next hop."""
+        return self._mapping.hop_prefix + self.url
 
     def follow(self, status: int, fields: Fields) -> bool:
-        """Go where an answer leads; False if that is not to this service.
+        """Take the URL of a redirect; False if the response is none, or does not lead to this service.
 
         Args:
-            fields: the answer's, as they came from the next hop.
+            fields: the response's, as received from the next hop.
 
         Raises:
             TooManyRedirects
         """
         location = find_field(fields, "location")
-        url = self._alias.to_service_url(location, self.url, self._client) if status in _FOLLOWED and location else None
+        url = self._mapping.to_service_url(location, self.url, self._client) if status in _FOLLOWED and location else None
         if url is None:
             return False
         self._steps += 1
-        if self._steps > _MOST_REDIRECTS:
-            raise TooManyRedirects(_MOST_REDIRECTS)
-        self._cookies += [_moved(value, self._alias) for name, value in fields if name.lower() == "set-cookie"]
+        if self._steps > _MAX_REDIRECTS:
+            raise TooManyRedirects(_MAX_REDIRECTS)
+        self._cookies += [_move_cookie(value, self._mapping) for name, value in fields if name.lower() == "set-cookie"]
         self.url = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", url.partition("#")[0].replace("\t", ""))
         return True
 
     def map_request_fields(self, fields: Fields) -> Fields:
-        """A request's fields with the cookies that were set on the way."""
-        jar = _jar(self._cookies, self.url.partition("?")[0])
+        """A request's fields with the cookies of the redirects."""
+        jar = _select_cookies(self._cookies, self.url.partition("?")[0])
         if not jar:
             return fields
         sent = [pair.strip() for name, value in fields if name.lower() == "cookie" for pair in value.split(";")]
@@ -217,58 +215,58 @@ class RedirectFollower:
         cookie = "; ".join(kept + [pair for pair in jar.values() if pair])
         return [field for field in fields if field[0].lower() != "cookie"] + ([("Cookie", cookie)] if cookie else [])
 
-    def _printed(self, url: str) -> str:
-        """One URL of an answer in the client's spelling."""
-        read = self._alias.to_service_url(url, self.url, self._client)
-        return url if read is None else self._alias.to_client_url(read)
+    def _to_client_url(self, url: str) -> str:
+        """One URL of a response in the client's form."""
+        own = self._mapping.to_service_url(url, self.url, self._client)
+        return url if own is None else self._mapping.to_client_url(own)
 
     def map_response_fields(self, fields: Fields) -> Fields:
-        """The fields of the answer at the journey's end, in the client's spelling."""
+        """The fields of the last response, with its URLs in the client's form, and the cookies of the redirects."""
         out = [("Set-Cookie", value) for value in self._cookies]
         for name, value in fields:
             key = normalize_name(name)
             if key in RESPONSE_URL_FIELDS:
-                value = RESPONSE_URL_FIELDS[key](value, self._printed)
+                value = RESPONSE_URL_FIELDS[key](value, self._to_client_url)
             elif key == "set-cookie":
-                value = _moved(value, self._alias)
+                value = _move_cookie(value, self._mapping)
             out.append((name, value))
         return out
 
 
-def _cut(query: str) -> tuple[tuple[str, ...], str]:
-    """A query without its `?` -> the values of `port`, and the rest with the `?`, if there is any."""
+def _split_port_parameters(query: str) -> tuple[tuple[str, ...], str]:
+    """A query without its `?` -> the values of `port`, and the other parameters with a `?`."""
     parameters = query.split("&") if query else []
     others = [p for p in parameters if p != "port" and not p.startswith("port=")]
     ports = tuple(p[5:] for p in parameters if p == "port" or p.startswith("port="))
     return ports, f"?{'&'.join(others)}" if others else ""
 
 
-def _begins(url: str, prefix: str) -> bool:
+def _starts_with_path(url: str, prefix: str) -> bool:
     return url.startswith(prefix) and url[len(prefix) : len(prefix) + 1] in ("", "/", "?", "#")
 
 
-def _text(segment: str) -> str:
+def _decode_segment(segment: str) -> str:
     try:
         return unquote_to_bytes(segment.encode("latin-1")).decode()
     except UnicodeError:
         return ""
 
 
-def _resolved(url: str, at: str) -> str:
+def _resolve_reference(url: str, base: str) -> str:
     """RFC 3986 5.2.2, for references without scheme and authority."""
     rest, mark, fragment = url.partition("#")
     path, question, query = rest.partition("?")
-    base = at.partition("?")[0]
+    base_path = base.partition("?")[0]
     if not path:
-        tail = question + query if question else at[len(base) :]
-        return f"{base}{tail}{mark}{fragment}"
+        tail = question + query if question else base[len(base_path) :]
+        return f"{base_path}{tail}{mark}{fragment}"
     if not path.startswith("/"):
-        path = base[: base.rfind("/") + 1] + path
-    return f"{_without_dots(path)}{question}{query}{mark}{fragment}"
+        path = base_path[: base_path.rfind("/") + 1] + path
+    return f"{_remove_dot_segments(path)}{question}{query}{mark}{fragment}"
 
 
-def _without_dots(path: str) -> str:
-    """RFC 3986 5.2.4; empty segments are segments."""
+def _remove_dot_segments(path: str) -> str:
+    """RFC 3986 5.2.4; empty segments count as segments."""
     out: list[str] = []
     segments = path[1:].split("/")
     for number, segment in enumerate(segments, 1):
@@ -281,33 +279,33 @@ def _without_dots(path: str) -> str:
     return "/" + "/".join(out)
 
 
-def _moved(set_cookie: str, alias: UrlMapping) -> str:
-    """A Set-Cookie with its Path below the client's spelling of the prefix."""
+def _move_cookie(set_cookie: str, mapping: UrlMapping) -> str:
+    """A Set-Cookie with its Path below the client's prefix."""
     pair, *attributes = set_cookie.split(";")
     keys = [attribute.partition("=")[0].strip().lower() for attribute in attributes]
-    moved = [_moved_path(text, alias) if key == "path" else text for key, text in zip(keys, attributes, strict=True)]
-    return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={alias.client_prefix}"])])
+    moved = [_build_path_attribute(text, mapping) if key == "path" else text for key, text in zip(keys, attributes, strict=True)]
+    return ";".join([pair, *moved, *([] if "path" in keys else [f" Path={mapping.client_prefix}"])])
 
 
-def _moved_path(attribute: str, alias: UrlMapping) -> str:
+def _build_path_attribute(attribute: str, mapping: UrlMapping) -> str:
     path = attribute.partition("=")[2].strip()
-    if _begins(path, alias.hop_prefix):
-        path = path[len(alias.hop_prefix) :]
-    if path != "/" and _begins(alias.client_prefix, path.rstrip("/")):
-        path = alias.client_prefix  # a folder above it
-    elif not is_below(path, alias.client_prefix):
-        path = alias.client_prefix + (path if path.startswith("/") else "/")
+    if _starts_with_path(path, mapping.hop_prefix):
+        path = path[len(mapping.hop_prefix) :]
+    if path != "/" and _starts_with_path(mapping.client_prefix, path.rstrip("/")):
+        path = mapping.client_prefix  # from a folder above it
+    elif not is_below(path, mapping.client_prefix):
+        path = mapping.client_prefix + (path if path.startswith("/") else "/")
     return f" Path={path}"
 
 
-def _jar(set_cookies: Iterable[str], path: str) -> dict[str, str]:
-    """Name -> `name=value` of the cookies that go to a path; empty for one that was deleted (RFC 6265 5.1.4, 5.3)."""
+def _select_cookies(set_cookies: Iterable[str], path: str) -> dict[str, str]:
+    """Name -> `name=value` of the cookies for a path; an empty value for a deleted one (RFC 6265 5.1.4, 5.3)."""
     jar: dict[str, str] = {}
     for line in set_cookies:
         pair, *rest = line.split(";")
         attributes = {key.strip().lower(): value.strip() for key, _, value in (each.partition("=") for each in rest)}
-        below = attributes.get("path", "")
-        if below in ("", path) or path.startswith(below if below.endswith("/") else f"{below}/"):
-            gone = attributes.get("max-age", "1").startswith(("0", "-")) or _LONG_AGO.search(attributes.get("expires", ""))
-            jar[pair.partition("=")[0].strip()] = "" if gone else pair.strip()
+        folder = attributes.get("path", "")
+        if folder in ("", path) or path.startswith(folder if folder.endswith("/") else f"{folder}/"):
+            deleted = attributes.get("max-age", "1").startswith(("0", "-")) or _LONG_AGO.search(attributes.get("expires", ""))
+            jar[pair.partition("=")[0].strip()] = "" if deleted else pair.strip()
     return jar

@@ -14,24 +14,15 @@ from .urls import BaseRoute, D, Redirect, Resolver, Route, find_first_segment, p
 KEY_RULE = (
     "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
 )
-
-
-# A UUID in lower case is one of these. The bound on the length comes first: a key of a megabyte costs nothing.
-_LONGEST_KEY = 64
-
-
-_KEY = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_LONGEST_KEY - 1}}}\Z", re.ASCII)
-
-
+_MAX_KEY = 64  # characters; a UUID in lower case is a valid key
+_KEY = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_MAX_KEY - 1}}}\Z", re.ASCII)
 _START = "/proxy/start"
-
-
 _TARGET = re.compile(r"[\x21-\x7e\x80-\xff]{1,8000}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectRoute(BaseRoute):
-    """What the URL of one request asked for: something of a project.
+    """The route of a project's Jupyter, or of a port of the project.
 
     Attributes:
         prefix: the path of the project, without a final slash.
@@ -49,22 +40,22 @@ class ProjectRoute(BaseRoute):
 
     @property
     def start_uri(self) -> str:
-        """Where a POST starts the project and leads back here."""
+        """The URL at which a POST starts the project and redirects to this route."""
         uri = f"{self.prefix}{self.path}{self.query}"
         return f"{self.prefix}{_START}?next={quote(uri, safe='', encoding='latin-1')}"
 
     @property
     def is_start(self) -> bool:
-        """A POST there starts the project."""
+        """True for the URL at which a POST starts the project."""
         return self.port is None and self.path == _START
 
     @property
     def next_uri(self) -> str:
-        """Where a POST to `start_uri` leads: to the project, whatever the query says."""
+        """The URL to which a POST to `start_uri` redirects: always one of the project."""
         name, _, value = self.query[1:].partition("=")
         uri = unquote(value, encoding="latin-1")
-        good = name == "next" and uri.startswith(f"{self.prefix}/") and _TARGET.match(uri)
-        return uri if good else f"{self.prefix}/"
+        is_valid = name == "next" and uri.startswith(f"{self.prefix}/") and _TARGET.match(uri)
+        return uri if is_valid else f"{self.prefix}/"
 
     @property
     def stable_prefix(self) -> str:
@@ -90,10 +81,10 @@ class ProjectRoute(BaseRoute):
 
 
 def parse_project_url(uri: str, base_url: str) -> ProjectRoute | Redirect | None:
-    """`{base_url}KEY/...` as a route; None if the first segment can be no project's key.
+    """`{base_url}KEY/...` as a route; None if the first segment is not a valid key.
 
     Raises:
-        BadRoute: a port or host in it cannot be one.
+        BadRoute: a port or host in the URL is invalid.
     """
     path, mark, query = uri.partition("?")
     if not path.startswith(base_url):
@@ -111,7 +102,7 @@ def parse_project_url(uri: str, base_url: str) -> ProjectRoute | Redirect | None
 
 def is_key(text: object) -> bool:
     """True for a project's key: see KEY_RULE."""
-    return isinstance(text, str) and len(text) <= _LONGEST_KEY and _is_key(text)
+    return isinstance(text, str) and len(text) <= _MAX_KEY and _is_key(text)
 
 
 @lru_cache(maxsize=1024)
