@@ -315,7 +315,7 @@ class Gateway:
                 self.log.warning("portproxy: a header line of the service at %s cannot pass: %r", authority, name[:100])
 
     async def dial(self, upstream: Upstream) -> IOStream:
-        """A connection for an upgrade; raises what `tunnel.dial` raises."""
+        """A connection for an upgrade; raises what `connect.dial` raises."""
         return await self._connector.dial(upstream)
 
     async def content_of(self, exchange: Exchange) -> bytes:

@@ -101,7 +101,7 @@ class SocketOwners:
 
     def _find(self, source: str, source_port: int, peer: str, peer_port: int) -> SocketRecord | None:
         if not self._supported:
-            raise NotAnswered("only Linux tells who owns a socket")
+            raise NotAnswered("only Linux reports the owners of sockets")
         try:
             if self._netlink is None:
                 self._netlink = self._open_netlink()

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import pycurl
@@ -65,7 +64,7 @@ class CurlTransport:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_MAXCONNECTS, affordable(_MAX_IDLE_CONNECTIONS))
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._sockets = watch_sockets(IOLoop.current(), self._drive, keep_registrations=keep_registrations)
+        self.sockets = watch_sockets(IOLoop.current(), self._drive, keep_registrations=keep_registrations)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # a running handle of uvloop's has no `when`
         self._due: float | None = None
@@ -81,7 +80,7 @@ class CurlTransport:
         """Start an exchange; it connects and sends in the background."""
         exchange = Exchange(self, outbound)
         reusable = self._idle and not _is_special(outbound.upstream)
-        handle = self._idle.pop() if reusable else _EasyHandle(outbound, self.loop, self._expire, self._sockets.opened)
+        handle = self._idle.pop() if reusable else _EasyHandle(self, outbound)
         if outbound.header_lines is None or not self._keep_header_lines:
             outbound.header_lines = _header_lines(outbound)
         self._handles[exchange] = handle
@@ -107,12 +106,12 @@ class CurlTransport:
             handle.curl.close()
         self._idle.clear()
         self._multi.close()
-        self._sockets.close()
+        self.sockets.close()
         for scheduled in (self._timer, self._resuming):
             if scheduled is not None:
                 scheduled.cancel()
 
-    # ---- called by exchanges ----
+    # ---- called by exchanges and easy handles ----
 
     def pause(self, exchange: Exchange) -> None:
         """Receive no more; called within libcurl's work on this exchange."""
@@ -136,6 +135,14 @@ class CurlTransport:
         if exchange in self._handles:
             self._end(exchange, BadUpstream("the exchange was given up"))
 
+    def expire(self, exchange: Exchange) -> None:
+        """It has not connected in time.
+
+        The event loop's timers run after the sockets' events; libcurl's own timeout would fail a connection that was ready in
+        time if the loop was blocked meanwhile.
+        """
+        self._end(exchange, UpstreamTimeout.connect(exchange.outbound.connect_timeout))
+
     # ---- the end of a transfer ----
 
     def _end(self, exchange: Exchange, error: GatewayError | None) -> None:
@@ -150,14 +157,6 @@ class CurlTransport:
         else:
             handle.curl.close()
         exchange.end(error)
-
-    def _expire(self, exchange: Exchange) -> None:
-        """It has not connected in time.
-
-        The event loop's timers run after the sockets' events; libcurl's own timeout would fail a connection that was ready in
-        time if the loop was blocked meanwhile.
-        """
-        self._end(exchange, UpstreamTimeout.connect(exchange.outbound.connect_timeout))
 
     def _finish_done(self) -> None:
         while True:
@@ -236,7 +235,7 @@ class CurlTransport:
             self._pause(self._to_pause.pop(), pycurl.PAUSE_RECV)
 
     def _watch(self, event: int, fd: int, multi: object, data: object) -> None:
-        self._sockets.watch(fd, 0 if event == pycurl.POLL_REMOVE else event)
+        self.sockets.watch(fd, 0 if event == pycurl.POLL_REMOVE else event)
 
     def _resume_all(self) -> None:
         self._resuming = None
@@ -253,27 +252,16 @@ class CurlTransport:
 
 
 class _EasyHandle:
-    """A curl easy handle: fixed options are set once, the others for every exchange.
+    """A curl easy handle: fixed options are set once, the others for every exchange."""
 
-    Args:
-        on_expired: called with an exchange that has not connected in time.
-        on_opened: called with the descriptor of each fresh connection.
-    """
-
-    def __init__(
-        self,
-        out: Outbound,
-        loop: asyncio.AbstractEventLoop,
-        on_expired: Callable[[Exchange], None],
-        on_opened: Callable[[int], None],
-    ) -> None:
+    def __init__(self, transport: CurlTransport, out: Outbound) -> None:
+        self._transport = transport
         self.exchange: Exchange | None = None
         self.is_special = _is_special(out.upstream)
         self.is_fresh = False  # the connection has been opened for this exchange
         self.address = ""
         self.ignores_length = False  # of the response, which then ends with its connection
         self._fd = -1  # of the fresh connection
-        self._loop, self._on_expired, self._on_opened = loop, on_expired, on_opened
         self._timer: asyncio.TimerHandle | None = None  # while it connects
         self.curl = curl = pycurl.Curl()
         curl.easy_handle = self
@@ -341,7 +329,7 @@ class _EasyHandle:
 
     def _on_socket_opened(self, fd: int, purpose: int) -> int:
         self.is_fresh, self._fd = True, fd
-        self._on_opened(fd)
+        self._transport.sockets.opened(fd)
         if self.exchange is None:
             return int(pycurl.SOCKOPT_ERROR)
         if is_scarce(fd):
@@ -349,7 +337,8 @@ class _EasyHandle:
             return int(pycurl.SOCKOPT_ERROR)
         keep_descriptor_alive(fd)
         self.stop_timer()
-        self._timer = self._loop.call_later(self.exchange.outbound.connect_timeout, self._on_expired, self.exchange)
+        timeout = self.exchange.outbound.connect_timeout
+        self._timer = self._transport.loop.call_later(timeout, self._transport.expire, self.exchange)
         return int(pycurl.SOCKOPT_OK)
 
     def _on_connected(self, remote: str, local: str, remote_port: int, local_port: int) -> int:
@@ -378,7 +367,7 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
     (pycurl.BUFFERSIZE, _READ_SIZE),
     (pycurl.UPLOAD_BUFFERSIZE, 256 * 1024),
     (pycurl.TCP_NODELAY, 1),
-    (pycurl.CONNECTTIMEOUT, 86400 * 20),  # in effect none: `CurlTransport._expire`
+    (pycurl.CONNECTTIMEOUT, 86400 * 20),  # in effect none: `CurlTransport.expire`
 ]
 
 

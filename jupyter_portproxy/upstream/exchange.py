@@ -199,7 +199,7 @@ class Exchange:
             return False
         self._lines.clear()
         if status == 101:
-            self.error = BadUpstream("it changed the protocol without being asked")
+            self.error = BadUpstream("it changed the protocol although the request was no upgrade")
             return False
         if status < 200:
             return True

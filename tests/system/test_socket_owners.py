@@ -134,13 +134,13 @@ def test_a_user_who_is_not_root_is_told_from_root_and_from_others_before_accept(
         contextlib.closing(SocketOwners(netlink)) as owners,
     ):
         ours = socket.create_server(("127.0.0.1", 0))
-        told = []
+        found = []
         for listening in (roots.getsockname(), ours.getsockname(), ("127.0.0.1", port)):
             with socket.create_connection(listening) as connection:
-                told.append(owners.peer_owner(*ends(connection)))
+                found.append(owners.peer_owner(*ends(connection)))
     roots.close()
     ours.close()
-    assert told == [0, 65001, NOBODY]
+    assert found == [0, 65001, NOBODY]
 
 
 @linux
@@ -230,8 +230,8 @@ def test_who_listens_on_a_unix_socket_is_told_by_the_connection(tmp_path):
 def test_connections_of_different_users_are_told_apart(owners):
     with another_users_listener("127.0.0.1", "wait") as (_, port), connected("127.0.0.1") as (ours, _):
         with socket.create_connection(("127.0.0.1", port)) as foreign:
-            told = [owners.peer_owner(*ends(sock)) for sock in (foreign, ours) * 20]
-        assert told == [NOBODY, os.getuid()] * 20
+            found = [owners.peer_owner(*ends(sock)) for sock in (foreign, ours) * 20]
+        assert found == [NOBODY, os.getuid()] * 20
 
 
 # ---- no owner is known ----

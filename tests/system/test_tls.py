@@ -184,7 +184,7 @@ def expired(authority: trustme.CA) -> trustme.LeafCert:
 
 
 WRONG = {
-    "signed by nobody we know": lambda authority: trustme.CA().issue_cert("localhost"),
+    "signed by an unknown authority": lambda authority: trustme.CA().issue_cert("localhost"),
     "another name": lambda authority: authority.issue_cert("example.org"),
     "expired": expired,
 }

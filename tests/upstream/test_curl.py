@@ -37,7 +37,7 @@ def make(request):
 
     def build() -> CurlTransport:
         made = CurlTransport(keep_registrations=request.param)
-        assert isinstance(made._sockets, (EpollWatcher, LoopWatcher) if request.param else LoopWatcher)
+        assert isinstance(made.sockets, (EpollWatcher, LoopWatcher) if request.param else LoopWatcher)
         return made
 
     return build
@@ -75,7 +75,7 @@ async def ask(transport, port, method="GET", content: list[bytes] | None = None,
     return await asyncio.wait_for(exchange.head, 10), await everything(exchange)
 
 
-async def told(*args, **more) -> dict:
+async def mirrored(*args, **more) -> dict:
     """What `mirror` says it was sent."""
     return json.loads((await ask(*args, **more))[1])
 
@@ -118,8 +118,8 @@ async def test_a_get_brings_the_head_and_the_content(transport):
 async def test_fields_arrive_in_order_repeated_and_empty_and_no_other_is_added(transport):
     fields = [("X-A", "1"), ("Accept-Encoding", "br"), ("X-A", ""), ("x-b", "\xe9 ; y"), ("X-A", "2"), ("User-Agent", "u")]
     async with serve(mirror) as seen:
-        full = await told(transport, seen.port, fields=fields)
-        bare = await told(transport, seen.port)
+        full = await mirrored(transport, seen.port, fields=fields)
+        bare = await mirrored(transport, seen.port)
     assert full["fields"] == [["Host", f"localhost:{seen.port}"], *map(list, fields)]
     assert bare["fields"] == [["Host", f"localhost:{seen.port}"]], "nothing is left over from the exchange before"
 
@@ -139,14 +139,14 @@ async def test_the_target_arrives_byte_for_byte(transport, target):
 async def test_any_method_goes_out_with_and_without_content(transport, method):
     async with serve(mirror) as seen:
         for content, framing in ((None, []), ([], [["Content-Length", "0"]]), ([b"abc", b"de"], [["Content-Length", "5"]])):
-            sent = await told(transport, seen.port, method, content)
+            sent = await mirrored(transport, seen.port, method, content)
             assert (sent["method"], sent["content"], sent["fields"][1:]) == (method, "abcde" if content else "", framing)
 
 
 async def test_content_of_unknown_length_is_chunked_and_arrives_whole(transport):
     parts = [b"x" * 300_000, b"", b"y", BLOCK * 20]
     async with serve(mirror) as seen:
-        sent = await told(transport, seen.port, "POST", parts, chunked=True)
+        sent = await mirrored(transport, seen.port, "POST", parts, chunked=True)
     assert sent["content"].encode() == b"".join(parts)
     assert sent["fields"][1:] == [["Transfer-Encoding", "chunked"]]
 
@@ -652,7 +652,7 @@ def test_a_slowly_read_answer_arrives_whole_on_uvloop():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets in asyncio")
 async def test_numbers_of_sockets_that_come_again_are_heard_whatever_their_kind(transport, tmp_path):
-    """What is known of a descriptor ends when another socket has its number: the watcher has to be told of each."""
+    """What is known of a descriptor ends when another socket has its number: each is reported to the watcher."""
 
     async def once(reader, writer):
         await reader.readuntil(b"\r\n\r\n")

@@ -14,7 +14,7 @@ from jupyter_portproxy.upstream.socket_watcher import READ, WRITE, EpollWatcher,
 
 @pytest.fixture(params=[EpollWatcher, LoopWatcher])
 def watched(request, jp_asyncio_loop):
-    """A watcher, and the events that it has told of."""
+    """A watcher, and the events that it has reported."""
     events: list[tuple[int, int]] = []
 
     async def make():
@@ -26,7 +26,7 @@ def watched(request, jp_asyncio_loop):
     sockets.close()
 
 
-async def test_it_tells_what_is_ready_and_what_was_asked_for(watched):
+async def test_it_reports_what_is_ready_and_watched(watched):
     sockets, events = watched
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -88,7 +88,7 @@ async def test_a_kept_socket_that_is_taken_up_again_is_heard(watched):
             theirs.send(b"x")
             await asyncio.sleep(0.02)
             assert {fd for fd, _ in events} == {ours.fileno()}
-            assert sum({ready for _, ready in events}) == wanted  # the loop tells of READ and of WRITE one by one
+            assert sum({ready for _, ready in events}) == wanted  # the loop reports READ and WRITE separately
             ours.recv(1)
             sockets.watch(ours.fileno(), 0)
 

@@ -221,7 +221,7 @@ async def test_what_the_client_says_before_the_upstream_has_granted_anything_arr
 
 @pytest.fixture
 def flooder():
-    """A process that floods whoever connects: it prints its port, and later how many bytes were taken."""
+    """A process that floods every connection: it prints its port, and later how many bytes were taken."""
     with subprocess.Popen([sys.executable, "-c", FLOOD, SWITCHING.decode()], stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout
         process.kill()
