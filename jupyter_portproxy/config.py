@@ -1,14 +1,14 @@
-"""What an administrator can set: the traits of `c.PortProxy`, each with its help, and what they refuse.
+"""The settings: the traits of `c.PortProxy`, each with its help, and the validation of their values.
 
-Rule of this file: a value that cannot work is refused here with a sentence that names it; what the values mean is decided by
-those who read them.
+A value that cannot work is refused with a TraitError that names it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from string import Formatter
 from typing import Any
 
@@ -21,10 +21,99 @@ from .protocol.origin_hosts import OriginHosts
 from .system.tls import check_bundle
 
 _SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "allow-scripts")
-# Neither `allow-same-origin`, which would make a sandbox none, nor what lets a page take its window elsewhere.
+# Without `allow-same-origin`, which would undo the sandbox, and without what lets a page navigate its window.
 _SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
 _EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z", re.ASCII)
+_YEAR = 86400 * 365  # s
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_network(text: str) -> Network | None:
+    """A network in CIDR form, or a single address; None if the text is neither."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse a command by which no project could be started: `{key}` stands for its key, `{base_url}` for the host's base URL.
+
+    Raises:
+        ValueError: the text names what is wrong.
+    """
+    names: set[str] = set()
+    for argument in command:
+        try:
+            parts = list(Formatter().parse(argument))
+        except ValueError as error:
+            raise ValueError(f"{argument!r}: {error}") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in ("key", "base_url") or form or conversion):
+                raise ValueError(f"{argument!r} has a placeholder that is not {{key}} or {{base_url}}; for braces, double them")
+            names.add(name or "")
+    if "key" not in names:
+        raise ValueError("no argument has {key}, the key of the project that is to start")
+
+
+def _check_ports(value: bool | Sequence[int | str]) -> None:
+    if not isinstance(value, bool):
+        urls.parse_ports(value)
+
+
+def _check_hosts(hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if parse_network(host) is None and not urls.is_name(host.lower()):
+            raise ValueError(f"{host!r} is not a DNS name, an IP address or a network in CIDR form")
+
+
+def _check_jupyter_url(url: str) -> None:
+    if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", url):
+        raise ValueError(f"{url!r} is not an http(s) URL that ends with a slash")
+
+
+def _check_embedders(origins: Sequence[str]) -> None:
+    for origin in origins:
+        if not _EMBEDDER.match(origin):
+            raise ValueError(f"{origin!r} is not an origin: write 'https://portal.example.org'")
+
+
+def _check_sandbox(value: bool | Sequence[str]) -> None:
+    for token in value if not isinstance(value, bool) else ():
+        if token not in _SANDBOX_TOKENS:
+            raise ValueError(f"{token!r} is not allowed there; allowed are {', '.join(sorted(_SANDBOX_TOKENS))}")
+
+
+def _check_limit(number: int) -> None:
+    if not 0 <= number <= 1 << 30:
+        raise ValueError(f"{number!r} is not a limit: use a number above 0, or 0 for no limit")
+
+
+def _check_seconds(seconds: float, minimum: float = 0) -> None:
+    if not minimum <= seconds <= _YEAR:
+        raise ValueError(f"{seconds!r} is not a number of seconds between {minimum} and {_YEAR}")
+
+
+_PORT_LISTS = ("allowed_ports", "https_ports", "keep_host")
+_LIMITS = (
+    *("max_exchanges", "max_exchanges_per_user", "max_exchanges_per_port"),
+    *("max_tunnels", "max_tunnels_per_user", "max_tunnels_per_port"),
+    *("max_fields", "max_field_size"),
+)
+_TIMEOUTS = ("first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    **dict.fromkeys(_PORT_LISTS, _check_ports),
+    **dict.fromkeys(_LIMITS, _check_limit),
+    **dict.fromkeys(_TIMEOUTS, _check_seconds),
+    "connect_timeout": partial(_check_seconds, minimum=0.001),
+    "allowed_hosts": _check_hosts,
+    "origin_pattern": lambda pattern: OriginHosts(pattern, "user"),
+    "jupyter_url": _check_jupyter_url,
+    "embedders": _check_embedders,
+    "sandbox": _check_sandbox,
+    "trusted_certificates": check_bundle,
+    "project_starter": check_command,
+}
 
 
 class PortProxy(LoggingConfigurable):
@@ -287,125 +376,20 @@ class PortProxy(LoggingConfigurable):
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 
-    @traitlets.validate("allowed_ports", "https_ports", "keep_host")
-    def _check_ports(self, proposal: Any) -> Any:
-        value = proposal["value"]
-        try:
-            urls.parse_ports(value if isinstance(value, list) else [])
-        except ValueError as error:
-            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {error}") from None
-        # jupyter_server merges what a file appends to a list more than once.
-        return list(dict.fromkeys(value)) if isinstance(value, list) else value
-
-    @traitlets.validate("origin_pattern")
-    def _check_pattern(self, proposal: Any) -> Any:
-        try:
-            OriginHosts(proposal["value"], "user")
-        except ValueError as error:
-            raise TraitError(f"c.PortProxy.origin_pattern: {error}") from None
-        return proposal["value"]
-
-    @traitlets.validate("jupyter_url")
-    def _check_jupyter_url(self, proposal: Any) -> Any:
-        if proposal["value"] and not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", proposal["value"]):
-            raise TraitError(f"c.PortProxy.jupyter_url: {proposal['value']!r} is no http(s) URL of a folder: end it with a slash")
-        return proposal["value"]
-
     @property
     def sandbox_policy(self) -> str:
-        """The Content-Security-Policy that `sandbox` asks for; empty for none."""
+        """The Content-Security-Policy of the setting `sandbox`; empty if it is off."""
         if self.sandbox is False:
             return ""
         return " ".join(["sandbox", *(_SANDBOX if self.sandbox is True else self.sandbox)])
 
-    @traitlets.validate("sandbox")
-    def _check_sandbox(self, proposal: Any) -> Any:
-        for token in proposal["value"] if isinstance(proposal["value"], list) else []:
-            if token not in _SANDBOX_TOKENS:
-                known = ", ".join(sorted(_SANDBOX_TOKENS))
-                raise TraitError(f"c.PortProxy.sandbox: {token!r} cannot be allowed there; what can is {known}")
-        return proposal["value"]
-
-    @traitlets.validate("trusted_certificates")
-    def _check_certificates(self, proposal: Any) -> Any:
+    @traitlets.validate(*_CHECKS)
+    def _check(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
         try:
-            if proposal["value"]:
-                check_bundle(proposal["value"])
+            if value or name == "connect_timeout":  # all others may be empty or 0
+                _CHECKS[name](value)
         except ValueError as error:
-            raise TraitError(f"c.PortProxy.trusted_certificates: {error}") from None
-        return proposal["value"]
-
-    @traitlets.validate("project_starter")
-    def _check_starter(self, proposal: Any) -> Any:
-        try:
-            if proposal["value"]:
-                check_command(proposal["value"])
-        except ValueError as error:
-            raise TraitError(f"c.PortProxy.project_starter: {error}") from None
-        return proposal["value"]
-
-    @traitlets.validate("allowed_hosts")
-    def _check_hosts(self, proposal: Any) -> Any:
-        for item in proposal["value"]:
-            if network(item) is None and not urls.is_name(item.lower()):
-                raise TraitError(f"c.PortProxy.allowed_hosts: {item!r} is no DNS name, no IP address and no network in CIDR form")
-        return proposal["value"]
-
-    @traitlets.validate(
-        "max_exchanges",
-        "max_exchanges_per_user",
-        "max_exchanges_per_port",
-        "max_tunnels",
-        "max_tunnels_per_user",
-        "max_tunnels_per_port",
-        "max_fields",
-        "max_field_size",
-    )
-    def _check_number(self, proposal: Any) -> Any:
-        if not 0 <= proposal["value"] <= 1 << 30:
-            raise TraitError(f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no limit: use 0 (none) or more")
-        return proposal["value"]
-
-    @traitlets.validate("embedders")
-    def _check_embedders(self, proposal: Any) -> Any:
-        for origin in proposal["value"]:
-            if not _EMBEDDER.match(origin):
-                raise TraitError(f"c.PortProxy.embedders: {origin!r} is no origin: write 'https://portal.example.org'")
-        return proposal["value"]
-
-    @traitlets.validate("connect_timeout", "first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
-    def _check_seconds(self, proposal: Any) -> Any:
-        least = 0.001 if proposal["trait"].name == "connect_timeout" else 0.0
-        if not least <= proposal["value"] <= 86400 * 365:
-            raise TraitError(
-                f"c.PortProxy.{proposal['trait'].name}: {proposal['value']!r} is no number of seconds that can be waited"
-            )
-        return proposal["value"]
-
-
-def network(text: str) -> Network | None:
-    """A network in CIDR form, or a single address; None if the text is neither."""
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        return None
-
-
-def check_command(command: Sequence[str]) -> None:
-    """Refuse a command by which no project could be started: `{key}` stands for its key, `{base_url}` for the host's base URL.
-
-    Raises:
-        ValueError: the text names what is wrong.
-    """
-    names: set[str] = set()
-    for argument in command:
-        try:
-            parts = list(Formatter().parse(argument))
-        except ValueError as error:
-            raise ValueError(f"{argument!r}: {error}") from None
-        for _, name, form, conversion in parts:
-            if name is not None and (name not in ("key", "base_url") or form or conversion):
-                raise ValueError(f"{argument!r} has a placeholder that is not {{key}} or {{base_url}}; for braces, double them")
-            names.add(name or "")
-    if "key" not in names:
-        raise ValueError("no argument has {key}, the key of the project that is to start")
+            raise TraitError(f"c.PortProxy.{name}: {error}") from None
+        # jupyter_server merges what a file appends to a list more than once.
+        return list(dict.fromkeys(value)) if name in _PORT_LISTS and isinstance(value, list) else value

@@ -84,8 +84,14 @@ def test_is_installed_enabled_and_valid(jupyter):
     ("setting", "sentence"),
     [
         ("--PortProxy.allowed_ports=abc", "c.PortProxy.allowed_ports: 'abc' is no port and no range of ports: write 8888 or"),
-        ("--PortProxy.allowed_hosts=a b", "c.PortProxy.allowed_hosts: 'a b' is no DNS name, no IP address and no network"),
-        ("--PortProxy.connect_timeout=-1", "c.PortProxy.connect_timeout: -1.0 is no number of seconds that can be waited"),
+        (
+            "--PortProxy.allowed_hosts=a b",
+            "c.PortProxy.allowed_hosts: 'a b' is not a DNS name, an IP address or a network",
+        ),
+        (
+            "--PortProxy.connect_timeout=-1",
+            "c.PortProxy.connect_timeout: -1.0 is not a number of seconds between 0.001",
+        ),
     ],
 )
 def test_bad_settings_stop_the_start_with_one_sentence(jupyter, setting, sentence):

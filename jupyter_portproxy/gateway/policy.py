@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from tornado.web import RequestHandler
 
-from ..config import PortProxy, network
+from ..config import PortProxy, parse_network
 from ..errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
@@ -64,8 +64,8 @@ class Policy:
         for port in more_ports:
             self._port_allowed[port] = 1
         self._verified, self._unverified = Trust(settings.trusted_certificates), Trust(verified=False)
-        self._names = frozenset(h.lower() for h in settings.allowed_hosts if network(h) is None)
-        self._networks = [n for n in map(network, settings.allowed_hosts) if n is not None]
+        self._names = frozenset(h.lower() for h in settings.allowed_hosts if parse_network(h) is None)
+        self._networks = [n for n in map(parse_network, settings.allowed_hosts) if n is not None]
         self._owners = owners or SocketOwners()
 
     # ---- ports ----
