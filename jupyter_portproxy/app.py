@@ -37,7 +37,7 @@ from .gateway.connector import Connector
 from .gateway.counters import Counters
 from .gateway.gateway import Gateway
 from .gateway.limits import Limits
-from .gateway.logins import CHECK_INTERVAL, Logins
+from .gateway.logins import CHECK_INTERVAL, HasLoginAge, Logins
 from .gateway.policy import Policy
 from .gateway.probe import Probe
 from .handlers.decision_cache import Admissions
@@ -99,7 +99,8 @@ class PortProxyApp(ExtensionApp):
             more_ports=config.fixed_ports(adopted.templates.values()),
             allows_host=adopted.allows_host,
         )
-        self.logins = Logins(self.log, getattr(server.identity_provider, "login_age", CHECK_INTERVAL))
+        provider = server.identity_provider
+        self.logins = Logins(self.log, provider.login_age if isinstance(provider, HasLoginAge) else CHECK_INTERVAL)
         self.connector = Connector(self.policy, settings.connect_timeout)
         self.probe = Probe(self.policy, self.connector)
         ports = PortLeases(self.policy.ports)
@@ -194,7 +195,7 @@ class PortProxyApp(ExtensionApp):
     def _warn_of_guests(self) -> None:
         """The users of a hub are not its owners; by default Jupyter lets every user who has logged in run code."""
         server = self._server
-        guarded = hasattr(server.identity_provider, "login_age") or type(server.authorizer) is not AllowAllAuthorizer
+        guarded = isinstance(server.identity_provider, HasLoginAge) or type(server.authorizer) is not AllowAllAuthorizer
         if not guarded:
             self.log.warning(
                 "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tornado.iostream import IOStream
 
 from ..protocol.urls import Upstream
 from ..upstream.connect import dial
-from ..upstream.curl import CurlTransport
 from ..upstream.exchange import Exchange, Outbound
 from .policy import Policy
+
+if TYPE_CHECKING:
+    from ..upstream.curl import CurlTransport
 
 
 class Connector:
@@ -22,7 +25,7 @@ class Connector:
 
     def __init__(self, policy: Policy, connect_timeout: float) -> None:
         self._policy, self._connect_timeout = policy, connect_timeout
-        self._transport: CurlTransport | None = None  # opened by the first exchange: it needs the running event loop
+        self._transport: CurlTransport | None = None  # made by the first exchange: it needs the running event loop
 
     def open(self, outbound: Outbound) -> Exchange:
         """Start an exchange.
@@ -31,6 +34,8 @@ class Connector:
             Forbidden: another user of this machine listens there; for https, where no connection is shown before the handshake.
         """
         if self._transport is None:
+            from ..upstream.curl import CurlTransport  # libcurl takes 6 MiB, which a server without proxied traffic does not need
+
             self._transport = CurlTransport()
         if outbound.upstream.scheme == "https":
             self._policy.approve_listeners(outbound.upstream)

@@ -1,9 +1,8 @@
-"""What is open (tunnels, answers under way) ends with the login by which it was opened.
+"""Ends what a login has opened (tunnels, responses in flight) when the login ends.
 
-A login is watched from the first thing that it has opened to the end of the last one. One task asks for all logins, each once per
-interval: `watch` starts it, it ends when nothing is open.
-
-Rule of this file: a question that fails or takes too long ends nothing.
+A login is registered by its first `watch` and removed when the last thing that it opened has closed, or when it has ended.
+One task checks all logins once per interval; `watch` starts it, and it returns when no login is left. A check that fails or takes
+too long ends nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +11,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from ..system import background_tasks
 from ..upstream.closable import Closable, CloseCode
 
 CHECK_INTERVAL = 20.0  # s
-ANSWER_TIMEOUT = 8.0  # s; an ended login is noticed within both, which is less than 30 s
+CHECK_TIMEOUT = 8.0  # s; an ended login is noticed within the sum of both, which is less than 30 s
 IsValid = Callable[[], Awaitable[bool]]
+
+
+@runtime_checkable
+class HasLoginAge(Protocol):
+    """An identity provider that asks another server (JupyterHub) about logins.
+
+    Attributes:
+        login_age: seconds for which an answer is used.
+    """
+
+    login_age: float
 
 
 @dataclass(slots=True)
@@ -28,14 +39,15 @@ class _Login:
 
 
 class Logins:
-    """Watches logins.
+    """The logins that have something open.
 
     Args:
-        interval: seconds between two questions for one login.
+        interval: seconds between two checks of one login.
+        timeout: seconds for one check.
     """
 
-    def __init__(self, log: logging.Logger, interval: float = CHECK_INTERVAL) -> None:
-        self._log, self.interval = log, interval
+    def __init__(self, log: logging.Logger, interval: float = CHECK_INTERVAL, timeout: float = CHECK_TIMEOUT) -> None:
+        self._log, self.interval, self._timeout = log, interval, timeout
         self._logins: dict[Hashable, _Login] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -44,7 +56,7 @@ class Logins:
 
         Args:
             key: of the login.
-            make_check: called for the first thing that a login opens; what it returns is asked.
+            make_check: makes the check of the login; called once per login.
         """
         login = self._logins.get(key)
         if login is None:
@@ -61,13 +73,13 @@ class Logins:
             self._task = background_tasks.run("logins", self._check, self._log)
 
     def end(self, key: Hashable) -> None:
-        """A login has ended."""
+        """End all that a login has opened (1008)."""
         login = self._logins.pop(key, None)
         for open_ in list(login.open) if login is not None else ():
             open_.shut_down(CloseCode.POLICY_VIOLATION)
 
     def close(self) -> None:
-        """Ask no more; what is open is the gateway's to close."""
+        """Stop checking. What is open is left to the gateway."""
         if self._task is not None:
             self._task.cancel()
 
@@ -78,7 +90,7 @@ class Logins:
 
     async def _check_one(self, key: Hashable, login: _Login) -> None:
         try:
-            if await asyncio.wait_for(login.is_valid(), ANSWER_TIMEOUT):
+            if await asyncio.wait_for(login.is_valid(), self._timeout):
                 return
         except asyncio.TimeoutError:
             return

@@ -1,6 +1,7 @@
-"""Who may reach what on which host: ports, hosts and their addresses, and the owners of what listens.
+"""Which ports, hosts and addresses may be reached, and the owner check of what listens there.
 
-Rule of this file: every decision on access that is not the login is taken here, before a byte leaves. It opens nothing.
+Every access decision except the login is made here, before a byte is sent. The policy opens no connection; its only state are
+the netlink sockets of the owner check.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ class Policy:
     # ---- ports ----
 
     def allows_port(self, port: int) -> bool:
-        """True if the configuration has the port."""
+        """True if the configuration allows the port."""
         return bool(self._port_allowed[port])
 
     def keeps_host(self, port: int) -> bool:
-        """True if services on that port see the client's own Host."""
+        """True if services on that port get the client's own Host."""
         return self._settings.keep_host is True or any(port in ports for ports in self._keep_host_ports)
 
     def check(self, route: Route, handler: RequestHandler | None = None) -> None:
@@ -106,7 +107,7 @@ class Policy:
             )
 
     async def resolve(self, route: Route, handler: RequestHandler | None = None) -> Upstream:
-        """The upstream of a route, with the addresses that the policy approves.
+        """The upstream of a route, with approved addresses only.
 
         Raises:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
@@ -134,10 +135,10 @@ class Policy:
     # ---- owners ----
 
     def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int, fd: int) -> None:
-        """Called with a fresh connection before anything is sent on it; a Unix socket's ends have port 0.
+        """Check the owner of a new connection's other end before anything is sent; the ends of a Unix socket have port 0.
 
         Raises:
-            Forbidden: another user of this machine holds its other end, or the kernel does not tell who.
+            Forbidden: the owner is another user of this machine, or unknown to the kernel.
             BadUpstream: its other end has closed it.
         """
         if self._settings.allow_other_users or not SUPPORTED:
@@ -155,10 +156,10 @@ class Policy:
         _check_owner(owner, remote_port)
 
     def approve_listeners(self, upstream: Upstream) -> None:
-        """libcurl shows a connection after the TLS handshake: so that a stranger sees none, look at who listens before.
+        """Check the owners of the listening sockets. libcurl reports a connection after its TLS handshake: too late.
 
         Raises:
-            Forbidden: another user of this machine does, or the kernel does not tell who.
+            Forbidden: an owner is another user of this machine, or unknown to the kernel.
         """
         if self._settings.allow_other_users or not SUPPORTED or upstream.unix_socket:
             return
@@ -171,17 +172,17 @@ class Policy:
                 _check_owner(owner, upstream.port)
 
     def _unknown(self, error: OwnerUnknown, port: int) -> Forbidden:
-        """What is said where the kernel names no owner."""
+        """The error for a port without a known owner."""
         if isinstance(error, NoLocalSocket):
             return ForwardedPort(port)
         self._log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
         return Forbidden(
             f"The system does not tell who owns port {port}.",
-            "If nobody else uses this machine: c.PortProxy.allow_other_users = True.",
+            "If no other user has an account on this machine: c.PortProxy.allow_other_users = True.",
         )
 
     def close(self) -> None:
-        """Give all sockets back."""
+        """Close the netlink sockets."""
         self._owners.close()
 
     # ---- hosts ----
@@ -191,14 +192,14 @@ class Policy:
         return host in self._names if literal is None else self._in_networks(literal)
 
     def _allows_address(self, address: str) -> bool:
-        """An address that a name resolved to: never one that no honest name has, unless the list has it as such."""
+        """Decide on an address to which a name resolved. Link-local, multicast and IPv4-mapped ones must be listed themselves."""
         literal = urls.ip_literal(address)
         if literal is None or literal.is_unspecified:
             return False
         if literal.is_loopback and _is_local(address):
             return True
-        odd = literal.is_link_local or literal.is_multicast or getattr(literal, "ipv4_mapped", None) is not None
-        return not odd or self._in_networks(literal)
+        special = literal.is_link_local or literal.is_multicast or getattr(literal, "ipv4_mapped", None) is not None
+        return not special or self._in_networks(literal)
 
     def _in_networks(self, literal: Address) -> bool:
         return not literal.is_unspecified and any(literal in network for network in self._networks)
@@ -213,7 +214,7 @@ def _check_owner(owner: int, port: int) -> None:
 
 
 def check_socket(path: str) -> None:
-    """Refuse a Unix socket that another user has put there. One that is not there yet is found out when it is dialled."""
+    """Refuse a Unix socket that another user owns. A missing one is left to the connection attempt."""
     try:
         owner = os.stat(path).st_uid
     except OSError:
@@ -227,13 +228,13 @@ def _check_socket_owner(owner: int) -> None:
 
 
 def _is_own_address(address: str) -> bool:
-    """True for loopback, IPv4-mapped too: that is no host of a URL, but `allowed_hosts` may have it."""
+    """True for loopback, including the IPv4-mapped form, which `allowed_hosts` may contain."""
     mapped = getattr(urls.ip_literal(address), "ipv4_mapped", None)
     return bool(mapped.is_loopback) if mapped is not None else _is_local(address)
 
 
 def _is_local(host: str) -> bool:
-    """True for "localhost" and for loopback literals; IPv4 in IPv6's clothes is not one."""
+    """True for "localhost" and loopback literals; False for IPv4-mapped loopback (::ffff:127.0.0.1)."""
     literal = urls.ip_literal(host)
     if literal is None:
         return host == urls.LOOPBACK_NAME
