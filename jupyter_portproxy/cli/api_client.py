@@ -125,7 +125,7 @@ class ApiClient:
         """Send a request to the API and return its response, which the caller reads and closes. Raises what `call` raises."""
         content = None if body is None else json.dumps(body).encode()
         try:
-            return self._send(method, f"proxy/api/{path}", "Content-Type", content, None if no_timeout else self._timeout)
+            return self._send(method, f"proxy/api/{path}", content, None if no_timeout else self._timeout)
         except HTTPError as error:
             if error.code == 403 and not self._credential:
                 error.close()
@@ -137,7 +137,7 @@ class ApiClient:
     def port_error(self, port: int) -> dict[str, str]:
         """`code`, `message` and `hint` of the gateway's error for a request to this port; empty if the port can be reached."""
         try:
-            self._send("GET", f"proxy/port/{port}/", "Accept", None, self._timeout).close()
+            self._send("GET", f"proxy/port/{port}/", None, self._timeout).close()
         except HTTPError as error:
             with error:
                 return _gateway_error(error.read(_MAX_ERROR_SIZE))
@@ -145,8 +145,10 @@ class ApiClient:
             return {"code": "unreachable", "message": "", "hint": ""}
         return {}
 
-    def _send(self, method: str, path: str, json_field: str, content: bytes | None, timeout: float | None) -> Any:
-        fields = {"Authorization": f"token {self._credential}", json_field: "application/json"}
+    def _send(self, method: str, path: str, content: bytes | None, timeout: float | None) -> Any:
+        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
+        if content is not None:
+            fields["Content-Type"] = "application/json"
         request = Request(f"{self.url}{path}", content, fields, method=method)  # noqa: S310
         return self._opener.open(request, timeout=timeout)
 

@@ -26,6 +26,10 @@ from .projects import add_commands
 
 _PROGRAM = "jupyter portproxy"
 _PATH_BASED = "Path-based URL, for programs too: "
+_PATHS_ONLY = (
+    "These are paths below your JupyterHub's address, which is not configured. "
+    "Its administrator can set c.JupyterHub.public_url in jupyterhub_config.py."
+)
 _REMEDIES = {  # by the `reason_code` of a port in the API
     "not_on_localhost": "Let the service listen on 127.0.0.1 or 0.0.0.0.",
     "other_user": "Start your service on another port.",
@@ -39,14 +43,7 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
         arguments: default: those of the process.
         timeout: of requests to the server, in seconds.
     """
-    parser = _parser()
-    before, after = _split_at_dashes(sys.argv[1:] if arguments is None else arguments)
-    options, unknown = parser.parse_known_args(before, argparse.Namespace(timeout=timeout))
-    # argparse counts positional arguments that follow an option as unknown.
-    if (unknown or after) and (not hasattr(options, "arguments") or any(item.startswith("-") for item in unknown)):
-        parser.error(f"unknown: {' '.join([*unknown, *after])}")
-    if unknown or after:
-        options.arguments = [*options.arguments, *unknown, *after]
+    options = _parse(list(sys.argv[1:] if arguments is None else arguments), timeout)
     try:
         return int(options.run(options) or 0)
     except CliError as error:
@@ -56,12 +53,6 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
         return 130
     except BrokenPipeError:
         return 0
-
-
-def _split_at_dashes(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """The arguments before and after `--`, which argparse treats differently in each version of Python."""
-    at = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:at], arguments[at + 1 :]
 
 
 # ---- lists ----
@@ -96,14 +87,12 @@ def _list(client: ApiClient, options: Options) -> None:
         table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
     others = [port for port in ports if port["port"] not in {service["port"] for service in services}]
     shown = [port for port in others if options.all or port["allowed"]]
+    links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] for port in shown]
     table(
         ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
         [
-            [
-                *(port[key] or "-" for key in ("port", "process", "owner", "title")),
-                urls(str(port["port"]), port["url"]) if port["url"] else port["reason"],
-            ]
-            for port in shown
+            [p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", link]
+            for p, link in zip(shown, links, strict=True)
         ],
     )
     if len(shown) < len(others):
@@ -114,14 +103,8 @@ def _templates(client: ApiClient, options: Options) -> None:
     templates = client.call("GET", "templates")
     if options.json:
         return print_json(templates)
-    rows = [
-        [
-            t["name"],
-            " ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) or "-",
-            t["title"] if t["available"] else t["hint"],
-        ]
-        for t in templates
-    ]
+    arguments = [" ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) or "-" for t in templates]
+    rows = [[t["name"], a, t["title"] if t["available"] else t["hint"]] for t, a in zip(templates, arguments, strict=True)]
     table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
 
 
@@ -170,11 +153,7 @@ def _print_links(client: ApiClient, text: str, target: str, url: str) -> None:
 
 def _explain_paths(client: ApiClient) -> None:
     if client.shows_paths:
-        print(
-            "These are paths below your JupyterHub's address, which is not configured. "
-            "Its administrator can set c.JupyterHub.public_url in jupyterhub_config.py.",
-            file=sys.stderr,
-        )
+        print(_PATHS_ONLY, file=sys.stderr)
 
 
 # ---- services ----
@@ -206,7 +185,7 @@ def _absolute_paths(client: ApiClient, template: str, arguments: dict[str, str])
 
 
 def _print_started(client: ApiClient, service: dict[str, Any], options: Options, *, is_new: bool = True) -> None:
-    """Wait until the service is ready, unless told otherwise, and print its state and links."""
+    """Wait until the service is ready, unless --no-wait is given, and print its state and links."""
     while options.wait and service["state"] == "starting":
         time.sleep(0.2)
         service = client.call("GET", _service_path(service["name"]))
@@ -257,11 +236,10 @@ def _check(client: ApiClient, options: Options) -> int:
     elif problem:
         print(f"{problem}\n{remedy}")
     else:
-        state = "answers HTTP" if any(listener["http"] for listener in listeners) else "can be reached"
-        if not listeners:
-            state = "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
+        unlisted = "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
+        listed = "answers HTTP" if any(listener["http"] for listener in listeners) else "can be reached"
         target = str(options.port)
-        _print_links(client, f"Port {target} {state}: ", target, _path_of(client, target))
+        _print_links(client, f"Port {target} {listed if listeners else unlisted}: ", target, _path_of(client, target))
     return 1 if problem else 0
 
 
@@ -305,6 +283,22 @@ def _check_configuration(options: Options) -> int:
 # ---- parser ----
 
 
+def _parse(arguments: list[str], timeout: float) -> Options:
+    """The options of a command line. What follows `--`, and positional arguments after an option, are added to `arguments`.
+
+    argparse treats `--` differently in each version of Python, and counts positional arguments after an option as unknown.
+    """
+    parser = _parser()
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options, unknown = parser.parse_known_args(arguments[:end], argparse.Namespace(timeout=timeout))
+    more = [*unknown, *arguments[end + 1 :]]
+    if more and (not hasattr(options, "arguments") or any(item.startswith("-") for item in unknown)):
+        parser.error(f"unknown: {' '.join(more)}")
+    if more:
+        options.arguments = [*options.arguments, *more]
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
@@ -321,23 +315,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_lists_and_links(commands)
     _add_services(commands)
     _add_check(commands)
-    parser.epilog = "\n".join(["Commands:", *_describe(commands)])
+    users = len(commands.choices)
     if find_spec("jupyter_portproxy.projects") is not None:  # an installation for one machine may leave that package out
-        users = len(commands.choices)
         add_commands(commands)
-        parser.epilog += "\n".join(["\n\nFor the operators of hubs and project hosts:", *_describe(commands)[users:]])
+    lines = [f"  {name:<12} {command.description}" for name, command in commands.choices.items()]
+    if lines[users:]:
+        lines[users:users] = ["\nFor the operators of hubs and project hosts:"]
+    parser.epilog = "\n".join(["Commands:", *lines])
     return parser
 
 
-def _describe(commands: Commands) -> list[str]:
-    return [f"  {name:<12} {command.description}" for name, command in commands.choices.items()]
-
-
 def _add(
-    commands: Commands, name: str, run: Callable[[ApiClient, Options], int | None], text: str, *, as_json: bool = False
+    commands: Commands,
+    name: str,
+    run: Callable[[ApiClient, Options], int | None],
+    text: str,
+    *arguments: str,
+    as_json: bool = False,
 ) -> argparse.ArgumentParser:
     """Add a command that calls the server's API."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    for argument in arguments:
+        command.add_argument(argument)
     command.set_defaults(run=lambda options: run(find_server(options.server, options.timeout), options))
     if as_json:
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -358,20 +357,17 @@ def _add_lists_and_links(commands: Commands) -> None:
 
 def _add_services(commands: Commands) -> None:
     text = "Start a service from a template; other arguments start another service."
-    starting = _add(commands, "start", _start, text, as_json=True)
-    starting.add_argument("template")
+    starting = _add(commands, "start", _start, text, "template", as_json=True)
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
     starting.add_argument("--name", help="the service's name; by default the template's, or one made from its script or folder")
-    restarting = _add(commands, "restart", _restart, "Stop a service and start it again.", as_json=True)
-    restarting.add_argument("name")
+    restarting = _add(commands, "restart", _restart, "Stop a service and start it again.", "name", as_json=True)
     for command in (starting, restarting):
         command.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is ready")
-    _add(commands, "stop", _stop, "Stop a service and delete it.").add_argument("name")
-    logs = _add(commands, "logs", _logs, "Print the output of a service.")
-    logs.add_argument("name")
+    _add(commands, "stop", _stop, "Stop a service and delete it.", "name")
+    logs = _add(commands, "logs", _logs, "Print the output of a service.", "name")
     logs.add_argument("-f", "--follow", action="store_true", help="continue until the service ends")
-    reserving = _add(commands, "reserve", _reserve, "Reserve a free allowed port for a name, and print it.", as_json=True)
-    reserving.add_argument("name")
+    text = "Reserve a free allowed port for a name, and print it."
+    reserving = _add(commands, "reserve", _reserve, text, "name", as_json=True)
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
 
 

@@ -1,4 +1,4 @@
-"""Which of several running servers a command asks."""
+"""The choice of one of several running servers, and the links that commands print."""
 
 from __future__ import annotations
 
