@@ -56,7 +56,7 @@ from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 
 if TYPE_CHECKING:
-    from .projects.setup import Hop
+    from .projects.setup import ChainRuntime
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class PortProxyApp(ExtensionApp):
         self.exit(1)
         raise AssertionError("traitlets' exit returns")
 
-    def _make_hop(self, settings: PortProxy) -> Hop | None:
+    def _make_hop(self, settings: PortProxy) -> ChainRuntime | None:
         """This server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
         if not settings.project_resolver:
             return None

@@ -26,7 +26,7 @@ _NEEDED = ("api_token", "oauth_client_id")
 
 
 class HubIdentityProvider(JupyterHubIdentityProvider):
-    """Logs users in by JupyterHub's OAuth, or by their JupyterHub tokens; also a `members.People`.
+    """Logs users in by JupyterHub's OAuth, or by their JupyterHub tokens; also a `projects.permissions.GroupDirectory`.
 
     Its settings are those of JupyterHub's own `c.HubOAuth`, from the environment where JupyterHub runs this server.
     """
@@ -78,7 +78,7 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
     # ---- groups ----
 
     def groups_of(self, username: str) -> Collection[str]:
-        """See `members.People`."""
+        """See `projects.permissions.GroupDirectory`."""
         return self._groups.get(username, ())
 
     def subscribe(self, callback: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """`jupyter portproxy placement ...`: projects and their members, for administrators.
 
-Rule of this file: what ails the database is told in our own words, for its words may quote the DSN; no credential is printed.
+Errors of the database are reported in our own words, for its messages may quote the DSN. Credentials are never printed.
 """
 
 from __future__ import annotations
@@ -9,59 +9,46 @@ import argparse
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CliError, RegistryAway, UnknownProject
+from ..errors import CliError, UnknownProject
 from . import project_hosts
 from .output import Commands, Options, add_command, print_json, say, silent_log, table
-from .project_hosts import PATIENCE, Work, state_of
+from .project_hosts import TIMEOUT, Work, state_of
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
-    from ..projects.placement.admin import Host, Placed, PlacementAdmin, Ports
+    from ..projects.placement.admin import HostRecord, PlacementAdmin, PortsArgument, ProjectRecord
 
-_ANY = "any"  # of --ports: narrows nothing
-_CAUSES = {
-    "InvalidPasswordError": "The database does not take this user or password.",
-    "InvalidAuthorizationSpecificationError": "The database does not take this user or password.",
-    "InvalidCatalogNameError": "The server has no such database.",
-    "UndefinedTableError": "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init",
-    "UndefinedColumnError": "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init",
-    "InsufficientPrivilegeError": "The database does not let this user do that.",
-    "ReadOnlySQLTransactionError": "The database is a standby; nothing can be changed there.",
-    "DataError": "The database cannot store this text.",
-    "UnicodeError": "The database cannot store this text.",
-    "TimeoutError": "The database takes too long.",
-    "OSError": "The database does not answer.",
-    "ValueError": "The DSN is no address of a database.\nFor example: postgresql://user@host:5432/database",
-}
+_ANY = "any"  # value of --ports: no restriction
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `placement` and its commands, and those that place projects once more beside it."""
-    text = "Projects and their hosts, in the database that a hub reads."
+    """Add `placement` with its commands, and those that place projects a second time beside it."""
+    text = "Projects and their hosts, in the database of a hub."
     inner = commands.add_parser("placement", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
     command = partial(_command, inner)
-    command("init", _init, "Make the tables, or bring them up to date.", patience=None)
-    making = command("project", _project, "Make a project, change it, or with no option show it.", "key")
-    _add_options(making)
+    command("init", _init, "Create the tables, or migrate them.", timeout=None)
+    _add_options(command("project", _project, "Create a project, change it, or show it if no option is given.", "key"))
     for each in (inner, commands):  # `jupyter portproxy place` is short for `jupyter portproxy placement place`
-        _add_placing(partial(_command, each))
-    command("remove", _remove, "Forget a project and its members.", "key")
-    command("members", _members, "List who may reach a project.", "key")
-    joining = command("member", _member, "Let a user, or a @GROUP, into a project, or out of it.", "key", "user")
+        _add_options(_command(each, "place", _place, "Put a project, which may be new, on a host.", "key", "host"))
+        _command(each, "move", _move, "Put a project on another host.", "key", "host")
+        _command(each, "unplace", _unplace, "Take a project off its host.", "key")
+    command("remove", _remove, "Delete a project and its members.", "key")
+    command("members", _members, "List the members of a project.", "key")
+    joining = command("member", _member, "Add a user or a @GROUP to a project, change the role, or remove them.", "key", "user")
     joining.add_argument("role", nargs="?", help="owner, member or viewer")
-    _add_ports(joining, "the member's ports, with commas, which narrow the project's")
-    joining.add_argument("--remove", action="store_true", help="the user is no member any more")
-    project_hosts.add_commands(command, _cause)
+    _add_ports(joining, "the member's ports, with commas: a restriction of the project's")
+    joining.add_argument("--remove", action="store_true", help="remove the user from the project")
+    project_hosts.add_commands(command)
 
 
-def _command(commands: Commands, name: str, run: Work, text: str, *names: str, patience: float | None = PATIENCE) -> Any:
+def _command(commands: Commands, name: str, run: Work, text: str, *names: str, timeout: float | None = TIMEOUT) -> Any:
     async def work(options: Options) -> None:
         async with _admin(options) as admin:
-            await asyncio.wait_for(run(admin, options), patience)
+            await asyncio.wait_for(run(admin, options), timeout)
 
     added = add_command(commands, name, work, text)
     for each in names:
@@ -70,21 +57,15 @@ def _command(commands: Commands, name: str, run: Work, text: str, *names: str, p
     return added
 
 
-def _add_placing(command: Callable[..., Any]) -> None:
-    _add_options(command("place", _place, "Put a project on a host; a new project, too.", "key", "host"))
-    command("move", _move, "Put a project on another host.", "key", "host")
-    command("unplace", _unplace, "Take a project off its host.", "key")
-
-
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--owner", metavar="USER", help="whose the project is; a new one needs an owner")
-    parser.add_argument("--name", help="the project's name, in addresses too; a new project's is its key")
-    _add_ports(parser, "the project's ports, with commas, which narrow the hub's")
-    parser.add_argument("--visibility", help="private, or shared: whoever is logged in is a viewer")
+    parser.add_argument("--owner", metavar="USER", help="the project's owner, required for a new project")
+    parser.add_argument("--name", help="the project's name, also in URLs; by default a new project's key")
+    _add_ports(parser, "the project's ports, with commas: a restriction of the hub's")
+    parser.add_argument("--visibility", help="private, or shared: all users of the hub are viewers")
 
 
 def _add_ports(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--ports", help=f"{text}; '{_ANY}' narrows nothing")
+    parser.add_argument("--ports", help=f"{text}; '{_ANY}' removes the restriction")
 
 
 def add_dsn(parser: argparse.ArgumentParser) -> None:
@@ -92,27 +73,28 @@ def add_dsn(parser: argparse.ArgumentParser) -> None:
 
 
 def dsn_of(options: Options) -> str:
-    """Where placements are; empty if nobody has said."""
+    """The DSN of the placements; empty if none is given."""
     return str(options.dsn or os.environ.get("PORTPROXY_PLACEMENT", ""))
 
 
 async def rows(options: Options) -> list[dict[str, object]]:
-    """The projects, for the list of projects.
+    """The placements, for the list of projects.
 
     Raises:
         CliError
     """
     async with _admin(options) as admin:
-        projects, hosts = await asyncio.wait_for(_both_lists(admin), PATIENCE)
-    states = {host.host_id: state_of(host) for host in hosts}
-    return [{"from": "placement", **_values(project, states)} for project in projects]
+        projects = await asyncio.wait_for(admin.list(), TIMEOUT)
+        hosts = await asyncio.wait_for(admin.hosts(), TIMEOUT)
+    return [{"from": "placement", **_values(project, hosts)} for project in projects]
 
 
-def _values(project: Placed, states: dict[str, str]) -> dict[str, object]:
+def _values(project: ProjectRecord, hosts: Sequence[HostRecord]) -> dict[str, object]:
+    states = [f"host {state_of(host)}" for host in hosts if host.host_id == project.host_id]
     return {
         "key": project.key,
         "host": project.host_id,
-        "state": f"host {states[project.host_id]}" if project.host_id in states else "not placed",
+        "state": states[0] if states else "not placed",
         "owner": project.owner,
         "name": project.name,
         "members": dict(project.members),
@@ -122,76 +104,69 @@ def _values(project: Placed, states: dict[str, str]) -> dict[str, object]:
     }
 
 
-async def _both_lists(admin: PlacementAdmin) -> tuple[list[Placed], list[Host]]:
-    return await admin.list(), list(await admin.hosts())
-
-
 # ---- commands ----
 
 
 async def _init(admin: PlacementAdmin, options: Options) -> None:
     number = await admin.init()
-    say(options, f"The tables of placements are there (schema {number}).", schema=number)
+    say(options, f"The tables of placements are up to date (schema {number}).", schema=number)
 
 
 async def _project(admin: PlacementAdmin, options: Options) -> None:
-    said = "" if not _is_change(options) else "changed" if await _make_or_change(admin, options, None) else "made"
-    if said and not options.json:
-        return say(options, f"{options.key} is {said}.")
+    given = (options.owner, options.name, options.ports, options.visibility)
+    verb = ""
+    if any(value is not None for value in given):
+        verb = "created" if await _create_or_change(admin, options, None) else "changed"
+    if verb and not options.json:
+        return say(options, f"{options.key} is {verb}.")
     _show(options, await admin.find(options.key), await admin.hosts())
 
 
-def _is_change(options: Options) -> bool:
-    return any(value is not None for value in (options.owner, options.name, options.ports, options.visibility))
-
-
-def _show(options: Options, project: Placed, hosts: Sequence[Host]) -> None:
-    values = _values(project, {host.host_id: state_of(host) for host in hosts})
+def _show(options: Options, project: ProjectRecord, hosts: Sequence[HostRecord]) -> None:
+    values = _values(project, hosts)
     if options.json:
         return print_json(values)
-    ports = "any" if project.allowed_ports is None else ", ".join(project.allowed_ports)
-    said = {**values, "host": project.host_id or "-", "allowed_ports": ports, "members": len(project.members)}
-    table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in said.items()])
+    ports = _ANY if project.allowed_ports is None else ", ".join(project.allowed_ports)
+    shown = {**values, "host": project.host_id or "-", "allowed_ports": ports, "members": len(project.members)}
+    table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in shown.items()])
 
 
 async def _place(admin: PlacementAdmin, options: Options) -> None:
-    await _make_or_change(admin, options, options.host)
+    await _create_or_change(admin, options, options.host)
     placed = await admin.find(options.key)
-    told = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}
-    say(options, f"{options.key} is on {options.host}.", **told)
+    values = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}
+    say(options, f"{options.key} is on {options.host}.", **values)
 
 
-async def _make_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
-    """What is not given stays as it is. False for a new project."""
-    from ..projects.model import new_key
-    from ..projects.placement.admin import KEPT
+async def _create_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
+    """True if the project is new. Values that are not given stay unchanged."""
+    from ..projects.placement.admin import UNCHANGED
 
-    new_key(options.key)
     ports, visibility = _ports(options), options.visibility
     try:
         await admin.change(
             options.key, host_id=host, owner=options.owner, name=options.name, allowed_ports=ports, visibility=visibility
         )
-        return True
+        return False
     except UnknownProject:
         if options.owner is None:
-            raise CliError(f"The project '{options.key}' is new.\nSay whose it is: --owner USER") from None
+            raise CliError(f"The project '{options.key}' is new.\nGive its owner: --owner USER") from None
         await admin.place(
             options.key,
             host,
             owner=options.owner,
             name=options.key if options.name is None else options.name,
-            allowed_ports=None if ports is KEPT else ports,
+            allowed_ports=None if ports is UNCHANGED else ports,
             visibility="private" if visibility is None else visibility,
         )
-        return False
+        return True
 
 
-def _ports(options: Options) -> Ports:
-    from ..projects.placement.admin import KEPT
+def _ports(options: Options) -> PortsArgument:
+    from ..projects.placement.admin import UNCHANGED
 
     if options.ports is None:
-        return KEPT
+        return UNCHANGED
     return None if options.ports == _ANY else [item.strip() for item in options.ports.split(",")]
 
 
@@ -202,23 +177,22 @@ async def _move(admin: PlacementAdmin, options: Options) -> None:
 
 async def _unplace(admin: PlacementAdmin, options: Options) -> None:
     await admin.unplace(options.key)
-    say(options, f"{options.key} is on no host.", key=options.key, host=None)
+    say(options, f"{options.key} has no host.", key=options.key, host=None)
 
 
 async def _remove(admin: PlacementAdmin, options: Options) -> None:
     await admin.remove(options.key)
-    say(options, f"{options.key} is forgotten.", key=options.key)
+    say(options, f"{options.key} is deleted.", key=options.key)
 
 
 async def _members(admin: PlacementAdmin, options: Options) -> None:
-    """The owner first, who needs no row; one that is there narrows their ports."""
+    """The owner is the first. A row of the owner in the members table is only a restriction of the ports."""
     project = await admin.find(options.key)
     roles = {project.owner: "owner", **{user: role for user, role in project.members.items() if user != project.owner}}
+    ports = project.member_ports
     if options.json:
-        return print_json(
-            [{"user": user, "role": role, "allowed_ports": project.narrowed.get(user)} for user, role in roles.items()]
-        )
-    table(["USER", "ROLE", "PORTS"], [[u, role, ", ".join(project.narrowed.get(u, [_ANY]))] for u, role in roles.items()])
+        return print_json([{"user": user, "role": role, "allowed_ports": ports.get(user)} for user, role in roles.items()])
+    table(["USER", "ROLE", "PORTS"], [[user, role, ", ".join(ports.get(user, [_ANY]))] for user, role in roles.items()])
 
 
 async def _member(admin: PlacementAdmin, options: Options) -> None:
@@ -231,37 +205,29 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
     say(options, f"{options.user} is {options.role} of {options.key}.", key=options.key, user=options.user, role=options.role)
 
 
-# ---- inside ----
+# ---- the database ----
 
 
 @contextlib.asynccontextmanager
 async def _admin(options: Options) -> AsyncIterator[PlacementAdmin]:
-    """Placements. All that their database does wrong becomes a CliError, without a word of its own."""
-    from ..projects.placement.admin import PlacementAdmin
-    from ..projects.placement.postgres import MissingPackage, Refused
+    """The placements. Errors of their database become CliErrors."""
+    from ..projects.placement.admin import PlacementAdmin, PlacementsUnavailable
+    from ..projects.placement.postgres import TIMEOUT_REASON, ConstraintViolation, MissingPackage
 
     dsn = dsn_of(options)
     if not dsn:
-        raise CliError("It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.")
+        raise CliError("The database of placements is not configured.\nGive --dsn, or set PORTPROXY_PLACEMENT.")
     try:
         admin = PlacementAdmin(dsn, log=silent_log())
     except MissingPackage as error:
         raise CliError(str(error)) from None
     try:
         yield admin
-    except (RegistryAway, asyncio.TimeoutError) as error:
-        raise CliError(_cause(error)) from None
-    except Refused as error:
+    except PlacementsUnavailable as error:
+        raise CliError(error.reason) from None
+    except asyncio.TimeoutError:
+        raise CliError(TIMEOUT_REASON) from None
+    except ConstraintViolation as error:
         raise CliError(f"The database refuses this: {error}.") from None
     finally:
         await admin.close()
-
-
-def _cause(error: BaseException | None) -> str:
-    """A sentence for the first known kind of error among those from which this one came."""
-    while error is not None:
-        for kind in type(error).__mro__:
-            if kind.__name__ in _CAUSES:
-                return _CAUSES[kind.__name__]
-        last, error = error, error.__context__
-    return f"The database cannot be used ({type(last).__name__})."

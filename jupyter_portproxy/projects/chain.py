@@ -1,7 +1,12 @@
-"""Projects on other hops: who may reach one, where it is, and what the next hop is told.
+"""Requests for projects: access, the next hop, starting a stopped project, and changes while connections are open.
 
-Rule of this file: a project's requests pass here and nowhere else. A hub asks the members table; a project host believes the
-hub's credential and nothing else. What goes on carries the next hop's credential in place of everything that came.
+A hub checks the members table and sends the host's credential and the user's name to the next hop. A project host accepts
+requests with its hub's credential and no others, and sends the project's secret. Credentials that came with a request are
+removed before it goes on.
+
+State, per open tunnel or exchange: in `_open` from `watch` until it closes. A change of its project starts `_recheck`, which
+closes it if the user has lost access (1008), if the project has moved or stopped (1012), or if its host gives no sign of life
+and has not answered yet (1014).
 """
 
 from __future__ import annotations
@@ -31,30 +36,34 @@ from ..errors import (
 from ..gateway.gateway import Destination, Requester
 from ..gateway.policy import Policy
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HopHeader
-from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
+from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import Redirect, Route, Upstream, ip_literal
 from ..services.hooks import Endpoint, RequestHooks
 from ..system import background_tasks
 from ..system.addresses import resolve_host
 from ..upstream.closable import Closable, CloseCode
-from .model import FindsNames, ProjectResolver, Target
+from .model import ANY_PROJECT, NameResolver, NextHop, ProjectResolver
 from .starter import Starter
 
 # What a role may do: reach services, reach the project's own Jupyter, start the project.
 PORTS, JUPYTER, START = "ports", "jupyter", "start"
-_MOST_WAYS = 10_000
-_QUIET = 60.0  # seconds between two words on the same
+_WARNING_INTERVAL = 60.0  # seconds between two warnings of wrong credentials
+_OTHER_ROLE = "Ask its owner for another role."
 
 
 @dataclass(frozen=True, slots=True)
-class Hop(RequestHooks):
-    """The next hop of a request: adds the fields that let the request in there."""
+class ProjectHop(RequestHooks):
+    """Adds the fields that authenticate a request at the next hop.
 
-    target: Target
+    Attributes:
+        user: who sent the request.
+    """
+
+    next_hop: NextHop
     fields: tuple[tuple[str, str], ...]
-    asked: ProjectRoute
-    asker: Requester
+    route: ProjectRoute
+    user: Requester
 
     @property
     def renamed_fields(self) -> Mapping[str, str]:
@@ -65,17 +74,16 @@ class Hop(RequestHooks):
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """What follows from a target for one user: it is good as long as the resolver answers with that very target.
+class _Prepared:
+    """What a request for one project by one user needs; valid while the resolver returns the same NextHop object.
 
     Attributes:
-        told: the next hop; the project's own Jupyter is none, it gets what everybody sends.
-        upstream: None where the target's host is a name, which is looked up for each request.
+        upstream: None if the host is a name, which is resolved for each request.
     """
 
-    target: Target
+    next_hop: NextHop
     fields: tuple[tuple[str, str], ...]
-    told: HopHeader
+    hop_header: HopHeader
     upstream: Upstream | None
 
 
@@ -83,11 +91,11 @@ class Chain:
     """One hop of a chain.
 
     Args:
-        resolver: where projects are.
         hop: HUB or PROJECT_HOST.
         roles: role -> what it may reach, for a hub.
         credentials: what the hop before this one sends, for a project host.
         starter: starts projects of this host.
+        max_prepared: number of cached `_Prepared`; 0 turns the cache off.
     """
 
     def __init__(
@@ -99,119 +107,169 @@ class Chain:
         credentials: Collection[str],
         log: logging.Logger,
         starter: Starter | None = None,
+        *,
+        max_prepared: int = 10_000,
     ) -> None:
         self.hop, self._starter = hop, starter
         self._policy, self._resolver, self._roles, self._log = policy, resolver, roles, log
-        self._finds_names = hop == HUB and isinstance(resolver, FindsNames)
+        self._names = resolver if hop == HUB and isinstance(resolver, NameResolver) else None
         self._credentials = [credential.encode() for credential in credentials]
-        self._ways: dict[tuple[str, str], _Way] = {}  # by key and username
-        self._watched: dict[Closable, Hop] = {}  # what is open, and by which hop it leads on
-        self._quiet_until = -float("inf")  # about credentials that are none
-        self._has_started = False
+        self._max_prepared = max_prepared
+        self._prepared: dict[tuple[str, str], _Prepared] = {}  # by key and username
+        self._open: dict[Closable, ProjectHop] = {}
+        self._next_warning = -float("inf")
+        self._is_ready = False
         self._starting: asyncio.Future[None] | None = None
-        self._end: Callable[[], None] = lambda: None
+        self._unsubscribe: Callable[[], None] = lambda: None
         self._checks: set[asyncio.Task[None]] = set()
 
-    # ---- who asks ----
+    # ---- the hop before this one ----
 
     @property
     def believes_credentials(self) -> bool:
-        """The hop before this one has logged the user in, and vouches by its credential."""
+        """True if the hop before this one authenticates users; its credential makes its requests trusted."""
         return self.hop != HUB
 
     @property
     def finds_names(self) -> bool:
-        """Projects may be called by their owners and names here."""
-        return self._finds_names
+        """True if projects can be addressed by owner and name."""
+        return self._names is not None
 
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""
         given = credential.encode("latin-1", "replace")
         admitted = bool(given) and any([hmac.compare_digest(given, known) for known in self._credentials])
-        if given and not admitted and time.monotonic() >= self._quiet_until:
-            self._quiet_until = time.monotonic() + _QUIET
+        if given and not admitted and time.monotonic() >= self._next_warning:
+            self._next_warning = time.monotonic() + _WARNING_INTERVAL
             self._log.warning(
-                "portproxy: a credential was shown that is not in c.PortProxy.hop_credentials; is the hub's another?"
+                "portproxy: a request had a credential that is not in c.PortProxy.hop_credentials; does the hub have another one?"
             )
         return admitted
 
-    # ---- where it is ----
+    # ---- the next hop ----
 
     async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Requester) -> Destination:
         """The next hop of a request.
 
         Raises:
-            BadRoute: a named service's port is none.
+            BadRoute: the port of a project that is addressed by name is invalid.
             UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
-            Forbidden: the role, or the list of ports, says no.
+            Forbidden: the role, or a list of ports, does not allow it.
         """
-        if not self._has_started:
-            await self._started()
-        alias, user = None, asker.name
-        if isinstance(asked, NamedProjectRoute):
-            asked, alias = await self._by_key(asked, user)
+        if not self._is_ready:
+            await self._start_resolver()
+        route, alias = await asked.resolve_key(self, asker.name)
         try:
-            target = await self._resolver.resolve(asked.key, user if self.hop == HUB else None)
+            next_hop = await self._resolver.resolve(route.key, asker.name if self.hop == HUB else None)
         except ProjectStopped as error:
-            raise self._instead(error, asked, asker) from None
-        self._check(asked, target, asker)
-        way = self._ways.get((asked.key, user))
-        if way is None or way.target is not target:
-            way = self._way_to(target, user)
-        upstream = way.upstream or await self._looked_up(target)
-        route = Route(target.host, target.port, asked.prefix, asked.path, asked.query, keep=True)
-        hop = Hop(target, way.fields, asked, asker)
-        told = way.told if self.hop == HUB or asked.port is not None else None
-        return Destination(route, upstream, hop, counted_as=(asked.key, asked.port), alias=alias, told=told)
+            raise self._start_on_request(error, route, asker) from None
+        self._check(route, next_hop, asker)
+        prepared = self._prepared.get((route.key, asker.name))
+        if prepared is None or prepared.next_hop is not next_hop:
+            prepared = self._prepare(next_hop, asker.name)
+        upstream = prepared.upstream or await self._resolve_host(next_hop)
+        target = Route(next_hop.host, next_hop.port, route.prefix, route.path, route.query, keep=True)
+        project_hop = ProjectHop(next_hop, prepared.fields, route, asker)
+        # The project's own Jupyter understands no hop header; its services get the usual forwarded fields from it.
+        told = prepared.hop_header if self.hop == HUB or route.port is not None else None
+        return Destination(target, upstream, project_hop, counted_as=(route.key, route.port), alias=alias, told=told)
 
     async def holds(self, to: Destination) -> bool:
-        """True if the next hop of a request like the one before is still the same, and its user may still reach it."""
-        hop = to.hooks
-        if not isinstance(hop, Hop):
+        """True if a request like the one before has the same next hop, and its user may still reach it."""
+        project_hop = to.hooks
+        if not isinstance(project_hop, ProjectHop):
             return True
         try:
-            return await self._resolver.resolve(hop.target.key, hop.asker.name if self.hop == HUB else None) is hop.target
+            return await self._resolve_again(project_hop) is project_hop.next_hop
         except GatewayError:
             return False
 
-    def _way_to(self, target: Target, user: str) -> _Way:
-        literal = ip_literal(target.host) is not None
-        upstream = Upstream(target.host, target.port, (target.host,), scheme=target.scheme) if literal else None
-        if len(self._ways) >= _MOST_WAYS:
-            self._ways.clear()
-        way = self._ways[target.key, user] = _Way(target, self._fields(target), self._told(target, user), upstream)
-        return way
+    async def is_visible(self, key: str, username: str) -> bool:
+        """True if the user may see the project with that key."""
+        try:
+            await self._resolver.resolve(key, username)
+        except UnknownProject:
+            return False
+        return True
 
-    async def _looked_up(self, target: Target) -> Upstream:
-        addresses = await resolve_host(target.host, target.port)
+    async def find_key(self, owner: str, name: str, username: str) -> str:
+        """The key of a project that is addressed by owner and name."""
+        if self._names is None:
+            raise UnknownProject(f"{owner}/{name}", self.hop)
+        return await self._names.find(owner, name, username)
+
+    def translate(self, error: GatewayError, to: Destination) -> GatewayError:
+        """An error of the next hop as the client may see it: with this hop's name, and without an internal address."""
+        if not isinstance(to.hooks, ProjectHop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
+            return error
+        if isinstance(error, Distrusted):
+            self._log.error("portproxy: %s is not trusted as a project host: %s", to.upstream.origin, error.message)
+        next_hop = to.hooks.next_hop
+        self._resolver.report_failure(next_hop.key, next_hop.generation)
+        return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
+
+    async def _resolve_again(self, project_hop: ProjectHop) -> NextHop:
+        return await self._resolver.resolve(project_hop.next_hop.key, project_hop.user.name if self.hop == HUB else None)
+
+    def _prepare(self, next_hop: NextHop, username: str) -> _Prepared:
+        if self.hop == HUB:
+            fields: tuple[tuple[str, str], ...] = ()
+            header = HopHeader(next_hop.credential, username, START in self._roles.get(next_hop.role or "", ()))
+        else:
+            fields, header = (("Authorization", f"token {next_hop.credential}"),), HopHeader()
+        is_literal = ip_literal(next_hop.host) is not None
+        upstream = Upstream(next_hop.host, next_hop.port, (next_hop.host,), scheme=next_hop.scheme) if is_literal else None
+        prepared = _Prepared(next_hop, fields, header, upstream)
+        if len(self._prepared) >= self._max_prepared:
+            self._prepared.clear()
+        if self._max_prepared:
+            self._prepared[next_hop.key, username] = prepared
+        return prepared
+
+    async def _resolve_host(self, next_hop: NextHop) -> Upstream:
+        addresses = await resolve_host(next_hop.host, next_hop.port)
         if not addresses:
             raise HostDown(self.hop)
-        return Upstream(target.host, target.port, addresses, scheme=target.scheme)
+        return Upstream(next_hop.host, next_hop.port, addresses, scheme=next_hop.scheme)
 
-    async def _by_key(self, asked: NamedProjectRoute, user: str) -> tuple[ProjectRoute, UrlMapping | None]:
-        """A key comes before a name, for those who may see the project that has it."""
-        if asked.by_key is not None:
-            try:
-                await self._resolver.resolve(asked.by_key.key, user)
-                return asked.by_key, None
-            except UnknownProject:
-                pass
-        asked.with_key("")
-        assert isinstance(self._resolver, FindsNames)  # or there would be no such route
-        return asked.with_key(await self._resolver.find(asked.owner, asked.name, user))
+    def _check(self, route: ProjectRoute, next_hop: NextHop, user: Requester) -> None:
+        """Raises Forbidden if the role or a list of ports does not allow the request."""
+        if self.hop == HUB:
+            action = PORTS if route.port is not None else START if route.is_start and user.posts else JUPYTER
+            if action not in self._roles.get(next_hop.role or "", ()):
+                verb = "start it" if action == START else "reach this"
+                raise Forbidden(f"As a {next_hop.role or 'stranger'} of this project you may not {verb}.", _OTHER_ROLE)
+        port = route.port
+        if port is None:
+            return
+        if not self._policy.allows_port(port):
+            raise Forbidden(
+                f"Port {port} is not allowed by the {self.hop}.",
+                f"Start the service on an allowed port, or allow this one in the configuration of the {self.hop}: "
+                "c.PortProxy.allowed_ports.",
+            )
+        if not next_hop.allows(port):
+            raise Forbidden(f"Port {port} is not among the ports of this project.", "Start the service on one of them.")
+        if not next_hop.allows_user(port):
+            raise Forbidden(f"Port {port} is not among your ports of this project.", "Ask its owner for it.")
+
+    # ---- starting a project ----
 
     async def start(self, asked: ProjectRoute, asker: Requester) -> Redirect | None:
-        """Start a project, if that is asked for and this hop does so; where to look for it then.
+        """Start a project if the request is for that and this hop starts projects.
+
+        Returns:
+            Where the client finds the project then; None for any other request.
 
         Raises:
-            Forbidden: the asker may not.
+            Forbidden: the user may not start it.
             UnknownProject, RegistryAway
         """
         if self._starter is None or not (asked.is_start and asker.posts):
             return None
         if not asker.may_start:
-            raise Forbidden("You may not start this project.", "Ask its owner for another role.")
-        await self._started()
+            raise Forbidden("You may not start this project.", _OTHER_ROLE)
+        await self._start_resolver()
         try:
             await self._resolver.resolve(asked.key, None)
         except ProjectStopped:
@@ -220,81 +278,38 @@ class Chain:
             pass
         return Redirect(asked.next_uri, 303)
 
-    def _instead(self, error: ProjectStopped, asked: ProjectRoute, asker: Requester) -> GatewayError:
-        """What a stopped project is answered with, where this hop can start it."""
-        starter, key = self._starter, asked.key
+    def _start_on_request(self, error: ProjectStopped, route: ProjectRoute, user: Requester) -> GatewayError:
+        """The error for a request to a stopped project, which the request starts if the project is registered so."""
+        starter, key = self._starter, route.key
         if starter is None:
             return error
-        if error.on_request and asker.may_start and not starter.failed_lately(key):
+        if error.on_request and user.may_start and not starter.failed_lately(key):
             starter.start(key)
         if starter.is_starting(key):
             return ProjectStarting(self.hop)
-        return ProjectStopped(self.hop, why=starter.failure(key), start=asked.start_uri if asker.may_start else "")
+        return ProjectStopped(self.hop, why=starter.failure(key), start=route.start_uri if user.may_start else "")
 
-    def _check(self, asked: ProjectRoute, target: Target, asker: Requester) -> None:
-        if self.hop == HUB:
-            role = target.role_of(asker.name) or ""
-            what = PORTS if asked.port is not None else START if asked.is_start and asker.posts else JUPYTER
-            if what not in self._roles.get(role, ()):
-                raise Forbidden(
-                    f"As a {role or 'stranger'} of this project you may not {'start it' if what == START else 'reach this'}.",
-                    "Ask its owner for another role.",
-                )
-        if asked.port is None:
-            return
-        if not self._policy.allows_port(asked.port):
-            raise Forbidden(
-                f"Port {asked.port} is not allowed by the {self.hop}.",
-                f"Start the service on an allowed port, or allow this one in the configuration of the {self.hop}: "
-                "c.PortProxy.allowed_ports.",
-            )
-        if not target.allows(asked.port):
-            raise Forbidden(f"Port {asked.port} is not among the ports of this project.", "Start the service on one of them.")
-        if not target.allows_asker(asked.port):
-            raise Forbidden(f"Port {asked.port} is not among your ports of this project.", "Ask its owner for it.")
-
-    def _fields(self, target: Target) -> tuple[tuple[str, str], ...]:
-        return () if self.hop == HUB else (("Authorization", f"token {target.credential}"),)
-
-    def _told(self, target: Target, user: str) -> HopHeader:
-        if self.hop != HUB:
-            return HopHeader()
-        return HopHeader(target.credential, user, START in self._roles.get(target.role_of(user) or "", ()))
-
-    def translate(self, error: GatewayError, to: Destination) -> GatewayError:
-        """An error as the client may see it: with the hop's name, and without the address of the next one."""
-        if not isinstance(to.hooks, Hop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
-            return error
-        target = to.hooks.target
-        if isinstance(error, Distrusted):
-            self._log.error("portproxy: %s is not trusted as a project host: %s", to.upstream.origin, error.message)
-        self._resolver.report_failure(target.key, target.generation)
-        return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
-
-    # ---- what is open ----
+    # ---- open tunnels and exchanges ----
 
     def watch(self, open_: Closable, to: Destination) -> None:
-        """End it when its user may not reach it any more (1008), or when its project moves or stops (1012).
-
-        Whoever waits for the first word of a host that gives no sign of life (1014) waits no longer; what flows, flows on.
-        """
-        if not isinstance(to.hooks, Hop):
-            return
-        self._watched[open_] = to.hooks
-        open_.add_close_callback(self._watched.pop)
+        """Close a tunnel or exchange when a change of its project requires it; see the overview of this module."""
+        if isinstance(to.hooks, ProjectHop):
+            self._open[open_] = to.hooks
+            open_.add_close_callback(self._open.pop)
 
     def _on_change(self, key: str) -> None:
-        for open_, to in [(open_, to) for open_, to in self._watched.items() if key in ("", to.target.key)]:
-            task = background_tasks.run("check of what is open", partial(self._check_again, open_, to), self._log)
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
+        for open_, project_hop in list(self._open.items()):
+            if key in (ANY_PROJECT, project_hop.next_hop.key):
+                task = background_tasks.run("check of an open connection", partial(self._recheck, open_, project_hop), self._log)
+                self._checks.add(task)
+                task.add_done_callback(self._checks.discard)
 
-    async def _check_again(self, open_: Closable, to: Hop) -> None:
+    async def _recheck(self, open_: Closable, project_hop: ProjectHop) -> None:
         try:
-            now = await self._resolver.resolve(to.target.key, to.asker.name if self.hop == HUB else None)
-            self._check(to.asked, now, to.asker)
+            now = await self._resolve_again(project_hop)
+            self._check(project_hop.route, now, project_hop.user)
         except RegistryAway:
-            return  # known placements serve on
+            return  # known placements stay valid for a while
         except (UnknownProject, Forbidden):
             open_.shut_down(CloseCode.POLICY_VIOLATION)
         except HostDown as error:
@@ -302,21 +317,21 @@ class Chain:
         except GatewayError:
             open_.shut_down(CloseCode.SERVICE_RESTART)
         else:
-            if now.generation != to.target.generation:
+            if now.generation != project_hop.next_hop.generation:
                 open_.shut_down(CloseCode.SERVICE_RESTART)
 
-    # ---- life ----
+    # ---- start and end ----
 
-    async def _started(self) -> None:
-        """Begins with the first request, once."""
+    async def _start_resolver(self) -> None:
+        """Once, with the first request."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._resolver.start())
-            self._end = self._resolver.subscribe(self._on_change)
+            self._unsubscribe = self._resolver.subscribe(self._on_change)
         await asyncio.shield(self._starting)
-        self._has_started = True
+        self._is_ready = True
 
     async def close(self) -> None:
-        self._end()
+        self._unsubscribe()
         for task in self._checks:
             task.cancel()
         if self._starter is not None:

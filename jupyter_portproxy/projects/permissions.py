@@ -1,6 +1,7 @@
-"""PURE. What a row of the members table lets somebody do, and whose row counts.
+"""Which role a user has in a project, by the members table and the user's groups.
 
-Rule of this file: a person's own row decides; without one, those of their groups do. No look-up.
+A user's own row decides. Without one, the rows of the user's groups count: the highest role, with the ports of all groups
+that have it.
 """
 
 from __future__ import annotations
@@ -9,59 +10,58 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from .model import ROLES, role_of
+from .model import ROLES, Ports
 
-GROUP = "@"  # what the name of a group begins with in the members table, and no user's name there
-Ports = tuple[range, ...] | None  # None: nothing is narrowed
+GROUP = "@"  # the first character of a group's name in the members table; no user's name begins with it
 
 
 @runtime_checkable
-class People(Protocol):
-    """Who is in which group, as whoever logs people in knows it."""
+class GroupDirectory(Protocol):
+    """The groups of users. An identity provider that implements it makes groups possible members of projects."""
 
     def groups_of(self, username: str) -> Collection[str]:
-        """The names of a user's groups; empty if nothing is known of them."""
+        """The names of a user's groups; empty for an unknown user."""
 
     def subscribe(self, callback: Callable[[], None]) -> None:
-        """Be told when somebody is in other groups than before."""
+        """Call back when the groups of a user have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What somebody is in a project. `ports`: theirs, which narrow the project's."""
+    """A user's role in a project. `ports`: the user's own, a restriction of the project's."""
 
     role: str
     ports: Ports = None
 
 
-def grant_of(
+def grant_for(
     username: str,
     groups: Collection[str],
     owner: str,
     members: Mapping[str, str],
-    narrowed: Mapping[str, tuple[range, ...]],
+    member_ports: Mapping[str, tuple[range, ...]],
     visibility: str,
 ) -> Grant | None:
-    """What a user is in a project; None if it does not exist for them.
-
-    Of several groups the highest role counts, with the ports of all groups that have it.
+    """What a user may do in a project; None if the project is invisible to the user.
 
     Args:
-        members, narrowed: username, or GROUP and the name of a group -> role, and -> ports of their own.
+        members: username, or GROUP and the name of a group -> role.
+        member_ports: the same -> ports, for members with ports of their own.
     """
-    role = role_of(username, owner, members, "private")
-    if role is not None:
-        return Grant(role, narrowed.get(username))
     if not username:
         return None
+    if not username.startswith(GROUP):
+        role = "owner" if username == owner else members.get(username)
+        if role in ROLES:
+            return Grant(role, member_ports.get(username))
     rows = [f"{GROUP}{group}" for group in groups if members.get(f"{GROUP}{group}") in ROLES]
     if rows:
         best = min((members[row] for row in rows), key=ROLES.index)
-        return Grant(best, _together([narrowed.get(row) for row in rows if members[row] == best]))
+        return Grant(best, _union([member_ports.get(row) for row in rows if members[row] == best]))
     return Grant("viewer") if visibility == "shared" else None
 
 
-def _together(lists: list[Ports]) -> Ports:
+def _union(lists: list[Ports]) -> Ports:
     ports: list[range] = []
     for one in lists:
         if one is None:

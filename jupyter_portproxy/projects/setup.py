@@ -1,7 +1,4 @@
-"""Makes a server one hop of a chain, as its configuration says: the resolver, the chain, and a host's heartbeat.
-
-Rule of this file: settings are read and parts are built here; what they do is theirs.
-"""
+"""Builds a hub or a project host from the settings: the resolver, the chain, the starter and the heartbeat."""
 
 from __future__ import annotations
 
@@ -20,24 +17,26 @@ from ..gateway.policy import Policy
 from ..system import background_tasks
 from .chain import JUPYTER, PORTS, START, Chain
 from .model import ROLES, ProjectResolver
-from .permissions import People
+from .permissions import GroupDirectory
 from .placement.admin import PlacementAdmin
 from .placement.lookup import Placement
 from .registry.leases import Registry
 from .starter import Starter
 
-_HEARTBEAT = 5.0
-
 
 class Heartbeat:
-    """Tells the placements every five seconds that this host lives."""
+    """Writes to the placements at regular intervals that this host is alive.
 
-    def __init__(self, dsn: str, host_id: str, log: logging.Logger) -> None:
-        self._admin, self._host_id, self._log = PlacementAdmin(dsn, log=log), host_id, log
+    Args:
+        interval: seconds.
+    """
+
+    def __init__(self, dsn: str, host_id: str, log: logging.Logger, *, interval: float = 5.0) -> None:
+        self._admin, self._host_id, self._log, self._interval = PlacementAdmin(dsn, log=log), host_id, log, interval
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = background_tasks.run("heartbeat", self._beat, self._log)
+        self._task = background_tasks.run("heartbeat", self._run, self._log)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -45,7 +44,7 @@ class Heartbeat:
             await asyncio.wait({self._task})
         await self._admin.close()
 
-    async def _beat(self) -> None:
+    async def _run(self) -> None:
         failed = False
         while True:
             try:
@@ -55,11 +54,11 @@ class Heartbeat:
                 if not failed:
                     self._log.error("portproxy: the heartbeat of %s failed: %s", self._host_id, error)
                 failed = True
-            await asyncio.sleep(_HEARTBEAT)
+            await asyncio.sleep(self._interval)
 
 
-class Hop:
-    """This server's part in a chain."""
+class ChainRuntime:
+    """The chain and the heartbeat of this server."""
 
     def __init__(self, chain: Chain, heartbeat: Heartbeat | None) -> None:
         self.chain, self._heartbeat = chain, heartbeat
@@ -75,53 +74,56 @@ class Hop:
 
 
 def build(
-    settings: PortProxy, policy: Policy, base_url: str, log: logging.Logger, identity_provider: object = None
-) -> Hop | None:
-    """The hop that the settings ask for; None if they ask for none.
+    settings: PortProxy, policy: Policy, base_url: str, log: logging.Logger, identity_provider: IdentityProvider | None = None
+) -> ChainRuntime:
+    """The hop that the settings describe.
 
     Args:
-        identity_provider: who logs users in. If it is a `People`, groups may be members of projects.
+        identity_provider: authenticates users. If it is a GroupDirectory, groups may be members of projects.
 
     Raises:
-        TraitError: a setting is missing or cannot be.
+        TraitError: a setting is missing or invalid.
         MissingPackage: asyncpg is not installed.
     """
-    if not settings.project_resolver:
-        return None
-    people = identity_provider if isinstance(identity_provider, People) else None
-    resolver, hop = _resolver(settings, people, log)
-    if hop == HUB and not getattr(identity_provider, "auth_enabled", True):
-        raise TraitError("c.IdentityProvider.token is empty, and there is no password: at a hub nobody is anonymous")
-    if hop == HUB and type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
+    groups = identity_provider if isinstance(identity_provider, GroupDirectory) else None
+    resolver, hop = _resolver(settings, groups, log)
+    if hop == HUB:
+        _check_login(identity_provider, log)
+    elif not settings.hop_credentials:
+        raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
+    starter = _starter(settings, base_url, resolver, hop, log)
+    chain = Chain(policy, resolver, hop, _roles(settings), settings.hop_credentials, log, starter)
+    has_heartbeat = settings.host_id and settings.placement_dsn and hop != HUB
+    return ChainRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
+
+
+def _check_login(identity_provider: IdentityProvider | None, log: logging.Logger) -> None:
+    if identity_provider is not None and not identity_provider.auth_enabled:
+        raise TraitError("c.IdentityProvider.token is empty, and there is no password: a hub has no anonymous users")
+    if type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
         log.warning(
             "portproxy: the login of this hub (%s) gives its users no lasting names, so they are members of no project. "
             "Set c.ServerApp.identity_provider_class, for example to 'jupyter_portproxy.auth.HubIdentityProvider'.",
             type(identity_provider).__name__,
         )
-    if hop != HUB and not settings.hop_credentials:
-        raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
-    chain = Chain(
-        policy, resolver, hop, _roles(settings), settings.hop_credentials, log, _starter(settings, base_url, resolver, hop, log)
-    )
-    beats = settings.host_id and settings.placement_dsn and hop != HUB
-    return Hop(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if beats else None)
 
 
-def _resolver(settings: PortProxy, people: People | None, log: logging.Logger) -> tuple[ProjectResolver, str]:
+def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.Logger) -> tuple[ProjectResolver, str]:
+    """The resolver, and HUB or PROJECT_HOST."""
     name = settings.project_resolver
     if name == "placement":
         if not settings.placement_dsn:
-            raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs to know where its placements are")
-        return Placement(settings.placement_dsn, people=people, log=log), HUB
+            raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs the database of its placements")
+        return Placement(settings.placement_dsn, groups=groups, log=log), HUB
     if name == "registry":
         return Registry(_registry_path(settings), log=log), PROJECT_HOST
     try:
-        made: tuple[ProjectResolver, str] = import_object(name)(settings)
+        built: tuple[ProjectResolver, str] = import_object(name)(settings)
     except (ImportError, ValueError) as error:
         raise TraitError(
             f"c.PortProxy.project_resolver: {name!r} is neither placement nor registry, and not found: {error}"
         ) from None
-    return made
+    return built
 
 
 def _registry_path(settings: PortProxy) -> Path:
@@ -132,7 +134,7 @@ def _starter(settings: PortProxy, base_url: str, resolver: ProjectResolver, hop:
     if hop == HUB or not settings.project_starter:
         return None
 
-    async def runs(key: str) -> bool:
+    async def is_running(key: str) -> bool:
         try:
             await resolver.resolve(key, None)
         except GatewayError:
@@ -140,14 +142,14 @@ def _starter(settings: PortProxy, base_url: str, resolver: ProjectResolver, hop:
         return True
 
     variables = {"PORTPROXY_REGISTRY": str(_registry_path(settings).absolute())}
-    return Starter(settings.project_starter, base_url, variables, runs, log)
+    return Starter(settings.project_starter, base_url, variables, is_running, log)
 
 
 def _roles(settings: PortProxy) -> dict[str, list[str]]:
-    for role, reaches in settings.project_roles.items():
-        if role not in ROLES or not isinstance(reaches, (list, tuple)) or not set(reaches) <= {PORTS, JUPYTER, START}:
+    for role, actions in settings.project_roles.items():
+        if role not in ROLES or not isinstance(actions, (list, tuple)) or not set(actions) <= {PORTS, JUPYTER, START}:
             raise TraitError(
-                f"c.PortProxy.project_roles: {role!r}: {reaches!r} is no role ({', '.join(ROLES)}) "
+                f"c.PortProxy.project_roles: {role!r}: {actions!r} is no role ({', '.join(ROLES)}) "
                 f"with a list of {PORTS!r}, {JUPYTER!r} and {START!r}"
             )
-    return {role: list(reaches) for role, reaches in settings.project_roles.items()}
+    return {role: list(actions) for role, actions in settings.project_roles.items()}

@@ -1,7 +1,8 @@
-"""Starts projects of this host when somebody asks for them: one start at a time for each project, a few at once in all.
+"""Starts projects of this host by the operator's command: one start at a time for each project, a few at once in all.
 
-Rule of this file: a start is a command of the operator's, and the registry alone says what has become of it. The command is no
-child of the requests: it lives on when they, or this server, have ended. What it says goes to the server's log.
+States of a project here: starting (in `_starting`, from `start` until the registry says `running`, the command fails or the
+time is up), failed (in `_failures`, until a start succeeds), or neither. The command outlives the requests and this server.
+Its standard error goes to the server's log.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from pathlib import Path
 from ..config import check_command
 from ..system import background_tasks
 
-_MOST = 4  # commands at once that have not brought their project up yet
-_PATIENCE = 120.0  # seconds for which a project may start
-_PAUSE = 60.0  # seconds after a failure in which a request alone starts nothing
-_LOOK = 0.2
-_REAP = 2.0
+_POLL_INTERVAL = 0.2  # seconds between two checks of whether a project runs
+_REAP_INTERVAL = 2.0  # seconds between two checks for ended commands
 
 
 class Starter:
-    """The starts of this host.
+    """The starts of this host. Times are seconds.
 
     Args:
-        command: see `projects.check_command`.
-        base_url: of this server, below which its projects are.
-        variables: of its environment, besides this server's own.
-        runs: true once the registry says that a project runs.
+        command: see `check_command`.
+        base_url: of this server; its projects are below it.
+        variables: added to this server's environment for the command.
+        is_running: True once the registry says that a project runs.
+        max_starts: commands at once whose project does not run yet.
+        timeout: for one start.
+        pause: after a failure, in which requests alone start nothing.
     """
 
     def __init__(
@@ -41,14 +42,19 @@ class Starter:
         command: Sequence[str],
         base_url: str,
         variables: Mapping[str, str],
-        runs: Callable[[str], Awaitable[bool]],
+        is_running: Callable[[str], Awaitable[bool]],
         log: logging.Logger,
+        *,
+        max_starts: int = 4,
+        timeout: float = 120.0,
+        pause: float = 60.0,
     ) -> None:
         check_command(command)
-        self._command, self._base_url, self._runs, self._log = list(command), base_url, runs, log
-        beside = str(Path(sys.executable).parent)  # `jupyter` is the one that runs here, unless PATH has another
-        self._variables = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), beside]), **variables}
-        self._turns = asyncio.Semaphore(_MOST)
+        self._command, self._base_url, self._is_running, self._log = list(command), base_url, is_running, log
+        self._timeout, self._pause = timeout, pause
+        scripts = str(Path(sys.executable).parent)  # for `jupyter`, if PATH has none
+        self._variables = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), scripts]), **variables}
+        self._slots = asyncio.Semaphore(max_starts)
         self._starting: set[str] = set()
         self._failures: dict[str, tuple[str, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +62,7 @@ class Starter:
         self._reaper: asyncio.Task[None] | None = None
 
     def start(self, key: str) -> None:
-        """Begin to start a project, unless that has begun already."""
+        """Start a project in the background, unless it is starting already."""
         if key in self._starting:
             return
         self._starting.add(key)
@@ -70,14 +76,14 @@ class Starter:
         return key in self._starting
 
     def failure(self, key: str) -> str:
-        """What became of the last start, as a sentence; empty if it did not fail."""
+        """A sentence on the failure of the last start; empty if it did not fail."""
         return self._failures.get(key, ("", 0.0))[0]
 
     def failed_lately(self, key: str) -> bool:
-        return key in self._failures and time.monotonic() - self._failures[key][1] < _PAUSE
+        return key in self._failures and time.monotonic() - self._failures[key][1] < self._pause
 
     async def close(self) -> None:
-        """Leave what has been started alone."""
+        """Stop watching. Started commands go on."""
         tasks = self._tasks | ({self._reaper} if self._reaper is not None else set())
         for task in tasks:
             task.cancel()
@@ -85,13 +91,13 @@ class Starter:
             await asyncio.wait(tasks)
         for process in self._children:
             if process.poll() is None:
-                process.returncode = 0  # or Popen complains about a process that lives on
+                process.returncode = 0  # else Popen warns of a process that still runs
 
     async def _start(self, key: str) -> None:
         process = None
         try:
-            async with self._turns:
-                self._log.info("portproxy: project %s is started", key)
+            async with self._slots:
+                self._log.info("portproxy: starting project %s", key)
                 process = self._spawn(key)
                 problem = await self._outcome(key, process)
         except OSError as error:
@@ -108,10 +114,10 @@ class Starter:
             self._failures.pop(key, None)
 
     async def _reap(self) -> None:
-        """No zombie stays of a command that has ended."""
+        """Collect commands that have ended, so that they leave no zombie processes."""
         while True:
             self._children = [process for process in self._children if process.poll() is None]
-            await asyncio.sleep(_REAP)
+            await asyncio.sleep(_REAP_INTERVAL)
 
     def _spawn(self, key: str) -> subprocess.Popen[bytes]:
         command = [argument.format(key=key, base_url=self._base_url) for argument in self._command]
@@ -119,14 +125,14 @@ class Starter:
         return subprocess.Popen(command, env=self._variables, stdin=devnull, stdout=devnull, start_new_session=True)  # noqa: S603
 
     async def _outcome(self, key: str, process: subprocess.Popen[bytes]) -> str:
-        """A sentence on what went wrong; empty once the project runs. A command may end well before that."""
-        end = time.monotonic() + _PATIENCE
+        """A sentence on the failure; empty once the project runs. A command may end with success long before that."""
+        end = time.monotonic() + self._timeout
         while time.monotonic() < end:
-            if await self._runs(key):
+            if await self._is_running(key):
                 return ""
             if process.poll():
                 return f"Its last start failed with exit code {process.returncode}."
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-        return f"It was not ready within {_PATIENCE:g} s of its last start."
+        return f"It was not ready within {self._timeout:g} s of its last start."

@@ -18,7 +18,7 @@ from ..errors import BadRoute, TooManyRedirects
 from . import project_urls
 from .framing import Fields, find_field, normalize_name
 from .headers import Client, strip_client_origin
-from .project_urls import ProjectRoute
+from .project_urls import KeyFinder, ProjectRoute
 from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
 from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, is_below, parse_port
 
@@ -62,6 +62,20 @@ class NamedProjectRoute(BaseRoute):
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         return None
+
+    async def resolve_key(self, finder: KeyFinder, username: str) -> tuple[ProjectRoute, UrlMapping | None]:
+        """The route by the project's key, and the mapping of URLs if the client has another spelling.
+
+        If the first segment is also the key of a project that the user may see, the URL is that project's.
+
+        Raises:
+            BadRoute: the port is invalid. No name is looked up then.
+            GatewayError: of `finder`.
+        """
+        if self.by_key is not None and await finder.is_visible(self.by_key.key, username):
+            return self.by_key, None
+        self.with_key("")
+        return self.with_key(await finder.find_key(self.owner, self.name, username))
 
     def with_key(self, key: str) -> tuple[ProjectRoute, UrlMapping]:
         """The route by the project's key, and the mapping between the two forms of its URLs.

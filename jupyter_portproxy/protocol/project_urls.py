@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import ClassVar
+from typing import ClassVar, Protocol
 from urllib.parse import quote, unquote
 
 from .urls import BaseRoute, D, Redirect, Resolver, Route, find_first_segment, parse_url
@@ -18,6 +18,14 @@ _MAX_KEY = 64  # characters; a UUID in lower case is a valid key
 _KEY = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{_MAX_KEY - 1}}}\Z", re.ASCII)
 _START = "/proxy/start"
 _TARGET = re.compile(r"[\x21-\x7e\x80-\xff]{1,8000}\Z")
+
+
+class KeyFinder(Protocol):
+    """Finds projects that are addressed by owner and name. Both methods raise GatewayError."""
+
+    async def is_visible(self, key: str, username: str) -> bool: ...
+
+    async def find_key(self, owner: str, name: str, username: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,10 @@ class ProjectRoute(BaseRoute):
 
     async def resolve(self, resolver: Resolver[D]) -> D:
         return await resolver.resolve_project(self)
+
+    async def resolve_key(self, finder: KeyFinder, username: str) -> tuple[ProjectRoute, None]:
+        """The route itself: only a project that is addressed by its name needs a look-up of its key."""
+        return self, None
 
     def at(self, uri: str) -> ProjectRoute:
         path, mark, query = uri.partition("?")

@@ -28,7 +28,7 @@ async def test_credentials_are_stored_and_never_listed(placement, hosts, databas
 
 def test_a_credential_must_be_one(placement):
     assert placement("host", "h1", URL)[0] == 2
-    assert placement("host", "h1", URL, "--credential", "two words")[2].startswith("This is no credential.\n")
+    assert placement("host", "h1", URL, "--credential", "two words")[2].startswith("Invalid credential.\n")
     assert placement("host", "h1", URL, "--credential-file", "none")[2] == (
         "The file none cannot be read: No such file or directory.\n"
     )
@@ -54,7 +54,7 @@ async def test_a_host_is_drained_taken_down_and_forgotten(placement, hosts, data
     assert states()["h1"] == "down"
     assert placement("up", "h1")[1] == "h1 is up.\n"
     assert placement("move", "p1", "h1")[0] == 0
-    assert placement("remove-host", "h2") == (0, "h2 is forgotten.\n", "")
+    assert placement("remove-host", "h2") == (0, "h2 is deleted.\n", "")
     assert states() == {"h1": "up"}
 
 

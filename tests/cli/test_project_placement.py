@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-from jupyter_portproxy.cli.project_placement import _cause
-
 from ..support.jupyter_processes import portproxy
 from ..support.upstreams import free_port
 
@@ -34,7 +32,7 @@ async def test_tables_are_made_by_init(tmp_path, empty_database):
     dsn = ("--dsn", empty_database.dsn)
     code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
     assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
-    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are there (schema 3).\n", "")
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are up to date (schema 3).\n", "")
     assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 3}
     assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
 
@@ -44,20 +42,20 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
         more = {"PORTPROXY_PLACEMENT": database.dsn}
         return json.loads(portproxy(tmp_path, "projects", "--json", more=more)[1])
 
-    assert placement("place", "p1", "h1")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
+    assert placement("place", "p1", "h1")[2] == "The project 'p1' is new.\nGive its owner: --owner USER\n"
     assert placement("place", "p1", "h1", "--owner", "ann", "--name", "Ünit") == (0, "p1 is on h1.\n", "")
     await database.sql("update projects set visibility = 'shared', allowed_ports = '{6000-6010}'")
     assert placement("place", "p1", "h2")[0] == 0, "what is not given stays"
     (one,) = listed()
     assert (one["key"], one["host"], one["owner"], one["name"]) == ("p1", "h2", "ann", "Ünit")
     assert (one["state"], one["visibility"], one["allowed_ports"]) == ("host silent", "shared", ["6000-6010"])
-    assert placement("heartbeat", "h1") == (0, "h1 lives.\n", "")
+    assert placement("heartbeat", "h1") == (0, "h1 is alive.\n", "")
     assert json.loads(placement("move", "p1", "h1", "--json")[1]) == {"key": "p1", "host": "h1"}
     assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
     (two,) = listed()
     assert (two["host"], two["state"], two["members"]) == ("h1", "host up", {"bob": "viewer"})
     assert placement("member", "p1", "bob", "--remove")[1] == "bob is no member of p1.\n"
-    assert placement("unplace", "p1")[1] == "p1 is on no host.\n"
+    assert placement("unplace", "p1")[1] == "p1 has no host.\n"
     (three,) = listed()
     assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
 
@@ -71,7 +69,7 @@ async def test_what_places_projects_has_a_short_form(tmp_path, placement, hosts,
     assert json.loads(short("move", "p1", "h2", "--json")[1]) == {"key": "p1", "host": "h2"}
     shown = json.loads(placement("project", "p1", "--json")[1])
     assert (shown["host"], shown["owner"], shown["allowed_ports"]) == ("h2", "ann", ["6000"])
-    assert short("unplace", "p1")[1] == "p1 is on no host.\n"
+    assert short("unplace", "p1")[1] == "p1 has no host.\n"
     assert short("unplace", "p2") == (1, "", placement("unplace", "p2")[2])
 
 
@@ -79,8 +77,8 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     def shown():
         return json.loads(placement("project", "p1", "--json")[1])
 
-    assert placement("project", "p1", "--name", "One")[2] == "The project 'p1' is new.\nSay whose it is: --owner USER\n"
-    assert placement("project", "p1", "--owner", "ann", "--ports", "8888, 6000-6010") == (0, "p1 is made.\n", "")
+    assert placement("project", "p1", "--name", "One")[2] == "The project 'p1' is new.\nGive its owner: --owner USER\n"
+    assert placement("project", "p1", "--owner", "ann", "--ports", "8888, 6000-6010") == (0, "p1 is created.\n", "")
     one = shown()
     assert (one["host"], one["state"], one["owner"], one["visibility"]) == (None, "not placed", "ann", "private")
     assert one["allowed_ports"] == ["8888", "6000-6010"]
@@ -92,7 +90,7 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     assert json.loads(placement("project", "p1", "--ports", "any", "--json")[1])["allowed_ports"] is None
     lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
     assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
-    assert placement("remove", "p1") == (0, "p1 is forgotten.\n", "")
+    assert placement("remove", "p1") == (0, "p1 is deleted.\n", "")
     unknown = "The hub has no project 'p1'.\nList the projects: jupyter portproxy projects\n"
     for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
         assert placement(*command) == (1, "", unknown), command
@@ -128,37 +126,37 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
     projects = "select * from projects order by project_id"
     before, more = await shared_database.sql(projects), {"PORTPROXY_PLACEMENT": shared_database.dsn}
     code, said, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
-    assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project.")
+    assert (code, said, error.splitlines()[0]) == (1, "", "Invalid project key.")
     assert await shared_database.sql(projects) == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["host", "h1", "ftp://x"], "This is no URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
-        (["host", "h1", "http://h:80/path"], "This is no URL of a host: it is not of the form"),
-        (["host", "h1", "http://h:99999"], "This is no URL of a host: its host or its port can be none."),
-        (["host", "../h", URL], "This is no name for a host."),
+        (["host", "h1", "ftp://x"], "Invalid URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
+        (["host", "h1", "http://h:80/path"], "Invalid URL of a host: it is not of the form"),
+        (["host", "h1", "http://h:99999"], "Invalid URL of a host: its host or its port is invalid."),
+        (["host", "../h", URL], "Invalid name of a host."),
         (["move", "p1", "h1"], "There is no host 'h1'."),
         (["move", "p9", "h7"], "The hub has no project 'p9'."),
         (["unplace", "p9"], "The hub has no project 'p9'."),
         (["place", "p1", "h9"], "There is no host 'h9'."),
-        (["place", "p1", "h7", "--owner", "\x1b[31m"], "This is no owner."),
-        (["member", "p1", "bob", "king"], "This is no role."),
+        (["place", "p1", "h7", "--owner", "\x1b[31m"], "Invalid owner."),
+        (["member", "p1", "bob", "king"], "Invalid role."),
         (["place", "p1", "h7", "--ports", "0"], "allowed_ports: '0' is no port and no range of ports"),
         (["project", "p1", "--ports", ""], "allowed_ports: '' is no port and no range of ports"),
-        (["project", "p1", "--visibility", "public"], "This is no visibility."),
-        (["project", "p1", "--owner", ""], "This is no owner."),
-        (["project", "p1", "--owner", "@team"], "A group owns no project."),
+        (["project", "p1", "--visibility", "public"], "Invalid visibility."),
+        (["project", "p1", "--owner", ""], "Invalid owner."),
+        (["project", "p1", "--owner", "@team"], "A group cannot own a project."),
         (["project", "p9"], "The hub has no project 'p9'."),
         (["remove", "p9"], "The hub has no project 'p9'."),
         (["members", "p9"], "The hub has no project 'p9'."),
-        (["members", "../p"], "This is no key for a project."),
-        (["member", "p1", "@", "viewer"], "This is no username."),
+        (["members", "../p"], "Invalid project key."),
+        (["member", "p1", "@", "viewer"], "Invalid username."),
         (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is no port and no range of ports"),
         (["member", "p1", "bob", "--remove", "--ports", "80"], "Give a role, or --remove."),
         (["up", "h9"], "There is no host 'h9'."),
-        (["drain", "a/b"], "This is no name for a host."),
+        (["drain", "a/b"], "Invalid name of a host."),
         (["remove-host", "h9"], "There is no host 'h9'."),
         (["remove-host", "h7"], "The host has projects."),
         (["member", "p9", "bob", "owner"], "The hub has no project 'p9'."),
@@ -166,8 +164,8 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
         (["member", "p1", "nobody", "--remove"], "That user is no member of the project."),
         (["heartbeat", "h9"], "There is no host 'h9'."),
-        (["heartbeat", "h7", "--every", "0"], "Heartbeats come every 0.1 to 3600 seconds."),
-        (["heartbeat", "h7", "--every", "nan"], "Heartbeats come every 0.1 to 3600 seconds."),
+        (["heartbeat", "h7", "--every", "0"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
+        (["heartbeat", "h7", "--every", "nan"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
     ],
 )
 async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arguments, said):
@@ -211,9 +209,5 @@ async def test_a_database_that_says_nothing_is_not_waited_for_long(tmp_path, mon
 
 
 def test_without_a_dsn_it_says_so(tmp_path):
-    said = "It is not known where placements are.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
+    said = "The database of placements is not configured.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
     assert portproxy(tmp_path, "placement", "hosts") == (1, "", said)
-
-
-def test_an_unknown_cause_is_told_by_its_kind_alone():
-    assert _cause(LookupError("geheim")) == "The database cannot be used (LookupError)."

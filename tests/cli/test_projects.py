@@ -85,7 +85,7 @@ def test_a_project_ends_with_its_process(run):
 def test_a_bad_key_changes_nothing(run, key):
     for arguments in (["register", key, "40001"], ["lease", key], ["run-project", key]):
         code, said, error = run(*arguments)
-        assert (code, said, error.splitlines()[0]) == (1, "", "This is no key for a project."), arguments
+        assert (code, said, error.splitlines()[0]) == (1, "", "Invalid project key."), arguments
     code, said, error = run("unregister", key)
     assert (code, said) == (1, "") and error.startswith("The project host has no project '")
     assert json.loads(run("projects", "--json")[1]) == []
@@ -95,18 +95,18 @@ def test_bad_input_is_refused_in_a_sentence(run):
     assert run("lease", "p1", "--ports", "9-1")[2].startswith("--ports: '9-1' is no port and no range of ports")
     assert run("lease", "p1", "--ports", "80")[2] == "No port of 80 is free.\n"
     assert run("register", "p1", "40001", "--secret-file", "none")[2].startswith("The file none cannot be read: ")
-    assert run("register", "p1", "40001", "--secret-file", "-", given="two words")[2].startswith("This is no credential.\n")
+    assert run("register", "p1", "40001", "--secret-file", "-", given="two words")[2].startswith("Invalid credential.\n")
     for port in ("0", "65536", "٨٠", "x"):
         assert run("register", "p1", port)[0] == 2
     for base in ("", "x/", "/x", "//h/", "/a b/"):
-        assert run("run-project", "p1", "--base-url", base)[2].startswith(f"--base-url: {base!r} is none.\n")
+        assert run("run-project", "p1", "--base-url", base)[2].startswith(f"--base-url: {base!r} is invalid.\n")
     assert run("register", "p1", "40001")[0] == 0
     assert run("register", "p2", "40001")[2].startswith("Port 40001 belongs to the project 'p1'.\n")
     assert run("list", "--", "x")[0] == 2, "what stands behind -- is for run-project"
 
 
 def test_nothing_configured_is_told(tmp_path, run):
-    said = "Neither placements nor a registry are known here.\nSet PORTPROXY_PLACEMENT or PORTPROXY_REGISTRY.\n"
+    said = "Neither placements nor a registry are configured.\nSet PORTPROXY_PLACEMENT or PORTPROXY_REGISTRY.\n"
     assert portproxy(tmp_path, "projects") == (1, "", said)
     assert portproxy(tmp_path, "lease", "p1")[0] == 0, "by default it is in Jupyter's data folder"
     assert (tmp_path / ".local/share/jupyter/portproxy/registry.sqlite").stat().st_mode & 0o777 == 0o600
@@ -155,4 +155,4 @@ async def test_both_databases_are_listed(run, path, database):
 
 def test_the_jupyter_command_finds_them(tmp_path):
     command = [os.path.join(os.path.dirname(sys.executable), "jupyter"), "portproxy", "lease", "--help"]
-    assert "Lend a free port" in subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert "Lease a free port" in subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jupyter_portproxy.errors import BadUpstream, GatewayError
-from jupyter_portproxy.projects import model
+from jupyter_portproxy.projects import model, permissions
 from jupyter_portproxy.protocol import framing, headers, project_urls, urls
 from jupyter_portproxy.protocol.credentials import remove_secret_parameters
 from jupyter_portproxy.protocol.headers import (
@@ -172,7 +172,7 @@ def values_target(data: bytes) -> None:
     if model.is_credential(text):
         assert text.isascii() and not CONTROL.search(text) and " " not in text
     try:
-        scheme, host, port = model.next_hop(text)
+        scheme, host, port = model.parse_host_url(text)
         assert scheme in ("http", "https") and 1 <= port <= 65535
         assert urls.is_name(host) or urls.ip_literal(host) is not None
     except ValueError:
@@ -182,7 +182,7 @@ def values_target(data: bytes) -> None:
             assert 1 <= ports.start < ports.stop <= 65536
     except ValueError:
         pass
-    model.role_of(text, "ada", {text: text}, text)
+    permissions.grant_for(text, (), "ada", {text: text}, {}, text)
 
 
 def bodies_target(data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_portproxy.projects.permissions import Grant, grant_of
+from jupyter_portproxy.projects.permissions import Grant, grant_for
 
 LOW, HIGH = (range(1, 10),), (range(90, 100),)
 ROWS = {"bob": "viewer", "@team": "member", "@bosses": "owner", "@guests": "viewer", "@odd": "king"}
@@ -29,17 +29,35 @@ ROWS = {"bob": "viewer", "@team": "member", "@bosses": "owner", "@guests": "view
     ],
 )
 def test_a_persons_own_row_decides_and_then_the_best_of_their_groups(username, groups, narrowed, grant):
-    assert grant_of(username, groups, "ann", ROWS, narrowed, "private") == grant
+    assert grant_for(username, groups, "ann", ROWS, narrowed, "private") == grant
     shared = Grant("viewer") if username else None
-    assert grant_of(username, groups, "ann", ROWS, narrowed, "shared") == (grant or shared)
+    assert grant_for(username, groups, "ann", ROWS, narrowed, "shared") == (grant or shared)
 
 
 def test_groups_of_one_role_give_their_ports_together():
     rows = {"@a": "member", "@b": "member", "@c": "viewer"}
-    together = grant_of("eve", ("a", "b", "c"), "ann", rows, {"@a": LOW, "@b": HIGH, "@c": LOW}, "private")
+    together = grant_for("eve", ("a", "b", "c"), "ann", rows, {"@a": LOW, "@b": HIGH, "@c": LOW}, "private")
     assert together == Grant("member", LOW + HIGH)
-    assert grant_of("eve", ("a", "b"), "ann", rows, {"@a": LOW}, "private") == Grant("member"), "one of them narrows nothing"
+    assert grant_for("eve", ("a", "b"), "ann", rows, {"@a": LOW}, "private") == Grant("member"), "one of them narrows nothing"
 
 
 def test_a_name_that_looks_like_a_groups_is_nobodys():
-    assert grant_of("@team", (), "@team", {"@team": "owner"}, {}, "private") is None
+    assert grant_for("@team", (), "@team", {"@team": "owner"}, {}, "private") is None
+
+
+@pytest.mark.parametrize(
+    ("username", "role"), [("ann", "owner"), ("bob", "member"), ("cy", "viewer"), ("dee", None), ("", None), ("Ann", None)]
+)
+def test_roles(username, role):
+    grant = grant_for(username, (), "ann", {"bob": "member", "cy": "viewer"}, {}, "private")
+    assert grant == (Grant(role) if role else None)
+
+
+def test_a_shared_project_is_everybodys_to_view():
+    def role_of(username):
+        grant = grant_for(username, (), "", {"eve": "admin"}, {}, "shared")
+        return grant and grant.role
+
+    assert role_of("dee") == "viewer"
+    assert role_of("") is None, "a user without a name is no owner"
+    assert role_of("eve") == "viewer", "an unknown role counts for nothing"

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyter_portproxy.projects.registry.leases import Registered, Registry
+from jupyter_portproxy.projects.registry.leases import RegisteredProject, Registry
 
 from ..support.jupyter_processes import TOKEN, environment, portproxy
 from ..support.upstreams import free_port
@@ -65,7 +65,7 @@ class Host:
         finally:
             asyncio.run(registry.close())
 
-    def listed(self) -> list[Registered]:
+    def listed(self) -> list[RegisteredProject]:
         return self.ask(lambda registry: registry.list())
 
     def secret(self, key: str) -> str:

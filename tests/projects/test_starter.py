@@ -17,7 +17,6 @@ from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import PROJECT_HOST, Forbidden, ProjectStarting, ProjectStopped, UnknownProject
 from jupyter_portproxy.gateway.gateway import Requester
 from jupyter_portproxy.gateway.policy import Policy
-from jupyter_portproxy.projects import starter as module
 from jupyter_portproxy.projects.chain import Chain
 from jupyter_portproxy.projects.registry.leases import Registry
 from jupyter_portproxy.projects.starter import Starter
@@ -35,11 +34,11 @@ POST = ProjectRoute("p1", "/p1", None, "/proxy/start", "?next=%2Fp1%2Flab")
 class Host:
     """Starts with a Python program; a project runs once it has written a file."""
 
-    def __init__(self, folder: Path, program: str, **variables: str) -> None:
+    def __init__(self, folder: Path, program: str, timeout: float = 120.0, **variables: str) -> None:
         self.folder = folder
         text = program.replace("{", "{{").replace("}", "}}")
         command = [sys.executable, "-c", f"import os, sys, time\n{text}", "{key}", str(folder)]
-        self.starter = Starter(command, "/b/", variables, self.runs, LOG)
+        self.starter = Starter(command, "/b/", variables, self.runs, LOG, timeout=timeout)
 
     async def runs(self, key: str) -> bool:
         return (self.folder / key).exists()
@@ -98,9 +97,8 @@ async def test_a_command_that_fails_is_told_in_one_sentence_and_may_be_tried_aga
     await host.starter.close()
 
 
-async def test_a_project_that_never_runs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PATIENCE", 1.0)
-    host = Host(tmp_path, BEGIN + "time.sleep(60)")
+async def test_a_project_that_never_runs_is_given_up(tmp_path):
+    host = Host(tmp_path, BEGIN + "time.sleep(60)", timeout=1.0)
     host.starter.start("p1")
     await ended(host.starter)
     assert host.starter.failure("p1") == "It was not ready within 1 s of its last start."

@@ -1,1 +1,17 @@
-"""Which host a project is on: rows in Postgres, cached and watched."""
+"""Which host a project is on: tables in Postgres (`schema`), written by `admin`, read by a hub (`lookup`, `cache`).
+
+States of a hub's placements, changed by `lookup.Placement._follow` only:
+- unavailable, at first: look-ups raise RegistryAway.
+- available: a connection follows the changes. The key of a changed project is dropped from the cache.
+- unavailable, after having been available: cached placements are used for `serve_stale` seconds, then look-ups raise
+  RegistryAway. With the next connection all cached placements become stale, for changes may have been missed.
+
+States of a host, in `project_hosts.status`: up, draining (it keeps its projects and gets no others) or down, as an administrator
+sets it. Besides, a host is silent without a heartbeat for three intervals; `lookup` derives that from `last_seen`, which
+heartbeats set. Projects of a host that is down or silent are not served.
+
+A project is not placed (no host) or placed. Its generation rises with each change of its host (a trigger), as a host's does
+with each change of its URL or credential: with another generation, open tunnels are closed.
+
+The states of one cached look-up are in `cache`, the states of a connection in `postgres`.
+"""

@@ -1,7 +1,6 @@
-"""What changes placements: for administrators, for whatever starts projects, and for hosts that say that they live.
+"""Changes of placements: for administrators, for programs that start projects, and for the heartbeats of hosts.
 
-Rule of this file: a value is checked before it is sent, and a change is one statement. Who reads placements need not be told:
-the database does that.
+Values are checked before they are sent, and each change is one statement. Hubs learn of it from the database.
 """
 
 from __future__ import annotations
@@ -16,32 +15,40 @@ from typing import Final
 
 from ...errors import HUB, BadInput, RegistryAway, UnknownProject
 from ...protocol.urls import parse_ports, print_ports
-from ..model import ROLES, VISIBILITIES, new_credential, new_key, next_hop
+from ..model import ROLES, VISIBILITIES, check_new_credential, check_new_key, parse_host_url
+from ..permissions import GROUP
 from . import schema as sql
-from .postgres import Away, Line, Postgres, Refused, Row
+from .postgres import ConstraintViolation, DatabaseUnavailable, PostgresConnection, PostgresPool, Row
 
 _HOST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
-_LONG = 60.0  # seconds: a migration of large tables
 _STATUSES = ("up", "draining", "down")
 
 
-class _Kept(Enum):
-    KEPT = "stays as it is"
+class _Unchanged(Enum):
+    UNCHANGED = "unchanged"
 
 
-KEPT: Final = _Kept.KEPT  # of a list of ports, where None says that nothing is narrowed
-Ports = Iterable[object] | None | _Kept
+UNCHANGED: Final = _Unchanged.UNCHANGED  # for a list of ports, where None means no restriction
+PortsArgument = Iterable[object] | None | _Unchanged
+
+
+class PlacementsUnavailable(RegistryAway):
+    """The database did not execute a statement. `reason`: for the administrator, without the database's own words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(HUB)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A project as the database has it.
+class ProjectRecord:
+    """A project in the database.
 
     Attributes:
         host_id: None while it has no host.
-        allowed_ports: None narrows nothing.
+        allowed_ports: None for no restriction.
         members: username, or `@` and the name of a group -> role.
-        narrowed: of the members with ports of their own, these.
+        member_ports: the same -> ports, for members with ports of their own.
     """
 
     key: str
@@ -52,12 +59,12 @@ class Placed:
     visibility: str
     generation: int
     members: Mapping[str, str]
-    narrowed: Mapping[str, Sequence[str]]
+    member_ports: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """A host as the database has it. `silent`: seconds since its last sign of life; None if it never gave one."""
+class HostRecord:
+    """A host in the database. `silent`: seconds since its last heartbeat; None before the first one."""
 
     host_id: str
     internal_url: str
@@ -66,36 +73,38 @@ class Host:
 
 
 class PlacementAdmin:
-    """Operations on the tables of `placement_schema`.
+    """Operations on the tables of `schema`.
 
-    Every one of them may raise RegistryAway, BadInput for a value that cannot be used, and UnknownProject for a project that
-    is not there.
+    All of them may raise PlacementsUnavailable, BadInput for an invalid value, and UnknownProject for a missing project.
+
+    Args:
+        timeout: for one statement, in seconds. A migration of large tables takes long.
 
     Raises:
         MissingPackage
     """
 
-    def __init__(self, dsn: str, *, log: logging.Logger | None = None) -> None:
-        self._postgres = Postgres(dsn, seconds=_LONG)
+    def __init__(self, dsn: str, *, log: logging.Logger | None = None, timeout: float = 60.0) -> None:
+        self._pool = PostgresPool(dsn, timeout=timeout)
         self._log = log or logging.getLogger(__name__)
-        self._line: Line | None = None
+        self._connection: PostgresConnection | None = None
 
     async def close(self) -> None:
-        if self._line is not None:
-            await self._line.close()
-            self._line = None
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
-    async def init(self) -> int:
-        """Make the tables, or bring them up to date; many may do so at once. Returns the number of the schema."""
+    async def init(self, migrations: Sequence[str] = sql.MIGRATIONS) -> int:
+        """Create the tables, or migrate them; several programs may do so at once. Returns the number of the schema."""
         try:
-            line = await self._connected()
-            await line.fetch("select pg_advisory_lock($1)", sql.LOCK)
+            connection = await self._connect()
+            await connection.fetch("select pg_advisory_lock($1)", sql.LOCK)
             try:
-                return await _migrate(line)
+                return await _migrate(connection, migrations)
             finally:
-                await self.close()  # and the lock with it
-        except (Away, Refused) as error:
-            raise self._failed(error) from None
+                await self.close()  # which releases the lock
+        except (DatabaseUnavailable, ConstraintViolation) as error:
+            raise self._unavailable(error) from None
 
     # ---- projects ----
 
@@ -109,21 +118,17 @@ class PlacementAdmin:
         allowed_ports: Iterable[object] | None = None,
         visibility: str = "private",
     ) -> None:
-        """Make a project, or change it, and put it on a host.
+        """Create or replace a project.
 
         Args:
-            host_id: None for a project that has no host yet.
-            allowed_ports: ports and ranges as in `c.PortProxy.allowed_ports`, which they narrow. None narrows nothing.
-            visibility: "private", or "shared": whoever is logged in may view it.
+            host_id: None for a project without a host.
+            allowed_ports: ports and ranges as in `c.PortProxy.allowed_ports`, which they restrict; None for no restriction.
+            visibility: "private", or "shared": all users of the hub are viewers.
         """
-        new_key(key)
-        _check_owner(owner)
-        _check_one_of(visibility, VISIBILITIES, "visibility")
-        ports = _printed(allowed_ports)
-        if host_id is not None:
-            _check_host_id(host_id)
-        await self._do(sql.PLACE, key, owner, name, host_id, ports, visibility, host_id=host_id)
-        await self._do(sql.PRUNE)
+        check_new_key(key)
+        _check(host_id, owner, visibility)
+        await self._execute(sql.PLACE, key, owner, name, host_id, _printed(allowed_ports), visibility, host_id=host_id)
+        await self._execute(sql.PRUNE)
 
     async def change(
         self,
@@ -132,177 +137,175 @@ class PlacementAdmin:
         host_id: str | None = None,
         owner: str | None = None,
         name: str | None = None,
-        allowed_ports: Ports = KEPT,
+        allowed_ports: PortsArgument = UNCHANGED,
         visibility: str | None = None,
     ) -> None:
-        """Change what is given of a project, and nothing else; see `place`."""
-        if owner is not None:
-            _check_owner(owner)
-        if visibility is not None:
-            _check_one_of(visibility, VISIBILITIES, "visibility")
-        if host_id is not None:
-            _check_host_id(host_id)
-        ports = None if allowed_ports is KEPT else _printed(allowed_ports)
-        values = (key, owner, name, host_id, allowed_ports is KEPT, ports, visibility)
-        await self._change(key, sql.CHANGE, *values, host_id=host_id)
-        await self._do(sql.PRUNE)
+        """Change the given values of a project; see `place`. None leaves a value unchanged."""
+        _check(host_id, owner, visibility)
+        keep, ports = _split(allowed_ports)
+        await self._change(key, sql.CHANGE, owner, name, host_id, keep, ports, visibility, host_id=host_id)
 
     async def move(self, key: str, host_id: str) -> None:
         """Put a project on another host."""
-        _check_host_id(host_id)
-        await self._change(key, sql.MOVE, key, host_id, host_id=host_id)
-        await self._do(sql.PRUNE)
+        _check(host_id)
+        await self._change(key, sql.MOVE, host_id, host_id=host_id)
 
     async def unplace(self, key: str) -> None:
         """Take a project off its host."""
-        await self._change(key, sql.MOVE, key, None)
-        await self._do(sql.PRUNE)
+        await self._change(key, sql.MOVE, None)
 
     async def remove(self, key: str) -> None:
-        """Forget a project and its members."""
-        await self._change(key, sql.REMOVE, key)
+        """Delete a project and its members."""
+        await self._change(key, sql.REMOVE)
 
-    async def add_member(self, key: str, username: str, role: str = "member", allowed_ports: Ports = KEPT) -> None:
-        """Let a user into a project, or change their role.
+    async def add_member(self, key: str, username: str, role: str = "member", allowed_ports: PortsArgument = UNCHANGED) -> None:
+        """Add a member, or change the role.
 
         Args:
             username: or `@` and the name of a group.
-            allowed_ports: they narrow the project's for this member. None narrows nothing.
+            allowed_ports: a restriction of the project's ports for this member.
         """
-        new_key(key)
-        _check_name(username.removeprefix("@"), "username")
-        _check_one_of(role, ROLES, "role")
-        ports = None if allowed_ports is KEPT else _printed(allowed_ports)
-        await self._do(sql.ADD_MEMBER, key, username, role, allowed_ports is KEPT, ports, key=key)
+        check_new_key(key)
+        _check_name(username.removeprefix(GROUP), "username")
+        _check_choice(role, ROLES, "role")
+        await self._execute(sql.ADD_MEMBER, key, username, role, *_split(allowed_ports), key=key)
 
     async def remove_member(self, key: str, username: str) -> None:
-        """The owner of a project stays its owner."""
-        new_key(key)
-        if not await self._do(sql.REMOVE_MEMBER, key, username):
+        """Remove a member. The owner of a project stays its owner."""
+        check_new_key(key)
+        if not await self._execute(sql.REMOVE_MEMBER, key, username):
             raise BadInput("That user is no member of the project.", "The list of projects shows who is.")
 
-    async def find(self, key: str) -> Placed:
+    async def find(self, key: str) -> ProjectRecord:
         """One project."""
-        new_key(key)
-        for row in await self._do(sql.PROJECTS, key):
-            return _placed(row)
+        check_new_key(key)
+        for row in await self._execute(sql.PROJECTS, key):
+            return _project_record(row)
         raise UnknownProject(key, HUB)
 
-    async def list(self) -> list[Placed]:
+    async def list(self) -> list[ProjectRecord]:
         """All projects."""
-        return [_placed(row) for row in await self._do(sql.PROJECTS, None)]
+        return [_project_record(row) for row in await self._execute(sql.PROJECTS, None)]
 
     # ---- hosts ----
 
     async def set_host(self, host_id: str, internal_url: str, credential: str, *, status: str | None = None) -> None:
-        """Make a host known, or change it. Nothing is sent to it before its first heartbeat.
+        """Add or change a host. Nothing is sent to it before its first heartbeat.
 
         Args:
-            internal_url: where a hub reaches it: `http://HOST:PORT` or `https://HOST:PORT`.
-            credential: what it asks of a hub.
-            status: see `set_status`. None: it stays as it is, or is "up" for a new host.
+            internal_url: its address for a hub: `http://HOST:PORT` or `https://HOST:PORT`.
+            credential: what a hub authenticates with.
+            status: see `set_status`. None leaves it unchanged, and is "up" for a new host.
         """
-        _check_host_id(host_id)
-        new_credential(credential)
-        if status is not None:
-            _check_one_of(status, _STATUSES, "status")
+        _check(host_id, status=status)
+        check_new_credential(credential)
         try:
-            next_hop(internal_url)
+            parse_host_url(internal_url)
         except ValueError as error:
-            raise BadInput(f"This is no URL of a host: {error}.", "For example: http://10.0.0.7:8000") from None
-        await self._do(sql.SET_HOST, host_id, internal_url, credential, status)
+            raise BadInput(f"Invalid URL of a host: {error}.", "For example: http://10.0.0.7:8000") from None
+        await self._execute(sql.SET_HOST, host_id, internal_url, credential, status)
 
     async def set_status(self, host_id: str, status: str) -> None:
-        """What is to be thought of a host.
+        """Set the status of a host.
 
         Args:
-            status: "up"; "draining": it keeps its projects and gets no other; "down": nothing is sent to it.
+            status: "up"; "draining": it keeps its projects and gets no others; "down": nothing is sent to it.
         """
-        _check_host_id(host_id)
-        _check_one_of(status, _STATUSES, "status")
-        if not await self._do(sql.SET_STATUS, host_id, status):
-            raise _no_host(host_id)
+        _check(host_id, status=status)
+        await self._change_host(sql.SET_STATUS, host_id, status)
 
     async def remove_host(self, host_id: str) -> None:
-        """Forget a host that has no projects."""
-        _check_host_id(host_id)
+        """Delete a host that has no projects."""
+        _check(host_id)
         try:
-            found = await self._do(sql.REMOVE_HOST, host_id)
-        except Refused:
+            await self._change_host(sql.REMOVE_HOST, host_id)
+        except ConstraintViolation:
             raise BadInput("The host has projects.", "Move them to another host first.") from None
-        if not found:
-            raise _no_host(host_id)
 
     async def heartbeat(self, host_id: str) -> None:
-        """The host lives, now."""
-        _check_host_id(host_id)
-        if not await self._do(sql.HEARTBEAT, host_id):
-            raise _no_host(host_id)
+        """Record that the host is alive now."""
+        _check(host_id)
+        await self._change_host(sql.HEARTBEAT, host_id)
 
-    async def hosts(self) -> Sequence[Host]:
+    async def hosts(self) -> Sequence[HostRecord]:
         """All hosts, without their credentials."""
-        rows = await self._do(sql.HOSTS + " order by host_id")
-        return [Host(row["host_id"], row["internal_url"], row["status"], row["silent"]) for row in rows]
+        rows = await self._execute(sql.HOSTS + " order by host_id")
+        return [HostRecord(row["host_id"], row["internal_url"], row["status"], row["silent"]) for row in rows]
 
-    # ---- inside ----
+    # ---- statements ----
 
     async def _change(self, key: str, statement: str, *arguments: object, host_id: str | None = None) -> None:
-        new_key(key)
-        if not await self._do(statement, *arguments, host_id=host_id):
+        check_new_key(key)
+        if not await self._execute(statement, key, *arguments, host_id=host_id):
             raise UnknownProject(key, HUB)
+        await self._execute(sql.PRUNE)
 
-    async def _do(self, statement: str, *arguments: object, key: str | None = None, host_id: str | None = None) -> Sequence[Row]:
+    async def _change_host(self, statement: str, host_id: str, *arguments: object) -> None:
+        if not await self._execute(statement, host_id, *arguments):
+            raise _unknown_host(host_id)
+
+    async def _execute(
+        self, statement: str, *arguments: object, key: str | None = None, host_id: str | None = None
+    ) -> Sequence[Row]:
+        """The rows of a statement.
+
+        Args:
+            key, host_id: what it refers to, for the error if that does not exist.
+        """
         try:
-            line = await self._connected()
-            return await line.fetch(statement, *arguments)
-        except Refused as error:
+            return await (await self._connect()).fetch(statement, *arguments)
+        except ConstraintViolation as error:
             if error.constraint == "host_is_draining":
                 raise BadInput(f"The host '{host_id}' is draining: it gets no more projects.", "Take another host.") from None
             if key is not None:
                 raise UnknownProject(key, HUB) from None
             if host_id is not None:
-                raise _no_host(host_id) from None
+                raise _unknown_host(host_id) from None
             raise
-        except Away as error:
-            raise self._failed(error) from None
+        except DatabaseUnavailable as error:
+            raise self._unavailable(error) from None
 
-    async def _connected(self) -> Line:
-        if self._line is None or not self._line.usable:
-            self._line = await self._postgres.connect()
-        return self._line
+    async def _connect(self) -> PostgresConnection:
+        if self._connection is None or not self._connection.is_usable:
+            self._connection = await self._pool.connect()
+        return self._connection
 
-    def _failed(self, error: Exception) -> RegistryAway:
-        if self._line is not None:
-            self._line.cut()
-            self._line = None
+    def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:
+        if self._connection is not None:
+            self._connection.cut()
+            self._connection = None
         self._log.error("portproxy: placements could not be changed: %s", error)
-        return RegistryAway(HUB)
+        return PlacementsUnavailable(error.reason if isinstance(error, DatabaseUnavailable) else f"{error}.")
 
 
-async def _migrate(line: Line) -> int:
-    await line.run(sql.VERSIONS)
-    rows = await line.fetch("select coalesce(max(number), 0) as number from placement_migrations")
+async def _migrate(connection: PostgresConnection, migrations: Sequence[str]) -> int:
+    await connection.execute(sql.VERSIONS)
+    rows = await connection.fetch("select coalesce(max(number), 0) as number from placement_migrations")
     done = int(rows[0]["number"])
-    if done > len(sql.MIGRATIONS):
+    if done > len(migrations):
         raise BadInput("A newer version of jupyter_portproxy has made these tables.", "Upgrade jupyter_portproxy here.")
-    for number, migration in enumerate(sql.MIGRATIONS[done:], done + 1):
-        await line.run(f"{migration}; {sql.VERSION.format(number=number)}")
-    return len(sql.MIGRATIONS)
+    for number, migration in enumerate(migrations[done:], done + 1):
+        await connection.execute(f"{migration}; {sql.VERSION.format(number=number)}")
+    return len(migrations)
 
 
-def _placed(row: Row) -> Placed:
-    ports = None if row["allowed_ports"] is None else tuple(row["allowed_ports"])
-    return Placed(
-        row["project_id"],
-        row["owner"],
-        row["name"],
-        row["host_id"],
-        ports,
-        row["visibility"],
-        row["generation"],
-        json.loads(row["members"] or "{}"),
-        json.loads(row["narrowed"] or "{}"),
+def _project_record(row: Row) -> ProjectRecord:
+    return ProjectRecord(
+        key=row["project_id"],
+        owner=row["owner"],
+        name=row["name"],
+        host_id=row["host_id"],
+        allowed_ports=None if row["allowed_ports"] is None else tuple(row["allowed_ports"]),
+        visibility=row["visibility"],
+        generation=row["generation"],
+        members=json.loads(row["members"] or "{}"),
+        member_ports=json.loads(row["member_ports"] or "{}"),
     )
+
+
+def _split(ports: PortsArgument) -> tuple[bool, Sequence[str] | None]:
+    """Whether a column of ports stays unchanged, and its new value."""
+    return (True, None) if ports is UNCHANGED else (False, _printed(ports))
 
 
 def _printed(ports: Iterable[object] | None) -> Sequence[str] | None:
@@ -314,26 +317,31 @@ def _printed(ports: Iterable[object] | None) -> Sequence[str] | None:
         raise BadInput(f"allowed_ports: {error}.") from None
 
 
-def _no_host(host_id: str) -> BadInput:
+def _unknown_host(host_id: str) -> BadInput:
     return BadInput(f"There is no host '{host_id}'.", "The list of hosts shows what there is.")
 
 
-def _check_host_id(host_id: object) -> None:
-    if not isinstance(host_id, str) or not _HOST_ID.match(host_id):
-        raise BadInput("This is no name for a host.", "Use up to 64 letters, digits, '.', '_' and '-'.")
+def _check(
+    host_id: str | None = None, owner: str | None = None, visibility: str | None = None, status: str | None = None
+) -> None:
+    """Raises BadInput for an invalid value; None is not checked."""
+    if owner is not None:
+        _check_name(owner, "owner")
+        if owner.startswith(GROUP):
+            raise BadInput("A group cannot own a project.", "Name a user, and add the group as a member.")
+    if visibility is not None:
+        _check_choice(visibility, VISIBILITIES, "visibility")
+    if host_id is not None and not _HOST_ID.match(host_id):
+        raise BadInput("Invalid name of a host.", "Use up to 64 letters, digits, '.', '_' and '-'.")
+    if status is not None:
+        _check_choice(status, _STATUSES, "status")
 
 
-def _check_name(name: object, what: str) -> None:
-    if not isinstance(name, str) or not 0 < len(name) <= 255 or not name.isprintable():
-        raise BadInput(f"This is no {what}.", "Use 1 to 255 printable characters.")
+def _check_name(name: str, what: str) -> None:
+    if not 0 < len(name) <= 255 or not name.isprintable():
+        raise BadInput(f"Invalid {what}.", "Use 1 to 255 printable characters.")
 
 
-def _check_owner(name: str) -> None:
-    _check_name(name, "owner")
-    if name.startswith("@"):
-        raise BadInput("A group owns no project.", "Name a user, and let the group in as a member.")
-
-
-def _check_one_of(value: object, choices: Iterable[str], what: str) -> None:
-    if value not in tuple(choices):
-        raise BadInput(f"This is no {what}.", f"Use one of: {', '.join(choices)}.")
+def _check_choice(value: str, choices: Sequence[str], what: str) -> None:
+    if value not in choices:
+        raise BadInput(f"Invalid {what}.", f"Use one of: {', '.join(choices)}.")

@@ -1,6 +1,12 @@
-"""What is known of projects without asking: bounded, one question at a time for each key, and never older than a change.
+"""A bounded cache of look-ups: one query at a time for each key, and no result older than the last known change.
 
-Rule of this file: an answer whose question was asked before a change is thrown away, and whoever waited for it asks again.
+States of a key, changed by the caller's `drop`, `clear`, `mark_stale`, `mark_all_stale` and `discard_queries`:
+- absent: `get` and `get_stale` return None; `fetch` starts a query.
+- queried: a task in `_queries`, which all callers of `fetch` share. A change removes it there: its result is not kept, and its
+  callers query again.
+- current: `get` returns the value.
+- stale: `get` returns None, and `get_stale` the value until a deadline, for when no query succeeds. `fetch` makes it current.
+- temporary: a value that may change without notice (`is_permanent` is false); current for half a second, in a part of its own.
 """
 
 from __future__ import annotations
@@ -10,150 +16,132 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-_TRIES = 3
-_BRIEF = 0.5  # seconds for which an answer is kept that may change any moment
-_BRIEF_MOST = 1000
-_RECENT = 1.0  # seconds: what was asked so lately is not doubted
+_MAX_ATTEMPTS = 3
+_TEMPORARY = 0.5  # seconds
+_MAX_TEMPORARY = 1000
+_RECENT = 1.0  # seconds: `mark_stale` does not affect a value that was queried later than that
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Entry(Generic[T]):
-    """`until`: of an entry that is doubted, how long it may stand in for an answer that cannot be had."""
+    """`until`: for a stale entry, the end of its use by `get_stale`."""
 
     value: T
     since: float
-    doubted: bool = False
+    is_stale: bool = False
     until: float = float("inf")
 
 
-@dataclass(slots=True, eq=False)
-class _Question(Generic[T]):
-    """A question that is under way. `void`: something has changed since it was asked."""
-
-    task: asyncio.Task[T] | None = None
-    void: bool = False
-
-
 class Cache(Generic[T]):
-    """key -> answer. Times are those of `time.monotonic`.
+    """key -> value. Times are those of `time.monotonic`.
 
     Args:
-        ask: the question.
-        lasts: true for an answer that holds until it is dropped. Others are kept for half a second, apart, so that keys which
-            nobody has push out no others.
-        most: answers that are kept; the one that was used least lately goes first.
+        query: looks a value up.
+        is_permanent: True for a value that stays until it is dropped. Other values cannot displace these.
+        max_entries: the least recently used one is removed first.
     """
 
-    def __init__(self, ask: Callable[[str], Awaitable[T]], lasts: Callable[[T], bool], most: int) -> None:
-        self.questions = 0
-        self._ask, self._lasts, self._most = ask, lasts, most
+    def __init__(self, query: Callable[[str], Awaitable[T]], is_permanent: Callable[[T], bool], max_entries: int) -> None:
+        self.query_count = 0
+        self._query, self._is_permanent, self._max_entries = query, is_permanent, max_entries
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
-        self._brief: OrderedDict[str, tuple[T, float]] = OrderedDict()
-        self._questions: dict[str, _Question[T]] = {}
+        self._temporary: OrderedDict[str, tuple[T, float]] = OrderedDict()
+        self._queries: dict[str, asyncio.Task[tuple[T, bool]]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: str) -> T | None:
-        """The answer, if there is one that nobody doubts."""
+        """The value, if it is current."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
-            return None if entry.doubted else entry.value
-        brief = self._brief.get(key)
-        return brief[0] if brief is not None and time.monotonic() < brief[1] else None
+            return None if entry.is_stale else entry.value
+        temporary = self._temporary.get(key)
+        return temporary[0] if temporary is not None and time.monotonic() < temporary[1] else None
 
-    def last_resort(self, key: str) -> T | None:
-        """An answer that is doubted, for when none better can be had; None if there is none, or if its time is over."""
+    def get_stale(self, key: str) -> T | None:
+        """A stale value before its deadline, or a current one."""
         entry = self._entries.get(key)
         return entry.value if entry is not None and time.monotonic() < entry.until else None
 
-    async def ask(self, key: str) -> T:
-        """The answer, asked anew or by a question that is under way and still good. Raises what the question raises."""
-        tries = 1
-        while True:
-            question = self._questions.get(key) or self._begin(key)
-            if question.task is None:
-                raise RuntimeError("a question is kept once its task is made")
-            answer = await asyncio.shield(question.task)
-            if not question.void or tries == _TRIES:  # at last: it was asked after this call began, so it is no older than that
-                return answer
-            tries += 1
+    async def fetch(self, key: str) -> T:
+        """The value by a query that began after the last change. Raises what the query raises."""
+        for _ in range(_MAX_ATTEMPTS):
+            value, is_valid = await asyncio.shield(self._queries.get(key) or self._begin(key))
+            if is_valid:
+                break
+        return value  # after the last attempt: the query began after this call did
 
     def drop(self, key: str) -> None:
-        """It has changed."""
+        """The value of this key has changed."""
         self._entries.pop(key, None)
-        self._brief.pop(key, None)
-        self._void(key)
+        self._temporary.pop(key, None)
+        self._queries.pop(key, None)
 
     def clear(self) -> None:
-        """All may have changed."""
+        """All values may have changed."""
         self._entries.clear()
-        self.fence()
+        self.discard_queries()
 
-    def doubt(self, key: str, until: float) -> None:
-        """Ask again next time; what is known stands in if that fails, until a time. Not what was asked a moment ago."""
+    def mark_stale(self, key: str, until: float) -> None:
+        """The value of this key is doubtful, unless it was queried within the last second."""
         entry = self._entries.get(key)
         if entry is not None and time.monotonic() - entry.since >= _RECENT:
-            entry.doubted, entry.until = True, min(entry.until, until)
+            entry.is_stale, entry.until = True, min(entry.until, until)
 
-    def doubt_all(self, until: float) -> None:
-        """The same for all, however lately they were asked, and questions under way count for nothing."""
+    def mark_all_stale(self, until: float) -> None:
+        """All values are doubtful, and the results of running queries too."""
         for entry in self._entries.values():
-            entry.doubted, entry.until = True, min(entry.until, until)
-        self.fence()
+            entry.is_stale, entry.until = True, min(entry.until, until)
+        self.discard_queries()
 
-    def fence(self) -> None:
-        """Something has changed, and nobody knows whose: answers to questions under way, and brief ones, count for nothing."""
-        self._brief.clear()
-        for key in list(self._questions):
-            self._void(key)
+    def discard_queries(self) -> None:
+        """Something has changed, the key is unknown: do not keep results of running queries, nor temporary values."""
+        self._temporary.clear()
+        self._queries.clear()
 
     async def close(self) -> None:
-        """Wait for the questions that are under way; each has a limit of its own."""
-        while tasks := [question.task for question in self._questions.values() if question.task is not None]:
-            await asyncio.wait(tasks)
+        """Wait for the queries that are running; each has its own time limit."""
+        while self._queries:
+            await asyncio.wait(self._queries.values())
 
-    def _begin(self, key: str) -> _Question[T]:
-        question = self._questions[key] = _Question()
-        question.task = asyncio.create_task(self._put(key, question), name="portproxy look-up")
-        question.task.add_done_callback(_retrieve)
-        return question
+    def _begin(self, key: str) -> asyncio.Task[tuple[T, bool]]:
+        task = self._queries[key] = asyncio.create_task(self._run(key), name="portproxy look-up")
+        task.add_done_callback(_retrieve)
+        return task
 
-    async def _put(self, key: str, question: _Question[T]) -> T:
-        self.questions += 1
+    async def _run(self, key: str) -> tuple[T, bool]:
+        """The value, and whether nothing has changed since the query began."""
+        self.query_count += 1
         begun = time.monotonic()
         try:
-            answer = await self._ask(key)
+            value = await self._query(key)
         finally:
-            if self._questions.get(key) is question:
-                del self._questions[key]
-        if not question.void:
-            self._keep(key, answer, begun)
-        return answer
+            is_valid = self._queries.get(key) is asyncio.current_task()
+            if is_valid:
+                del self._queries[key]
+        if is_valid:
+            self._keep(key, value, begun)
+        return value, is_valid
 
-    def _keep(self, key: str, answer: T, begun: float) -> None:
-        if self._lasts(answer):
-            self._entries[key] = _Entry(answer, begun)
+    def _keep(self, key: str, value: T, begun: float) -> None:
+        if self._is_permanent(value):
+            self._entries[key] = _Entry(value, begun)
             self._entries.move_to_end(key)
-            if len(self._entries) > self._most:
+            if len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
             return
         self._entries.pop(key, None)
-        self._brief[key] = (answer, begun + _BRIEF)
-        if len(self._brief) > _BRIEF_MOST:
-            self._brief.popitem(last=False)
-
-    def _void(self, key: str) -> None:
-        question = self._questions.pop(key, None)
-        if question is not None:
-            question.void = True
+        self._temporary[key] = (value, begun + _TEMPORARY)
+        if len(self._temporary) > _MAX_TEMPORARY:
+            self._temporary.popitem(last=False)
 
 
-def _retrieve(task: asyncio.Task[T]) -> None:
-    """Whoever asked may be gone: then nobody looks at the exception, and asyncio would complain."""
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Retrieve the exception: asyncio would report it as never retrieved if all callers have been cancelled."""
     if not task.cancelled():
         task.exception()

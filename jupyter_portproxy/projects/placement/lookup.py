@@ -1,7 +1,7 @@
-"""Placements: on which host a project is, read from Postgres by a hub.
+"""Finds the host of a project in Postgres, for a hub.
 
-Rule of this file: the table of changes is the truth, looked at each second, and a notification only says that now is a good
-moment. Ages are the database's own differences of times, deadlines are monotonic: a clock that jumps changes nothing.
+The table of changes is read each second, and after each notification, which alone would not be reliable. The ages of heartbeats
+are differences of the database's own times, and deadlines are monotonic: a clock that is set changes nothing.
 """
 
 from __future__ import annotations
@@ -11,350 +11,352 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ...errors import HUB, HostDown, NotPlaced, RegistryAway, UnknownProject
 from ...protocol.urls import parse_ports
 from ...system import background_tasks
-from ..model import ANY, Snapshot, Subscribers, Target, is_credential, known_key, next_hop
-from ..permissions import Grant, People, grant_of
+from ..model import ANY_PROJECT, ChangeSubscriptions, NextHop, Ports, is_credential, parse_host_url, require_key
+from ..permissions import Grant, GroupDirectory, grant_for
 from . import schema as sql
 from .cache import Cache
-from .postgres import Away, Line, Postgres, Refused, Row
+from .postgres import ConstraintViolation, DatabaseUnavailable, PostgresConnection, PostgresPool, Row
 
-_SILENT_HEARTBEATS = 3
-_GATHER = 0.02  # seconds in which further notifications are taken together
-_RETRY = 0.25
-_UNUSABLE = (range(0),)  # no port at all
-_TRIES = 2
-_LONGEST = 255  # of an owner or a name
+_MAX_MISSED_HEARTBEATS = 3
+_GATHER_TIME = 0.02  # seconds in which further notifications are combined
+_RETRY_INTERVAL = 0.25
+_INVALID_PORTS = (range(0),)
+_FIND_ATTEMPTS = 2
+_MAX_NAME = 255  # characters of an owner or a name
+_NO_GROUPS: frozenset[str] = frozenset()
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PlacementOptions:
     """How a hub reads placements. Times are seconds.
 
     Attributes:
-        heartbeat: between two signs of life of a host; silent for three of them, it counts as down.
-        poll: between two looks at the changes.
-        patience: for one statement, or one connection.
-        serve_on: for how long known placements are served while the database is away.
-        most: placements that are kept.
-        connections: for look-ups, besides the one that follows the changes.
+        heartbeat: between two heartbeats of a host; without three of them it counts as down.
+        poll: between two reads of the changes.
+        timeout: for one statement, or one connection.
+        serve_stale: how long known placements are used while the database is away.
+        max_projects: cached placements.
+        max_next_hops: cached results of `resolve`; 0 turns that cache off.
+        max_connections: for look-ups, besides the one that follows the changes.
     """
 
     heartbeat: float = 5.0
     poll: float = 1.0
-    patience: float = 2.0
-    serve_on: float = 300.0
-    most: int = 10_000
-    connections: int = 4
+    timeout: float = 2.0
+    serve_stale: float = 300.0
+    max_projects: int = 10_000
+    max_next_hops: int = 10_000
+    max_connections: int = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """`address`: scheme, host and port; None if its row makes no sense. `alive`: it gives signs of life."""
+    """A row of the hosts.
+
+    Attributes:
+        address: scheme, host and port; None if the row is invalid.
+        is_alive: its heartbeats arrive.
+        is_enabled: an administrator has not declared it down.
+    """
 
     address: tuple[str, str, int] | None
     credential: str = field(repr=False)
     generation: int
-    alive: bool
-    wanted: bool
-
-    @property
-    def up(self) -> bool:
-        return self.alive and self.wanted
+    is_alive: bool
+    is_enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Project:
-    """`good`: its row makes sense. `narrowed`: members with ports of their own."""
+    """A row of the projects with its members. `member_ports`: of the members with ports of their own."""
 
     owner: str
     name: str
     host_id: str | None
-    ports: tuple[range, ...] | None
+    ports: Ports
     members: Mapping[str, str]
     visibility: str
     generation: int
-    good: bool = True
-    narrowed: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
+    member_ports: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
+
+    def grant_for(self, username: str, groups: frozenset[str]) -> Grant | None:
+        return grant_for(username, groups, self.owner, self.members, self.member_ports, self.visibility)
 
 
-_NOBODYS = _Project("", "", None, None, {}, "private", 0)
-# What a target was made of, and the target.
-_Made = tuple[_Project, "_Host | None", frozenset[str], Target]
-_NO_GROUPS: frozenset[str] = frozenset()
+_ABSENT = _Project("", "", None, None, {}, "private", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A result of `resolve` and what it was derived from; valid while these are the current objects."""
+
+    project: _Project
+    host: _Host | None
+    groups: frozenset[str]
+    next_hop: NextHop
 
 
 class Placement:
-    """A ProjectResolver over the tables of `placement_schema`.
+    """A ProjectResolver and NameResolver over the tables of `schema`.
 
     Args:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
-        people: who knows the groups of users; None: there are no groups.
+        groups: the groups of users; None: there are none.
 
     Raises:
         MissingPackage
     """
 
     def __init__(
-        self, dsn: str, options: Options | None = None, *, people: People | None = None, log: logging.Logger | None = None
+        self,
+        dsn: str,
+        options: PlacementOptions | None = None,
+        *,
+        groups: GroupDirectory | None = None,
+        log: logging.Logger | None = None,
     ) -> None:
-        self._options = options or Options()
-        self._people = people
+        self.available = False  # the last read of the changes succeeded
+        self._options = options or PlacementOptions()
+        self._groups = groups
         self._log = log or logging.getLogger(__name__)
-        self._postgres = Postgres(dsn, seconds=self._options.patience, most=self._options.connections)
-        self._cache: Cache[_Project] = Cache(self._fetch, lambda project: project.host_id is not None, self._options.most)
-        self._names: Cache[str] = Cache(self._fetch_key, bool, self._options.most)  # OWNER\0NAME -> key, empty for nobody's
+        self._pool = PostgresPool(dsn, timeout=self._options.timeout, max_connections=self._options.max_connections)
+        self._projects: Cache[_Project] = Cache(
+            self._query_project, lambda project: project.host_id is not None, self._options.max_projects
+        )
+        self._keys: Cache[str] = Cache(self._query_key, bool, self._options.max_projects)  # OWNER\0NAME -> key, or ""
         self._hosts: dict[str, _Host] = {}
-        self._made: dict[tuple[str, str | None], _Made] = {}  # by key and asker; good while it would be made of the same
-        self._subscribers = Subscribers(lambda text: self._log.error("portproxy: a subscriber of placements failed: %s", text))
-        self._heard = -float("inf")  # when the changes were last looked at
-        self._excused = -float("inf")  # until when silence of a host says nothing
-        self._clock: float | None = None  # the database's less our own
-        self._away, self._problem = True, ""
-        self._tried = asyncio.Event()
+        self._resolved: dict[tuple[str, str | None], _Resolved] = {}  # by key and username
+        self._subscriptions = ChangeSubscriptions(self._log)
+        self._read_at = -float("inf")  # when the changes were last read
+        self._heartbeats_unreliable_until = -float("inf")
+        self._clock_offset: float | None = None  # the database's clock minus the monotonic one
+        self._problem = ""
+        self._attempted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._lookups = 0
-        if people is not None:
-            people.subscribe(lambda: self._subscribers.tell([ANY]))
+        if groups is not None:
+            groups.subscribe(lambda: self._subscriptions.notify([ANY_PROJECT]))
 
-    async def resolve(self, key: str, asker: str | None) -> Target:
+    async def resolve(self, key: str, username: str | None) -> NextHop:
         """See ProjectResolver."""
-        self._lookups += 1
-        made = self._made.get((key, asker))
-        if made is not None and self._is_current(key, asker, made):
-            return made[3]
-        project = await self._known(self._cache, known_key(key, HUB))
-        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(asker)
-        target = self._target_for(key, project, host, groups, asker)
-        if len(self._made) >= self._options.most:
-            self._made.clear()
-        self._made[key, asker] = project, host, groups, target
-        return target
+        cached = self._resolved.get((key, username))
+        if cached is not None and self._is_current(key, username, cached):
+            return cached.next_hop
+        require_key(key, HUB)
+        project = await self._look_up(self._projects, key)
+        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(username)
+        next_hop = _next_hop(key, project, host, groups, username)
+        if len(self._resolved) >= self._options.max_next_hops:
+            self._resolved.clear()
+        if self._options.max_next_hops:
+            self._resolved[key, username] = _Resolved(project, host, groups, next_hop)
+        return next_hop
 
-    async def find(self, owner: str, name: str, asker: str | None) -> str:
-        """See FindsNames. What is kept of a name is checked against its project, so that it is never older than that."""
+    async def find(self, owner: str, name: str, username: str | None) -> str:
+        """See NameResolver. A cached key is compared with its project, so that it is never older than that."""
         label = f"{owner}\0{name}"
-        for _ in range(_TRIES if _is_name(owner) and _is_name(name) else 0):
-            key = await self._known(self._names, label)
-            project = await self._known(self._cache, key) if key else _NOBODYS
+        for _ in range(_FIND_ATTEMPTS if _is_name(owner) and _is_name(name) else 0):
+            key = await self._look_up(self._keys, label)
+            project = await self._look_up(self._projects, key) if key else _ABSENT
             if not key or (project.owner, project.name) == (owner, name):
                 break
-            self._names.drop(label)  # one of them is older than the other
-            self._cache.drop(key)
+            self._keys.drop(label)  # one of the two is older than the other
+            self._projects.drop(key)
         else:
             raise UnknownProject(f"{owner}/{name}", HUB)
-        if not key or (asker is not None and _grant_of(asker, project, self._groups_of(asker)) is None):
+        if not key or (username is not None and project.grant_for(username, self._groups_of(username)) is None):
             raise UnknownProject(f"{owner}/{name}", HUB)
         return key
 
-    def invalidate(self, key: str) -> None:
-        self._cache.drop(key)
-
     def report_failure(self, key: str, generation: int) -> None:
-        project = self._cache.get(key)
+        project = self._projects.get(key)
         host = self._hosts.get(project.host_id or "") if project is not None else None
         if project is not None and host is not None and generation == max(project.generation, host.generation):
-            self._cache.doubt(key, self._heard + self._options.serve_on)
+            self._projects.mark_stale(key, self._read_at + self._options.serve_stale)
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        return self._subscribers.add(callback)
-
-    def snapshot(self) -> Snapshot:
-        silent = time.monotonic() - self._heard
-        return Snapshot(HUB, self._away, silent, len(self._cache), self._lookups, self._cache.questions)
+        return self._subscriptions.add(callback)
 
     async def start(self) -> None:
         self._task = background_tasks.run("placement", self._follow, self._log)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._tried.wait(), self._options.patience)
+            await asyncio.wait_for(self._attempted.wait(), self._options.timeout)
 
     async def close(self) -> None:
         while self._task is not None and not self._task.done():
             self._task.cancel()  # more than once: wait_for of Python < 3.12 may swallow it
             await asyncio.wait({self._task}, timeout=1)
-        await self._cache.close()
-        await self._names.close()
-        await self._postgres.close()
+        await self._projects.close()
+        await self._keys.close()
+        await self._pool.close()
 
-    # ---- answers ----
+    # ---- look-ups ----
 
-    def _is_current(self, key: str, asker: str | None, made: _Made) -> bool:
-        """Nothing is known that is newer than what a target was made of."""
-        project, host, groups, _ = made
-        if not self._is_bearable() or self._cache.get(key) is not project:
+    def _is_current(self, key: str, username: str | None, cached: _Resolved) -> bool:
+        project = cached.project
+        if not self._may_use_cache() or self._projects.get(key) is not project:
             return False
-        return self._hosts.get(project.host_id or "") is host and self._groups_of(asker) == groups
+        return self._hosts.get(project.host_id or "") is cached.host and self._groups_of(username) == cached.groups
 
-    def _is_bearable(self) -> bool:
-        return time.monotonic() - self._heard <= self._options.serve_on
+    def _may_use_cache(self) -> bool:
+        return time.monotonic() - self._read_at <= self._options.serve_stale
 
-    async def _known(self, cache: Cache[T], key: str) -> T:
-        """What is known without asking, else what the database says, else what was known before it was away."""
-        known = cache.get(key) if self._is_bearable() else None
-        if known is not None:
-            return known
-        if not self._away:
+    async def _look_up(self, cache: Cache[T], key: str) -> T:
+        """The cached value, else the database's, else a stale one while the database is away."""
+        value = cache.get(key) if self._may_use_cache() else None
+        if value is not None:
+            return value
+        if self.available:
             try:
-                return await cache.ask(key)
-            except (Away, Refused) as error:
+                return await cache.fetch(key)
+            except (DatabaseUnavailable, ConstraintViolation) as error:
                 self._log.warning("portproxy: the placement of %s could not be looked up: %s", repr(key)[1:-1], error)
-        known = cache.last_resort(key) if self._is_bearable() else None
-        if known is None:
+        value = cache.get_stale(key) if self._may_use_cache() else None
+        if value is None:
             raise RegistryAway(HUB)
-        return known
+        return value
 
-    def _groups_of(self, asker: str | None) -> frozenset[str]:
-        return frozenset(self._people.groups_of(asker)) if asker is not None and self._people is not None else _NO_GROUPS
+    def _groups_of(self, username: str | None) -> frozenset[str]:
+        if username is None or self._groups is None:
+            return _NO_GROUPS
+        return frozenset(self._groups.groups_of(username))
 
-    def _target_for(self, key: str, project: _Project, host: _Host | None, groups: Collection[str], asker: str | None) -> Target:
-        """The target as an asker gets it, who may not see every project."""
-        if project is _NOBODYS:
-            raise UnknownProject(key, HUB)
-        if asker is None:
-            return _target(key, project, host)
-        grant = _grant_of(asker, project, groups)
-        if grant is None:
-            raise UnknownProject(key, HUB)
-        target = _target(key, project, host)
-        if target.role_of(asker) != grant.role:  # theirs by a group
-            target = replace(target, members={**project.members, asker: grant.role})
-        return target if grant.ports is None else replace(target, askers_ports=grant.ports)
-
-    async def _fetch_key(self, label: str) -> str:
-        rows = await self._postgres.fetch(sql.NAMED, *label.split("\0"))
+    async def _query_key(self, label: str) -> str:
+        rows = await self._pool.fetch(sql.NAMED, *label.split("\0"))
         return str(rows[0]["project_id"]) if rows else ""
 
-    async def _fetch(self, key: str) -> _Project:
-        rows = await self._postgres.fetch(sql.PROJECT, key)
+    async def _query_project(self, key: str) -> _Project:
+        rows = await self._pool.fetch(sql.PROJECT, key)
         if not rows:
-            return _NOBODYS
+            return _ABSENT
         row = rows[0]
-        if row["host_id"] is not None and row["host_id"] not in self._hosts:  # one that came after the last look
+        if row["host_id"] is not None and row["host_id"] not in self._hosts:  # added after the last read of the hosts
             self._hosts[row["host_id"]] = self._host_of(row, row["host_generation"])
-        members, narrowed = (json.loads(row[column] or "{}") for column in ("members", "narrowed"))
-        ports = None if row["allowed_ports"] is None else self._parsed(row["allowed_ports"], f"project {key}")
-        good = ports != _UNUSABLE
-        own = {name: self._parsed(lines, f"a member of project {key}") for name, lines in narrowed.items()}
-        whose = (row["owner"], row["name"], row["host_id"])
-        return _Project(*whose, ports, members, row["visibility"], row["generation"], good, own)
+        members, lists = (json.loads(row[column] or "{}") for column in ("members", "member_ports"))
+        ports = None if row["allowed_ports"] is None else self._parse_ports(row["allowed_ports"], f"project {key}")
+        member_ports = {name: self._parse_ports(each, f"a member of project {key}") for name, each in lists.items()}
+        names = (row["owner"], row["name"], row["host_id"])
+        return _Project(*names, ports, members, row["visibility"], row["generation"], member_ports)
 
-    def _parsed(self, ports: Iterable[object], whose: str) -> tuple[range, ...]:
+    def _parse_ports(self, ports: Iterable[object], label: str) -> tuple[range, ...]:
         try:
             return parse_ports(ports)
         except ValueError as error:
-            self._log.error("portproxy: allowed_ports of %s cannot be used: %s", whose, error)
-            return _UNUSABLE
+            self._log.error("portproxy: allowed_ports of %s cannot be used: %s", label, error)
+            return _INVALID_PORTS
 
     def _host_of(self, row: Row, generation: int) -> _Host:
         silent, before = row["silent"], self._hosts.get(row["host_id"])
-        alive = silent is not None and abs(silent) <= _SILENT_HEARTBEATS * self._options.heartbeat
-        if time.monotonic() < self._excused:
-            alive = alive or (before.alive if before is not None else silent is not None)
+        is_alive = silent is not None and abs(silent) <= _MAX_MISSED_HEARTBEATS * self._options.heartbeat
+        if time.monotonic() < self._heartbeats_unreliable_until:
+            is_alive = is_alive or (before.is_alive if before is not None else silent is not None)
         address = None
         with contextlib.suppress(ValueError):
-            address = next_hop(row["internal_url"]) if is_credential(row["credential"]) else None
-        return _Host(address, row["credential"], generation, alive, row["status"] != "down")
+            address = parse_host_url(row["internal_url"]) if is_credential(row["credential"]) else None
+        return _Host(address, row["credential"], generation, is_alive, row["status"] != "down")
 
     # ---- changes ----
 
     async def _follow(self) -> None:
+        """Read the changes for ever, over one connection after another."""
         while True:
-            line, heard, problem = None, self._heard, ""
+            connection, read_at, problem = None, self._read_at, ""
             try:
-                line = await self._postgres.connect()
-                await self._follow_on(line)
-            except (Away, Refused) as error:
+                connection = await self._pool.connect()
+                await self._read_changes(connection)
+            except (DatabaseUnavailable, ConstraintViolation) as error:
                 problem = str(error)
             except Exception as error:
-                if self._heard == heard:
-                    self._note(type(error).__name__)
+                if self._read_at == read_at:
+                    self._set_unavailable(type(error).__name__)
                 raise
             finally:
-                if line is not None:
-                    line.cut()
-            if self._heard == heard:  # good for nothing. One that was good and is lost is first tried again
-                self._note(problem)
-            await asyncio.sleep(_RETRY if self._away else _GATHER)
+                if connection is not None:
+                    connection.cut()
+            if self._read_at == read_at:  # nothing was read; a connection that worked is replaced without a message
+                self._set_unavailable(problem)
+            await asyncio.sleep(_GATHER_TIME if self.available else _RETRY_INTERVAL)
 
-    def _note(self, problem: str) -> None:
-        if not self._away or problem != self._problem:
+    def _set_unavailable(self, problem: str) -> None:
+        if self.available or problem != self._problem:
             self._log.error("portproxy: placements cannot be read: %s", problem)
-        self._away, self._problem = True, problem
-        self._tried.set()
+        self.available, self._problem = False, problem
+        self._attempted.set()
 
-    async def _follow_on(self, line: Line) -> None:
-        """Follow the changes until the connection fails."""
-        hint = asyncio.Event()
+    async def _read_changes(self, connection: PostgresConnection) -> None:
+        """Until the connection fails."""
+        notified = asyncio.Event()
         try:
-            await line.listen(sql.CHANNEL, hint.set)
-        except Away:  # a standby server: polling does
-            if not line.usable:
+            await connection.listen(sql.CHANNEL, notified.set)
+        except DatabaseUnavailable:  # a standby server cannot listen: polling is enough
+            if not connection.is_usable:
                 raise
-        snapshot = await self._begin_anew(line)
+        snapshot = await self._read_first(connection)
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(hint.wait(), self._options.poll)
-                await asyncio.sleep(_GATHER)
-            hint.clear()
-            snapshot = await self._poll(line, snapshot)
+                await asyncio.wait_for(notified.wait(), self._options.poll)
+                await asyncio.sleep(_GATHER_TIME)
+            notified.clear()
+            snapshot = await self._read_next(connection, snapshot)
 
-    async def _begin_anew(self, line: Line) -> str:
-        """Nobody knows what has changed: all is asked again. First the snapshot, so that nothing falls in between."""
+    async def _read_first(self, connection: PostgresConnection) -> str:
+        """Mark all as stale, for changes may have been missed. The snapshot is taken first, so that none is missed from here."""
         begun = time.monotonic()
-        snapshot = str((await line.fetch(sql.SNAPSHOT))[0]["snapshot"])
-        await line.fetch(sql.CHANGES, snapshot)
-        rows = await self._look_at_hosts(line)
-        for cache in (self._cache, self._names):
-            cache.doubt_all(self._heard + self._options.serve_on)
-        self._take_hosts(rows)
-        self._heard = begun
-        if self._away:
+        snapshot = str((await connection.fetch(sql.SNAPSHOT))[0]["snapshot"])
+        await connection.fetch(sql.CHANGES, snapshot)
+        rows = await self._read_hosts(connection)
+        for cache in (self._projects, self._keys):
+            cache.mark_all_stale(self._read_at + self._options.serve_stale)
+        self._set_hosts(rows)
+        self._read_at = begun
+        if not self.available:
             self._log.info("portproxy: placements are read")
-        self._away, self._problem = False, ""
-        self._tried.set()
-        self._subscribers.tell([ANY])
+        self.available, self._problem = True, ""
+        self._attempted.set()
+        self._subscriptions.notify([ANY_PROJECT])
         return snapshot
 
-    async def _poll(self, line: Line, snapshot: str) -> str:
+    async def _read_next(self, connection: PostgresConnection, snapshot: str) -> str:
         begun = time.monotonic()
-        row = (await line.fetch(sql.CHANGES, snapshot))[0]
-        rows = await self._look_at_hosts(line)
+        row = (await connection.fetch(sql.CHANGES, snapshot))[0]
+        rows = await self._read_hosts(connection)
         changed: Iterable[str] = row["changed"]
-        if len(row["changed"]) > sql.MANY:
-            self._cache.clear()
-            self._names.clear()
-            changed = [ANY]
+        if len(row["changed"]) > sql.MAX_CHANGES:
+            self._projects.clear()
+            self._keys.clear()
+            changed = [ANY_PROJECT]
         for key in changed:
-            self._cache.drop(key)
+            self._projects.drop(key)
         if changed:
-            self._names.fence()
-        if self._take_hosts(rows):
-            changed = [ANY]
-        self._heard = begun
-        self._subscribers.tell(changed)
+            self._keys.discard_queries()
+        if self._set_hosts(rows):
+            changed = [ANY_PROJECT]
+        self._read_at = begun
+        self._subscriptions.notify(changed)
         return str(row["snapshot"])
 
-    async def _look_at_hosts(self, line: Line) -> Sequence[Row]:
-        """The hosts' rows. Those who could not give a sign of life, or whose signs cannot be dated, are not taken for dead."""
+    async def _read_hosts(self, connection: PostgresConnection) -> Sequence[Row]:
+        """The rows of the hosts. Heartbeats that could not be written, or cannot be dated, do not make a host silent."""
         begun = time.monotonic()
-        clock = (await line.fetch(sql.CLOCK))[0]
-        before, self._clock = self._clock, clock["now"] - begun
-        jumped = before is not None and abs(self._clock - before) > self._options.heartbeat
-        was_away = begun - self._heard > self._options.heartbeat and before is not None
-        if clock["frozen"] or jumped or was_away:
-            self._excused = begun + _SILENT_HEARTBEATS * self._options.heartbeat
-        return await line.fetch(sql.HOSTS)
+        clock = (await connection.fetch(sql.CLOCK))[0]
+        before, self._clock_offset = self._clock_offset, clock["now"] - begun
+        was_set = before is not None and abs(self._clock_offset - before) > self._options.heartbeat
+        was_away = begun - self._read_at > self._options.heartbeat and before is not None
+        if clock["frozen"] or was_set or was_away:
+            self._heartbeats_unreliable_until = begun + _MAX_MISSED_HEARTBEATS * self._options.heartbeat
+        return await connection.fetch(sql.HOSTS)
 
-    def _take_hosts(self, rows: Iterable[Row]) -> bool:
-        """True if a host is somewhere else now, wants another credential, or has fallen silent.
+    def _set_hosts(self, rows: Iterable[Row]) -> bool:
+        """True if a host has another URL or credential, or has become silent.
 
-        One that is as it was stays the same object: what was made of it stays good.
+        The object of an unchanged host stays, and with it the cached results of `resolve`.
         """
         before, hosts = self._hosts, [(row["host_id"], self._host_of(row, row["generation"])) for row in rows]
         self._hosts = {host_id: before[host_id] if before.get(host_id) == host else host for host_id, host in hosts}
@@ -362,23 +364,22 @@ class Placement:
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)
         known = [(before[host_id], host) for host_id, host in self._hosts.items() if host_id in before]
-        return any(was.generation != host.generation or (was.alive and not host.alive) for was, host in known)
+        return any(old.generation != new.generation or (old.is_alive and not new.is_alive) for old, new in known)
 
 
-def _grant_of(asker: str, project: _Project, groups: Collection[str]) -> Grant | None:
-    return grant_of(asker, groups, project.owner, project.members, project.narrowed, project.visibility)
-
-
-def _target(key: str, project: _Project, host: _Host | None) -> Target:
+def _next_hop(key: str, project: _Project, host: _Host | None, groups: frozenset[str], username: str | None) -> NextHop:
+    grant = project.grant_for(username, groups) if username is not None else None
+    if project is _ABSENT or (username is not None and grant is None):
+        raise UnknownProject(key, HUB)
     if project.host_id is None:
         raise NotPlaced(HUB)
-    if host is None or not host.up or host.address is None or not project.good:
-        raise HostDown(HUB, silent=host is not None and host.wanted and not host.alive)
+    is_up = host is not None and host.is_alive and host.is_enabled
+    if host is None or host.address is None or not is_up or project.ports == _INVALID_PORTS:
+        raise HostDown(HUB, silent=host is not None and host.is_enabled and not host.is_alive)
+    role, user_ports = (grant.role, grant.ports) if grant is not None else (None, None)
     generation = max(project.generation, host.generation)
-    scheme, name, port = host.address
-    access = (project.ports, project.owner, project.members, project.visibility)
-    return Target(key, scheme, name, port, host.credential, generation, *access)
+    return NextHop(key, *host.address, host.credential, generation, project.ports, user_ports, role)
 
 
 def _is_name(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST and text.isprintable()
+    return 0 < len(text) <= _MAX_NAME and text.isprintable()

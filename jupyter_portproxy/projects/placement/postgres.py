@@ -1,7 +1,7 @@
-"""Postgres: connections that are given up rather than waited for. The only door to asyncpg, which is imported when needed.
+"""Connections to Postgres, and the translation of asyncpg's errors. The only module that imports asyncpg, and only when needed.
 
-Rule of this file: foreign errors end here. What the database refuses is Refused, all else is Away; both texts are for the
-log. A connection on which something failed or took too long is cut, never used again.
+States of a connection: idle in the pool, in use, or cut. An error or a timeout cuts it: it is never used again, and its server
+is not waited for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 _MISSING = "Placements are in PostgreSQL, and the package asyncpg is not installed: pip install 'jupyter_portproxy[postgres]'"
+TIMEOUT_REASON = "The database takes too long."
+_NO_ANSWER = "The database does not answer."
+_INVALID_LOGIN = "The database does not take this user or password."
+_INVALID_TEXT = "The database cannot store this text."
+_INVALID_DSN = "The DSN is no address of a database.\nFor example: postgresql://user@host:5432/database"
+# By SQLSTATE, or by its class, the first two characters (PostgreSQL's documentation, appendix A).
+_REASONS = {
+    "08": _NO_ANSWER,
+    "22": _INVALID_TEXT,
+    "28": _INVALID_LOGIN,
+    "25006": "The database is a standby; nothing can be changed there.",
+    "3D000": "The server has no such database.",
+    "42501": "The database does not let this user do that.",
+    "42703": "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init",
+    "42P01": "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init",
+}
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -23,64 +39,57 @@ class MissingPackage(RuntimeError):
         super().__init__(_MISSING)
 
 
-class Away(Exception):
-    """The database did not do what it was asked, for whatever reason. `lost`: the connection broke."""
+class DatabaseUnavailable(Exception):
+    """A statement was not executed. The text is for the log: it may quote the DSN.
 
-    def __init__(self, text: str, *, lost: bool) -> None:
+    Attributes:
+        reason: for the administrator, in words of our own.
+        is_lost: the connection broke.
+    """
+
+    def __init__(self, text: str, reason: str, *, is_lost: bool) -> None:
         super().__init__(text)
-        self.lost = lost
+        self.reason, self.is_lost = reason, is_lost
 
 
-class Refused(Exception):
-    """A row breaks the rules of its table. `constraint`: the name of the rule."""
+class ConstraintViolation(Exception):
+    """A row breaks a constraint of its table, whose name is `constraint`."""
 
     def __init__(self, constraint: str) -> None:
         super().__init__(f"the constraint {constraint} is broken")
         self.constraint = constraint
 
 
-class Line:
-    """One connection.
+class PostgresConnection:
+    """One connection. All methods that wait raise DatabaseUnavailable or ConstraintViolation.
 
     Args:
-        seconds: that one statement may take.
+        timeout: for one statement, in seconds.
     """
 
-    def __init__(self, connection: Any, translate: Callable[[Exception], Exception], seconds: float) -> None:
-        self._connection, self._translate, self._seconds = connection, translate, seconds
+    def __init__(self, connection: Any, translate: Callable[[Exception], Exception], timeout: float) -> None:
+        self._connection, self._translate, self._timeout = connection, translate, timeout
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
-        """The rows of one statement.
-
-        Raises:
-            Away, Refused
-        """
-        rows: Sequence[Row] = await self._within(self._connection.fetch(sql, *arguments))
+        """The rows of one statement."""
+        rows: Sequence[Row] = await self._run(self._connection.fetch(sql, *arguments))
         return rows
 
-    async def run(self, script: str) -> None:
-        """Several statements, in one transaction (a simple query is one).
-
-        Raises:
-            Away, Refused
-        """
-        await self._within(self._connection.execute(script))
+    async def execute(self, script: str) -> None:
+        """Execute several statements in one transaction (a simple query is one)."""
+        await self._run(self._connection.execute(script))
 
     async def listen(self, channel: str, callback: Callable[[], None]) -> None:
-        """Call back at each notification, and when the connection is lost.
-
-        Raises:
-            Away: a standby server does not let anybody listen.
-        """
+        """Call back at each notification, and when the connection is lost. A standby server does not allow this."""
         self._connection.add_termination_listener(lambda *_: callback())
-        await self._within(self._connection.add_listener(channel, lambda *_: callback()))
+        await self._run(self._connection.add_listener(channel, lambda *_: callback()))
 
     @property
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         return not self._connection.is_closed()
 
     def cut(self) -> None:
-        """Give the connection up without a word, whatever the server is doing."""
+        """Close the connection at once, whatever the server is doing."""
         self._connection.terminate()
 
     async def close(self) -> None:
@@ -88,59 +97,59 @@ class Line:
             await asyncio.wait_for(self._connection.close(), 1)
         self.cut()
 
-    async def _within(self, work: Awaitable[T]) -> T:
+    async def _run(self, work: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(work, self._seconds)
+            return await asyncio.wait_for(work, self._timeout)
         except Exception as error:
             raise self._translate(error) from None
 
 
-class Postgres:
+class PostgresPool:
     """A database, and a few connections to it for statements that stand alone.
 
     Args:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
-        seconds: that a connection, or one statement, may take.
-        most: connections that are open at once for `fetch`.
+        timeout: for a connection, or one statement, in seconds.
+        max_connections: for `fetch`.
 
     Raises:
         MissingPackage
     """
 
-    def __init__(self, dsn: str, *, seconds: float = 2.0, most: int = 4) -> None:
+    def __init__(self, dsn: str, *, timeout: float = 2.0, max_connections: int = 4) -> None:
         try:
             import asyncpg
         except ImportError:
             raise MissingPackage() from None
         self._asyncpg: Any = asyncpg
-        self._dsn, self._seconds = dsn, seconds
-        self._turns = asyncio.Semaphore(most)
-        self._idle: list[Line] = []
+        self._dsn, self._timeout = dsn, timeout
+        self._slots = asyncio.Semaphore(max_connections)
+        self._idle: list[PostgresConnection] = []
         self._closed = False
 
-    async def connect(self) -> Line:
-        """A connection for the caller alone.
+    async def connect(self) -> PostgresConnection:
+        """A connection outside the pool.
 
         Raises:
-            Away
+            DatabaseUnavailable
         """
         try:
-            connecting = self._asyncpg.connect(self._dsn, timeout=self._seconds)
-            connection = await asyncio.wait_for(connecting, self._seconds + 1)
+            connecting = self._asyncpg.connect(self._dsn, timeout=self._timeout)
+            connection = await asyncio.wait_for(connecting, self._timeout + 1)
         except Exception as error:
             raise self._translate(error) from None
-        return Line(connection, self._translate, self._seconds)
+        return PostgresConnection(connection, self._translate, self._timeout)
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
-        """The rows of a statement that changes nothing. One that meets a connection which the server has closed is sent again.
+        """The rows of a statement that changes nothing. It is sent again if the server has closed an idle connection.
 
         Raises:
-            Away, Refused
+            DatabaseUnavailable, ConstraintViolation
         """
         try:
-            return await asyncio.wait_for(self._fetch(sql, arguments), self._seconds)
-        except asyncio.TimeoutError:
-            raise Away("the database takes too long", lost=False) from None
+            return await asyncio.wait_for(self._fetch(sql, arguments), self._timeout)
+        except asyncio.TimeoutError as error:
+            raise self._translate(error) from None
 
     async def close(self) -> None:
         self._closed = True
@@ -148,37 +157,52 @@ class Postgres:
             await self._idle.pop().close()
 
     async def _fetch(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Row]:
-        async with self._turns:
+        async with self._slots:
             try:
-                return await self._attempt(sql, arguments)
-            except Away as away:
-                if not away.lost:
+                return await self._fetch_once(sql, arguments)
+            except DatabaseUnavailable as error:
+                if not error.is_lost:
                     raise
-            while self._idle:  # those are as old
+            while self._idle:  # these are as old
                 self._idle.pop().cut()
-            return await self._attempt(sql, arguments)
+            return await self._fetch_once(sql, arguments)
 
-    async def _attempt(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Row]:
-        line = self._idle.pop() if self._idle else await self.connect()
-        if not line.usable:
-            line.cut()
-            line = await self.connect()
+    async def _fetch_once(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Row]:
+        connection = self._idle.pop() if self._idle else await self.connect()
+        if not connection.is_usable:
+            connection.cut()
+            connection = await self.connect()
         try:
-            rows = await line.fetch(sql, *arguments)
+            rows = await connection.fetch(sql, *arguments)
         except BaseException:
-            line.cut()
+            connection.cut()
             raise
         if self._closed:
-            line.cut()
+            connection.cut()
         else:
-            self._idle.append(line)
+            self._idle.append(connection)
         return rows
 
     def _translate(self, error: Exception) -> Exception:
-        a = self._asyncpg
-        if isinstance(error, a.IntegrityConstraintViolationError):
-            return Refused(str(error.constraint_name))
+        pg = self._asyncpg
+        if isinstance(error, pg.IntegrityConstraintViolationError):
+            return ConstraintViolation(str(error.constraint_name))
         if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-            return Away("the database takes too long", lost=False)
-        lost = (OSError, a.InterfaceError, a.InternalClientError, a.PostgresConnectionError, a.OperatorInterventionError)
-        return Away(f"{type(error).__name__}: {error}", lost=isinstance(error, lost))
+            return DatabaseUnavailable("the database takes too long", TIMEOUT_REASON, is_lost=False)
+        lost = (OSError, pg.InterfaceError, pg.InternalClientError, pg.PostgresConnectionError, pg.OperatorInterventionError)
+        text = f"{type(error).__name__}: {error}"
+        return DatabaseUnavailable(text, self._reason(error), is_lost=isinstance(error, lost))
+
+    def _reason(self, error: Exception) -> str:
+        pg = self._asyncpg
+        if isinstance(error, pg.PostgresError):
+            reason = _REASONS.get(error.sqlstate or "") or _REASONS.get((error.sqlstate or "")[:2])
+        elif isinstance(error, OSError):
+            reason = _NO_ANSWER
+        elif isinstance(error, pg.exceptions.ClientConfigurationError):
+            reason = _INVALID_DSN
+        elif isinstance(error, (UnicodeError, pg.InterfaceError)) and isinstance(error, ValueError):
+            reason = _INVALID_TEXT  # asyncpg cannot encode an argument
+        else:
+            reason = _INVALID_DSN if isinstance(error, ValueError) else None
+        return reason or f"The database cannot be used ({type(error).__name__})."

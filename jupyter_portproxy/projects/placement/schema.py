@@ -1,14 +1,14 @@
-"""PURE. The tables of placements, as numbered migrations, and the questions that are asked of them.
+"""The tables of placements, as numbered migrations, and the statements on them. PostgreSQL 13 or newer.
 
-Rule of this file: what decides for everybody is in the database, so that a change by hand counts as any other: generations,
-the table of changes, the notification, what a row may hold. PostgreSQL 13 or newer.
+Triggers and constraints keep generations, the table of changes, notifications and the values of rows right, so that a change
+by hand in SQL has the same effect as one by `admin`.
 """
 
 from __future__ import annotations
 
 CHANNEL = "portproxy_placement"
 LOCK = 5071_2091  # of the advisory lock under which migrations run
-MANY = 1000  # changes at once, above which they are not told apart
+MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
 
 _TABLES = """
 create sequence placement_generation;
@@ -40,8 +40,8 @@ create table project_members (
     primary key (project_id, username)
 );
 
--- xid: by it a reader tells what has become visible since it last looked. Numbers of a sequence would not do: they are
--- given in another order than transactions end, and what is committed late would be missed.
+-- xid: a reader finds by it what has become visible since its last snapshot. Numbers of a sequence would not do: they are
+-- assigned in another order than transactions end, and a late commit would be missed.
 create table placement_changes (
     id bigint generated always as identity primary key,
     project_id text not null,
@@ -103,7 +103,7 @@ begin
 end $$;
 create trigger changes_notify after insert on placement_changes
     for each statement execute function placement_notify();
--- Not of last_seen: heartbeats are no news.
+-- Not of last_seen: a heartbeat changes no placement.
 create trigger hosts_notify after insert or delete or update of internal_url, status, credential on project_hosts
     for each statement execute function placement_notify();
 """
@@ -112,10 +112,10 @@ _DRAINING = """
 alter table project_hosts drop constraint project_hosts_status_check;
 alter table project_hosts add check (status in ('up', 'draining', 'down'));
 
--- A host that drains keeps the projects that it has, and gets no other.
+-- A draining host keeps its projects and gets no others.
 create function placement_refuse_draining() returns trigger language plpgsql as $$
 begin
-    -- "before insert" is called for "on conflict" too.
+    -- "before insert" triggers run for "on conflict" too.
     if exists (select from project_hosts where host_id = new.host_id and status = 'draining')
         and not exists (select from projects where project_id = new.project_id and host_id = new.host_id) then
         raise exception 'the host is draining' using errcode = 'check_violation', constraint = 'host_is_draining';
@@ -132,35 +132,35 @@ _MEMBERS_PORTS = """
 alter table project_members add column allowed_ports text[];
 """
 
-# Not unique: what people call their projects is their own matter. Who asks takes the first by its key.
+# Not unique: users may give two projects the same name. A look-up takes the first by its key.
 _NAMES = "create index projects_owner_name on projects (owner, name)"
 
-# Numbered by their place, from 1. Never change one: append.
+# Numbered by their position, from 1. Never change one: append.
 MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES, _DRAINING + _MEMBERS_PORTS, _NAMES)
 
 VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
 
 VERSION = "insert into placement_migrations (number) values ({number})"
 
-# What became visible since an earlier snapshot, as PostgreSQL's own functions say.
+# The projects whose changes became visible after an earlier snapshot.
 CHANGES = f"""
 select pg_current_snapshot()::text as snapshot, array(
     select distinct project_id from placement_changes
     where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-    limit {MANY + 1}
+    limit {MAX_CHANGES + 1}
 ) as changed
 """  # noqa: S608 (a number)
 
 SNAPSHOT = "select pg_current_snapshot()::text as snapshot"
 
-# Times are the database's: `silent` is an interval between two readings of one clock.
+# `silent`: seconds since the last heartbeat, by the database's clock.
 HOSTS = """
 select host_id, internal_url, status, credential, generation,
     extract(epoch from clock_timestamp() - last_seen)::float8 as silent
 from project_hosts
 """
 
-# What the clock says, and whether heartbeats can be written: else silence says nothing. (A standby gets them from its primary.)
+# The database's clock, and whether heartbeats cannot be written ("frozen"). A standby gets them from its primary.
 CLOCK = """
 select extract(epoch from clock_timestamp())::float8 as now,
     current_setting('transaction_read_only') = 'on' and not pg_is_in_recovery() as frozen
@@ -169,7 +169,7 @@ select extract(epoch from clock_timestamp())::float8 as now,
 _MEMBERS = """
     (select json_object_agg(username, role) from project_members m where m.project_id = p.project_id)::text as members,
     (select json_object_agg(username, m.allowed_ports) from project_members m
-        where m.project_id = p.project_id and m.allowed_ports is not null)::text as narrowed"""
+        where m.project_id = p.project_id and m.allowed_ports is not null)::text as member_ports"""
 
 PROJECT = f"""
 select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS},
@@ -193,7 +193,7 @@ on conflict (project_id) do update set owner = excluded.owner, name = excluded.n
     allowed_ports = excluded.allowed_ports, visibility = excluded.visibility
 """
 
-# What is null, or said to be kept, stays.
+# Null leaves a column unchanged; for allowed_ports, where null means no restriction, $5 does.
 CHANGE = """
 update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
     allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility)
@@ -224,7 +224,7 @@ REMOVE_HOST = "delete from project_hosts where host_id = $1 returning host_id"
 
 HEARTBEAT = "update project_hosts set last_seen = clock_timestamp() where host_id = $1 returning host_id"
 
-# Every hub has read an hour-old change, unless the database's clock has jumped: so the last of them are kept in any case.
+# All hubs have read a change after an hour. The last changes are kept in any case, for the database's clock may be set.
 PRUNE = """
 delete from placement_changes
 where at < clock_timestamp() - interval '1 hour' and id < (select max(id) from placement_changes) - 10000

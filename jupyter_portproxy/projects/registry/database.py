@@ -1,11 +1,13 @@
-"""The registry's file: opened, made, migrated, and opened afresh when it was replaced. The only door to sqlite3.
+"""The registry's SQLite file: created, migrated, and opened again when it was replaced. The only module that imports sqlite3.
 
-Rule of this file: whatever ails the file is a RegistryAway for who asks and one line in the log, and the loop waits for a
-locked one for a fifth of its time at most.
+States of the file, changed by `_run` only: away (the last attempt failed, or there was none) or available. While it is away,
+reads fail without an attempt for a quarter of a second, so that a broken or locked file costs the loop at most a fifth of its
+time. All errors are RegistryUnavailable, with one line in the log for each problem.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -17,9 +19,9 @@ from typing import TypeVar
 
 from ...errors import PROJECT_HOST, RegistryAway
 
-_BUSY = 0.05  # seconds that SQLite waits for a lock, and the loop with it
-_PAUSE = 0.25  # seconds without another try
-# Numbered by their place; `pragma user_version` says how many a file has seen. Never change one: append.
+_LOCK_TIMEOUT = 0.05  # seconds that SQLite waits for a lock, and the loop with it
+_RETRY_INTERVAL = 0.25
+# Numbered by their position; `pragma user_version` is the number of a file's migrations. Never change one: append.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """create table projects (
@@ -34,7 +36,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             check (state <> 'running' or http_port is not null),
             check (state <> 'stopped' or http_port is null)
         ) without rowid""",
-        # released: null while lent, else when it was given back, in seconds of the monotonic clock
+        # released: null while leased, else when it was released, in seconds of the monotonic clock
         "create table leases (port integer primary key, key text not null, boot text not null, released real)",
         "create index leases_key on leases (key)",
         "create table counter (generation integer not null)",
@@ -42,178 +44,202 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("alter table projects add column start_on_request integer not null default 0",),
 )
-Connection = sqlite3.Connection
-Identity = tuple[int, int]  # device and inode
+SqliteConnection = sqlite3.Connection
+FileIdentity = tuple[int, int]  # device and inode
 T = TypeVar("T")
 
 
-class RegistryFile:
-    """A SQLite file and the one connection to it.
+class RegistryUnavailable(RegistryAway):
+    """The registry cannot be used.
 
     Attributes:
-        opened: how often it was opened.
-        away: the last try failed, or there was none.
-        heard: monotonic time of the last success.
-        tries: how often the file was asked.
-        written: how often this connection has written, or tried to.
+        reason: for the operator.
+        is_locked: another process has locked the file for too long.
+    """
+
+    def __init__(self, reason: str, *, is_locked: bool = False) -> None:
+        super().__init__(PROJECT_HOST)
+        self.reason, self.is_locked = reason, is_locked
+
+
+class RegistryFile:
+    """A SQLite file and the one connection to it. All methods may raise RegistryUnavailable.
+
+    Attributes:
+        open_count: how often it was opened.
+        available: the last attempt succeeded.
     """
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
-        self.opened = self.tries = self.written = 0
-        self.away, self.heard = True, -float("inf")
-        self._path, self._log, self._problem, self._not_before = path, log, "", 0.0
-        self._name = str(path)
-        self._db: Connection | None = None
-        self._identity: Identity | None = None
-        self._wal: Identity | None = None
+        self.open_count, self.available = 0, False
+        self._writes = 0  # of this connection, failed ones too
+        self._path, self._log = path, log
+        self._name = str(path)  # os.stat takes it faster than a Path
+        self._problem, self._next_attempt = "", 0.0
+        self._connection: SqliteConnection | None = None
+        self._identity: FileIdentity | None = None
+        self._wal: FileIdentity | None = None
 
-    def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` reads.
-
-        Raises:
-            RegistryAway
-        """
-        if time.monotonic() < self._not_before:
-            raise RegistryAway(PROJECT_HOST)
+    def read(self, work: Callable[[SqliteConnection], T]) -> T:
+        """What `work` reads."""
+        if time.monotonic() < self._next_attempt:
+            raise RegistryUnavailable(self._problem)
         return self._run(work, create=False)
 
     def version(self) -> tuple[int, int, int]:
-        """Nobody has written, and no other file has come in this one's place, between two calls that return the same.
+        """Changes with each commit of any process, and with each replacement of the file.
 
-        `pragma data_version` tells of the commits of all other connections; it takes half the time that reading a row does.
-
-        Raises:
-            RegistryAway
+        `pragma data_version` covers the commits of other connections; it takes half the time of reading a row.
         """
         data = self.read(_data_version)
-        return self.opened, self.written, data
+        return self.open_count, self._writes, data
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, done in one transaction; the file is made if it is not there. What `work` raises undoes it.
+    def write(self, work: Callable[[SqliteConnection], T]) -> T:
+        """What `work` returns, in one transaction, which an exception undoes. The file is created if it is missing."""
 
-        Raises:
-            RegistryAway
-        """
-
-        def transaction(db: Connection) -> T:
-            self.written += 1
-            db.execute("begin immediate")
+        def transaction(connection: SqliteConnection) -> T:
+            self._writes += 1
+            connection.execute("begin immediate")
             try:
-                result = work(db)
-                db.execute("commit")
+                result = work(connection)
+                connection.execute("commit")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    db.execute("rollback")
+                    connection.execute("rollback")
                 raise
             return result
 
         return self._run(transaction, create=True)
 
     def close(self) -> None:
-        if self._db is not None:
+        if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
+                self._connection.close()
+            self._connection = None
 
-    def _run(self, work: Callable[[Connection], T], *, create: bool) -> T:
-        self.tries += 1
+    def _run(self, work: Callable[[SqliteConnection], T], *, create: bool) -> T:
         try:
             result = work(self._open(create=create))
         except (sqlite3.Error, OSError) as error:
             self.close()
-            self.away, self._not_before = True, time.monotonic() + _PAUSE
+            self.available, self._next_attempt = False, time.monotonic() + _RETRY_INTERVAL
             if self._problem != str(error):
                 self._problem = str(error)
                 self._log.error("portproxy: the registry %s cannot be used: %s", self._path, error)
-            raise RegistryAway(PROJECT_HOST) from None
-        if self.away:
-            self.away, self._problem, self._not_before = False, "", 0.0
+            raise RegistryUnavailable(self._problem, is_locked=_is_locked(error)) from None
+        if not self.available:
+            self.available, self._problem, self._next_attempt = True, "", 0.0
             self._log.info("portproxy: the registry %s is open", self._path)
-        self.heard = time.monotonic()
         return result
 
-    def _open(self, *, create: bool) -> Connection:
-        """The connection; another one if the file is not the one that was opened. While we hold that, its inode is not reused."""
-        identity = _checked_identity(self._name)
-        if self._db is not None and identity == self._identity:
-            return self._db
-        if self._db is not None and self._wal is not None and self._wal == _identity(self._beside("-wal")):
-            # SQLite would replay the replaced file's log into the new file: a log does not say whose it is.
+    def _open(self, *, create: bool) -> SqliteConnection:
+        """The connection; a new one if the file was replaced. The inode is not reused while the old file is open here."""
+        identity = _check_owner(self._name)
+        if self._connection is not None and identity == self._identity:
+            return self._connection
+        if self._connection is not None and self._wal is not None and self._wal == _identity(self._sibling("-wal")):
+            # SQLite would replay the replaced file's log into the new file: a log does not name its file.
             for name in ("-wal", "-shm"):
-                self._beside(name).unlink(missing_ok=True)
+                self._sibling(name).unlink(missing_ok=True)
         self.close()
         if identity is None:
             if not create:
                 raise FileNotFoundError("there is no such file")
-            identity = _make(self._path)
-        self._db, self._identity = _connect(self._path), identity
-        self._wal = _identity(self._beside("-wal"))
-        self.opened += 1
-        return self._db
+            identity = _create(self._path)
+        self._connection, self._identity = _connect(self._path), identity
+        self._wal = _identity(self._sibling("-wal"))
+        self.open_count += 1
+        return self._connection
 
-    def _beside(self, suffix: str) -> Path:
+    def _sibling(self, suffix: str) -> Path:
         return self._path.with_name(self._path.name + suffix)
 
 
-def _connect(path: Path) -> Connection:
-    db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None)
+async def retry_while_locked(work: Callable[[], T], *, timeout: float = 5.0, interval: float = 0.3) -> T:
+    """What `work` on a registry returns, for programs that may wait longer for a lock than a server's loop.
+
+    Args:
+        timeout, interval: seconds.
+
+    Raises:
+        RegistryUnavailable
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            return work()
+        except RegistryUnavailable as error:
+            if not error.is_locked or time.monotonic() > end:
+                raise
+        await asyncio.sleep(interval)
+
+
+def _is_locked(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED with their extended codes
+    return "locked" in str(error)  # Python 3.10 does not pass the code on
+
+
+def _connect(path: Path) -> SqliteConnection:
+    connection = sqlite3.connect(path, timeout=_LOCK_TIMEOUT, isolation_level=None)
     try:
         for pragma in ("journal_mode = wal", "synchronous = normal", "trusted_schema = off", "cell_size_check = on"):
-            db.execute(f"pragma {pragma}").fetchall()
-        _migrate(db)
+            connection.execute(f"pragma {pragma}").fetchall()
+        _migrate(connection)
     except BaseException:
-        db.close()
+        connection.close()
         raise
-    return db
+    return connection
 
 
-def _migrate(db: Connection) -> None:
-    if _version(db) == len(MIGRATIONS):
+def _migrate(connection: SqliteConnection) -> None:
+    if _schema_version(connection) == len(MIGRATIONS):
         return
-    db.execute("begin immediate")
-    version = _version(db)  # another process may have been quicker
+    connection.execute("begin immediate")
+    version = _schema_version(connection)  # another process may have been faster
     if version > len(MIGRATIONS):
         raise sqlite3.DatabaseError(f"a newer version of jupyter_portproxy made it (schema {version})")
     for statement in (statement for migration in MIGRATIONS[version:] for statement in migration):
-        db.execute(statement)
-    db.execute(f"pragma user_version = {len(MIGRATIONS)}")
-    db.execute("commit")
+        connection.execute(statement)
+    connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
+    connection.execute("commit")
 
 
-def _data_version(db: Connection) -> int:
-    return int(db.execute("pragma data_version").fetchone()[0])
+def _data_version(connection: SqliteConnection) -> int:
+    return int(connection.execute("pragma data_version").fetchone()[0])
 
 
-def _version(db: Connection) -> int:
-    return int(db.execute("pragma user_version").fetchone()[0])
+def _schema_version(connection: SqliteConnection) -> int:
+    return int(connection.execute("pragma user_version").fetchone()[0])
 
 
-def _make(path: Path) -> Identity:
-    """Only a new file is opened by hand: to close one that is in use would end SQLite's locks on it (POSIX)."""
+def _create(path: Path) -> FileIdentity:
+    """Only a new file is opened by hand: closing one that is in use would release SQLite's locks on it (POSIX)."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    made = os.fstat(descriptor)
+    status = os.fstat(descriptor)
     os.close(descriptor)
-    return made.st_dev, made.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: Path) -> FileIdentity | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def _checked_identity(path: str) -> Identity | None:
-    """The same of the database, of which nobody else may be the owner or a reader."""
+def _check_owner(path: str) -> FileIdentity | None:
+    """The identity of the database; no other user may own it, and it is made unreadable for others."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
     if os.name == "posix":
-        if found.st_uid != os.getuid() and os.getuid() != 0:
+        if status.st_uid != os.getuid() and os.getuid() != 0:
             raise PermissionError("it belongs to another user")
-        if found.st_mode & 0o077:
+        if status.st_mode & 0o077:
             os.chmod(path, 0o600)
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

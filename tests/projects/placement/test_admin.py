@@ -39,13 +39,11 @@ async def test_the_tables_of_a_newer_version_are_left_alone(admin, database):
         await admin.init()
 
 
-async def test_a_migration_that_fails_leaves_nothing(empty_database, monkeypatch):
-    monkeypatch.setattr(schema, "MIGRATIONS", ("create table a ()", "create table b (); select * from nothing"))
+async def test_a_migration_that_fails_leaves_nothing(empty_database):
     admin = PlacementAdmin(empty_database.dsn)
     with pytest.raises(RegistryAway):
-        await admin.init()
-    monkeypatch.setattr(schema, "MIGRATIONS", ("create table a ()", "create table b ()"))
-    assert await admin.init() == 2
+        await admin.init(("create table a ()", "create table b (); select * from nothing"))
+    assert await admin.init(("create table a ()", "create table b ()")) == 2
     await admin.close()
 
 

@@ -38,7 +38,7 @@ class Source:
 async def asking(source, key="k", count=1):
     """So many that ask and wait at the closed gate."""
     source.gate.clear()
-    tasks = [asyncio.create_task(source.cache.ask(key)) for _ in range(count)]
+    tasks = [asyncio.create_task(source.cache.fetch(key)) for _ in range(count)]
     await asyncio.sleep(0.01)
     return tasks
 
@@ -47,9 +47,9 @@ async def test_an_answer_is_kept_until_it_is_dropped():
     source = Source()
     source.values["k"] = 1
     assert source.cache.get("k") is None
-    assert await source.cache.ask("k") == 1 == source.cache.get("k")
+    assert await source.cache.fetch("k") == 1 == source.cache.get("k")
     source.cache.drop("k")
-    assert source.cache.get("k") is None and source.cache.last_resort("k") is None
+    assert source.cache.get("k") is None and source.cache.get_stale("k") is None
 
 
 async def test_a_thousand_that_ask_at_once_ask_once():
@@ -58,10 +58,10 @@ async def test_a_thousand_that_ask_at_once_ask_once():
     tasks = await asking(source, count=1000)
     source.gate.set()
     assert await asyncio.gather(*tasks) == [1] * 1000
-    assert source.asked == ["k"] and source.cache.questions == 1
+    assert source.asked == ["k"] and source.cache.query_count == 1
 
 
-@pytest.mark.parametrize("change", [lambda c: c.drop("k"), lambda c: c.clear(), lambda c: c.doubt_all(FOREVER)])
+@pytest.mark.parametrize("change", [lambda c: c.drop("k"), lambda c: c.clear(), lambda c: c.mark_all_stale(FOREVER)])
 async def test_an_answer_from_before_a_change_is_thrown_away(change):
     source = Source()
     source.values["k"] = 1
@@ -106,7 +106,7 @@ async def test_a_failure_is_everybodys_and_is_not_kept():
     source.gate.set()
     assert [type(r) for r in await asyncio.gather(*tasks, return_exceptions=True)] == [LookupError] * 2
     source.values["k"] = 1
-    assert await source.cache.ask("k") == 1
+    assert await source.cache.fetch("k") == 1
 
 
 async def test_who_stops_waiting_does_not_stop_the_others():
@@ -136,10 +136,10 @@ async def test_it_is_bounded_and_the_least_used_goes_first():
     source = Source(most=3)
     for number, key in enumerate("abc"):
         source.values[key] = number
-        await source.cache.ask(key)
+        await source.cache.fetch(key)
     source.cache.get("a")
     source.values["d"] = 3
-    await source.cache.ask("d")
+    await source.cache.fetch("d")
     assert len(source.cache) == 3
     assert [source.cache.get(key) for key in "abcd"] == [0, None, 2, 3]
 
@@ -147,35 +147,35 @@ async def test_it_is_bounded_and_the_least_used_goes_first():
 async def test_what_may_change_any_moment_is_kept_for_half_a_second_and_pushes_nothing_out():
     source = Source(most=1)
     source.values["k"] = 1
-    await source.cache.ask("k")
+    await source.cache.fetch("k")
     for number in range(2000):
-        assert await source.cache.ask(f"no{number}") == -1
-    assert source.cache.get("k") == 1 and len(source.cache) == 1 and len(source.cache._brief) <= 1000
+        assert await source.cache.fetch(f"no{number}") == -1
+    assert source.cache.get("k") == 1 and len(source.cache) == 1 and len(source.cache._temporary) <= 1000
     assert source.cache.get("no1999") == -1
     await asyncio.sleep(0.55)
     assert source.cache.get("no1999") is None
     source.values["k"] = -1
     source.cache.drop("k")
-    assert await source.cache.ask("k") == -1 and len(source.cache) == 0
+    assert await source.cache.fetch("k") == -1 and len(source.cache) == 0
 
 
-async def test_doubt_asks_again_and_has_a_last_resort_for_a_time(monkeypatch):
+async def test_doubt_asks_again_and_has_a_get_stale_for_a_time(monkeypatch):
     source = Source()
     source.values["k"] = 1
-    await source.cache.ask("k")
-    source.cache.doubt("k", FOREVER)
+    await source.cache.fetch("k")
+    source.cache.mark_stale("k", FOREVER)
     assert source.cache.get("k") == 1, "it was asked a moment ago"
-    source.cache.doubt_all(time.monotonic() + 60)
-    assert source.cache.get("k") is None and source.cache.last_resort("k") == 1
-    source.cache.doubt_all(FOREVER)
+    source.cache.mark_all_stale(time.monotonic() + 60)
+    assert source.cache.get("k") is None and source.cache.get_stale("k") == 1
+    source.cache.mark_all_stale(FOREVER)
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert source.cache.last_resort("k") is None, "doubting again does not prolong it"
-    assert await source.cache.ask("k") == 1 == source.cache.get("k")
+    assert source.cache.get_stale("k") is None, "doubting again does not prolong it"
+    assert await source.cache.fetch("k") == 1 == source.cache.get("k")
     later += 2
-    source.cache.doubt("k", later - 1)
-    source.cache.doubt("unknown", FOREVER)
-    assert source.cache.get("k") is None is source.cache.last_resort("k")
+    source.cache.mark_stale("k", later - 1)
+    source.cache.mark_stale("unknown", FOREVER)
+    assert source.cache.get("k") is None is source.cache.get_stale("k")
 
 
 async def test_closing_waits_for_what_is_under_way():
@@ -186,7 +186,7 @@ async def test_closing_waits_for_what_is_under_way():
     assert not closing.done()
     source.gate.set()
     await closing
-    assert await task == -1 and not source.cache._questions
+    assert await task == -1 and not source.cache._queries
 
 
 @settings(deadline=None, max_examples=100)
@@ -198,7 +198,7 @@ def test_what_is_kept_is_never_older_than_the_last_drop(steps):
         source.values["k"] = 0
         for step in steps:
             if step == "ask":
-                tasks.append(asyncio.create_task(source.cache.ask("k")))
+                tasks.append(asyncio.create_task(source.cache.fetch("k")))
             elif step == "change":
                 version += 20
                 source.values["k"] = version
@@ -221,11 +221,11 @@ def test_what_is_kept_is_never_older_than_the_last_drop(steps):
 async def test_a_fence_voids_what_is_under_way_and_keeps_what_is_known():
     source = Source()
     source.values.update(k=1, other=2)
-    await source.cache.ask("other")
-    await source.cache.ask("nobodys")
+    await source.cache.fetch("other")
+    await source.cache.fetch("nobodys")
     (task,) = await asking(source)
     source.values["k"] = 3
-    source.cache.fence()
+    source.cache.discard_queries()
     assert (source.cache.get("other"), source.cache.get("nobodys")) == (2, None)
     source.gate.set()
     assert await task == 3

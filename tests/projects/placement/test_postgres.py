@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-from jupyter_portproxy.projects.placement.postgres import Away, MissingPackage, Postgres, Refused
+from jupyter_portproxy.projects.placement.postgres import ConstraintViolation, DatabaseUnavailable, MissingPackage, PostgresPool
 
 from ...support.waiting import eventually
 
 
 @pytest.fixture
 def postgres(database, jp_asyncio_loop):
-    made = Postgres(database.dsn, seconds=1, most=2)
+    made = PostgresPool(database.dsn, timeout=1, max_connections=2)
     yield made
     jp_asyncio_loop.run_until_complete(made.close())
 
@@ -54,7 +54,7 @@ async def test_a_restart_is_survived(postgres, database):
 
 async def test_too_long_is_away_and_the_connection_is_cut(postgres, database):
     begun = time.monotonic()
-    with pytest.raises(Away, match="takes too long"):
+    with pytest.raises(DatabaseUnavailable, match="takes too long"):
         await postgres.fetch("select pg_sleep(5)")
     assert time.monotonic() - begun < 1.5
     assert await postgres.fetch("select 1")
@@ -66,12 +66,12 @@ async def test_a_server_that_hangs_is_away_in_time(postgres, database):
     try:
         begun = time.monotonic()
         results = await asyncio.gather(*(postgres.fetch("select 1") for _ in range(10)), return_exceptions=True)
-        with pytest.raises(Away):
+        with pytest.raises(DatabaseUnavailable):
             await postgres.connect()
         assert time.monotonic() - begun < 4
     finally:
         database.server.resume()
-    assert all(isinstance(result, Away) for result in results)
+    assert all(isinstance(result, DatabaseUnavailable) for result in results)
     assert await postgres.fetch("select 1")
 
 
@@ -85,13 +85,27 @@ async def test_whoever_stops_waiting_leaves_no_connection_in_use(postgres, datab
     assert await postgres.fetch("select 1")
 
 
-@pytest.mark.parametrize("dsn", ["postgresql://x@127.0.0.1:1/x", "nonsense", "postgresql://[", "postgresql://x@no.invalid/x"])
-async def test_a_server_that_is_not_there(dsn):
-    postgres = Postgres(dsn, seconds=1)
+@pytest.mark.parametrize(
+    ("dsn", "reason"),
+    [
+        ("postgresql://x@127.0.0.1:1/x", "The database does not answer."),
+        ("nonsense", "The DSN is no address of a database."),
+        ("postgresql://[", "The DSN is no address of a database."),
+        ("postgresql://x@no.invalid/x", "The database does not answer."),
+    ],
+)
+async def test_a_server_that_is_not_there(dsn, reason):
+    postgres = PostgresPool(dsn, timeout=1)
     for attempt in (postgres.connect, lambda: postgres.fetch("select 1")):
-        with pytest.raises(Away):
+        with pytest.raises(DatabaseUnavailable) as caught:
             await attempt()
+        assert caught.value.reason.splitlines()[0] == reason
     await postgres.close()
+
+
+def test_an_unknown_error_is_named_by_its_kind_alone():
+    error = PostgresPool("postgresql://x")._translate(LookupError("geheim"))
+    assert error.reason == "The database cannot be used (LookupError)."
 
 
 async def test_what_the_database_refuses(postgres):
@@ -99,35 +113,35 @@ async def test_what_the_database_refuses(postgres):
         ("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'nowhere')", "host_exists"),
         ("insert into projects (project_id, owner) values ('P 1', 'ann')", "projects_project_id_check"),
     ):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(ConstraintViolation) as caught:
             await postgres.fetch(statement)
         assert caught.value.constraint == rule
-    with pytest.raises(Away, match="UndefinedTableError"):
+    with pytest.raises(DatabaseUnavailable, match="UndefinedTableError"):
         await postgres.fetch("select * from nothing")
     assert await postgres.fetch("select 1")
 
 
-async def test_a_line_hears_notifications_and_its_own_end(postgres, database):
+async def test_a_connection_hears_notifications_and_its_own_end(postgres, database):
     heard = []
-    line = await postgres.connect()
-    await line.listen("c", lambda: heard.append(1))
+    connection = await postgres.connect()
+    await connection.listen("c", lambda: heard.append(1))
     await database.sql("notify c")
     await eventually(lambda: len(heard) == 1)
     await database.end_connections()
     await eventually(lambda: len(heard) == 2)
-    assert not line.usable
-    with pytest.raises(Away) as caught:
-        await line.fetch("select 1")
-    assert caught.value.lost
-    await line.close()
+    assert not connection.is_usable
+    with pytest.raises(DatabaseUnavailable) as caught:
+        await connection.fetch("select 1")
+    assert caught.value.is_lost
+    await connection.close()
 
 
 async def test_a_script_is_all_or_nothing(postgres):
-    line = await postgres.connect()
-    with pytest.raises(Away):
-        await line.run("create table a (); create table b (); select * from nothing")
-    assert (await line.fetch("select to_regclass('a') is null as gone"))[0]["gone"]
-    await line.close()
+    connection = await postgres.connect()
+    with pytest.raises(DatabaseUnavailable):
+        await connection.execute("create table a (); create table b (); select * from nothing")
+    assert (await connection.fetch("select to_regclass('a') is null as gone"))[0]["gone"]
+    await connection.close()
 
 
 def test_without_asyncpg_the_package_is_imported_and_says_what_is_missing():
@@ -155,4 +169,4 @@ def test_asyncpg_is_imported_when_it_is_needed_only():
 def test_it_is_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(MissingPackage):
-        Postgres("postgresql://x")
+        PostgresPool("postgresql://x")

@@ -72,7 +72,7 @@ def test_what_fails_is_undone(file):
     file.write(count)
     with pytest.raises(KeyError):
         file.write(fails)
-    assert file.read(number) == 1 and not file.away
+    assert file.read(number) == 1 and file.available
 
 
 def test_its_version_tells_of_everybody_who_has_written(file, path):

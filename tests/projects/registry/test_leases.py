@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadInput, NoPort, ProjectStarting, ProjectStopped, RegistryAway, UnknownProject
-from jupyter_portproxy.projects.model import Target
-from jupyter_portproxy.projects.registry import leases as room
-from jupyter_portproxy.projects.registry.leases import Registered, Registry
+from jupyter_portproxy.projects.model import NextHop
+from jupyter_portproxy.projects.registry.leases import RegisteredProject, Registry
 from jupyter_portproxy.services.ports import is_free
 
 from ...support.upstreams import free_port
@@ -58,7 +57,7 @@ def process():
         process.kill()
 
 
-async def target(registry, key="p1") -> Target:
+async def target(registry, key="p1") -> NextHop:
     return await registry.resolve(key, None)
 
 
@@ -73,8 +72,8 @@ async def refused(registry, kind, key="p1") -> None:
 
 async def test_a_running_project_is_found_on_loopback(registry):
     made = registry.register("p1", 40001, "s3cret")
-    assert await target(registry) == Target("p1", "http", "127.0.0.1", 40001, "s3cret", made.generation)
-    assert registry.list() == [Registered("p1", "running", 40001, made.generation, None)]
+    assert await target(registry) == NextHop("p1", "http", "127.0.0.1", 40001, "s3cret", made.generation)
+    assert registry.list() == [RegisteredProject("p1", "running", 40001, made.generation, None)]
 
 
 @pytest.mark.parametrize(
@@ -125,11 +124,10 @@ async def test_a_run_that_is_not_over_may_be_left_alone(registry, process):
 async def test_nothing_is_there_before_the_file(make, path):
     registry = make()
     await refused(registry, RegistryAway)
-    assert registry.snapshot().away
+    assert not registry.available
     await registry.start()
-    assert path.exists() and not registry.snapshot().away
+    assert path.exists() and registry.available
     await refused(registry, UnknownProject)
-    assert registry.snapshot().lookups == 2
 
 
 async def test_a_damaged_file_is_no_reason_not_to_start(make, path, caplog):
@@ -195,7 +193,7 @@ async def test_a_port_belongs_to_one_project(registry):
     first = registry.register("p1", 40001, "one")
     with pytest.raises(BadInput, match="Port 40001 belongs to the project 'p1'"):
         registry.register("p2", 40001, "two")
-    assert await target(registry) == Target("p1", "http", "127.0.0.1", 40001, "one", first.generation)
+    assert await target(registry) == NextHop("p1", "http", "127.0.0.1", 40001, "one", first.generation)
     await refused(registry, UnknownProject, "p2")
     registry.set_state("p1", "stopped")
     registry.register("p2", 40001, "two")
@@ -283,12 +281,11 @@ async def test_a_pid_that_is_no_number_is_nobodys(registry, path):
     await refused(registry, ProjectStopped)
 
 
-async def test_after_a_boot_nothing_runs_and_nothing_is_lent(make, monkeypatch):
+async def test_after_a_boot_nothing_runs_and_nothing_is_lent(make):
     registry = make()
     registry.register("p1", 40001, "s")
     port = registry.lease_port("p2", [RANGE])
-    monkeypatch.setattr(room, "boot_id", lambda: "another")
-    later = make()
+    later = make(boot="another")
     await refused(later, ProjectStopped)
     assert later.list()[0].state == "stopped"
     with pytest.raises(BadInput):
@@ -390,7 +387,6 @@ async def test_subscribers_are_told_what_changes_here_and_elsewhere(make, path):
     await eventually(lambda: told == ["p1", "p2", "p1"], 1)
     elsewhere.unregister("p1")
     await eventually(lambda: told == ["p1", "p2", "p1", "p1"], 1)
-    registry.invalidate("p2")
     registry.report_failure("p2", 1)
     assert (await target(registry, "p2")).port == 40002
     end()
