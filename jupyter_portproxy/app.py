@@ -188,7 +188,7 @@ class PortProxyApp(ExtensionApp):
             hop = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider)
         except (TraitError, MissingPackage) as error:
             self._refuse_to_start(error)
-        if hop is not None and hop.chain.hop == HUB:
+        if hop.chain.hop == HUB:
             self._warn_of_guests()
         return hop
 

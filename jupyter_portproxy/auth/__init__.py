@@ -1,6 +1,6 @@
 """Identity providers and authorizers that a configuration can name.
 
-`HubIdentityProvider` needs the package `jupyterhub`; each class is imported when it is first asked for.
+`HubIdentityProvider` needs the package `jupyterhub`; each class is imported when it is first used.
 """
 
 from __future__ import annotations

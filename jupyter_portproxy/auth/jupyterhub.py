@@ -1,8 +1,7 @@
 """JupyterHub as the login of a hub: `c.ServerApp.identity_provider_class = "jupyter_portproxy.auth.HubIdentityProvider"`.
 
-Rule of this file: who somebody is, in which groups, and whether their login still holds, is JupyterHub's word and never older
-than some seconds. Whoever is logged in reaches projects, and nothing else of this server. It is imported where it is chosen,
-and nowhere else, for it needs JupyterHub (extra `jupyterhub`).
+Users and groups are JupyterHub's, cached for `login_age` seconds. Users reach projects and nothing else of this server. This
+module needs the package `jupyterhub` (extra `jupyterhub`).
 """
 
 from __future__ import annotations
@@ -22,46 +21,46 @@ from ..errors import Forbidden
 from ..handlers.base import PortHandler
 from ..protocol.urls import Route, ServiceRoute
 
-_NEEDED = ("api_token", "oauth_client_id")
+_REQUIRED_SETTINGS = ("api_token", "oauth_client_id")
 
 
 class HubIdentityProvider(JupyterHubIdentityProvider):
-    """Logs users in by JupyterHub's OAuth, or by their JupyterHub tokens; also a `projects.permissions.GroupDirectory`.
+    """Authenticates users by JupyterHub's OAuth or by their JupyterHub tokens, and is a GroupDirectory of their groups.
 
-    Its settings are those of JupyterHub's own `c.HubOAuth`, from the environment where JupyterHub runs this server.
+    Its settings are those of JupyterHub's `c.HubOAuth`, from the environment if JupyterHub runs this server.
     """
 
-    # Jupyter would write it into pages. It is this service's own, and nobody logs in with it.
+    # This service's own token authenticates no user, and must not appear in pages, into which Jupyter writes the login token.
     token = ""
 
     login_age = Float(
         10.0,
-        help="""Seconds for which JupyterHub's word on a login and its groups holds, also for open WebSockets.
+        help="""Seconds for which JupyterHub's answer on a login and its groups is cached, also for open WebSockets.
         Example: `c.HubIdentityProvider.login_age = 5`.""",
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._groups: dict[str, frozenset[str]] = {}  # of JupyterHub's users, and only of those: it needs no bound
+        self._groups: dict[str, frozenset[str]] = {}  # by username; bounded by JupyterHub's users
         self._callbacks: list[Callable[[], None]] = []
 
     @default("hub_auth")
     def _default_hub_auth(self) -> HubOAuth:
         auth = HubOAuth(parent=self, base_url=self.parent.base_url)
-        auth.cache_max_age = max(1, round(self.login_age))  # 0 would be for ever
-        if missing := [name for name in _NEEDED if not getattr(auth, name)]:
+        auth.cache_max_age = max(1, round(self.login_age))  # 0 would never expire
+        if missing := [name for name in _REQUIRED_SETTINGS if not getattr(auth, name)]:
             self.log.critical("portproxy: c.HubOAuth.%s is empty: JupyterHub gives it to its services", missing[0])
             self.parent.exit(1)
         return auth
 
     def get_cookie_name(self, handler: JupyterHandler) -> str:
-        """Of the cookie that is taken out of what goes on to projects."""
+        """The login cookie, which is removed from requests to projects."""
         return str(self.hub_auth.cookie_name)
 
     async def get_user(self, handler: JupyterHandler) -> User | None:
-        """Who asks for a project; for anything else there is nobody."""
+        """The user of a request for a project; None for all other pages of this server."""
         if not isinstance(handler, PortHandler):
-            handler.get_login_url = _no_login  # type: ignore[method-assign]  # or it would lead here again after a login
+            handler.get_login_url = _no_login  # type: ignore[method-assign]  # after a login it would redirect here again
             return None
         if isinstance(handler.asked, (Route, ServiceRoute)):
             raise Forbidden("This server has projects only.", "Open a project: its address begins with the project's key.")
@@ -72,21 +71,20 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         except asyncio.TimeoutError:
             raise HTTPError(503, "JupyterHub does not answer") from None
         if user is not None:
-            self._note(user.hub_user)
+            self._update_groups(user.hub_user)
         return cast("User | None", user)
 
     # ---- groups ----
 
     def groups_of(self, username: str) -> Collection[str]:
-        """See `projects.permissions.GroupDirectory`."""
+        """See `GroupDirectory`."""
         return self._groups.get(username, ())
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
-    def _note(self, model: dict[str, Any]) -> None:
-        """A token that may not read its user's groups says nothing of them."""
-        if "groups" not in model:
+    def _update_groups(self, model: dict[str, Any]) -> None:
+        if "groups" not in model:  # the token's scopes do not include them
             return
         name, groups = model["name"], frozenset(model["groups"])
         before, self._groups[name] = self._groups.get(name), groups

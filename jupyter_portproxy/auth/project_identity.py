@@ -1,7 +1,7 @@
 """The login of a project's own Jupyter server: `jupyter_portproxy.auth.ProjectIdentityProvider`.
 
-Rule of this file: the project host shows the project's secret in each request, and nothing else logs in. The secret is not
-Jupyter's token: Jupyter writes that into its pages, and every script there can read it.
+The project host sends the project's secret with each request, and no other login is accepted. The secret is not Jupyter's token:
+Jupyter writes that into its pages, where scripts can read it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.utils import ensure_async
 from tornado.web import RequestHandler
 
+IDENTITY_PROVIDER = "jupyter_portproxy.auth.ProjectIdentityProvider"
+SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (the name of an environment variable)
+
 
 class ProjectIdentityProvider(IdentityProvider):
     """Authenticates requests with the secret in Authorization, or with the cookie of such a login.
 
-    The secret comes in the environment, as PORTPROXY_PROJECT_SECRET.
+    The secret is in the environment, as PORTPROXY_PROJECT_SECRET.
     """
 
     token = ""
-    is_stateless = True  # as Jupyter's own: what logs in follows from the fields alone
+    is_stateless = True  # as Jupyter's own providers: the login depends on the request's fields alone
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,19 +39,13 @@ class ProjectIdentityProvider(IdentityProvider):
             sys.exit(1)
 
     def get_token(self, handler: RequestHandler) -> str:
-        """Of the Authorization field alone: a `token` in the URL is a service's own."""
+        """The token of the Authorization field alone: a `token` in the URL belongs to a service."""
         match = self.auth_header_pat.match(handler.request.headers.get("Authorization", ""))
         return match[2] if match else ""
 
     async def get_user_token(self, handler: RequestHandler) -> User | None:
-        """Somebody without a name, or whom the cookie names."""
+        """The user that the cookie names, or an anonymous one."""
         if not hmac.compare_digest(self.get_token(handler).encode(), self._secret):
             return None
         user: User | None = await ensure_async(self.get_user_cookie(handler))
         return user or self.generate_anonymous_user(handler)
-
-
-SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (a name) of the environment of a project's own server
-
-
-IDENTITY_PROVIDER = "jupyter_portproxy.auth.ProjectIdentityProvider"  # of that server

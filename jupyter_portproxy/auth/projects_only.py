@@ -1,7 +1,7 @@
 """An authorizer for hubs: `c.ServerApp.authorizer_class = "jupyter_portproxy.auth.ProjectsOnly"`.
 
-Rule of this file: a hub is a Jupyter server of whoever runs it, and its users are not its owners. They reach projects, and
-neither the kernels, files and terminals of this server nor the ports of its machine.
+A hub is the Jupyter server of its operator, and its users must not control it. They reach projects, but neither the kernels,
+files and terminals of this server nor the ports of its machine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..protocol.urls import Redirect
 
 
 class ProjectsOnly(Authorizer):
-    """Lets those who are logged in ask for projects; what each may reach of them, the members table says."""
+    """Authorizes requests for projects. What a user may reach of a project is decided by the members table."""
 
     def is_authorized(self, handler: JupyterHandler, user: User, action: str, resource: str) -> bool:
-        """True for URLs that lead to projects, or only name one; see jupyter_server's Authorizer."""
+        """True for URLs of projects, and for redirects to them; see jupyter_server's Authorizer."""
         return isinstance(handler, PortHandler) and isinstance(handler.asked, (ProjectRoute, NamedProjectRoute, Redirect))

@@ -1,1 +1,1 @@
-"""Projects on many hosts: the chain of gateways, placement, registry, permissions."""
+"""Projects on many hosts: the chain of gateways, the placement of projects on hosts, and each host's registry."""

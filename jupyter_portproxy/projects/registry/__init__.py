@@ -1,1 +1,1 @@
-"""Which local port a project has on its host: leases in SQLite."""
+"""Which port a project has on its host: a SQLite file, its projects and their leases."""
