@@ -102,7 +102,9 @@ class Run:
                     return None
                 raise CliError(f"The server of '{self._key}' ended with exit code {guard.returncode} before it answered.")
         finally:
-            code = await _end(guard)
+            if guard.stdin is not None:
+                guard.stdin.close()  # which makes the guard stop the server
+            code = await guard.wait()
         return code
 
     async def _spawn(self, port: int) -> asyncio.subprocess.Process:
@@ -164,13 +166,6 @@ class Run:
         # Another run may have replaced this one, or the file may be gone: then the end of the process ends the run.
         with contextlib.suppress(BadInput, UnknownProject, RegistryAway):
             await retry_while_locked(lambda: self._registry.set_state(self._key, "stopped", self._generation))
-
-
-async def _end(guard: asyncio.subprocess.Process) -> int:
-    """The end of its input makes the guard stop the server."""
-    if guard.stdin is not None:
-        guard.stdin.close()
-    return await guard.wait()
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:

@@ -85,24 +85,21 @@ class PlacementAdmin:
     """
 
     def __init__(self, dsn: str, *, log: logging.Logger | None = None, timeout: float = 60.0) -> None:
-        self._pool = PostgresPool(dsn, timeout=timeout)
+        self._pool = PostgresPool(dsn, timeout=timeout, max_connections=1, resend=False)
         self._log = log or logging.getLogger(__name__)
-        self._connection: PostgresConnection | None = None
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        await self._pool.close()
 
     async def init(self, migrations: Sequence[str] = sql.MIGRATIONS) -> int:
         """Create the tables, or migrate them; several programs may do so at once. Returns the number of the schema."""
         try:
-            connection = await self._connect()
-            await connection.fetch("select pg_advisory_lock($1)", sql.LOCK)
+            connection = await self._pool.connect()
             try:
+                await connection.fetch("select pg_advisory_lock($1)", sql.LOCK)
                 return await _migrate(connection, migrations)
             finally:
-                await self.close()  # which releases the lock
+                await connection.close()  # which releases the lock
         except (DatabaseUnavailable, ConstraintViolation) as error:
             raise self._unavailable(error) from None
 
@@ -253,7 +250,7 @@ class PlacementAdmin:
             key, host_id: what it refers to, for the error if that does not exist.
         """
         try:
-            return await (await self._connect()).fetch(statement, *arguments)
+            return await self._pool.fetch(statement, *arguments)
         except ConstraintViolation as error:
             if error.constraint == "host_is_draining":
                 raise BadInput(f"The host '{host_id}' is draining: it gets no more projects.", "Take another host.") from None
@@ -265,15 +262,7 @@ class PlacementAdmin:
         except DatabaseUnavailable as error:
             raise self._unavailable(error) from None
 
-    async def _connect(self) -> PostgresConnection:
-        if self._connection is None or not self._connection.is_usable:
-            self._connection = await self._pool.connect()
-        return self._connection
-
     def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:
-        if self._connection is not None:
-            self._connection.cut()
-            self._connection = None
         self._log.error("portproxy: placements could not be changed: %s", error)
         return PlacementsUnavailable(error.reason if isinstance(error, DatabaseUnavailable) else f"{error}.")
 
@@ -290,17 +279,10 @@ async def _migrate(connection: PostgresConnection, migrations: Sequence[str]) ->
 
 
 def _project_record(row: Row) -> ProjectRecord:
-    return ProjectRecord(
-        key=row["project_id"],
-        owner=row["owner"],
-        name=row["name"],
-        host_id=row["host_id"],
-        allowed_ports=None if row["allowed_ports"] is None else tuple(row["allowed_ports"]),
-        visibility=row["visibility"],
-        generation=row["generation"],
-        members=json.loads(row["members"] or "{}"),
-        member_ports=json.loads(row["member_ports"] or "{}"),
-    )
+    ports = None if row["allowed_ports"] is None else tuple(row["allowed_ports"])
+    members, member_ports = (json.loads(row[column] or "{}") for column in ("members", "member_ports"))
+    names = (row["project_id"], row["owner"], row["name"], row["host_id"])
+    return ProjectRecord(*names, ports, row["visibility"], row["generation"], members, member_ports)
 
 
 def _split(ports: PortsArgument) -> tuple[bool, Sequence[str] | None]:

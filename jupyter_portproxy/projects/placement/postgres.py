@@ -111,18 +111,19 @@ class PostgresPool:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
         timeout: for a connection, or one statement, in seconds.
         max_connections: for `fetch`.
+        resend: `fetch` sends a statement again if the server has closed an idle connection: for statements that change nothing.
 
     Raises:
         MissingPackage
     """
 
-    def __init__(self, dsn: str, *, timeout: float = 2.0, max_connections: int = 4) -> None:
+    def __init__(self, dsn: str, *, timeout: float = 2.0, max_connections: int = 4, resend: bool = True) -> None:
         try:
             import asyncpg
         except ImportError:
             raise MissingPackage() from None
         self._asyncpg: Any = asyncpg
-        self._dsn, self._timeout = dsn, timeout
+        self._dsn, self._timeout, self._resend = dsn, timeout, resend
         self._slots = asyncio.Semaphore(max_connections)
         self._idle: list[PostgresConnection] = []
         self._closed = False
@@ -141,7 +142,7 @@ class PostgresPool:
         return PostgresConnection(connection, self._translate, self._timeout)
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
-        """The rows of a statement that changes nothing. It is sent again if the server has closed an idle connection.
+        """The rows of a statement.
 
         Raises:
             DatabaseUnavailable, ConstraintViolation
@@ -161,7 +162,7 @@ class PostgresPool:
             try:
                 return await self._fetch_once(sql, arguments)
             except DatabaseUnavailable as error:
-                if not error.is_lost:
+                if not error.is_lost or not self._resend:
                     raise
             while self._idle:  # these are as old
                 self._idle.pop().cut()

@@ -134,25 +134,22 @@ class RegistryFile:
 
     def _open(self, *, create: bool) -> SqliteConnection:
         """The connection; a new one if the file was replaced. The inode is not reused while the old file is open here."""
-        identity = _check_owner(self._name)
+        identity = _identity(self._name)
         if self._connection is not None and identity == self._identity:
             return self._connection
-        if self._connection is not None and self._wal is not None and self._wal == _identity(self._sibling("-wal")):
+        if self._connection is not None and self._wal is not None and self._wal == _identity(f"{self._name}-wal"):
             # SQLite would replay the replaced file's log into the new file: a log does not name its file.
-            for name in ("-wal", "-shm"):
-                self._sibling(name).unlink(missing_ok=True)
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self._name}{suffix}").unlink(missing_ok=True)
         self.close()
         if identity is None:
             if not create:
                 raise FileNotFoundError("there is no such file")
             identity = _create(self._path)
         self._connection, self._identity = _connect(self._path), identity
-        self._wal = _identity(self._sibling("-wal"))
+        self._wal = _identity(f"{self._name}-wal")
         self.open_count += 1
         return self._connection
-
-    def _sibling(self, suffix: str) -> Path:
-        return self._path.with_name(self._path.name + suffix)
 
 
 async def retry_while_locked(work: Callable[[], T], *, timeout: float = 5.0, interval: float = 0.3) -> T:
@@ -223,16 +220,8 @@ def _create(path: Path) -> FileIdentity:
     return status.st_dev, status.st_ino
 
 
-def _identity(path: Path) -> FileIdentity | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _check_owner(path: str) -> FileIdentity | None:
-    """The identity of the database; no other user may own it, and it is made unreadable for others."""
+def _identity(path: str) -> FileIdentity | None:
+    """Also refuses a file of another user, and makes it unreadable for others."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
