@@ -1,25 +1,25 @@
-// What the commands do, step by step, and what they tell the person meanwhile.
+// The actions of the commands, with the notifications that report their progress.
 
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { ApiError } from './api';
 import type { Target } from './commands';
-import { absolute } from './tab';
+import { absoluteUrl } from './tab';
 import type { ILostSocket, IPort, IPortsManager, IService } from './tokens';
-import { IPortRule, portLabel, ruleFor, serviceLabel } from './words';
+import { IPortRule, portLabel, ruleFor, serviceLabel } from './labels';
 
-const DRAWN = 1000;
-const GATHERED = 500;
-const NEW_PORT_CLOSES = 20_000;
+const TOAST_DELAY = 1000;
+const GATHERING_DELAY = 500;
+const NEW_PORT_DURATION = 20_000;
 
-/** What the settings say about ports that appear. */
+/** The settings for new ports. */
 export interface INewPortSettings {
   onNewPort: 'notify' | 'open' | 'silent';
   ports: readonly IPortRule[];
 }
 
-/** Opens what a target is; the way that is usual for it if `where` is left out. */
+/** Opens a target; without `where` in its default place. */
 export type Opener = (target: Target, where?: 'lab' | 'browser') => void;
 
 export class Actions {
@@ -31,10 +31,10 @@ export class Actions {
     private readonly _edit: (name: string) => void,
     private readonly _showPanel: () => void
   ) {
-    _manager.changed.connect(this._takeBack, this);
+    _manager.changed.connect(this._removeGonePorts, this);
   }
 
-  /** Path of the URL of a target; undefined if it is not there any more. */
+  /** Path of the URL of a target; undefined if the target has ended. */
   urlOf(target: Target): string | undefined {
     if ('port' in target) {
       return this._manager.port(target.port)?.url ?? undefined;
@@ -47,136 +47,136 @@ export class Actions {
   copyUrl(target: Target): void {
     const url = this.urlOf(target);
     if (url !== undefined) {
-      Clipboard.copyToSystem(absolute(url));
+      Clipboard.copyToSystem(absoluteUrl(url));
       Notification.info(this._trans.__('The URL is copied.'), { autoClose: 2000 });
     }
   }
 
-  /** Starts, and says how it goes until it is up or has failed. `label` is what it is called until the server has named it. */
+  /** Starts a service, with a notification until it is up or has failed. `label` names it until the server has answered. */
   async start(template: string, label: string, name?: string, args?: Record<string, string>): Promise<void> {
-    await this._tell(label, () => this._manager.start(template, name, args));
+    await this._reportStart(label, () => this._manager.start(template, name, args));
   }
 
-  /** Says how a start goes that the server has accepted. */
+  /** Shows the notification for a start that the server has accepted. */
   async follow(service: IService): Promise<void> {
-    await this._tell(serviceLabel(service), () => Promise.resolve(service));
+    await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
 
   async restart(name: string): Promise<void> {
     const known = this._manager.service(name);
-    await this._tell(known ? serviceLabel(known) : name, () => this._manager.restart(name));
+    await this._reportStart(known ? serviceLabel(known) : name, () => this._manager.restart(name));
   }
 
-  /** Does something that may fail, and says so if it does. */
+  /** Runs an action; shows a notification if it fails. */
   async attempt(what: () => Promise<unknown>): Promise<void> {
     try {
       await what();
     } catch (error) {
-      Notification.error(textOf(error), { autoClose: 10_000 });
+      Notification.error(messageOf(error), { autoClose: 10_000 });
     }
   }
 
-  private async _tell(label: string, begin: () => Promise<IService>): Promise<void> {
+  private async _reportStart(label: string, begin: () => Promise<IService>): Promise<void> {
     const trans = this._trans;
     const id = Notification.emit(trans.__('Starting %1…', label), 'in-progress', { autoClose: false });
-    // JupyterLab loses an update that comes before its toast is drawn.
-    const drawn = new Promise(resolve => setTimeout(resolve, DRAWN));
+    // JupyterLab drops an update of a notification that is not shown yet.
+    const toastShown = new Promise(resolve => setTimeout(resolve, TOAST_DELAY));
     try {
       const { name } = await begin();
-      const service = await this._manager.settled(name);
-      const named = serviceLabel(service);
-      await drawn;
+      const service = await this._manager.whenSettled(name);
+      const startedLabel = serviceLabel(service);
+      await toastShown;
       if (service.state === 'up' || service.state === 'unhealthy') {
         const open = { label: trans.__('Open'), callback: () => this._open({ service: name }) };
-        const message = trans.__('%1 is up.', named);
+        const message = trans.__('%1 is up.', startedLabel);
         Notification.update({ id, message, type: 'success', autoClose: 10_000, actions: [open] });
       } else {
         const log = { label: trans.__('Show log'), callback: () => this._showLog(name) };
         const edit = { label: trans.__('Edit…'), callback: () => this._edit(name) };
-        const message = trans.__('%1 did not start. %2', named, service.error);
+        const message = trans.__('%1 did not start. %2', startedLabel, service.error);
         Notification.update({ id, message, type: 'error', autoClose: false, actions: [log, edit] });
       }
     } catch (error) {
-      await drawn;
-      Notification.update({ id, message: textOf(error), type: 'error', autoClose: 10_000, actions: [] });
+      await toastShown;
+      Notification.update({ id, message: messageOf(error), type: 'error', autoClose: 10_000, actions: [] });
     }
   }
 
-  /** A new listener: told, opened, or neither, as the settings say. */
-  greet(port: IPort, settings: INewPortSettings): void {
+  /** Announces or opens a new port, or ignores it, according to the settings. */
+  announce(port: IPort, settings: INewPortSettings): void {
     const action = ruleFor(port, settings.ports)?.action ?? settings.onNewPort;
     const target = { port: port.port };
     if (action === 'open') {
       this._open(target);
     } else if (action === 'notify') {
-      this._greeted.set(port.port, portLabel(port, settings.ports, this._trans));
-      this._tellOfNewPorts();
+      this._announced.set(port.port, portLabel(port, settings.ports, this._trans));
+      this._updatePortNotification();
     }
   }
 
-  /** What has gone is not offered any more. */
-  private _takeBack(): void {
-    const gone = [...this._greeted.keys()].filter(port => !this._manager.port(port));
-    gone.forEach(port => this._greeted.delete(port));
+  /** Removes ports that have ended from the notification. */
+  private _removeGonePorts(): void {
+    const gone = [...this._announced.keys()].filter(port => !this._manager.port(port));
+    gone.forEach(port => this._announced.delete(port));
     if (gone.length) {
-      this._tellOfNewPorts();
+      this._updatePortNotification();
     }
   }
 
-  /** One note for all ports that were greeted while it is there; written anew when no other has come for a moment. */
-  private _tellOfNewPorts(): void {
+  /** One notification for all announced ports; replaced after GATHERING_DELAY without another new port. */
+  private _updatePortNotification(): void {
     clearTimeout(this._gathering);
     this._gathering = setTimeout(() => {
       clearTimeout(this._closing);
-      Notification.dismiss(this._note);
-      const [first, ...others] = this._greeted;
+      Notification.dismiss(this._notificationId);
+      const [first, ...others] = this._announced;
       if (!first) {
         return;
       }
-      this._closing = setTimeout(() => this._greeted.clear(), NEW_PORT_CLOSES);
-      const { _trans: trans, _greeted: greeted } = this;
+      this._closing = setTimeout(() => this._announced.clear(), NEW_PORT_DURATION);
+      const { _trans: trans, _announced: announced } = this;
       const target = { port: first[0] };
-      const answer = (act: () => void) => () => {
-        greeted.clear();
+      const dismissAnd = (act: () => void) => () => {
+        announced.clear();
         act();
       };
       const show = others.length
-        ? { label: trans.__('Show'), callback: answer(this._showPanel) }
-        : { label: trans.__('Open'), callback: answer(() => this._open(target)) };
+        ? { label: trans.__('Show'), callback: dismissAnd(this._showPanel) }
+        : { label: trans.__('Open'), callback: dismissAnd(() => this._open(target)) };
       const message = others.length
-        ? trans.__('%1 services are running on new ports: %2', greeted.size, listOf([...greeted.keys()]))
+        ? trans.__('%1 services are running on new ports: %2', announced.size, listPorts([...announced.keys()]))
         : trans.__('A service is running on port %1 (%2)', first[0], first[1]);
-      const ignore = { label: trans.__('Ignore'), callback: answer(() => undefined) };
+      const ignore = { label: trans.__('Ignore'), callback: dismissAnd(() => undefined) };
       const actions = [{ ...show, displayType: 'accent' as const }, ignore];
-      this._note = Notification.info(message, { autoClose: NEW_PORT_CLOSES, actions });
-    }, GATHERED);
+      this._notificationId = Notification.info(message, { autoClose: NEW_PORT_DURATION, actions });
+    }, GATHERING_DELAY);
   }
 
-  /** A WebSocket that no prefix can mend: said, with the way to where it works if there is one. */
-  tellOfLostSocket(lost: ILostSocket, openOutside: (url: string) => void): void {
+  /** Reports a WebSocket outside its service's prefix, with a button for the isolated origin if there is one. */
+  reportLostSocket(lost: ILostSocket, openOutside: (url: string) => void): void {
     const trans = this._trans;
     const { path, url, isolated } = lost;
     const what = url
       ? trans.__('The service at %1 opened a WebSocket at %2, outside its prefix. It cannot work there.', url, path)
-      : trans.__('A page opened a WebSocket at %1, where nothing is. A service must open it below its own prefix.', path);
-    const open = { label: trans.__('Open at its own origin'), callback: () => openOutside(isolated ?? ''), displayType: 'accent' as const };
+      : trans.__('A page opened a WebSocket at %1, where no handler exists. A service must open it below its own prefix.', path);
+    const open = { label: trans.__('Open at its isolated origin'), callback: () => openOutside(isolated ?? ''), displayType: 'accent' as const };
     Notification.warning(what, { autoClose: false, actions: isolated ? [open] : [] });
   }
 
-  /** Port -> what it is called, of those in the note that is there now. */
-  private readonly _greeted = new Map<number, string>();
-  private _note = '';
+  /** Port -> label, for the ports of the current notification. */
+  private readonly _announced = new Map<number, string>();
+  private _notificationId = '';
   private _gathering: ReturnType<typeof setTimeout> | undefined;
   private _closing: ReturnType<typeof setTimeout> | undefined;
 }
 
 const MAX_LISTED = 5;
 
-function listOf(ports: number[]): string {
+function listPorts(ports: number[]): string {
   const listed = ports.sort((a, b) => a - b).slice(0, MAX_LISTED);
   return listed.join(', ') + (listed.length < ports.length ? ' …' : '');
 }
 
-function textOf(error: unknown): string {
+function messageOf(error: unknown): string {
   return error instanceof ApiError ? error.text : String(error);
 }

@@ -1,9 +1,9 @@
-// The REST API and event stream below `proxy/api/`: asks, and turns every failure into one ApiError with a sentence for people.
+// Client of the REST API and event stream below `proxy/api/`. Every failure is an ApiError with a sentence for people.
 
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-/** What went wrong, for people. `status` is 0 if no answer came. */
+/** A failed request, with a message for people. `status` is 0 without an answer. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -14,7 +14,7 @@ export class ApiError extends Error {
     super(message);
   }
 
-  /** The message and what to do about it. */
+  /** The message and its remedy. */
   get text(): string {
     return [this.message, this.hint].join(' ').trim();
   }
@@ -27,14 +27,14 @@ export interface IEvent {
 }
 
 export interface IApi {
-  ask<T>(method: string, path: string, body?: object): Promise<T>;
-  open(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
+  request<T>(method: string, path: string, body?: object): Promise<T>;
+  openStream(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
 }
 
 export class Api implements IApi {
   constructor(private readonly _settings: ServerConnection.ISettings = ServerConnection.makeSettings()) {}
 
-  async ask<T>(method: string, path: string, body?: object): Promise<T> {
+  async request<T>(method: string, path: string, body?: object): Promise<T> {
     const response = await this._request(path, {
       method,
       ...(body ? { body: JSON.stringify(body) } : {})
@@ -43,7 +43,7 @@ export class Api implements IApi {
     return (text ? JSON.parse(text) : undefined) as T;
   }
 
-  async open(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+  async openStream(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const response = await this._request(path, { signal, cache: 'no-store' });
     if (!response.body) {
       throw new ApiError(0, 'The server sent no stream.');
@@ -60,23 +60,23 @@ export class Api implements IApi {
       throw new ApiError(0, 'The Jupyter server does not answer.', 'Is it running, and is the network up?');
     }
     if (!response.ok) {
-      throw await refusal(response);
+      throw await errorOf(response);
     }
     return response;
   }
 }
 
-async function refusal(response: Response): Promise<ApiError> {
-  const said = (await response.json().catch(() => ({}))) as Record<string, unknown>;
-  if (response.status === 401 || (response.status === 403 && said.code !== 'forbidden')) {
+async function errorOf(response: Response): Promise<ApiError> {
+  const body = (await response.json().catch(() => ({}))) as Record<string, unknown>;
+  if (response.status === 401 || (response.status === 403 && body.code !== 'forbidden')) {
     return new ApiError(response.status, 'Your login has ended.', 'Log in to Jupyter again.');
   }
-  const details = Array.isArray(said.details) ? said.details.map(String) : [];
-  const message = String(said.message ?? '') || `The server answered with status ${response.status}.`;
-  return new ApiError(response.status, message, String(said.hint ?? ''), details);
+  const details = Array.isArray(body.details) ? body.details.map(String) : [];
+  const message = String(body.message ?? '') || `The server answered with status ${response.status}.`;
+  return new ApiError(response.status, message, String(body.hint ?? ''), details);
 }
 
-/** The text of a stream, piece by piece; no character is cut in two. */
+/** The text of a stream in pieces that end at character boundaries. */
 export async function* textOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const reader = stream.getReader();
   const decoder = new TextDecoder();

@@ -1,4 +1,4 @@
-// The names of the commands, and what each takes. Everything that a person can do has one.
+// The names and arguments of the commands. Every action of the user interface is a command.
 
 export const CommandIDs = {
   launch: 'portproxy:launch',
@@ -15,7 +15,7 @@ export const CommandIDs = {
   forget: 'portproxy:forget'
 } as const;
 
-/** What a row, a tab or a command is about: a service by its name, or a port. */
+/** The subject of a row, a tab or a command: a service by its name, or a port. */
 export type Target = { service: string } | { port: number };
 
 const TARGET = {

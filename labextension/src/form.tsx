@@ -1,4 +1,4 @@
-// "Start a service": which template, under which name, with which arguments.
+// The dialog "Start a service": template, name and arguments.
 
 import { Dialog } from '@jupyterlab/apputils';
 import type { Contents } from '@jupyterlab/services';
@@ -9,7 +9,7 @@ import * as React from 'react';
 import { ApiError } from './api';
 import type { IArgument, ITemplate } from './tokens';
 
-const START = 1; // of the dialog's buttons
+const START_BUTTON = 1; // its index in the dialog
 
 export interface IChoice {
   template: string;
@@ -17,11 +17,11 @@ export interface IChoice {
   arguments: Record<string, string>;
 }
 
-/** Lists the folder of a path that is being typed; an empty list if there is none. */
+/** Lists completions of a path; an empty list if its folder does not exist. */
 export type Complete = (path: string) => Promise<string[]>;
 
-/** Completes paths on the server's files. */
-export function completer(contents: Pick<Contents.IManager, 'get'>): Complete {
+/** Completes paths from the server's files. */
+export function pathCompleter(contents: Pick<Contents.IManager, 'get'>): Complete {
   return async path => {
     const folder = path.slice(0, path.lastIndexOf('/') + 1);
     try {
@@ -36,16 +36,16 @@ export function completer(contents: Pick<Contents.IManager, 'get'>): Complete {
 
 interface IFormProps {
   templates: readonly ITemplate[];
-  /** What the fields have at first. */
+  /** Initial values of the fields. */
   first: IChoice;
-  /** Why the server refused what was filled in. */
+  /** The server's reason for refusing the input. */
   problem?: string;
   complete: Complete;
   trans: TranslationBundle;
   onChange: (choice: IChoice, complete: boolean) => void;
 }
 
-/** The fields; `onChange` is told what is chosen and whether nothing is missing. */
+/** The fields. Calls `onChange` with the input, and whether it is complete. */
 export function StartForm({ templates, first, problem, complete, trans, onChange }: IFormProps): React.JSX.Element {
   const [name, setName] = React.useState(first.name);
   const [chosen, setChosen] = React.useState(first.template);
@@ -56,7 +56,7 @@ export function StartForm({ templates, first, problem, complete, trans, onChange
   const args = template?.arguments ?? [];
   const filled = Object.fromEntries(args.map(arg => [arg.name, values[`${chosen}.${arg.name}`] ?? arg.default]));
   const missing = !template || args.some(arg => filled[arg.name] === '' && arg.default === '');
-  // Before the next event, not after the next paint: a click on Start may follow at once.
+  // A layout effect runs before the next event: a click on Start may follow immediately.
   React.useLayoutEffect(() => onChange({ template: chosen, name, arguments: filled }, !missing), [chosen, name, JSON.stringify(filled)]);
   return (
     <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
@@ -161,7 +161,7 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
     return this._choice;
   }
 
-  /** Whether nothing is missing; if something is, the person is pointed to it. */
+  /** Whether the input is complete; if not, the browser marks the missing field. */
   check(): boolean {
     this.node.querySelector('form')?.reportValidity();
     return this._complete;
@@ -191,16 +191,16 @@ class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
 }
 
 /**
- * Stays until what was filled in has been accepted. JupyterLab's own takes Enter for a click on Start, disabled or not.
+ * Stays open until the server accepts the input. JupyterLab's own dialog accepts Enter also while Start is disabled.
  */
 class StartDialog extends Dialog<IChoice> {
   constructor(private readonly _form: Body, private readonly _submit: Submit, trans: TranslationBundle, focused: string) {
     const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })];
-    super({ title: trans.__('Start a service'), body: _form, buttons, defaultButton: START, focusNodeSelector: focused });
+    super({ title: trans.__('Start a service'), body: _form, buttons, defaultButton: START_BUTTON, focusNodeSelector: focused });
   }
 
-  override resolve(index: number = START): void {
-    if (index !== START) {
+  override resolve(index: number = START_BUTTON): void {
+    if (index !== START_BUTTON) {
       super.resolve(index);
     } else if (!this._isBusy && this._form.check()) {
       void this._try();
@@ -211,7 +211,7 @@ class StartDialog extends Dialog<IChoice> {
     this._isBusy = true;
     try {
       await this._submit(this._form.getValue());
-      super.resolve(START);
+      super.resolve(START_BUTTON);
     } catch (error) {
       this._form.problem = error instanceof ApiError ? error.text : String(error);
     } finally {
@@ -222,11 +222,11 @@ class StartDialog extends Dialog<IChoice> {
   private _isBusy = false;
 }
 
-/** Starts what was chosen; rejects if the server refuses it. */
+/** Starts the chosen service; rejects if the server refuses it. */
 export type Submit = (choice: IChoice) => Promise<void>;
 
-/** Asks what to start; resolves when that is accepted, or when the person thinks better of it. */
-export async function askWhatToStart(
+/** Shows the dialog; resolves when the server has accepted the input, or the dialog is cancelled. */
+export async function showStartDialog(
   templates: readonly ITemplate[],
   first: Partial<IChoice>,
   complete: Complete,

@@ -1,4 +1,4 @@
-// The extension's own icons, and a letter in a square for templates that have none.
+// The extension's icons, and a letter in a square for templates without one.
 
 import { LabIcon } from '@jupyterlab/ui-components';
 
@@ -33,7 +33,7 @@ const COLOURS = ['#1565c0', '#6a1b9a', '#00695c', '#ad1457', '#4527a0', '#2e7d32
 const letters = new Map<string, LabIcon>();
 const pictures = new Map<string, LabIcon>();
 
-/** What a template or service looks like: its own picture, else a letter. */
+/** The icon of a template or service: its picture, else a letter. */
 export function iconOf(shown: { title: string; icon: string } | undefined): LabIcon {
   return shown?.icon ? pictureIcon(shown.icon) : letterIcon(shown?.title ?? '?');
 }
@@ -43,7 +43,7 @@ function pictureIcon(url: string): LabIcon {
   let icon = pictures.get(url);
   if (!icon) {
     const address = new URL(url, window.location.href).href.replace(/[&"<>]/g, character => `&#${character.charCodeAt(0)};`);
-    const href = encodeURIComponent(address); // LabIcon decodes what it is given before it parses it
+    const href = encodeURIComponent(address); // LabIcon decodes the text before it parses it
     const svgstr = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><image width="24" height="24" href="${href}"/></svg>`;
     icon = new LabIcon({ name: `portproxy:picture-${pictures.size}`, svgstr });
     pictures.set(url, icon);

@@ -1,4 +1,4 @@
-// The plugins: the model, and what a person sees of it. Everything is introduced to everything here, and nothing is decided.
+// The plugins: the model and its user interface. This module connects the parts and registers the commands.
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
@@ -12,16 +12,16 @@ import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/core
 import { Actions, INewPortSettings } from './actions';
 import { Api, IApi } from './api';
 import { ARGUMENTS, CommandIDs, Target } from './commands';
-import { askWhatToStart, completer, IChoice } from './form';
+import { showStartDialog, pathCompleter, IChoice } from './form';
 import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
 import { PanelState, PortsPanel } from './panel';
-import { absolute, IRecipe, prefixOf, ServiceTab } from './tab';
+import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
-import { portLabel, runs, serviceLabel } from './words';
+import { portLabel, isActive, serviceLabel } from './labels';
 
 type Args = ReadonlyPartialJSONObject;
 
@@ -29,7 +29,7 @@ const apis = new WeakMap<IPortsManager, IApi>();
 
 const managerPlugin: JupyterFrontEndPlugin<IPortsManager> = {
   id: 'jupyter-portproxy:manager',
-  description: 'Knows what runs beside the Jupyter server.',
+  description: 'Provides the services and ports beside the Jupyter server.',
   autoStart: true,
   provides: IPortsManager,
   activate: (app: JupyterFrontEnd): IPortsManager => {
@@ -76,9 +76,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
     restorer?.add(panel, panel.id);
-    manager.appeared.connect((_, port) => actions.greet(port, newPorts));
+    manager.appeared.connect((_, port) => actions.announce(port, newPorts));
 
-    // ---- what a command is about: its arguments, the row whose menu is open, or the tab in front ----
+    // ---- the target of a command: its arguments, the row of the context menu, or the current tab ----
 
     const targetOf = (args: Args): Target | null => {
       if (typeof args.service === 'string') {
@@ -88,7 +88,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         return { port: args.port };
       }
       if (args.fromRow) {
-        return panel.pointed;
+        return panel.contextTarget;
       }
       return tabs.currentWidget && tabs.currentWidget === shell.currentWidget ? tabs.currentWidget.target : null;
     };
@@ -100,7 +100,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const target = targetOf(args);
       return target !== null && actions.urlOf(target) !== undefined;
     };
-    const isOpenable = (args: Args) => hasUrl(args) && runs(serviceOf(args) ?? { state: 'up' });
+    const isOpenable = (args: Args) => hasUrl(args) && isActive(serviceOf(args) ?? { state: 'up' });
     const isReserved = (args: Args) => {
       const target = targetOf(args);
       return target !== null && 'service' in target && manager.reservations.some(item => item.name === target.service);
@@ -117,15 +117,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     // ---- commands ----
 
-    const openOutside = (url: string) => void window.open(absolute(url), '_blank', 'noopener');
-    manager.noticed.connect((_, lost) => actions.tellOfLostSocket(lost, openOutside));
+    const openOutside = (url: string) => void window.open(absoluteUrl(url), '_blank', 'noopener');
+    manager.socketLost.connect((_, lost) => actions.reportLostSocket(lost, openOutside));
     const outsideUrl = (target: Target, url: string): string => {
-      const entrance = isolation.entrance(target);
-      return entrance === undefined ? url : entrance + absolute(url).slice(absolute(prefixOf(url)).length);
+      const entryPath = isolation.entryPath(target);
+      return entryPath === undefined ? url : entryPath + absoluteUrl(url).slice(absoluteUrl(prefixOf(url)).length);
     };
     const openTab = (target: Target, url: string, label: string, icon: string, path?: string, recipe?: IRecipe): void => {
       if (!labShell) {
-        openOutside(outsideUrl(target, url)); // Notebook has room for one document only
+        openOutside(outsideUrl(target, url)); // Notebook shows one document only
         return;
       }
       const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
@@ -157,7 +157,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const service = await manager.start(choice.template, choice.name || undefined, choice.arguments);
         void actions.follow(service);
       };
-      await askWhatToStart(templates, first, completer(app.serviceManager.contents), submit, trans);
+      await showStartDialog(templates, first, pathCompleter(app.serviceManager.contents), submit, trans);
     };
     const startFormOf = (args: Args) => startForm(templateNamed(args.template) ? { template: String(args.template) } : {});
     add(CommandIDs.startForm, trans.__('Start a Service…'), startFormOf, { icon: addIcon });
@@ -165,7 +165,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       CommandIDs.launch,
       args => templateNamed(args.template)?.title ?? trans.__('Start'),
       args => {
-        // Nothing is awaited: while a tile's command runs, the launcher takes no other click.
+        // Do not await: the launcher ignores clicks while a tile's command is running.
         const template = templateNamed(args.template);
         if (!template) {
           return;
@@ -247,7 +247,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const target = targetOf(args);
       return target && 'service' in target ? actions.attempt(() => what(target.service)) : undefined;
     };
-    const isRunning = (args: Args) => runs(serviceOf(args) ?? { state: 'down' });
+    const isRunning = (args: Args) => isActive(serviceOf(args) ?? { state: 'down' });
     const isEnded = (args: Args) => ['down', 'failed'].includes(serviceOf(args)?.state ?? '');
     add(
       CommandIDs.restart,
@@ -268,7 +268,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     add(CommandIDs.stop, trans.__('Stop Service'), stop, { icon: stopIcon, isEnabled: isRunning });
     add(
       CommandIDs.forget,
-      args => (isReserved(args) ? trans.__('Give the Port Back') : trans.__('Remove Service')),
+      args => (isReserved(args) ? trans.__('Release the Port') : trans.__('Remove Service')),
       onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name))),
       { icon: deleteIcon, isEnabled: args => isEnded(args) || isReserved(args) }
     );
@@ -279,7 +279,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
     }
 
-    // ---- what stays over a reload ----
+    // ---- restored after a reload ----
 
     void restorer?.restore(tabs, {
       command: CommandIDs.openInLab,
@@ -295,7 +295,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     // ---- templates and settings ----
 
     if (launcher) {
-      // The first: its plug stands at the category's head.
+      // The first tile of the category, so that its icon is the category's.
       launcher.add({ command: CommandIDs.showPanel, category: 'Services', rank: -1 });
       const tiles = new Tiles(launcher);
       manager.changed.connect(() => tiles.update(manager.templates));
@@ -307,7 +307,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const read = () => {
           Object.assign(newPorts, loaded.composite);
           state.rules = newPorts.ports;
-          isolation.wanted = loaded.composite.isolate !== false;
+          isolation.isEnabled = loaded.composite.isolate !== false;
         };
         loaded.changed.connect(read);
         read();

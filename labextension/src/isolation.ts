@@ -1,39 +1,39 @@
-// Origins of their own for services: whether this browser finds them, and the way there.
+// Isolated origins of services: whether this browser can reach them, and the URLs that lead to them.
 //
-// Rule of this file: it asks once. Where in doubt, services stay below Jupyter's own address.
+// One request at the start decides. If it fails, services use path-based URLs.
 
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 
 import type { IApi } from './api';
 import type { Target } from './commands';
 
-const PATIENCE = 2000;
+const PROBE_TIMEOUT = 2000;
 
 interface IOrigins {
   isolate: 'auto' | 'always' | 'never';
   probe: string | null;
   /** An isolated origin, `{target}` in place of a port or a service's name. */
   origin: string | null;
-  /** Names for `allow`, for browsers that do not list the features that they gate. */
+  /** Features for `allow`, for browsers without `featurePolicy.allowedFeatures()`. */
   features: string[];
 }
 
-/** Whether a frame of that address may store anything; its page says so. */
-function framesStore(address: string): Promise<boolean> {
+/** Whether the browser allows storage in a frame of that address; its page reports it by a message. */
+function testFrameStorage(address: string): Promise<boolean> {
   return new Promise(resolve => {
     const frame = document.createElement('iframe');
-    const end = (stores: boolean) => {
+    const end = (testStorage: boolean) => {
       window.clearTimeout(timer);
       window.removeEventListener('message', hear);
       frame.remove();
-      resolve(stores);
+      resolve(testStorage);
     };
     const hear = (event: MessageEvent) => {
       if (event.source === frame.contentWindow) {
         end(event.data === 'stored');
       }
     };
-    const timer = window.setTimeout(() => end(false), PATIENCE);
+    const timer = window.setTimeout(() => end(false), PROBE_TIMEOUT);
     window.addEventListener('message', hear);
     frame.hidden = true;
     frame.src = address;
@@ -42,36 +42,36 @@ function framesStore(address: string): Promise<boolean> {
 }
 
 export class Isolation {
-  constructor(api: IApi, find: typeof fetch = (...args) => fetch(...args), stores = framesStore) {
-    this.ready = this._ask(api, find, stores);
+  constructor(api: IApi, fetchProbe: typeof fetch = (...args) => fetch(...args), testStorage = testFrameStorage) {
+    this.ready = this._probe(api, fetchProbe, testStorage);
   }
 
-  /** Resolves when it is known; never rejects. */
+  /** Resolves when the probe has ended; never rejects. */
   readonly ready: Promise<void>;
 
-  /** The setting: people may want the address below Jupyter's. */
-  wanted = true;
+  /** The setting `isolate`. */
+  isEnabled = true;
 
-  /** What stands in front of the paths of a target, as a URL path without a final slash; undefined if they stay where they are. */
-  entrance(target: Target): string | undefined {
+  /** The URL path that leads to a target's isolated origin, without a final slash; undefined if path-based URLs are used. */
+  entryPath(target: Target): string | undefined {
     const name = 'port' in target ? String(target.port) : target.service;
-    return this._found && this.wanted ? new URL(URLExt.join(PageConfig.getBaseUrl(), 'proxy/enter', name), window.location.href).pathname : undefined;
+    return this._isReachable && this.isEnabled ? new URL(URLExt.join(PageConfig.getBaseUrl(), 'proxy/enter', name), window.location.href).pathname : undefined;
   }
 
-  /** The same for a frame: a service that cannot do without storage stays below Jupyter's address where browsers deny it. */
-  framed(target: Target, needsStorage: boolean): string | undefined {
-    return needsStorage && !this._stores ? undefined : this.entrance(target);
+  /** The same for a frame; undefined also for a service that needs storage where the browser denies it to frames. */
+  framePath(target: Target, needsStorage: boolean): string | undefined {
+    return needsStorage && !this._hasFrameStorage ? undefined : this.entryPath(target);
   }
 
   /**
-   * The `allow` attribute of a target's frame: whatever this page may use (camera, clipboard, full screen ...) is delegated to the
-   * target's own origin. A frame of Jupyter's origin has it anyway.
+   * The `allow` attribute of a target's frame: it delegates the features of this page (camera, clipboard, full screen ...) to the
+   * target's isolated origin. A frame of Jupyter's origin needs no delegation.
    *
-   * @param port - That of a service: its origin has it where a host name cannot have the service's.
+   * @param port - Port of a service, which its host name has if the service's name is not valid in one.
    */
   allow(target: Target, port: number | null): string {
     const { _origin: origin } = this;
-    if (this.entrance(target) === undefined || origin === null) {
+    if (this.entryPath(target) === undefined || origin === null) {
       return '';
     }
     const names = 'port' in target ? [target.port] : [target.service, ...(port ? [port] : [])];
@@ -80,26 +80,26 @@ export class Isolation {
     return (policy?.allowedFeatures() ?? this._features).map(feature => `${feature} ${origins}`).join('; ');
   }
 
-  private async _ask(api: IApi, find: typeof fetch, stores: (address: string) => Promise<boolean>): Promise<void> {
+  private async _probe(api: IApi, fetchProbe: typeof fetch, testStorage: (address: string) => Promise<boolean>): Promise<void> {
     try {
-      const { probe, origin, features } = await api.ask<IOrigins>('GET', 'origins');
+      const { probe, origin, features } = await api.request<IOrigins>('GET', 'origins');
       if (probe === null) {
         return;
       }
-      const seen = (url: string) => url.replace(/^https?:/, window.location.protocol); // reverse proxies may hide the scheme from the server
-      const address = seen(probe);
-      this._origin = origin && seen(origin);
+      const withPageScheme = (url: string) => url.replace(/^https?:/, window.location.protocol); // a reverse proxy may hide the scheme from the server
+      const address = withPageScheme(probe);
+      this._origin = origin && withPageScheme(origin);
       this._features = features;
-      const answer = await find(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PATIENCE) });
-      this._found = answer.status === 204;
-      this._stores = this._found && (await stores(new URL('storage', address).href));
+      const answer = await fetchProbe(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PROBE_TIMEOUT) });
+      this._isReachable = answer.status === 204;
+      this._hasFrameStorage = this._isReachable && (await testStorage(new URL('storage', address).href));
     } catch {
-      return; // a browser that does not resolve *.localhost, a front without the names, an older server
+      return; // *.localhost is not resolved, the reverse proxy lacks the names, or the server is older
     }
   }
 
   private _origin: string | null = null;
   private _features: string[] = [];
-  private _found = false;
-  private _stores = false;
+  private _isReachable = false;
+  private _hasFrameStorage = false;
 }

@@ -1,4 +1,4 @@
-// The tiles of the launcher: one for each template that can be started, in the category that it asks for.
+// The tiles of the launcher: one for each available template, in the template's category.
 
 import type { ILauncher } from '@jupyterlab/launcher';
 import { DisposableSet } from '@lumino/disposable';
@@ -9,7 +9,7 @@ import type { ITemplate } from './tokens';
 export class Tiles {
   constructor(private readonly _launcher: Pick<ILauncher, 'add'>) {}
 
-  /** Shows tiles for these templates, if they are others than before. */
+  /** Replaces the tiles if the templates have changed. */
   update(templates: readonly ITemplate[]): void {
     if (templates === this._templates) {
       return;
@@ -32,6 +32,6 @@ function tileOf(template: ITemplate, rank: number): ILauncher.IItemOptions {
     args: { template: template.name },
     category: template.launcher,
     rank,
-    ...(template.icon ? { kernelIconUrl: template.icon } : {}) // only in the categories of kernels; else it is the command's icon
+    ...(template.icon ? { kernelIconUrl: template.icon } : {}) // used in the categories of kernels; others show the command's icon
   };
 }

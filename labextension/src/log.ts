@@ -1,4 +1,4 @@
-// The log of a service in a tab: what it has printed, followed while it runs, and again when it is started again.
+// The log of a service in a tab: its output, followed while it runs and after each start.
 
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -7,16 +7,16 @@ import { Widget } from '@lumino/widgets';
 
 import { ApiError, IApi, textOf } from './api';
 import type { IPortsManager } from './tokens';
-import { serviceLabel } from './words';
+import { serviceLabel } from './labels';
 
-const MOST = 1 << 20;
+const MAX_LOG_LENGTH = 1 << 20;
 /** Colours, titles and character sets of terminals (ECMA-48: control sequences, control strings, other escape sequences). */
 const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)|[ -/]*[0-OQ-WYZ\\`-~])|\u009b[0-?]*[ -/]*[@-~]/g;
 
-/** Text as it is shown: without terminal controls, of a progress bar its last state, the last MiB. */
-export function readable(text: string): string {
+/** The last MiB of a text without terminal controls, and with only the last state of a progress bar. */
+export function plainText(text: string): string {
   const lines = text.replace(CONTROL, '').replace(/\r+\n/g, '\n').split('\n');
-  return lines.map(line => line.slice(line.lastIndexOf('\r', line.length - 2) + 1)).join('\n').slice(-MOST);
+  return lines.map(line => line.slice(line.lastIndexOf('\r', line.length - 2) + 1)).join('\n').slice(-MAX_LOG_LENGTH);
 }
 
 class LogView extends Widget {
@@ -46,7 +46,7 @@ class LogView extends Widget {
     this._text = '';
     try {
       const path = `services/${encodeURIComponent(this._name)}/logs?follow=1`;
-      for await (const piece of textOf(await this._api.open(path, abort.signal))) {
+      for await (const piece of textOf(await this._api.openStream(path, abort.signal))) {
         this._show(piece);
       }
       this._show(`\n— ${this._trans.__('ended')} —\n`);
@@ -60,18 +60,18 @@ class LogView extends Widget {
     }
   }
 
-  /** A service that runs again is followed again. */
+  /** Follows a service again after a restart. */
   private _onChange(): void {
     if (!this._abort && this._manager.service(this._name)?.state === 'starting') {
       void this._follow();
     }
   }
 
-  /** Adds text; the end stays in view if it was. */
+  /** Appends text, and scrolls if the end was in view. */
   private _show(piece: string): void {
     const { node } = this;
     const atEnd = node.scrollHeight - node.scrollTop - node.clientHeight < 40;
-    this._text = readable(this._text + piece);
+    this._text = plainText(this._text + piece);
     node.textContent = this._text;
     if (atEnd) {
       node.scrollTop = node.scrollHeight;
@@ -85,13 +85,13 @@ class LogView extends Widget {
 export function makeLog(name: string, api: IApi, manager: IPortsManager, trans: TranslationBundle): MainAreaWidget {
   const widget = new MainAreaWidget({ content: new LogView(name, api, manager, trans) });
   widget.id = `jp-portproxy-log-${name}`;
-  const entitle = () => {
-    const service = manager.service(name); // a tab that is restored may come before the list
+  const updateTitle = () => {
+    const service = manager.service(name); // undefined if a tab is restored before the list is loaded
     widget.title.label = trans.__('Log: %1', service ? serviceLabel(service) : name);
   };
-  manager.changed.connect(entitle);
-  widget.disposed.connect(() => manager.changed.disconnect(entitle));
-  entitle();
+  manager.changed.connect(updateTitle);
+  widget.disposed.connect(() => manager.changed.disconnect(updateTitle));
+  updateTitle();
   widget.title.icon = listIcon;
   widget.title.closable = true;
   return widget;

@@ -1,6 +1,7 @@
-// The model: what runs beside the server, kept live by its event stream. Knows no widget.
+// The model: the services, ports and reservations of the server, updated by its event stream. It uses no widgets.
 //
-// Rule of this file: one request while all is well, none while nobody looks, and ever fewer while the server is away.
+// Connection: `connecting` -> `live` with the first snapshot -> `lost` when the stream fails, retried with growing delays;
+// `paused` while the document is hidden. Only `_setConnection` changes it.
 
 import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
@@ -8,11 +9,11 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { ApiError, eventsOf, IApi, IEvent } from './api';
 import type { Connection, ILostSocket, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
 
-const FIRST_PAUSE = 1000;
-const LONGEST_PAUSE = 15_000;
+const FIRST_RETRY_DELAY = 1000;
+const MAX_RETRY_DELAY = 15_000;
 /** The server sends a comment every 15 s; three missed ones mean that the connection is dead. */
-const SILENCE = 45_000;
-const POLL = 1000;
+const SILENCE_TIMEOUT = 45_000;
+const POLL_INTERVAL = 1000;
 
 interface ISnapshot {
   ports: IPort[];
@@ -22,7 +23,7 @@ interface ISnapshot {
 
 type Item = ({ kind: 'port' } & IPort) | ({ kind: 'service' } & IService) | ({ kind: 'reservation' } & IReservation);
 
-/** Where a document tells whether somebody looks at it. */
+/** The visibility of a document. */
 export interface IVisibility {
   readonly hidden: boolean;
   addEventListener(type: 'visibilitychange', listener: () => void): void;
@@ -74,8 +75,8 @@ export class PortsManager implements IPortsManager, IDisposable {
     return this._appeared;
   }
 
-  get noticed(): ISignal<IPortsManager, ILostSocket> {
-    return this._noticed;
+  get socketLost(): ISignal<IPortsManager, ILostSocket> {
+    return this._socketLost;
   }
 
   get isDisposed(): boolean {
@@ -108,36 +109,36 @@ export class PortsManager implements IPortsManager, IDisposable {
   }
 
   async refreshTemplates(): Promise<void> {
-    this._templates = await this._api.ask<ITemplate[]>('GET', 'templates');
+    this._templates = await this._api.request<ITemplate[]>('GET', 'templates');
     this._changed.emit();
   }
 
   async start(template: string, name?: string, args: Record<string, string> = {}): Promise<IService> {
     const body = { template, arguments: args, ...(name ? { name } : {}) };
-    return this._take(await this._api.ask<IService>('POST', 'services', body));
+    return this._store(await this._api.request<IService>('POST', 'services', body));
   }
 
   async restart(name: string): Promise<IService> {
-    return this._take(await this._api.ask<IService>('POST', `${pathOf(name)}/restart`, {}));
+    return this._store(await this._api.request<IService>('POST', `${pathOf(name)}/restart`, {}));
   }
 
   async stop(name: string): Promise<IService> {
-    return this._take(await this._api.ask<IService>('POST', `${pathOf(name)}/stop`, {}));
+    return this._store(await this._api.request<IService>('POST', `${pathOf(name)}/stop`, {}));
   }
 
   async forget(name: string): Promise<void> {
-    await this._api.ask('DELETE', pathOf(name));
+    await this._api.request('DELETE', pathOf(name));
     this._services.delete(name);
     this._changed.emit();
   }
 
   async release(name: string): Promise<void> {
-    await this._api.ask('DELETE', `reservations/${encodeURIComponent(name)}`);
+    await this._api.request('DELETE', `reservations/${encodeURIComponent(name)}`);
     this._reservations.delete(name);
     this._changed.emit();
   }
 
-  async settled(name: string): Promise<IService> {
+  async whenSettled(name: string): Promise<IService> {
     for (;;) {
       const known = this._services.get(name);
       if (known && known.state !== 'starting') {
@@ -145,12 +146,12 @@ export class PortsManager implements IPortsManager, IDisposable {
       }
       await this._nextChange();
       if (this._connection !== 'live') {
-        this._take(await this._api.ask<IService>('GET', pathOf(name)));
+        this._store(await this._api.request<IService>('GET', pathOf(name)));
       }
     }
   }
 
-  /** Resolves at the next change, and after a second in any case. */
+  /** Resolves at the next change, or after POLL_INTERVAL. */
   private _nextChange(): Promise<void> {
     return new Promise(resolve => {
       const done = () => {
@@ -158,19 +159,19 @@ export class PortsManager implements IPortsManager, IDisposable {
         this._changed.disconnect(done);
         resolve();
       };
-      const timer = setTimeout(done, POLL);
+      const timer = setTimeout(done, POLL_INTERVAL);
       this._changed.connect(done);
     });
   }
 
-  private _take(service: IService): IService {
-    this._keep(service);
+  private _store(service: IService): IService {
+    this._storeUnlessOld(service);
     this._changed.emit();
     return this._services.get(service.name) ?? service;
   }
 
-  /** Answers and events come by connections of their own, in any order: what is older than what is known changes nothing. */
-  private _keep(service: IService): void {
+  /** Answers and events arrive on separate connections in any order: ignores a state older than the stored one. */
+  private _storeUnlessOld(service: IService): void {
     if (!this._isOld(service)) {
       this._services.set(service.name, service);
     }
@@ -185,7 +186,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _onVisibility = (): void => {
     if (this._visibility.hidden) {
       this._disconnect();
-      this._become('paused');
+      this._setConnection('paused');
     } else if (!this._abort) {
       void this._follow();
     }
@@ -203,13 +204,13 @@ export class PortsManager implements IPortsManager, IDisposable {
     const abort = (this._abort = new AbortController());
     clearTimeout(this._retry);
     if (this._connection !== 'lost') {
-      this._become('connecting');
+      this._setConnection('connecting');
     }
     let problem = '';
     let isAway = false;
     try {
-      for await (const event of eventsOf(await this._api.open('events', abort.signal))) {
-        this._expectMore(abort);
+      for await (const event of eventsOf(await this._api.openStream('events', abort.signal))) {
+        this._restartWatchdog(abort);
         this._receive(event);
       }
     } catch (error) {
@@ -219,23 +220,23 @@ export class PortsManager implements IPortsManager, IDisposable {
     if (this._abort === abort) {
       this._isAway = isAway;
       this._abort = undefined;
-      this._tryLater(problem || 'The connection to the Jupyter server is cut.');
+      this._scheduleRetry(problem || 'The connection to the Jupyter server is cut.');
     }
   }
 
-  private _expectMore(abort: AbortController): void {
+  private _restartWatchdog(abort: AbortController): void {
     clearTimeout(this._watchdog);
-    this._watchdog = setTimeout(() => abort.abort(), SILENCE);
+    this._watchdog = setTimeout(() => abort.abort(), SILENCE_TIMEOUT);
   }
 
-  private _tryLater(problem: string): void {
+  private _scheduleRetry(problem: string): void {
     clearTimeout(this._watchdog);
-    const pause = Math.min(FIRST_PAUSE * 2 ** this._failures++, LONGEST_PAUSE);
-    this._become('lost', problem);
+    const pause = Math.min(FIRST_RETRY_DELAY * 2 ** this._failures++, MAX_RETRY_DELAY);
+    this._setConnection('lost', problem);
     this._retry = setTimeout(() => void this._follow(), pause * (0.75 + Math.random() / 2));
   }
 
-  private _become(connection: Connection, problem = ''): void {
+  private _setConnection(connection: Connection, problem = ''): void {
     if (connection !== this._connection || problem !== this._problem) {
       this._connection = connection;
       this._problem = problem;
@@ -247,14 +248,14 @@ export class PortsManager implements IPortsManager, IDisposable {
     if (event === 'snapshot') {
       this._failures = 0;
       this._replace(data as ISnapshot);
-      this._become('live');
+      this._setConnection('live');
     } else if (event === 'changed') {
       this._put(data as Item);
     } else if (event === 'removed') {
       this._remove(data as Item);
     } else if (event === 'notice') {
       if ((data as ILostSocket).kind === 'lost-socket') {
-        this._noticed.emit(data as ILostSocket);
+        this._socketLost.emit(data as ILostSocket);
       }
       return;
     } else {
@@ -270,7 +271,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._reservations = new Map(snapshot.reservations.map(reservation => [reservation.name, reservation]));
     this._hasSnapshot = true;
     if (before) {
-      snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._tellOfNew(port));
+      snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._announceNewPort(port));
     }
   }
 
@@ -279,10 +280,10 @@ export class PortsManager implements IPortsManager, IDisposable {
       const known = this._ports.get(keyOf(item));
       this._ports.set(keyOf(item), item);
       if (!known?.http) {
-        this._tellOfNew(item);
+        this._announceNewPort(item);
       }
     } else if (item.kind === 'service') {
-      this._keep(item);
+      this._storeUnlessOld(item);
     } else {
       this._reservations.set(item.name, item);
     }
@@ -300,7 +301,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     }
   }
 
-  private _tellOfNew(port: IPort): void {
+  private _announceNewPort(port: IPort): void {
     if (port.mine && port.allowed && port.http && !port.service) {
       this._appeared.emit(port);
     }
@@ -320,7 +321,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _watchdog: ReturnType<typeof setTimeout> | undefined;
   private _isDisposed = false;
   private readonly _changed = new Signal<IPortsManager, void>(this);
-  private readonly _noticed = new Signal<IPortsManager, ILostSocket>(this);
+  private readonly _socketLost = new Signal<IPortsManager, ILostSocket>(this);
   private readonly _appeared = new Signal<IPortsManager, IPort>(this);
 }
 

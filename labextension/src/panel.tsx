@@ -1,4 +1,4 @@
-// The Ports panel in the left side bar: services and other ports, with a filter and a way to start something.
+// The Ports panel in the left side bar: services and other ports, a filter, and a button that starts a service.
 
 import { nullTranslator, ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { addIcon, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@jupyterlab/ui-components';
@@ -9,11 +9,11 @@ import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
 import type { IPortsManager } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow } from './views';
-import { IPortRule, passes, portLabel, serviceLabel } from './words';
+import { IPortRule, matchesFilter, portLabel, serviceLabel } from './labels';
 
-const TICK = 5000;
+const REDRAW_INTERVAL = 5000;
 
-/** What the sections share besides the manager: the filter's text and the rules of the settings. */
+/** State that the sections share besides the manager: the filter's text and the rules of the settings. */
 export class PanelState {
   get filter(): string {
     return this._filter;
@@ -50,7 +50,7 @@ interface IProps {
   onStart: () => void;
 }
 
-/** Draws again when the manager or the panel's state changes, at most once a frame, and now and then for the durations. */
+/** Redraws when the manager or the panel's state changes, at most once a frame, and each REDRAW_INTERVAL for the durations. */
 export function useLive(manager: IPortsManager, state: PanelState): number {
   const [now, setNow] = React.useState(Date.now());
   React.useEffect(() => {
@@ -61,7 +61,7 @@ export function useLive(manager: IPortsManager, state: PanelState): number {
         setNow(Date.now());
       });
     };
-    const timer = setInterval(draw, TICK);
+    const timer = setInterval(draw, REDRAW_INTERVAL);
     manager.changed.connect(draw);
     state.changed.connect(draw);
     return () => {
@@ -76,8 +76,8 @@ export function useLive(manager: IPortsManager, state: PanelState): number {
 
 export function ServicesSection({ manager, state, trans, run, onStart }: IProps): React.JSX.Element {
   const now = useLive(manager, state);
-  const services = manager.services.filter(s => passes(state.filter, serviceLabel(s), s.runs ?? '', s.port, s.state));
-  const reservations = manager.reservations.filter(r => passes(state.filter, r.name, r.port) && !manager.service(r.name));
+  const services = manager.services.filter(s => matchesFilter(state.filter, serviceLabel(s), s.runs ?? '', s.port, s.state));
+  const reservations = manager.reservations.filter(r => matchesFilter(state.filter, r.name, r.port) && !manager.service(r.name));
   return (
     <>
       <Problem manager={manager} trans={trans} />
@@ -114,8 +114,8 @@ export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.
   const now = useLive(manager, state);
   const { rules, filter } = state;
   const ports = manager.ports
-    .filter(port => !port.service && passes(filter, portLabel(port, rules, trans), port.port, port.process, port.owner))
-    .sort((a, b) => Number(b.allowed) - Number(a.allowed)); // what can be opened first
+    .filter(port => !port.service && matchesFilter(filter, portLabel(port, rules, trans), port.port, port.process, port.owner))
+    .sort((a, b) => Number(b.allowed) - Number(a.allowed)); // reachable ports first
   return ports.length ? (
     <ul className="jp-PortProxy-list" aria-label={trans.__('Other ports')}>
       {ports.map(port => (
@@ -127,7 +127,7 @@ export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.
       <p>
         {filter
           ? trans.__('No port matches the filter.')
-          : trans.__('Nothing else listens. Run a program that listens on a port, in a terminal for example, and it appears here.')}
+          : trans.__('No other program listens on a port. Start one, for example in a terminal, and it appears here.')}
       </p>
     </div>
   );
@@ -148,23 +148,23 @@ export class PortsPanel extends SidePanel {
     this.toolbar.addItem('start', button(addIcon, trans.__('Start a service…'), () => commands.execute(CommandIDs.startForm)));
     this.toolbar.addItem('refresh', button(refreshIcon, trans.__('Refresh'), () => commands.execute(CommandIDs.refresh)));
     const props: IProps = { manager, state, trans, run, onStart: () => void commands.execute(CommandIDs.startForm) };
-    this.node.addEventListener('contextmenu', event => this._point(event.target as Element), true);
+    this.node.addEventListener('contextmenu', event => this._setContextTarget(event.target as Element), true);
     this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
     this.addWidget(section(trans.__('Other ports'), <PortsSection {...props} />));
   }
 
-  /** What the row is about on which the context menu was opened last. The row itself may be drawn anew meanwhile. */
-  get pointed(): Target | null {
-    return this._pointed;
+  /** The target of the row on which the context menu was opened last. The row itself may have been redrawn since. */
+  get contextTarget(): Target | null {
+    return this._contextTarget;
   }
 
-  private _point(element: Element): void {
+  private _setContextTarget(element: Element): void {
     const row = element.closest<HTMLElement>('.jp-PortProxy-row');
     const { service, port } = row?.dataset ?? {};
-    this._pointed = service !== undefined ? { service } : port !== undefined ? { port: Number(port) } : null;
+    this._contextTarget = service !== undefined ? { service } : port !== undefined ? { port: Number(port) } : null;
   }
 
-  private _pointed: Target | null = null;
+  private _contextTarget: Target | null = null;
 }
 
 export namespace PortsPanel {

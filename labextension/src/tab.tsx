@@ -1,4 +1,4 @@
-// A service or port in a tab of JupyterLab: a frame, and what to say while there is nothing to frame.
+// A service or port in a tab of JupyterLab: a frame, and a notice while there is no page to show.
 
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
@@ -11,14 +11,14 @@ import { CommandIDs, Target } from './commands';
 import { iconOf, outsideIcon } from './icons';
 import type { Isolation } from './isolation';
 import type { IPortsManager, IService } from './tokens';
-import { stateText } from './words';
+import { stateText } from './labels';
 
-// For browsers without `window.navigation`, see Frame. Chromium, which has it, shows no PDF in a sandbox, whatever that allows.
+// For browsers without `window.navigation`, see Frame. Chromium, which has it, shows no PDF in a sandbox with any tokens.
 const SANDBOX =
   'allow-same-origin allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-presentation ' +
   'allow-pointer-lock allow-orientation-lock allow-downloads allow-top-navigation-by-user-activation';
 
-/** What it takes to start a service again that the server does not know any more. */
+/** The data to start a service again that the server's list no longer has. */
 export type IRecipe = { template: string; arguments: Record<string, string> };
 
 export interface ITabOptions {
@@ -28,7 +28,7 @@ export interface ITabOptions {
   /** Path, below the URL's prefix, to show first; a restored tab has one. */
   path?: string;
   label: string;
-  /** Address of its picture; a letter is shown without one. */
+  /** Address of its icon; without one, a letter is shown. */
   icon?: string;
   manager: IPortsManager;
   isolation?: Isolation;
@@ -41,33 +41,33 @@ export interface ITabOptions {
 }
 
 /** The absolute address of a path that the API gave. */
-export function absolute(url: string): string {
+export function absoluteUrl(url: string): string {
   return new URL(url, new URL(PageConfig.getBaseUrl(), window.location.href)).href;
 }
 
-/** The prefix of a service's or port's URLs: what its own paths hang below. */
+/** The prefix of the URLs of a service or port. */
 export function prefixOf(url: string): string {
-  const path = new URL(absolute(url)).pathname;
+  const path = new URL(absoluteUrl(url)).pathname;
   const match = /^(.*?\/proxy\/(?:port|service)\/[^/]+)\//.exec(path);
   const base = new URL(PageConfig.getBaseUrl(), window.location.href).pathname;
   return match?.[1] ?? base + (path.slice(base.length).split('/')[0] ?? '');
 }
 
-/** The part of the Navigation API (HTML Living Standard, 7.2.6) that is used here; TypeScript does not know it yet. */
+/** The part of the Navigation API (HTML Living Standard, 7.2.6) that is used here; TypeScript does not declare it. */
 interface INavigateEvent extends Event {
   readonly destination: { readonly url: string };
-  /** By a link or a form that somebody has clicked. */
+  /** Caused by a click on a link or a form. */
   readonly userInitiated: boolean;
 }
 
 const navigation = (window as { navigation?: EventTarget }).navigation;
 
 /**
- * The frame of a tab. It may do what a browser tab may: it has no sandbox, and at an isolated origin Jupyter's features are
- * delegated to that origin alone, not to where links of the page lead.
+ * The frame of a tab. It has the features of a browser tab: there is no sandbox, and at an isolated origin Jupyter's features are
+ * delegated to that origin alone, not to the destinations of the page's links.
  *
- * Browsers let no frame of another origin navigate the whole window away before somebody has clicked in it. The same holds here
- * for path-based URLs, which are of JupyterLab's own origin.
+ * Browsers prevent a frame of another origin from navigating the whole window before a click in it. This class does the same for
+ * path-based URLs, which share JupyterLab's origin.
  */
 class Frame extends Panel {
   constructor(private readonly _options: ITabOptions) {
@@ -87,7 +87,7 @@ class Frame extends Panel {
     this.addWidget(this._iframe);
     this.element.title = _options.label;
     this.element.addEventListener('load', () => {
-      this._watchUse();
+      this._watchActivation();
       this._isStale ||= _options.manager.connection === 'lost';
       _options.onNavigated?.(this.path);
     });
@@ -103,7 +103,7 @@ class Frame extends Panel {
     return this._iframe.node.querySelector('iframe') as HTMLIFrameElement;
   }
 
-  /** Where the frame is, below the prefix; what was asked for where the page does not tell. */
+  /** The current path below the prefix; the opened path if the browser does not permit reading it. */
   get path(): string {
     const { url } = this._options;
     try {
@@ -126,10 +126,10 @@ class Frame extends Panel {
     this._isStale = false;
   }
 
-  /** The absolute address of a path: at the service's own origin, by way of Jupyter, or below Jupyter's. */
+  /** The absolute address of a path: the entry to the isolated origin, or the path-based URL. */
   addressOf(path: string): string {
     const { isolation, target, url } = this._options;
-    return absolute((isolation?.framed(target, this._needsStorage) ?? prefixOf(url)) + path);
+    return absoluteUrl((isolation?.framePath(target, this._needsStorage) ?? prefixOf(url)) + path);
   }
 
   reload(): void {
@@ -140,7 +140,7 @@ class Frame extends Panel {
     }
   }
 
-  /** The frame is shown while there is a page; it is loaded when that begins, and anew if it was loaded while the server was away. */
+  /** Shows the frame while there is a page. Loads it at the start, and again if it was loaded while the server was unreachable. */
   private _onState = (state: PageState): void => {
     this._iframe.setHidden(state !== 'shown');
     this._notice.setHidden(state === 'shown');
@@ -150,15 +150,15 @@ class Frame extends Panel {
     if (state === 'gone' && this._shown) {
       this._shown = false;
       this._path = this.path;
-      this._iframe.url = 'about:blank'; // else the page goes on asking for what is not there
+      this._iframe.url = 'about:blank'; // otherwise the page continues to send requests
     }
   };
 
-  /** The gateway's page in place of one that forbids frames says so. */
+  /** Handles the message of the gateway's error page for a page that forbids frames. */
   private _onMessage = ({ source, data }: MessageEvent): void => {
     const path = source === this.element.contentWindow ? (data as { portproxyNotFramed?: unknown } | null)?.portproxyNotFramed : undefined;
     if (typeof path === 'string' && path.startsWith('/')) {
-      // Without dot segments: they would lead out of the entrance of the isolated origin, into Jupyter's own.
+      // Without dot segments, which would lead from the entry path to other paths of Jupyter.
       const { pathname, search, hash } = new URL(path, window.location.origin);
       const prefix = prefixOf(this._options.url);
       this._path = (pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname) + search + hash;
@@ -166,20 +166,20 @@ class Frame extends Panel {
     }
   };
 
-  /** JupyterLab's window is about to be replaced by a page of this service: not unless somebody has clicked in its frame. */
+  /** Prevents a page of this service from replacing JupyterLab's window without a click in its frame. */
   private _onWindowNavigates = (event: Event): void => {
     const { destination, userInitiated } = event as INavigateEvent;
-    const isBelow = destination.url.startsWith(`${absolute(prefixOf(this._options.url))}/`);
-    if (event.cancelable && isBelow && !userInitiated && this._used !== this.element.contentDocument) {
+    const isBelow = destination.url.startsWith(`${absoluteUrl(prefixOf(this._options.url))}/`);
+    if (event.cancelable && isBelow && !userInitiated && this._activated !== this.element.contentDocument) {
       event.preventDefault();
     }
   };
 
-  /** Notes that somebody clicks or types in the page. The documents of other origins are not ours to see. */
-  private _watchUse(): void {
+  /** Records clicks and key presses in the page. Documents of other origins are not accessible. */
+  private _watchActivation(): void {
     const { contentDocument } = this.element;
     for (const type of ['pointerdown', 'keydown']) {
-      contentDocument?.addEventListener(type, () => (this._used = contentDocument), true);
+      contentDocument?.addEventListener(type, () => (this._activated = contentDocument), true);
     }
   }
 
@@ -194,16 +194,16 @@ class Frame extends Panel {
   private readonly _notice: NoticeView;
   private _shown = false;
   private _isStale = false;
-  /** The page in which somebody has clicked last. */
-  private _used: Document | undefined;
-  private _path = this._options.path ?? new URL(absolute(this._options.url)).href.slice(absolute(prefixOf(this._options.url)).length);
+  /** The document of the last click or key press. */
+  private _activated: Document | undefined;
+  private _path = this._options.path ?? new URL(absoluteUrl(this._options.url)).href.slice(absoluteUrl(prefixOf(this._options.url)).length);
 }
 
-/** `hidden`: the page stays loaded behind a notice. `gone`: there is nothing to show. */
+/** `hidden`: the page stays loaded behind a notice. `gone`: the service or port has ended. */
 export type PageState = 'shown' | 'hidden' | 'gone';
 
 interface INoticeProps extends ITabOptions {
-  /** The page forbids to be shown in a frame. */
+  /** The page forbids frames. */
   isRefused: boolean;
   onChange: (state: PageState) => void;
   openOutside: () => void;
@@ -230,7 +230,7 @@ class NoticeView extends ReactWidget {
   private _isRefused = false;
 }
 
-/** Says what there is instead of a page: the state of a service, that nothing listens, or that the page forbids frames. */
+/** The notice in place of a page: the state of a service, a port without a listener, or a page that forbids frames. */
 export function Notice(props: INoticeProps): React.JSX.Element | null {
   const { target, label, manager, trans, run, isRefused, onChange, openOutside, start } = props;
   const [, draw] = React.useReducer((count: number) => count + 1, 0);
@@ -248,7 +248,7 @@ export function Notice(props: INoticeProps): React.JSX.Element | null {
     return null;
   }
   if (!gone) {
-    const text = trans.__('%1 does not let its page be shown inside another one, such as JupyterLab.', label);
+    const text = trans.__('%1 does not allow its page in a frame, such as a tab of JupyterLab.', label);
     return manager.isAway ? (
       <Message text={`${manager.problem} ${trans.__('Trying again…')}`} busy />
     ) : (
@@ -258,11 +258,11 @@ export function Notice(props: INoticeProps): React.JSX.Element | null {
     );
   }
   if ('port' in target) {
-    return <Message text={trans.__('Nothing listens on port %1.', target.port)} />;
+    return <Message text={trans.__('No program listens on port %1.', target.port)} />;
   }
   const text = service
     ? `${label}: ${stateText(service.state, trans)}. ${service.error}`
-    : trans.__('There is no service named %1 any more.', target.service);
+    : trans.__('The service %1 no longer exists.', target.service);
   const isEnded = service && ['down', 'failed'].includes(service.state);
   const begin = isEnded ? () => run(CommandIDs.restart, target) : recipe && start && !service ? () => start(recipe) : null;
   return (
@@ -274,7 +274,7 @@ export function Notice(props: INoticeProps): React.JSX.Element | null {
   );
 }
 
-/** How to start a tab's service: as it was started, else from the template of its name, if that asks for nothing. */
+/** How to start a tab's service: as it was started, else from the template of its name if all arguments have defaults. */
 export function recipeOf({ target, manager, recipe }: ITabOptions): IRecipe | undefined {
   if (!('service' in target)) {
     return undefined;
@@ -330,7 +330,7 @@ export class ServiceTab extends MainAreaWidget<Frame> {
         options.onNavigated?.(path);
       }
     });
-    super({ content, toolbar: new Toolbar() }); // one that does not fold: the address takes what is left
+    super({ content, toolbar: new Toolbar() }); // a toolbar without a popup for hidden items: the address takes the remaining width
     this.target = options.target;
     this._options = options;
     this.id = `jp-portproxy-tab-${URLExt.encodeParts(JSON.stringify(options.target))}`;
@@ -351,12 +351,12 @@ export class ServiceTab extends MainAreaWidget<Frame> {
 
   readonly target: Target;
 
-  /** The absolute address of what is shown. */
+  /** The absolute address of the shown page. */
   get address(): string {
     return this.content.addressOf(this.content.path);
   }
 
-  /** What it takes to restore this tab after a reload of JupyterLab. */
+  /** The data to restore this tab after a reload of JupyterLab. */
   get restored(): ServiceTab.Restored {
     const { url, label, icon = '' } = this._options;
     const recipe = recipeOf(this._options);

@@ -1,4 +1,4 @@
-// What the parts of this extension say to each other, and to other extensions. The objects are those of docs/openapi.yaml.
+// The interfaces of this extension's parts and for other extensions. The objects are those of docs/openapi.yaml.
 
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
@@ -11,7 +11,7 @@ export interface IService {
   title: string;
   icon: string;
   arguments: Record<string, string>;
-  /** What runs, for people: its script or folder. */
+  /** Summary for people: its script or folder. */
   runs?: string;
   state: State;
   /** Seconds since 1970. */
@@ -77,17 +77,17 @@ export interface ITemplate {
   arguments: IArgument[];
 }
 
-/** A WebSocket that a service's page opened where nothing is. */
+/** A WebSocket that a page of a service opened at a path without a handler. */
 export interface ILostSocket {
   kind: 'lost-socket';
   path: string;
-  /** The service, if one can be told. */
+  /** The service; null if it cannot be identified. */
   url: string | null;
-  /** The way to the service's own origin, where such a WebSocket works. */
+  /** URL that leads to the service's isolated origin, where such a WebSocket works. */
   isolated: string | null;
 }
 
-/** `lost`: the server does not answer, or does not let us in; `problem` says which. `paused`: nobody looks. */
+/** `lost`: the server does not answer, or refuses the login; `problem` has the reason. `paused`: the document is hidden. */
 export type Connection = 'connecting' | 'live' | 'paused' | 'lost';
 
 export interface IPortsManager {
@@ -98,14 +98,14 @@ export interface IPortsManager {
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
-  /** The server did not answer when it was asked last. */
+  /** The last request had no answer. */
   readonly isAway: boolean;
   /** Any of the above has changed. */
   readonly changed: ISignal<IPortsManager, void>;
   /** A port of this user that answers HTTP, belongs to no service, and was not there before. */
   readonly appeared: ISignal<IPortsManager, IPort>;
-  /** Something that a person should know, told once. */
-  readonly noticed: ISignal<IPortsManager, ILostSocket>;
+  /** A WebSocket outside its service's prefix; emitted once for each. */
+  readonly socketLost: ISignal<IPortsManager, ILostSocket>;
 
   service(name: string): IService | undefined;
   port(port: number): IPort | undefined;
@@ -117,10 +117,10 @@ export interface IPortsManager {
   forget(name: string): Promise<void>;
   release(name: string): Promise<void>;
   /** The service once it is no longer starting. */
-  settled(name: string): Promise<IService>;
+  whenSettled(name: string): Promise<IService>;
 }
 
 export const IPortsManager = new Token<IPortsManager>(
   'jupyter-portproxy:IPortsManager',
-  'What runs beside the Jupyter server: services, ports, reservations.'
+  'The services, ports and reservations of the Jupyter server.'
 );

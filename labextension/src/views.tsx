@@ -1,6 +1,6 @@
-// The rows of the Ports panel. Nothing is fetched here: rows show what they are given and say what was asked for.
+// The rows of the Ports panel. Rows show their properties and run commands; they fetch nothing.
 //
-// Rule of this file: every text is a text node or an attribute, so that no title of a service can be markup.
+// Every text is a text node or an attribute, so that the title of a service cannot be markup.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
@@ -9,7 +9,7 @@ import * as React from 'react';
 import { CommandIDs, Target } from './commands';
 import { outsideIcon, tabIcon } from './icons';
 import type { IPort, IReservation, IService } from './tokens';
-import { howLong, IPortRule, portLabel, portTitle, runs, serviceLabel, stateText, stateTitle } from './words';
+import { formatDuration, IPortRule, portLabel, portTitle, isActive, serviceLabel, stateText, stateTitle } from './labels';
 
 /** Runs a command for a row. */
 export type Run = (command: string, target: Target) => void;
@@ -35,7 +35,7 @@ interface IRowProps {
   run: Run;
 }
 
-/** One row: a button with the name, which opens it; its actions are there while the row is pointed at or has the focus. */
+/** One row: a button with the name, which opens it; its actions show while the pointer is over the row or it has the focus. */
 export function Row(props: IRowProps): React.JSX.Element {
   const { target, label, title, dot, dotTitle, detail, note, more, dimmed, actions, run } = props;
   const [hovered, setHovered] = React.useState(false);
@@ -52,7 +52,7 @@ export function Row(props: IRowProps): React.JSX.Element {
       className={`jp-PortProxy-row${dimmed ? ' jp-mod-dimmed' : ''}`}
       data-service={'service' in target ? target.service : undefined}
       data-port={'port' in target ? target.port : undefined}
-      // React knows no "enter" of a row that moves under the pointer when the one that was there is removed.
+      // React sends no "enter" for a row that moves under the pointer when another row is removed.
       onPointerOver={() => setHovered(true)}
       onPointerMove={() => setHovered(true)}
       onPointerLeave={() => setHovered(false)}
@@ -108,7 +108,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
       title={stateTitle(service, trans)}
       dot={service.state}
       dotTitle={stateText(service.state, trans)}
-      detail={[listens ? `:${service.port}` : '', howLong(service.since, now, trans)].filter(Boolean).join('  ')}
+      detail={[listens ? `:${service.port}` : '', formatDuration(service.since, now, trans)].filter(Boolean).join('  ')}
       {...(service.state === 'failed' ? { note: service.error } : {})}
       actions={serviceActions(service, trans)}
       run={run}
@@ -118,7 +118,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
 
 function serviceActions(service: IService, trans: TranslationBundle): IAction[] {
   const log = { command: CommandIDs.showLog, label: trans.__('Show log'), icon: listIcon };
-  if (!runs(service)) {
+  if (!isActive(service)) {
     const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
     const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
     const edit = { command: CommandIDs.edit, label: trans.__('Edit and start…'), icon: editIcon };
@@ -139,7 +139,7 @@ function openActions(trans: TranslationBundle, first: 'lab' | 'browser' = 'lab')
   return first === 'lab' ? [lab, browser, copy] : [browser, lab, copy];
 }
 
-/** A port that a script has asked for by name. */
+/** A port that a script has reserved by name. */
 export const ReservationRow = React.memo(function ReservationRow(props: { reservation: IReservation } & ICommonProps) {
   const { reservation, trans, run } = props;
   const state = reservation.used ? trans.__('In use') : trans.__('Waiting for its program');
@@ -154,14 +154,14 @@ export const ReservationRow = React.memo(function ReservationRow(props: { reserv
       dimmed={!reservation.used}
       actions={[
         ...(reservation.used ? openActions(trans) : []),
-        { command: CommandIDs.forget, label: trans.__('Give the port back'), icon: closeIcon }
+        { command: CommandIDs.forget, label: trans.__('Release the port'), icon: closeIcon }
       ]}
       run={run}
     />
   );
 });
 
-/** A port on which somebody else's program listens. */
+/** A port of a program that is not a service. */
 export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: readonly IPortRule[] } & ICommonProps) {
   const { port, rules, now, trans, run } = props;
   return (
@@ -171,7 +171,7 @@ export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: 
       title={portTitle(port, rules, trans)}
       dot={port.allowed ? (port.http ? 'up' : 'tcp') : 'forbidden'}
       dotTitle={port.allowed ? (port.http ? trans.__('Answers HTTP') : trans.__('Listens')) : trans.__('Not reachable')}
-      detail={[`:${port.port}`, howLong(port.since, now, trans)].filter(Boolean).join('  ')}
+      detail={[`:${port.port}`, formatDuration(port.since, now, trans)].filter(Boolean).join('  ')}
       {...(port.allowed ? {} : { note: port.reason })}
       dimmed={!port.allowed}
       actions={port.allowed ? openActions(trans) : []}

@@ -1,14 +1,14 @@
-// The model: kept live by one stream, at rest while nobody looks, patient while the server is away.
+// The model: updated by one stream, paused while the document is hidden, and retried while the server does not answer.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
 import { PortsManager } from '../src/manager';
 import type { IPort } from '../src/tokens';
-import { PlayedApi, PlayedDocument, port, service, template } from './samples';
+import { ScriptedApi, ScriptedVisibility, port, service, template } from './samples';
 
-let api: PlayedApi;
-let page: PlayedDocument;
+let api: ScriptedApi;
+let page: ScriptedVisibility;
 let manager: PortsManager;
 
 const settle = () => vi.advanceTimersByTimeAsync(1);
@@ -17,8 +17,8 @@ const snapshot = (more: object = {}) => ({ ports: [], services: [], reservations
 beforeEach(async () => {
   vi.useFakeTimers();
   vi.spyOn(Math, 'random').mockReturnValue(0.5);
-  api = new PlayedApi();
-  page = new PlayedDocument();
+  api = new ScriptedApi();
+  page = new ScriptedVisibility();
   manager = new PortsManager(api, page);
   await settle();
 });
@@ -44,7 +44,7 @@ describe('the stream', () => {
     expect(api.opened).toBe(1);
   });
 
-  it('survives pieces that are cut anywhere', async () => {
+  it('is read from pieces with any boundaries', async () => {
     const bytes = `: hi\n\nevent: snapshot\ndata: ${JSON.stringify(snapshot({ services: [service('ü')] }))}\n\n`;
     for (const character of bytes) {
       api.sendText(character);
@@ -53,7 +53,7 @@ describe('the stream', () => {
     expect(manager.services.map(item => item.name)).toEqual(['ü']);
   });
 
-  it('is opened again when it is cut, ever later, and at most every 15 s', async () => {
+  it('is opened again when it is cut, with growing delays of at most 15 s', async () => {
     api.refusal = new ApiError(0, 'The Jupyter server does not answer.', 'Is it running?');
     api.send('snapshot', snapshot({ services: [service('a')] }));
     await settle();
@@ -75,7 +75,7 @@ describe('the stream', () => {
     expect(manager.isAway).toBe(false);
   });
 
-  it('is taken for dead when the heartbeat stops', async () => {
+  it('counts as cut when the heartbeat stops', async () => {
     api.send('snapshot', snapshot());
     await settle();
     for (let i = 0; i < 8; i++) {
@@ -88,7 +88,7 @@ describe('the stream', () => {
     expect(api.opened).toBe(2);
   });
 
-  it('rests while the page is hidden', async () => {
+  it('pauses while the page is hidden', async () => {
     page.show(false);
     await vi.advanceTimersByTimeAsync(10 * 60_000);
     expect([manager.connection, api.opened]).toEqual(['paused', 1]);
@@ -113,7 +113,7 @@ describe('new ports', () => {
     await settle();
   });
 
-  it('are told once, and those of the first snapshot never', async () => {
+  it('are announced once, and those of the first snapshot never', async () => {
     api.send('changed', { kind: 'port', ...port(15000, { title: 'x' }) });
     api.send('changed', { kind: 'port', ...port(15001) });
     api.send('changed', { kind: 'port', ...port(15001, { title: 'x' }) });
@@ -121,7 +121,7 @@ describe('new ports', () => {
     expect(greeted.map(found => found.port)).toEqual([15001]);
   });
 
-  it('are told when they begin to answer, and after an interruption', async () => {
+  it('are announced when they begin to answer, and after an interruption', async () => {
     api.send('changed', { kind: 'port', ...port(15001, { http: false }) });
     api.send('changed', { kind: 'port', ...port(15001) });
     api.cut();
@@ -131,7 +131,7 @@ describe('new ports', () => {
     expect(greeted.map(found => found.port)).toEqual([15001, 15002]);
   });
 
-  it.each([{ mine: false }, { allowed: false }, { http: false }, { service: 'a' }])('are not told with %j', async more => {
+  it.each([{ mine: false }, { allowed: false }, { http: false }, { service: 'a' }])('are not announced with %j', async more => {
     api.send('changed', { kind: 'port', ...port(15001, more) });
     await settle();
     expect(greeted).toEqual([]);
@@ -139,10 +139,10 @@ describe('new ports', () => {
 });
 
 describe('notices', () => {
-  it('are passed on, those that are not known are not, and nothing else changes', async () => {
+  it('are passed on, unknown ones are ignored, and nothing else changes', async () => {
     const told: unknown[] = [];
     let changes = 0;
-    manager.noticed.connect((_, notice) => void told.push(notice));
+    manager.socketLost.connect((_, notice) => void told.push(notice));
     api.send('snapshot', snapshot());
     await settle();
     manager.changed.connect(() => void changes++);
@@ -154,7 +154,7 @@ describe('notices', () => {
   });
 });
 
-describe('what is asked of the server', () => {
+describe('requests to the server', () => {
   it('starts, restarts, stops and forgets', async () => {
     const started = service('a b', { state: 'starting' });
     api.answers = {
@@ -163,7 +163,7 @@ describe('what is asked of the server', () => {
       'POST services/a%20b/stop': { ...started, state: 'down' }
     };
     await manager.start('t', 'a b', { x: '1' });
-    expect(api.asked[0]).toEqual(['POST', 'services', { template: 't', name: 'a b', arguments: { x: '1' } }]);
+    expect(api.requests[0]).toEqual(['POST', 'services', { template: 't', name: 'a b', arguments: { x: '1' } }]);
     expect(manager.service('a b')?.state).toBe('starting');
     await manager.restart('a b');
     await manager.stop('a b');
@@ -178,18 +178,18 @@ describe('what is asked of the server', () => {
     expect(manager.services).toEqual([]);
   });
 
-  it('waits until a service is settled, by the stream or, without it, by asking', async () => {
+  it('waits until a service has started, by the stream or, without it, by requests', async () => {
     api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a', { state: 'failed' }) };
     api.send('snapshot', snapshot());
     await settle();
     await manager.start('t', 'a');
-    const settled = manager.settled('a');
+    const whenSettled = manager.whenSettled('a');
     api.send('changed', { kind: 'service', ...service('a') });
     await settle();
-    expect((await settled).state).toBe('up');
+    expect((await whenSettled).state).toBe('up');
     page.show(false);
     await manager.start('t', 'a');
-    const asked = manager.settled('a');
+    const asked = manager.whenSettled('a');
     await vi.advanceTimersByTimeAsync(1100);
     expect((await asked).state).toBe('failed');
   });
@@ -205,8 +205,8 @@ describe('what is asked of the server', () => {
       await settle();
     });
 
-    it('is settled by its own start, though news of the stop come after the answer', async () => {
-      const restarted = manager.restart('a').then(({ name }) => manager.settled(name));
+    it('ends with its own start, though the event of the stop arrives after the answer', async () => {
+      const restarted = manager.restart('a').then(({ name }) => manager.whenSettled(name));
       await settle();
       tell(1, 4);
       await settle();
@@ -218,11 +218,11 @@ describe('what is asked of the server', () => {
       expect((await restarted).state).toBe('up');
     });
 
-    it('is settled where the answer comes after the news that it is up', async () => {
+    it('ends where the answer arrives after the event that it is up', async () => {
       tell(1, 5);
       await settle();
       expect((await manager.restart('a')).state).toBe('up');
-      expect((await manager.settled('a')).state).toBe('up');
+      expect((await manager.whenSettled('a')).state).toBe('up');
     });
   });
 

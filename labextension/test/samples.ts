@@ -1,4 +1,4 @@
-// Objects as the API gives them, and an API that a test plays.
+// Objects of the API, and an API whose answers a test sets.
 
 import { nullTranslator } from '@jupyterlab/translation';
 
@@ -67,15 +67,15 @@ export function template(name: string, more: Partial<ITemplate> = {}): ITemplate
   };
 }
 
-/** Answers with what the test has put there, and remembers what was asked. */
-export class PlayedApi implements IApi {
-  asked: [string, string, object | undefined][] = [];
+/** Answers with the values that the test has set, and records the requests. */
+export class ScriptedApi implements IApi {
+  requests: [string, string, object | undefined][] = [];
   answers: Record<string, unknown> = {};
   opened = 0;
   refusal: Error | null = null;
 
-  async ask<T>(method: string, path: string, body?: object): Promise<T> {
-    this.asked.push([method, path, body]);
+  async request<T>(method: string, path: string, body?: object): Promise<T> {
+    this.requests.push([method, path, body]);
     const answer = this.answers[`${method} ${path}`];
     if (answer instanceof Error) {
       throw answer;
@@ -83,7 +83,7 @@ export class PlayedApi implements IApi {
     return answer as T;
   }
 
-  async open(_path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+  async openStream(_path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     this.opened++;
     if (this.refusal) {
       throw this.refusal;
@@ -112,7 +112,7 @@ export class PlayedApi implements IApi {
 }
 
 /** A document that a test hides and shows. */
-export class PlayedDocument {
+export class ScriptedVisibility {
   hidden = false;
   private _listeners = new Set<() => void>();
 

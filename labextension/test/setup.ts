@@ -1,4 +1,4 @@
-// What jsdom lacks and JupyterLab's widgets expect of a browser when they are imported.
+// Browser features that jsdom lacks and JupyterLab's widgets need when they are imported.
 
 export {};
 

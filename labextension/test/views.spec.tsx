@@ -1,4 +1,4 @@
-// What a person sees: rows, their actions, the empty panel, the form. No title can become markup.
+// The rows, their actions, the empty panel and the form. No title can become markup.
 
 import { cleanup, fireEvent, render, screen } from '@testing-library/react';
 import * as React from 'react';
@@ -6,13 +6,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
 import { StartForm } from '../src/form';
-import { readable } from '../src/log';
+import { plainText } from '../src/log';
 import { PortsManager } from '../src/manager';
 import { PanelState, PortsSection, ServicesSection } from '../src/panel';
 import { Notice } from '../src/tab';
 import { PortRow, ServiceRow } from '../src/views';
-import { howLong, passes, portLabel, ruleFor } from '../src/words';
-import { PlayedApi, PlayedDocument, port, service, template, trans } from './samples';
+import { formatDuration, matchesFilter, portLabel, ruleFor } from '../src/labels';
+import { ScriptedApi, ScriptedVisibility, port, service, template, trans } from './samples';
 
 const run = vi.fn();
 const common = { now: 60_000, trans, run };
@@ -41,7 +41,7 @@ describe('a row', () => {
     expect(actionsOf(rowOf(<ServiceRow service={service('a', { state })} {...common} />))).toEqual(offered);
   });
 
-  it('opens with its name, and its buttons say what they are about', () => {
+  it('opens with its name, and its buttons have labels', () => {
     const row = rowOf(<ServiceRow service={service('a')} {...common} />);
     fireEvent.click(screen.getByRole('button', { name: 'a' }));
     expect(run).toHaveBeenLastCalledWith('portproxy:open-in-lab', { service: 'a' });
@@ -50,7 +50,7 @@ describe('a row', () => {
     expect(run).toHaveBeenLastCalledWith('portproxy:stop', { service: 'a' });
   });
 
-  it('shows why a service failed, and its state to those who cannot see colours', () => {
+  it('shows the error of a service, and its state as text too', () => {
     rowOf(<ServiceRow service={service('a', { state: 'failed', error: 'It ended with exit code 3.' })} {...common} />);
     expect(screen.getByText('It ended with exit code 3.')).toBeTruthy();
     expect(screen.getByRole('img', { name: 'Failed' })).toBeTruthy();
@@ -69,7 +69,7 @@ describe('a row', () => {
     expect(rowOf(<ServiceRow service={service('a', { state: 'failed' })} {...common} />).textContent).not.toContain(':15000');
   });
 
-  it('tells the whole title to who points at it, however narrow it is', () => {
+  it('has the whole title as its tooltip, however narrow it is', () => {
     const title = 'A title that is too long for the panel';
     rowOf(<ServiceRow service={service('a', { title, state: 'failed', error: 'It ended.' })} {...common} />);
     expect(screen.getByRole('button', { name: title }).title).toBe(`${title}\nFailed: It ended.`);
@@ -78,7 +78,7 @@ describe('a row', () => {
     expect(screen.getByRole('button', { name: title }).title.split('\n')[0]).toBe(title);
   });
 
-  it('takes markup for text, and cuts what is endless', () => {
+  it('shows markup as text, and truncates long text', () => {
     const title = '<img src=x onerror=alert(1)>';
     const row = rowOf(<PortRow port={port(15000, { title, command: ['x'.repeat(2000)] })} rules={[]} {...common} />);
     expect(screen.getByText(title)).toBeTruthy();
@@ -86,7 +86,7 @@ describe('a row', () => {
     expect(row.querySelector('.jp-PortProxy-name')?.getAttribute('title')?.length).toBeLessThan(400);
   });
 
-  it('of a port that cannot be reached says why and does nothing', () => {
+  it('of a port that cannot be reached shows the reason and does nothing', () => {
     const row = rowOf(<PortRow port={port(80, { allowed: false, url: null, reason: 'Port 80 is outside.' })} rules={[]} {...common} />);
     expect(screen.getByText('Port 80 is outside.')).toBeTruthy();
     expect(actionsOf(row)).toEqual([]);
@@ -96,7 +96,7 @@ describe('a row', () => {
 });
 
 describe('the sections', () => {
-  let api: PlayedApi;
+  let api: ScriptedApi;
   let manager: PortsManager;
   const state = new PanelState();
   const onStart = vi.fn();
@@ -104,8 +104,8 @@ describe('the sections', () => {
 
   beforeEach(async () => {
     state.filter = '';
-    api = new PlayedApi();
-    manager = new PortsManager(api, new PlayedDocument());
+    api = new ScriptedApi();
+    manager = new PortsManager(api, new ScriptedVisibility());
     await Promise.resolve();
   });
   afterEach(() => manager.dispose());
@@ -115,7 +115,7 @@ describe('the sections', () => {
     await vi.waitFor(() => expect(manager.connection).toBe('live'));
   };
 
-  it('say how to begin when there is nothing', async () => {
+  it('show how to begin when they are empty', async () => {
     render(<ServicesSection {...props()} />);
     fireEvent.click(screen.getByRole('button', { name: 'Start a service…' }));
     expect(onStart).toHaveBeenCalled();
@@ -133,7 +133,7 @@ describe('the sections', () => {
     await screen.findByText('No service matches the filter.');
   });
 
-  it('say when the list is not current', async () => {
+  it('show that the list is not current', async () => {
     render(<ServicesSection {...props()} />);
     await live({ services: [service('alpha')] });
     api.cut();
@@ -141,7 +141,7 @@ describe('the sections', () => {
     expect(screen.getByText('alpha')).toBeTruthy();
   });
 
-  it('list what can be opened first', async () => {
+  it('list reachable ports first', async () => {
     render(<PortsSection {...props()} />);
     await live({ ports: [port(80, { allowed: false, reason: 'No.' }), port(15001), port(15000), port(90, { allowed: false, reason: 'No.' })] });
     await vi.waitFor(() => expect(screen.getAllByRole('listitem')).toHaveLength(4));
@@ -169,7 +169,7 @@ describe('the form', () => {
     })
   ];
 
-  it('begins with what a service was started with, and says why that is refused', () => {
+  it('begins with the arguments of a service, and shows the reason of a refusal', () => {
     const told = vi.fn();
     const first = { template: 'full', name: 'mine', arguments: { file: 'data.csv', level: 'high' } };
     render(<StartForm {...{ templates, first, complete, trans, problem: 'No such file.' }} onChange={told} />);
@@ -178,7 +178,7 @@ describe('the form', () => {
     expect(screen.getByRole('alert').textContent).toBe('No such file.');
   });
 
-  it('asks for what has no default, completes paths, and keeps what was typed', async () => {
+  it('requires arguments without a default, completes paths, and keeps the input', async () => {
     const told = vi.fn();
     const first = { template: 'full', name: '', arguments: {} };
     render(<StartForm {...{ templates, first, complete, trans }} onChange={told} />);
@@ -196,9 +196,9 @@ describe('the form', () => {
 });
 
 describe('a tab without a page', () => {
-  it('says so, and a stopped service can be started from it', async () => {
-    const api = new PlayedApi();
-    const manager = new PortsManager(api, new PlayedDocument());
+  it('shows the state, and a stopped service can be started from it', async () => {
+    const api = new ScriptedApi();
+    const manager = new PortsManager(api, new ScriptedVisibility());
     await Promise.resolve();
     const onChange = vi.fn();
     const tab = { target: { service: 'a' }, url: '/proxy/service/a/', label: 'A', manager, trans, run, onChange, isRefused: false };
@@ -216,16 +216,16 @@ describe('a tab without a page', () => {
     fireEvent.click(screen.getByRole('button', { name: 'Edit…' }));
     expect(run).toHaveBeenLastCalledWith('portproxy:edit', { service: 'a' });
     api.send('removed', { kind: 'service', ...services[0] });
-    await screen.findByText('There is no service named a any more.');
+    await screen.findByText('The service a no longer exists.');
     fireEvent.click(screen.getByRole('button', { name: 'Start' }));
     expect(start).toHaveBeenLastCalledWith(recipe);
     manager.dispose();
   });
 
-  it('says that the server is away, and keeps the page meanwhile', async () => {
-    const api = new PlayedApi();
+  it('shows that the server does not answer, and keeps the page meanwhile', async () => {
+    const api = new ScriptedApi();
     api.refusal = new ApiError(0, 'The Jupyter server does not answer.', 'Is it running?');
-    const manager = new PortsManager(api, new PlayedDocument());
+    const manager = new PortsManager(api, new ScriptedVisibility());
     const onChange = vi.fn();
     const tab = { target: { port: 15000 }, url: '/proxy/port/15000/', label: 'A', manager, trans, run, onChange, isRefused: false };
     render(<Notice {...tab} openOutside={vi.fn()} />);
@@ -234,12 +234,12 @@ describe('a tab without a page', () => {
     manager.dispose();
   });
 
-  it('says that the page forbids frames, with the way out', () => {
-    const manager = new PortsManager(new PlayedApi(), new PlayedDocument());
+  it('shows that the page forbids frames, with a button for a browser tab', () => {
+    const manager = new PortsManager(new ScriptedApi(), new ScriptedVisibility());
     const [onChange, openOutside] = [vi.fn(), vi.fn()];
     const tab = { target: { port: 15000 }, url: '/proxy/port/15000/', label: 'A', manager, trans, run, onChange, isRefused: true };
     render(<Notice {...tab} openOutside={openOutside} />);
-    expect(screen.getByRole('status').textContent).toContain('A does not let its page be shown inside another one');
+    expect(screen.getByRole('status').textContent).toContain('A does not allow its page in a frame');
     fireEvent.click(screen.getByRole('button', { name: 'Open in a browser tab' }));
     expect(openOutside).toHaveBeenCalled();
     expect(onChange).toHaveBeenLastCalledWith('hidden');
@@ -247,7 +247,7 @@ describe('a tab without a page', () => {
   });
 });
 
-describe('words', () => {
+describe('labels', () => {
   it.each([
     [0, '0 s'],
     [59, '59 s'],
@@ -255,9 +255,9 @@ describe('words', () => {
     [7200, '2 h'],
     [3 * 86_400, '3 d'],
     [-5, '0 s']
-  ])('%d seconds are %s', (seconds, text) => expect(howLong(1000, (1000 + seconds) * 1000, trans)).toBe(text));
+  ])('%d seconds are %s', (seconds, text) => expect(formatDuration(1000, (1000 + seconds) * 1000, trans)).toBe(text));
 
-  it('a rule of the settings is about a port or a process', () => {
+  it('a rule of the settings matches a port or a process', () => {
     const rules = [{ process: '(' }, { port: 1, label: 'one' }, { process: 'streamlit', label: 'app' }];
     expect(ruleFor(port(1), rules)?.label).toBe('one');
     expect(portLabel(port(2, { command: ['python', '-m', 'streamlit'] }), rules, trans)).toBe('app');
@@ -265,14 +265,14 @@ describe('words', () => {
   });
 
   it('every word of the filter must occur', () => {
-    expect(passes('a  B', 'xb', 'ya')).toBe(true);
-    expect(passes('a c', 'xb', 'ya')).toBe(false);
-    expect(passes('')).toBe(true);
+    expect(matchesFilter('a  B', 'xb', 'ya')).toBe(true);
+    expect(matchesFilter('a c', 'xb', 'ya')).toBe(false);
+    expect(matchesFilter('')).toBe(true);
   });
 
   it('a log is shown without terminal controls', () => {
-    expect(readable('\u001b[1;31mred\u001b[0m\r\n\u001b]0;title\u0007end')).toBe('red\nend');
-    expect(readable('\u001b(B\u001b[m\u001b7a\u001b8\u001bPq;\u001b\\b\u009b1mc')).toBe('abc');
-    expect(readable('10 %\r50 %\r90 %\ndone\r')).toBe('90 %\ndone\r');
+    expect(plainText('\u001b[1;31mred\u001b[0m\r\n\u001b]0;title\u0007end')).toBe('red\nend');
+    expect(plainText('\u001b(B\u001b[m\u001b7a\u001b8\u001bPq;\u001b\\b\u009b1mc')).toBe('abc');
+    expect(plainText('10 %\r50 %\r90 %\ndone\r')).toBe('90 %\ndone\r');
   });
 });

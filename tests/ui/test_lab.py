@@ -338,7 +338,7 @@ def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
         expect(lab.locator(".jp-PortProxy-frame iframe")).to_be_visible()
     expect(found).to_have_count(0, timeout=3000)
     expect(lab.locator(f"text=A service is running on port {port}")).to_have_count(0, timeout=3000)
-    expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"Nothing listens on port {port}.")
+    expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"No program listens on port {port}.")
 
 
 PDF = (
@@ -411,7 +411,7 @@ def test_a_page_that_forbids_frames_is_said_to_and_opened_outside(lab, isolated)
                 expect(element.content_frame.locator("h1")).to_have_text("hello", timeout=10_000)
             else:
                 message = lab.locator(".jp-PortProxy-message:visible")
-                expect(message).to_contain_text("does not let its page be shown inside another one", timeout=10_000)
+                expect(message).to_contain_text("does not allow its page in a frame", timeout=10_000)
                 expect(element).to_have_count(0)
                 with lab.context.expect_page() as opened:
                     message.locator('button:text-is("Open in a browser tab")').click()
@@ -557,7 +557,7 @@ def test_a_tab_outlives_its_server_and_starts_its_service_again(chromium, tmp_pa
     expect(message).to_contain_text("The Jupyter server does not answer.", timeout=10_000)
     picture(page, "tab-server-away")
     with jupyter_server(tmp_path, port=urlsplit(server.url).port or 0):
-        expect(message).to_contain_text("There is no service named demo any more.", timeout=20_000)
+        expect(message).to_contain_text("The service demo no longer exists.", timeout=20_000)
         # JupyterLab's own dialog about the server stands before it, or comes.
         page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dialog.locator("button").last.click())
         message.locator('button:text-is("Start")').click()

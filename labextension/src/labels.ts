@@ -1,12 +1,12 @@
-// Texts of a row: what something is called, what its state is, how long it has been so. Pure.
+// Texts of a row: labels, states and durations. Pure functions.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { IPort, IService, State } from './tokens';
 
-const LONGEST = 300;
+const MAX_LENGTH = 300;
 
-/** A rule of the settings: what to do about ports like this one. */
+/** A rule of the settings: the label and the action for matching ports. */
 export interface IPortRule {
   port?: number;
   process?: string;
@@ -31,24 +31,24 @@ export function stateText(state: State, trans: TranslationBundle): string {
   }
 }
 
-/** What it is called, what runs, its state and, if there is one, the reason: for its tooltip. */
+/** The tooltip of a service: label, summary, state, and the error if there is one. */
 export function stateTitle(service: IService, trans: TranslationBundle): string {
   const state = stateText(service.state, trans);
-  const called = [serviceLabel(service), service.runs ?? ''].filter(Boolean).map(cut).join('\n');
-  return `${called}\n${service.error ? `${state}: ${cut(service.error)}` : state}`;
+  const called = [serviceLabel(service), service.runs ?? ''].filter(Boolean).map(truncate).join('\n');
+  return `${called}\n${service.error ? `${state}: ${truncate(service.error)}` : state}`;
 }
 
-/** Whether it can be opened and stopped. */
-export function runs(service: Pick<IService, 'state'>): boolean {
+/** Whether a service can be opened and stopped. */
+export function isActive(service: Pick<IService, 'state'>): boolean {
   return ['starting', 'up', 'unhealthy'].includes(service.state);
 }
 
-/** What a service is called: its title, and its own name where that says more. */
+/** The label of a service: its title, and its name if that differs from the template's. */
 export function serviceLabel(service: IService): string {
   return service.name === service.template ? service.title : `${service.title} (${service.name})`;
 }
 
-/** The rule of the settings that is about a port, if there is one. A pattern that is no regular expression matches nothing. */
+/** The first rule of the settings that matches a port. An invalid regular expression matches nothing. */
 export function ruleFor(port: IPort, rules: readonly IPortRule[]): IPortRule | undefined {
   return rules.find(rule => {
     if (rule.port !== undefined) {
@@ -62,12 +62,12 @@ export function portLabel(port: IPort, rules: readonly IPortRule[], trans: Trans
   return ruleFor(port, rules)?.label || port.title || port.process || trans.__('Port %1', port.port);
 }
 
-/** All that there is to know of a port, for its tooltip. */
+/** The tooltip of a port. */
 export function portTitle(port: IPort, rules: readonly IPortRule[], trans: TranslationBundle): string {
   const lines = [
-    cut(portLabel(port, rules, trans)),
+    truncate(portLabel(port, rules, trans)),
     trans.__('Port %1 on %2', port.port, port.addresses.join(', ')),
-    port.pid === null ? '' : trans.__('Process %1: %2', port.pid, cut(port.command.join(' ') || port.process)),
+    port.pid === null ? '' : trans.__('Process %1: %2', port.pid, truncate(port.command.join(' ') || port.process)),
     port.owner ? trans.__('Owner: %1', port.owner) : '',
     port.reason
   ];
@@ -75,7 +75,7 @@ export function portTitle(port: IPort, rules: readonly IPortRule[], trans: Trans
 }
 
 /** A duration in its largest unit. */
-export function howLong(since: number | null, now: number, trans: TranslationBundle): string {
+export function formatDuration(since: number | null, now: number, trans: TranslationBundle): string {
   if (since === null) {
     return '';
   }
@@ -90,7 +90,7 @@ export function howLong(since: number | null, now: number, trans: TranslationBun
 }
 
 /** True if every word of the filter occurs somewhere. */
-export function passes(filter: string, ...texts: (string | number | null)[]): boolean {
+export function matchesFilter(filter: string, ...texts: (string | number | null)[]): boolean {
   const text = texts.join(' ').toLowerCase();
   return filter
     .toLowerCase()
@@ -98,8 +98,8 @@ export function passes(filter: string, ...texts: (string | number | null)[]): bo
     .every(word => text.includes(word));
 }
 
-function cut(text: string): string {
-  return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+function truncate(text: string): string {
+  return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
 }
 
 function matches(pattern: string, text: string): boolean {
