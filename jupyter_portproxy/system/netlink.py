@@ -24,7 +24,8 @@ _LOOPBACK_INTERFACE = 1  # LOOPBACK_IFINDEX: where traffic within the machine ar
 _ANY_STATE = 0xFFFFFFFF
 _NO_COOKIE = 0xFFFFFFFF
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr
-_REQUEST = struct.Struct("=BBBxI2s2s16s16sI2I")  # inet_diag_req_v2
+_REQUEST = struct.Struct("=BBBxI36sI2I")  # inet_diag_req_v2
+_ENDS = struct.Struct(">HH16s16s")  # in it: ports and addresses of source and peer
 _RESPONSE = struct.Struct("=4B2s2s16s16sI2IIIIII")  # inet_diag_msg
 
 
@@ -60,20 +61,8 @@ def find_socket(
         OSError
     """
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
-    body = _REQUEST.pack(
-        family,
-        socket.IPPROTO_TCP,
-        0,
-        _ANY_STATE,
-        source_port.to_bytes(2, "big"),
-        peer_port.to_bytes(2, "big"),
-        socket.inet_pton(family, source).ljust(16, b"\0"),
-        socket.inet_pton(family, peer).ljust(16, b"\0"),
-        _LOOPBACK_INTERFACE,
-        _NO_COOKIE,
-        _NO_COOKIE,
-    )
-    netlink.send(_message(_NLM_F_REQUEST, sequence, body))
+    ends = _ENDS.pack(source_port, peer_port, socket.inet_pton(family, source), socket.inet_pton(family, peer))
+    netlink.send(_request(_NLM_F_REQUEST, sequence, family, _ANY_STATE, ends, _LOOPBACK_INTERFACE))
     while True:
         response = netlink.recv(4096)
         _, kind, _, response_sequence, _ = _HEADER.unpack_from(response)
@@ -89,8 +78,7 @@ def find_socket(
 
 def listening_sockets(netlink: socket.socket, family: int) -> Iterator[SocketRecord]:
     """Every listening socket of one address family (the dump form of the request)."""
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << LISTENING, b"", b"", b"", b"", 0, _NO_COOKIE, _NO_COOKIE)
-    netlink.send(_message(_NLM_F_REQUEST | _NLM_F_DUMP, family, body))
+    netlink.send(_request(_NLM_F_REQUEST | _NLM_F_DUMP, family, family, 1 << LISTENING))
     while True:
         response, at = netlink.recv(1 << 16), 0
         while at < len(response):
@@ -101,7 +89,8 @@ def listening_sockets(netlink: socket.socket, family: int) -> Iterator[SocketRec
             at += (length + 3) & ~3
 
 
-def _message(flags: int, sequence: int, body: bytes) -> bytes:
+def _request(flags: int, sequence: int, family: int, states: int, ends: bytes = b"", interface: int = 0) -> bytes:
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states, ends, interface, _NO_COOKIE, _NO_COOKIE)
     return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, sequence, 0) + body
 
 

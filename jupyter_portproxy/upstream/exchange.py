@@ -1,4 +1,4 @@
-"""One HTTP request and its response in flight, with flow control both ways. Independent of libcurl and of Tornado.
+"""One HTTP request and its response in flight, with flow control both ways.
 
 The gateway awaits `send`, `head` and `read`; the transport calls the `on_...` methods from within libcurl's work. State:
 
@@ -15,12 +15,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import BadUpstream, GatewayError
 from ..protocol.framing import Content, Fields, parse_content_length, parse_head
 from ..protocol.urls import Upstream
 from ..system.tls import SYSTEM_TRUST, Trust
+
+if TYPE_CHECKING:
+    from .curl import CurlTransport
 
 # Bytes of a response that wait for the client, and of a request that wait for the upstream. The client's connection buffers as
 # much again: a client that does not read costs less than 300 KB.
@@ -29,25 +32,6 @@ _SEND_BUFFER = 512 * 1024
 _MAX_HEAD_LINES = 1100
 
 Approve = Callable[[str, int, str, int, int], None]
-
-
-class Transport(Protocol):
-    """What carries exchanges."""
-
-    loop: asyncio.AbstractEventLoop
-    pauses_at_once: bool  # False: some more content may arrive after `pause`
-
-    def pause(self, exchange: Exchange) -> None:
-        """Receive no more of the response until `resume`."""
-
-    def resume(self, exchange: Exchange) -> None:
-        """Continue in both directions."""
-
-    def complete(self, exchange: Exchange) -> None:
-        """End the exchange: its response is whole."""
-
-    def abort(self, exchange: Exchange) -> None:
-        """End the exchange early."""
 
 
 @dataclass(slots=True)
@@ -92,7 +76,7 @@ class Outbound:
 class Exchange:
     """One request and its response in flight. Awaited by one sender (`send`) and one reader (`head`, `read`)."""
 
-    def __init__(self, transport: Transport, outbound: Outbound) -> None:
+    def __init__(self, transport: CurlTransport, outbound: Outbound) -> None:
         self.outbound = outbound
         self.error: GatewayError | None = None
         self.last_sent = transport.loop.time()  # when it began, connected, or content went out last
