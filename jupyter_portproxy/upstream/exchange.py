@@ -4,8 +4,8 @@ The gateway awaits `send`, `head` and `read`; the transport calls the `on_...` m
 
     head        pending until `on_header` has the final head, or until `end`
     receiving   the transport is paused when `RECEIVE_BUFFER` bytes wait (`on_content`), resumed by a `read` that finds none
-    sending     open until `end_content`; the transport pauses when there is nothing to send (`on_send_ready`) and is resumed by
-                more content. `send` waits while `_SEND_BUFFER` bytes wait
+    sending     OPEN -> STARVED, the transport paused, when `on_send_ready` finds nothing to send; -> OPEN, resumed, by `send`;
+                -> ENDED by `end_content`. `send` waits while `_SEND_BUFFER` bytes wait
     ended       by `end`, once; `error` is None if the response is whole
 """
 
@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from ..errors import BadUpstream, GatewayError
@@ -73,6 +74,14 @@ class Outbound:
         return Outbound(self.method, self.upstream, target, self.fields, content, timeout, approve, self.trust, self.header_lines)
 
 
+class Sending(Enum):
+    """State of the request's content; see the module's overview."""
+
+    OPEN = auto()
+    STARVED = auto()
+    ENDED = auto()
+
+
 class Exchange:
     """One request and its response in flight. Awaited by one sender (`send`) and one reader (`head`, `read`)."""
 
@@ -92,8 +101,7 @@ class Exchange:
         self._reader: asyncio.Future[None] | None = None
         self._to_send: deque[bytes] = deque()
         self._to_send_size = 0
-        self._send_paused = False
-        self._send_ended = outbound.content is None
+        self._sending = Sending.OPEN if outbound.content is not None else Sending.ENDED
         self._sender: asyncio.Future[None] | None = None
 
     # ---- for the gateway ----
@@ -107,16 +115,18 @@ class Exchange:
             return
         self._to_send.append(data)
         self._to_send_size += len(data)
-        self._resume_sending()
+        if self._sending is Sending.STARVED:
+            self._sending = Sending.OPEN
+            self._transport.resume(self)
         while self._to_send_size >= _SEND_BUFFER and not self._ended:
             self._sender = self._transport.loop.create_future()
             await self._sender
 
     def end_content(self) -> None:
         """The request's content is complete."""
-        if not self._send_ended:
-            self._send_ended = True
-            self._resume_sending()
+        before, self._sending = self._sending, Sending.ENDED
+        if before is Sending.STARVED:
+            self._transport.resume(self)
 
     async def read(self) -> bytes:
         """The next piece of the response's content; empty at its end.
@@ -190,7 +200,7 @@ class Exchange:
         self.head.set_result(Head(status, reason, fields, dropped))
         if self.ends_with_head:
             return False
-        if not self._send_ended or self._to_send:
+        if self._sending is not Sending.ENDED or self._to_send:
             self._missing = parse_content_length(self.outbound.method, status, fields)
             self._check_early_end()
         return True
@@ -212,15 +222,15 @@ class Exchange:
 
     def _check_early_end(self) -> None:
         """A whole response to a request that is still being sent ends the exchange (RFC 9112 9.3); libcurl would continue."""
-        if self._missing == 0 and (self._to_send or not self._send_ended):
+        if self._missing == 0 and (self._to_send or self._sending is not Sending.ENDED):
             self._transport.loop.call_soon(self._transport.complete, self)
 
     def on_send_ready(self, size: int) -> bytes | None:
         """At most `size` bytes of content; empty at its end."""
         if not self._to_send:
-            if self._send_ended:
+            if self._sending is Sending.ENDED:
                 return b""
-            self._send_paused = True
+            self._sending = Sending.STARVED
             return None
         data = self._to_send.popleft()
         if len(data) > size:
@@ -264,11 +274,6 @@ class Exchange:
         self._to_send.clear()
         _wake(self._reader)
         _wake(self._sender)
-
-    def _resume_sending(self) -> None:
-        if self._send_paused:
-            self._send_paused = False
-            self._transport.resume(self)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
