@@ -405,6 +405,13 @@ async def test_a_thousand_requests_are_one_question(make):
     assert placement._projects.query_count == 1
 
 
+async def test_without_the_cache_of_next_hops_it_answers_the_same(make):
+    placement = await make(replace(QUICK, max_next_hops=0))
+    first, second = await placement.resolve("p1", "ann"), await placement.resolve("p1", "ann")
+    assert first == second and first is not second
+    assert placement._projects.query_count == 1, "the rows are cached all the same"
+
+
 async def test_an_answer_from_before_a_change_is_thrown_away(make, admin, monkeypatch):
     placement = await make()
     gate, fetch = asyncio.Event(), placement._pool.fetch

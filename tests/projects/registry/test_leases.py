@@ -417,6 +417,15 @@ async def test_a_target_is_made_once_and_again_when_its_row_changes(registry, pr
         await target(registry)
 
 
+async def test_without_its_cache_it_answers_the_same(make, process):
+    registry = make(max_cached=0)
+    registry.register("p1", 40001, "s", process.pid)
+    first, second = await target(registry), await target(registry)
+    assert first == second and first is not second
+    registry.set_state("p1", "stopped")
+    await refused(registry, ProjectStopped)
+
+
 async def test_a_row_that_is_known_is_never_older_than_the_file(registry, make, path, tmp_path):
     """Whoever writes: this registry, another one, or somebody who puts another file in the file's place."""
     elsewhere = make()
