@@ -78,11 +78,7 @@ def dsn_of(options: Options) -> str:
 
 
 async def rows(options: Options) -> list[dict[str, object]]:
-    """The placements, for the list of projects.
-
-    Raises:
-        CliError
-    """
+    """The placements, for the list of projects."""
     async with _admin(options) as admin:
         projects = await asyncio.wait_for(admin.list(), TIMEOUT)
         hosts = await asyncio.wait_for(admin.hosts(), TIMEOUT)

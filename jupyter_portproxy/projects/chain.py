@@ -256,10 +256,7 @@ class Chain:
     # ---- starting a project ----
 
     async def start(self, asked: ProjectRoute, asker: Requester) -> Redirect | None:
-        """Start a project if the request is for that and this hop starts projects.
-
-        Returns:
-            Where the client finds the project then; None for any other request.
+        """Start a project if the request is for that and this hop starts projects; None for any other request.
 
         Raises:
             Forbidden: the user may not start it.

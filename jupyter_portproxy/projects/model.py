@@ -71,11 +71,7 @@ class ProjectResolver(Protocol):
         """The next hop of that generation did not answer: look it up again for the next request."""
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Call back with the key of each project that may have changed, or with ANY_PROJECT.
-
-        Returns:
-            Ends the subscription.
-        """
+        """Call back with the key of each project that may have changed, or with ANY_PROJECT. The result ends that."""
 
     async def start(self) -> None:
         """Begin. A database that is away is no error: the connection is tried again and again."""
@@ -88,14 +84,7 @@ class NameResolver(Protocol):
     """A ProjectResolver that also finds projects by owner and name."""
 
     async def find(self, owner: str, name: str, username: str | None) -> str:
-        """The key of the project of that owner and name.
-
-        Args:
-            username: as for `resolve`.
-
-        Raises:
-            UnknownProject, RegistryAway
-        """
+        """The key of the project of that owner and name. `username` and exceptions are as for `resolve`."""
 
 
 class ChangeSubscriptions:
@@ -124,21 +113,13 @@ class ChangeSubscriptions:
 
 
 def require_key(text: str, hop: str) -> None:
-    """Check a key from a URL.
-
-    Raises:
-        UnknownProject: no project can have it, so that no look-up is needed.
-    """
+    """Raise UnknownProject for a key of a URL that no project can have: it needs no look-up."""
     if not is_key(text):
         raise UnknownProject(text, hop)
 
 
 def check_new_key(text: str) -> None:
-    """Check a key that an administrator gives.
-
-    Raises:
-        BadInput
-    """
+    """Raise BadInput for a key that no project can have."""
     if not is_key(text):
         raise BadInput("Invalid project key.", KEY_RULE)
 
@@ -149,11 +130,7 @@ def is_credential(text: object) -> bool:
 
 
 def check_new_credential(text: str) -> None:
-    """Check a credential that an administrator gives.
-
-    Raises:
-        BadInput
-    """
+    """Raise BadInput for a credential that cannot be sent."""
     if not is_credential(text):
         raise BadInput("Invalid credential.", "Use 1 to 4096 visible ASCII characters without blanks.")
 

@@ -79,9 +79,6 @@ class PlacementAdmin:
 
     Args:
         timeout: for one statement, in seconds. A migration of large tables takes long.
-
-    Raises:
-        MissingPackage
     """
 
     def __init__(self, dsn: str, *, log: logging.Logger | None = None, timeout: float = 60.0) -> None:

@@ -110,9 +110,6 @@ class Placement:
     Args:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
         groups: the groups of users; None: there are none.
-
-    Raises:
-        MissingPackage
     """
 
     def __init__(

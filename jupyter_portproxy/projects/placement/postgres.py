@@ -129,11 +129,7 @@ class PostgresPool:
         self._closed = False
 
     async def connect(self) -> PostgresConnection:
-        """A connection outside the pool.
-
-        Raises:
-            DatabaseUnavailable
-        """
+        """A connection outside the pool. Raises DatabaseUnavailable."""
         try:
             connecting = self._asyncpg.connect(self._dsn, timeout=self._timeout)
             connection = await asyncio.wait_for(connecting, self._timeout + 1)
@@ -142,11 +138,7 @@ class PostgresPool:
         return PostgresConnection(connection, self._translate, self._timeout)
 
     async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
-        """The rows of a statement.
-
-        Raises:
-            DatabaseUnavailable, ConstraintViolation
-        """
+        """The rows of a statement. Raises DatabaseUnavailable or ConstraintViolation."""
         try:
             return await asyncio.wait_for(self._fetch(sql, arguments), self._timeout)
         except asyncio.TimeoutError as error:

@@ -153,14 +153,7 @@ class RegistryFile:
 
 
 async def retry_while_locked(work: Callable[[], T], *, timeout: float = 5.0, interval: float = 0.3) -> T:
-    """What `work` on a registry returns, for programs that may wait longer for a lock than a server's loop.
-
-    Args:
-        timeout, interval: seconds.
-
-    Raises:
-        RegistryUnavailable
-    """
+    """What `work` on a registry returns, for programs that may wait longer for a lock than a server's loop. In seconds."""
     end = time.monotonic() + timeout
     while True:
         try:

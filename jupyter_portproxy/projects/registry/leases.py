@@ -207,13 +207,10 @@ class Registry:
         return self._write(work)
 
     def set_state(self, key: str, state: str, generation: int | None = None) -> None:
-        """Change the state of a run. A project that stops releases its port.
+        """Change the state of a run. A project that stops releases its port. Raises BadInput or UnknownProject.
 
         Args:
             generation: of the run; a late report of an earlier run is a BadInput.
-
-        Raises:
-            BadInput, UnknownProject
         """
         _check_state(state)
 
@@ -235,11 +232,7 @@ class Registry:
         self._write(work)
 
     def unregister(self, key: str) -> None:
-        """Delete a project and release its port.
-
-        Raises:
-            UnknownProject
-        """
+        """Delete a project and release its port. Raises UnknownProject."""
 
         def work(db: SqliteConnection) -> bool:
             self._release(db, key)
@@ -251,11 +244,7 @@ class Registry:
     def lease_port(self, key: str, ports: Iterable[range]) -> int:
         """A port without a listener, for a project that is about to start; the one it has leased before if that is still free.
 
-        It is released when the project stops or is unregistered.
-
-        Raises:
-            BadInput: an invalid key.
-            NoPort
+        It is released when the project stops or is unregistered. Raises NoPort.
         """
         check_new_key(key)
         wanted = [port for numbers in ports for port in numbers if _FIRST_UNPRIVILEGED <= port <= 65535]
