@@ -1,6 +1,6 @@
-"""What `make run` runs: a small web service on an allowed port, and JupyterLab with the extension beside it.
+"""The program of `make run`: a small web service on an allowed port, and JupyterLab with the extension.
 
-The service shows what passes the gateway: a page with relative links, an event stream, a WebSocket and an upload.
+The service has a page with relative links, an event stream, a WebSocket and an upload, which all pass the gateway.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Events(RequestHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
-        with contextlib.suppress(StreamClosedError):  # the reader has gone
+        with contextlib.suppress(StreamClosedError):  # the client has closed the stream
             while True:
                 self.write(f"data: it is {time.strftime('%H:%M:%S')}\n\n")
                 await self.flush()
@@ -88,7 +88,7 @@ class Upload(RequestHandler):
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nobody uses."""
+    """The first free port from `first` on."""
     for port in range(first, first + 100):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,7 +101,7 @@ def free_port(first: int) -> int:
 
 
 def start_lab(port: int, token: str) -> subprocess.Popen[bytes]:
-    """JupyterLab in a session of its own: Ctrl-C reaches this program alone, which then stops it."""
+    """Start JupyterLab in a separate session: Ctrl-C reaches only this program, which then stops JupyterLab."""
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if hasattr(os, "getuid") and os.getuid() == 0:
         command.append("--allow-root")

@@ -1,8 +1,7 @@
-"""Writes the parts of the documentation that stand elsewhere already: settings, options of jupyter-server-proxy, the REST API,
-the commands of shipped templates.
+"""Generates parts of the documentation: settings, options of jupyter-server-proxy, the REST API, commands of shipped templates.
 
-Run it as `python docs/reference.py`. A part stands in a page between `<!-- begin: NAME -->` and `<!-- end: NAME -->`; the tests
-say when one is out of date.
+Run it as `python docs/reference.py`. A page has a part between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. The tests fail if
+one is out of date.
 """
 
 from __future__ import annotations
@@ -35,8 +34,12 @@ _KINDS = {
 }
 
 
-def written(page: str, text: str) -> str:
-    """The page with its parts as they should be."""
+def render(page: str, text: str) -> str:
+    """The text of a page with its generated parts replaced.
+
+    Raises:
+        SystemExit: the page lacks a part.
+    """
     for name, part in PARTS.get(page, {}).items():
         begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
         before, _, rest = text.partition(begin)
@@ -50,16 +53,15 @@ def written(page: str, text: str) -> str:
 # ---- settings ----
 
 
-def names() -> list[str]:
+def setting_names() -> list[str]:
     """The settings, in the order of the source."""
-    known = PortProxy.class_traits(config=True)
-    own = [name for each in reversed(PortProxy.__mro__) for name in vars(each) if name in known]
-    return [name for name in dict.fromkeys(own) if name not in traitlets.config.Configurable.class_trait_names()]
+    traits = PortProxy.class_own_traits(config=True)
+    return [name for name in vars(PortProxy) if name in traits]
 
 
 def settings() -> Iterator[str]:
     """A heading, the help, the type and an example for each trait of PortProxy."""
-    for name in names():
+    for name in setting_names():
         trait = PortProxy.class_traits()[name]
         text, _, example = " ".join(cleandoc(trait.help).split()).partition("Example: ")
         yield from ("", f"### `{name}`", "", text.strip(), "")
@@ -87,12 +89,12 @@ def _default(trait: Any) -> str:
 
 
 def options(*kinds: str) -> Iterator[str]:
-    """A table of what becomes of them."""
+    """A table of the options of these kinds, with their effect here."""
     yield from ("", "| Option | | Here |", "|---|---|---|")
-    form = {"trait": "`c.ServerProxy.{}`"}
+    formats = {"trait": "`c.ServerProxy.{}`"}
     for option in OPTIONS:
         if option.kind in kinds:
-            yield f"| {form.get(option.kind, '`{}`').format(option.name)} | {option.verdict} | {option.says} |"
+            yield f"| {formats.get(option.kind, '`{}`').format(option.name)} | {option.verdict} | {option.says} |"
     yield ""
 
 
@@ -115,16 +117,16 @@ def _call(path: str, verb: str, call: Mapping[str, Any], components: Mapping[str
     body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body is not None:
         for name, schema in body["properties"].items():
-            needed = "" if name in body["required"] else ", may be left out"
-            yield f"- `{name}` in the content, {_type(schema)}{needed}."
+            suffix = "" if name in body["required"] else ", optional"
+            yield f"- `{name}` in the content, {_type(schema)}{suffix}."
     for status, answer in call["responses"].items():
         if "$ref" not in answer:
-            yield f"- {status}: {_sentence(answer['description'])}{_shape(answer)}"
+            yield f"- {status}: {_sentence(answer['description'])}{_content(answer)}"
     refused = [status for status, answer in call["responses"].items() if "$ref" in answer]
     yield f"- {', '.join(refused)}: an [Error](#error)."
 
 
-def _shape(answer: Mapping[str, Any]) -> str:
+def _content(answer: Mapping[str, Any]) -> str:
     kinds = answer.get("content", {})
     if not kinds:
         return ""
@@ -161,11 +163,11 @@ def _sentence(text: str) -> str:
 
 # ---- shipped templates ----
 
-BY_HAND = 15001  # the port of the first example; each has its own
+FIRST_PORT = 15001  # of the examples; each has a different port
 
 
 def program(name: str) -> Iterator[str]:
-    """How to install one, start it from its template, and start the same by hand."""
+    """How to install a program, start it from its template, and start it by hand."""
     template = templates.shipped()[name]
     hint = template.get("requires", {}).get("hint", "")
     arguments = template.get("arguments", ())
@@ -174,25 +176,25 @@ def program(name: str) -> Iterator[str]:
         yield from ("", f"{hint}." if hint.startswith("Install") else f"Install it with `{hint}`.")
     start = " ".join(["jupyter portproxy start", name, *(f"{one['name']}={one['default']}" for one in arguments)])
     yield from ("", "```sh", *install, start, "```", "")
-    asks = ", ".join(f"*{one['label']}*" for one in arguments)
-    yield f"Or the tile **{template['title']}**. It asks for: {asks}."
+    labels = ", ".join(f"*{one['label']}*" for one in arguments)
+    yield f"Or the tile **{template['title']}**. Its form has: {labels}."
     if not template.get("unix_socket"):
         yield from ("", "By hand:", "", "```sh", *_by_hand(name, template), "```")
     yield ""
 
 
 def _by_hand(name: str, template: Mapping[str, Any]) -> Iterator[str]:
-    port = BY_HAND + list(templates.shipped()).index(name)
-    known = {one["name"]: one["default"] for one in template.get("arguments", ())}
-    known |= {"port": port, "prefix": "$PREFIX"}
-    words = [shlex.quote(word).replace("'", "") for word in template["command"]]
-    said = [f"{key}={value}" for key, value in template.get("environment", {}).items()]
-    line = " ".join([*said, *words]).format_map(known)
+    port = FIRST_PORT + list(templates.shipped()).index(name)
+    values = {one["name"]: one["default"] for one in template.get("arguments", ())}
+    values |= {"port": port, "prefix": "$PREFIX"}
+    command = [shlex.quote(word).replace("'", "") for word in template["command"]]
+    variables = [f"{key}={value}" for key, value in template.get("environment", {}).items()]
+    line = " ".join([*variables, *command]).format_map(values)
     if "$PREFIX" in line:
         form = "absolute/port" if template.get("keep_prefix") else "port"
         yield f"PREFIX=${{JUPYTERHUB_SERVICE_PREFIX:-/}}proxy/{form}/{port}"
     if "cwd" in template:
-        yield f"cd {template['cwd'].format_map(known)}"
+        yield f"cd {template['cwd'].format_map(values)}"
     yield line
 
 
@@ -214,7 +216,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
 def main(pages: Iterable[str] = PARTS) -> int:
     for page in pages:
         path = DOCS / page
-        path.write_text(written(page, path.read_text("utf-8")), "utf-8")
+        path.write_text(render(page, path.read_text("utf-8")), "utf-8")
     return 0
 
 
