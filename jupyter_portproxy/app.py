@@ -5,7 +5,6 @@ Rule of this file: no decision and no byte; parts are made here, introduced to e
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import os
 from collections.abc import Callable
@@ -40,10 +39,9 @@ from .gateway.limits import Limits
 from .gateway.logins import CHECK_INTERVAL, HasLoginAge, Logins
 from .gateway.policy import Policy
 from .gateway.probe import Probe
-from .handlers.decision_cache import Admissions
-from .handlers.dispatcher import Front
+from .handlers.header_timeout import HeaderTimeout
 from .handlers.router import PortRouter
-from .isolation.handlers import OriginRouter
+from .isolation.handlers import IsolatedRouter
 from .isolation.sessions import Origins
 from .protocol import urls
 from .protocol.origin_hosts import OriginHosts
@@ -127,8 +125,8 @@ class PortProxyApp(ExtensionApp):
         self.events = Events(self.listing, self.services, self.log)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
-        self.admissions = Admissions()
-        self.front = Front(server.web_app, self.gateway, self.admissions)
+        timeout = settings.head_timeout
+        self.header_timeout = HeaderTimeout(server.web_app, timeout) if timeout else None
         self.taken_over = adopted.templates
         self.settings["portproxy"] = self.gateway
         IOLoop.current().add_callback(self._start)
@@ -143,16 +141,16 @@ class PortProxyApp(ExtensionApp):
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
         self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
-        if self.gateway.origins is not None:
-            # Ahead of all others: at these hosts only the service answers.
-            at_origins = OriginRouter(web_app, self.gateway, self.gateway.origins)
-            web_app.default_router.rules.insert(0, Rule(AnyMatches(), at_origins))
-        router = PortRouter(web_app, self.gateway, self.admissions, self.events.report_lost_socket)
-        web_app.default_router.rules.insert(-1, Rule(AnyMatches(), router))
+        origins = self.gateway.origins
+        isolated = IsolatedRouter(web_app, self.gateway, origins) if origins is not None else None
+        find_isolated = isolated.find if isolated is not None else None
+        router = PortRouter(web_app, self.gateway, self.events.report_lost_socket, find_isolated)
+        web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:
         await self.gateway.drain()
-        self.front.stop()
+        if self.header_timeout is not None:
+            self.header_timeout.stop()
         self.collector.unregister()
         self.events.close()
         self.gateway.close()
@@ -166,8 +164,8 @@ class PortProxyApp(ExtensionApp):
     async def _start(self) -> None:
         """What needs the running event loop, and the HTTP server, which is made after its extensions."""
         server = getattr(self._server, "http_server", None)
-        if server is not None:
-            self.front.mount(server, asyncio.get_running_loop())
+        if server is not None and self.header_timeout is not None:
+            self.header_timeout.mount(server)
         if self.hop is not None:
             self.hop.start()
 

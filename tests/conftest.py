@@ -42,7 +42,7 @@ def probe(jp_serverapp):
 def origin(jp_serverapp, http_server, jp_http_port, jp_asyncio_loop) -> str:
     """`host:port` of the server under test, as a browser writes it in Host. It listens where pytest-tornasync made it listen."""
     for extension in jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]:
-        extension.front.mount(http_server, jp_asyncio_loop)
+        extension.header_timeout.mount(http_server)
     return f"127.0.0.1:{jp_http_port}"
 
 

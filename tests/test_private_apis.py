@@ -22,7 +22,6 @@ CANARIES = {
     "_read_buffer_size": lambda stream: stream,
     "_read_finished": lambda stream: HTTP1Connection(stream, False),
     "_orig_remote_ip": lambda stream: _HTTPRequestContext(stream, ("127.0.0.1", 1), "http"),
-    "_transforms": lambda stream: RequestHandler._execute.__code__.co_names,
     "_break_cycles": lambda stream: RequestHandler,
     "_reason": lambda stream: RequestHandler.set_status.__code__.co_names,
     "_new_cookie": lambda stream: RequestHandler.set_cookie.__code__.co_names,

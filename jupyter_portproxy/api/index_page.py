@@ -16,7 +16,8 @@ from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Internal
-from ..handlers.base import ACTION, PAGES, RESOURCE
+from ..handlers.error_page import PAGES
+from ..handlers.jupyter_request import ACTION, RESOURCE
 from ..protocol.urls import build_enter_url
 from ..services.manager import ServiceManager
 from .listing import Listing

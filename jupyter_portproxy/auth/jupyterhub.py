@@ -18,8 +18,7 @@ from tornado.web import HTTPError
 from traitlets import Float, default
 
 from ..errors import Forbidden
-from ..handlers.base import PortHandler
-from ..protocol.urls import Route, ServiceRoute
+from ..handlers.jupyter_request import JupyterRequest
 
 _REQUIRED_SETTINGS = ("api_token", "oauth_client_id")
 
@@ -59,10 +58,10 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
 
     async def get_user(self, handler: JupyterHandler) -> User | None:
         """The user of a request for a project; None for all other pages of this server."""
-        if not isinstance(handler, PortHandler):
+        if not isinstance(handler, JupyterRequest):
             handler.get_login_url = _no_login  # type: ignore[method-assign]  # after a login it would redirect here again
             return None
-        if isinstance(handler.asked, (Route, ServiceRoute)):
+        if handler.route is not None and handler.route.is_local:
             raise Forbidden("This server has projects only.", "Open a project: its address begins with the project's key.")
         try:
             user: JupyterHubUser | None = await asyncio.wait_for(

@@ -9,10 +9,7 @@ from __future__ import annotations
 from jupyter_server.auth import Authorizer, User
 from jupyter_server.base.handlers import JupyterHandler
 
-from ..handlers.base import PortHandler
-from ..protocol.named_project_urls import NamedProjectRoute
-from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Redirect
+from ..handlers.jupyter_request import JupyterRequest
 
 
 class ProjectsOnly(Authorizer):
@@ -20,4 +17,5 @@ class ProjectsOnly(Authorizer):
 
     def is_authorized(self, handler: JupyterHandler, user: User, action: str, resource: str) -> bool:
         """True for URLs of projects, and for redirects to them; see jupyter_server's Authorizer."""
-        return isinstance(handler, PortHandler) and isinstance(handler.asked, (ProjectRoute, NamedProjectRoute, Redirect))
+        route = handler.route if isinstance(handler, JupyterRequest) else None
+        return route is not None and (route.is_project or route.is_redirect)

@@ -66,6 +66,7 @@ class Destination:
     Attributes:
         counted_as: what is one port to the limits, where the upstream's address is that of many.
         told: what the next hop of a chain is told; None where the upstream is none.
+        is_stable: requests with the same header fields and prefix lead here for at least a second.
     """
 
     route: Route
@@ -75,6 +76,7 @@ class Destination:
     counted_as: Hashable = None
     alias: UrlMapping | None = None
     told: HopHeader | None = None
+    is_stable: bool = True
 
     @property
     def port(self) -> Hashable:
@@ -163,7 +165,7 @@ class Gateway:
         reserved = self.reservations.get(asked.name)
         if reserved is not None and asked.name not in self.services:
             route = Route(urls.LOOPBACK_NAME, reserved.port, asked.prefix, asked.path, asked.query)
-            return Destination(route, await self.policy.resolve(route))
+            return Destination(route, await self.policy.resolve(route), is_stable=False)
         template = self.services.templates.get(asked.name)
         if template is not None and template.external and template.endpoint is not None:
             return self._at(template.endpoint, template, asked)
@@ -186,7 +188,8 @@ class Gateway:
             self.log.exception("portproxy: 'mappath' of '%s' failed", template.name)
             raise Internal() from None
         route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
-        return Destination(route, upstream, hooks, service)
+        is_stable = service is not None and not upstream.unix_socket
+        return Destination(route, upstream, hooks, service, is_stable=is_stable)
 
     def is_there(self, to: Destination) -> bool:
         """True unless it is a service that does not run where it ran."""

@@ -1,14 +1,22 @@
-"""What the checks have said of a request, and what follows from it; kept for the next one that differs in its path alone.
+"""Decisions of the pipeline that hold for the next request, if it differs in its path alone.
 
-Rule of this file: an admission is the outcome of checks, never one itself. It is found again for a second, for a request from
-the same address with the same method, header fields and prefix. Who may have changed their mind meanwhile is asked again.
+A `CachedDecision` is made by `HttpDelegate` after `pipeline.admit` has let a request pass, and never changes. It is in one of
+three states:
+
+- valid: for `SECONDS` after it was made, for requests of the same client address with the same method and header fields to a URL
+  below the same prefix. `DecisionCache.find` returns it.
+- valid if confirmed: as above, but `may_change`; `pipeline.readmit` calls the identity provider, the authorizer, the chain and
+  the service manager again, as far as each had a part in it, before it is used.
+- expired: after `SECONDS`. Requests do not prolong it; `keep` removes it.
+
+`DecisionCache` holds all of them, the oldest first, and each connection's context refers to the one that was found last on it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from jupyter_server.auth.identity import User
@@ -16,141 +24,124 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from ..gateway.gateway import Destination
 from ..protocol import credentials, framing
-from ..protocol.credentials import remove_secret_parameters
 from ..protocol.headers import Client, Fields
-from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Route, ServiceRoute, ip_literal, is_loopback, parse_url
+from ..protocol.urls import BaseRoute
 from ..upstream.exchange import Outbound
 
 SECONDS = 1.0
-_LAST = "_portproxy_admission"
-_MOST = 1024
-_PARAMETERS = 100  # of a query; Tornado refuses requests that have too many
+MAX_DECISIONS = 1024
+_LAST = "_portproxy_decision"
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class CachedDecision:
     """A request that may go on, and how.
 
     Attributes:
-        asked: by its URL.
-        by_token: how its user is logged in.
-        destination: where it goes.
-        outbound: the request that is sent there.
-        counted: it is activity of this server.
-        is_told: somebody reads of successes in the log.
-        is_asked: see PortHandler.
-        fields: as they came.
-        begin: of the URLs for which it holds, up to the slash; empty if it holds for no other request.
-        until: the time (`time.monotonic`) up to which it does.
+        by_token: its user is logged in by a token.
+        outbound: the request that is sent to the upstream.
+        is_activity: it counts as activity of this server.
+        logs_success: successful requests are logged.
+        is_revocable: see ProxyRequest.
+        fields: the request's header fields.
+        prefix: of the URLs for which it holds, without the slash; empty if it holds for no other request.
+        until: the time (`time.monotonic`) up to which it holds.
     """
 
-    asked: object
+    route: BaseRoute
     user: User
     by_token: bool
     client: Client
     destination: Destination
     outbound: Outbound
-    counted: bool
-    is_told: bool
-    is_asked: bool
+    is_activity: bool
+    logs_success: bool
+    is_revocable: bool
     fields: Fields
-    begin: str
+    prefix: str
     until: float
 
     @property
     def may_change(self) -> bool:
-        """Somebody may have changed their mind, or moved something, since it was made."""
-        return self.is_asked or self.destination.service is not None or self.destination.hooks is not None
+        """True if it has to be confirmed before it is used again."""
+        return self.is_revocable or self.destination.service is not None or self.destination.hooks is not None
 
     def outbound_of(self, uri: str) -> Outbound:
-        """The same for another path."""
+        """The outbound request for another request target."""
         route = self.destination.route
         target = uri if route.keep else uri[len(route.prefix) :]
-        return self.outbound.with_target(remove_secret_parameters(target, self.client.secrets))
-
-    def asked_at(self, uri: str) -> Route | ServiceRoute | ProjectRoute:
-        """What another URL of those for which it holds asks for."""
-        asked = self.asked
-        assert isinstance(asked, (Route, ServiceRoute, ProjectRoute))  # `begin` is empty for all others
-        path, mark, query = uri.partition("?")
-        return replace(asked, path=path[len(asked.prefix) :], query=mark + query)
+        return self.outbound.with_target(credentials.remove_secret_parameters(target, self.client.secrets))
 
 
-def begin_of(asked: object, destination: Destination, content: framing.Content | None, arguments: Container[str]) -> str:
-    """The beginning of the URLs that differ from this one in nothing that a check looks at; empty if there are none.
+def cacheable_prefix(
+    route: BaseRoute, destination: Destination, content: framing.Content | None, arguments: Container[str]
+) -> str:
+    """The prefix of the URLs for which the decision about this request holds too; empty if there are none.
 
-    A function of somebody's configuration may look at all of it, and a host's name may lead elsewhere the next time.
+    A function of the configuration may look at the whole URL; so does the response to a path whose final slash is missing.
 
     Args:
-        arguments: names in its query; a login by one of them is no other URL's.
+        arguments: names in the query; a login by one of them does not hold for another URL.
     """
-    is_changed = destination.hooks is not None and destination.hooks.depends_on_request
-    if content is not None or "token" in arguments or destination.alias is not None or is_changed:
+    hooks = destination.hooks
+    if content is not None or "token" in arguments or destination.alias is not None or not destination.is_stable:
         return ""
-    if destination.route.with_slash:  # its answer depends on the URL
+    if destination.route.with_slash or (hooks is not None and hooks.depends_on_request):
         return ""
-    if isinstance(asked, ServiceRoute):
-        return asked.prefix if destination.service is not None and not destination.upstream.unix_socket else ""
-    if isinstance(asked, Route) and is_loopback(asked.host):
-        return asked.prefix
-    if isinstance(asked, ProjectRoute) and asked.port is not None and ip_literal(destination.upstream.host) is not None:
-        below = parse_url(f"{asked.prefix}{asked.path}", f"{asked.prefix}/")
-        return below.prefix if isinstance(below, Route) else ""
-    return ""
+    return route.stable_prefix
 
 
-class Admissions:
-    """Those of the last second, of all connections. What a connection was let in by last is looked at first."""
+class DecisionCache:
+    """The decisions of the last second, for all connections."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], Admission] = {}  # the eldest first
-        self._until = 0.0  # none holds longer
+        self._decisions: dict[tuple[object, ...], CachedDecision] = {}  # the oldest first
+        self._until = 0.0  # none is valid longer
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._decisions)
 
-    def keep(self, admission: Admission, request: HTTPServerRequest) -> None:
-        """Keep it in place of the one before of such a request."""
+    def keep(self, decision: CachedDecision, request: HTTPServerRequest) -> None:
+        """Replace the decision about the request before with the same client, method and fields."""
         context: Any = request.connection.context  # type: ignore[union-attr]
-        setattr(context, _LAST, admission)
-        key = _key_of(context, admission.outbound.method, admission.fields)
-        self._kept.pop(key, None)
-        self._kept[key] = admission
-        self._until = max(self._until, admission.until)
+        setattr(context, _LAST, decision)
+        key = _key_of(context, decision.outbound.method, decision.fields)
+        self._decisions.pop(key, None)
+        self._decisions[key] = decision
+        self._until = max(self._until, decision.until)
         now = time.monotonic()
-        while self._kept:
-            eldest = next(iter(self._kept))
-            if len(self._kept) <= _MOST and self._kept[eldest].until > now:
+        while self._decisions:
+            oldest = next(iter(self._decisions))
+            if len(self._decisions) <= MAX_DECISIONS and self._decisions[oldest].until > now:
                 break
-            del self._kept[eldest]
+            del self._decisions[oldest]
 
-    def find(self, context: object, method: str, uri: str, headers: HTTPHeaders) -> Admission | None:
-        """The one that lets this request in, too; `context` is its connection's."""
+    def find(self, context: object, method: str, uri: str, headers: HTTPHeaders) -> CachedDecision | None:
+        """The decision that holds for this request, too; `context` is its connection's."""
         now = time.monotonic()
-        if self._until <= now or uri.count("&") > _PARAMETERS or credentials.has_token_parameter(uri):
+        if self._until <= now or credentials.has_token_parameter(uri):
             return None
         fields = list(headers.get_all())
-        last: Admission | None = getattr(context, _LAST, None)
+        last: CachedDecision | None = getattr(context, _LAST, None)
         if last is not None and last.until > now and _is_for(last, method, fields) and _covers(last, uri):
             return last
-        other = self._kept.get(_key_of(context, method, fields))
+        other = self._decisions.get(_key_of(context, method, fields))
         if other is None or other.until <= now or not _covers(other, uri):
             return None
         setattr(context, _LAST, other)
         return other
 
 
-def _is_for(kept: Admission, method: str, fields: Fields) -> bool:
-    return kept.outbound.method == method and kept.fields == fields
+def _is_for(decision: CachedDecision, method: str, fields: Fields) -> bool:
+    return decision.outbound.method == method and decision.fields == fields
 
 
-def _covers(kept: Admission, uri: str) -> bool:
-    begin = kept.begin
-    return uri.startswith(begin) and uri[len(begin) : len(begin) + 1] == "/"
+def _covers(decision: CachedDecision, uri: str) -> bool:
+    prefix = decision.prefix
+    return uri.startswith(prefix) and uri[len(prefix) : len(prefix) + 1] == "/"
 
 
 def _key_of(context: Any, method: str, fields: Fields) -> tuple[object, ...]:
-    """All of a request that a check looks at, but for its URL; whence it comes as the connection says, and as a front does."""
+    """Everything of a request that a check looks at, except its URL; the addresses as connection and reverse proxy tell them."""
     peer = getattr(context, "_orig_remote_ip", context.remote_ip)
     return (peer, context.remote_ip, context.protocol, method, *fields)

@@ -1,63 +1,117 @@
-"""Limits for connections that wait for the head of a request: how long they may be idle, and how long a head may take to arrive.
+"""How long a connection may be idle, and how long the head of a request may take to arrive.
 
-Rule of this file: one timer for all connections. Tornado's own (`header_timeout`) is set for each request, which is a twentieth
-of what a small request costs, and does not tell an idle connection from a late head. A waiting connection is idle until the timer
-finds a first byte in its buffer; from then on it is late after `timeout`.
+Tornado's own `header_timeout` cannot do this: it runs from the end of the response before, so that a limit for slow heads would
+close idle connections, which load balancers keep for minutes; and it sets a timer for each request, which is a twentieth of the
+cost of a small one. Here one timer serves all connections. It has to find out that a head has begun to arrive, which only
+`stream._read_buffer_size` tells, a private attribute of Tornado.
+
+A connection is in one of three states, in `_waiting` unless it is busy:
+
+- idle: `start_request` begins it, when the connection is new or the response before has ended; `idle` seconds at most.
+- head: the timer begins it, when it finds a first byte in the buffer; `timeout` seconds at most.
+- busy: the head has arrived. This timer does not limit it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Awaitable
 
 from tornado.http1connection import HTTP1ServerConnection
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.web import Application
 
 _MIN_PERIOD, _MAX_PERIOD = 0.05, 15.0  # s between two looks at the connections
+_IDLE = 3600.0  # s: Tornado's default
 
 
-class Heads:
-    """The connections that wait for a head.
+class HeaderTimeout(HTTPServerConnectionDelegate):
+    """Stands between a server and its application, and closes connections that wait too long for a head.
 
     Args:
-        loop: in which they are served.
         timeout: seconds from the first byte of a head to its end; up to a quarter more may pass.
-        idle: seconds without a byte.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, idle: float) -> None:
-        self._loop, self._timeout, self._idle = loop, timeout, idle
+    def __init__(self, application: Application, timeout: float) -> None:
+        self._application, self._timeout, self._idle = application, timeout, _IDLE
         self._period = min(max(timeout / 8, _MIN_PERIOD), _MAX_PERIOD)
         # By the connection's id, which is used again when it is gone: since when it waits, and if that is for the rest of a head.
         self._waiting: dict[int, tuple[float, bool, weakref.ref[HTTP1ServerConnection]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def await_from(self, connection: HTTP1ServerConnection) -> int:
-        """The connection is idle from now on. Returns the key for `came`."""
-        now, key = self._loop.time(), id(connection)
-        self._waiting[key] = now, False, weakref.ref(connection)
-        if self._timer is None:
-            self._timer = self._loop.call_at(now + self._period, self._look)
-        return key
+    def mount(self, server: HTTPServer) -> None:
+        """Take the place of the application, and of the server's own timers."""
+        server.request_callback = self
+        self._idle = server.conn_params.header_timeout or _IDLE
+        server.conn_params.header_timeout = None
 
-    def came(self, key: int) -> None:
-        """The head is there."""
+    def __len__(self) -> int:
+        """Connections that wait for a head."""
+        return len(self._waiting)
+
+    @property
+    def is_running(self) -> bool:
+        return self._timer is not None
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        assert isinstance(server_conn, HTTP1ServerConnection)
+        loop, key = asyncio.get_running_loop(), id(server_conn)
+        self._waiting[key] = loop.time(), False, weakref.ref(server_conn)
+        if self._timer is None:
+            self._timer = loop.call_later(self._period, self._check)
+        return _Request(self, key, self._application.start_request(server_conn, request_conn))
+
+    def head_arrived(self, key: int) -> None:
+        """The connection of that key is busy from now on."""
         self._waiting.pop(key, None)
 
     def stop(self) -> None:
-        """Close nothing any more."""
+        """Close no more connections."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """Forget the connections that are gone, and close those that have waited too long."""
-        now = self._loop.time()
-        for key, (since, begun, known) in list(self._waiting.items()):
-            connection = known()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for key, (since, has_begun, reference) in list(self._waiting.items()):
+            connection = reference()
             if connection is None or connection.stream.closed():
                 del self._waiting[key]
-            elif not begun and connection.stream._read_buffer_size:
-                self._waiting[key] = now, True, known
-            elif now - since >= (self._timeout if begun else self._idle):
+            elif not has_begun and connection.stream._read_buffer_size:
+                self._waiting[key] = now, True, reference
+            elif now - since >= (self._timeout if has_begun else self._idle):
                 del self._waiting[key]
                 connection.stream.close()
-        self._timer = self._loop.call_at(now + self._period, self._look) if self._waiting else None
+        self._timer = loop.call_later(self._period, self._check) if self._waiting else None
+
+
+class _Request(HTTPMessageDelegate):
+    """Passes everything on to the application's delegate, and notes the arrival of the head."""
+
+    __slots__ = ("_delegate", "_key", "_timeout")
+
+    def __init__(self, timeout: HeaderTimeout, key: int, delegate: HTTPMessageDelegate) -> None:
+        self._timeout, self._key, self._delegate = timeout, key, delegate
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Awaitable[None] | None:
+        self._timeout.head_arrived(self._key)
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()

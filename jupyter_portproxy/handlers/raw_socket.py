@@ -1,55 +1,59 @@
 """WebSocket towards the client, a plain byte stream towards the service: what websockify does (`raw_socket_proxy`).
 
-Rule of this file: a message's content goes on as bytes, whatever its kind; bytes come back as binary messages. Neither side
-is read faster than the other takes.
+The content of each message goes on as bytes, whatever its kind; bytes come back as binary messages. Neither side is read faster
+than the other takes. The frames are Tornado's, hence a WebSocketHandler.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from ..errors import GatewayError, ShuttingDown
-from ..gateway.limits import Slot
-from ..protocol.urls import ServiceRoute
+from ..errors import ShuttingDown
+from ..protocol.urls import BaseRoute
 from ..upstream.closable import Closable, CloseCode
-from .base import PortHandler
+from . import pipeline
+from .base import ProxyRequest
+from .pipeline import Admitted
 
 _PIECE = 1 << 16
 
 
-class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
-    """One WebSocket of a service that speaks no HTTP."""
+class RawSocketHandler(WebSocketHandler, Closable):
+    """One WebSocket of a service that does not speak HTTP."""
 
-    def initialize(self, gateway: Any, route: ServiceRoute) -> None:  # type: ignore[override]
-        super().initialize(gateway=gateway)
-        self._asked = route
+    def initialize(self, proxy_request: ProxyRequest, route: BaseRoute) -> None:
+        self._proxy_request, self._gateway, self._route = proxy_request, proxy_request.gateway, route
+        self._admitted: Admitted | None = None
         self._stream: IOStream | None = None
         self._relay: asyncio.Task[None] | None = None
-        self._slot: Slot | None = None
         self._count: Callable[[int], None] = lambda size: None
 
-    async def prepare(self) -> None:  # type: ignore[override]
-        """Admitted and connected before the handshake is answered."""
+    def set_default_headers(self) -> None:
+        for name in ("Server", "Content-Type"):
+            self.clear_header(name)
+
+    async def prepare(self) -> None:
+        """Admit and connect before the handshake is answered."""
+        request, gateway = self._proxy_request, self._gateway
         try:
-            self.gateway.limits.check_fields(self.fields)
-            await self.admit()
-            destination = self._destination = await self.locate(self._asked)
-            gateway = self.gateway
-            self._slot = gateway.limits.tunnels.acquire(self.current_user.username, destination.port)
-            self._count = gateway.counter(destination, counted=self.is_activity(destination.hooks))
-            self._stream = await gateway.dial(destination.upstream)
-        except GatewayError as error:
-            self.refuse(error)
-        except StreamClosedError:
+            admitted = self._admitted = await pipeline.admit(request, self._route, upgrade=True)
+            self._count = gateway.counter(admitted.destination, counted=admitted.is_activity)
+            self._stream = await gateway.dial(admitted.destination.upstream)
+        except Exception as error:
+            self._give_up()
+            request.fail(error)
             self._finished = True
+            return
+        self.current_user = request.user
+        for name, value in request.login_cookies():
+            self.add_header(name, value)
 
     def check_origin(self, origin: str | None = None) -> bool:
-        """`admit` has checked it."""
+        """The pipeline has checked it."""
         return True
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
@@ -58,10 +62,10 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
-        assert self._slot is not None  # `prepare` has taken it
+        assert self._admitted is not None  # by `prepare`
         try:
-            self.gateway.add_tunnel(self, self._slot)
-            self.opened(self, self._destination)
+            self._gateway.add_tunnel(self, self._admitted.slot)
+            self._proxy_request.watch(self, self._admitted.destination)
         except ShuttingDown:
             self.close(CloseCode.GOING_AWAY)
             return
@@ -77,7 +81,7 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
                 self.close()
 
     async def _relay_bytes(self) -> None:
-        assert self._stream is not None  # `prepare` has connected it
+        assert self._stream is not None  # by `prepare`
         try:
             while True:
                 data = await self._stream.read_bytes(_PIECE, partial=True)
@@ -95,12 +99,11 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
         self._give_up()
 
     def on_finish(self) -> None:
-        """The handshake was refused after all."""
+        """Tornado has refused the handshake after all."""
         if self.ws_connection is None:
             self._give_up()
 
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
-        """See Tunnel."""
         if code != CloseCode.BAD_GATEWAY:
             self.close(code)
 
@@ -109,5 +112,5 @@ class RawSocketHandler(WebSocketHandler, PortHandler, Closable):
             self._relay.cancel()
         if self._stream is not None:
             self._stream.close()
-        if self._slot is not None:
-            self._slot.release()
+        if self._admitted is not None:
+            self._admitted.slot.release()

@@ -1,6 +1,7 @@
-"""The answer to a request, on its way to the client.
+"""The upstream's response on its way to the client.
 
-Rule of this file: each piece is flushed before the next is read, and an answer that is not whole ends with its connection.
+Each piece is flushed before the next is read. A response that is not complete ends with its connection. Nothing is written before
+`start`; from then on `started` is True and the response ends by `finish` or by `cut`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from ..protocol.named_project_urls import RedirectFollower
 from ..protocol.urls import parse_origin
 
 
-class Answer:
-    """Writes a relayed answer to the client.
+class RelayedResponse:
+    """Writes an upstream's response to the client.
 
     Args:
-        cookies: the fields of a login that has just begun.
-        log: told the status when the answer has ended.
+        cookies: the Set-Cookie fields of a login that has just begun.
+        log: called with the status when the response has ended.
     """
 
     def __init__(
@@ -47,37 +48,39 @@ class Answer:
 
     @property
     def started(self) -> bool:
-        """Something of it has been written."""
+        """True if something of it has been written."""
         return self._status != 0
 
     def headers(self, fields: Fields) -> HTTPHeaders:
         out = self.fields_of(fields)
         if self.journey is not None:
             out = self.journey.map_response_fields(out)
-        headers = AsTheyCame(out + self._cookies)
-        if self._sandbox and not _is_pdf(out):  # beside the service's own: browsers obey each of several policies
+        headers = OrderedHeaders(out + self._cookies)
+        if self._sandbox and not _is_pdf(out):  # in addition to the service's own: browsers obey all policies
             headers.add("Content-Security-Policy", self._sandbox)
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers["Date"] = _date(int(time.time()))
         return headers
 
     def fields_of(self, fields: Fields) -> Fields:
-        """The fields of an answer that concern the client."""
+        """The fields of the upstream's response that the client gets."""
         return build_response_fields(fields, self._route, self._upstream, self._client)
 
     async def start(self, status: int, reason: str, fields: Fields, first: bytes | None = None) -> None:
-        """Its head.
+        """Write the head.
 
         Raises:
-            HubDistrusted: it is the next hop's word to this one, and none to the client.
-            NotFramed: the browser would not show it where it was asked for.
+            HubDistrusted: the next hop has refused this hop's credential, which does not concern the client.
+            NotFramed: the browser would not show it in the frame for which it was requested.
         """
         if self._told is not None and self._told.is_refused(status, fields):
             raise HubDistrusted(HUB)
         headers = self.headers(fields)
         if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAME_DESTINATIONS and self._is_not_framed(headers):
             raise NotFramed()
-        if status == 404 and self._route.with_slash:  # nothing is there for Vite, but Next.js is there and not below
+        if (
+            status == 404 and self._route.with_slash
+        ):  # Vite serves nothing here, Next.js serves this path and not the one with a slash
             status, reason = 307, "Temporary Redirect"
             headers["Location"], headers["Cache-Control"] = self._route.with_slash, "no-store"
         self._until_close = self._request.version == "HTTP/1.0" and "Content-Length" not in headers
@@ -88,7 +91,7 @@ class Answer:
     def _is_not_framed(self, headers: HTTPHeaders) -> bool:
         client = self._client
         own = f"{client.scheme}://{client.host}".lower()
-        referrer = parse_origin(self._request.headers.get("Referer", ""))  # names who shows it, but not to other origins
+        referrer = parse_origin(self._request.headers.get("Referer", ""))  # the embedding page; other origins do not get it
         known = {own, referrer, *client.embedder.lower().split()}
         return frame_ancestors.forbids_frame(list(headers.get_all()), own, known)
 
@@ -103,13 +106,13 @@ class Answer:
         self._log(self._status)
 
     def cut(self) -> None:
-        """End the connection, so that what was sent cannot look whole."""
+        """Close the connection, so that the client sees an incomplete response."""
         self._connection.close()
         self._log(self._status)
 
 
-class AsTheyCame(HTTPHeaders):
-    """Fields in their own spelling and order. Tornado's own class prints names in another one, and sorts them together."""
+class OrderedHeaders(HTTPHeaders):
+    """Fields in their own spelling and order; Tornado's class changes the spelling of names and groups fields by name."""
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()
@@ -151,18 +154,18 @@ class AsTheyCame(HTTPHeaders):
 
 
 def _journey(destination: Destination, client: Client) -> RedirectFollower | None:
-    """For a service that the client spells in its own way."""
+    """For a service that the client addresses by another path than the hops."""
     alias, route = destination.alias, destination.route
     return RedirectFollower(alias, route.target[len(alias.hop_prefix) :], client) if alias is not None else None
 
 
 def _is_pdf(fields: Fields) -> bool:
-    """A PDF has no scripts that could reach Jupyter, and Chromium shows none in a sandbox, whatever that allows."""
+    """True for a PDF: it has no scripts that could reach Jupyter, and Chromium does not show it in any sandbox."""
     types = [value.partition(";")[0].strip().lower() for name, value in fields if name.lower() == "content-type"]
     return types == ["application/pdf"]
 
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    """The Date of all answers of one second."""
+    """The Date field of all responses of one second."""
     return format_timestamp(second)

@@ -1,7 +1,8 @@
-"""Who serves a URL: what Tornado asks at the head of each request.
+"""Who serves a request: the dispatcher in front of Tornado's routing.
 
-Rule of this file: it chooses and does nothing else. Requests are served in `serving`, upgrades in `upgrading`; what is admitted
-already never comes here (`front`).
+It is the first rule of the application's router, and chooses in this order: a decision of the cache; isolated origins; the
+gateway's own URLs; redirects by Referer. All other requests are Jupyter's. It only chooses: requests are decided in `pipeline`,
+served in `http`, `websocket` and `raw_socket`.
 """
 
 from __future__ import annotations
@@ -15,93 +16,115 @@ from tornado.web import Application
 
 from ..errors import GatewayError
 from ..gateway.gateway import Gateway
-from ..protocol import named_project_urls, urls
+from ..protocol import named_project_urls, project_urls, urls
 from ..protocol.headers import is_websocket_upgrade
 from ..protocol.named_project_urls import NamedProjectRoute
-from ..protocol.project_urls import ProjectRoute, parse_project_url
-from ..protocol.urls import Redirect, Route, ServiceRoute
-from .decision_cache import Admissions
-from .http import PortExchange
+from ..protocol.urls import BaseRoute, InvalidRoute, Redirect, ServiceRoute
+from .base import ProxyRequest
+from .decision_cache import DecisionCache
+from .http import HttpDelegate
 from .raw_socket import RawSocketHandler
-from .referer_redirect import Rescue
-from .websocket import TunnelHandler
+from .referer_redirect import RefererRedirects
+from .websocket import WebSocketDelegate
+
+FindIsolated = Callable[[HTTPServerRequest], "HTTPMessageDelegate | None"]
 
 
 class PortRouter(Router):
-    """Chooses, for a URL below `proxy/`, who serves it. To be mounted with a rule that matches every path.
+    """Chooses who serves a request. To be mounted with a rule that matches every path, before all others.
 
     Args:
-        admissions: what is let in is kept there.
         on_lost_socket: called with the path of a WebSocket that a page opened where nothing is, and the page's prefix.
+        find_isolated: serves the isolated origins and the URLs that lead into them; None if there are none.
     """
 
-    SUPPORTED_METHODS: tuple[str, ...] = ()  # jupyter_server looks here for methods without a login check: there is none
+    SUPPORTED_METHODS: tuple[str, ...] = ()  # jupyter_server looks here for methods without a login check
 
     def __init__(
-        self, application: Application, gateway: Gateway, admissions: Admissions, on_lost_socket: Callable[[str, str], None]
+        self,
+        application: Application,
+        gateway: Gateway,
+        on_lost_socket: Callable[[str, str], None],
+        find_isolated: FindIsolated | None = None,
     ) -> None:
-        self._application, self._gateway, self._admissions = application, gateway, admissions
+        self._application, self._gateway, self._find_isolated = application, gateway, find_isolated
         self._base_url: str = application.settings["base_url"]
-        self._rescue = Rescue(application, gateway, self._find, on_lost_socket)
+        self._cache = DecisionCache()
+        self._referer_redirects = RefererRedirects(application, gateway, self._find, on_lost_socket)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        uri, upgrade = urls.respell_prefix(request.uri or "", self._base_url), _asks_for_websocket(request)
-        if uri != request.uri and not upgrade:  # whose clients follow no redirect
-            return PortExchange(self._application, request, self._gateway, Redirect(uri, 308, needs_login=False))
-        try:
-            route = self._find(uri)
-        except GatewayError as error:
-            return PortExchange(self._application, request, self._gateway, error)
+        connection: Any = request.connection
+        uri = request.uri or ""
+        decision = self._cache.find(connection.context, request.method or "", uri, request.headers)
+        if decision is not None:
+            proxied = ProxyRequest(self._application, request, self._gateway)
+            return HttpDelegate(proxied, decision.route.at(uri), self._cache, decision)
+        isolated = self._find_isolated(request) if self._find_isolated is not None else None
+        if isolated is not None:
+            return isolated
+        upgrade = asks_for_websocket(request)
+        route = self._route(request, uri, upgrade)
         if route is None:
-            rescued = self._rescue.serves(request)
-            if not isinstance(rescued, Redirect):
-                return rescued
-            return PortExchange(self._application, request, self._gateway, rescued)
-        if isinstance(route, ServiceRoute):
-            route = route.with_slash(self._gateway.sees_prefix(route.name))
-        if isinstance(route, ServiceRoute) and not upgrade:
-            route = self._at_its_own_url(route)
-        if not isinstance(route, Redirect) and upgrade:
-            hooks = self._gateway.hooks_of(route.name) if isinstance(route, ServiceRoute) else None
-            kind = RawSocketHandler if hooks is not None and hooks.raw_socket else TunnelHandler
-            return self._application.get_handler_delegate(request, kind, {"gateway": self._gateway, "route": route})
-        return PortExchange(self._application, request, self._gateway, route, admissions=self._admissions)
+            return None
+        return delegate_for(ProxyRequest(self._application, request, self._gateway), route, self._cache, upgrade=upgrade)
 
-    def _find(self, uri: str) -> Route | ServiceRoute | ProjectRoute | NamedProjectRoute | Redirect | None:
-        if self._gateway.origins is None and (way := urls.parse_enter_url(uri, self._base_url)) is not None:
-            target, path = way
+    def _route(self, request: HTTPServerRequest, uri: str, upgrade: bool) -> BaseRoute | None:
+        respelled = urls.respell_prefix(uri, self._base_url)
+        if respelled != uri and not upgrade:  # whose clients follow no redirect
+            return Redirect(respelled, 308, needs_login=False)
+        try:
+            route = self._find(respelled)
+        except GatewayError as error:
+            return InvalidRoute(error)
+        if route is None:
+            return self._referer_redirects.route(request, upgrade=upgrade)
+        return route.canonical(self._gateway.sees_prefix, self._gateway.services.prefix, upgrade=upgrade)
+
+    def _find(self, uri: str) -> BaseRoute | None:
+        if self._gateway.origins is None and (entry := urls.parse_enter_url(uri, self._base_url)) is not None:
+            target, path = entry
             kind = "port" if target.isdigit() else "service"
             return Redirect(f"{self._base_url}proxy/{kind}/{target}{path}", 307)
         return urls.parse_url(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
-    def _project(self, uri: str) -> ProjectRoute | NamedProjectRoute | Redirect | None:
+    def _project(self, uri: str) -> BaseRoute | None:
         chain = self._gateway.projects
         if chain is None:
             return None
         if not chain.finds_names:
-            return parse_project_url(uri, self._base_url)
-        found = named_project_urls.parse_named_project_url(uri, self._base_url)
-        if not isinstance(found, NamedProjectRoute) or found.by_key is not None:
-            return found
-        other = self._bare_name(uri) is not None or found.owner in self._gateway.foreign_names
-        return None if other else found
+            return project_urls.parse_project_url(uri, self._base_url)
+        route = named_project_urls.parse_named_project_url(uri, self._base_url)
+        if not isinstance(route, NamedProjectRoute) or route.by_key is not None:
+            return route
+        is_other = self._bare_name(uri) is not None or route.owner in self._gateway.foreign_names
+        return None if is_other else route
 
     def _bare_name(self, uri: str) -> ServiceRoute | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""
-        services = self._gateway.services
         name = urls.find_first_segment(uri, self._base_url)
-        if not name or name in self._gateway.foreign_names or services.prefix(name) is None:
+        if not name or name in self._gateway.foreign_names or self._gateway.services.prefix(name) is None:
             return None
         return urls.build_service_route(name, uri, self._base_url + name)
 
-    def _at_its_own_url(self, asked: ServiceRoute) -> ServiceRoute | Redirect:
-        """A service has one URL; its other spelling leads there."""
-        prefix = self._gateway.services.prefix(asked.name)
-        if prefix is None or prefix == asked.prefix:
-            return asked
-        return Redirect(f"{prefix}{asked.path}{asked.query}", 307)
+
+def delegate_for(
+    request: ProxyRequest, route: BaseRoute, cache: DecisionCache | None = None, *, upgrade: bool
+) -> HTTPMessageDelegate:
+    """What serves a route.
+
+    Args:
+        cache: keeps the decision about the request, if given.
+        upgrade: see `asks_for_websocket`.
+    """
+    if not (upgrade and (route.is_local or route.is_project)):
+        return HttpDelegate(request, route, cache)
+    hooks = request.gateway.hooks_of(route.service) if route.service else None
+    if hooks is None or not hooks.raw_socket:
+        return WebSocketDelegate(request, route)
+    parts = {"proxy_request": request, "route": route}
+    return request.application.get_handler_delegate(request.request, RawSocketHandler, parts)
 
 
-def _asks_for_websocket(request: HTTPServerRequest) -> bool:
+def asks_for_websocket(request: HTTPServerRequest) -> bool:
     headers = request.headers
     return "Upgrade" in headers and is_websocket_upgrade(request.method or "", request.version, list(headers.get_all()))

@@ -1,127 +1,106 @@
 """One WebSocket handshake, and the tunnel that it becomes.
 
-Rule of this file: the service is asked before the client is answered; what it says is what the client hears.
+The upstream answers the handshake before the client does get an answer, and the client gets the upstream's. The work begins when
+the request has been read; until the tunnel has both streams, this delegate owns the upstream's stream and the slot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
-from ..errors import BadFraming, BadUpgrade, GatewayError, Internal
-from ..gateway.gateway import Destination, Gateway
+from ..gateway.gateway import Destination
 from ..gateway.limits import Slot
-from ..protocol import framing
-from ..protocol.credentials import remove_secret_parameters
-from ..protocol.headers import UPGRADE_FIELDS, Client, Fields, answer_token_subprotocol
-from ..protocol.named_project_urls import NamedProjectRoute
-from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Route, ServiceRoute
-from ..upstream.handshake import ConnectFirstProtocol, request_upgrade
+from ..protocol import credentials
+from ..protocol.headers import UPGRADE_FIELDS, Fields, answer_token_subprotocol
+from ..protocol.urls import BaseRoute
+from ..upstream.handshake import request_upgrade
 from ..upstream.tunnel import Tunnel
-from .base import PortHandler
-from .response import Answer
+from . import pipeline
+from .base import ProxyRequest
+from .response import RelayedResponse
 
 
-class TunnelHandler(WebSocketHandler, PortHandler):
+class WebSocketDelegate(HTTPMessageDelegate):
     """One WebSocket handshake: admitted here, granted or refused by the upstream."""
 
-    def initialize(self, gateway: Gateway, route: Route | ServiceRoute | ProjectRoute | NamedProjectRoute) -> None:  # type: ignore[override]
-        super().initialize(gateway)
-        self._asked = route
-        self._count: Callable[[int], None] = lambda size: None
-        self._upstream_stream: IOStream | None = None
+    def __init__(self, request: ProxyRequest, route: BaseRoute) -> None:
+        self._request, self._gateway, self._route = request, request.gateway, route
+        self._upstream: IOStream | None = None
         self._slot: Slot | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    async def prepare(self) -> None:  # type: ignore[override]
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        self._request.connection.set_close_callback(self.on_connection_close)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Ignore content: such a request is refused."""
+
+    def finish(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="portproxy handshake")
+
+    def on_connection_close(self) -> None:
+        """The client has gone before the tunnel stood."""
+        if self._upstream is not None:
+            self._upstream.close()
+
+    async def _run(self) -> None:
+        response: RelayedResponse | None = None
         try:
-            self.gateway.limits.check_fields(self.fields)
-            await self.admit(self._asked)
-            if framing.parse_request_content(self.request.version, self.fields) not in (None, framing.Content(0)):
-                raise BadFraming("A WebSocket request has no content.", "See RFC 6455, section 4.1.")
-            if not self.request.headers.get("Sec-WebSocket-Key"):
-                raise BadUpgrade("The WebSocket request has no Sec-WebSocket-Key.", "See RFC 6455, section 4.1.")
-        except GatewayError as error:
-            self.refuse(error)
-        except StreamClosedError:
-            self._finished = True
-
-    def check_origin(self, origin: str | None = None) -> bool:
-        """`admit` has checked it."""
-        return True
-
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        return ConnectFirstProtocol(self, self._accept, self._abandon)
-
-    async def _accept(self) -> None:
-        client = self.client
-        answer: Answer | None = None
-        try:
-            destination = await self.locate(self._asked)
-            answer = Answer(self.request, self.gateway, destination, client, self.login_cookies(), self._tell)
-            self._slot = self.gateway.limits.tunnels.acquire(self.current_user.username, destination.port)
-            gateway, counted = self.gateway, self.is_activity(destination.hooks)
-            self._count = gateway.counter(destination, counted=counted)
-            head = self._handshake(destination, client, counted)
-            stream = self._upstream_stream = await gateway.dial(destination.upstream)
-            granted = await request_upgrade(stream, head, answer, gateway.settings.first_byte_timeout)
-            if granted is None:
-                self._finished = True
+            admitted = await pipeline.admit(self._request, self._route, upgrade=True)
+            self._slot, destination = admitted.slot, admitted.destination
+            request, cookies = self._request, self._request.login_cookies()
+            response = RelayedResponse(request.request, self._gateway, destination, request.client, cookies, self._count_response)
+            head = self._handshake(destination, admitted.is_activity)
+            stream = self._upstream = await self._gateway.dial(destination.upstream)
+            granted = await request_upgrade(stream, head, response, self._gateway.settings.first_byte_timeout)
+            if granted is None:  # the upstream's refusal has been relayed
+                request.responded = True
             else:
-                await self._connect(stream, answer, granted, destination)
-        except GatewayError as error:
-            self._abandon()
-            if answer is not None and answer.started:
-                answer.cut()
-                self._finished = True
-            else:
-                self.refuse(error)
-        except StreamClosedError:
-            self._abandon()
-            self._finished = True
-        except Exception:
-            self.log.exception("portproxy: a WebSocket request failed")
-            self._abandon()
-            self.refuse(Internal())
+                await self._connect(stream, response, granted, admitted)
+        except Exception as error:
+            self.on_connection_close()
+            if response is not None and response.started:
+                response.cut()
+                self._request.responded = True
+            self._request.fail(error)
         finally:
-            if self._slot is not None:  # there is no tunnel that has taken it
+            if self._slot is not None:  # no tunnel has taken it
                 self._slot.release()
 
-    async def _connect(self, upstream: IOStream, answer: Answer, granted: Fields, destination: Destination) -> None:
-        tunnel = Tunnel(self._count)
-        assert self._slot is not None  # `_accept` has taken it
-        self.gateway.add_tunnel(tunnel, self._slot)
+    async def _connect(self, upstream: IOStream, response: RelayedResponse, granted: Fields, admitted: pipeline.Admitted) -> None:
+        destination, request = admitted.destination, self._request
+        tunnel = Tunnel(self._gateway.counter(destination, counted=admitted.is_activity))
+        self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
-        self.opened(tunnel, destination)
-        headers = answer.headers(granted)
-        fields = [*UPGRADE_FIELDS, *headers.get_all(), *answer_token_subprotocol(self.fields, granted)]
+        request.watch(tunnel, destination)
+        headers = response.headers(granted)
+        fields = [*UPGRADE_FIELDS, *headers.get_all(), *answer_token_subprotocol(request.fields, granted)]
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
-        self._upstream_stream = None
+        self._upstream = None
+        request.responded = True
         try:
-            await tunnel.connect(self.detach(), upstream, first)
+            await tunnel.connect(request.connection.detach(), upstream, first)
         except BaseException as error:
             upstream.close()
             tunnel.run_close_callbacks()
             if not isinstance(error, StreamClosedError):
                 raise
-        self._tell(101)
+        self._count_response(101)
 
-    def _tell(self, status: int) -> None:
-        self.gateway.counters.answer(status)
-        if not (status < 300 or status == 304) or self.is_told:
-            self.log_answer(status)
+    def _count_response(self, status: int) -> None:
+        self._gateway.counters.answer(status)
+        if not (status < 300 or status == 304) or self._request.logs_success:
+            self._request.log_response(status)
 
-    def _handshake(self, destination: Destination, client: Client, counted: bool) -> bytes:
-        self.gateway.begin(counted=counted)
-        fields = self.gateway.outbound_fields(destination, self.fields, client)
-        target = remove_secret_parameters(destination.route.target, client.secrets)
+    def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
+        request = self._request
+        self._gateway.begin(counted=is_activity)
+        fields = self._gateway.outbound_fields(destination, request.fields, request.client)
+        target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
-
-    def _abandon(self) -> None:
-        if self._upstream_stream is not None:
-            self._upstream_stream.close()
 
 
 def _print_head(start_line: str, fields: Fields) -> bytes:

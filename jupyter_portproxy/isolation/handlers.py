@@ -1,104 +1,91 @@
-"""Tornado's side of origins: the way from Jupyter into the origin of a port, and what is served there.
+"""Isolated origins: the way from Jupyter into the origin of a port or service, and what is served there.
 
-Rule of this file: at a host of ours nothing but the service answers, whatever the path; its bytes go the same way as below
-`proxy/`. Only the login differs: a session of that one origin, which a ticket from Jupyter began.
+At the host of an isolated origin only the service responds, whatever the path (but WELL_KNOWN_PATH); its requests take the same
+pipeline as those with a path-based URL. They differ in the login, which is a session of that one origin: Jupyter gives a ticket
+(`EntryRequest`), the origin swaps it for a session (`WellKnownRequest`), and the session authenticates (`IsolatedRequest`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 from jupyter_server.auth.identity import User
-from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
-from tornado.iostream import StreamClosedError
-from tornado.routing import Router
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Application
 
 from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
 from ..gateway.gateway import Destination, Gateway
-from ..handlers.base import PortHandler, cookies_after, cookies_of, login_check
-from ..handlers.http import PortExchange
+from ..handlers.base import ProxyRequest
+from ..handlers.hop_trust import trusts_reverse_proxy
+from ..handlers.jupyter_request import cookies_of, hypothetical_requests, login_check
 from ..handlers.login_credentials import Credential, logs_in_alone
-from ..handlers.raw_socket import RawSocketHandler
-from ..handlers.websocket import TunnelHandler
+from ..handlers.origin_check import client_schemes, is_framed, is_navigation, is_own_origin
+from ..handlers.router import asks_for_websocket, delegate_for
 from ..protocol import credentials, urls
-from ..protocol.credentials import find_login_cookies, remove_secret_parameters
+from ..protocol.credentials import find_login_cookies
 from ..protocol.forwarded import first_list_member
-from ..protocol.headers import is_websocket_upgrade
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
-from ..protocol.urls import Redirect, Route, ServiceRoute
+from ..protocol.urls import BaseRoute, D, InvalidRoute, Redirect, Redirected, Resolver, Route, ServiceRoute, parse_origin
 from ..upstream.closable import Closable
 from .sessions import Entry, Origins, nonce_of
 
-_FRAMES = ("iframe", "frame")
-# Of a POST for which browsers send no preflight.
+# Of a POST for which browsers send no preflight (Fetch Standard, "CORS-safelisted request-header").
 _FORM_TYPES = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
-_STORES = (
+_STORAGE_PAGE = (
     "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try {{ if (localStorage) said = 'stored'; }} catch {{}}\n"
     "parent.postMessage(said, '{jupyter}');</script>"
 )
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
-_ORIGIN = re.compile(r"https?://(?P<host>[^/?#@\s]+)(?=/|\Z)", re.ASCII)
 _SAVE = WELL_KNOWN_PATH + "save"
 _MAX_ANSWERS = 100  # of the identity provider, that a session keeps
+_ONLY_PAGES = "This address is for pages alone."
 
 
-class OriginRouter(Router):
-    """Chooses who serves a host of ours, and the way into it. To be asked before everybody else."""
-
-    SUPPORTED_METHODS: tuple[str, ...] = ()  # see PortRouter
+class IsolatedRouter:
+    """Chooses who serves the host of an isolated origin, and the URLs that lead into one."""
 
     def __init__(self, application: Application, gateway: Gateway, origins: Origins[User]) -> None:
         self._application, self._gateway, self._origins = application, gateway, origins
         self._base_url: str = application.settings["base_url"]
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        uri, host = request.uri or "", request.headers.get("Host", "").lower()
-        parts: dict[str, Any] = {"gateway": self._gateway, "origins": self._origins}
-        target = self._origins.names.parse_target(host)
+    def find(self, request: HTTPServerRequest) -> HTTPMessageDelegate | None:
+        """What serves a request; None if it has nothing to do with isolated origins."""
+        target = self._origins.names.parse_target(request.headers.get("Host", "").lower())
         if target is not None:
-            return self._at_origin(request, target, parts)
-        found = urls.parse_enter_url(uri, self._base_url) or _returned(uri, self._base_url)
-        if found is not None:
-            names = ("target", "path", "nonce", "begun")
-            return self._application.get_handler_delegate(
-                request, EnterHandler, {**parts, **dict(zip(names, found, strict=False))}
-            )
+            return self._at_origin(request, target)
+        uri = request.uri or ""
+        entry = urls.parse_enter_url(uri, self._base_url) or _returned(uri, self._base_url)
+        if entry is not None:
+            entering = EntryRequest(self._application, request, self._gateway, self._origins, *entry)
+            return delegate_for(entering, EntryRoute(entering), upgrade=False)
         if uri.partition("?")[0] == self._base_url + "logout":
             self._origins.log_out(cookies_of(request.headers))
         return None
 
-    def _at_origin(self, request: HTTPServerRequest, target: str, parts: dict[str, Any]) -> HTTPMessageDelegate:
-        uri = _uri_at_origin(request, self._gateway)
+    def _at_origin(self, request: HTTPServerRequest, target: str) -> HTTPMessageDelegate:
+        isolated = IsolatedRequest(self._application, request, self._gateway, self._origins)
+        uri = isolated.uri
         saved = _saved(uri)
         if saved is not None:
-            uri, parts = saved, {**parts, "saved": True}
+            uri, isolated.is_download = saved, True
         elif uri.startswith(WELL_KNOWN_PATH):
-            return self._application.get_handler_delegate(request, SwapHandler, parts)
+            return WellKnownDelegate(WellKnownRequest(self._application, request, self._gateway, self._origins))
         known, keep = self._gateway.known_prefix(target)
-        upgrade = is_websocket_upgrade(request.method or "", request.version, list(request.headers.get_all()))
+        upgrade = asks_for_websocket(request)
+        route: BaseRoute
         if known and uri.partition("?")[0] == "/" and not upgrade:
-            return PortExchange(self._application, request, self._gateway, Redirect(known + uri, 307), OriginHandler, parts)
-        try:
-            route = _route_of(target, uri, known, keep)
-        except GatewayError as error:
-            return PortExchange(self._application, request, self._gateway, error, OriginHandler, parts)
-        if upgrade:
-            hooks = self._gateway.hooks_of(target) if isinstance(route, ServiceRoute) else None
-            kind = OriginRawSocket if hooks is not None and hooks.raw_socket else OriginTunnel
-            return self._application.get_handler_delegate(request, kind, {**parts, "route": route})
-        return PortExchange(self._application, request, self._gateway, route, OriginHandler, parts)
-
-
-def _uri_at_origin(request: HTTPServerRequest, gateway: Gateway) -> str:
-    """The request target as the browser sent it: without the base URL, if the front puts that before it."""
-    uri, base_url = request.uri or "", gateway.base_url
-    return urls.strip_base_url(uri, base_url) if gateway.settings.origin_below_base_url else uri
+            route = Redirect(known + uri, 307)
+        else:
+            try:
+                route = _route_of(target, uri, known, keep)
+            except GatewayError as error:
+                route = InvalidRoute(error)
+        return delegate_for(isolated, route, upgrade=upgrade)
 
 
 def _saved(uri: str) -> str | None:
@@ -114,18 +101,18 @@ def _returned(uri: str, base_url: str) -> tuple[str, str, str, str] | None:
     if path != f"{base_url}proxy/enter" or not mark:
         return None
     given = parse_qs(query, encoding="latin-1")
-    target, below, nonce, begun = (given.get(name, [""])[0] for name in ("target", "next", "nonce", "ticket"))
-    return (target, below, nonce, begun) if _PATH.match(below) else None
+    target, below, nonce, ticket = (given.get(name, [""])[0] for name in ("target", "next", "nonce", "ticket"))
+    return (target, below, nonce, ticket) if _PATH.match(below) else None
 
 
 def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceRoute:
-    """Everything at a host of ours, as a route without a prefix.
+    """Everything at an isolated origin, as a route without a prefix.
 
-    Only a service that was told the prefix of its path form when it started (Dash, Vite) is below that here, too, for it leads
-    its pages there: one process serves both.
+    Only a service that was started with the prefix of its path-based URL (Dash, Vite) has that here, too, for its links contain
+    it: one process serves both.
 
     Raises:
-        BadRoute: the target is no port, or the request target no path.
+        BadRoute: the target is not a port, or the request target not a path.
     """
     path, mark, query = uri.partition("?")
     if not path.startswith("/"):
@@ -136,98 +123,150 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
     return ServiceRoute(target, prefix, path[len(prefix) :], mark + query)
 
 
-class EnterHandler(PortHandler):
-    """`proxy/enter/TARGET/x`, asked of Jupyter: a ticket, and off to the origin."""
+class OriginRequest(ProxyRequest):
+    """What the requests into and at isolated origins have in common."""
 
-    def initialize(  # type: ignore[override]
-        self, gateway: Gateway, origins: Origins[User], target: str, path: str, nonce: str = "", begun: str = ""
-    ) -> None:
-        super().initialize(gateway)
-        self._origins, self._target, self._path, self._nonce, self._begun = origins, target, path, nonce, begun
+    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins[User]) -> None:
+        super().__init__(application, request, gateway)
+        self.origins = origins
 
-    async def prepare(self) -> None:  # type: ignore[override]
-        """`get` does what there is to do: Jupyter's own way in answers with other pages."""
+    @property
+    def uri(self) -> str:
+        """The request target as the browser sent it: without the base URL, if the reverse proxy puts that before it."""
+        uri, base_url = self.request.uri or "", self.gateway.base_url
+        return urls.strip_base_url(uri, base_url) if self.gateway.settings.origin_below_base_url else uri
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        self.refuse(MethodRefused("This address is for pages alone.", "Open it in the browser."))
+    @property
+    def scheme(self) -> str:
+        """The scheme of the browser's URL.
 
-    async def get(self) -> None:
-        try:
-            await self.admit()
-            if self.request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
-                raise Forbidden("This address is for pages alone.", "Open it in the browser.")
-            self._go(await self._address())
-        except GatewayError as error:
-            self.refuse(error)
-        except StreamClosedError:
-            self._finished = True
+        Of several reverse proxies (`https,http`) Tornado believes the last, which is JupyterHub's; the outermost one is right.
+        """
+        if self.gateway.settings.jupyter_url:
+            return self.gateway.settings.jupyter_url.partition(":")[0]
+        is_trusted = trusts_reverse_proxy(self.application)
+        said = self.request.headers.get("X-Forwarded-Proto", "") if is_trusted else ""
+        return "https" if first_list_member(said).lower() == "https" else self.request.protocol
 
-    def _same_site(self) -> bool:
-        """A frame that the origin has sent back here comes from elsewhere, but what it began with was its user's own request."""
-        framed = self.is_navigation() and is_framed(self)
-        return super()._same_site() or (framed and (bool(self.gateway.settings.embedders) or self._has_begun()))
+    @property
+    def cookie_name(self) -> str:
+        """Of the session. Cookies have no ports: two Jupyter servers of one machine share the hosts of their origins."""
+        name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", self.request.headers.get("Host", "")) or ["0"])[0]
+        return f"__Host-{name}" if self.scheme == "https" else name
+
+    def session_cookies(self) -> list[str]:
+        return credentials.find_cookie_values(self.request.headers.get_list("Cookie"), self.cookie_name)
 
     def frame_ancestors(self) -> str:
-        return _ancestors(self)
+        return " ".join(["'self'", *self.gateway.settings.embedders])
 
-    def _has_begun(self) -> bool:
-        entry = self._origins.holder(self._begun)
-        return entry is not None and entry.is_of(self.current_user.username, self._login())
+
+@dataclass(frozen=True, slots=True)
+class EntryRoute(BaseRoute):
+    """From Jupyter into the isolated origin of a port or service."""
+
+    request: EntryRequest
+
+    async def resolve(self, resolver: Resolver[D]) -> D:
+        raise Redirected(Redirect(self.request.entry_address(), 302))
+
+
+class EntryRequest(OriginRequest):
+    """`proxy/enter/TARGET/x` at Jupyter: responds with a ticket in a redirect to the isolated origin.
+
+    Args:
+        target: a port, or a service's name.
+        path: path and query below the origin.
+        nonce: see Entry.
+        ticket: of a browser that the origin has sent back here: the one with which it came there.
+    """
+
+    own_fields = [("Referrer-Policy", "no-referrer")]  # noqa: RUF012 (never changed)
+
+    def __init__(
+        self,
+        application: Application,
+        request: HTTPServerRequest,
+        gateway: Gateway,
+        origins: Origins[User],
+        target: str,
+        path: str,
+        nonce: str = "",
+        ticket: str = "",
+    ) -> None:
+        super().__init__(application, request, gateway, origins)
+        self._target, self._path, self._nonce, self._ticket = target, path, nonce, ticket
+
+    def begin(self, route: BaseRoute) -> None:
+        super().begin(route)
+        if self.request.method != "GET":
+            raise MethodRefused(_ONLY_PAGES, "Open it in the browser.")
+
+    def is_same_site(self) -> bool:
+        """A frame that the origin has sent back here comes from another site, but it began with its user's own request."""
+        may_be_framed = is_navigation(self.request) and is_framed(self.request)
+        return super().is_same_site() or (may_be_framed and (bool(self.gateway.settings.embedders) or self._is_own_ticket()))
+
+    def _is_own_ticket(self) -> bool:
+        entry = self.origins.holder(self._ticket)
+        return entry is not None and entry.is_of(self.username, self._login())
 
     def _login(self) -> frozenset[tuple[str, str]]:
         """The login cookies that the browser will have; else the token that logged in."""
-        found = find_login_cookies(cookies_after(self))
-        if found or not self.token_authenticated:
-            return found
-        return frozenset([("token", self.identity_provider.get_token(self) or "")])
+        handler = self.jupyter
+        cookies = find_login_cookies(handler.cookies_after_response())
+        if cookies or not handler.token_authenticated:
+            return cookies
+        return frozenset([("token", handler.identity_provider.get_token(handler) or "")])
 
     def refuse(self, error: GatewayError) -> None:
-        back = self._back_into_frame() if isinstance(error, Unauthenticated) else None
-        if back is None:
-            super().refuse(error)
+        back = self._back_into_frame() if isinstance(error, Unauthenticated) else ""
+        if back:
+            self.redirect(back)
         else:
-            self.clear()
-            self._go(back)
+            super().refuse(error)
 
-    def _back_into_frame(self) -> str | None:
-        """Where a download of a framed page goes on; None if this is none.
+    def _back_into_frame(self) -> str:
+        """Where a download of a framed page goes on; empty if this is none.
 
-        Chromium asks for `<a download>` as if its page were not in a frame, without the frame's cookies; sent here, it goes on as
-        the frame's navigation, which still has none of Jupyter's, but will have the origin's.
+        Chromium sends the request of `<a download>` as if its page were not in a frame, without the frame's cookies; redirected
+        here, it goes on as the frame's navigation, still without Jupyter's cookies, but then with the isolated origin's.
         """
         headers = self.request.headers
-        if headers.get("Sec-Fetch-Dest") not in _FRAMES or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
-            return None
-        match = _ORIGIN.match(headers.get("Referer", ""))
-        if match is None or self._origins.names.parse_target(match["host"].lower()) is None:
-            return None
+        if not is_framed(self.request) or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+            return ""
+        origin = parse_origin(headers.get("Referer", ""))
+        if self.origins.names.parse_target(origin.partition("://")[2]) is None:
+            return ""
         path = credentials.remove_secret_parameters(self._path, self.tokens)
-        return f"{match[0]}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
+        return f"{origin}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
 
-    async def _address(self) -> str:
-        """Where to go: into the origin, or to the path form where the browser could not find that.
+    def entry_address(self) -> str:
+        """The URL in the isolated origin, or the path-based URL where the browser could not find that.
 
         Raises:
             BadRoute, Forbidden, NotFound
         """
-        path_form, path = self._places()
-        target = self.origin_target(self._target)
+        headers = self.request.headers
+        if headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
+            raise Forbidden(_ONLY_PAGES, "Open it in the browser.")
+        path_based, path = self._addresses()
+        target = self.isolated_target(self._target)
         if target is None:
-            return path_form
-        host = self._origins.names.build_host(target, self.request.headers.get("Host", "")) or ""
-        entry = Entry(
-            target, host, self.current_user, self._own_origin(), self._login(), login_check(self), self._nonce, self.tokens
-        )
-        path = remove_secret_parameters(path, self.client.secrets)
-        query = urlencode({"ticket": self._origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
-        return f"{_scheme(self)}://{host}{WELL_KNOWN_PATH}enter?{query}"
+            return path_based
+        host = self.origins.names.build_host(target, headers.get("Host", "")) or ""
+        own = f"{self.scheme}://{self.host}"
+        entry = Entry(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
+        path = credentials.remove_secret_parameters(path, self.client.secrets)
+        query = urlencode({"ticket": self.origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
+        return f"{self.scheme}://{host}{WELL_KNOWN_PATH}enter?{query}"
 
-    def _places(self) -> tuple[str, str]:
-        """The URL in the path form; and the path at the origin, which is the same where a service knows its prefix."""
+    def _addresses(self) -> tuple[str, str]:
+        """The path-based URL, and the path at the isolated origin: the same where a service has its prefix there, too."""
         gateway = self.gateway
         if self._target.isdigit():
             port = urls.parse_port(self._target)
-            gateway.policy.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self)
+            gateway.policy.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self.jupyter)
             return f"{gateway.base_url}proxy/port/{port}{self._path}", self._path
         services, reserved = gateway.services, gateway.reservations
         prefix = services.prefix(self._target)
@@ -239,139 +278,148 @@ class EnterHandler(PortHandler):
         is_below = self._path.startswith(prefix + "/")
         return prefix + self._path, prefix + self._path if known and not is_below else self._path
 
-    def _own_origin(self) -> str:
-        return f"{_scheme(self)}://{self.request.headers.get('Host', '').lower()}"
 
-    def _go(self, address: str) -> None:
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.redirect_to(address)
+class WellKnownRequest(OriginRequest):
+    """The gateway's own paths at an isolated origin; they need no login.
 
-
-class SwapHandler(PortHandler):
-    """The gateway's own paths at an origin: a ticket becomes a session; a sign of life, for pages that ask if it is there; and a
-    page that tells whoever frames it if it may store anything."""
+    `enter` swaps a ticket for a session. `hello` tells a page of Jupyter that the browser finds this origin. `storage` is a page
+    that tells the one that frames it whether it may store anything.
+    """
 
     is_isolated = True
+    own_fields = [("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer")]  # noqa: RUF012 (never changed)
 
-    def initialize(self, gateway: Gateway, origins: Origins[User]) -> None:  # type: ignore[override]
-        super().initialize(gateway)
-        self._origins = origins
-
-    async def prepare(self) -> None:  # type: ignore[override]
-        """No login, and no check of Jupyter's of a host that is not its own."""
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        self.refuse(MethodRefused("This address is for pages alone.", "Open the service from Jupyter."))
-
-    def frame_ancestors(self) -> str:
-        return _ancestors(self)
-
-    async def get(self) -> None:
-        path, _, query = _uri_at_origin(self.request, self.gateway).partition("?")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Referrer-Policy", "no-referrer")
-        if path == WELL_KNOWN_PATH + "hello" and (jupyter := self._jupyters_page("Origin")):
-            self.set_status(204)
-            self.set_header("Access-Control-Allow-Origin", jupyter)
-            self.set_header("Vary", "Origin")
-        elif path == WELL_KNOWN_PATH + "storage" and (jupyter := self._jupyters_page("Referer")):
-            self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.set_header("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
-            self.write(_STORES.format(jupyter=jupyter))
+    async def serve(self) -> None:
+        """Raises: Redirected, GatewayError"""
+        if self.request.method != "GET":
+            raise MethodRefused(_ONLY_PAGES, "Open the service from Jupyter.")
+        path, _, query = self.uri.partition("?")
+        if path == WELL_KNOWN_PATH + "hello" and (jupyter := self._jupyter_origin("Origin")):
+            self.respond(204, [("Access-Control-Allow-Origin", jupyter), ("Vary", "Origin")])
+        elif path == WELL_KNOWN_PATH + "storage" and (jupyter := self._jupyter_origin("Referer")):
+            policy = ("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
+            page = _STORAGE_PAGE.format(jupyter=jupyter).encode()
+            self.respond(200, [("Content-Type", "text/html; charset=utf-8"), policy], page)
         elif path == WELL_KNOWN_PATH + "enter":
-            try:
-                await self._swap(parse_qs(query, encoding="latin-1"))
-            except GatewayError as error:
-                self.refuse(error)
+            await self._enter(parse_qs(query, encoding="latin-1"))
         else:
-            self.set_status(404)
-        if not self._finished:
-            self.finish()
+            self.respond(404, [])
 
-    def _jupyters_page(self, field: str) -> str:
-        """The origin of the page that asks, if it is Jupyter's; else empty: no other site is told that this server is there."""
-        match = _ORIGIN.match(self.request.headers.get(field, "").lower())
-        host = self.request.headers.get("Host", "").lower()
-        return match[0] if match is not None and self._origins.is_jupyter(match["host"], host) else ""
+    def _jupyter_origin(self, field: str) -> str:
+        """The origin of the page that sent the request, if it is Jupyter's; else empty: other sites must not find this server."""
+        origin = parse_origin(self.request.headers.get(field, ""))
+        return origin if origin and self.origins.is_jupyter(origin.partition("://")[2], self.host) else ""
 
-    async def _swap(self, given: dict[str, list[str]]) -> None:
-        """A ticket is good in the browser alone that has asked for it, or another site could log it in as somebody else.
+    async def _enter(self, given: dict[str, list[str]]) -> None:
+        """Swap a ticket for a session, only in the browser that got the ticket, or another site could log it in as another user.
 
-        A browser that has not been here is sent back to Jupyter, once, for a ticket of its own: to be used with a cookie that is
+        A browser without a session here is sent back to Jupyter, once, for a ticket of its own: to be used with a cookie that is
         set here first.
         """
-        host, path, ticket = self.request.headers.get("Host", "").lower(), *(given.get(n, [""])[0] for n in ("next", "ticket"))
-        entry = self._origins.holder(ticket)
-        if entry is None or entry.host != host or not _PATH.match(path):
+        path, ticket = (given.get(name, [""])[0] for name in ("next", "ticket"))
+        entry = self.origins.holder(ticket)
+        if entry is None or entry.host != self.host or not _PATH.match(path):
             raise Forbidden("The link to this service has expired or was already used.", "Open the service from Jupyter again.")
-        self.tokens |= entry.tokens
+        self._login_tokens |= entry.tokens
         path = credentials.remove_secret_parameters(path, self.tokens)
-        cookies = credentials.find_cookie_values(self.request.headers.get_list("Cookie"), _cookie_name(self))
+        cookies = self.session_cookies()
         if entry.nonce:
             if entry.nonce not in map(nonce_of, cookies):
-                raise Forbidden(f"Your browser keeps no cookie of {host}.", "Allow cookies for that address, and open it again.")
-        elif self._is_browser() and not await self._is_in(entry, cookies):
+                raise Forbidden(
+                    f"Your browser keeps no cookie of {self.host}.", "Allow cookies for that address, and open it again."
+                )
+        elif self._is_browser() and not await self._has_session(entry, cookies):
             cookie = cookies[0] if cookies else secrets.token_urlsafe(32)
             query = urlencode({"target": entry.target, "nonce": nonce_of(cookie), "ticket": ticket})
             address = self.gateway.settings.jupyter_url or entry.jupyters + self.gateway.base_url
-            self._set_cookie(cookie)
-            self.redirect_to(f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
+            self._redirect_with(cookie, f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
             return
-        self._set_cookie(self._origins.enter(ticket, host, framed=is_framed(self)) or "")
-        self.redirect_to(f"{_scheme(self)}://{host}{path}")
+        session = self.origins.enter(ticket, self.host, framed=is_framed(self.request)) or ""
+        self._redirect_with(session, f"{self.scheme}://{self.host}{path}")
 
     def _is_browser(self) -> bool:
-        """Browsers tell where a request comes from, but not over plain http, except on their own machine."""
+        """Browsers send Fetch Metadata, but not over plain http, except on their own machine."""
         headers = self.request.headers
-        is_told = self._origins.names.is_local or _scheme(self) == "https"
-        return "Sec-Fetch-Site" in headers or (not is_told and "text/html" in headers.get("Accept", ""))
+        has_metadata = self.origins.names.is_local or self.scheme == "https"
+        return "Sec-Fetch-Site" in headers or (not has_metadata and "text/html" in headers.get("Accept", ""))
 
-    async def _is_in(self, entry: Entry[User], cookies: list[str]) -> bool:
+    async def _has_session(self, entry: Entry[User], cookies: list[str]) -> bool:
         """True if the browser has a session of the ticket's user already."""
-        sessions = [await self._origins.session(cookie, entry.host) for cookie in cookies]
+        sessions = [await self.origins.session(cookie, entry.host) for cookie in cookies]
         return any(found is not None and found.is_of(entry.user.username, entry.login) for found in sessions)
 
-    def _set_cookie(self, value: str) -> None:
-        secure = _scheme(self) == "https"
-        lax = "SameSite=Lax; Secure" if secure else "SameSite=Lax"
-        kind = "SameSite=None; Secure; Partitioned" if is_framed(self) else lax
-        self.set_header("Set-Cookie", f"{_cookie_name(self)}={value}; Path=/; HttpOnly; {kind}")
+    def _redirect_with(self, cookie: str, location: str) -> None:
+        """Redirect, and set the session's cookie."""
+        lax = "SameSite=Lax; Secure" if self.scheme == "https" else "SameSite=Lax"
+        kind = "SameSite=None; Secure; Partitioned" if is_framed(self.request) else lax
+        fields = [("Location", credentials.remove_secret_parameters(location, self.tokens))]
+        self.respond(302, [*fields, ("Set-Cookie", f"{self.cookie_name}={cookie}; Path=/; HttpOnly; {kind}")])
 
 
-class OriginHandler(PortHandler):
-    """Who asks at an origin: whoever has a session of it, and nobody else."""
+class WellKnownDelegate(HTTPMessageDelegate):
+    """Responds to a WellKnownRequest when it has been read."""
+
+    def __init__(self, request: WellKnownRequest) -> None:
+        self._request = request
+        self._task: asyncio.Task[None] | None = None
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
+        """Nothing depends on the head alone."""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Content has no meaning here."""
+
+    def finish(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._serve(), name="portproxy isolated origin")
+
+    def on_connection_close(self) -> None:
+        """Nothing is open."""
+
+    async def _serve(self) -> None:
+        try:
+            await self._request.serve()
+        except Exception as error:
+            self._request.fail(error)
+
+
+class IsolatedRequest(OriginRequest):
+    """A request at an isolated origin: authenticated by a session of that origin.
+
+    Attributes:
+        is_download: the response is to be saved as a file.
+    """
 
     is_isolated = True
+    is_download = False
 
-    def initialize(  # type: ignore[override]
-        self, gateway: Gateway, origins: Origins[User], saved: bool = False, **kwargs: Any
-    ) -> None:
-        super().initialize(gateway, **kwargs)
-        self._origins, self._saved = origins, saved
+    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins[User]) -> None:
+        super().__init__(application, request, gateway, origins)
         self._entry: Entry[User] | None = None
-        self._caller = ""  # host of another origin of the same user's, whose page asks
+        self._caller = ""  # host of another origin of the same user's, whose page sent the request
 
-    async def admit(self, asked: object = None) -> None:
-        if self.connection.stream.closed():
-            raise StreamClosedError()
-        host, name = self.request.headers.get("Host", "").lower(), _cookie_name(self)
-        caller = self._calling_host()
-        entry = await self._session(name, host)
+    async def authenticate(self) -> None:
+        """Find the user by the session.
+
+        Raises:
+            NotEntered
+        """
+        caller, cookie_name, handler = self._calling_host(), self.cookie_name, self.jupyter
+        entry = await self._session()
         preflight = entry is None and self._is_preflight()
         if preflight:  # browsers send it without a cookie
-            entry = await self._origins.session_with(host, caller)
+            entry = await self.origins.session_with(self.host, caller)
         self._entry = entry
-        self.current_user = self._jupyter_current_user = None if entry is None else entry.user
-        self._token_authenticated = False
-        self.tokens = await self._login_tokens()
+        handler.set_user(None if entry is None else entry.user, by_token=False)
+        self._login_tokens = await self.find_login_tokens()
         if entry is None:
             raise NotEntered()
-        self.tokens |= entry.tokens
-        self._caller = caller if caller and await self._origins.has_session(entry, caller) else ""
+        self.user = entry.user
+        self._login_tokens |= entry.tokens
+        self._caller = caller if caller and await self.origins.has_session(entry, caller) else ""
         self.client = replace(
-            self._describe_client(),
+            self.describe_client(),
             secrets=self.tokens,
-            login_cookie=name,
+            login_cookie=cookie_name,
             login_cookies=entry.login,
             isolated=True,
             embedder=" ".join([entry.jupyters, *self.gateway.settings.embedders]),
@@ -379,37 +427,38 @@ class OriginHandler(PortHandler):
             caller_upstream_origin=self._service_origin(self._caller) if self._caller else "",
             preflight=preflight,
             partitioned=entry.framed,
-            is_download=self._saved,
+            is_download=self.is_download,
         )
-        if not self._same_site():
-            raise Forbidden("This request comes from another site.", "Open the service's own address in the browser.")
 
-    async def _is_login(self, credential: Credential) -> bool:
+    async def authorize(self) -> None:
+        """The session repeats the authorization at intervals (`Logins`)."""
+
+    async def is_login(self, credential: Credential) -> bool:
         """Nothing logs in at an origin: a credential is Jupyter's if it would log in there, and the service's otherwise."""
         known = self._entry.answers if self._entry is not None else {}
         key = sha256(f"{credential.is_field}{credential.value}".encode()).digest()
         if key not in known:
             if len(known) >= _MAX_ANSWERS:
                 known.clear()
-            known[key] = await logs_in_alone(credential, self.request, self._ask_about)
+            known[key] = await logs_in_alone(credential, self.request, hypothetical_requests(self.jupyter))
         return known[key]
 
-    async def _session(self, name: str, host: str) -> Entry[User] | None:
-        """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may be over."""
-        for key in credentials.find_cookie_values(self.request.headers.get_list("Cookie"), name):
-            entry = await self._origins.session(key, host)
+    async def _session(self) -> Entry[User] | None:
+        """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may have ended."""
+        for key in self.session_cookies():
+            entry = await self.origins.session(key, self.host)
             if entry is not None:
                 return entry
         return None
 
     def _calling_host(self) -> str:
-        """The host of another isolated origin of this server that asks by CORS; empty if none does."""
+        """The host of another isolated origin of this server whose page sent the request by CORS; empty if none did."""
         headers = self.request.headers
         scheme, _, host = headers.get("Origin", "").lower().partition("://")
-        if scheme not in self._schemes() or host == headers.get("Host", "").lower() or "Upgrade" in headers:
+        if scheme not in client_schemes(self.request) or host == self.host or "Upgrade" in headers:
             return ""
         is_cors = headers.get("Sec-Fetch-Mode", "cors") == "cors"
-        return host if is_cors and self._origins.names.parse_target(host) is not None else ""
+        return host if is_cors and self.origins.names.parse_target(host) is not None else ""
 
     def _is_preflight(self) -> bool:
         headers = self.request.headers
@@ -418,95 +467,54 @@ class OriginHandler(PortHandler):
 
     def _service_origin(self, host: str) -> str:
         """The origin of a service as those beside it on this machine know it."""
-        target, services = self._origins.names.parse_target(host) or "", self.gateway.services
+        target, services = self.origins.names.parse_target(host) or "", self.gateway.services
         if target in services:
             target = str(services.get(target).endpoint.port)
         return f"http://{urls.LOOPBACK_NAME}:{target}"
 
-    def _same_site(self) -> bool:
-        """A partitioned session exists in frames alone, of pages that may show the service: these may be pointed at it."""
+    def is_same_site(self) -> bool:
+        """A partitioned session exists only in frames, of pages that may show the service: these may navigate there."""
         may_be_framed = bool(self.gateway.settings.embedders) or (self._entry is not None and self._entry.framed)
-        return (may_be_framed and self.is_navigation() and is_framed(self)) or super()._same_site()
+        return (may_be_framed and is_navigation(self.request) and is_framed(self.request)) or super().is_same_site()
 
-    def _origin_allowed(self) -> bool:
+    def is_allowed_origin(self, origin: str) -> bool:
         """The origin's own pages, and those of the same user's other origins for what the service has allowed them by CORS.
 
-        Reading is the browser's to allow; what changes something comes after a preflight, or is refused.
+        The browser decides about reading; what changes something comes after a preflight, or is refused.
         """
-        headers, method = self.request.headers, self.request.method
-        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        is_asked_first = method != "POST" or kind not in _FORM_TYPES
-        return self._is_own(headers.get("Origin", "").lower()) or (bool(self._caller) and is_asked_first)
+        content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        has_preflight = self.request.method != "POST" or content_type not in _FORM_TYPES
+        return is_own_origin(self.request, origin) or (bool(self._caller) and has_preflight)
 
-    def address_at_origin(self, asked: object) -> str | None:
+    def check_isolation(self, route: BaseRoute) -> None:
         """It is there."""
-        return None
 
-    def _login_address(self) -> str:
-        """Jupyter, which gives a ticket to whoever has logged in there."""
-        below = _uri_at_origin(self.request, self.gateway)
-        target = self._origins.names.parse_target(self.request.headers.get("Host", ""))
-        return f"{self._jupyters()}proxy/enter/{target}{below}"
+    def login_address(self) -> str:
+        """Jupyter, which gives a ticket to those who have logged in there."""
+        target = self.origins.names.parse_target(self.request.headers.get("Host", ""))
+        return f"{self._jupyter_url()}proxy/enter/{target}{self.uri}"
 
     def refuse(self, error: GatewayError) -> None:
-        lost = isinstance(error, Unauthenticated) and self.is_navigation()
-        if lost and ((is_framed(self) and not self.gateway.settings.embedders) or not self._jupyters()):
-            error = Forbidden(
-                "You have not come here from Jupyter, or your login there has ended.", "Open the service from Jupyter."
-            )
+        if isinstance(error, Unauthenticated) and is_navigation(self.request):
+            is_stuck = is_framed(self.request) and not self.gateway.settings.embedders
+            if is_stuck or not self._jupyter_url():
+                message = "You have not come here from Jupyter, or your login there has ended."
+                error = Forbidden(message, "Open the service from Jupyter.")
         super().refuse(error)
 
     def frame_ancestors(self) -> str:
-        return _ancestors(self, self._origins.last_jupyters)
+        return " ".join(filter(None, ["'self'", self.origins.last_jupyters, *self.gateway.settings.embedders]))
 
-    def _jupyters(self) -> str:
-        """The address of Jupyter's base URL; empty if nobody knows it."""
-        known = self._origins.last_jupyters
+    def _jupyter_url(self) -> str:
+        """The URL of Jupyter's base URL; empty if that is not known."""
+        known = self.origins.last_jupyters
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url
-        if not known and self._origins.names.is_local:  # this server has started anew, the browser's tab has not
-            known = re.sub(r"^[^:]*", f"{_scheme(self)}://localhost", self.request.headers.get("Host", ""))
+        if not known and self.origins.names.is_local:  # this server has restarted, the browser's tab has not
+            known = re.sub(r"^[^:]*", f"{self.scheme}://localhost", self.request.headers.get("Host", ""))
         return known + self.gateway.base_url if known else ""
 
-    @property
-    def is_watched(self) -> bool:
-        return True
-
-    def opened(self, open_: Closable, destination: Destination) -> None:
-        """It ends with its session."""
-        assert self._entry is not None  # admitted
-        self._origins.watch(open_, self._entry)
-
-
-class OriginTunnel(OriginHandler, TunnelHandler):  # type: ignore[misc]
-    """A WebSocket at an origin."""
-
-
-class OriginRawSocket(OriginHandler, RawSocketHandler):  # type: ignore[misc]
-    """A WebSocket to a service that speaks none, at an origin."""
-
-
-def _scheme(handler: PortHandler) -> str:
-    """The scheme of what the browser's address says.
-
-    Tornado believes the last of several fronts (`https,http`), which is JupyterHub's proxy: the outermost one knows.
-    """
-    if handler.gateway.settings.jupyter_url:
-        return handler.gateway.settings.jupyter_url.partition(":")[0]
-    told = handler.request.headers.get("X-Forwarded-Proto", "") if handler.trusts_front() else ""
-    return "https" if first_list_member(told).lower() == "https" else handler.request.protocol
-
-
-def _cookie_name(handler: PortHandler) -> str:
-    """Cookies know no ports: two Jupyter servers of one machine share the hosts of their origins."""
-    name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", handler.request.headers.get("Host", "")) or ["0"])[0]
-    return f"__Host-{name}" if _scheme(handler) == "https" else name
-
-
-def is_framed(handler: PortHandler) -> bool:
-    return handler.request.headers.get("Sec-Fetch-Dest") in _FRAMES
-
-
-def _ancestors(handler: PortHandler, *more: str) -> str:
-    """Who may show a refusal in a frame."""
-    return " ".join(["'self'", *filter(None, more), *handler.gateway.settings.embedders])
+    def watch(self, open_: Closable, destination: Destination) -> None:
+        """End a tunnel or exchange with its session."""
+        assert self._entry is not None  # authenticated
+        self.origins.watch(open_, self._entry)

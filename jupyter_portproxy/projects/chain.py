@@ -172,7 +172,8 @@ class Chain:
         project_hop = ProjectHop(next_hop, prepared.fields, route, asker)
         # The project's own Jupyter understands no hop header; its services get the usual forwarded fields from it.
         told = prepared.hop_header if self.hop == HUB or route.port is not None else None
-        return Destination(target, upstream, project_hop, counted_as=(route.key, route.port), alias=alias, told=told)
+        counted_as, is_stable = (route.key, route.port), prepared.upstream is not None
+        return Destination(target, upstream, project_hop, counted_as=counted_as, alias=alias, told=told, is_stable=is_stable)
 
     async def holds(self, to: Destination) -> bool:
         """True if a request like the one before has the same next hop, and its user may still reach it."""

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from .framing import Fields
 from .urls import DEFAULT_PORTS
 
-FRAME_DESTINATIONS = frozenset({"iframe", "frame", "embed", "object"})  # Sec-Fetch-Dest of content inside another page
+FRAME_ELEMENTS = frozenset({"iframe", "frame"})  # Sec-Fetch-Dest of pages in frames
+FRAME_DESTINATIONS = FRAME_ELEMENTS | {"embed", "object"}  # Sec-Fetch-Dest of content inside another page
 _DIRECTIVE = re.compile(
     r"(?:(?<=;)|(?<=,)|\A)[\t\n\f\r ]*frame-ancestors(?![^\t\n\f\r ;,])(?P<sources>[^;,]*)", re.IGNORECASE | re.ASCII
 )

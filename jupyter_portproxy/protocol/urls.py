@@ -135,6 +135,7 @@ class BaseRoute:
     Attributes:
         is_local: it leads to a port or service of this server, not to a project.
         is_project: it leads to a project.
+        is_redirect: it only leads to another URL.
         service: name of the service that it leads to; empty for any other route.
         needs_login: False if the response follows from the request alone and tells nothing of this server.
         scheme: "https" if the URL asks for TLS to the upstream.
@@ -143,6 +144,7 @@ class BaseRoute:
     __slots__ = ()
     is_local: ClassVar[bool] = False
     is_project: ClassVar[bool] = False
+    is_redirect: ClassVar[bool] = False
     needs_login: bool = True
     scheme: str = "http"
 
@@ -304,6 +306,7 @@ class Redirect(BaseRoute):
         status: 302, 303, 307 or 308.
     """
 
+    is_redirect: ClassVar[bool] = True
     location: str
     status: int
     needs_login: bool = True

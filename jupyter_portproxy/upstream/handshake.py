@@ -14,14 +14,13 @@ A response left in RELAYING was cut off by the upstream, one left in WAITING nev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from enum import Enum, auto
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.websocket import WebSocketHandler, WebSocketProtocol
 
 from ..errors import BadUpstream, GatewayError, UpstreamTimeout
 from ..protocol import framing
@@ -41,38 +40,6 @@ class ResponseWriter(Protocol):
     def write(self, data: bytes) -> Awaitable[None]: ...
     def finish(self) -> None: ...
     def cut(self) -> None: ...
-
-
-class ConnectFirstProtocol(WebSocketProtocol):
-    """Tornado's protocol object of a handler that connects to the upstream before it answers the client.
-
-    `accept` does all the work and detaches the connection; the message interface does not apply.
-    """
-
-    selected_subprotocol = None
-
-    def __init__(self, handler: WebSocketHandler, accept: Callable[[], Awaitable[None]], abandon: Callable[[], None]) -> None:
-        super().__init__(handler)
-        self._accept, self._abandon = accept, abandon
-
-    async def accept_connection(self, handler: WebSocketHandler) -> None:
-        await self._accept()
-
-    def on_connection_close(self) -> None:
-        """The client closed the connection before the upgrade."""
-        self._abandon()
-
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
-        self._abandon()
-
-    def is_closing(self) -> bool:
-        return False
-
-    def _no_messages(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("a tunnel relays bytes, not messages")
-
-    write_message = write_ping = start_pinging = set_nodelay = _no_messages
-    _process_server_headers = _receive_frame_loop = _no_messages
 
 
 async def request_upgrade(stream: IOStream, head: bytes, writer: ResponseWriter, timeout: float = 0) -> Fields | None:

@@ -15,8 +15,8 @@ from jupyter_portproxy.gateway import logins
 from jupyter_portproxy.gateway.logins import Logins
 from jupyter_portproxy.upstream.closable import Closable
 
-from ..handlers.test_base import configured
 from ..isolation.test_handlers import granting
+from ..support.identity_providers import configured
 from ..support.raw_clients import UPGRADE
 from ..support.upstreams import mirror, serve
 from ..support.waiting import eventually

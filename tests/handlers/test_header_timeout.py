@@ -12,12 +12,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from jupyter_portproxy.config import PortProxy
-from jupyter_portproxy.handlers.decision_cache import Admissions
-from jupyter_portproxy.handlers.dispatcher import Front
-from jupyter_portproxy.handlers.header_timeout import Heads
+from jupyter_portproxy.handlers.header_timeout import HeaderTimeout
 
-from ..support.gateways import build_gateway
 from ..support.raw_clients import Wire
 from ..support.waiting import eventually
 
@@ -35,17 +31,16 @@ class Slow(RequestHandler):
 
 
 @contextlib.asynccontextmanager
-async def served(idle: float = 60) -> AsyncIterator[tuple[int, Heads]]:
+async def served(idle: float = 60) -> AsyncIterator[tuple[int, HeaderTimeout]]:
     """A server's port, and what watches its connections."""
     application = Application([("/", Slow)])
     server = HTTPServer(application, idle_connection_timeout=idle)
-    front = Front(application, build_gateway(PortProxy(head_timeout=TIMEOUT)), Admissions())
-    front.mount(server, asyncio.get_running_loop())
+    header_timeout = HeaderTimeout(application, TIMEOUT)
+    header_timeout.mount(server)
     sock, port = bind_unused_port()
     server.add_socket(sock)
-    assert front.heads is not None
-    yield port, front.heads
-    front.stop()
+    yield port, header_timeout
+    header_timeout.stop()
     server.stop()
     await server.close_all_connections()
 
@@ -115,9 +110,9 @@ async def test_a_slow_answer_or_upload_is_no_late_head():
 
 
 async def test_who_has_gone_is_forgotten():
-    async with served() as (port, heads):
+    async with served() as (port, header_timeout):
         for _ in range(20):
             async with await Wire.open(port):
                 pass
-        assert len(heads._waiting) <= 20
-        await eventually(lambda: heads._waiting == {} and heads._timer is None)
+        assert len(header_timeout) <= 20
+        await eventually(lambda: len(header_timeout) == 0 and not header_timeout.is_running)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -19,10 +21,20 @@ def request(target: str = "/x", *fields: tuple[str, str]) -> HTTPServerRequest:
     return HTTPServerRequest(start_line=RequestStartLine("GET", target, "HTTP/1.1"), headers=headers, connection=None)
 
 
+class Asked:
+    """A request that `find` is called with."""
+
+    def __init__(self, find, uri: str, headers: HTTPHeaders) -> None:
+        self._find, self._uri, self._headers = find, uri, headers
+
+    async def identify(self) -> User | None:
+        return self._find(self._uri, self._headers)
+
+
 def provider(*rules: str, always: str = ""):
     """Logs in by what has the whole of a rule: `name: needle needle`."""
 
-    async def ask(uri: str, headers: HTTPHeaders) -> User | None:
+    def find(uri: str, headers: HTTPHeaders) -> User | None:
         if "away" in uri:
             raise LoginUnavailable
         text = uri + "".join(f"\n{name}: {value}" for name, value in headers.get_all())
@@ -32,7 +44,7 @@ def provider(*rules: str, always: str = ""):
                 return User(name)
         return User(always) if always else None
 
-    return ask
+    return partial(Asked, find)
 
 
 def test_the_credentials_of_a_request():
@@ -80,8 +92,9 @@ async def test_a_credential_logs_in_alone_or_nothing_does_without_it(ask, asked,
 async def test_alone_it_is_asked_about_without_anything_else():
     seen = []
 
-    async def ask(uri, headers):
+    def find(uri, headers):
         seen.append((uri, dict(headers.get_all())))
 
-    assert not await logs_in_alone(Credential("a b&", False), request("/x?y=1", FIELD, COOKIE), ask)
+    asked = request("/x?y=1", FIELD, COOKIE)
+    assert not await logs_in_alone(Credential("a b&", False), asked, partial(Asked, find))
     assert seen == [("/x", {"Host": "a"}), ("/x?token=a%20b%26", {"Host": "a", "Authorization": "token a b&"})]

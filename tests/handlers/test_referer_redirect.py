@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -229,7 +230,9 @@ async def test_jupyters_own_requests_cost_next_to_nothing(jp_serverapp, http_ser
     ours = next(rule.target for rule in router.rules if isinstance(rule.target, PortRouter))
     loop = asyncio.get_running_loop()
     headers = HTTPHeaders({"Host": origin, "Referer": f"http://{origin}/lab/tree/x.ipynb"})
-    request = HTTPServerRequest(headers=headers, start_line=RequestStartLine("GET", "/api/contents/x", "HTTP/1.1"))
+    connection = SimpleNamespace(context=SimpleNamespace(remote_ip="127.0.0.1", protocol="http"))
+    line = RequestStartLine("GET", "/api/contents/x", "HTTP/1.1")
+    request = HTTPServerRequest(headers=headers, connection=connection, start_line=line)
     before = loop.time()
     for _ in range(1000):
         assert ours.find_handler(request) is None

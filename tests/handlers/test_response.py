@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from jupyter_portproxy.handlers.response import AsTheyCame
+from jupyter_portproxy.handlers.response import OrderedHeaders
 
 from ..support.upstreams import answers, says, serve
 
@@ -30,7 +30,7 @@ async def test_names_keep_their_spelling_and_fields_their_order(call):
 
 
 def test_fields_as_they_came_are_headers_as_tornado_knows_them():
-    headers = AsTheyCame([("ETag", "1"), ("x-own", "1"), ("X-Own", "2")])
+    headers = OrderedHeaders([("ETag", "1"), ("x-own", "1"), ("X-Own", "2")])
     assert "etag" in headers and "X-OWN" in headers and "date" not in headers
     assert (headers["x-own"], headers.get_list("X-OWN"), headers.get("date")) == ("1,2", ["1", "2"], None)
     headers["X-Own"] = "3"

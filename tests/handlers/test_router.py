@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import re
 
 from ..conftest import TOKEN
 from ..support.raw_clients import UPGRADE
@@ -110,3 +113,32 @@ async def test_ports_that_are_none_are_named_in_the_refusal(call):
 async def test_urls_that_are_not_ours_stay_jupyters(call):
     assert (await call("api/status")).status == 200
     assert (await call("proxy/unknown")).status == 404
+
+
+# ---- the dispatcher in front of Tornado's routing ----
+
+
+async def test_a_request_that_was_let_in_at_once_is_logged_like_others(wire, origin, jp_base_url, caplog):
+    caplog.set_level(logging.WARNING)
+    async with serve(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as up, await wire() as connection:
+        for n in range(2):
+            head = f"GET {jp_base_url}proxy/port/{up.port}/{n} HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
+            await connection.send(head.encode())
+            assert (await connection.answer()).status == 404
+    told = [record.getMessage() for record in caplog.records if f"/proxy/port/{up.port}/" in record.getMessage()]
+    assert len(told) == 2
+    first, second = (re.sub(r"/[01] \(|[\d.]+ms", "", text) for text in told)
+    assert first == second and first.startswith("404 GET ")
+
+
+async def test_jupyters_own_requests_pass(call):
+    assert (await call("api/status")).status == 200
+    made = await call("api/contents", method="POST", content=b'{"type": "file"}')
+    assert made.status == 201
+    assert (await call("nowhere")).status == 404
+
+
+async def test_a_head_that_is_none_is_refused_by_tornado(wire):
+    async with await wire() as connection:
+        await connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await asyncio.wait_for(connection.answer(), 10)).status == 400

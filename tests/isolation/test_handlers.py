@@ -12,8 +12,7 @@ import pytest
 from jupyter_server.auth.authorizer import Authorizer
 
 from ..conftest import TOKEN
-from ..handlers.test_base import configured
-from ..support.identity_providers import NamedUsers
+from ..support.identity_providers import NamedUsers, configured
 from ..support.raw_clients import UPGRADE
 from ..support.upstreams import answers, mirror, serve
 from ..support.waiting import eventually

@@ -6,6 +6,8 @@ from urllib.parse import unquote
 
 from jupyter_server.auth.identity import IdentityProvider, User
 
+from .jupyter_processes import TOKEN
+
 
 class NamedUsers(IdentityProvider):
     def get_user(self, handler):
@@ -17,3 +19,8 @@ class NamedUsers(IdentityProvider):
             return None
         handler._token_authenticated = True
         return User(unquote(token.removeprefix("user-")))
+
+
+def configured(**more) -> dict:
+    """The configuration of a server under test, with more of `c.ServerApp`."""
+    return {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}, **more}, "IdentityProvider": {"token": TOKEN}}

@@ -1,0 +1,57 @@
+"""What is believed about the client: by the connection, by a trusted reverse proxy, or by the previous hop of a chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
+
+from ..errors import NotTheHub
+from ..gateway.gateway import Projects
+from ..protocol import credentials
+from ..protocol.headers import Client
+from ..protocol.hop_header import AUTHORIZATION_FIELD, HOP_FIELD, HopHeader, parse_hop_header
+
+
+def trusts_reverse_proxy(application: Application) -> bool:
+    """True if the X-Forwarded-* fields of a reverse proxy in front of this server are to be believed (`trust_xheaders`)."""
+    settings = application.settings
+    return bool(settings.get("trust_xheaders") or getattr(settings.get("serverapp"), "trust_xheaders", False))
+
+
+def previous_hop(request: HTTPServerRequest, chain: Projects) -> HopHeader:
+    """What the previous hop of a chain tells of a request.
+
+    Raises:
+        NotTheHub: it did not send a valid credential.
+    """
+    told = parse_hop_header(request.headers.get(HOP_FIELD, ""))
+    if not chain.admits(told.credential):
+        raise NotTheHub()
+    return told
+
+
+def describe_client(
+    request: HTTPServerRequest, *, trusted: bool, is_last_hop: bool, tokens: frozenset[str], login_cookie: str
+) -> Client:
+    """What the gateway needs to know about the client of a request.
+
+    Args:
+        trusted: see `trusts_reverse_proxy`.
+        is_last_hop: the previous hop has used Authorization for the login here, and may tell what it was before.
+        tokens: Jupyter's own, and those by which this request logs in.
+    """
+    context: Any = request.connection.context  # type: ignore[union-attr]
+    headers, from_hop = request.headers, trusted and is_last_hop
+    return Client(
+        address=request.remote_ip or "",
+        peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
+        scheme=request.protocol,
+        host=headers.get("Host", ""),
+        trusted=trusted,
+        secrets=tokens | credentials.find_xsrf_tokens(headers.get_list("Cookie")),
+        login_cookie=login_cookie,
+        authorization=headers.get(AUTHORIZATION_FIELD, "") if from_hop else "",
+        forwarded_client=parse_hop_header(headers.get(HOP_FIELD, "")).forwarded_client if from_hop else None,
+    )
