@@ -83,7 +83,7 @@ def test_is_installed_enabled_and_valid(jupyter):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("--PortProxy.allowed_ports=abc", "c.PortProxy.allowed_ports: 'abc' is no port and no range of ports: write 8888 or"),
+        ("--PortProxy.allowed_ports=abc", "c.PortProxy.allowed_ports: 'abc' is not a port or a range of ports: write 8888 or"),
         (
             "--PortProxy.allowed_hosts=a b",
             "c.PortProxy.allowed_hosts: 'a b' is not a DNS name, an IP address or a network",

@@ -55,22 +55,11 @@ from .urls import (
     strip_origin,
 )
 
-# RFC 9110 7.6.1, and what its predecessors and proxies in the field treat the same way.
-HOP_BY_HOP = frozenset(
-    [
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-authentication-info",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
-    ]
-)
+# RFC 9110 7.6.1, and what earlier standards and other proxies treat in the same way.
+HOP_BY_HOP = frozenset([
+    "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
+    "proxy-authentication-info", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
+])  # fmt: skip
 # `proxy` is the "httpoxy" field (CVE-2016-5385).
 _REBUILT = frozenset(["host", "content-length", "expect", "proxy", "via", "forwarded"])
 # Fields by which reverse proxies identify the client to a service: only the gateway's own X-Forwarded-* may do that.
@@ -246,7 +235,7 @@ def build_request_fields(
             continue
         if rule is not None:
             kept = rule(value, context)
-        else:  # scripts send the page's URL in fields of their own
+        else:  # scripts send the page's URL in further fields
             kept = remove_secret_parameters(value, client.secrets) if "?" in value and "=" in value else value
         if kept is None:
             continue
@@ -397,7 +386,7 @@ def _request_url(name: str, form: UrlForm) -> _Rule:
 
 
 def _to_upstream_url(context: _Context, is_page: bool, url: str) -> str:
-    """One URL of a request in the form that the service knows: a URL below the prefix is the service's own.
+    """One URL of a request in the form that the service uses: a URL below the prefix is the service's own.
 
     Args:
         is_page: the field names the page that sent the request; one outside the service becomes the service's root.
@@ -494,7 +483,7 @@ def _to_client_url(context: _Context, url: str) -> str:
 
 
 def _move_below(path: str, prefix: str) -> str:
-    """A path below the prefix: in the prefix's own spelling if it is there already, in whatever spelling."""
+    """A path moved below the prefix; one that is below it already, however it is encoded, gets the prefix as it stands."""
     if 3 * len(path) >= len(prefix):  # a field can have thousands of shorter ones
         path = respell_prefix(path, f"{prefix}/")
         if is_below(path, prefix):
@@ -503,7 +492,7 @@ def _move_below(path: str, prefix: str) -> str:
 
 
 def _is_authority_of(authority: str, upstream: Upstream) -> bool:
-    """True if `host[:port]` names this upstream; every spelling of loopback names a loopback one."""
+    """True if `host[:port]` names this upstream; every form of a loopback address names a loopback upstream."""
     authority = authority.lower()
     if authority == upstream.authority:
         return True

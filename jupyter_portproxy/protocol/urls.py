@@ -1,7 +1,7 @@
-"""PURE. What a URL means: parses and prints the proxy's URLs, the allowed ports, and nothing else.
+"""Routes: the gateway's URLs, parsed; and the parsers of ports, host names, origins and paths.
 
-Rule of this file: paths and queries are cut, never decoded. What follows the port goes on as the client sent it, byte for
-byte (a `str` here is the request line read as latin-1, one character per byte).
+Paths and queries are split, never decoded: what follows the port reaches the upstream byte for byte as the client sent it. A
+`str` is a part of the request line, decoded as latin-1: one character per byte.
 """
 
 from __future__ import annotations
@@ -27,65 +27,30 @@ _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<res
 _ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _DOT_SEGMENTS = re.compile(r"(?:/|%2f|\\)(?:\.|%2e){2}(?:/|%2f|\\|\Z)", re.IGNORECASE)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-# What means the same with an escape and without: visible ASCII but for what ends a path or a segment.
-_PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
-_RANGE = re.compile(r"\s*([1-9][0-9]{0,4})\s*(?:-\s*([1-9][0-9]{0,4})\s*)?\Z", re.ASCII)
+# Characters that mean the same percent-encoded or not: visible ASCII but for the delimiters of paths and segments.
+_EQUIVALENT = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#%/?\\")
 LOOPBACK_NAME = "localhost"
-_LONGEST_LITERAL = 45  # of IPv6 with an IPv4 address at its end; longer texts of a URL are not kept
+_BLANKS = " \t\n\r\f\v"
+_MAX_LITERAL = 45  # characters of an IPv6 address that ends with an IPv4 address
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# First segments below `base_url` that Jupyter's own pages and its extensions use: no service takes them.
-RESERVED_NAMES = frozenset(
-    [
-        "api",
-        "auth",
-        "config",
-        "custom",
-        "doc",
-        "edit",
-        "favicon.ico",
-        "files",
-        "gateway",
-        "hub",
-        "jupyter",
-        "kernelspecs",
-        "lab",
-        "labextensions",
-        "login",
-        "logo",
-        "logout",
-        "lsp",
-        "metrics",
-        "nbclassic",
-        "nbconvert",
-        "nbextensions",
-        "notebooks",
-        "oauth_callback",
-        "port",
-        "proxy",
-        "server",
-        "server-proxy",
-        "services",
-        "static",
-        "template",
-        "terminals",
-        "themes",
-        "tree",
-        "user",
-        "view",
-        "voila",
-    ]
-)
+# First path segments below `base_url` of Jupyter's own pages and of its extensions: services cannot have these names.
+RESERVED_NAMES = frozenset([
+    "api", "auth", "config", "custom", "doc", "edit", "favicon.ico", "files", "gateway", "hub", "jupyter", "kernelspecs",
+    "lab", "labextensions", "login", "logo", "logout", "lsp", "metrics", "nbclassic", "nbconvert", "nbextensions",
+    "notebooks", "oauth_callback", "port", "proxy", "server", "server-proxy", "services", "static", "template", "terminals",
+    "themes", "tree", "user", "view", "voila",
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where to dial and what to call it.
+    """The server to connect to.
 
     Attributes:
         host: the name or address literal of the URL, without brackets; "localhost" for a bare port.
         port: 1 to 65535.
-        addresses: IP literals to dial, in order; the gateway has approved each.
-        unix_socket: path of the Unix socket to dial instead, if not empty.
+        addresses: IP literals to connect to, in order; policy has approved each.
+        unix_socket: path of the Unix socket to connect to instead, if not empty.
         scheme: "http", or "https" for TLS.
     """
 
@@ -97,12 +62,12 @@ class Upstream:
 
     @property
     def origin(self) -> str:
-        """As it stands in an Origin field (RFC 6454 6.2)."""
+        """The value of Origin (RFC 6454 6.2)."""
         return f"{self.scheme}://{self.authority}"
 
     @property
     def authority(self) -> str:
-        """`host:port` as it stands in a Host field (RFC 9110 7.2): clients leave the scheme's own port out."""
+        """The value of Host (RFC 9110 7.2), without the scheme's default port."""
         host = bracket_host(self.host)
         return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -329,30 +294,27 @@ class InvalidRoute(BaseRoute):
 
 
 def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None:
-    """Read a request target.
+    """Parse a request target; None if it is not one of the gateway's URLs.
 
     Args:
         uri: the request target as sent.
         base_url: the server's base URL, with a slash at both ends.
 
-    Returns:
-        None if the URL is none of ours.
-
     Raises:
-        BadRoute: it is ours, but the port or host cannot be one.
+        BadRoute: a port or host in it is invalid.
     """
     root = base_url + "proxy/"
     path, mark, rest = uri.partition("?")
     query = mark + rest
     if not uri.startswith(root):
-        return _short_form(path, base_url, query)
+        return _parse_short_url(path, base_url, query)
     if path.startswith("service/", len(root)):
         name = path[len(root) + len("service/") :].partition("/")[0]
         return build_service_route(name, uri, f"{root}service/{name}")
     keep = path.startswith("absolute/", len(root))
     start = len(root) + (len("absolute/") if keep else 0)
     if not keep and start == len(path):
-        return _port_parameter(root, query)
+        return _redirect_port_parameter(root, query)
     scheme = "https" if path.startswith("https/", start) else "http"
     start += len("https/") if scheme == "https" else 0
     bare = scheme == "http" and path.startswith("port/", start)
@@ -362,7 +324,7 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
     if bare:
         host, port = LOOPBACK_NAME, parse_port(segment)
     elif "@" in segment or (":" not in segment and ip_literal(segment) is not None):
-        return None  # user information, or a host without a port: no URL of ours
+        return None  # user information, or a host without a port
     elif ":" in segment:
         host, port = parse_authority(segment)
     elif segment and segment[0] in "0123456789+-%":
@@ -375,7 +337,7 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
 
 
 def parse_enter_url(uri: str, base_url: str) -> tuple[str, str] | None:
-    """`{base_url}proxy/enter/TARGET/x?q` -> (target, `/x?q`): from Jupyter into the origin of a port or a service."""
+    """`{base_url}proxy/enter/TARGET/x?q` -> (target, `/x?q`): from Jupyter into the isolated origin of a port or service."""
     root = base_url + "proxy/enter/"
     if not uri.startswith(root):
         return None
@@ -385,7 +347,7 @@ def parse_enter_url(uri: str, base_url: str) -> tuple[str, str] | None:
 
 
 def build_enter_url(url: str, target: str, base_url: str) -> str:
-    """The way into the isolated origin of a port or service, with what follows the prefix in `url`, its path-based URL."""
+    """The URL that leads into the isolated origin of a port or service, to the page of its path-based URL `url`."""
     for prefix in (f"{base_url}proxy/port/{target}/", f"{base_url}proxy/service/{target}/", f"{base_url}{target}/"):
         if url.startswith(prefix):
             return f"{base_url}proxy/enter/{target}/{url[len(prefix) :]}"
@@ -393,15 +355,15 @@ def build_enter_url(url: str, target: str, base_url: str) -> str:
 
 
 def is_below_proxy(uri: str, base_url: str) -> bool:
-    """True for `{base_url}proxy` and what is below: these are the gateway's own, whatever they lead to."""
+    """True for `{base_url}proxy` and all below it: the gateway's own URLs, also the invalid ones."""
     root = f"{base_url}proxy"
     return uri.startswith(root) and uri[len(root) : len(root) + 1] in ("", "/", "?")
 
 
 def respell_prefix(path: str, base: str) -> str:
-    """A path with its beginning spelled as `base`, if that is the same resource; else as it is.
+    """A path that begins with an equivalent of `base`, with `base` in its place; any other path unchanged.
 
-    `@` and `%40`, `%c3` and `%C3` are the same. What follows the beginning stays as sent.
+    `@` and `%40`, `%c3` and `%C3` are equivalent. What follows stays as sent.
 
     Args:
         base: a path that ends with a slash.
@@ -414,18 +376,18 @@ def respell_prefix(path: str, base: str) -> str:
 
 
 def _canonical(path: str) -> str:
-    """RFC 3986 6.2.2: escapes in upper case, and only for what needs them."""
-    return _ESCAPE.sub(lambda match: char if (char := chr(int(match[1], 16))) in _PLAIN else match[0].upper(), path)
+    """RFC 3986 6.2.2: percent-encoding in upper case, and only where it is needed."""
+    return _ESCAPE.sub(lambda match: char if (char := chr(int(match[1], 16))) in _EQUIVALENT else match[0].upper(), path)
 
 
 def strip_base_url(uri: str, base_url: str) -> str:
-    """The request target as it reads at the root."""
+    """The request target below the base URL, with a leading slash; any other target unchanged."""
     uri = respell_prefix(uri, base_url)
     return uri[len(base_url) - 1 :] if uri.startswith(base_url) else uri
 
 
 def find_first_segment(uri: str, base_url: str) -> str:
-    """NAME of `{base_url}NAME/rest`; empty where the URL is Jupyter's own."""
+    """NAME of `{base_url}NAME/rest`; empty for reserved names and for URLs outside `base_url`."""
     if not uri.startswith(base_url):
         return ""
     name = re.split(r"[/?]", uri[len(base_url) :], maxsplit=1)[0]
@@ -458,7 +420,7 @@ def parse_authority(text: str) -> tuple[str, int]:
     """`HOST:PORT` -> (host in lower case without brackets, port).
 
     Raises:
-        BadRoute: the host is neither a DNS name nor an IP literal (IPv6 in brackets), or the port is none.
+        BadRoute: the host is neither a DNS name nor an IP literal (IPv6 in brackets), or the port is invalid.
     """
     match = _AUTHORITY.match(text)
     if match is None:
@@ -517,11 +479,8 @@ def is_name(text: str) -> bool:
 
 
 def ip_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `text` spells in the standard form; None for a name (glibc's 127.1 or 0x7f.1 are names here).
-
-    An IPv6 zone (RFC 4007) is no part of an address that a gateway may be asked for.
-    """
-    return _known_literal(text) if len(text) <= _LONGEST_LITERAL else None
+    """The IP address in standard form; None for a name (also for glibc's 127.1 or 0x7f.1) and with an IPv6 zone (RFC 4007)."""
+    return _known_literal(text) if len(text) <= _MAX_LITERAL else None
 
 
 @lru_cache(maxsize=1024)
@@ -535,7 +494,7 @@ def _known_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def is_loopback(host: str) -> bool:
-    """True for "localhost" and for a loopback address in any of its spellings."""
+    """True for "localhost" and for a loopback address in any form, also IPv4-mapped (::ffff:127.0.0.1)."""
     literal = ip_literal(host)
     return host == LOOPBACK_NAME if literal is None else (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
 
@@ -549,26 +508,29 @@ def parse_ports(items: Iterable[object]) -> tuple[range, ...]:
     """Ports and port ranges, `[8888, "10000-20000"]` -> ranges.
 
     Raises:
-        ValueError: an item is no port and no range; the text names it.
+        ValueError: an item is neither.
     """
-    return tuple(_port_range(item) for item in items)
+    return tuple(_parse_port_range(item) for item in items)
 
 
 def print_ports(ranges: Iterable[range]) -> str:
-    """Ranges for people: `8888, 10000-20000`."""
+    """Port ranges as text: `8888, 10000-20000`."""
     return ", ".join(str(r.start) if len(r) == 1 else f"{r.start}-{r.stop - 1}" for r in ranges) or "none"
 
 
-def _port_range(item: object) -> range:
-    match = None if isinstance(item, bool) else _RANGE.match(str(item))
-    low = int(match[1]) if match else 0
-    high = int(match[2] or match[1]) if match else 0
-    if not 0 < low <= high <= 65535:
-        raise ValueError(f"{item!r} is no port and no range of ports: write 8888 or '10000-20000', within 1-65535")
-    return range(low, high + 1)
+def _parse_port_range(item: object) -> range:
+    low, dash, high = str(item).partition("-")
+    try:
+        first = parse_port(low.strip(_BLANKS))
+        ports = range(first, (parse_port(high.strip(_BLANKS)) if dash else first) + 1)
+    except BadRoute:
+        ports = range(0)
+    if not ports:
+        raise ValueError(f"{item!r} is not a port or a range of ports: write 8888 or '10000-20000', within 1-65535")
+    return ports
 
 
-def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None:
+def _parse_short_url(path: str, base_url: str, query: str) -> Route | Redirect | None:
     """`{base_url}port/N/` keeps the prefix, `{base_url}server/N/` strips it: the forms of a project's own server."""
     match = _SHORT.match(path, len(base_url)) if path.startswith(base_url) else None
     if match is None:
@@ -580,7 +542,7 @@ def _short_form(path: str, base_url: str, query: str) -> Route | Redirect | None
     return Route(LOOPBACK_NAME, port, prefix, below, query, keep)
 
 
-def _port_parameter(root: str, query: str) -> Redirect | None:
+def _redirect_port_parameter(root: str, query: str) -> Redirect | None:
     """`proxy/?port=N&more` -> the port's own URL with the other parameters."""
     parameters = query[1:].split("&") if query else []
     ports = [p[5:] for p in parameters if p.startswith("port=")]

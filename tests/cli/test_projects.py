@@ -92,7 +92,7 @@ def test_a_bad_key_changes_nothing(run, key):
 
 
 def test_bad_input_is_refused_in_a_sentence(run):
-    assert run("lease", "p1", "--ports", "9-1")[2].startswith("--ports: '9-1' is no port and no range of ports")
+    assert run("lease", "p1", "--ports", "9-1")[2].startswith("--ports: '9-1' is not a port or a range of ports")
     assert run("lease", "p1", "--ports", "80")[2] == "No port of 80 is free.\n"
     assert run("register", "p1", "40001", "--secret-file", "none")[2].startswith("The file none cannot be read: ")
     assert run("register", "p1", "40001", "--secret-file", "-", given="two words")[2].startswith("Invalid credential.\n")
