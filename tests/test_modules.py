@@ -1,8 +1,9 @@
-"""Every module has a summary and a file of tests."""
+"""Every module has a summary and a file of tests; class names are unique."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,9 @@ def test_a_module_has_a_test_file(module):
 def test_a_module_opens_with_a_summary(module):
     doc = ast.get_docstring(ast.parse((PACKAGE / module).read_text()))
     assert doc and doc.splitlines()[0].strip()
+
+
+def test_a_class_name_means_one_thing_in_the_whole_package():
+    trees = [ast.parse(path.read_text()) for path in FILES]
+    names = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, times in names.items() if times > 1] == []

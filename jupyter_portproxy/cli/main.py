@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
-from .output import Commands, Options, port_number, print_json, table
+from .output import Commands, Options, port_number, print_json, print_table
 from .projects import add_commands
 
 _PROGRAM = "jupyter portproxy"
@@ -79,16 +79,16 @@ def _list(client: ApiClient, options: Options) -> None:
     def urls(target: str, path: str) -> str:
         return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
-    table(
+    print_table(
         ["SERVICE", "STATE", "PORT", "RUNS", head],
         [[s["name"], s["state"], s["port"] or "-", s["runs"][-40:] or "-", urls(s["name"], s["url"])] for s in services],
     )
     if reservations:
-        table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
+        print_table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
     others = [port for port in ports if port["port"] not in {service["port"] for service in services}]
     shown = [port for port in others if options.all or port["allowed"]]
     links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] for port in shown]
-    table(
+    print_table(
         ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
         [
             [p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", link]
@@ -105,7 +105,7 @@ def _templates(client: ApiClient, options: Options) -> None:
         return print_json(templates)
     arguments = [" ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) or "-" for t in templates]
     rows = [[t["name"], a, t["title"] if t["available"] else t["hint"]] for t, a in zip(templates, arguments, strict=True)]
-    table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
+    print_table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
 
 
 # ---- links ----

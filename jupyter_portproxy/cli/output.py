@@ -24,7 +24,7 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2), flush=True)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print columns of at most 40 characters; the last one is cut at the terminal's width."""
     if not rows:
         print(f"No {head[0].lower()}s.\n")
@@ -38,7 +38,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     print()
 
 
-def say(options: Options, text: str, **values: object) -> None:
+def print_result(options: Options, text: str, **values: object) -> None:
     """Print the text, or with --json the values."""
     if options.json:
         return print_json(values)

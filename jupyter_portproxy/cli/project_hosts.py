@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError
-from .output import Options, print_json, read_secret, say, table
+from .output import Options, print_json, print_result, print_table, read_secret
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.placement.admin import HostRecord, PlacementAdmin
@@ -55,7 +55,7 @@ def state_of(host: HostRecord) -> str:
 async def _host(admin: PlacementAdmin, options: Options) -> None:
     credential = options.credential if options.credential_file is None else read_secret(options.credential_file)
     await admin.set_host(options.host, options.url, credential)
-    say(options, f"{options.host} is at {options.url}.", host=options.host, url=options.url)
+    print_result(options, f"{options.host} is at {options.url}.", host=options.host, url=options.url)
 
 
 async def _hosts(admin: PlacementAdmin, options: Options) -> None:
@@ -64,18 +64,18 @@ async def _hosts(admin: PlacementAdmin, options: Options) -> None:
         return print_json([{"host": h.host_id, "url": h.internal_url, "state": state_of(h), "silent": h.silent} for h in hosts])
     ages = ["-" if host.silent is None else f"{host.silent:.0f} s ago" for host in hosts]
     cells = [[host.host_id, state_of(host), age, host.internal_url] for host, age in zip(hosts, ages, strict=True)]
-    table(["HOST", "STATE", "SEEN", "URL"], cells)
+    print_table(["HOST", "STATE", "SEEN", "URL"], cells)
 
 
 async def _set_status(name: str, admin: PlacementAdmin, options: Options) -> None:
     status, text, _ = _STATUSES[name]
     await admin.set_status(options.host, status)
-    say(options, f"{options.host} {text}.", host=options.host, status=status)
+    print_result(options, f"{options.host} {text}.", host=options.host, status=status)
 
 
 async def _remove(admin: PlacementAdmin, options: Options) -> None:
     await admin.remove_host(options.host)
-    say(options, f"{options.host} is deleted.", host=options.host)
+    print_result(options, f"{options.host} is deleted.", host=options.host)
 
 
 async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
@@ -85,7 +85,7 @@ async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
 
     if options.every is None:
         await asyncio.wait_for(admin.heartbeat(options.host), TIMEOUT)
-        return say(options, f"{options.host} is alive.", host=options.host)
+        return print_result(options, f"{options.host} is alive.", host=options.host)
     if not _MIN_INTERVAL <= options.every <= _MAX_INTERVAL:
         raise CliError(f"--every: heartbeats are sent every {_MIN_INTERVAL} to {_MAX_INTERVAL:.0f} seconds.")
     reported = ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError, UnknownProject
 from . import project_hosts
-from .output import Commands, Options, add_command, print_json, say, silent_log, table
+from .output import Commands, Options, add_command, print_json, print_result, print_table, silent_log
 from .project_hosts import TIMEOUT, Work, state_of
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
@@ -105,7 +105,7 @@ def _values(project: ProjectRecord, hosts: Sequence[HostRecord]) -> dict[str, ob
 
 async def _init(admin: PlacementAdmin, options: Options) -> None:
     number = await admin.init()
-    say(options, f"The tables of placements are up to date (schema {number}).", schema=number)
+    print_result(options, f"The tables of placements are up to date (schema {number}).", schema=number)
 
 
 async def _project(admin: PlacementAdmin, options: Options) -> None:
@@ -114,7 +114,7 @@ async def _project(admin: PlacementAdmin, options: Options) -> None:
     if any(value is not None for value in given):
         verb = "created" if await _create_or_change(admin, options, None) else "changed"
     if verb and not options.json:
-        return say(options, f"{options.key} is {verb}.")
+        return print_result(options, f"{options.key} is {verb}.")
     _show(options, await admin.find(options.key), await admin.hosts())
 
 
@@ -124,14 +124,14 @@ def _show(options: Options, project: ProjectRecord, hosts: Sequence[HostRecord])
         return print_json(values)
     ports = _ANY if project.allowed_ports is None else ", ".join(project.allowed_ports)
     shown = {**values, "host": project.host_id or "-", "allowed_ports": ports, "members": len(project.members)}
-    table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in shown.items()])
+    print_table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in shown.items()])
 
 
 async def _place(admin: PlacementAdmin, options: Options) -> None:
     await _create_or_change(admin, options, options.host)
     placed = await admin.find(options.key)
     values = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}
-    say(options, f"{options.key} is on {options.host}.", **values)
+    print_result(options, f"{options.key} is on {options.host}.", **values)
 
 
 async def _create_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
@@ -168,17 +168,17 @@ def _ports(options: Options) -> PortsArgument:
 
 async def _move(admin: PlacementAdmin, options: Options) -> None:
     await admin.move(options.key, options.host)
-    say(options, f"{options.key} is on {options.host}.", key=options.key, host=options.host)
+    print_result(options, f"{options.key} is on {options.host}.", key=options.key, host=options.host)
 
 
 async def _unplace(admin: PlacementAdmin, options: Options) -> None:
     await admin.unplace(options.key)
-    say(options, f"{options.key} has no host.", key=options.key, host=None)
+    print_result(options, f"{options.key} has no host.", key=options.key, host=None)
 
 
 async def _remove(admin: PlacementAdmin, options: Options) -> None:
     await admin.remove(options.key)
-    say(options, f"{options.key} is deleted.", key=options.key)
+    print_result(options, f"{options.key} is deleted.", key=options.key)
 
 
 async def _members(admin: PlacementAdmin, options: Options) -> None:
@@ -188,7 +188,7 @@ async def _members(admin: PlacementAdmin, options: Options) -> None:
     ports = project.member_ports
     if options.json:
         return print_json([{"user": user, "role": role, "allowed_ports": ports.get(user)} for user, role in roles.items()])
-    table(["USER", "ROLE", "PORTS"], [[user, role, ", ".join(ports.get(user, [_ANY]))] for user, role in roles.items()])
+    print_table(["USER", "ROLE", "PORTS"], [[user, role, ", ".join(ports.get(user, [_ANY]))] for user, role in roles.items()])
 
 
 async def _member(admin: PlacementAdmin, options: Options) -> None:
@@ -196,9 +196,13 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
         raise CliError("Give a role, or --remove.")
     if options.remove:
         await admin.remove_member(options.key, options.user)
-        return say(options, f"{options.user} is no member of {options.key}.", key=options.key, user=options.user, role=None)
+        return print_result(
+            options, f"{options.user} is no member of {options.key}.", key=options.key, user=options.user, role=None
+        )
     await admin.add_member(options.key, options.user, options.role, _ports(options))
-    say(options, f"{options.user} is {options.role} of {options.key}.", key=options.key, user=options.user, role=options.role)
+    print_result(
+        options, f"{options.user} is {options.role} of {options.key}.", key=options.key, user=options.user, role=options.role
+    )
 
 
 # ---- the database ----

@@ -19,7 +19,7 @@ from jupyter_core.paths import jupyter_data_dir
 from ..errors import CliError, NoPort
 from ..protocol.urls import parse_ports
 from . import project_placement
-from .output import Commands, Options, add_command, port_number, print_json, read_secret, say, silent_log, table
+from .output import Commands, Options, add_command, port_number, print_json, print_result, print_table, read_secret, silent_log
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.registry.leases import Registry
@@ -77,20 +77,20 @@ async def _register(options: Options) -> None:
     project = await _use_registry(options, lambda registry: registry.register(key, port, secret, pid, start_on_request=starts))
     values = {"key": project.key, "port": project.http_port, "pid": project.pid, "generation": project.generation}
     if options.secret_file is None:
-        return say(options, secret, **values, secret=secret)
-    say(options, f"{project.key} runs on port {project.http_port}.", **values)
+        return print_result(options, secret, **values, secret=secret)
+    print_result(options, f"{project.key} runs on port {project.http_port}.", **values)
 
 
 async def _unregister(options: Options) -> None:
     await _use_registry(options, lambda registry: registry.unregister(options.key))
-    say(options, f"{options.key} is not on this host any more.", key=options.key)
+    print_result(options, f"{options.key} is not on this host any more.", key=options.key)
 
 
 async def _lease(options: Options) -> None:
     """The port alone on standard output: for `PORT=$(jupyter portproxy lease KEY)`."""
     ports = _ports(options)
     port = await _use_registry(options, lambda registry: registry.lease_port(options.key, ports))
-    say(options, str(port), key=options.key, port=port)
+    print_result(options, str(port), key=options.key, port=port)
 
 
 async def _run_project(options: Options) -> int:
@@ -102,7 +102,7 @@ async def _run_project(options: Options) -> int:
 
     def on_ready(port: int, pid: int) -> None:
         address = f"http://127.0.0.1:{port}{base_url}{options.key}/"
-        say(options, address, key=options.key, port=port, pid=pid, address=address)
+        print_result(options, address, key=options.key, port=port, pid=pid, address=address)
 
     async with _registry(options) as registry:
         return await Run(registry, options.key, ports, options.arguments, on_ready, base_url, options.start_on_request).run()
@@ -125,7 +125,7 @@ async def _projects(options: Options) -> None:
         print_json(rows)
     elif rows or problem is None:
         cells = [[r["key"], r.get("host") or r.get("port") or "-", r["state"], r.get("owner") or "-"] for r in rows]
-        table(["PROJECT", "HOST OR PORT", "STATE", "OWNER"], cells)
+        print_table(["PROJECT", "HOST OR PORT", "STATE", "OWNER"], cells)
     if problem is not None:
         raise problem
 

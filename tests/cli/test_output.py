@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from jupyter_portproxy.cli.output import add_command, port_number, read_secret, say, table
+from jupyter_portproxy.cli.output import add_command, port_number, print_result, print_table, read_secret
 from jupyter_portproxy.errors import BadInput, CliError
 
 
@@ -20,9 +20,9 @@ def test_what_is_no_port_is_refused(text):
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys):
-    table(["NAME", "STATE"], [["x" * 50, "up"], ["y", 7]])
+    print_table(["NAME", "STATE"], [["x" * 50, "up"], ["y", 7]])
     assert capsys.readouterr().out == f"{'NAME':40}  STATE\n{'x' * 40}  up\n{'y':40}  7\n\n"
-    table(["PROJECT", "STATE"], [])
+    print_table(["PROJECT", "STATE"], [])
     assert capsys.readouterr().out == "No projects.\n\n"
 
 
@@ -48,7 +48,7 @@ def test_a_command_says_what_it_refuses(capsys):
         raise BadInput("That is wrong.", "Do this.")
 
     async def answer(options):
-        say(options, "It is so.", so=True)
+        print_result(options, "It is so.", so=True)
 
     add_command(commands, "refuse", refuse, "")
     add_command(commands, "answer", answer, "")
