@@ -39,6 +39,7 @@ from ..support.upstreams import free_port
 
 pytestmark = pytest.mark.timeout(180)  # the commands of a block are programs that start one after the other
 KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, HubOAuth, Spawner)}
+PACKAGES = {path.name for path in (ROOT / "jupyter_portproxy").iterdir() if (path / "__init__.py").exists()}
 SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
 LANGUAGES = {
     **dict.fromkeys(("sh", "python", "json", "nginx", "text"), "test_docs"),  # a developer's sh: test_package_docs
@@ -270,6 +271,16 @@ def test_links_lead_somewhere(page):
         found = page.parent / name if name else page
         assert found.exists(), target
         assert not anchor or anchor in titles(found), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_a_page_names_files_of_the_source_that_there_are(page):
+    """Paths with a folder: `protocol/headers.py` of the package, or `tests/docs/test_docs.py` of the project."""
+    for name in re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:py|ts|tsx|json|html|yaml))?)`", page.read_text()):
+        if "MODULE" in name:
+            continue
+        if name.split("/")[0] in PACKAGES or name.startswith(("tests/", "docs/", "benchmarks/", "labextension/")):
+            assert (ROOT / name).exists() or (ROOT / "jupyter_portproxy" / name).exists(), name
 
 
 @cache
