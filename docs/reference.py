@@ -1,4 +1,4 @@
-"""Generates parts of the documentation: settings, options of jupyter-server-proxy, the REST API, commands of shipped templates.
+"""Generates parts of the documentation: settings, the REST API, commands of shipped templates.
 
 Run it as `python docs/reference.py`. A page has a part between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. The tests fail if
 one is out of date.
@@ -20,7 +20,6 @@ import yaml
 
 from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.protocol import urls
-from jupyter_portproxy.server_proxy.check import OPTIONS
 from jupyter_portproxy.services import templates
 
 DOCS = Path(__file__).parent
@@ -83,19 +82,6 @@ def _kind(trait: Any) -> str:
 def _default(trait: Any) -> str:
     value = trait.default()
     return repr(value) if isinstance(value, bool) else json.dumps(value)
-
-
-# ---- options of jupyter-server-proxy ----
-
-
-def options(*kinds: str) -> Iterator[str]:
-    """A table of the options of these kinds, with their effect here."""
-    yield from ("", "| Option | | Here |", "|---|---|---|")
-    formats = {"trait": "`c.ServerProxy.{}`"}
-    for option in OPTIONS:
-        if option.kind in kinds:
-            yield f"| {formats.get(option.kind, '`{}`').format(option.name)} | {option.verdict} | {option.says} |"
-    yield ""
 
 
 # ---- the REST API ----
@@ -201,11 +187,6 @@ def _by_hand(name: str, template: Mapping[str, Any]) -> Iterator[str]:
 PARTS: Mapping[str, Mapping[str, Any]] = {
     "configuration.md": {"settings": settings},
     "jupyter-server-proxy.md": {
-        "traits": lambda: options("trait"),
-        "keys": lambda: options("key"),
-        "launcher entries": lambda: options("entry"),
-        "urls": lambda: options("url"),
-        "packages": lambda: options("package"),
         "names": lambda: [", ".join(f"`{name}`" for name in sorted(urls.RESERVED_NAMES)) + "."],
     },
     "api.md": {"calls": calls, "objects": objects},

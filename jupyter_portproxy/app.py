@@ -47,6 +47,7 @@ from .protocol import urls
 from .protocol.origin_hosts import OriginHosts
 from .server_proxy import config
 from .server_proxy.config import ServerProxy
+from .server_proxy.handlers import make_rules
 from .services import logs, templates
 from .services.hooks import RequestHooks
 from .services.manager import ServiceManager
@@ -139,7 +140,7 @@ class PortProxyApp(ExtensionApp):
         parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
-        self.handlers.extend(config.handlers(self.taken_over, self.services) if not self.gateway.foreign_names else [])
+        self.handlers.extend(make_rules(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         origins = self.gateway.origins
         isolated = IsolatedRouter(web_app, self.gateway, origins) if origins is not None else None
@@ -213,7 +214,7 @@ class PortProxyApp(ExtensionApp):
         """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
         settings = ServerProxy(parent=self._server)
         if self._is_enabled(config.INCUMBENT):
-            names = config.names_of(settings.servers)
+            names = config.server_names(settings.servers)
             self.log.info(
                 "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
                 "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
@@ -228,8 +229,7 @@ class PortProxyApp(ExtensionApp):
             self.log.error("portproxy: %s", problem)
         if unknown:
             self.log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
-        plain = config.for_plain_ports(settings.non_service_rewrite_response)
-        return _Adopted({**entries, **servers}, allows_host, plain)
+        return _Adopted({**entries, **servers}, allows_host, settings.port_hooks)
 
     def _is_enabled(self, extension: str) -> bool:
         package = self._server.extension_manager.extensions.get(extension)

@@ -12,6 +12,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -275,9 +276,25 @@ def _diagnose_unlisted(client: ApiClient, port: int) -> tuple[str, str]:
 
 
 def _check_configuration(options: Options) -> int:
-    from ..server_proxy import check  # it imports Jupyter's server, which takes a second
+    from ..server_proxy.check import check, read_configuration  # they import Jupyter's server, which takes a second
 
-    return check.report(check.findings(check.read(options.config)), as_json=options.json)
+    file = Path(options.config) if options.config is not None else None
+    if file is not None and not file.is_file():
+        raise CliError(f"There is no file {file}.")
+    findings = check(read_configuration(file))
+    attention = sum(finding.verdict != "works" for finding in findings)
+    if options.json:
+        print_json({"ready": not attention, "findings": [asdict(finding) for finding in findings]})
+        return 1 if attention else 0
+    for finding in findings:
+        print(f"{finding.verdict:<9} {finding.option}{f'  ({finding.where})' if finding.where else ''}")
+        if finding.verdict != "works":
+            print(f"          {finding.says}")
+            if finding.write:
+                print(f"          -> {finding.write}")
+    things = "1 thing needs" if attention == 1 else f"{attention} things need"
+    print(f"\n{things} attention." if attention else "\nEverything works as it is.")
+    return 1 if attention else 0
 
 
 # ---- parser ----

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_portproxy.server_proxy import check as migrate
+from jupyter_portproxy.server_proxy import config
 
 from ..support.jupyter_processes import portproxy
 
 INCUMBENT = Path(sys.prefix, "incumbent")
+PAGE = Path(__file__).parents[2] / "docs" / "jupyter-server-proxy.md"
 GOOD = """
 def command(port):
     return ["serve", str(port)]
@@ -155,7 +156,7 @@ def test_a_port_and_migrate_exclude_each_other(tmp_path):
     assert portproxy(tmp_path, "check", "8050", "--migrate")[0] == 2
 
 
-def test_every_option_of_the_incumbent_has_its_row():
+def test_every_option_of_the_incumbent_is_known_and_documented():
     """Read out of the installed package, so that one that it gains is missed here."""
     program = (
         "from jupyter_server_proxy.config import LauncherEntry, ServerProcess, ServerProxy\n"
@@ -164,6 +165,11 @@ def test_every_option_of_the_incumbent_has_its_row():
         "print([sorted(set(c.class_trait_names()) - own) for c in (ServerProxy, ServerProcess, LauncherEntry)])"
     )
     done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": str(INCUMBENT)}, capture_output=True, check=True)
-    kinds = ("trait", "key", "entry")
-    rows = [sorted(option.name for option in migrate.OPTIONS if option.kind == kind) for kind in kinds]
-    assert ast.literal_eval(done.stdout.decode()) == rows
+    options = ast.literal_eval(done.stdout.decode())
+    assert options == [sorted(config.TRAITS), sorted(config.SERVER_KEYS), sorted(config.LAUNCHER_ENTRY_KEYS)]
+    page = PAGE.read_text("utf-8")
+    assert all(
+        f"\n| `{prefix}{name}` | " in page
+        for prefix, names in zip(("c.ServerProxy.", "", ""), options, strict=True)
+        for name in names
+    )
