@@ -68,7 +68,7 @@ class Listeners:
     """Lists the listeners.
 
     Args:
-        use_netlink: ask sock_diag(7); else psutil.
+        use_netlink: query sock_diag(7); else psutil.
 
     Attributes:
         left_out: how many sockets the last list lacks, because there were more than `MAX_SOCKETS`.

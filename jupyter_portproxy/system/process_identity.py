@@ -45,7 +45,7 @@ def start_time(pid: int) -> str:
 class ProcessHandles:
     """Answers whether recorded processes still run.
 
-    On Linux the kernel's handles (pidfd_open(2)) of the processes last asked about stay open: that costs a thirtieth of reading
+    On Linux the kernel's handles (pidfd_open(2)) of the last `max_handles` processes stay open: that costs a thirtieth of reading
     /proc. Close it.
 
     Args:

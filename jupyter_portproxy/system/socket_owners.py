@@ -24,7 +24,7 @@ class OwnerUnknown(Exception):
 
 
 class NotAnswered(OwnerUnknown):
-    """The kernel cannot be asked: not Linux, or a sandbox without sock_diag."""
+    """The kernel gives no answer: not Linux, or a sandbox without sock_diag."""
 
 
 class NoLocalSocket(OwnerUnknown):

@@ -83,8 +83,8 @@ class CurlTransport:
         handle = self._idle.pop() if reusable else _EasyHandle(self, outbound)
         if outbound.header_lines is None or not self._keep_header_lines:
             outbound.header_lines = _header_lines(outbound)
-        self._handles[exchange] = handle
         handle.prepare(exchange, exchange.next_address() or "")
+        self._handles[exchange] = handle
         self._is_opening = True  # the new transfer's timer is due at once, which is the call below
         self._multi.add_handle(handle.curl)
         self._is_opening = False

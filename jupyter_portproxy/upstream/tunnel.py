@@ -65,12 +65,12 @@ class Tunnel(Closable):
 
     async def connect(self, client: IOStream, upstream: IOStream, first: bytes) -> None:
         """Take both streams over and relay until they close; `first` is written to the client before all else."""
-        self._client = await _take_over(client, _End(self))
-        self._upstream = await _take_over(upstream, _End(self))
-        self._client.write(first)
-        self._client.other, self._upstream.other = self._upstream, self._client
-        self._client.replay_early_events()
-        self._upstream.replay_early_events()
+        one, other = await _take_over(client, _End(self)), await _take_over(upstream, _End(self))
+        self._client, self._upstream = one, other
+        one.write(first)
+        one.other, other.other = other, one
+        one.replay_early_events()
+        other.replay_early_events()
         if self._early_shut_down is not None:
             self.shut_down(self._early_shut_down)
 
