@@ -1,7 +1,7 @@
 """`python -m tests.load.fuzzing SECONDS [TARGET...]`: parsers of outside input, fed by atheris, and by hypothesis in tests.
 
-Rule of this file: a target is a function of bytes. It may raise nothing: a GatewayError is an answer, any other exception and
-any broken promise is a finding, which becomes a test.
+A target is a function of bytes. A GatewayError is a valid result; any other exception, and any failed assertion, is a finding,
+which becomes a test.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def bodies_target(data: bytes) -> None:
 
 
 def _safe(error: GatewayError) -> None:
-    """What a client is told is one line of plain text without markup."""
+    """Messages to clients are one line of plain text without markup."""
     for text in (error.message, error.hint):
         assert not CONTROL.search(text) and not set('<>"') & set(text), text
 

@@ -1,5 +1,5 @@
-"""Jupyter's credentials in requests: each spelling by which Tornado, Jupyter or an older reader would take one is found, and
-nothing else is changed by a byte.
+"""Jupyter's credentials in requests: every form that Tornado, Jupyter or an older parser accepts is found, and nothing else is
+changed by a byte.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def raw(text: str) -> str:
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("form", ["{0}{1}", "{1}{0}", "{0}+{1}%20{0}", "%00{0}{1}"])
 @pytest.mark.parametrize("spell", [raw, quote])
-def test_blanks_of_any_alphabet_beside_the_token_hide_it_from_nobody(blank, form, spell):
+def test_unicode_blanks_beside_a_token_do_not_hide_it(blank, form, spell):
     target = "/x?a=1&token=" + form.format(spell(blank), quote(SECRET))
     assert by_tornado(target, "token") == SECRET
     assert c.remove_secret_parameters(target, SECRETS) == "/x?a=1"

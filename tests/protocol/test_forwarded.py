@@ -1,4 +1,4 @@
-"""What a service is told of its client, after one hop and after several."""
+"""The fields that describe the client to a service, after one hop and after several."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from jupyter_portproxy.protocol.forwarded import (
 )
 
 
-def told(forwarding, prefix=""):
+def fields_of(forwarding, prefix=""):
     return dict(forwarding.to_fields(prefix))
 
 
-def test_one_hop_tells_what_it_sees():
-    assert told(build_forwarded_client({}, "192.0.2.1", "https", "hub.example.org"), "/proxy/port/8000") == {
+def test_one_hop_sends_the_address_of_its_connection():
+    assert fields_of(build_forwarded_client({}, "192.0.2.1", "https", "hub.example.org"), "/proxy/port/8000") == {
         "X-Forwarded-For": "192.0.2.1",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
@@ -37,7 +37,7 @@ def test_each_hop_adds_the_address_that_it_sees():
     client = (
         build_forwarded_client({}, "192.0.2.1", "http", "hub.example.org:8000").with_peer("198.51.100.7").with_peer("2001:db8::1")
     )
-    assert told(client) == {
+    assert fields_of(client) == {
         "X-Forwarded-For": "192.0.2.1, 198.51.100.7, 2001:db8::1",
         "X-Forwarded-Proto": "http",
         "X-Forwarded-Host": "hub.example.org:8000",
@@ -49,11 +49,11 @@ def test_each_hop_adds_the_address_that_it_sees():
 
 def test_one_address_at_all_hops_is_one_of_x_forwarded_for():
     client = ForwardedClient("http", "a", ("127.0.0.1", "127.0.0.1", "127.0.0.1"))
-    assert told(client)["X-Forwarded-For"] == "127.0.0.1"
-    assert told(client)["Forwarded"].count("for=127.0.0.1") == 3
+    assert fields_of(client)["X-Forwarded-For"] == "127.0.0.1"
+    assert fields_of(client)["Forwarded"].count("for=127.0.0.1") == 3
 
 
-def test_what_a_front_says_comes_first():
+def test_the_fields_of_a_reverse_proxy_come_first():
     claims = join_forwarded_fields(
         [
             ("X-Forwarded-For", "203.0.113.5"),
@@ -64,7 +64,7 @@ def test_what_a_front_says_comes_first():
             ("Forwarded", "for=203.0.113.5"),
         ]
     )
-    assert told(build_forwarded_client(claims, "192.0.2.1", "http", "inside", "ignored").with_peer("192.0.2.2")) == {
+    assert fields_of(build_forwarded_client(claims, "192.0.2.1", "http", "inside", "ignored").with_peer("192.0.2.2")) == {
         "X-Forwarded-For": "203.0.113.5, 203.0.113.6, 192.0.2.1, 192.0.2.2",
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "hub.example.org",
@@ -79,9 +79,10 @@ def test_a_scheme_that_is_none_is_not_believed(said, scheme):
     assert build_forwarded_client({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
 
 
-def test_an_address_in_a_field_of_the_fronts_own_counts_where_it_says_no_other():
+def test_the_address_in_x_real_ip_counts_without_x_forwarded_for():
     assert (
-        told(build_forwarded_client({}, "192.0.2.1", "http", "a", "203.0.113.5"))["X-Forwarded-For"] == "203.0.113.5, 192.0.2.1"
+        fields_of(build_forwarded_client({}, "192.0.2.1", "http", "a", "203.0.113.5"))["X-Forwarded-For"]
+        == "203.0.113.5, 192.0.2.1"
     )
 
 
@@ -90,7 +91,7 @@ def test_an_address_in_a_field_of_the_fronts_own_counts_where_it_says_no_other()
     [("a:81", "http", "81"), ("a", "http", "80"), ("a", "https", "443"), ("[::1]", "https", "443"), ("a:b", "http", "80")],
 )
 def test_the_port_follows_from_the_host(host, scheme, port):
-    assert told(ForwardedClient(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
+    assert fields_of(ForwardedClient(scheme, host, ("192.0.2.1",)))["X-Forwarded-Port"] == port
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_the_port_follows_from_the_host(host, scheme, port):
 )
 def test_a_host_has_no_quotes_in_forwarded(host, element):
     # code-server and RStudio read them as part of it; X-Forwarded-Host tells any
-    client = told(ForwardedClient("http", host, ("192.0.2.1",)))
+    client = fields_of(ForwardedClient("http", host, ("192.0.2.1",)))
     assert (client["Forwarded"], client["X-Forwarded-Host"]) == (f"for=192.0.2.1;proto=http{element}", host)
 
 
@@ -119,8 +120,8 @@ def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
         ("", ""),
     ],
 )
-def test_a_request_that_names_the_services_address_tells_of_no_other(said, left):
-    fields = told(
+def test_a_request_that_names_the_services_address_names_no_other(said, left):
+    fields = fields_of(
         ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).with_service_origin(
             "http", "localhost:15000"
         )
@@ -183,7 +184,7 @@ HERE = "localhost:8888"
     ],
 )
 def test_whether_the_clients_url_has_the_requests_host_and_scheme(fields, own):
-    asked = SimpleNamespace(headers=HTTPHeaders({"Host": HERE, **fields}), protocol="http", version="HTTP/1.1")
-    assert matches_client_url(asked) is own
-    asked.version = "HTTP/1.0"  # nginx, without a word of its own
-    assert not matches_client_url(asked)
+    request = SimpleNamespace(headers=HTTPHeaders({"Host": HERE, **fields}), protocol="http", version="HTTP/1.1")
+    assert matches_client_url(request) is own
+    request.version = "HTTP/1.0"  # nginx, without a word of its own
+    assert not matches_client_url(request)

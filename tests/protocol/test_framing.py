@@ -1,4 +1,4 @@
-"""A message is read in one way or not at all: framing of requests and answers, heads of answers."""
+"""Ambiguous messages are refused: framing of requests and responses, heads of responses."""
 
 from __future__ import annotations
 

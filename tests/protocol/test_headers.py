@@ -1,6 +1,6 @@
-"""Which fields cross, and in what form. Upwards: no credential of Jupyter's in any spelling, nothing that only a front may say,
-Host and Origin as the service expects them. Downwards: nothing that speaks for the origin a service shares with Jupyter, and
-URLs mapped once. All else crosses byte for byte and in order, and what came in is never changed.
+"""Which fields cross, and in what form. To the upstream: no credential of Jupyter in any form, no claims about the client, Host
+and Origin as the service expects them. To the client: nothing that acts on the origin that a service shares with Jupyter, and
+URLs mapped once. All else crosses byte for byte and in order, and inbound lists are never changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OWN = "http://hub.example:8888"
 SECRET, XSRF, LOGIN = "s3same+open", "2|xsrf|7", "a-configured-login"
 TOKEN = "v1.token.websocket.jupyter.org"
 CLIENT = f.Client("10.0.0.9", "10.0.0.9", "http", "hub.example:8888", secrets=frozenset({SECRET, XSRF}), login_cookie=LOGIN)
-FRONT = f.Client("10.0.0.9", "127.0.0.1", "https", "hub.example", trusted=True)
+BEHIND_PROXY = f.Client("10.0.0.9", "127.0.0.1", "https", "hub.example", trusted=True)
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=30)
 
 
@@ -45,7 +45,7 @@ def up(*fields, route=STRIP, upstream=UP, client=CLIENT, method="GET", keep_host
 
 
 def crossed(*fields):
-    """What of `fields` reaches the upstream, without what the gateway says itself."""
+    """The part of `fields` that reaches the upstream, without the gateway's own fields."""
     said = up()
     return [field for field in up(*fields) if field not in said]
 
@@ -62,7 +62,7 @@ def values(fields, name):
 
 HOP = words("Keep-Alive Proxy-Connection Proxy-Authenticate Proxy-Authorization TE Trailer Transfer-Encoding Upgrade")
 RETOLD = ["Connection", "Content-Length", "Content_Length", "Transfer_Encoding", "Expect", "Proxy", "upgrade"]
-FRONTS = words("""
+IDENTITY_FIELDS = words("""
 X-Forwarded-For X_Forwarded_For x.forwarded.for X-FORWARDED-HOST X-Forwarded-Server X-Forwarded-User Forwarded forwarded
 X-Real-IP X_Real_IP x.real.ip True-Client-IP X-Client-IP CF-Connecting-IP Remote-User REMOTE_USER X-Remote-User X.Remote.User
 X-Remote-Groups X-Auth-Request-Email X-WEBAUTH-USER X-ProxyContextPath X_ProxyContextPath X-Original-URL
@@ -86,12 +86,12 @@ def test_a_field_that_connection_names_stays_in_its_hop_both_ways(named, name):
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Prefix", "Forwarded", "Host", "Via"])
-def test_connection_cannot_remove_what_the_gateway_says(name):
+def test_connection_cannot_remove_the_fields_of_the_gateway(name):
     assert up(("Connection", name)) == up()
 
 
-@pytest.mark.parametrize("name", FRONTS)
-def test_what_only_a_front_may_say_never_crosses(name):
+@pytest.mark.parametrize("name", IDENTITY_FIELDS)
+def test_fields_that_identify_the_client_never_cross(name):
     assert up((name, "6.6.6.6")) == up()
 
 
@@ -107,7 +107,7 @@ def test_what_a_services_own_scripts_say_arrives(name):
     assert f.find_identity_fields([(name, "a.csv")]) == []
 
 
-def test_the_names_of_what_is_taken_out_are_told():
+def test_the_names_of_dropped_identity_fields_are_found():
     sent = [("Remote-User", "eve"), ("X_Auth_Request_Email", "eve"), ("X-Forwarded-For", "6.6.6.6"), ("TE", "x"), ("X-App", "1")]
     assert f.find_identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
 
@@ -267,7 +267,7 @@ def strict_referer(fields):
     )
 
 
-PLAIN = replace(FRONT, scheme="http", host="hub.example:8888")
+PLAIN = replace(BEHIND_PROXY, scheme="http", host="hub.example:8888")
 BEHIND = ForwardedClient("https", "hub.example", ("192.0.2.1", "192.0.2.2"), forwarded="for=9.9.9.9;host=hub.example;proto=https")
 LAST_HOP = replace(CLIENT, scheme="http", host="127.0.0.1:40001", forwarded_client=BEHIND)
 AT_ORIGIN = replace(CLIENT, host="p8050.localhost:8888", isolated=True)
@@ -279,7 +279,7 @@ CHECKS = [code_server, next_action, rails, same_host, strict_referer]
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("keep_host", [False, True])
 @pytest.mark.parametrize("upstream", [UP, LAB, SOCKET, Upstream("::1", 8050, ("::1",)), TLS])
-@pytest.mark.parametrize("client", [CLIENT, PLAIN, FRONT, LAST_HOP, AT_ORIGIN])
+@pytest.mark.parametrize("client", [CLIENT, PLAIN, BEHIND_PROXY, LAST_HOP, AT_ORIGIN])
 def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep_host, check):
     own = f"{client.scheme}://{client.host}"
     sent = [("Origin", own), ("Referer", f"{own}{P}/x"), ("X-Forwarded-Proto", client.scheme), ("X-Forwarded-Host", client.host)]
@@ -300,16 +300,16 @@ def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep
         ("hub.example:443", True, "X-Forwarded-Proto: https", "https://hub.example"),
         ("hub.example:80", False, "", "http://hub.example"),
     ],
-    ids=words("untrusted-front front-without-scheme front-with-another-host front-without-port https-port http-port"),
+    ids=words("untrusted-proxy proxy-without-scheme proxy-with-another-host proxy-without-port https-port http-port"),
 )
-def test_a_front_that_tells_little_changes_no_story(host, trusted, said, page, keep_host, check):
+def test_a_reverse_proxy_with_few_fields_leaves_one_story(host, trusted, said, page, keep_host, check):
     client = f.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted)
     out = up(*lines(said), ("Origin", page), ("Referer", f"{page}{P}/x"), client=client, keep_host=keep_host, method="POST")
     assert check(out), out
 
 
 @pytest.mark.parametrize("keep_host", [False, True])
-@pytest.mark.parametrize("client", [FRONT, LAST_HOP])
+@pytest.mark.parametrize("client", [BEHIND_PROXY, LAST_HOP])
 def test_a_referer_without_an_origin_is_checked_against_the_same_story(client, keep_host):
     sent = [("Referer", f"{client.scheme}://{client.host}{P}/x"), ("X-Forwarded-Proto", client.scheme)]
     assert strict_referer(up(*sent, client=client, keep_host=keep_host, method="POST"))
@@ -319,7 +319,7 @@ def test_a_referer_without_an_origin_is_checked_against_the_same_story(client, k
 def test_where_origin_names_the_service_the_forwarded_fields_do(method):
     said = lines("X-Forwarded-Host: www.example|X-Forwarded-Port: 444|X-Forwarded-Proto: https")
     said += [("Forwarded", "for=1.1.1.1;host=www.example;proto=https")]
-    out = up(*said, ("Origin", "https://hub.example"), client=FRONT, method=method)
+    out = up(*said, ("Origin", "https://hub.example"), client=BEHIND_PROXY, method=method)
     assert not any(word in value for name, value in out if name != "X-Gradio-Server" for word in ("example", "https", "444"))
     assert values(out, "X-Gradio-Server") == ["https://www.example"]  # its answers to POST have links, and it compares nothing
     assert values(out, "Forwarded") == ["for=1.1.1.1, for=127.0.0.1;proto=http;host=localhost:8050"]
@@ -337,7 +337,7 @@ def test_where_origin_names_the_service_the_forwarded_fields_do(method):
         ("POST", [("Origin", "null")], "hub.example:8888"),
     ],
 )
-def test_a_request_that_names_no_address_of_the_service_tells_of_the_clients(method, sent, host):
+def test_a_request_that_names_no_address_of_the_service_carries_the_clients(method, sent, host):
     assert values(up(*sent, method=method), "X-Forwarded-Host") == [host] * bool(host)
 
 
@@ -360,7 +360,7 @@ def test_a_hop_that_keeps_the_host_still_calls_the_next_one_by_its_own():
 
 
 @table(f"""
-name -> seen -> behind_a_front
+name -> seen -> behind_a_proxy
 X-Forwarded-For     -> 10.0.0.9         -> 1.1.1.1, 127.0.0.1
 X-Forwarded-Proto   -> http             -> https
 X-Forwarded-Host    -> hub.example:8888 -> www.example
@@ -370,22 +370,22 @@ X-Forwarded-Context -> {P}              -> {P}
 X-ProxyContextPath  -> {P}              -> {P}
 Forwarded -> for=10.0.0.9;proto=http;host=hub.example:8888 -> for=1.1.1.1, for=127.0.0.1;proto=https;host=www.example
 """)
-def test_the_gateway_says_who_asked_and_a_trusted_front_is_believed(name, seen, behind_a_front):
+def test_the_gateway_describes_the_client_and_uses_a_trusted_reverse_proxys_fields(name, seen, behind_a_proxy):
     said = "X-Forwarded-For: 1.1.1.1|x-forwarded-host: www.example|X-Forwarded-Port: 444|X-Forwarded-Proto: https"
     said = lines(said + "|Forwarded: for=1.1.1.1")
     assert values(up(*said), name) == [seen]
-    assert values(up(*said, client=FRONT), name) == [behind_a_front]
+    assert values(up(*said, client=BEHIND_PROXY), name) == [behind_a_proxy]
 
 
 @pytest.mark.parametrize("spoof", ["X_Forwarded_Host", "x.forwarded.for", "X_Forwarded_Port"])
-def test_a_trusted_front_is_not_believed_in_a_spelling_that_it_does_not_write(spoof):
+def test_other_forms_of_a_trusted_reverse_proxys_names_do_not_count(spoof):
     said = lines("X-Forwarded-Host: www.example|X-Forwarded-For: 1.1.1.1|X-Forwarded-Port: 444")
-    assert up(*said, (spoof, "666"), client=FRONT) == up(*said, client=FRONT)
+    assert up(*said, (spoof, "666"), client=BEHIND_PROXY) == up(*said, client=BEHIND_PROXY)
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
-def test_each_line_of_a_trusted_fronts_chain_is_kept_in_order(name):
-    chain = ", ".join(values(up((name, "for=1.1.1.1"), (name, "for=2.2.2.2"), client=FRONT), name))
+def test_each_line_of_a_trusted_reverse_proxys_chain_is_kept_in_order(name):
+    chain = ", ".join(values(up((name, "for=1.1.1.1"), (name, "for=2.2.2.2"), client=BEHIND_PROXY), name))
     assert chain.startswith("for=1.1.1.1, for=2.2.2.2, ")
 
 
@@ -397,16 +397,16 @@ http            -> http  -> 443
 ,http           -> http  -> 443
 gopher, http    -> http  -> 443
 """)
-def test_in_a_chain_of_fronts_the_outermost_saw_the_browser(said, proto, port):
-    # configurable-http-proxy appends its own to what the ingress before it has said
-    front = f.Client("10.0.0.9", "127.0.0.1", "http", "hub.example", trusted=True)
+def test_in_a_chain_of_reverse_proxies_the_outermost_counts(said, proto, port):
+    # configurable-http-proxy appends its own value to that of the ingress before it
+    client = f.Client("10.0.0.9", "127.0.0.1", "http", "hub.example", trusted=True)
     chain = [("X-Forwarded-Proto", said), ("X-Forwarded-Port", f",{port},8000"), ("X-Forwarded-For", ",1.1.1.1")]
-    out = up(*chain, client=front)
+    out = up(*chain, client=client)
     assert values(out, "X-Forwarded-Proto") == [proto]
     assert values(out, "X-Forwarded-Port") == [port]
     assert values(out, "X-Forwarded-For") == ["1.1.1.1, 127.0.0.1"]
     assert f"proto={proto};" in values(out, "Forwarded")[0]
-    assert values(up(*chain), "X-Forwarded-Proto") == ["http"]  # nobody's front
+    assert values(up(*chain), "X-Forwarded-Proto") == ["http"]  # untrusted
 
 
 @table("origin -> port\nhttp://h -> 80\nhttps://h -> 443\nhttp://[::1] -> 80\nhttps://h:1 -> 1")
@@ -661,8 +661,10 @@ def test_a_value_whose_urls_stay_is_the_same_byte_for_byte(value, name):
     assert (RESPONSE_URL_FIELDS.get(name) or REQUEST_URL_FIELDS[name])(value, str) == value
 
 
-def test_a_service_that_was_told_of_https_may_write_that():
-    assert f.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, FRONT) == [("Location", f"{P}/x")]
+def test_a_service_that_got_x_forwarded_proto_https_may_write_https_urls():
+    assert f.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, BEHIND_PROXY) == [
+        ("Location", f"{P}/x")
+    ]
 
 
 OTHERS = words("""
@@ -760,7 +762,7 @@ def test_a_path_that_browsers_would_take_no_notice_of_is_the_prefix():
 @given(
     st.lists(st.sampled_from(["Path", "path=", " PATH = /", f"Path={P}", "Path=/a%40b/lab", "Path=x", "Secure", "Domain=x", ""]))
 )
-def test_whatever_a_cookie_says_it_has_one_path_at_the_prefix_or_below(attributes):
+def test_every_cookie_has_one_path_at_the_prefix_or_below(attributes):
     for route in (STRIP, replace(KEEP, prefix=P, path="")):
         [(_, value)] = down(("Set-Cookie", ";".join(["a=1", *attributes])), route=route)
         [path] = [a.partition("=")[2] for a in value.split(";")[1:] if a.partition("=")[0].strip().lower() == "path"]
@@ -902,8 +904,8 @@ def test_a_services_authorization_that_came_beside_the_login(own, seen):
 @pytest.mark.parametrize(
     ("said", "proto"), [("http", "http"), ("https", "https"), ("HTTP", "http"), ("ftp", "https"), ("", "https")]
 )
-def test_a_trusted_front_says_which_scheme_the_client_used(said, proto):
-    fields = up(*([("X-Forwarded-Proto", said)] if said else []), client=FRONT)
+def test_a_trusted_reverse_proxy_decides_the_clients_scheme(said, proto):
+    fields = up(*([("X-Forwarded-Proto", said)] if said else []), client=BEHIND_PROXY)
     assert values(fields, "X-Forwarded-Proto") == [proto]
 
 
@@ -923,13 +925,13 @@ def test_what_is_to_be_saved_is_a_file(path, sent, seen):
     assert values(out, "Content-Disposition") == [seen]
 
 
-def test_a_hop_that_is_told_in_one_field_tells_a_service_what_it_would_have_been_sent():
+def test_after_a_hop_header_the_service_gets_the_same_fields_as_without():
     asked = [("Host", "hub"), ("X-Portproxy-Hop", "for=mine"), ("X-Forwarded-For", "192.0.2.1"), ("Cookie", "a=b"), ("Via", "x")]
-    plainly = up(*asked, client=FRONT, route=KEEP)
-    told = f.build_request_fields(asked, KEEP, UP, FRONT, via="gw", hop=HopHeader("the-credential", "ann"))
+    plainly = up(*asked, client=BEHIND_PROXY, route=KEEP)
+    told = f.build_request_fields(asked, KEEP, UP, BEHIND_PROXY, via="gw", hop=HopHeader("the-credential", "ann"))
     assert [name for name, _ in told] == ["Host", "Cookie", "X-Portproxy-Hop", "Via"]
     word = parse_hop_header(values(told, "X-Portproxy-Hop")[0])
-    assert (word.credential, word.user, word.forwarded_client.peers) == ("the-credential", "ann", (FRONT.peer,))
+    assert (word.credential, word.user, word.forwarded_client.peers) == ("the-credential", "ann", (BEHIND_PROXY.peer,))
     inner = replace(CLIENT, trusted=True)
     assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, forwarded_client=word.forwarded_client)) == up(
         *plainly, client=inner

@@ -1,4 +1,4 @@
-"""What a hop tells the next one, in one field."""
+"""The field in which a hop describes a request to the next one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_it_is_one_field_that_people_can_read():
     st.tuples(*[LATIN] * 4),
     st.lists(ADDRESS, min_size=1, max_size=16),
 )
-def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers):
+def test_a_printed_field_is_parsed_back(credential, user, may_start, values, peers):
     host, *before = values
     client = ForwardedClient("https", host, tuple(peers), *before)
     _, value = HopHeader(credential, user, may_start).to_field(client)
@@ -45,23 +45,23 @@ def test_what_is_said_is_what_is_read(credential, user, may_start, values, peers
     assert parse_hop_header(value) == HopHeader(credential, user, may_start, client)
 
 
-def test_what_has_no_value_is_not_said():
+def test_empty_values_are_omitted():
     assert HopHeader().to_field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "p=192.0.2.1")
 
 
 @pytest.mark.parametrize("value", ["s=gopher&h=a&p=192.0.2.1", "s=https&h=a", "h=a"])
-def test_half_a_word_of_the_client_is_none(value):
+def test_an_incomplete_description_of_the_client_is_ignored(value):
     assert parse_hop_header(f"u=ann&{value}") == HopHeader(user="ann")
 
 
 @pytest.mark.parametrize(
     "value", ["", "nonsense", "the-credential ann start", "m=anything", "&".join(f"u={n}" for n in range(17))]
 )
-def test_what_cannot_be_read_says_nothing(value):
+def test_a_malformed_field_is_empty(value):
     assert parse_hop_header(value) == HopHeader()
 
 
-def test_only_who_has_shown_a_credential_is_refused_for_it():
+def test_only_a_sent_credential_can_be_refused():
     refusal = [("Content-Type", "text/html"), ("x-portproxy-refusal", "credential")]
     assert HopHeader("wrong").is_refused(403, refusal)
     assert not HopHeader("wrong").is_refused(200, refusal) and not HopHeader("wrong").is_refused(403, refusal[:1])

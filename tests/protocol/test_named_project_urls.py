@@ -1,4 +1,4 @@
-"""`/{username}/{project}/x?port=N` and the path between the hops are two spellings of one thing, byte for byte."""
+"""`/{username}/{project}/x?port=N` and the URL between the hops are mapped to each other byte for byte."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_redirect_elsewhere_is_left_alone(location):
 
 @given(URLS, URLS, st.sampled_from(["", "?", "?a", "?a&&b=%", "?&"]))
 def test_what_is_printed_is_read_back(one, two, query):
-    """The client asks for what it was told, and the service gets what it said."""
+    """The URL that the client requests leads to the URL that the service wrote."""
     url = f"/ann/proj/{one}/{two}{query}"
     printed = ALIAS.to_client_url(url)
     if printed.startswith("/p1/"):
@@ -216,11 +216,11 @@ def test_cookies_set_on_the_way_go_on_and_come_back():
         ("https://other.example/ann/proj/x?port=6006", "https://other.example/ann/proj/x?port=6006"),
     ],
 )
-def test_the_referer_is_spelled_as_the_hops_do(sent, seen):
+def test_the_referer_has_the_form_of_the_hops(sent, seen):
     assert ALIAS.map_request_fields([("Referer", sent), ("A", "b")], CLIENT) == [("Referer", seen), ("A", "b")]
 
 
-def test_every_url_of_a_request_and_of_an_answer_is_spelled_anew():
+def test_every_url_of_a_request_and_of_a_response_is_mapped():
     own, inside = "https://hub.example/ann/proj", "https://hub.example/p1/server/6006/ann/proj"
     sent = [
         ("Destination", f"{own}/d?port=6006"),

@@ -44,7 +44,7 @@ def test_nothing_else_is_a_key(text):
         ("/", None),
     ],
 )
-def test_what_a_projects_url_asks_for(base, below, port):
+def test_a_projects_url_is_parsed(base, below, port):
     for query in ("", "?port=1&x=%20", "?"):
         found = parse_project_url(f"{base}p-1{below}{query}", base)
         assert found == ProjectRoute("p-1", f"{base}p-1", port, below, query)
@@ -65,7 +65,7 @@ def test_a_project_without_its_slash_is_sent_there():
 
 
 @pytest.mark.parametrize("uri", ["/p1/", "/p1/lab?a=%20&b", "/p1/port/6006/\xe4//..;/%E4?", "/b/p1/x"])
-def test_a_start_leads_back_to_where_it_was_asked_for(uri):
+def test_a_start_redirects_to_the_requested_page(uri):
     base = "/b/" if uri.startswith("/b/") else "/"
     asked = parse_project_url(uri, base)
     start = parse_project_url(asked.start_uri, base)

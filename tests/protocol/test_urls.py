@@ -1,5 +1,5 @@
-"""What a URL means. Ports and hosts are read strictly, and whatever follows them goes on byte for byte: nothing in a path or a
-query is decoded, joined, resolved or dropped. A `str` here is a request line read as latin-1, one character per byte.
+"""Routes. Ports and hosts are parsed strictly, and what follows them stays byte for byte: nothing in a path or a query is
+decoded, joined, resolved or dropped. A `str` here is a request line decoded as latin-1, one character per byte.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def test_a_url_names_a_host_a_port_and_a_target(url, host, port, target):
     assert place(url) == (host, port, target)
 
 
-def test_a_url_says_whether_the_service_speaks_tls():
+def test_a_url_decides_whether_the_upstream_gets_tls():
     urls = {"https/8443/": "https", "absolute/https/h.example:1/": "https", "8443/": "http", "port/8443/https/": "http"}
     assert {url: parse_url(ROOT + url, BASE).scheme for url in urls} == urls
     assert parse_url(ROOT + "https/8443?q", BASE) == Redirect(f"{ROOT}https/8443/?q", 308)
@@ -393,14 +393,14 @@ def test_long_texts_of_urls_are_not_kept():
         ("/user/a@b/", "http://a/user/a%40b/x", ""),
     ],
 )
-def test_a_base_url_in_another_spelling_is_the_same(base, path, respelled):
+def test_an_equivalent_of_the_base_url_is_recognized(base, path, respelled):
     """None: what follows the base is as sent. Empty: another resource."""
     expected = base + path.split("/", base.count("/"))[-1] if respelled is None else respelled or path
     assert routes.respell_prefix(path, base) == expected
 
 
 @given(RAW, RAW)
-def test_what_follows_the_base_url_is_never_respelled(begin, rest):
+def test_what_follows_the_base_url_is_never_changed(begin, rest):
     assert routes.respell_prefix(BASE + rest, BASE) == BASE + rest
     other = routes.respell_prefix(f"/{begin}/{rest}", BASE)
     assert other == f"/{begin}/{rest}" or (other == BASE + rest and "/" not in begin)
