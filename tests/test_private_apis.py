@@ -23,7 +23,6 @@ CANARIES = {
     "_read_finished": lambda stream: HTTP1Connection(stream, False),
     "_orig_remote_ip": lambda stream: _HTTPRequestContext(stream, ("127.0.0.1", 1), "http"),
     "_break_cycles": lambda stream: RequestHandler,
-    "_reason": lambda stream: RequestHandler.set_status.__code__.co_names,
     "_new_cookie": lambda stream: RequestHandler.set_cookie.__code__.co_names,
     "conn_params": lambda stream: HTTPServer(Application()),
     "header_timeout": lambda stream: HTTP1ConnectionParameters(),

@@ -168,6 +168,13 @@ def test_make_test_runs_the_parts_that_contributing_lists():
         assert (set(planned(part)) <= whole) != told.startswith("not part of `make test`"), part
 
 
+def test_contributing_names_files_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    files = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|json))`", text.partition("## Layout")[2].partition("## Tests")[0]))
+    assert len(files) > 30
+    assert [file for file in files if not (ROOT / "jupyter_portproxy" / file).exists() and not (ROOT / file).exists()] == []
+
+
 # ---- python ----
 
 
