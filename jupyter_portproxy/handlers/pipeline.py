@@ -88,7 +88,7 @@ def _check_framing(request: ProxyRequest) -> framing.Content | None:
     content = framing.parse_request_content(request.request.version, request.fields)
     if method in ("CONNECT", "TRACE"):
         raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
-    if not framing.is_method(method):
+    if not framing.is_token(method):
         raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
     return content
 

@@ -47,13 +47,8 @@ def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:
     return [t.strip(" \t").lower() for key, value in fields if key.lower() == name for t in value.split(",") if t.strip(" \t")]
 
 
-def is_method(method: str) -> bool:
-    """True for a method token (RFC 9110 9.1)."""
-    return is_token(method)
-
-
 def is_token(text: str) -> bool:
-    """True for a token (RFC 9110 5.6.2)."""
+    """True for a token (RFC 9110 5.6.2), such as a method or the name of a field."""
     return _TOKEN.match(text) is not None
 
 

@@ -82,7 +82,7 @@ class ProjectRoute(BaseRoute):
         return replace(self, path=path[len(self.prefix) :], query=mark + query)
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
-        """As the project's own host reads the URL."""
+        """The prefix as the project's own host parses the URL."""
         find = partial(parse_url, base_url=f"{self.prefix}/")
         below = self._parse_below(self.path + self.query)
         below = below.at_slash(find) if below is not None else None

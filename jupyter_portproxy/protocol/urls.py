@@ -77,7 +77,7 @@ D_co = TypeVar("D_co", covariant=True)
 
 
 class Resolver(Protocol[D_co]):
-    """Finds destinations: one method for each kind of thing that a URL can lead to. Each raises GatewayError."""
+    """Finds the destination of a route: one method for each kind. Each raises GatewayError."""
 
     async def resolve_port(self, route: Route) -> D_co: ...
 
@@ -87,7 +87,7 @@ class Resolver(Protocol[D_co]):
 
 
 class Redirected(Exception):
-    """The request is answered with a redirect."""
+    """The response is a redirect."""
 
     def __init__(self, to: Redirect) -> None:
         super().__init__(to.location)
@@ -100,10 +100,10 @@ class BaseRoute:
     Attributes:
         is_local: it leads to a port or service of this server, not to a project.
         is_project: it leads to a project.
-        is_redirect: it only leads to another URL.
+        is_redirect: it leads to another URL only.
         service: name of the service that it leads to; empty for any other route.
-        needs_login: False if the response follows from the request alone and tells nothing of this server.
-        scheme: "https" if the URL asks for TLS to the upstream.
+        needs_login: False if the response follows from the request alone, without information about this server.
+        scheme: "https" for TLS to the upstream.
     """
 
     __slots__ = ()
@@ -119,12 +119,12 @@ class BaseRoute:
 
     @property
     def isolated_target(self) -> tuple[str, str] | None:
-        """Port or service name, path and query: what the isolated origin of this route is entered with; None if it has none."""
+        """Port or service name, and path with query, with which the isolated origin is entered; None without such an origin."""
         return None
 
     @property
     def stable_prefix(self) -> str:
-        """The prefix below which all paths lead to the same destination, without a final slash; empty if there is none."""
+        """The prefix below which all paths lead to the same destination, without a final slash; empty without one."""
         return ""
 
     async def resolve(self, resolver: Resolver[D]) -> D:
@@ -146,8 +146,8 @@ class BaseRoute:
 
         Args:
             sees_prefix: True if the service of that name gets the whole path.
-            prefix_of: the path of the service of that name; None if there is none.
-            upgrade: it is a WebSocket request, whose clients follow no redirect to another spelling.
+            prefix_of: the path of the service of that name, or None.
+            upgrade: a WebSocket request; its clients do not follow redirects.
         """
         return self
 
@@ -156,27 +156,26 @@ class BaseRoute:
         return self
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
-        """The prefix that is removed before a service sees the path; empty if none is, None if that is not known.
+        """The prefix that is removed from the path for the upstream; empty if none is removed, None if that is unknown.
 
         Args:
-            keeps_prefix: True if the template of that name lets its service see the prefix.
+            keeps_prefix: True if the template of that name keeps the prefix.
         """
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Route(BaseRoute):
-    """What the URL of one request asked for.
+    """The route of a port.
 
     Attributes:
         host: name or address literal, lower case, no brackets.
         port: 1 to 65535.
         prefix: the part of the path that leads to the service, without a final slash, as sent.
-        path: the path below the prefix, as sent; empty if the slash after the port is missing, which a service that sees the
-            prefix is told: some take it away where it is (Next.js).
+        path: the path below the prefix, as sent; empty if the slash after the port is missing. A service that sees the prefix
+            gets that path unchanged: some redirect to it (Next.js).
         query: the query with its `?`, as sent; empty if there is none.
-        keep: True if the upstream sees the prefix too ("absolute" in the URL).
-        scheme: "https" if the URL says so.
+        keep: True if the upstream sees the prefix, too ("absolute" in the URL).
     """
 
     is_local: ClassVar[bool] = True
@@ -195,7 +194,7 @@ class Route(BaseRoute):
 
     @property
     def with_slash(self) -> str:
-        """Where the service is if it is not where the slash is missing; empty if that is not missing."""
+        """The URL with the final slash that is missing; empty if it is not missing."""
         return f"{self.prefix}/{self.query}" if self.keep and not self.path else ""
 
     @property
@@ -204,7 +203,7 @@ class Route(BaseRoute):
 
     @property
     def stable_prefix(self) -> str:
-        return self.prefix if is_loopback(self.host) else ""  # a name may lead elsewhere the next time
+        return self.prefix if is_loopback(self.host) else ""  # a name may resolve to another address the next time
 
     async def resolve(self, resolver: Resolver[D]) -> D:
         return await resolver.resolve_port(self)
@@ -219,7 +218,7 @@ class Route(BaseRoute):
 
 @dataclass(frozen=True, slots=True)
 class ServiceRoute(BaseRoute):
-    """What the URL of one request asked for: a service by its name. The rest is as in a Route."""
+    """The route of a service by its name. Prefix, path and query are those of a Route."""
 
     is_local: ClassVar[bool] = True
     name: str
@@ -258,13 +257,13 @@ class ServiceRoute(BaseRoute):
         return "" if keeps_prefix(self.name) else self.prefix
 
     def with_slash(self, keep: bool) -> ServiceRoute | Redirect:
-        """The way there; the slash after the name may be missing only where the service sees the prefix."""
+        """The route, or a redirect to its final slash, which may be missing only where the service sees the prefix."""
         return self if self.path or keep else Redirect(f"{self.prefix}/{self.query}", 308)
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect(BaseRoute):
-    """A URL of ours that is answered with a redirect.
+    """A URL of the gateway that redirects.
 
     Attributes:
         location: a path; a URL with scheme and host where it leads into an isolated origin or out of one.
@@ -285,7 +284,7 @@ class Redirect(BaseRoute):
 
 @dataclass(frozen=True, slots=True)
 class InvalidRoute(BaseRoute):
-    """A URL of ours that cannot lead anywhere; the error is for those who are logged in."""
+    """An invalid URL of the gateway; the error is shown after login."""
 
     error: GatewayError
 
