@@ -54,16 +54,12 @@ _OTHER_ROLE = "Ask its owner for another role."
 
 @dataclass(frozen=True, slots=True)
 class ProjectHop(RequestHooks):
-    """Adds the fields that authenticate a request at the next hop.
-
-    Attributes:
-        user: who sent the request.
-    """
+    """Adds the fields that authenticate a request at the next hop."""
 
     next_hop: NextHop
     fields: tuple[tuple[str, str], ...]
     route: ProjectRoute
-    user: Requester
+    requester: Requester
 
     @property
     def renamed_fields(self) -> Mapping[str, str]:
@@ -148,7 +144,7 @@ class Chain:
 
     # ---- the next hop ----
 
-    async def locate(self, asked: ProjectRoute | NamedProjectRoute, asker: Requester) -> Destination:
+    async def locate(self, route: ProjectRoute | NamedProjectRoute, requester: Requester) -> Destination:
         """The next hop of a request.
 
         Raises:
@@ -158,21 +154,21 @@ class Chain:
         """
         if not self._is_ready:
             await self._start_resolver()
-        route, alias = await asked.resolve_key(self, asker.name)
+        project_route, alias = await route.resolve_key(self, requester.name)
         try:
-            next_hop = await self._resolver.resolve(route.key, asker.name if self.hop == HUB else None)
+            next_hop = await self._resolver.resolve(project_route.key, requester.name if self.hop == HUB else None)
         except ProjectStopped as error:
-            raise self._start_on_request(error, route, asker) from None
-        self._check(route, next_hop, asker)
-        prepared = self._prepared.get((route.key, asker.name))
+            raise self._start_on_request(error, project_route, requester) from None
+        self._check(project_route, next_hop, requester)
+        prepared = self._prepared.get((project_route.key, requester.name))
         if prepared is None or prepared.next_hop is not next_hop:
-            prepared = self._prepare(next_hop, asker.name)
+            prepared = self._prepare(next_hop, requester.name)
         upstream = prepared.upstream or await self._resolve_host(next_hop)
-        target = Route(next_hop.host, next_hop.port, route.prefix, route.path, route.query, keep=True)
-        project_hop = ProjectHop(next_hop, prepared.fields, route, asker)
-        # The project's own Jupyter understands no hop header; its services get the usual forwarded fields from it.
-        told = prepared.hop_header if self.hop == HUB or route.port is not None else None
-        counted_as, is_stable = (route.key, route.port), prepared.upstream is not None
+        target = Route(next_hop.host, next_hop.port, project_route.prefix, project_route.path, project_route.query, keep=True)
+        project_hop = ProjectHop(next_hop, prepared.fields, project_route, requester)
+        # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
+        told = prepared.hop_header if self.hop == HUB or project_route.port is not None else None
+        counted_as, is_stable = (next_hop.key, project_route.port), prepared.upstream is not None
         return Destination(target, upstream, project_hop, counted_as=counted_as, alias=alias, told=told, is_stable=is_stable)
 
     async def holds(self, to: Destination) -> bool:
@@ -210,7 +206,7 @@ class Chain:
         return HostDown(self.hop) if self.hop == HUB else ProjectStopped(self.hop)
 
     async def _resolve_again(self, project_hop: ProjectHop) -> NextHop:
-        return await self._resolver.resolve(project_hop.next_hop.key, project_hop.user.name if self.hop == HUB else None)
+        return await self._resolver.resolve(project_hop.next_hop.key, project_hop.requester.name if self.hop == HUB else None)
 
     def _prepare(self, next_hop: NextHop, username: str) -> _Prepared:
         if self.hop == HUB:
@@ -233,10 +229,10 @@ class Chain:
             raise HostDown(self.hop)
         return Upstream(next_hop.host, next_hop.port, addresses, scheme=next_hop.scheme)
 
-    def _check(self, route: ProjectRoute, next_hop: NextHop, user: Requester) -> None:
+    def _check(self, route: ProjectRoute, next_hop: NextHop, requester: Requester) -> None:
         """Raises Forbidden if the role or a list of ports does not allow the request."""
         if self.hop == HUB:
-            action = PORTS if route.port is not None else START if route.is_start and user.posts else JUPYTER
+            action = PORTS if route.port is not None else START if route.is_start and requester.posts else JUPYTER
             if action not in self._roles.get(next_hop.role or "", ()):
                 verb = "start it" if action == START else "reach this"
                 raise Forbidden(f"As a {next_hop.role or 'stranger'} of this project you may not {verb}.", _OTHER_ROLE)
@@ -256,36 +252,36 @@ class Chain:
 
     # ---- starting a project ----
 
-    async def start(self, asked: ProjectRoute, asker: Requester) -> Redirect | None:
+    async def start(self, route: ProjectRoute, requester: Requester) -> Redirect | None:
         """Start a project if the request is for that and this hop starts projects; None for any other request.
 
         Raises:
             Forbidden: the user may not start it.
             UnknownProject, RegistryAway
         """
-        if self._starter is None or not (asked.is_start and asker.posts):
+        if self._starter is None or not (route.is_start and requester.posts):
             return None
-        if not asker.may_start:
+        if not requester.may_start:
             raise Forbidden("You may not start this project.", _OTHER_ROLE)
         await self._start_resolver()
         try:
-            await self._resolver.resolve(asked.key, None)
+            await self._resolver.resolve(route.key, None)
         except ProjectStopped:
-            self._starter.start(asked.key)
+            self._starter.start(route.key)
         except ProjectStarting:
             pass
-        return Redirect(asked.next_uri, 303)
+        return Redirect(route.next_uri, 303)
 
-    def _start_on_request(self, error: ProjectStopped, route: ProjectRoute, user: Requester) -> GatewayError:
+    def _start_on_request(self, error: ProjectStopped, route: ProjectRoute, requester: Requester) -> GatewayError:
         """The error for a request to a stopped project, which the request starts if the project is registered so."""
         starter, key = self._starter, route.key
         if starter is None:
             return error
-        if error.on_request and user.may_start and not starter.failed_lately(key):
+        if error.on_request and requester.may_start and not starter.failed_lately(key):
             starter.start(key)
         if starter.is_starting(key):
             return ProjectStarting(self.hop)
-        return ProjectStopped(self.hop, why=starter.failure(key), start=route.start_uri if user.may_start else "")
+        return ProjectStopped(self.hop, why=starter.failure(key), start=route.start_uri if requester.may_start else "")
 
     # ---- open tunnels and exchanges ----
 
@@ -305,7 +301,7 @@ class Chain:
     async def _recheck(self, open_: Closable, project_hop: ProjectHop) -> None:
         try:
             now = await self._resolve_again(project_hop)
-            self._check(project_hop.route, now, project_hop.user)
+            self._check(project_hop.route, now, project_hop.requester)
         except RegistryAway:
             return  # known placements stay valid for a while
         except (UnknownProject, Forbidden):
