@@ -18,7 +18,6 @@ from .output import Options, print_json, print_result, print_table, read_secret
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.placement.admin import HostRecord, PlacementAdmin
 
-TIMEOUT = 15.0  # seconds for a change of placements
 _MAX_SILENCE = 15.0  # seconds: three intervals of heartbeats
 _MIN_INTERVAL, _MAX_INTERVAL = 0.1, 3600.0  # seconds between two heartbeats
 _STATUSES = {
@@ -41,7 +40,7 @@ def add_commands(command: Callable[..., Any]) -> None:
     for name, (_, _, text) in _STATUSES.items():
         command(name, partial(_set_status, name), text, "host")
     command("remove-host", _remove, "Delete a host that has no projects.", "host")
-    beating = command("heartbeat", _heartbeat, "Record that a host is alive.", "host", timeout=None)
+    beating = command("heartbeat", _heartbeat, "Record that a host is alive.", "host")
     beating.add_argument("--every", type=float, metavar="SECONDS", help="repeat it, until the command is ended")
 
 
@@ -81,10 +80,9 @@ async def _remove(admin: PlacementAdmin, options: Options) -> None:
 async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
     """With --every, a failure is reported once, and the next heartbeat is tried all the same."""
     from ..projects.placement.admin import PlacementsUnavailable
-    from ..projects.placement.postgres import TIMEOUT_REASON
 
     if options.every is None:
-        await asyncio.wait_for(admin.heartbeat(options.host), TIMEOUT)
+        await admin.heartbeat(options.host)
         return print_result(options, f"{options.host} is alive.", host=options.host)
     if not _MIN_INTERVAL <= options.every <= _MAX_INTERVAL:
         raise CliError(f"--every: heartbeats are sent every {_MIN_INTERVAL} to {_MAX_INTERVAL:.0f} seconds.")
@@ -92,11 +90,9 @@ async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
     while True:
         begun, problem = time.monotonic(), ""
         try:
-            await asyncio.wait_for(admin.heartbeat(options.host), TIMEOUT)
+            await admin.heartbeat(options.host)
         except PlacementsUnavailable as error:
             problem = error.reason
-        except asyncio.TimeoutError:
-            problem = TIMEOUT_REASON
         if problem != reported:
             print(problem or "The database answers again.", file=sys.stderr, flush=True)
             reported = problem

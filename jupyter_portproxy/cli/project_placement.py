@@ -6,7 +6,6 @@ Errors of the database are reported in our own words, for its messages may quote
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -16,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CliError, UnknownProject
 from . import project_hosts
 from .output import Commands, Options, add_command, print_json, print_result, print_table, silent_log
-from .project_hosts import TIMEOUT, Work, state_of
+from .project_hosts import Work, state_of
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.placement.admin import HostRecord, PlacementAdmin, PortsArgument, ProjectRecord
 
 _ANY = "any"  # value of --ports: no restriction
+_TIMEOUT = 15.0  # seconds for one statement
+_MIGRATION_TIMEOUT = 60.0
 
 
 def add_commands(commands: Commands) -> None:
@@ -30,7 +31,7 @@ def add_commands(commands: Commands) -> None:
     inner = commands.add_parser("placement", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
     command = partial(_command, inner)
-    command("init", _init, "Create the tables, or migrate them.", timeout=None)
+    command("init", _init, "Create the tables, or migrate them.", timeout=_MIGRATION_TIMEOUT)
     _add_options(command("project", _project, "Create a project, change it, or show it if no option is given.", "key"))
     for each in (inner, commands):  # `jupyter portproxy place` is short for `jupyter portproxy placement place`
         _add_options(_command(each, "place", _place, "Put a project, which may be new, on a host.", "key", "host"))
@@ -45,10 +46,10 @@ def add_commands(commands: Commands) -> None:
     project_hosts.add_commands(command)
 
 
-def _command(commands: Commands, name: str, run: Work, text: str, *names: str, timeout: float | None = TIMEOUT) -> Any:
+def _command(commands: Commands, name: str, run: Work, text: str, *names: str, timeout: float = _TIMEOUT) -> Any:
     async def work(options: Options) -> None:
-        async with _admin(options) as admin:
-            await asyncio.wait_for(run(admin, options), timeout)
+        async with _admin(options, timeout) as admin:
+            await run(admin, options)
 
     added = add_command(commands, name, work, text)
     for each in names:
@@ -80,8 +81,7 @@ def dsn_of(options: Options) -> str:
 async def rows(options: Options) -> list[dict[str, object]]:
     """The placements, for the list of projects."""
     async with _admin(options) as admin:
-        projects = await asyncio.wait_for(admin.list(), TIMEOUT)
-        hosts = await asyncio.wait_for(admin.hosts(), TIMEOUT)
+        projects, hosts = await admin.list(), await admin.hosts()
     return [{"from": "placement", **_values(project, hosts)} for project in projects]
 
 
@@ -209,24 +209,22 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _admin(options: Options) -> AsyncIterator[PlacementAdmin]:
+async def _admin(options: Options, timeout: float = _TIMEOUT) -> AsyncIterator[PlacementAdmin]:
     """The placements. Errors of their database become CliErrors."""
     from ..projects.placement.admin import PlacementAdmin, PlacementsUnavailable
-    from ..projects.placement.postgres import TIMEOUT_REASON, ConstraintViolation, MissingPackage
+    from ..projects.placement.postgres import ConstraintViolation, MissingPackage
 
     dsn = dsn_of(options)
     if not dsn:
         raise CliError("The database of placements is not configured.\nGive --dsn, or set PORTPROXY_PLACEMENT.")
     try:
-        admin = PlacementAdmin(dsn, log=silent_log())
+        admin = PlacementAdmin(dsn, log=silent_log(), timeout=timeout)
     except MissingPackage as error:
         raise CliError(str(error)) from None
     try:
         yield admin
     except PlacementsUnavailable as error:
         raise CliError(error.reason) from None
-    except asyncio.TimeoutError:
-        raise CliError(TIMEOUT_REASON) from None
     except ConstraintViolation as error:
         raise CliError(f"The database refuses this: {error}.") from None
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 _MISSING = "Placements are in PostgreSQL, and the package asyncpg is not installed: pip install 'jupyter_portproxy[postgres]'"
-TIMEOUT_REASON = "The database takes too long."
+_TIMEOUT = "The database takes too long."
 _NO_ANSWER = "The database does not answer."
 _INVALID_LOGIN = "The database does not take this user or password."
 _INVALID_TEXT = "The database cannot store this text."
@@ -181,7 +181,7 @@ class PostgresPool:
         if isinstance(error, pg.IntegrityConstraintViolationError):
             return ConstraintViolation(str(error.constraint_name))
         if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
-            return DatabaseUnavailable("the database takes too long", TIMEOUT_REASON, is_lost=False)
+            return DatabaseUnavailable("the database takes too long", _TIMEOUT, is_lost=False)
         lost = (OSError, pg.InterfaceError, pg.InternalClientError, pg.PostgresConnectionError, pg.OperatorInterventionError)
         text = f"{type(error).__name__}: {error}"
         return DatabaseUnavailable(text, self._reason(error), is_lost=isinstance(error, lost))
