@@ -226,7 +226,7 @@ class Gateway:
         """
         name = next((s.name for s in self.services.list() if str(s.endpoint.port) == target), "") if target.isdigit() else target
         template = self.template_of(name)
-        if template is None or not template.knows_prefix:
+        if template is None or not template.passes_prefix:
             return "", False
         return self.services.prefix(name) or "", template.keep_prefix
 

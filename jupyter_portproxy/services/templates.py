@@ -1,7 +1,4 @@
-"""Templates: recipes for services, as data. Loads, checks and fills them in; starts nothing.
-
-Rule of this file: a template is complete and valid or it is a TemplateError that names the template, the key and the remedy.
-"""
+"""Templates: recipes for services, as data. Loads, validates and fills them in; a TemplateError says what is wrong."""
 
 from __future__ import annotations
 
@@ -28,16 +25,16 @@ _SHIPPED = Path(__file__).parent / "templates.json"
 
 
 class TemplateError(ValueError):
-    """A template that cannot be used, or arguments that do not fit it; the text is for people."""
+    """A template that cannot be used, or arguments that do not fit it. The text is shown to users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """Something that the user fills in before a start.
+    """A value that the user fills in before a start.
 
     Attributes:
         kind: "path" (below the server's root), "text", "number" or "choice" (one of `choices`).
-        must_exist: of a path: a service is started only where there is such a file or folder.
+        must_exist: a path must exist when the service is started.
     """
 
     name: str
@@ -51,16 +48,16 @@ class Argument:
         """The value as it goes into the command.
 
         Raises:
-            TemplateError: it is of another kind.
+            TemplateError
         """
         text = str(value)
         fits = isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(text) <= 4096
         if not fits or "\0" in text or not _is_encodable(text):
-            raise TemplateError(f"The argument '{self.name}' is no text of at most 4096 characters.")
+            raise TemplateError(f"The argument '{self.name}' must be a text of at most 4096 characters.")
         if self.kind == "number" and not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text, re.ASCII):
-            raise TemplateError(f"The argument '{self.name}' is no number: {text[:80]!r}.")
+            raise TemplateError(f"The argument '{self.name}' is not a number: {text[:80]!r}.")
         if self.kind == "choice" and text not in self.choices:
-            raise TemplateError(f"The argument '{self.name}' is none of {', '.join(self.choices)}: {text[:80]!r}.")
+            raise TemplateError(f"The argument '{self.name}' is not one of {', '.join(self.choices)}: {text[:80]!r}.")
         return text
 
 
@@ -81,15 +78,15 @@ class Template:
         ready: "tcp", or a path: the service is ready when it accepts a connection, or answers there with a status below 500.
         restart: "never" or "on-failure".
         scheme: "http", or "https" where the service speaks TLS.
-        keep_prefix: the service is told its prefix and wants to see it in every request.
-        keep_host: the service sees the Host, Origin and Referer that the browser sent, for it makes absolute URLs of them.
+        keep_prefix: the paths of requests keep the prefix.
+        keep_host: requests keep the browser's Host, Origin and Referer; for services that make absolute URLs of them.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
-        needs_storage: its page does not work without `localStorage`, which browsers may deny to frames of other sites.
-        start_on_open: whoever opens its URL starts it.
-        at_root: its URL is `{base_url}NAME/`, as jupyter-server-proxy had it.
+        needs_storage: its page needs `localStorage`, which browsers may deny to frames of other sites.
+        start_on_open: a request for its URL starts it.
+        at_root: its URL is `{base_url}NAME/`, as in jupyter-server-proxy.
         endpoint: where it listens, if that is fixed.
-        external: somebody else starts it; it has no command.
+        external: it is started outside of this server; it has no command.
         launcher: the category of its tile in the launcher; empty if it has none.
     """
 
@@ -123,17 +120,17 @@ class Template:
 
     @property
     def available(self) -> bool:
-        """True if the program that it needs is installed."""
+        """True if the required program is installed."""
         return self.requires is None or shutil.which(self.requires.program, path=program_path()) is not None
 
     @property
-    def knows_prefix(self) -> bool:
-        """True if the service is told its prefix, and so may put it before its links."""
-        told = (*self.command, *self.environment.values())
-        return self.keep_prefix or self.hooks is not None or any("{prefix}" in text for text in told)
+    def passes_prefix(self) -> bool:
+        """True if the service gets its prefix, and so may put it before its links."""
+        texts = (*self.command, *self.environment.values())
+        return self.keep_prefix or self.hooks is not None or any("{prefix}" in text for text in texts)
 
     def fill_in(self, given: Mapping[str, object]) -> dict[str, str]:
-        """The arguments of a start: what was given, else the defaults.
+        """The arguments of a start, with defaults for those that are not given.
 
         Raises:
             TemplateError: an argument is unknown, or not of its kind.
@@ -141,15 +138,15 @@ class Template:
         known = {argument.name: argument for argument in self.arguments}
         for name in given:
             if name not in known:
-                has = ", ".join(known) or "none"
-                raise TemplateError(f"The template '{self.name}' has no argument '{str(name)[:80]}'. It has {has}.")
+                names = ", ".join(known) or "none"
+                raise TemplateError(f"The template '{self.name}' has no argument '{str(name)[:80]}'. It has {names}.")
         return {name: argument.check(given.get(name, argument.default)) for name, argument in known.items()}
 
     def expand(self, values: Mapping[str, str]) -> tuple[list[str], dict[str, str], str]:
         """Command, environment and working directory with every placeholder replaced by its value.
 
         Raises:
-            TemplateError: a function of a configuration file gave no command or no environment.
+            TemplateError: a function of the configuration failed.
         """
         if self.hooks is not None:
             return self.hooks.command(values), self.hooks.environment(values), self.cwd
@@ -158,7 +155,7 @@ class Template:
 
 
 def program_path() -> str:
-    """Where programs are looked for: first beside this server's own Python, for it may have been started by its full path."""
+    """The search path of programs. The folder of this server's Python is first: the server may have been started by full path."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
@@ -169,23 +166,29 @@ def load(name: str, data: object) -> Template:
         TemplateError: an unknown key or placeholder, a missing command, or a value of the wrong kind.
     """
     if not isinstance(name, str) or not NAME.match(name):
-        raise TemplateError(f"{str(name)[:80]!r} is no name for a template: use up to 64 letters, digits, '.', '_' and '-'.")
-    if not isinstance(data, Mapping):
-        raise TemplateError(f"Template '{name}': it is no mapping of keys to values.")
-    known = _READERS.keys()
-    for key in data:
-        if key not in known:
-            raise TemplateError(f"Template '{name}': the key '{key}' is unknown; there are {', '.join(sorted(known))}.")
-    values = {key: _READERS[key](name, key, value) for key, value in data.items()}
-    if not values.get("command"):
-        raise TemplateError(f"Template '{name}': it has no command.")
-    template = Template(name=name, **{"title": name, **values})
-    _check_placeholders(template)
+        raise TemplateError(f"Invalid template name: {str(name)[:80]!r}. {NAME_HINT}")
+    try:
+        values = _read_keys(data)
+        if not values.get("command"):
+            raise TemplateError("it has no command")
+        template = Template(name=name, **{"title": name, **values})
+        _check_placeholders(template)
+    except TemplateError as error:
+        raise TemplateError(f"Template '{name}': {error}.") from None
     return template
 
 
+def _read_keys(data: object) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise TemplateError("it is not a mapping of keys to values")
+    for key in data:
+        if key not in _READERS:
+            raise TemplateError(f"the key '{key}' is unknown; there are {', '.join(sorted(_READERS))}")
+    return {key: _READERS[key](key, value) for key, value in data.items()}
+
+
 def load_all(*sources: Mapping[str, object]) -> tuple[dict[str, Template], list[str]]:
-    """Templates of several sources, later ones over earlier ones; and what was wrong with those that were left out."""
+    """Templates of several sources, later ones over earlier ones; and why others are left out."""
     templates: dict[str, Template] = {}
     problems: list[str] = []
     for source in sources:
@@ -207,9 +210,9 @@ def from_directories(directories: Iterable[str]) -> tuple[dict[str, object], lis
     """The data of all `jupyter_portproxy.d/*.json` below the given directories, earlier directories over later ones.
 
     Returns:
-        name -> data, and what was wrong with files that could not be read.
+        name -> data, and why other files are left out.
     """
-    found: dict[str, object] = {}
+    data_by_name: dict[str, object] = {}
     problems: list[str] = []
     for directory in reversed(list(directories)):
         for file in sorted(Path(directory, "jupyter_portproxy.d").glob("*.json")):
@@ -219,14 +222,14 @@ def from_directories(directories: Iterable[str]) -> tuple[dict[str, object], lis
                 problems.append(f"{file}: it cannot be read as JSON: {error}")
                 continue
             if isinstance(data, dict):
-                found.update(data)
+                data_by_name.update(data)
             else:
-                problems.append(f"{file}: it holds no mapping of template names to templates.")
-    return found, problems
+                problems.append(f"{file}: it must be a mapping of template names to templates.")
+    return data_by_name, problems
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
-    """Replace `{name}`; `{{` and `}}` stand for braces. A value is put in as it is and never expanded again."""
+    """Replace `{name}` by its value, which is not expanded again; `{{` and `}}` stand for braces."""
     return _PLACEHOLDER.sub(lambda m: m[0][0] if m[1] is None else values[m[1]], text)
 
 
@@ -238,13 +241,13 @@ def _check_placeholders(template: Template) -> None:
             for match in _PLACEHOLDER.finditer(part):
                 if match[1] is not None and match[1] not in allowed:
                     raise TemplateError(
-                        f"Template '{template.name}': the placeholder '{{{match[1]}}}' in '{key}' is unknown; "
-                        f"there are {', '.join(sorted(allowed))} (write '{{{{' for a brace)."
+                        f"the placeholder '{{{match[1]}}}' in '{key}' is unknown; "
+                        f"there are {', '.join(sorted(allowed))} (write '{{{{' for a brace)"
                     )
 
 
 def _is_encodable(text: str) -> bool:
-    """Whether a program can be given it: JSON can write half a surrogate pair, which is no character."""
+    """True if it can be passed to a program. JSON can express half a surrogate pair, which is not a character."""
     try:
         os.fsencode(text)
     except UnicodeError:
@@ -252,83 +255,87 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-# ---- readers: one for each kind of value ----
+# ---- readers of values: (key, value) -> value, or a TemplateError ----
 
 
-def _text(name: str, key: str, value: object) -> str:
+def _refuse(key: str, value: object, expected: str) -> TemplateError:
+    return TemplateError(f"'{key}' must be {expected}: {value!r}")
+
+
+def _text(key: str, value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise TemplateError(f"Template '{name}': '{key}' is no text: {value!r}.")
+        raise _refuse(key, value, "a text")
     return value
 
 
-def _truth(name: str, key: str, value: object) -> bool:
+def _boolean(key: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise TemplateError(f"Template '{name}': '{key}' is neither true nor false: {value!r}.")
+        raise _refuse(key, value, "true or false")
     return value
 
 
-def _seconds(name: str, key: str, value: object) -> float:
+def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400 * 365:
-        raise TemplateError(f"Template '{name}': '{key}' is no number of seconds: {value!r}.")
+        raise _refuse(key, value, "a number of seconds")
     return float(value)
 
 
-def _texts(name: str, key: str, value: object) -> tuple[str, ...]:
+def _texts(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise TemplateError(f"Template '{name}': '{key}' is no list of texts: {value!r}.")
-    return tuple(_text(name, key, part) for part in value)
+        raise _refuse(key, value, "a list of texts")
+    return tuple(_text(key, part) for part in value)
 
 
-def _environment(name: str, key: str, value: object) -> dict[str, str]:
+def _environment(key: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise TemplateError(f"Template '{name}': '{key}' is no mapping of names to texts: {value!r}.")
+        raise _refuse(key, value, "a mapping of names to texts")
     for variable in value:
-        if not _text(name, key, variable) or "=" in variable:
-            raise TemplateError(f"Template '{name}': {variable!r} in '{key}' is no name for a variable.")
-    return {variable: _text(name, key, text) for variable, text in value.items()}
+        if not _text(key, variable) or "=" in variable:
+            raise TemplateError(f"invalid name of a variable in '{key}': {variable!r}")
+    return {variable: _text(key, text) for variable, text in value.items()}
 
 
 def _one_of(*choices: str) -> Any:
-    def read(name: str, key: str, value: object) -> str:
+    def read(key: str, value: object) -> str:
         if value not in choices:
-            raise TemplateError(f"Template '{name}': '{key}' is none of {', '.join(choices)}: {value!r}.")
+            raise _refuse(key, value, f"one of {', '.join(choices)}")
         return str(value)
 
     return read
 
 
-def _ready(name: str, key: str, value: object) -> str:
-    text = _text(name, key, value)
+def _ready(key: str, value: object) -> str:
+    text = _text(key, value)
     if text != "tcp" and not _PATH.match(text):
-        raise TemplateError(f"Template '{name}': '{key}' is neither 'tcp' nor a path: {value!r}.")
+        raise _refuse(key, value, "'tcp' or a path")
     return text
 
 
-def _arguments(name: str, key: str, value: object) -> tuple[Argument, ...]:
+def _arguments(key: str, value: object) -> tuple[Argument, ...]:
     if not isinstance(value, (list, tuple)):
-        raise TemplateError(f"Template '{name}': '{key}' is no list of arguments: {value!r}.")
-    return tuple(_argument(name, item) for item in value)
+        raise _refuse(key, value, "a list of arguments")
+    return tuple(map(_argument, value))
 
 
-def _argument(name: str, data: object) -> Argument:
+def _argument(data: object) -> Argument:
     known = {f.name for f in fields(Argument)}
     if not isinstance(data, Mapping) or not set(data) <= known:
-        raise TemplateError(f"Template '{name}': an argument has keys other than {', '.join(sorted(known))}: {data!r}.")
-    choices = _texts(name, "choices", data.get("choices", ()))
-    must_exist = _truth(name, "arguments.must_exist", data.get("must_exist", True))
-    values = {key: _text(name, f"arguments.{key}", data[key]) for key in data.keys() - {"choices", "must_exist"}}
+        raise TemplateError(f"an argument has keys other than {', '.join(sorted(known))}: {data!r}")
+    choices = _texts("choices", data.get("choices", ()))
+    must_exist = _boolean("arguments.must_exist", data.get("must_exist", True))
+    values = {key: _text(f"arguments.{key}", data[key]) for key in data.keys() - {"choices", "must_exist"}}
     argument = Argument(**{"name": "", **values}, choices=choices, must_exist=must_exist)
     if not _ARGUMENT_NAME.match(argument.name) or argument.name in _STANDARD:
-        raise TemplateError(f"Template '{name}': {argument.name!r} is no name for an argument.")
+        raise TemplateError(f"invalid argument name: {argument.name!r}")
     if argument.kind not in _KINDS or (argument.kind == "choice") != bool(choices):
-        raise TemplateError(f"Template '{name}': the argument '{argument.name}' is none of {', '.join(_KINDS)} with its choices.")
+        raise TemplateError(f"the argument '{argument.name}' must be one of {', '.join(_KINDS)}, a choice with its choices")
     return argument
 
 
-def _requires(name: str, key: str, value: object) -> Requires:
+def _requires(key: str, value: object) -> Requires:
     if not isinstance(value, Mapping) or not {"program"} <= set(value) <= {"program", "hint"}:
-        raise TemplateError(f"Template '{name}': '{key}' is not of the form {{program, hint}}: {value!r}.")
-    return Requires(**{part: _text(name, f"{key}.{part}", text) for part, text in value.items()})
+        raise _refuse(key, value, "of the form {program, hint}")
+    return Requires(**{part: _text(f"{key}.{part}", text) for part, text in value.items()})
 
 
 _READERS: Mapping[str, Any] = {
@@ -342,15 +349,15 @@ _READERS: Mapping[str, Any] = {
     "idle_timeout": _seconds,
     "restart": _one_of("never", "on-failure"),
     "scheme": _one_of("http", "https"),
-    "keep_prefix": _truth,
-    "keep_host": _truth,
-    "unix_socket": _truth,
+    "keep_prefix": _boolean,
+    "keep_host": _boolean,
+    "unix_socket": _boolean,
     "path_info": _text,
     "title": _text,
     "icon": _text,
     "category": _text,
     "open_in": _one_of("lab", "browser"),
-    "needs_storage": _truth,
+    "needs_storage": _boolean,
     "requires": _requires,
-    "start_on_open": _truth,
+    "start_on_open": _boolean,
 }

@@ -166,7 +166,7 @@ async def test_arguments_reach_the_service_and_empty_ones_have_their_defaults(ca
         ({"action": "start", "template": "theirs"}, 400, "'theirs' is not started by this server."),
         ({"action": "start", "template": "web", "name": "a/b"}, 400, "Invalid service name: "),
         ({"action": "start", "template": "web", "argument_x": "1"}, 400, "The template 'web' has no argument 'x'."),
-        ({"action": "start", "template": "form", "argument_count": "<i>"}, 400, "The argument 'count' is no number: '<i>'."),
+        ({"action": "start", "template": "form", "argument_count": "<i>"}, 400, "The argument 'count' is not a number: '<i>'."),
         ({"action": "stop", "name": "none"}, 404, "There is no service named 'none'."),
         ({"action": "restart"}, 404, "There is no service named ''."),
         ({"action": "delete", "name": IMG}, 404, "There is no service named '%3Cimg%20src=x%20onerror=alert(1)%3E'."),

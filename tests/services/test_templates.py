@@ -33,30 +33,30 @@ def test_every_shipped_template_is_valid_and_knows_its_place():
     [
         ({}, "has no command"),
         ({"command": []}, "has no command"),
-        ({"command": "a b"}, "'command' is no list of texts: 'a b'"),
-        ({"command": ["a", 1]}, "'command' is no text: 1"),
-        ({"command": ["a\0"]}, "'command' is no text"),
+        ({"command": "a b"}, "'command' must be a list of texts: 'a b'"),
+        ({"command": ["a", 1]}, "'command' must be a text: 1"),
+        ({"command": ["a\0"]}, "'command' must be a text: 'a\\x00'"),
         ({"command": ["a"], "comand": []}, "the key 'comand' is unknown"),
         ({"command": ["a", "{prot}"]}, "the placeholder '{prot}' in 'command' is unknown"),
         ({"command": ["a"], "environment": {"A": "{x}"}}, "the placeholder '{x}' in 'environment'"),
-        ({"command": ["a"], "environment": ["A"]}, "'environment' is no mapping"),
-        ({"command": ["a"], "environment": {"A=B": "x"}}, "'A=B' in 'environment' is no name for a variable"),
-        ({"command": ["a"], "environment": {"": "x"}}, "'' in 'environment' is no name for a variable"),
-        ({"command": ["a"], "ready": "/a b"}, "'ready' is neither 'tcp' nor a path"),
-        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' is neither 'tcp' nor a path"),
+        ({"command": ["a"], "environment": ["A"]}, "'environment' must be a mapping"),
+        ({"command": ["a"], "environment": {"A=B": "x"}}, "invalid name of a variable in 'environment': 'A=B'"),
+        ({"command": ["a"], "environment": {"": "x"}}, "invalid name of a variable in 'environment': ''"),
+        ({"command": ["a"], "ready": "/a b"}, "'ready' must be 'tcp' or a path"),
+        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' must be 'tcp' or a path"),
         ({"command": ["a"], "cwd": "{}"}, "the placeholder '{}' in 'cwd'"),
-        ({"command": ["a"], "ready": "http"}, "'ready' is neither 'tcp' nor a path"),
-        ({"command": ["a"], "ready_timeout": -1}, "'ready_timeout' is no number of seconds: -1"),
-        ({"command": ["a"], "stop_timeout": True}, "'stop_timeout' is no number of seconds"),
-        ({"command": ["a"], "keep_prefix": "yes"}, "'keep_prefix' is neither true nor false"),
-        ({"command": ["a"], "restart": "always"}, "'restart' is none of never, on-failure"),
-        ({"command": ["a"], "open_in": "tab"}, "'open_in' is none of lab, browser"),
-        ({"command": ["a"], "requires": {"pip": "a"}}, "'requires' is not of the form"),
-        ({"command": ["a"], "arguments": [{"name": "port"}]}, "'port' is no name for an argument"),
-        ({"command": ["a"], "arguments": [{"name": "a", "kind": "file"}]}, "the argument 'a' is none of path"),
+        ({"command": ["a"], "ready": "http"}, "'ready' must be 'tcp' or a path"),
+        ({"command": ["a"], "ready_timeout": -1}, "'ready_timeout' must be a number of seconds: -1"),
+        ({"command": ["a"], "stop_timeout": True}, "'stop_timeout' must be a number of seconds"),
+        ({"command": ["a"], "keep_prefix": "yes"}, "'keep_prefix' must be true or false"),
+        ({"command": ["a"], "restart": "always"}, "'restart' must be one of never, on-failure"),
+        ({"command": ["a"], "open_in": "tab"}, "'open_in' must be one of lab, browser"),
+        ({"command": ["a"], "requires": {"pip": "a"}}, "'requires' must be of the form"),
+        ({"command": ["a"], "arguments": [{"name": "port"}]}, "invalid argument name: 'port'"),
+        ({"command": ["a"], "arguments": [{"name": "a", "kind": "file"}]}, "the argument 'a' must be one of path"),
         ({"command": ["a"], "arguments": [{"name": "a", "kind": "choice"}]}, "with its choices"),
         ({"command": ["a"], "arguments": [{"nam": "a"}]}, "an argument has keys other than"),
-        ([], "is no mapping of keys"),
+        ([], "is not a mapping of keys"),
     ],
 )
 def test_what_is_wrong_is_named(data, said):
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_named(data, said):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "a\0", "a" * 65, "ü", "a b", "-a"])
 def test_a_name_that_could_be_a_path_is_refused(name):
-    with pytest.raises(TemplateError, match="is no name for a template"):
+    with pytest.raises(TemplateError, match="Invalid template name: "):
         load(name, {"command": ["a"]})
 
 
