@@ -24,9 +24,8 @@ def test_a_log_keeps_its_end(tmp_path):
     assert 1 << 20 <= len(log.tail()) < (1 << 20) + 200
 
 
-def test_a_full_file_is_kept_beside_the_next_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(logs, "_LOG_FILE", 10)
-    log = Log(logs.prepare(tmp_path / "logs", LOG), "a.log")
+def test_a_full_file_is_kept_beside_the_next_one(tmp_path):
+    log = Log(logs.prepare(tmp_path / "logs", LOG), "a.log", max_file_size=10)
     for piece in (b"123456", b"abcdef", b"ABCDEF"):
         log.write(piece)
     log.close()
@@ -64,7 +63,7 @@ def file(path, elsewhere):
     path.write_text("")
 
 
-@pytest.mark.parametrize(("put", "why"), [(links, "link"), (others, "another user, uid"), (file, "no folder")])
+@pytest.mark.parametrize(("put", "why"), [(links, "link"), (others, "another user, uid"), (file, "not a folder")])
 @pytest.mark.parametrize("below", [False, True])
 def test_what_others_have_put_there_is_refused(own, tmp_path, caplog, monkeypatch, put, why, below):
     if put is others:
@@ -115,7 +114,7 @@ def test_a_folder_that_is_replaced_later_gets_nothing(own, tmp_path):
     log = Log(logs.prepare(own, LOG), "a.log")
     own.parent.rename(tmp_path / "moved")
     own.mkdir(parents=True)
-    log.write(b"x" * (logs._LOG_FILE + 1))
+    log.write(b"x" * (logs.MAX_FILE_SIZE + 1))
     log.write(b"more")
     log.close()
     assert not list(own.iterdir())
