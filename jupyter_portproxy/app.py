@@ -34,14 +34,15 @@ from .config import PortProxy
 from .errors import HUB
 from .gateway.connector import Connector
 from .gateway.counters import Counters
+from .gateway.destinations import DestinationFinder
 from .gateway.gateway import Gateway
 from .gateway.limits import Limits
 from .gateway.logins import CHECK_INTERVAL, HasLoginAge, Logins
+from .gateway.outbound import OutboundBuilder
 from .gateway.policy import Policy
 from .gateway.probe import Probe
 from .handlers.header_timeout import HeaderTimeout
 from .handlers.router import PortRouter
-from .isolation.handlers import IsolatedRouter
 from .isolation.sessions import Origins
 from .protocol import urls
 from .protocol.origin_hosts import OriginHosts
@@ -105,24 +106,26 @@ class PortProxyApp(ExtensionApp):
         ports = PortLeases(self.policy.ports)
         self.services = self._make_services(settings, ports, adopted.templates)
         self.hop = self._make_hop(settings)
+        reservations = Reservations(ports)
         self.gateway = Gateway(
-            settings,
-            self.policy,
-            self.connector,
-            Limits(settings, counters.refusal),
-            counters,
-            self.services,
-            Reservations(ports),
-            self.logins,
+            settings=settings,
+            policy=self.policy,
+            limits=Limits(settings, counters.refusal),
+            counters=counters,
+            connector=self.connector,
+            outbound=OutboundBuilder(settings, self.policy, base_url),
+            destinations=DestinationFinder(self.policy, self.services, reservations, adopted.port_hooks, self.log),
+            services=self.services,
+            reservations=reservations,
+            logins=self.logins,
             base_url=base_url,
             projects=self.hop.chain if self.hop is not None else None,
-            origins=self._make_origins(settings),
-            port_hooks=adopted.port_hooks,
             foreign_names=adopted.foreign_names,
             on_activity=self._touch,
         )
+        self.origins = self._make_origins(settings)
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyters_ports)
-        self.listing = Listing(self.gateway, port_list, base_url)
+        self.listing = Listing(self.gateway, port_list, self.origins, base_url)
         self.events = Events(self.listing, self.services, self.log)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
@@ -142,10 +145,12 @@ class PortProxyApp(ExtensionApp):
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
         self.handlers.extend(make_rules(self.taken_over, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
-        origins = self.gateway.origins
-        isolated = IsolatedRouter(web_app, self.gateway, origins) if origins is not None else None
-        find_isolated = isolated.find if isolated is not None else None
-        router = PortRouter(web_app, self.gateway, self.events.report_lost_socket, find_isolated)
+        origins, find_isolated = self.origins, None
+        if origins is not None:
+            from .isolation.handlers import IsolatedRouter
+
+            find_isolated = IsolatedRouter(web_app, self.gateway, origins).find
+        router = PortRouter(web_app, self.gateway, self.events.report_lost_socket, origins, find_isolated)
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:

@@ -32,9 +32,15 @@ def gateway(jp_serverapp):
 
 
 @pytest.fixture
-def probe(jp_serverapp):
+def extension(jp_serverapp):
+    """The extension of the server under test."""
+    (found,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
+    return found
+
+
+@pytest.fixture
+def probe(extension):
     """The probe of the server under test."""
-    (extension,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
     return extension.probe
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPServerRequest
 
 from ..gateway.gateway import Gateway
+from ..isolation.sessions import Origins
 from ..protocol import urls
 from ..protocol.origin_hosts import FRAME_FEATURES, WELL_KNOWN_PATH
 from ..services.manager import Service
@@ -16,8 +18,8 @@ from .port_list import Item, PortList, describe_all
 class Listing:
     """Describes what the gateway and the service manager have now."""
 
-    def __init__(self, gateway: Gateway, port_list: PortList, base_url: str) -> None:
-        self._gateway, self._port_list, self._base_url = gateway, port_list, base_url
+    def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins[User] | None, base_url: str) -> None:
+        self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
 
     async def ports(self, probe_again: int | None = None) -> list[Item]:
         """The listening ports, after a new probe of one of them."""
@@ -79,7 +81,7 @@ class Listing:
 
     def origins(self, request: HTTPServerRequest) -> Item:
         """How services open, for the Jupyter page that sends this request."""
-        origins, probe, origin = self._gateway.origins, None, None
+        origins, probe, origin = self._origins, None, None
         if origins is not None:
             host = origins.names.find_host("1", request)
             origins.add_jupyter(request.headers.get("Host", "").lower())
@@ -91,7 +93,7 @@ class Listing:
 
     def entrance_of(self, prefix: str) -> str | None:
         """The URL that leads to the isolated origin of the port or service at this prefix; None if it has none."""
-        origins = self._gateway.origins
+        origins = self._origins
         if origins is None or not origins.names.is_available:
             return None
         match prefix.removeprefix(self._base_url).split("/"):

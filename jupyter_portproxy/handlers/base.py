@@ -23,7 +23,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
 from ..errors import BadUpstream, Forbidden, GatewayError, Internal, Unauthenticated, Unreachable, UpstreamTimeout
-from ..gateway.gateway import Destination, Gateway, Requester
+from ..gateway.destinations import Destination, Requester
+from ..gateway.gateway import Gateway
+from ..isolation.sessions import Origins
 from ..protocol import credentials
 from ..protocol.headers import Client, Fields
 from ..protocol.hop_header import HopHeader
@@ -52,6 +54,9 @@ class ProxyRequest:
         hop: what the previous hop of a chain tells of the request, if that is to be believed.
         destination: of a project's request, once it is known: its errors are translated.
         own_fields: header fields of each of the gateway's own responses.
+
+    Args:
+        isolated: the sessions at isolated origins; None if there are none.
     """
 
     is_isolated = False  # it came to an isolated origin
@@ -59,8 +64,10 @@ class ProxyRequest:
     user: User
     client: Client
 
-    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway) -> None:
-        self.application, self.request, self.gateway = application, request, gateway
+    def __init__(
+        self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins[User] | None = None
+    ) -> None:
+        self.application, self.request, self.gateway, self._isolated = application, request, gateway, isolated
         self.route: BaseRoute | None = None
         self.hop = HopHeader()
         self.destination: Destination | None = None
@@ -190,7 +197,7 @@ class ProxyRequest:
         anyway, and that the browser has a cookie there that is not Jupyter's. A cookie alone proves nothing: on the browser's
         own machine a service can set it through its raw port, as cookies know no ports.
         """
-        origins, headers = self.gateway.origins, self.request.headers
+        origins, headers = self._isolated, self.request.headers
         if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
             if origins is not None:
                 origins.add_page(self.username, name)
@@ -205,7 +212,7 @@ class ProxyRequest:
 
         None if it has no isolated origin, or this browser could not find it.
         """
-        origins, services = self.gateway.origins, self.gateway.services
+        origins, services = self._isolated, self.gateway.services
         if origins is None:
             return None
         find = partial(origins.names.find_host, request=self.request)
@@ -251,7 +258,7 @@ class ProxyRequest:
             if (self.user, self.jupyter.token_authenticated) != (cached.user, cached.by_token):
                 return False
         chain, to = self.gateway.projects, cached.destination
-        return self.gateway.is_there(to) and (chain is None or to.hooks is None or await chain.holds(to))
+        return self.gateway.destinations.is_current(to) and (chain is None or to.hooks is None or await chain.holds(to))
 
     def reset(self) -> None:
         """Forget the results of the steps above: they are taken again."""
@@ -261,11 +268,11 @@ class ProxyRequest:
     # ---- the route's Resolver ----
 
     async def resolve_port(self, route: Route) -> Destination:
-        return Destination(route, await self.gateway.policy.resolve(route, self.jupyter), self.gateway.port_hooks)
+        return await self.gateway.destinations.find_port(route, self.jupyter)
 
     async def resolve_service(self, route: ServiceRoute) -> Destination:
         """A page navigation to a service that is starting gets an error page that reloads; all other requests wait for it."""
-        return await self.gateway.locate(route, patient=not is_navigation(self.request))
+        return await self.gateway.destinations.find_service(route, wait=not is_navigation(self.request))
 
     async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> Destination:
         chain = self.gateway.projects

@@ -22,7 +22,7 @@ from typing import Any
 from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from ..gateway.gateway import Destination
+from ..gateway.destinations import Destination
 from ..protocol import credentials, framing
 from ..protocol.headers import Client, Fields
 from ..protocol.urls import BaseRoute
@@ -84,7 +84,7 @@ def cacheable_prefix(
         arguments: names in the query; a login by one of them does not hold for another URL.
     """
     hooks = destination.hooks
-    if content is not None or "token" in arguments or destination.alias is not None or not destination.is_stable:
+    if content is not None or "token" in arguments or destination.url_mapping is not None or not destination.is_stable:
         return ""
     if destination.route.with_slash or (hooks is not None and hooks.depends_on_request):
         return ""

@@ -8,7 +8,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
 from ..errors import NotTheHub
-from ..gateway.gateway import Projects
+from ..gateway.destinations import Projects
 from ..protocol import credentials
 from ..protocol.headers import Client
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HOP_FIELD, HopHeader, parse_hop_header

@@ -81,7 +81,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         destination = admitted.destination
         try:
             method = request.request.method or ""
-            outbound = gateway.outbound(method, destination, request.fields, request.client, admitted.content)
+            outbound = gateway.outbound.build(method, destination, request.fields, request.client, admitted.content)
             decision = self._decision = CachedDecision(
                 route=self._route,
                 user=request.user,
@@ -114,7 +114,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         gateway, destination, request = self._gateway, decision.destination, self._request
         try:
             outbound = decision.outbound_of(uri) if uri else decision.outbound
-            self._exchange = gateway.start(outbound, counted=decision.is_activity)
+            self._exchange = gateway.start(outbound, is_activity=decision.is_activity)
         except BaseException:
             slot.release()
             raise
@@ -187,19 +187,19 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     async def _relay_pieces(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
         """Relay the response piece by piece."""
         gateway = self._gateway
-        head = await gateway.head_of(exchange)
-        first = await gateway.content_of(exchange) if exchange.whole else None
+        head = await gateway.read_head(exchange)
+        first = await gateway.read_content(exchange) if exchange.whole else None
         await response.start(head.status, head.reason, head.fields, first)
         while not exchange.drained:
-            piece = await gateway.content_of(exchange)
+            piece = await gateway.read_content(exchange)
             if piece:
                 if decision.is_activity:
-                    gateway.count()
+                    gateway.record_activity()
                 await response.write(piece)
 
     async def _relay_head(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
         """Relay the response to a preflight, which has no login, without its content."""
-        head = await self._gateway.head_of(exchange)
+        head = await self._gateway.read_head(exchange)
         fields = framing.set_content_length(head.fields, None if head.status in (204, 304) else 0)
         await response.start(head.status, head.reason, fields, b"")
 
@@ -207,25 +207,25 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         """Relay the response at the end of the service's redirects to itself."""
         gateway, journey, destination = self._gateway, response.journey, decision.destination
         assert journey is not None  # or another relay was chosen
-        head = await gateway.head_of(exchange)
+        head = await gateway.read_head(exchange)
         while journey.follow(head.status, response.fields_of(head.fields)):
             exchange.abort()
             target, mark, query = journey.target.partition("?")
             route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
             destination = replace(destination, route=route)
             sent = journey.map_request_fields(decision.fields)
-            outbound = gateway.outbound(decision.outbound.method, destination, sent, decision.client)
-            self._exchange = exchange = gateway.start(outbound, counted=decision.is_activity)
-            head = await gateway.head_of(exchange)
+            outbound = gateway.outbound.build(decision.outbound.method, destination, sent, decision.client)
+            self._exchange = exchange = gateway.start(outbound, is_activity=decision.is_activity)
+            head = await gateway.read_head(exchange)
         await self._relay_pieces(decision, exchange, response)
 
     async def _relay_rewritten(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
         """Read the response to its end and let functions of the configuration change it; event streams have no end."""
-        head = await self._gateway.head_of(exchange)
+        head = await self._gateway.read_head(exchange)
         if framing.find_field(head.fields, "content-type").lower().startswith("text/event-stream"):
             await self._relay_pieces(decision, exchange, response)
             return
-        content, request = await self._gateway.whole_content_of(exchange), self._request.request
+        content, request = await self._gateway.read_whole_content(exchange), self._request.request
         route, hooks = decision.destination.route, decision.destination.hooks
         assert hooks is not None  # or another relay was chosen
         whole = BufferedResponse(head.status, head.reason, head.fields, content)

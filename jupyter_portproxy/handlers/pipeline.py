@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import BadFraming, BadUpgrade, MethodRefused
-from ..gateway.gateway import Destination
+from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.urls import BaseRoute

@@ -41,7 +41,7 @@ class RawSocketHandler(WebSocketHandler, Closable):
         request, gateway = self._proxy_request, self._gateway
         try:
             admitted = self._admitted = await pipeline.admit(request, self._route, upgrade=True)
-            self._count = gateway.counter(admitted.destination, counted=admitted.is_activity)
+            self._count = gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity)
             self._stream = await gateway.dial(admitted.destination.upstream)
         except Exception as error:
             self._give_up()

@@ -102,7 +102,7 @@ class RefererRedirects:
         return self._base_url + name if name else ""
 
     def _keeps_prefix(self, name: str) -> bool:
-        template = self._gateway.template_of(name)
+        template = self._gateway.destinations.template_of(name)
         return template is not None and template.keep_prefix
 
     def _is_for_service(self, request: HTTPServerRequest, is_below: bool) -> bool:

@@ -14,7 +14,8 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
 
 from ..errors import HUB, HubDistrusted, NotFramed
-from ..gateway.gateway import Destination, Gateway
+from ..gateway.destinations import Destination
+from ..gateway.gateway import Gateway
 from ..protocol import frame_ancestors
 from ..protocol.headers import Client, Fields, build_response_fields
 from ..protocol.named_project_urls import RedirectFollower
@@ -39,7 +40,7 @@ class RelayedResponse:
         log: Callable[[int], None],
     ) -> None:
         self._request, self._gateway, self._client, self._cookies, self._log = request, gateway, client, cookies, log
-        self._route, self._upstream, self._told = destination.route, destination.upstream, destination.told
+        self._route, self._upstream, self._told = destination.route, destination.upstream, destination.hop
         self.journey = _journey(destination, client)
         self._connection: HTTP1Connection = request.connection  # type: ignore[assignment]
         self._until_close = False
@@ -155,7 +156,7 @@ class OrderedHeaders(HTTPHeaders):
 
 def _journey(destination: Destination, client: Client) -> RedirectFollower | None:
     """For a service that the client addresses by another path than the hops."""
-    alias, route = destination.alias, destination.route
+    alias, route = destination.url_mapping, destination.route
     return RedirectFollower(alias, route.target[len(alias.hop_prefix) :], client) if alias is not None else None
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application
 
 from ..errors import GatewayError
 from ..gateway.gateway import Gateway
+from ..isolation.sessions import Origins
 from ..protocol import named_project_urls, project_urls, urls
 from ..protocol.headers import is_websocket_upgrade
 from ..protocol.named_project_urls import NamedProjectRoute
@@ -35,6 +37,7 @@ class PortRouter(Router):
 
     Args:
         on_lost_socket: called with the path of a WebSocket that a page opened where nothing is, and the page's prefix.
+        origins: the sessions at isolated origins; None if there are none.
         find_isolated: serves the isolated origins and the URLs that lead into them; None if there are none.
     """
 
@@ -45,9 +48,10 @@ class PortRouter(Router):
         application: Application,
         gateway: Gateway,
         on_lost_socket: Callable[[str, str], None],
+        origins: Origins[User] | None,
         find_isolated: FindIsolated | None = None,
     ) -> None:
-        self._application, self._gateway, self._find_isolated = application, gateway, find_isolated
+        self._application, self._gateway, self._origins, self._find_isolated = application, gateway, origins, find_isolated
         self._base_url: str = application.settings["base_url"]
         self._cache = DecisionCache()
         self._referer_redirects = RefererRedirects(application, gateway, self._find, on_lost_socket)
@@ -57,7 +61,7 @@ class PortRouter(Router):
         uri = request.uri or ""
         decision = self._cache.find(connection.context, request.method or "", uri, request.headers)
         if decision is not None:
-            proxied = ProxyRequest(self._application, request, self._gateway)
+            proxied = ProxyRequest(self._application, request, self._gateway, self._origins)
             return HttpDelegate(proxied, decision.route.at(uri), self._cache, decision)
         isolated = self._find_isolated(request) if self._find_isolated is not None else None
         if isolated is not None:
@@ -66,7 +70,9 @@ class PortRouter(Router):
         route = self._route(request, uri, upgrade)
         if route is None:
             return None
-        return delegate_for(ProxyRequest(self._application, request, self._gateway), route, self._cache, upgrade=upgrade)
+        return delegate_for(
+            ProxyRequest(self._application, request, self._gateway, self._origins), route, self._cache, upgrade=upgrade
+        )
 
     def _route(self, request: HTTPServerRequest, uri: str, upgrade: bool) -> BaseRoute | None:
         respelled = urls.respell_prefix(uri, self._base_url)
@@ -78,10 +84,10 @@ class PortRouter(Router):
             return InvalidRoute(error)
         if route is None:
             return self._referer_redirects.route(request, upgrade=upgrade)
-        return route.canonical(self._gateway.sees_prefix, self._gateway.services.prefix, upgrade=upgrade)
+        return route.canonical(self._gateway.destinations.sees_prefix, self._gateway.services.prefix, upgrade=upgrade)
 
     def _find(self, uri: str) -> BaseRoute | None:
-        if self._gateway.origins is None and (entry := urls.parse_enter_url(uri, self._base_url)) is not None:
+        if self._origins is None and (entry := urls.parse_enter_url(uri, self._base_url)) is not None:
             target, path = entry
             kind = "port" if target.isdigit() else "service"
             return Redirect(f"{self._base_url}proxy/{kind}/{target}{path}", 307)
@@ -118,7 +124,7 @@ def delegate_for(
     """
     if not (upgrade and (route.is_local or route.is_project)):
         return HttpDelegate(request, route, cache)
-    hooks = request.gateway.hooks_of(route.service) if route.service else None
+    hooks = request.gateway.destinations.hooks_of(route.service) if route.service else None
     if hooks is None or not hooks.raw_socket:
         return WebSocketDelegate(request, route)
     parts = {"proxy_request": request, "route": route}

@@ -11,7 +11,7 @@ import asyncio
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
 
-from ..gateway.gateway import Destination
+from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
 from ..protocol import credentials
 from ..protocol.headers import UPGRADE_FIELDS, Fields, answer_token_subprotocol
@@ -72,7 +72,7 @@ class WebSocketDelegate(HTTPMessageDelegate):
 
     async def _connect(self, upstream: IOStream, response: RelayedResponse, granted: Fields, admitted: pipeline.Admitted) -> None:
         destination, request = admitted.destination, self._request
-        tunnel = Tunnel(self._gateway.counter(destination, counted=admitted.is_activity))
+        tunnel = Tunnel(self._gateway.make_tunnel_counter(destination, is_activity=admitted.is_activity))
         self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
         request.watch(tunnel, destination)
@@ -97,8 +97,8 @@ class WebSocketDelegate(HTTPMessageDelegate):
 
     def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
         request = self._request
-        self._gateway.begin(counted=is_activity)
-        fields = self._gateway.outbound_fields(destination, request.fields, request.client)
+        self._gateway.begin(is_activity=is_activity)
+        fields = self._gateway.outbound.build_fields(destination, request.fields, request.client)
         target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
 

@@ -19,7 +19,8 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
 from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
-from ..gateway.gateway import Destination, Gateway
+from ..gateway.destinations import Destination
+from ..gateway.gateway import Gateway
 from ..handlers.base import ProxyRequest
 from ..handlers.hop_trust import trusts_reverse_proxy
 from ..handlers.jupyter_request import cookies_of, hypothetical_requests, login_check
@@ -75,7 +76,7 @@ class IsolatedRouter:
             uri, isolated.is_download = saved, True
         elif uri.startswith(WELL_KNOWN_PATH):
             return WellKnownDelegate(WellKnownRequest(self._application, request, self._gateway, self._origins))
-        known, keep = self._gateway.known_prefix(target)
+        known, keep = self._gateway.destinations.known_prefix(target)
         upgrade = asks_for_websocket(request)
         route: BaseRoute
         if known and uri.partition("?")[0] == "/" and not upgrade:
@@ -127,7 +128,7 @@ class OriginRequest(ProxyRequest):
     """What the requests into and at isolated origins have in common."""
 
     def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins[User]) -> None:
-        super().__init__(application, request, gateway)
+        super().__init__(application, request, gateway, origins)
         self.origins = origins
 
     @property
@@ -274,7 +275,7 @@ class EntryRequest(OriginRequest):
             prefix = urls.build_service_path(gateway.base_url, self._target)
         if prefix is None:
             raise NotFound(self._target)
-        known, _ = gateway.known_prefix(self._target)
+        known, _ = gateway.destinations.known_prefix(self._target)
         is_below = self._path.startswith(prefix + "/")
         return prefix + self._path, prefix + self._path if known and not is_below else self._path
 

@@ -33,7 +33,7 @@ from ..errors import (
     Unreachable,
     UpstreamTimeout,
 )
-from ..gateway.gateway import Destination, Requester
+from ..gateway.destinations import Destination, Requester
 from ..gateway.policy import Policy
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
@@ -169,7 +169,7 @@ class Chain:
         # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
         told = prepared.hop_header if self.hop == HUB or project_route.port is not None else None
         counted_as, is_stable = (next_hop.key, project_route.port), prepared.upstream is not None
-        return Destination(target, upstream, project_hop, counted_as=counted_as, alias=alias, told=told, is_stable=is_stable)
+        return Destination(target, upstream, project_hop, counted_as=counted_as, url_mapping=alias, hop=told, is_stable=is_stable)
 
     async def holds(self, to: Destination) -> bool:
         """True if a request like the one before has the same next hop, and its user may still reach it."""

@@ -20,7 +20,7 @@ from ..support.waiting import eventually
 def make(
     gateway: Gateway, probe: Probe, hidden: Callable[[], set[int]] = set, *, max_age: float = 1.0, poll_interval: float = 2.0
 ) -> Events:
-    listing = Listing(gateway, PortList(gateway, probe, "/", hidden, max_age=max_age), "/")
+    listing = Listing(gateway, PortList(gateway, probe, "/", hidden, max_age=max_age), None, "/")
     return Events(listing, gateway.services, gateway.log, poll_interval=poll_interval)
 
 

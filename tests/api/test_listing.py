@@ -10,7 +10,7 @@ from jupyter_portproxy.api.port_list import PortList
 
 @pytest.fixture
 def listing(gateway, probe):
-    return Listing(gateway, PortList(gateway, probe, "/base/", set), "/base/")
+    return Listing(gateway, PortList(gateway, probe, "/base/", set), None, "/base/")
 
 
 def test_an_item_that_cannot_be_described_is_left_out(gateway, listing, monkeypatch, caplog):

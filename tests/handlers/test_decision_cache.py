@@ -12,7 +12,7 @@ from jupyter_server.auth.authorizer import Authorizer
 from jupyter_server.auth.identity import IdentityProvider, User
 from tornado.httputil import HTTPHeaders
 
-from jupyter_portproxy.gateway.gateway import Destination
+from jupyter_portproxy.gateway.destinations import Destination
 from jupyter_portproxy.gateway.limits import Bounds
 from jupyter_portproxy.handlers import decision_cache as a
 from jupyter_portproxy.protocol.headers import Client

@@ -61,8 +61,8 @@ def _cookie_of(answer) -> str:
 
 
 @pytest.fixture
-def visitor(wire, origin, jp_base_url, gateway) -> Visitor:
-    return Visitor(wire, origin, jp_base_url, gateway.origins)
+def visitor(wire, origin, jp_base_url, extension) -> Visitor:
+    return Visitor(wire, origin, jp_base_url, extension.origins)
 
 
 async def test_redirects_lead_to_the_page_and_leave_no_ticket(visitor, jp_base_url):

@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import PROJECT_HOST, Forbidden, ProjectStarting, ProjectStopped, UnknownProject
-from jupyter_portproxy.gateway.gateway import Requester
+from jupyter_portproxy.gateway.destinations import Requester
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects.chain import Chain
 from jupyter_portproxy.projects.registry.leases import Registry

@@ -202,7 +202,7 @@ async def test_activity_counts_as_the_configuration_says(call, jp_web_app, path,
 
 
 async def test_an_answer_too_large_to_be_rewritten_is_refused(call, gateway, monkeypatch):
-    monkeypatch.setattr(gateway, "max_whole_body", 3)
+    monkeypatch.setattr(gateway, "max_whole_content", 3)
     answer = await call("shouts/x")
     assert (answer.status, answer.text.splitlines()[0][:60]) == (
         502,

@@ -12,9 +12,11 @@ from traitlets.config import Config
 from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.connector import Connector
 from jupyter_portproxy.gateway.counters import Counters
-from jupyter_portproxy.gateway.gateway import Destination, Gateway
+from jupyter_portproxy.gateway.destinations import Destination, DestinationFinder
+from jupyter_portproxy.gateway.gateway import Gateway
 from jupyter_portproxy.gateway.limits import Limits
 from jupyter_portproxy.gateway.logins import Logins
+from jupyter_portproxy.gateway.outbound import OutboundBuilder
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.gateway.probe import Probe
 from jupyter_portproxy.protocol.headers import Client, Fields
@@ -30,15 +32,26 @@ CLIENT = Client("127.0.0.1", "127.0.0.1", "http", "127.0.0.1:8888")
 
 
 def build_gateway(
-    settings: PortProxy, owners: SocketOwners | None = None, on_activity: Callable[[], None] = lambda: None, **policy
+    settings: PortProxy, owners: SocketOwners | None = None, on_activity: Callable[[], None] = lambda: None, **arguments
 ) -> Gateway:
-    """A gateway without templates; `policy` are arguments of Policy."""
-    decides = Policy(settings, owners=owners, **policy)
-    connector, counters, ports = Connector(decides, settings.connect_timeout), Counters(), PortLeases(decides.ports)
-    is_ready = Probe(decides, connector).is_ready
+    """A gateway without templates; `arguments` are those of Policy."""
+    policy = Policy(settings, owners=owners, **arguments)
+    connector, counters, ports = Connector(policy, settings.connect_timeout), Counters(), PortLeases(policy.ports)
+    is_ready, reservations = Probe(policy, connector).is_ready, Reservations(ports)
     services = ServiceManager(ports, lambda name, template: f"/{name}", "/", is_ready, Path("unused"), {})
-    limits, logins = Limits(settings, counters.refusal), Logins(LOG)
-    return Gateway(settings, decides, connector, limits, counters, services, Reservations(ports), logins, on_activity=on_activity)
+    return Gateway(
+        settings=settings,
+        policy=policy,
+        limits=Limits(settings, counters.refusal),
+        counters=counters,
+        connector=connector,
+        outbound=OutboundBuilder(settings, policy, "/"),
+        destinations=DestinationFinder(policy, services, reservations, None, LOG),
+        services=services,
+        reservations=reservations,
+        logins=Logins(LOG),
+        on_activity=on_activity,
+    )
 
 
 @pytest.fixture
@@ -59,7 +72,7 @@ def make_gateway():
 
 def open_exchange(gateway: Gateway, method: str, to: Destination, fields: Fields, client: Client = CLIENT) -> Exchange:
     """Starts an exchange with a destination."""
-    return gateway.start(gateway.outbound(method, to, fields, client))
+    return gateway.start(gateway.outbound.build(method, to, fields, client))
 
 
 def route(host: str, port: int) -> Route:
@@ -67,4 +80,4 @@ def route(host: str, port: int) -> Route:
 
 
 async def found(gateway: Gateway, to: Route) -> Destination:
-    return Destination(to, await gateway.policy.resolve(to))
+    return await gateway.destinations.find_port(to)
