@@ -58,6 +58,7 @@ class Service:
         since: time of the change to its state, in seconds since 1970. It grows with each change, also when the clock is set back:
             responses and events of the API may arrive in any order.
         exit_code: of the last run; None while it runs.
+        late_error: set while a run that was not ready in time is being stopped.
         log_offset: bytes of the log that earlier runs have written.
         last_used: monotonic time of the last request, or of the last byte in a tunnel.
     """
@@ -72,6 +73,7 @@ class Service:
     since: float = field(default_factory=time.time)
     error: str = ""
     exit_code: int | None = None
+    late_error: str = ""
     log_offset: int = 0
     last_used: float = field(default_factory=time.monotonic)
     process: asyncio.subprocess.Process | None = None
@@ -274,7 +276,7 @@ class ServiceManager:
             await asyncio.wait({service.task})
         return service
 
-    async def wait_stopped(self, *names: object) -> None:
+    async def wait_stopped(self, *names: str | None) -> None:
         """Wait for the end of services that are being stopped, by their own name or their template's, before one is started."""
         stopping = [s for s in self._services.values() if s.state == "stopping" and {s.name, s.template.name} & set(names)]
         if tasks := {service.task for service in stopping if service.task is not None}:
@@ -449,7 +451,7 @@ class ServiceManager:
             return "failed", f"It could not be started: {error.strerror}."
         except ValueError:  # half a surrogate pair, for example
             return "failed", "It could not be started: its command or environment has text that cannot be passed to a program."
-        service.log_offset = service.log.written
+        service.log_offset, service.late_error = service.log.written, ""
         if service.stop_requested.is_set():
             _close_input(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
@@ -506,7 +508,7 @@ class ServiceManager:
             match health:
                 case Health.LATE:
                     address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
-                    service.error = f"It did not listen on {address} within {service.template.ready_timeout:g} s."
+                    service.late_error = f"It did not listen on {address} within {service.template.ready_timeout:g} s."
                     _close_input(service)
                 case Health.IDLE:
                     self._request_stop(service)
@@ -547,9 +549,9 @@ def _why_it_failed(service: Service) -> str:
     is_ready = service.state != "starting"
     if service.exit_code == BACKGROUND and not is_ready:
         service.exit_code = 0
-        return f"It went into the background. {service.error} {_FOREGROUND}"
-    if service.error:
-        return service.error
+        return f"It went into the background. {service.late_error} {_FOREGROUND}"
+    if service.late_error:
+        return service.late_error
     cause = service.log.cause(service.log_offset)
     output = f" Its output: {cause}" if cause else ""
     hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""

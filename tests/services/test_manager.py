@@ -1,4 +1,4 @@
-"""Services of every temper: they start, crash, hang, linger and are stopped; nothing of them is left."""
+"""Services that start, crash, hang, linger and are stopped; no process of them is left."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def ended(service: Service, seconds: float = 15) -> None:
     await asyncio.wait_for(asyncio.wait({service.task}), seconds)
 
 
-async def test_a_service_is_started_told_its_place_and_stopped(make):
+async def test_a_service_is_started_with_its_endpoint_and_stopped(make):
     manager = make(
         web={"command": [*PYTHON, SERVE, "{port}", "{prefix}", "{name}", "{base_url}"], "environment": {"WHO": "{name}!"}}
     )
@@ -294,7 +294,7 @@ async def test_restarts_at_once_start_one_process(make):
     assert [child for child in psutil.Process().children() if child.cmdline()[1:4] == guard.cmdline()[1:4]] == [guard]
 
 
-async def test_a_restart_and_a_deletion_at_once_leave_no_process_that_nobody_knows(make):
+async def test_a_restart_and_a_deletion_at_once_leave_no_process_behind(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     for calls in ([manager.restart, manager.delete], [manager.delete, manager.restart], [manager.delete, manager.delete]):
         service = manager.start("web")
@@ -431,7 +431,7 @@ async def test_what_ends_by_itself_says_so(make):
     assert "is down. It ended with exit code 0." in manager.failure(service).message
 
 
-async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_somebody_likes(make):
+async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_the_user_likes(make):
     manager = make(web={"command": [*PYTHON, SERVE, "{port}"]})
     for _ in range(7):
         service = manager.start("web")
@@ -440,7 +440,7 @@ async def test_a_service_that_works_may_be_stopped_and_started_as_often_as_someb
     assert service.state == "down"
 
 
-async def test_whoever_starts_one_that_is_being_stopped_gets_another(make):
+async def test_a_start_after_the_end_of_a_stop_begins_a_new_run(make):
     manager = make(stubborn={"command": [*PYTHON, STUBBORN, "{port}"]})
     first = manager.start("stubborn")
     await manager.wait_ready(first)
@@ -499,6 +499,19 @@ async def test_a_start_replaces_the_wait_for_a_restart(make, tmp_path):
     await asyncio.wait_for(manager.wait_ready(service), 10)
     await asyncio.sleep(2)
     assert service.log.tail().count(b"serving") == 1 and service.state == "up"
+
+
+async def test_each_failure_has_its_own_reason(make, tmp_path):
+    program = f"""
+import pathlib
+runs = pathlib.Path({str(tmp_path / "runs")!r})
+runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+raise SystemExit(len(runs.read_text()))
+"""
+    manager = make(bad={"command": [*PYTHON, program], "restart": "on-failure"}, options={"first_pause": 0.01})
+    service = manager.start("bad")
+    await ended(service)
+    assert service.error.startswith("It ended with exit code 5 before it was ready. It is not started again: ")
 
 
 async def test_subscribers_get_each_state_of_a_restart(make, tmp_path):
