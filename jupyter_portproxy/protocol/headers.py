@@ -33,7 +33,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import NamedTuple
 
 from . import credentials, frame_ancestors
 from .credentials import TOKEN_SUBPROTOCOL, remove_secret_parameters
@@ -306,7 +305,7 @@ def replace_fields(fields: Fields, by: Fields, aside: Mapping[str, str] | None =
 
 def find_identity_fields(fields: Fields) -> list[str]:
     """Names of the request fields that are dropped as claims about the client, without those that the gateway writes itself."""
-    return [name for name, _ in fields if len(name) <= _MAX_LOGGED_NAME and _request_rule(name).is_identity]
+    return [name for name, _ in fields if len(name) <= _MAX_LOGGED_NAME and _request_rule(name)[2]]
 
 
 def has_loop(fields: Fields, via: str) -> bool:
@@ -427,33 +426,22 @@ _REQUEST_RULES: dict[str, _Rule] = {
 }
 
 
-class _RequestRule(NamedTuple):
-    """What happens to the request fields of one name.
-
-    Attributes:
-        key: the normalized name.
-        crosses: False if the field is dropped.
-        is_identity: it is dropped as a claim about the client, and the gateway writes no field of that name.
-        change: None if the value crosses as it is, without Jupyter's tokens in URLs.
-    """
-
-    key: str
-    crosses: bool
-    is_identity: bool
-    change: _Rule | None
+# Normalized name; True if the field crosses; True if it is dropped as a claim about the client that the gateway does not write
+# itself; the rule, or None if the value crosses without Jupyter's tokens.
+_FieldRule = tuple[str, bool, bool, _Rule | None]
 
 
-def _find_request_rule(name: str) -> _RequestRule:
+def _find_request_rule(name: str) -> _FieldRule:
     key = normalize_name(name)
     is_identity = _IDENTITY.fullmatch(key) is not None
     crosses = not (is_identity or key in HOP_BY_HOP or key in _REBUILT)
-    return _RequestRule(key, crosses, is_identity and key not in _FORWARDED_FIELDS, _REQUEST_RULES.get(key))
+    return key, crosses, is_identity and key not in _FORWARDED_FIELDS, _REQUEST_RULES.get(key)
 
 
 _cached_request_rule = lru_cache(maxsize=1024)(_find_request_rule)  # few names make up nearly all requests
 
 
-def _request_rule(name: str) -> _RequestRule:
+def _request_rule(name: str) -> _FieldRule:
     return _cached_request_rule(name) if len(name) <= MAX_CACHED_LENGTH else _find_request_rule(name)
 
 

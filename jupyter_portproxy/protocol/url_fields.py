@@ -8,60 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 UrlChange = Callable[[str], str]  # a URL or relative reference -> its replacement
 UrlForm = Callable[[str, UrlChange], str]
 
 _QUOTED = r'"(?:\\.|[^"])*"?'
-# RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.
-_LINK = re.compile(rf'<(?P<target>[^<>]*)>|\banchor\s*=\s*"(?P<anchor>[^"]*)"|{_QUOTED}', re.IGNORECASE | re.DOTALL)
-# RFC 4918 10.4: `<url> (<state token> ["entity tag"])`: URLs in parentheses are not locations.
-_IF = re.compile(r'\((?:"[^"]*"?|[^)"])*\)?|<(?P<tag>[^<>]*)>')
 # HTML, "shared declarative refresh steps": `5; url='...'`, also with a comma, without `url=`, without quotes.
 _REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)
-_STRINGS = re.compile(r'"(?P<url>[^"\\]*)"')
-_PATH_MEMBER = re.compile(r'("path"\s*:\s*")(?P<url>[^"\\]*)(?=")')
-_WORDS = re.compile(r"(?P<url>[^\s;]+)")
 
 
-def _whole(value: str, change: UrlChange) -> str:
-    return change(value)
-
-
-def _link(value: str, change: UrlChange) -> str:
-    return _sub(_LINK, value, change)
-
-
-def _tagged_lists(value: str, change: UrlChange) -> str:
-    return _sub(_IF, value, change)
-
-
-def _refresh(value: str, change: UrlChange) -> str:
-    match = _REFRESH.fullmatch(value)
-    if match is None:
-        return value
-    start, quote, url = match.groups()
-    url, end, rest = url.partition(quote) if quote else (url, "", "")
-    return f"{start}{change(url)}{end}{rest}"
-
-
-def _strings(value: str, change: UrlChange) -> str:
-    """A list of strings (RFC 9651 3.1)."""
-    return _sub(_STRINGS, value, change)
-
-
-def _path_or_object(value: str, change: UrlChange) -> str:
-    """A URL, or a JSON object that has it as `path`."""
-    if not value.startswith("{"):
-        return change(value)
-    return _sub(_PATH_MEMBER, value, change)
-
-
-def _words(value: str, change: UrlChange) -> str:
-    return _sub(_WORDS, value, change)
-
-
-def _sub(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
+def _replace_urls(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
     """The value with the last group of each match replaced; a match without groups stays. Repeated URLs are computed once."""
     known: dict[str, str] = {}
 
@@ -79,6 +36,36 @@ def _sub(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
         return whole[:start] + changed + whole[start + len(url) :]
 
     return pattern.sub(in_place, value)
+
+
+def _whole(value: str, change: UrlChange) -> str:
+    return change(value)
+
+
+def _refresh(value: str, change: UrlChange) -> str:
+    match = _REFRESH.fullmatch(value)
+    if match is None:
+        return value
+    start, quote, url = match.groups()
+    url, end, rest = url.partition(quote) if quote else (url, "", "")
+    return f"{start}{change(url)}{end}{rest}"
+
+
+# RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.
+_link = partial(
+    _replace_urls,
+    re.compile(rf'<(?P<target>[^<>]*)>|\banchor\s*=\s*"(?P<anchor>[^"]*)"|{_QUOTED}', re.IGNORECASE | re.DOTALL),
+)
+# RFC 4918 10.4: `<url> (<state token> ["entity tag"])`: URLs in parentheses are not locations.
+_tagged_lists = partial(_replace_urls, re.compile(r'\((?:"[^"]*"?|[^)"])*\)?|<(?P<tag>[^<>]*)>'))
+_strings = partial(_replace_urls, re.compile(r'"(?P<url>[^"\\]*)"'))  # a list of strings (RFC 9651 3.1)
+_words = partial(_replace_urls, re.compile(r"(?P<url>[^\s;]+)"))
+_path_member = partial(_replace_urls, re.compile(r'("path"\s*:\s*")(?P<url>[^"\\]*)(?=")'))
+
+
+def _path_or_object(value: str, change: UrlChange) -> str:
+    """A URL, or a JSON object that has it as `path`."""
+    return _path_member(value, change) if value.startswith("{") else change(value)
 
 
 # Normalized field name -> how its value holds URLs. Of a response:

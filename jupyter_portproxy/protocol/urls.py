@@ -249,16 +249,12 @@ class ServiceRoute(BaseRoute):
         self, sees_prefix: Callable[[str], bool], prefix_of: Callable[[str], str | None], *, upgrade: bool
     ) -> BaseRoute:
         if not self.path and not sees_prefix(self.name):
-            return self.with_slash(False)
+            return Redirect(f"{self.prefix}/{self.query}", 308)
         prefix = None if upgrade else prefix_of(self.name)
         return self if prefix in (None, self.prefix) else Redirect(f"{prefix}{self.path}{self.query}", 307)
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         return "" if keeps_prefix(self.name) else self.prefix
-
-    def with_slash(self, keep: bool) -> ServiceRoute | Redirect:
-        """The route, or a redirect to its final slash, which may be missing only where the service sees the prefix."""
-        return self if self.path or keep else Redirect(f"{self.prefix}/{self.query}", 308)
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,8 +324,9 @@ def test_a_host_without_a_port_and_user_information_are_none_of_ours(form, path)
 def test_the_route_of_a_services_url():
     assert routes.build_service_route("app", "/b/app/x%2F?y", "/b/app") == ServiceRoute("app", "/b/app", "/x%2F", "?y")
     bare = routes.build_service_route("app", "/b/app?y", "/b/app")
-    assert bare == ServiceRoute("app", "/b/app", "", "?y") == bare.with_slash(True)
-    assert bare.with_slash(False) == Redirect("/b/app/?y", 308)
+    assert bare == ServiceRoute("app", "/b/app", "", "?y")
+    assert bare.canonical(lambda name: True, lambda name: None, upgrade=False) == bare
+    assert bare.canonical(lambda name: False, lambda name: None, upgrade=False) == Redirect("/b/app/?y", 308)
 
 
 def test_a_service_is_named_by_its_url():
