@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 from jupyter_server.auth import AllowAllAuthorizer
-from jupyter_server.auth.identity import User
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
@@ -206,13 +205,13 @@ class PortProxyApp(ExtensionApp):
                 "c.ServerApp.authorizer_class = 'jupyter_portproxy.auth.ProjectsOnly'"
             )
 
-    def _make_origins(self, settings: PortProxy) -> Origins[User] | None:
+    def _make_origins(self, settings: PortProxy) -> Origins | None:
         if settings.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins[User](OriginHosts(settings.origin_pattern, user, at_hub=_is_at_hub()), self.logins)
+        origins = Origins(OriginHosts(settings.origin_pattern, user, at_hub=_is_at_hub()), self.logins)
         if settings.jupyter_url:
-            origins.add_jupyter(urlsplit(settings.jupyter_url).netloc.lower())
+            origins.add_jupyter_host(urlsplit(settings.jupyter_url).netloc.lower())
         return origins
 
     def _adopt_server_proxy(self, base_url: str) -> _Adopted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPServerRequest
 
 from ..gateway.gateway import Gateway
@@ -18,7 +17,7 @@ from .port_list import Item, PortList, describe_all
 class Listing:
     """Describes what the gateway and the service manager have now."""
 
-    def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins[User] | None, base_url: str) -> None:
+    def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins | None, base_url: str) -> None:
         self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
 
     async def ports(self, probe_again: int | None = None) -> list[Item]:
@@ -84,7 +83,7 @@ class Listing:
         origins, probe, origin = self._origins, None, None
         if origins is not None:
             host = origins.names.find_host("1", request)
-            origins.add_jupyter(request.headers.get("Host", "").lower())
+            origins.add_jupyter_host(request.headers.get("Host", "").lower())
             if host is not None:
                 probe = f"{request.protocol}://{host}{WELL_KNOWN_PATH}hello"
                 origin = f"{request.protocol}://{origins.names.build_pattern(host)}"

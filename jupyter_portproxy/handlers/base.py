@@ -65,7 +65,7 @@ class ProxyRequest:
     client: Client
 
     def __init__(
-        self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins[User] | None = None
+        self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins | None = None
     ) -> None:
         self.application, self.request, self.gateway, self._isolated = application, request, gateway, isolated
         self.route: BaseRoute | None = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application
@@ -48,7 +47,7 @@ class PortRouter(Router):
         application: Application,
         gateway: Gateway,
         on_lost_socket: Callable[[str, str], None],
-        origins: Origins[User] | None,
+        origins: Origins | None,
         find_isolated: FindIsolated | None = None,
     ) -> None:
         self._application, self._gateway, self._origins, self._find_isolated = application, gateway, origins, find_isolated

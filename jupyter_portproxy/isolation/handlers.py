@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from urllib.parse import parse_qs, quote, urlencode
 
-from jupyter_server.auth.identity import User
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
 from tornado.web import Application
 
@@ -33,7 +32,7 @@ from ..protocol.forwarded import first_list_member
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import BaseRoute, D, InvalidRoute, Redirect, Redirected, Resolver, Route, ServiceRoute, parse_origin
 from ..upstream.closable import Closable
-from .sessions import Entry, Origins, nonce_of
+from .sessions import Origins, OriginSession, nonce_of
 
 # Of a POST for which browsers send no preflight (Fetch Standard, "CORS-safelisted request-header").
 _FORM_TYPES = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
@@ -50,7 +49,7 @@ _ONLY_PAGES = "This address is for pages alone."
 class IsolatedRouter:
     """Chooses who serves the host of an isolated origin, and the URLs that lead into one."""
 
-    def __init__(self, application: Application, gateway: Gateway, origins: Origins[User]) -> None:
+    def __init__(self, application: Application, gateway: Gateway, origins: Origins) -> None:
         self._application, self._gateway, self._origins = application, gateway, origins
         self._base_url: str = application.settings["base_url"]
 
@@ -127,7 +126,7 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
 class OriginRequest(ProxyRequest):
     """What the requests into and at isolated origins have in common."""
 
-    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins[User]) -> None:
+    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins) -> None:
         super().__init__(application, request, gateway, origins)
         self.origins = origins
 
@@ -178,7 +177,7 @@ class EntryRequest(OriginRequest):
     Args:
         target: a port, or a service's name.
         path: path and query below the origin.
-        nonce: see Entry.
+        nonce: see OriginSession.
         ticket: of a browser that the origin has sent back here: the one with which it came there.
     """
 
@@ -189,7 +188,7 @@ class EntryRequest(OriginRequest):
         application: Application,
         request: HTTPServerRequest,
         gateway: Gateway,
-        origins: Origins[User],
+        origins: Origins,
         target: str,
         path: str,
         nonce: str = "",
@@ -209,8 +208,8 @@ class EntryRequest(OriginRequest):
         return super().is_same_site() or (may_be_framed and (bool(self.gateway.settings.embedders) or self._is_own_ticket()))
 
     def _is_own_ticket(self) -> bool:
-        entry = self.origins.holder(self._ticket)
-        return entry is not None and entry.is_of(self.username, self._login())
+        entry = self.origins.find_ticket(self._ticket)
+        return entry is not None and entry.belongs_to(self.username, self._login())
 
     def _login(self) -> frozenset[tuple[str, str]]:
         """The login cookies that the browser will have; else the token that logged in."""
@@ -257,9 +256,9 @@ class EntryRequest(OriginRequest):
             return path_based
         host = self.origins.names.build_host(target, headers.get("Host", "")) or ""
         own = f"{self.scheme}://{self.host}"
-        entry = Entry(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
+        entry = OriginSession(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
         path = credentials.remove_secret_parameters(path, self.client.secrets)
-        query = urlencode({"ticket": self.origins.ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
+        query = urlencode({"ticket": self.origins.issue_ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
         return f"{self.scheme}://{host}{WELL_KNOWN_PATH}enter?{query}"
 
     def _addresses(self) -> tuple[str, str]:
@@ -309,7 +308,7 @@ class WellKnownRequest(OriginRequest):
     def _jupyter_origin(self, field: str) -> str:
         """The origin of the page that sent the request, if it is Jupyter's; else empty: other sites must not find this server."""
         origin = parse_origin(self.request.headers.get(field, ""))
-        return origin if origin and self.origins.is_jupyter(origin.partition("://")[2], self.host) else ""
+        return origin if origin and self.origins.is_jupyter_host(origin.partition("://")[2], self.host) else ""
 
     async def _enter(self, given: dict[str, list[str]]) -> None:
         """Swap a ticket for a session, only in the browser that got the ticket, or another site could log it in as another user.
@@ -318,7 +317,7 @@ class WellKnownRequest(OriginRequest):
         set here first.
         """
         path, ticket = (given.get(name, [""])[0] for name in ("next", "ticket"))
-        entry = self.origins.holder(ticket)
+        entry = self.origins.find_ticket(ticket)
         if entry is None or entry.host != self.host or not _PATH.match(path):
             raise Forbidden("The link to this service has expired or was already used.", "Open the service from Jupyter again.")
         self._login_tokens |= entry.tokens
@@ -332,10 +331,10 @@ class WellKnownRequest(OriginRequest):
         elif self._is_browser() and not await self._has_session(entry, cookies):
             cookie = cookies[0] if cookies else secrets.token_urlsafe(32)
             query = urlencode({"target": entry.target, "nonce": nonce_of(cookie), "ticket": ticket})
-            address = self.gateway.settings.jupyter_url or entry.jupyters + self.gateway.base_url
+            address = self.gateway.settings.jupyter_url or entry.jupyter_origin + self.gateway.base_url
             self._redirect_with(cookie, f"{address}proxy/enter?{query}&next={quote(path.encode('latin-1'), safe='')}")
             return
-        session = self.origins.enter(ticket, self.host, framed=is_framed(self.request)) or ""
+        session = self.origins.redeem_ticket(ticket, self.host, framed=is_framed(self.request)) or ""
         self._redirect_with(session, f"{self.scheme}://{self.host}{path}")
 
     def _is_browser(self) -> bool:
@@ -344,10 +343,10 @@ class WellKnownRequest(OriginRequest):
         has_metadata = self.origins.names.is_local or self.scheme == "https"
         return "Sec-Fetch-Site" in headers or (not has_metadata and "text/html" in headers.get("Accept", ""))
 
-    async def _has_session(self, entry: Entry[User], cookies: list[str]) -> bool:
+    async def _has_session(self, entry: OriginSession, cookies: list[str]) -> bool:
         """True if the browser has a session of the ticket's user already."""
-        sessions = [await self.origins.session(cookie, entry.host) for cookie in cookies]
-        return any(found is not None and found.is_of(entry.user.username, entry.login) for found in sessions)
+        sessions = [await self.origins.find_session(cookie, entry.host) for cookie in cookies]
+        return any(found is not None and found.belongs_to(entry.user.username, entry.login) for found in sessions)
 
     def _redirect_with(self, cookie: str, location: str) -> None:
         """Redirect, and set the session's cookie."""
@@ -393,9 +392,9 @@ class IsolatedRequest(OriginRequest):
     is_isolated = True
     is_download = False
 
-    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins[User]) -> None:
+    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins) -> None:
         super().__init__(application, request, gateway, origins)
-        self._entry: Entry[User] | None = None
+        self._entry: OriginSession | None = None
         self._caller = ""  # host of another origin of the same user's, whose page sent the request
 
     async def authenticate(self) -> None:
@@ -408,7 +407,7 @@ class IsolatedRequest(OriginRequest):
         entry = await self._session()
         preflight = entry is None and self._is_preflight()
         if preflight:  # browsers send it without a cookie
-            entry = await self.origins.session_with(self.host, caller)
+            entry = await self.origins.find_session_shared_with(self.host, caller)
         self._entry = entry
         handler.set_user(None if entry is None else entry.user, by_token=False)
         self._login_tokens = await self.find_login_tokens()
@@ -423,7 +422,7 @@ class IsolatedRequest(OriginRequest):
             login_cookie=cookie_name,
             login_cookies=entry.login,
             isolated=True,
-            embedder=" ".join([entry.jupyters, *self.gateway.settings.embedders]),
+            embedder=" ".join([entry.jupyter_origin, *self.gateway.settings.embedders]),
             caller_origin=self.request.headers.get("Origin", "").lower() if self._caller else "",
             caller_upstream_origin=self._service_origin(self._caller) if self._caller else "",
             preflight=preflight,
@@ -444,10 +443,10 @@ class IsolatedRequest(OriginRequest):
             known[key] = await logs_in_alone(credential, self.request, hypothetical_requests(self.jupyter))
         return known[key]
 
-    async def _session(self) -> Entry[User] | None:
+    async def _session(self) -> OriginSession | None:
         """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may have ended."""
         for key in self.session_cookies():
-            entry = await self.origins.session(key, self.host)
+            entry = await self.origins.find_session(key, self.host)
             if entry is not None:
                 return entry
         return None
@@ -504,11 +503,11 @@ class IsolatedRequest(OriginRequest):
         super().refuse(error)
 
     def frame_ancestors(self) -> str:
-        return " ".join(filter(None, ["'self'", self.origins.last_jupyters, *self.gateway.settings.embedders]))
+        return " ".join(filter(None, ["'self'", self.origins.last_jupyter_origin, *self.gateway.settings.embedders]))
 
     def _jupyter_url(self) -> str:
         """The URL of Jupyter's base URL; empty if that is not known."""
-        known = self.origins.last_jupyters
+        known = self.origins.last_jupyter_origin
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url
         if not known and self.origins.names.is_local:  # this server has restarted, the browser's tab has not
