@@ -63,16 +63,16 @@ class ProxyRequest:
     own_fields: Fields = []  # noqa: RUF012 (never changed)
     user: User
     client: Client
+    route: BaseRoute | None = None
+    hop = HopHeader()
+    destination: Destination | None = None
+    responded = False
+    _login_tokens: frozenset[str] = frozenset()
 
     def __init__(
         self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins | None = None
     ) -> None:
         self.application, self.request, self.gateway, self._isolated = application, request, gateway, isolated
-        self.route: BaseRoute | None = None
-        self.hop = HopHeader()
-        self.destination: Destination | None = None
-        self.responded = False
-        self._login_tokens: frozenset[str] = frozenset()
 
     @cached_property
     def fields(self) -> Fields:

@@ -25,6 +25,7 @@ from tornado.httputil import (
     HTTPHeaders,
     HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
+    HTTPServerRequest,
     RequestStartLine,
     ResponseStartLine,
 )
@@ -68,7 +69,7 @@ class HeaderTimeout(HTTPServerConnectionDelegate):
         self._waiting[key] = loop.time(), False, weakref.ref(server_conn)
         if self._timer is None:
             self._timer = loop.call_later(self._period, self._check)
-        return _Request(self, key, self._application.start_request(server_conn, request_conn))
+        return _RequestHead(self, key, self._application, server_conn, request_conn)
 
     def head_arrived(self, key: int) -> None:
         """The connection of that key is busy from now on."""
@@ -95,23 +96,43 @@ class HeaderTimeout(HTTPServerConnectionDelegate):
         self._timer = loop.call_later(self._period, self._check) if self._waiting else None
 
 
-class _Request(HTTPMessageDelegate):
-    """Passes everything on to the application's delegate, and notes the arrival of the head."""
+class _RequestHead(HTTPMessageDelegate):
+    """Notes the arrival of a head, and passes everything on to the delegate that the application chooses by it.
 
-    __slots__ = ("_delegate", "_key", "_timeout")
+    It does what the delegate of `Application.start_request` does, which would be one more layer for each request.
+    """
 
-    def __init__(self, timeout: HeaderTimeout, key: int, delegate: HTTPMessageDelegate) -> None:
-        self._timeout, self._key, self._delegate = timeout, key, delegate
+    __slots__ = ("_application", "_connection", "_delegate", "_key", "_server_connection", "_timeout")
+
+    def __init__(
+        self,
+        timeout: HeaderTimeout,
+        key: int,
+        application: Application,
+        server_connection: HTTP1ServerConnection,
+        connection: HTTPConnection,
+    ) -> None:
+        self._timeout, self._key, self._application = timeout, key, application
+        self._server_connection, self._connection = server_connection, connection
+        self._delegate: HTTPMessageDelegate | None = None
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Awaitable[None] | None:
+        assert isinstance(start_line, RequestStartLine)
         self._timeout.head_arrived(self._key)
+        request = HTTPServerRequest(
+            start_line=start_line, headers=headers, connection=self._connection, server_connection=self._server_connection
+        )
+        self._delegate = self._application.find_handler(request)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        assert self._delegate is not None  # the head comes first
         return self._delegate.data_received(chunk)
 
     def finish(self) -> None:
+        assert self._delegate is not None
         self._delegate.finish()
 
     def on_connection_close(self) -> None:
-        self._delegate.on_connection_close()
+        if self._delegate is not None:
+            self._delegate.on_connection_close()

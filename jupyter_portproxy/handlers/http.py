@@ -36,9 +36,9 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     """One HTTP request.
 
     Args:
-        route: what its URL asks for; not used if there is a decision.
-        decision: of the cache, for this request.
+        route: what its URL asks for, or the decision's.
         cache: keeps the decision about this request, if given.
+        decision: of the cache, for this request.
     """
 
     def __init__(
@@ -61,11 +61,14 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         connection.set_close_callback(self.on_connection_close)
         connection.set_max_body_size(_NO_LIMIT)
         try:
-            slot = await pipeline.readmit(self._request, self._decision) if self._decision is not None else None
-            if slot is not None and self._decision is not None:
-                await self._open(self._decision, self._request.request.uri or "", slot)
+            decision, uri = self._decision, self._request.request.uri or ""
+            slot = await pipeline.readmit(self._request, decision) if decision is not None else None
+            if decision is None:
+                await self._admit(self._route)
+            elif slot is None:
+                await self._admit(self._route.at(uri))
             else:
-                await self._admit()
+                await self._open(decision, uri, slot)
         except Redirected as redirected:
             if "Content-Length" in headers or "Transfer-Encoding" in headers:
                 # Before the content is read, a browser that still sends would see a broken connection.
@@ -75,15 +78,15 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         except Exception as error:
             self._request.fail(error)
 
-    async def _admit(self) -> None:
+    async def _admit(self, route: BaseRoute) -> None:
         started, request, gateway = time.monotonic(), self._request, self._gateway
-        admitted = await pipeline.admit(request, self._route)
+        admitted = await pipeline.admit(request, route)
         destination = admitted.destination
         try:
             method = request.request.method or ""
             outbound = gateway.outbound.build(method, destination, request.fields, request.client, admitted.content)
             decision = self._decision = CachedDecision(
-                route=self._route,
+                route=route,
                 user=request.user,
                 by_token=request.jupyter.token_authenticated,
                 client=request.client,
@@ -93,7 +96,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
                 logs_success=request.logs_success,
                 is_revocable=request.is_revocable,
                 fields=request.fields,
-                prefix=cacheable_prefix(self._route, destination, admitted.content, request.request.query_arguments),
+                prefix=cacheable_prefix(route, destination, admitted.content, request.request.query_arguments),
                 until=started + SECONDS,
             )
         except BaseException:

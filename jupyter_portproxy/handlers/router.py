@@ -61,7 +61,7 @@ class PortRouter(Router):
         decision = self._cache.find(connection.context, request.method or "", uri, request.headers)
         if decision is not None:
             proxied = ProxyRequest(self._application, request, self._gateway, self._origins)
-            return HttpDelegate(proxied, decision.route.at(uri), self._cache, decision)
+            return HttpDelegate(proxied, decision.route, self._cache, decision)
         isolated = self._find_isolated(request) if self._find_isolated is not None else None
         if isolated is not None:
             return isolated
