@@ -38,7 +38,7 @@ async def test_a_task_that_fails_is_logged_counted_and_started_again(monkeypatch
     assert "'test of failures' failed" in caplog.text and "KeyError: 'a fault'" in caplog.text
 
 
-async def test_pauses_are_bounded_and_begin_anew_after_a_long_run(monkeypatch):
+async def test_pauses_are_bounded_and_restart_after_a_long_run(monkeypatch):
     monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 1.0)
     monkeypatch.setattr(background_tasks, "LONGEST_PAUSE", 3.0)
     clock, pauses = [0.0], []

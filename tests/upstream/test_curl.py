@@ -187,7 +187,7 @@ async def test_103_is_passed_over_and_the_final_answer_counts(transport):
     assert (head.status, head.fields, content) == (200, [("Content-Length", "2")], b"ok")
 
 
-async def test_101_that_nobody_asked_for_is_no_answer(transport):
+async def test_101_without_an_upgrade_request_is_refused(transport):
     async def script(connection: Connection) -> None:
         await connection.request()
         await connection.write(upstreams.SWITCHING)
@@ -298,7 +298,7 @@ async def test_an_answer_is_whole_although_the_upstream_did_not_read_everything(
             await sending
 
 
-async def test_an_endless_upstream_is_not_read_while_nobody_reads_the_exchange(transport):
+async def test_an_endless_upstream_is_not_read_while_the_exchange_is_not_read(transport):
     async with serve(upstreams.endless) as seen:
         exchange = transport.open(outbound(seen.port))
         await asyncio.wait_for(exchange.head, 2)
@@ -447,7 +447,7 @@ async def test_a_dead_port_is_unreachable_at_once(transport):
     assert time.monotonic() - start < 1
 
 
-async def test_the_second_address_is_tried_when_nobody_listens_on_the_first(transport):
+async def test_the_second_address_is_tried_when_the_first_refuses(transport):
     seen_ends = []
     async with serve(answers(), "::1") as seen:
         assert (await ask(transport, seen.port, approve=lambda *ends: seen_ends.append(ends)))[1] == b"hello"
