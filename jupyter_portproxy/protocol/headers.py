@@ -223,7 +223,6 @@ def build_request_fields(
     if client.trusted and client.forwarded_client is None and forwarded.host != client.host:
         client = replace(client, public_host=forwarded.host)
     context = _Context(fields, route, upstream, client, keep_host=keep_host)
-    names_service = False
     out: Fields = [("Host", upstream.authority)]
     vias: list[str] = []
     for name, value in fields:
@@ -236,23 +235,34 @@ def build_request_fields(
             kept = rule(value, context)
         else:  # scripts send the page's URL in further fields
             kept = remove_secret_parameters(value, client.secrets) if "?" in value and "=" in value else value
-        if kept is None:
-            continue
-        out.append((name, kept))
-        if keep_host:
-            if key in ("origin", "referer") and strip_client_origin(kept, client) is not None:
-                forwarded = forwarded.with_page_origin(kept)
-        elif kept != value and (key == "origin" or (key in REQUEST_URL_FIELDS and method not in _SAFE_METHODS)):
-            names_service = hop is None
+        if kept is not None:
+            out.append((name, kept))
+            if rule is not None and hop is None:
+                forwarded = _adapt_forwarded(forwarded, key, kept, context, is_changed=kept != value, method=method)
     if keep_host and forwarded.host:
         out[0] = ("Host", forwarded.host)
     if client.authorization and not _is_jupyters_authorization(client.authorization, client):
         out.append(("Authorization", client.authorization))
-    if names_service:
-        forwarded = forwarded.with_service_origin(upstream.scheme, upstream.authority)
     out += forwarded.to_fields("" if route.keep else route.prefix) if hop is None else [hop.to_field(forwarded)]
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
+
+
+def _adapt_forwarded(
+    forwarded: ForwardedClient, key: str, value: str, context: _Context, *, is_changed: bool, method: str
+) -> ForwardedClient:
+    """The description of the client, consistent with the origin in an outbound field.
+
+    Args:
+        is_changed: the client's URL became the service's.
+    """
+    if context.keep_host:
+        is_page = key in ("origin", "referer") and strip_client_origin(value, context.client) is not None
+        return forwarded.with_page_origin(value) if is_page else forwarded
+    may_be_compared = key == "origin" or (key in REQUEST_URL_FIELDS and method not in _SAFE_METHODS)
+    if not (is_changed and may_be_compared) or forwarded.public:
+        return forwarded
+    return forwarded.with_service_origin(context.upstream.scheme, context.upstream.authority)
 
 
 def build_response_fields(fields: Fields, route: Route, upstream: Upstream, client: Client) -> Fields:
