@@ -9,7 +9,7 @@ three states:
   the service manager again, as far as each had a part in it, before it is used.
 - expired: after `SECONDS`. Requests do not prolong it; `keep` removes it.
 
-`DecisionCache` holds all of them, the oldest first, and each connection's context refers to the one that was found last on it.
+`DecisionCache` holds all of them, the oldest first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from ..upstream.exchange import Outbound
 
 SECONDS = 1.0
 MAX_DECISIONS = 1024
-_LAST = "_portproxy_decision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,6 @@ class DecisionCache:
     def keep(self, decision: CachedDecision, request: HTTPServerRequest) -> None:
         """Replace the decision about the request before with the same client, method and fields."""
         context: Any = request.connection.context  # type: ignore[union-attr]
-        setattr(context, _LAST, decision)
         key = _key_of(context, decision.outbound.method, decision.fields)
         self._decisions.pop(key, None)
         self._decisions[key] = decision
@@ -121,19 +119,8 @@ class DecisionCache:
         now = time.monotonic()
         if self._until <= now or credentials.has_token_parameter(uri):
             return None
-        fields = list(headers.get_all())
-        last: CachedDecision | None = getattr(context, _LAST, None)
-        if last is not None and last.until > now and _is_for(last, method, fields) and _covers(last, uri):
-            return last
-        other = self._decisions.get(_key_of(context, method, fields))
-        if other is None or other.until <= now or not _covers(other, uri):
-            return None
-        setattr(context, _LAST, other)
-        return other
-
-
-def _is_for(decision: CachedDecision, method: str, fields: Fields) -> bool:
-    return decision.outbound.method == method and decision.fields == fields
+        decision = self._decisions.get(_key_of(context, method, list(headers.get_all())))
+        return decision if decision is not None and decision.until > now and _covers(decision, uri) else None
 
 
 def _covers(decision: CachedDecision, uri: str) -> bool:
