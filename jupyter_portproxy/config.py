@@ -172,14 +172,14 @@ class PortProxy(LoggingConfigurable):
 
     first_byte_timeout = Float(
         0.0,
-        help="""Seconds to wait for the head of the service's answer, after the last byte of content was sent to the service:
+        help="""Seconds to wait for the head of the service's response, after the last byte of content was sent to the service:
         a long upload does not count while it makes progress. Applies to WebSocket handshakes too. 0: no limit.
         Example: `c.PortProxy.first_byte_timeout = 300`.""",
     ).tag(config=True)
 
     idle_timeout = Float(
         0.0,
-        help="""Seconds without a byte of the answer's content, after which the connection to the client is cut. Does not
+        help="""Seconds without a byte of the response's content, after which the connection to the client is cut. Does not
         apply to open WebSockets. 0: no limit.
         Example: `c.PortProxy.idle_timeout = 3600`.""",
     ).tag(config=True)
@@ -288,7 +288,7 @@ class PortProxy(LoggingConfigurable):
     sandbox = Union(
         [Bool(), List(Unicode())],
         default_value=False,
-        help="""Add a Content-Security-Policy sandbox to the answers of services at path-based URLs. Their pages then run in
+        help="""Add a Content-Security-Policy sandbox to the responses of services at path-based URLs. Their pages then run in
         an opaque origin without Jupyter's login. True, or the list of allowed features. Suitable only for pages without
         further requests to the server: requests of a sandboxed page count as those of another site and are refused.
         Example: `c.PortProxy.sandbox = ["allow-scripts", "allow-forms"]`.""",

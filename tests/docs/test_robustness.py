@@ -13,8 +13,8 @@ STOPPED = "handlers.test_faults.test_an_upstream_that_stays_stopped_is_given_up_
 RESET = "handlers.test_faults.test_a_reset_of_the_upstream_is_a_cut_or_a_502"
 TESTS = {
     "no process listens on the port": ["upstream.test_curl.test_a_dead_port_is_unreachable_at_once"],
-    "the service is killed before its answer's head is complete": [KILLED],
-    "the service is killed in the middle of its answer": [KILLED],
+    "the service is killed before its response's head is complete": [KILLED],
+    "the service is killed in the middle of its response": [KILLED],
     "the service is killed while a WebSocket is open": [KILLED],
     "the service is stopped (SIGSTOP) and continues": ["handlers.test_faults.test_an_upstream_that_is_stopped_and_goes_on"],
     "the service stays stopped": [STOPPED],
@@ -22,11 +22,11 @@ TESTS = {
         "upstream.test_curl.test_a_connection_that_is_not_accepted_in_time_is_a_timeout",
         "upstream.test_connect.test_dial_gives_up_in_time",
     ],
-    "the service resets the connection before its answer": [
+    "the service resets the connection before its response": [
         "upstream.test_curl.test_no_answer_is_a_bad_upstream",
         "upstream.test_handshake.test_a_reset_instead_of_an_answer_is_a_bad_upstream",
     ],
-    "the service resets the connection in the middle of its answer": [RESET],
+    "the service resets the connection in the middle of its response": [RESET],
     "the service is killed, or resets the connection, in the middle of an upload": [RESET, KILLED],
     "the client resets its connection": [
         "handlers.test_faults.test_a_reset_of_the_client_cuts_the_upload_and_stops_the_download",
