@@ -233,6 +233,10 @@ class BadInput(GatewayError):
 
     status, code, title = 400, "bad_input", "Bad request"
 
+    @classmethod
+    def name(cls, kind: str, name: object, hint: str) -> BadInput:
+        return cls(f"Invalid {kind} name: '{'/'.join(map(_quoted, str(name)[:80].split('/')))}'.", hint)
+
 
 class NotFound(GatewayError):
     """There is no service, template or reservation of that name (404)."""

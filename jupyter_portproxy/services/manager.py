@@ -245,7 +245,7 @@ class ServiceManager:
         filled = self._fill_in(template, arguments or {})
         name = self._name_for(template, filled) if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
-            raise BadInput(f"Invalid service name: {str(name)[:80]!r}.", NAME_HINT)
+            raise BadInput.name("service", name, NAME_HINT)
         known = self._services.get(name)
         if known is not None and known.template.name != template_name:
             raise BadInput(

@@ -136,7 +136,7 @@ class Reservations:
             NoPort
         """
         if not isinstance(name, str) or not NAME.match(name):
-            raise BadInput(f"Invalid reservation name: {str(name)[:80]!r}.", NAME_HINT)
+            raise BadInput.name("reservation", name, NAME_HINT)
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_RESERVED_SECONDS:
             raise BadInput("'seconds' is not a valid time.", f"Send a number above 0, at most {MAX_RESERVED_SECONDS}.")
         self._expire()
