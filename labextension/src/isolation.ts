@@ -24,17 +24,17 @@ function testFrameStorage(address: string): Promise<boolean> {
     const frame = document.createElement('iframe');
     const end = (testStorage: boolean) => {
       window.clearTimeout(timer);
-      window.removeEventListener('message', hear);
+      window.removeEventListener('message', onMessage);
       frame.remove();
       resolve(testStorage);
     };
-    const hear = (event: MessageEvent) => {
+    const onMessage = (event: MessageEvent) => {
       if (event.source === frame.contentWindow) {
         end(event.data === 'stored');
       }
     };
     const timer = window.setTimeout(() => end(false), PROBE_TIMEOUT);
-    window.addEventListener('message', hear);
+    window.addEventListener('message', onMessage);
     frame.hidden = true;
     frame.src = address;
     document.body.append(frame);
