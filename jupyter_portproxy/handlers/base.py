@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import cached_property, partial
 from http.client import responses
@@ -69,6 +69,8 @@ class ProxyRequest:
     responded = False
     _login_tokens: frozenset[str] = frozenset()
 
+    _close_callback: Callable[[], None] | None = None
+
     def __init__(
         self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins | None = None
     ) -> None:
@@ -83,6 +85,7 @@ class ProxyRequest:
     def jupyter(self) -> JupyterRequest:
         """The request as Jupyter's identity provider, authorizer and log take it. A cached decision needs none."""
         handler = JupyterRequest(self.application, self.request, gateway=self.gateway, route=self.route)
+        self.connection.set_close_callback(self._close_callback)  # each of Tornado's handlers sets its own
         if hasattr(self, "user"):
             handler.set_user(self.user)
         return handler
@@ -90,6 +93,11 @@ class ProxyRequest:
     @property
     def connection(self) -> HTTP1Connection:
         return cast(HTTP1Connection, self.request.connection)  # Tornado's HTTP server has no other class
+
+    def set_close_callback(self, callback: Callable[[], None]) -> None:
+        """Call back once if the client closes the connection before the response has ended."""
+        self._close_callback = callback
+        self.connection.set_close_callback(callback)
 
     @property
     def host(self) -> str:

@@ -58,7 +58,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
 
     async def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
         connection: Any = self._request.connection
-        connection.set_close_callback(self.on_connection_close)
+        self._request.set_close_callback(self.on_connection_close)
         connection.set_max_body_size(_NO_LIMIT)
         try:
             decision, uri = self._decision, self._request.request.uri or ""

@@ -31,6 +31,7 @@ class RawSocketHandler(WebSocketHandler, Closable):
         self._stream: IOStream | None = None
         self._relay: asyncio.Task[None] | None = None
         self._count: Callable[[int], None] = lambda size: None
+        proxy_request.set_close_callback(self.on_connection_close)
 
     def set_default_headers(self) -> None:
         for name in ("Server", "Content-Type"):

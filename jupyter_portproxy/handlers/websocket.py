@@ -33,7 +33,7 @@ class WebSocketDelegate(HTTPMessageDelegate):
         self._task: asyncio.Task[None] | None = None
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        self._request.connection.set_close_callback(self.on_connection_close)
+        self._request.set_close_callback(self.on_connection_close)
 
     def data_received(self, chunk: bytes) -> None:
         """Ignore content: such a request is refused."""
@@ -55,6 +55,8 @@ class WebSocketDelegate(HTTPMessageDelegate):
             response = RelayedResponse(request.request, self._gateway, destination, request.client, cookies, self._count_response)
             head = self._handshake(destination, admitted.is_activity)
             stream = self._upstream = await self._gateway.dial(destination.upstream)
+            if request.connection.stream.closed():  # the client went away meanwhile, when there was nothing to close
+                raise StreamClosedError()
             granted = await request_upgrade(stream, head, response, self._gateway.settings.first_byte_timeout)
             if granted is None:  # the upstream's refusal has been relayed
                 request.responded = True

@@ -358,6 +358,15 @@ async def test_the_clients_going_away_ends_the_upstreams_request(wire, head_of, 
         await eventually(lambda: gateway.exchanges == 0)
 
 
+async def test_a_client_that_goes_away_after_its_upload_ends_the_upstreams_request(wire, head_of, gateway):
+    async with serve(u.never_answers) as up:
+        async with await wire() as connection:
+            await connection.send(head_of("POST", up.port) + b"Content-Length: 3\r\n\r\nabc")
+            await eventually(lambda: gateway.exchanges == 1)
+            await asyncio.sleep(0.1)
+        await eventually(lambda: gateway.exchanges == gateway.limits.exchanges.in_all == 0)
+
+
 async def test_a_client_that_does_not_read_stops_the_upstream(wire, head_of):
     async with serve(u.endless) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")

@@ -91,3 +91,12 @@ async def test_close_tells_open_tunnels_1001(wire, origin, jp_base_url, gateway)
         assert await connection.closed()
         await eventually(lambda: bytes(up.received) == b"\x88\x82\0\0\0\0\x03\xe9")
         connection.writer.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+async def test_a_client_that_goes_away_during_the_handshake_ends_it(wire, head_of, gateway, seconds):
+    async with serve(u.never_answers) as up:
+        async with await wire() as connection:
+            await connection.send(head_of("GET", up.port) + "".join(f"{line}\r\n" for line in UPGRADE).encode() + b"\r\n")
+            await asyncio.sleep(seconds)
+        await eventually(lambda: gateway.limits.tunnels.in_all == 0)
