@@ -54,12 +54,12 @@ class ServerConfiguration:
     """What a Jupyter server reads: its files with the configuration of each, later ones over earlier ones, and its extensions.
 
     Attributes:
-        unreadable: files, and why they cannot be read.
+        unreadable: a finding for each file that cannot be read.
         has_lab_extension: jupyter-server-proxy's extension for JupyterLab is installed and enabled.
     """
 
     files: tuple[tuple[str, Config], ...]
-    unreadable: tuple[tuple[str, str], ...]
+    unreadable: tuple[Finding, ...]
     extensions: frozenset[str] = frozenset()
     has_lab_extension: bool = False
 
@@ -77,7 +77,7 @@ class ServerConfiguration:
 
 def read_configuration(file: Path | None = None) -> ServerConfiguration:
     """The configuration of the user's server, or that of one file."""
-    unreadable: list[tuple[str, str]] = []
+    unreadable: list[Finding] = []
     if file is not None:
         return ServerConfiguration(tuple(_load([file], unreadable)), tuple(unreadable))
     files = _load(_files(_SERVER_FILES), unreadable)
@@ -88,12 +88,8 @@ def read_configuration(file: Path | None = None) -> ServerConfiguration:
 
 def check(configuration: ServerConfiguration) -> list[Finding]:
     """What becomes of each option of this configuration and of the installed packages."""
-    unreadable = [
-        Finding(name, "decide", f"The file cannot be read: {why}.", name, "Correct it, or remove what it imports.")
-        for name, why in configuration.unreadable
-    ]
     return [
-        *unreadable,
+        *configuration.unreadable,
         *_check_traits(configuration),
         *_check_entry_points(),
         *_check_extensions(configuration),
@@ -204,14 +200,15 @@ def _check_ports(configuration: ServerConfiguration) -> Iterator[Finding]:
 # ---- what a server reads ----
 
 
-def _load(paths: Iterable[Path], unreadable: list[tuple[str, str]]) -> list[tuple[str, Config]]:
+def _load(paths: Iterable[Path], unreadable: list[Finding]) -> list[tuple[str, Config]]:
     files: list[tuple[str, Config]] = []
     for path in paths:
         loader = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
         try:
             files.append((str(path), loader(path.name, path=str(path.parent)).load_config()))
         except (Exception, SystemExit) as error:  # a configuration file may raise anything
-            unreadable.append((str(path), f"{type(error).__name__}: {error}"))
+            says = f"The file cannot be read: {type(error).__name__}: {error}."
+            unreadable.append(Finding(str(path), "decide", says, str(path), "Correct it, or remove what it imports."))
     return files
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -262,22 +262,27 @@ def _refuse(key: str, value: object, expected: str) -> TemplateError:
     return TemplateError(f"'{key}' must be {expected}: {value!r}")
 
 
-def _text(key: str, value: object) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise _refuse(key, value, "a text")
-    return value
+def _reader(expected: str, is_valid: Callable[[Any], bool]) -> Callable[[str, object], Any]:
+    def read(key: str, value: object) -> Any:
+        if not is_valid(value):
+            raise _refuse(key, value, expected)
+        return value
+
+    return read
 
 
-def _boolean(key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _refuse(key, value, "true or false")
-    return value
+def _one_of(*choices: str) -> Callable[[str, object], Any]:
+    return _reader(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
-def _seconds(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400 * 365:
-        raise _refuse(key, value, "a number of seconds")
-    return float(value)
+def _is_seconds(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value <= 86400 * 365
+
+
+_text = _reader("a text", lambda value: isinstance(value, str) and "\0" not in value)
+_boolean = _reader("true or false", lambda value: isinstance(value, bool))
+_seconds = _reader("a number of seconds", _is_seconds)
+_ready = _reader("'tcp' or a path", lambda value: isinstance(value, str) and (value == "tcp" or _PATH.match(value) is not None))
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:
@@ -293,22 +298,6 @@ def _environment(key: str, value: object) -> dict[str, str]:
         if not _text(key, variable) or "=" in variable:
             raise TemplateError(f"invalid name of a variable in '{key}': {variable!r}")
     return {variable: _text(key, text) for variable, text in value.items()}
-
-
-def _one_of(*choices: str) -> Any:
-    def read(key: str, value: object) -> str:
-        if value not in choices:
-            raise _refuse(key, value, f"one of {', '.join(choices)}")
-        return str(value)
-
-    return read
-
-
-def _ready(key: str, value: object) -> str:
-    text = _text(key, value)
-    if text != "tcp" and not _PATH.match(text):
-        raise _refuse(key, value, "'tcp' or a path")
-    return text
 
 
 def _arguments(key: str, value: object) -> tuple[Argument, ...]:
