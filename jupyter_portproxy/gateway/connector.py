@@ -36,7 +36,7 @@ class Connector:
         if self._transport is None:
             from ..upstream.curl import CurlTransport  # libcurl takes 6 MiB, which a server without proxied traffic does not need
 
-            self._transport = CurlTransport()
+            self._transport = CurlTransport(force_instance=True)
         if outbound.upstream.scheme == "https":
             self._policy.approve_listeners(outbound.upstream)
             outbound = replace(outbound, trust=self._policy.trust_in(outbound.upstream))

@@ -22,12 +22,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pycurl
-from tornado.ioloop import IOLoop
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders
 
 from ..errors import BadUpstream, Distrusted, GatewayError, NoDescriptors, UpstreamTimeout
+from ..protocol.framing import Content
 from ..protocol.urls import Upstream, bracket_host
 from ..system.descriptors import affordable, is_scarce, keep_descriptor_alive, none_left
 from ..system.tls import Trust
@@ -39,6 +44,7 @@ from .socket_watcher import watch_sockets
 # transfer is paused between two steps, and the buffer is small, as libcurl may read some twenty times per step.
 _PAUSES_AT_ONCE = pycurl.version_info()[2] >= 0x081300
 _READ_SIZE = RECEIVE_BUFFER if _PAUSES_AT_ONCE else 16 * 1024
+_MAX_FETCHED = 1 << 20  # bytes
 _MAX_IDLE_HANDLES = 64
 _MAX_IDLE_CONNECTIONS = 1024
 # Methods that may be sent on a kept-alive connection (RFC 9110 9.2.2): libcurl repeats a request whose connection turns out to
@@ -46,8 +52,10 @@ _MAX_IDLE_CONNECTIONS = 1024
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
 
 
-class CurlTransport:
-    """Exchanges over libcurl, on the running event loop. Close it.
+class CurlTransport(AsyncHTTPClient):
+    """An AsyncHTTPClient with the curl backend whose exchanges stream both ways; on the running event loop.
+
+    Create it with `force_instance=True` and close it.
 
     Args:
         keep_registrations: keep sockets registered in an epoll between requests (Linux).
@@ -56,7 +64,11 @@ class CurlTransport:
 
     pauses_at_once = _PAUSES_AT_ONCE
 
-    def __init__(self, *, keep_registrations: bool = True, keep_header_lines: bool = True) -> None:
+    def initialize(
+        self, defaults: dict[str, Any] | None = None, *, keep_registrations: bool = True, keep_header_lines: bool = True
+    ) -> None:
+        """Called by Tornado in place of a constructor."""
+        super().initialize(defaults=defaults)
         self.loop = asyncio.get_running_loop()
         self._keep_header_lines = keep_header_lines
         self._multi = pycurl.CurlMulti()
@@ -64,7 +76,7 @@ class CurlTransport:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_MAXCONNECTS, affordable(_MAX_IDLE_CONNECTIONS))
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self.sockets = watch_sockets(IOLoop.current(), self._drive, keep_registrations=keep_registrations)
+        self.sockets = watch_sockets(self.io_loop, self._drive, keep_registrations=keep_registrations)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0  # a running handle of uvloop's has no `when`
         self._due: float | None = None
@@ -74,7 +86,8 @@ class CurlTransport:
         self._to_resume: list[Exchange] = []
         self._idle: list[_EasyHandle] = []
         self._handles: dict[Exchange, _EasyHandle] = {}
-        self._closed = False
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def open(self, outbound: Outbound) -> Exchange:
         """Start an exchange; it connects and sends in the background."""
@@ -97,9 +110,9 @@ class CurlTransport:
 
     def close(self) -> None:
         """Abort every exchange and close all connections."""
-        if self._closed:
+        if self._stopped:
             return
-        self._closed = True
+        self._stopped = True
         for exchange in list(self._handles):
             self.abort(exchange)
         for handle in self._idle:
@@ -110,6 +123,31 @@ class CurlTransport:
         for scheduled in (self._timer, self._resuming):
             if scheduled is not None:
                 scheduled.cancel()
+        super().close()
+
+    def fetch_impl(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
+        """What `fetch` calls: a request and its response as a whole, 1 MiB at most, to the literal address in its URL."""
+        task = self.loop.create_task(self._fetch(request, callback), name="portproxy fetch")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _fetch(self, request: HTTPRequest, callback: Callable[[HTTPResponse], None]) -> None:
+        url, body = urlsplit(request.url), request.body or b""
+        upstream = Upstream(url.hostname or "", url.port or 80, (url.hostname or "",))
+        fields = [("Host", upstream.authority), *HTTPHeaders(request.headers).get_all()]
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        content = Content(len(body)) if body else None
+        timeout = request.connect_timeout or 5.0
+        exchange = self.open(Outbound(request.method, upstream, target, fields, content, connect_timeout=timeout))
+        try:
+            await exchange.send(body)
+            exchange.end_content()
+            callback(await asyncio.wait_for(_read_whole(request, exchange), request.request_timeout or None))
+        except (GatewayError, asyncio.TimeoutError) as error:
+            status = error.status if isinstance(error, GatewayError) else UpstreamTimeout.status
+            callback(HTTPResponse(request, status, error=error, request_time=0))
+        finally:
+            exchange.abort()
 
     # ---- called by exchanges and easy handles ----
 
@@ -152,7 +190,7 @@ class CurlTransport:
         handle.stop_timer()
         self._multi.remove_handle(handle.curl)
         handle.exchange = None
-        if len(self._idle) < _MAX_IDLE_HANDLES and not handle.is_special and not self._closed:
+        if len(self._idle) < _MAX_IDLE_HANDLES and not handle.is_special and not self._stopped:
             self._idle.append(handle)
         else:
             handle.curl.close()
@@ -426,3 +464,14 @@ def _translate(code: int, text: str, upstream: Upstream) -> GatewayError:
         return BadUpstream("it ended in the middle")
     reasons = [reason for beginning, reason in _BAD_HEADS if text.startswith(beginning)]
     return BadUpstream(*reasons[:1])
+
+
+async def _read_whole(request: HTTPRequest, exchange: Exchange) -> HTTPResponse:
+    head, content, headers = await exchange.head, bytearray(), HTTPHeaders()
+    while data := await exchange.read():
+        content += data
+        if len(content) > _MAX_FETCHED:
+            raise BadUpstream("it is larger than 1 MiB")
+    for name, value in head.fields:
+        headers.add(name, value)
+    return HTTPResponse(request, head.status, headers, io.BytesIO(content), reason=head.reason)

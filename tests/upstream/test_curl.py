@@ -14,6 +14,7 @@ import sys
 import time
 
 import pytest
+from tornado.httpclient import HTTPClientError
 
 from jupyter_portproxy.errors import BadUpstream, Forbidden, GatewayError, Unreachable, UpstreamTimeout
 from jupyter_portproxy.protocol.framing import Content
@@ -36,7 +37,7 @@ def make(request):
     """Builds a transport, which the test closes."""
 
     def build() -> CurlTransport:
-        made = CurlTransport(keep_registrations=request.param)
+        made = CurlTransport(force_instance=True, keep_registrations=request.param)
         assert isinstance(made.sockets, (EpollWatcher, LoopWatcher) if request.param else LoopWatcher)
         return made
 
@@ -556,13 +557,47 @@ async def test_an_upstream_that_was_cut_short_by_abort_is_not_asked_again_on_tha
 async def test_header_lines_are_kept_with_the_request_unless_switched_off():
     async with serve(mirror) as seen:
         for keep in (True, False):
-            transport, out = CurlTransport(keep_header_lines=keep), outbound(seen.port)
+            transport, out = CurlTransport(force_instance=True, keep_header_lines=keep), outbound(seen.port)
             transport.open(out).abort()
             first = out.header_lines
             exchange = transport.open(out.with_target("/other"))
             assert json.loads(await everything(exchange))["target"] == "/other"
             assert (exchange.outbound.header_lines is first) is keep
             transport.close()
+
+
+# ---- the client ----
+
+
+async def test_fetch_is_that_of_any_client(transport):
+    async with serve(mirror) as seen:
+        response = await transport.fetch(f"http://127.0.0.1:{seen.port}/a?b", headers={"X-A": "1"})
+        assert (response.code, response.headers["Content-Type"]) == (200, "application/json")
+        asked = json.loads(response.body)
+    assert asked["target"] == "/a?b"
+    assert asked["fields"] == [["Host", f"127.0.0.1:{seen.port}"], ["X-A", "1"]]
+    async with serve(answers(status=b"404 Not Found")) as seen:
+        with pytest.raises(HTTPClientError, match="404"):
+            await transport.fetch(f"http://127.0.0.1:{seen.port}/")
+    with pytest.raises(Unreachable):
+        await transport.fetch(f"http://127.0.0.1:{seen.port}/")
+
+
+async def test_fetch_sends_the_content_that_it_was_given(transport):
+    async with serve(mirror) as seen:
+        response = await transport.fetch(f"http://127.0.0.1:{seen.port}/", method="POST", body=b"content")
+    assert json.loads(response.body)["content"] == "content"
+
+
+async def test_fetch_gives_up_in_time_and_at_1_mib(transport):
+    async with serve(upstreams.never_answers) as seen:
+        with pytest.raises(asyncio.TimeoutError):
+            await transport.fetch(f"http://127.0.0.1:{seen.port}/", request_timeout=0.2)
+        await asyncio.wait_for(seen.gone.wait(), 1)
+    async with serve(upstreams.endless) as seen:
+        with pytest.raises(BadUpstream, match="1 MiB"):
+            await transport.fetch(f"http://127.0.0.1:{seen.port}/")
+        await asyncio.wait_for(seen.gone.wait(), 1)
 
 
 async def test_close_ends_what_is_in_flight_with_an_error(make):
@@ -634,7 +669,7 @@ def test_a_slowly_read_answer_arrives_whole_on_uvloop():
 
     async def read() -> int:
         async with serve(answers(bytes(4 << 20))) as up:
-            transport, size = CurlTransport(), 0
+            transport, size = CurlTransport(force_instance=True), 0
             exchange = transport.open(outbound(up.port))
             await exchange.head
             while data := await exchange.read():
