@@ -187,9 +187,7 @@ class Registry:
         check_new_credential(secret)
         _check_state(state)
         _check_port(http_port, state)
-        birth = start_time(pid) if pid is not None else ""
-        if pid is not None and not birth:
-            raise BadInput("There is no process with that pid.", "Register the project once its process runs.")
+        started = _start_time(pid) if pid is not None else ""
 
         def work(db: SqliteConnection) -> RegisteredProject:
             before = _find_row(db, key)
@@ -198,7 +196,7 @@ class Registry:
             self._claim_port(db, key, http_port)
             generation = _next_generation(db)
             starts = start_on_request if start_on_request is not None else before is not None and bool(before.start_on_request)
-            row = _ProjectRow(key, state, http_port, generation, pid, secret, birth, self._boot, starts)
+            row = _ProjectRow(key, state, http_port, generation, pid, secret, started, self._boot, starts)
             db.execute("delete from projects where key = ?", (key,))
             db.execute(_INSERT, row)
             self._release(db, key, http_port)
@@ -350,6 +348,12 @@ class Registry:
 def _find_row(db: SqliteConnection, key: str) -> _ProjectRow | None:
     values = db.execute(f"{_SELECT} where key = ?", (key,)).fetchone()
     return _ProjectRow(*values) if values is not None else None
+
+
+def _start_time(pid: int) -> str:
+    if not (started := start_time(pid)):
+        raise BadInput("There is no process with that pid.", "Register the project once its process runs.")
+    return started
 
 
 def _next_generation(db: SqliteConnection) -> int:
