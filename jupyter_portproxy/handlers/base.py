@@ -49,7 +49,7 @@ class ProxyRequest:
     """One request, from its head to its end.
 
     Attributes:
-        route: what its URL asks for.
+        route: of its URL.
         tokens: Jupyter's own token and the credentials of this request that log in at Jupyter; none may reach a service.
         hop: what the previous hop of a chain tells of the request, if that is to be believed.
         destination: of a project's request, once it is known: its errors are translated.
@@ -68,7 +68,6 @@ class ProxyRequest:
     destination: Destination | None = None
     responded = False
     _login_tokens: frozenset[str] = frozenset()
-
     _close_callback: Callable[[], None] | None = None
 
     def __init__(
@@ -284,12 +283,12 @@ class ProxyRequest:
 
     async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> Destination:
         chain = self.gateway.projects
-        assert chain is not None  # it has found the route
-        asker = Requester(self.username, self.hop.may_start, self.request.method == "POST")
-        started = await chain.start(route, asker) if isinstance(route, ProjectRoute) else None
+        assert chain is not None  # or no URL would be a project's
+        requester, start = Requester(self.username, self.hop.may_start, self.request.method == "POST"), route.start_route
+        started = await chain.start(start, requester) if start is not None else None
         if started is not None:
             raise Redirected(started)
-        self.destination = await chain.locate(route, asker)
+        self.destination = await chain.locate(route, requester)
         return self.destination
 
     # ---- credentials ----
@@ -393,6 +392,7 @@ class ProxyRequest:
             headers["Content-Length"] = str(len(body))
         if not getattr(connection, "_read_finished", True):
             headers["Connection"] = "close"
+        self._close_callback = None
         connection.set_close_callback(None)
         start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)

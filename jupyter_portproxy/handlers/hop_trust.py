@@ -26,10 +26,10 @@ def previous_hop(request: HTTPServerRequest, chain: Projects) -> HopHeader:
     Raises:
         NotTheHub: it did not send a valid credential.
     """
-    told = parse_hop_header(request.headers.get(HOP_FIELD, ""))
-    if not chain.admits(told.credential):
+    hop = parse_hop_header(request.headers.get(HOP_FIELD, ""))
+    if not chain.admits(hop.credential):
         raise NotTheHub()
-    return told
+    return hop
 
 
 def describe_client(

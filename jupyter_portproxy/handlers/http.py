@@ -36,7 +36,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     """One HTTP request.
 
     Args:
-        route: what its URL asks for, or the decision's.
+        route: of its URL, or the decision's.
         cache: keeps the decision about this request, if given.
         decision: of the cache, for this request.
     """
@@ -102,7 +102,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         except BaseException:
             admitted.slot.release()
             raise
-        # An upgrade that HTTP/1.0 cannot have is served as if it were not asked; one with the same fields may be granted.
+        # An upgrade is ignored in HTTP/1.0; a request with the same fields in HTTP/1.1 may become a tunnel.
         if decision.prefix and self._cache is not None and "Upgrade" not in request.request.headers:
             self._cache.keep(decision, request.request)
         await self._open(decision, "", admitted.slot)

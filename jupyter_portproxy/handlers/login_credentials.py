@@ -48,9 +48,11 @@ async def login_tokens(
         known |= {handler.identity_provider.get_token(handler) or ""} - {""}
     if handler.is_stateless:
         return known
-    found = [c for c in credentials_in(handler.request) if not known & {c.value, credentials.parse_authorization_token(c.value)}]
-    for credential in found:
-        if len(found) > MAX_CREDENTIALS or await is_login(credential):
+    candidates = [
+        c for c in credentials_in(handler.request) if not known & {c.value, credentials.parse_authorization_token(c.value)}
+    ]
+    for credential in candidates:
+        if len(candidates) > MAX_CREDENTIALS or await is_login(credential):
             known |= {credential.value, credentials.parse_authorization_token(credential.value)} - {""}
     return known
 

@@ -38,7 +38,7 @@ async def admit(request: ProxyRequest, route: BaseRoute, *, upgrade: bool = Fals
     """Decide about a request.
 
     Args:
-        upgrade: it asks for a WebSocket.
+        upgrade: it is a WebSocket handshake.
 
     Raises:
         Redirected: it is answered with a redirect.

@@ -109,8 +109,8 @@ class RefererRedirects:
         """True unless the request is a navigation to a page that Jupyter has.
 
         Parts of a page and forms belong to the page that sends them. A link may well be meant for Jupyter: it is left alone if
-        Jupyter serves it. `/` is only a redirect of Jupyter's, and the way home to a service. URLs below a base URL other than
-        `/` were written with Jupyter in mind: they are the service's only if Jupyter has nothing there.
+        Jupyter serves it. `/` is the service's: for Jupyter it is only a redirect. URLs below a base URL other than `/` were
+        written with Jupyter in mind: they are the service's only if Jupyter has nothing there.
         """
         headers = request.headers
         if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest") == "serviceworker":
@@ -123,15 +123,15 @@ class RefererRedirects:
         """True if another handler than Jupyter's 404 would serve the request."""
         self._is_probing = True
         try:
-            found: Any = self._application.default_router.find_handler(request)
+            delegate: Any = self._application.default_router.find_handler(request)
         finally:
             self._is_probing = False
-        kind = getattr(found, "handler_class", None)
+        kind = getattr(delegate, "handler_class", None)
         if kind is TrailingSlashHandler and request.path.strip("/"):
             without = copy.copy(request)
             without.path = "/" + request.path.strip("/")
             return self._jupyter_serves(without)
-        return found is not None and kind is not Template404
+        return delegate is not None and kind is not Template404
 
     def _lost_websocket(self, request: HTTPServerRequest) -> LostWebSocketRoute | None:
         """WebSockets carry no Referer: one of a page of this origin that leads nowhere can only be reported."""

@@ -19,7 +19,6 @@ from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import named_project_urls, project_urls, urls
 from ..protocol.headers import is_websocket_upgrade
-from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.urls import BaseRoute, InvalidRoute, Redirect, ServiceRoute
 from .base import ProxyRequest
 from .decision_cache import DecisionCache
@@ -99,10 +98,9 @@ class PortRouter(Router):
         if not chain.finds_names:
             return project_urls.parse_project_url(uri, self._base_url)
         route = named_project_urls.parse_named_project_url(uri, self._base_url)
-        if not isinstance(route, NamedProjectRoute) or route.by_key is not None:
-            return route
-        is_other = self._bare_name(uri) is not None or route.owner in self._gateway.foreign_names
-        return None if is_other else route
+        owner = route.project_owner if route is not None else None
+        is_service = owner is not None and (self._bare_name(uri) is not None or owner in self._gateway.foreign_names)
+        return None if is_service else route
 
     def _bare_name(self, uri: str) -> ServiceRoute | None:
         """`NAME/` as jupyter-server-proxy had it, for the services that there are."""

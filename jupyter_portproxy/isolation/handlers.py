@@ -1,4 +1,4 @@
-"""Isolated origins: the way from Jupyter into the origin of a port or service, and what is served there.
+"""Isolated origins: how Jupyter leads into the origin of a port or service, and what is served there.
 
 At the host of an isolated origin only the service responds, whatever the path (but WELL_KNOWN_PATH); its requests take the same
 pipeline as those with a path-based URL. They differ in the login, which is a session of that one origin: Jupyter gives a ticket

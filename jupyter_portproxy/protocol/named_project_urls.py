@@ -57,6 +57,15 @@ class NamedProjectRoute(BaseRoute):
         """The project's name in messages."""
         return f"{self.owner}/{self.name}"
 
+    @property
+    def project_owner(self) -> str | None:
+        return self.owner if self.by_key is None else None
+
+    @property
+    def start_route(self) -> ProjectRoute | None:
+        """None: projects are started by their keys."""
+        return None
+
     async def resolve(self, resolver: Resolver[D]) -> D:
         return await resolver.resolve_project(self)
 

@@ -58,6 +58,11 @@ class ProjectRoute(BaseRoute):
         return self.port is None and self.path == _START
 
     @property
+    def start_route(self) -> ProjectRoute | None:
+        """The route itself if a POST to it starts the project, else None."""
+        return self if self.is_start else None
+
+    @property
     def next_uri(self) -> str:
         """The URL to which a POST to `start_uri` redirects: always one of the project."""
         name, _, value = self.query[1:].partition("=")

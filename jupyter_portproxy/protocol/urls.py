@@ -118,6 +118,11 @@ class BaseRoute:
         return ""
 
     @property
+    def project_owner(self) -> str | None:
+        """The owner in the URL of a project that is addressed by owner and name alone; None for any other route."""
+        return None
+
+    @property
     def isolated_target(self) -> tuple[str, str] | None:
         """Port or service name, and path with query, with which the isolated origin is entered; None without such an origin."""
         return None
