@@ -82,7 +82,7 @@ def _list(client: ApiClient, options: Options) -> None:
 
     print_table(
         ["SERVICE", "STATE", "PORT", "RUNS", head],
-        [[s["name"], s["state"], s["port"] or "-", s["runs"][-40:] or "-", urls(s["name"], s["url"])] for s in services],
+        [[s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"])] for s in services],
     )
     if reservations:
         print_table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
@@ -91,10 +91,7 @@ def _list(client: ApiClient, options: Options) -> None:
     links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] for port in shown]
     print_table(
         ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
-        [
-            [p["port"], p["process"] or "-", p["owner"] or "-", p["title"] or "-", link]
-            for p, link in zip(shown, links, strict=True)
-        ],
+        [[p["port"], p["process"], p["owner"], p["title"], link] for p, link in zip(shown, links, strict=True)],
     )
     if len(shown) < len(others):
         print(f"Not shown, as they cannot be reached: {len(others) - len(shown)}. --all lists them with the reason.")
@@ -104,7 +101,7 @@ def _templates(client: ApiClient, options: Options) -> None:
     templates = client.call("GET", "templates")
     if options.json:
         return print_json(templates)
-    arguments = [" ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) or "-" for t in templates]
+    arguments = [" ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) for t in templates]
     rows = [[t["name"], a, t["title"] if t["available"] else t["hint"]] for t, a in zip(templates, arguments, strict=True)]
     print_table(["TEMPLATE", "ARGUMENTS", "TITLE, OR HOW TO INSTALL IT"], rows)
 

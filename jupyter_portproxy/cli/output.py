@@ -25,11 +25,11 @@ def print_json(value: object) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print columns of at most 40 characters; the last one is cut at the terminal's width."""
+    """Print columns of at most 40 characters; the last one is cut at the terminal's width. `-` stands for None and empty text."""
     if not rows:
         print(f"No {head[0].lower()}s.\n")
         return
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(head), *(["-" if cell in (None, "") else str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     width = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
     for line in lines:

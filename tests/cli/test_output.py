@@ -20,8 +20,8 @@ def test_what_is_no_port_is_refused(text):
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys):
-    print_table(["NAME", "STATE"], [["x" * 50, "up"], ["y", 7]])
-    assert capsys.readouterr().out == f"{'NAME':40}  STATE\n{'x' * 40}  up\n{'y':40}  7\n\n"
+    print_table(["NAME", "STATE"], [["x" * 50, "up"], ["y", 7], ["", None]])
+    assert capsys.readouterr().out == f"{'NAME':40}  STATE\n{'x' * 40}  up\n{'y':40}  7\n{'-':40}  -\n\n"
     print_table(["PROJECT", "STATE"], [])
     assert capsys.readouterr().out == "No projects.\n\n"
 
