@@ -1,6 +1,6 @@
-"""The one place that builds, wires and closes everything.
+"""The jupyter_server extension: constructs every object with its collaborators, and closes them in reverse order.
 
-Rule of this file: no decision and no byte; parts are made here, introduced to each other here, and closed here.
+What only some configurations use is imported here when it is used: `projects` and the handlers of isolated origins.
 """
 
 from __future__ import annotations
@@ -87,10 +87,25 @@ class PortProxyApp(ExtensionApp):
             # The server's configuration: what `jupyter_lab_config.py` says arrives there after this extension was linked.
             settings = PortProxy(parent=server)
         except TraitError as error:
-            # As traitlets does for the server's own traits: one sentence and no server, rather than one with another policy.
+            # As traitlets does for the server's own traits; never a server with another policy than the configured one.
             self._refuse_to_start(error)
-        adopted = self._adopt_server_proxy(base_url)
-        counters = Counters()
+        self.gateway = self._make_gateway(settings, self._adopt_server_proxy(base_url), base_url)
+        self.origins = self._make_origins(settings)
+        port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
+        self.listing = Listing(self.gateway, port_list, self.origins, base_url)
+        self.events = Events(self.listing, self.services, self.log)
+        self.collector = PortProxyCollector(self.gateway, self.services)
+        self.collector.register()
+        timeout = settings.head_timeout
+        self.header_timeout = HeaderTimeout(server.web_app, timeout) if timeout else None
+        self.settings["portproxy"] = self.gateway
+        IOLoop.current().add_callback(self._start)
+        self.log.info(
+            "portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, settings.allowed_ports)), base_url
+        )
+
+    def _make_gateway(self, settings: PortProxy, adopted: _Adopted, base_url: str) -> Gateway:
+        server, counters = self._server, Counters()
         self.policy = Policy(
             settings,
             base_url=base_url,
@@ -102,11 +117,12 @@ class PortProxyApp(ExtensionApp):
         self.logins = Logins(self.log, provider.login_age if isinstance(provider, HasLoginAge) else CHECK_INTERVAL)
         self.connector = Connector(self.policy, settings.connect_timeout)
         self.probe = Probe(self.policy, self.connector)
-        ports = PortLeases(self.policy.ports)
-        self.services = self._make_services(settings, ports, adopted.templates)
+        leases = PortLeases(self.policy.ports)
+        reservations = Reservations(leases)
+        self.services = self._make_services(settings, leases, adopted.templates, base_url)
         self.hop = self._make_hop(settings)
-        reservations = Reservations(ports)
-        self.gateway = Gateway(
+        self.adopted_templates = adopted.templates
+        return Gateway(
             settings=settings,
             policy=self.policy,
             limits=Limits(settings, counters.refusal),
@@ -120,21 +136,7 @@ class PortProxyApp(ExtensionApp):
             base_url=base_url,
             projects=self.hop.chain if self.hop is not None else None,
             foreign_names=adopted.foreign_names,
-            on_activity=self._touch,
-        )
-        self.origins = self._make_origins(settings)
-        port_list = PortList(self.gateway, self.probe, base_url, self._jupyters_ports)
-        self.listing = Listing(self.gateway, port_list, self.origins, base_url)
-        self.events = Events(self.listing, self.services, self.log)
-        self.collector = PortProxyCollector(self.gateway, self.services)
-        self.collector.register()
-        timeout = settings.head_timeout
-        self.header_timeout = HeaderTimeout(server.web_app, timeout) if timeout else None
-        self.taken_over = adopted.templates
-        self.settings["portproxy"] = self.gateway
-        IOLoop.current().add_callback(self._start)
-        self.log.info(
-            "portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, settings.allowed_ports)), base_url
+            on_activity=self._record_activity,
         )
 
     def initialize_handlers(self) -> None:
@@ -142,7 +144,7 @@ class PortProxyApp(ExtensionApp):
         parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
-        self.handlers.extend(make_rules(self.taken_over, self.services) if not self.gateway.foreign_names else [])
+        self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         origins, find_isolated = self.origins, None
         if origins is not None:
@@ -167,7 +169,7 @@ class PortProxyApp(ExtensionApp):
         self.policy.close()
 
     async def _start(self) -> None:
-        """What needs the running event loop, and the HTTP server, which is made after its extensions."""
+        """Start what needs the running event loop or the HTTP server, which exists only after its extensions."""
         server = getattr(self._server, "http_server", None)
         if server is not None and self.header_timeout is not None:
             self.header_timeout.mount(server)
@@ -177,7 +179,7 @@ class PortProxyApp(ExtensionApp):
     def _refuse_to_start(self, error: Exception) -> NoReturn:
         self.log.critical("Bad config encountered during initialization: %s", error)
         self.exit(1)
-        raise AssertionError("traitlets' exit returns")
+        raise SystemExit(1)  # not reached
 
     def _make_hop(self, settings: PortProxy) -> ChainRuntime | None:
         """This server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
@@ -192,14 +194,13 @@ class PortProxyApp(ExtensionApp):
         except (TraitError, MissingPackage) as error:
             self._refuse_to_start(error)
         if hop.chain.hop == HUB:
-            self._warn_of_guests()
+            self._warn_of_open_hub()
         return hop
 
-    def _warn_of_guests(self) -> None:
-        """The users of a hub are not its owners; by default Jupyter lets every user who has logged in run code."""
+    def _warn_of_open_hub(self) -> None:
+        """Warn if the authorizer lets every user of the hub run code on it, as Jupyter's default does."""
         server = self._server
-        guarded = isinstance(server.identity_provider, HasLoginAge) or type(server.authorizer) is not AllowAllAuthorizer
-        if not guarded:
+        if type(server.authorizer) is AllowAllAuthorizer and not isinstance(server.identity_provider, HasLoginAge):
             self.log.warning(
                 "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
                 "c.ServerApp.authorizer_class = 'jupyter_portproxy.auth.ProjectsOnly'"
@@ -215,7 +216,7 @@ class PortProxyApp(ExtensionApp):
         return origins
 
     def _adopt_server_proxy(self, base_url: str) -> _Adopted:
-        """What was written for jupyter-server-proxy, unless that is enabled here too and serves it itself."""
+        """Read the configuration of jupyter-server-proxy, unless that is enabled here too and serves it itself."""
         settings = ServerProxy(parent=self._server)
         if self._is_enabled(config.INCUMBENT):
             names = config.server_names(settings.servers)
@@ -239,14 +240,15 @@ class PortProxyApp(ExtensionApp):
         package = self._server.extension_manager.extensions.get(extension)
         return package is not None and bool(package.enabled)
 
-    def _make_services(self, settings: PortProxy, ports: PortLeases, adopted: dict[str, Template]) -> ServiceManager:
-        base_url = str(self._server.base_url)
+    def _make_services(
+        self, settings: PortProxy, leases: PortLeases, adopted: dict[str, Template], base_url: str
+    ) -> ServiceManager:
         found, unreadable = templates.from_directories(jupyter_config_path())
         known, wrong = templates.load_all(templates.shipped(), found, settings.service_templates)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
         return ServiceManager(
-            ports,
+            leases,
             partial(_service_url, base_url),
             base_url,
             self.probe.is_ready,
@@ -256,8 +258,8 @@ class PortProxyApp(ExtensionApp):
             log=self.log,
         )
 
-    def _jupyters_ports(self) -> set[int]:
-        """The server's own ports, and those on which its kernels speak ZeroMQ."""
+    def _jupyter_ports(self) -> set[int]:
+        """The server's own port, and the ZeroMQ ports of its kernels."""
         ports = {self._server.port}
         manager: Any = self._server.kernel_manager
         for kernel_id in manager.list_kernel_ids():
@@ -270,20 +272,20 @@ class PortProxyApp(ExtensionApp):
             raise RuntimeError("an extension is linked to its server before it is initialized")
         return self.serverapp
 
-    def _touch(self) -> None:
+    def _record_activity(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
 
 
 def _is_at_hub() -> bool:
-    """JupyterHub names all that it tells its users' servers so."""
+    """True if the environment has JupyterHub's variables for a user's server."""
     return any(name.startswith("JUPYTERHUB_") for name in os.environ)
 
 
 def _system_user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number alone
+    except (KeyError, OSError):  # the user of a container may have no name
         return str(os.getuid())
 
 
