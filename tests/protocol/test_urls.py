@@ -405,3 +405,39 @@ def test_what_follows_the_base_url_is_never_changed(begin, rest):
     assert routes.respell_prefix(BASE + rest, BASE) == BASE + rest
     other = routes.respell_prefix(f"/{begin}/{rest}", BASE)
     assert other == f"/{begin}/{rest}" or (other == BASE + rest and "/" not in begin)
+
+
+@pytest.mark.parametrize(
+    ("host", "parts"),
+    [
+        ("localhost:8888", ("localhost", "8888")),
+        ("localhost", ("localhost", "")),
+        ("localhost:", ("localhost:", "")),
+        ("[::1]", ("[::1]", "")),
+        ("[::1]:80", ("[::1]", "80")),
+        ("a:٨٠", ("a:٨٠", "")),
+        (":80", ("", "80")),
+        ("", ("", "")),
+    ],
+)
+def test_a_port_is_split_from_a_host(host, parts):
+    assert routes.split_port(host) == parts
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("HTTPS://Hub.example:8/x?y", "https://hub.example:8"),
+        ("http://a?b", "http://a"),
+        ("http://a@b/", "http://a@b"),
+        ("http:///x", ""),
+        ("//a/x", ""),
+        ("ftp://a/", ""),
+        (" http://a/", ""),
+        ("", ""),
+    ],
+)
+def test_the_origin_of_a_url(url, origin):
+    assert routes.parse_origin(url) == origin
+    rest = routes.strip_origin(url, origin.partition("://")[2])
+    assert rest is None if not origin else rest == url[len(origin) :]
