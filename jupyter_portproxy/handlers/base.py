@@ -85,8 +85,6 @@ class ProxyRequest:
         """The request as Jupyter's identity provider, authorizer and log take it. A cached decision needs none."""
         handler = JupyterRequest(self.application, self.request, gateway=self.gateway, route=self.route)
         self.connection.set_close_callback(self._close_callback)  # each of Tornado's handlers sets its own
-        if hasattr(self, "user"):
-            handler.set_user(self.user)
         return handler
 
     @property
@@ -260,7 +258,10 @@ class ProxyRequest:
             Unauthenticated, Forbidden, LoginUnavailable
         """
         if cached.is_revocable:
-            await self._identify()
+            if self.jupyter.is_stateless:  # the same fields give the same login
+                self.jupyter.set_user(cached.user, by_token=cached.by_token)
+            else:
+                await self._identify()
             await self.authorize()
             if (self.user, self.jupyter.token_authenticated) != (cached.user, cached.by_token):
                 return False
@@ -418,5 +419,7 @@ class ProxyRequest:
 
     def log_response(self, status: int) -> None:
         """Write a line of Jupyter's access log."""
+        if hasattr(self, "user"):  # by a cached decision, the handler has not been authenticated
+            self.jupyter.set_user(self.user)
         self.jupyter.set_status(status)
         self.application.log_request(self.jupyter)

@@ -285,6 +285,23 @@ async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp
         assert len(kept) == 2 and len(up.requests) == 2
 
 
+class RevokesTokens(IdentityProvider):
+    """Jupyter's own, which takes the user of a handler that has one, with tokens that end."""
+
+    def get_token(self, handler):
+        return super().get_token(handler) if KNOWN["token"] else None
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=RevokesTokens)])
+async def test_a_cached_user_is_authenticated_again(ask, kept, jp_server_config, monkeypatch):
+    async with serve(mirror) as up:
+        send = await ask()
+        assert (await send(f"port/{up.port}/x")).status == 200
+        monkeypatch.setitem(KNOWN, "token", False)
+        assert (await send(f"port/{up.port}/x")).status == 403
+        assert len(kept) == 1 and len(up.requests) == 1
+
+
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
 async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_config, monkeypatch, gateway):
     async with serve(mirror) as up:
