@@ -203,11 +203,16 @@ async def test_a_service_sees_no_login_and_jupyters_word_on_the_client(call, ori
     assert seen.one("X-Forwarded-Prefix") == seen.one("X-Forwarded-Context") == seen.one("X-ProxyContextPath") == prefix
 
 
+def configured(**settings) -> dict:
+    enabled = {"jpserver_extensions": {"jupyter_portproxy": True}}
+    return {"PortProxy": settings, "IdentityProvider": {"token": TOKEN}, "ServerApp": enabled}
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(keep_host=["15000-20000"])])
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("form", ["", "absolute/"])
-async def test_the_host_is_kept_for_the_ports_that_the_settings_name(call, gateway, origin, kept, form):
-    async with serve(mirror) as up:
-        gateway.policy._keep_host_ports = (range(up.port, up.port + 1),) if kept else (range(up.port + 1, up.port + 2),)
+async def test_the_host_is_kept_for_the_ports_that_the_settings_name(call, origin, kept, form, jp_server_config):
+    async with serve(mirror, port=free_port(range(15000, 20001) if kept else range(10000, 15000))) as up:
         fields = [f"Origin: http://{origin}"]
         await call(f"proxy/{form}port/{up.port}/", method="POST", fields=fields, content=b"")
     seen, own = up.last, origin if kept else f"localhost:{up.port}"
@@ -311,23 +316,14 @@ async def test_a_cut_answer_never_looks_whole(call, script):
     assert (answer.status, answer.whole) == (200, False)
 
 
-async def test_the_server_itself_is_a_loop(call, origin, jp_serverapp, gateway):
+@pytest.mark.parametrize("jp_server_config", [configured(allowed_ports=["1-65535"])])
+async def test_the_server_itself_is_a_loop(call, origin, jp_serverapp, jp_server_config):
     port = int(origin.split(":")[1])
-    gateway.policy._port_allowed[port] = 1
     answer = await call(f"proxy/port/{port}{jp_serverapp.base_url}proxy/port/{port}/x", fields=["Via: 1.1 x"])
     assert answer.status in (403, 508)
 
 
-@pytest.mark.parametrize(
-    "jp_server_config",
-    [
-        {
-            "PortProxy": {"first_byte_timeout": 0.3},
-            "IdentityProvider": {"token": TOKEN},
-            "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
-        }
-    ],
-)
+@pytest.mark.parametrize("jp_server_config", [configured(first_byte_timeout=0.3)])
 async def test_no_answer_in_time_is_a_504(call, jp_server_config):
     async with serve(u.never_answers) as up:
         answer = await call(f"proxy/port/{up.port}/")
