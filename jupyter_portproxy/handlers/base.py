@@ -96,6 +96,10 @@ class ProxyRequest:
         self._close_callback = callback
         self.connection.set_close_callback(callback)
 
+    def drop_close_callback(self) -> None:
+        """Forget the callback, which refers to the owner of this request: both are freed without the garbage collector."""
+        self._close_callback = None
+
     @property
     def host(self) -> str:
         """The Host field in lower case."""
@@ -393,7 +397,7 @@ class ProxyRequest:
             headers["Content-Length"] = str(len(body))
         if not getattr(connection, "_read_finished", True):
             headers["Connection"] = "close"
-        self._close_callback = None
+        self.drop_close_callback()
         connection.set_close_callback(None)
         start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)

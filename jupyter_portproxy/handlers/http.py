@@ -134,11 +134,15 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         relaying = self._relay_response(self._exchange, response, partial(relay, decision), slot)
         if outbound.content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
-            self._relay.add_done_callback(lambda relay: relay.result()())
+            self._relay.add_done_callback(self._end_relay)
             return
         # While it calls `headers_received`, Tornado does not watch the connection; this request has no content to come.
         request.connection.stream.set_close_callback(self.on_connection_close)
         self._finish = await relaying
+
+    def _end_relay(self, relay: asyncio.Task[Callable[[], None]]) -> None:
+        self._relay = None  # the result refers to the response, and that to this object
+        relay.result()()
 
     def _watch(self, decision: CachedDecision) -> None:
         """Let the login and the chain end the exchange. A login of Jupyter's own kinds has no end."""
@@ -261,6 +265,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             if self._exchange is not None:
                 self._exchange.abort()
             self._response = None  # both refer to each other: freed without the garbage collector
+            self._request.drop_close_callback()
             self.run_close_callbacks()
             slot.release()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 
 import pytest
+
+from jupyter_portproxy.handlers.http import HttpDelegate
 
 from ..conftest import TOKEN
 from ..support import upstreams as u
@@ -466,3 +469,18 @@ async def test_a_manifest_that_is_asked_for_with_a_login_is_the_services(call):
     async with serve(answers(b'{"name": "own"}')) as up:
         fields = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Site: same-origin"]
         assert (await call(f"proxy/port/{up.port}/manifest.json", fields=fields)).content == b'{"name": "own"}'
+
+
+async def test_a_request_is_freed_without_the_garbage_collector(call):
+    async with serve(mirror) as up:
+        await call(f"proxy/port/{up.port}/x")
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(10):
+                await call(f"proxy/port/{up.port}/x", fields=[f"X-Own: {number % 5}"])
+                await call(f"proxy/port/{up.port}/x", "POST", content=b"x")
+            await asyncio.sleep(0.1)
+            assert sum(isinstance(known, HttpDelegate) for known in gc.get_objects()) <= 2
+        finally:
+            gc.enable()
