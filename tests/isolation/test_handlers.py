@@ -265,13 +265,14 @@ async def test_jupyter_is_not_there(visitor, jp_base_url):
 @pytest.mark.parametrize("path", ["hello", "storage"])
 async def test_no_other_site_is_told_that_the_server_is_there(visitor, path):
     port, host = visitor.port, visitor.host(1)
+    undated = lambda answer: [(name, value) for name, value in answer.fields if name != "Date"]  # noqa: E731
     unknown = await visitor.ask("/.well-known/portproxy/other", host)
     field, status = ("Origin", 204) if path == "hello" else ("Referer", 200)
     others = [f"http://{host}", "http://evil.example", f"http://evil.example:{port}", "http://localhost:1", "http://localhost"]
     others += [f"http://localhost:{port}@evil.example", f"http://localhost.evil.example:{port}", "null", f"localhost:{port}"]
     for theirs in ([], *([f"{field}: {other}{'/' if path == 'storage' else ''}"] for other in others)):
         answer = await visitor.ask(f"/.well-known/portproxy/{path}", host, theirs)
-        assert (answer.status, answer.content, answer.fields) == (404, b"", unknown.fields), theirs
+        assert (answer.status, answer.content, undated(answer)) == (404, b"", undated(unknown)), theirs
     for own in (f"http://{visitor.origin}", f"http://localhost:{port}", f"http://[::1]:{port}"):
         answer = await visitor.ask(f"/.well-known/portproxy/{path}", host, [f"{field}: {own}{'/' if path == 'storage' else ''}"])
         assert (answer.status, answer.all("Set-Cookie")) == (status, []), own
