@@ -1,12 +1,13 @@
 """The header field in which one hop of a chain describes a request, and its client, to the next hop.
 
-Every hop prints or parses it for every request, so it is one field with single-letter keys. The last hop writes the common
-fields (X-Forwarded-*, Forwarded) for the service. A hop must have authenticated the sender before it uses what it has parsed.
+Every hop prints or parses it for every request, so it is one field. The last hop writes the common fields (X-Forwarded-*,
+Forwarded) for the service. A hop must have authenticated the sender before it uses what it has parsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -15,18 +16,6 @@ from .forwarded import SCHEMES, ForwardedClient
 HOP_FIELD = "X-Portproxy-Hop"
 REFUSAL_FIELD = "X-Portproxy-Refusal"  # in a project host's own 403; every hop drops it from responses of its upstream
 AUTHORIZATION_FIELD = "X-Portproxy-Authorization"  # the client's own, beside the one that authenticates at the container
-# Name of a value -> its key in the field; both ends read this table for each request, so that a benchmark can exchange it.
-KEYS = {
-    "credential": "c",
-    "user": "u",
-    "permission": "m",
-    "scheme": "s",
-    "host": "h",
-    "peers": "p",
-    "port": "n",
-    "chain": "f",
-    "forwarded": "w",
-}
 _START = "start"  # the permission to start the project
 _DEFAULT_SCHEME = "http"  # omitted, as are empty values
 _SAFE = "/:;,=@[]\"'()*!$?"  # stay readable
@@ -63,7 +52,7 @@ class HopHeader:
             "chain": client.chain,
             "forwarded": client.forwarded,
         }
-        return HOP_FIELD, urlencode({KEYS[name]: value for name, value in values.items() if value}, safe=_SAFE, quote_via=quote)
+        return HOP_FIELD, urlencode({name: value for name, value in values.items() if value}, safe=_SAFE, quote_via=quote)
 
     def is_refused(self, status: int, fields: Iterable[tuple[str, str]]) -> bool:
         """True for the response of a hop that refused this credential."""
@@ -73,16 +62,14 @@ class HopHeader:
 def parse_hop_header(value: str) -> HopHeader:
     """Parse the field's value; a malformed one gives an empty HopHeader."""
     try:
-        parsed = dict(parse_qsl(value, max_num_fields=_MAX_KEYS))
+        values = defaultdict(str, parse_qsl(value, max_num_fields=_MAX_KEYS))
     except ValueError:
         return HopHeader()
-    values = {name: parsed.get(key, "") for name, key in KEYS.items()}
-    client = _parse_client(values["scheme"] or _DEFAULT_SCHEME, values)
-    return HopHeader(values["credential"], values["user"], values["permission"] == _START, client)
+    return HopHeader(values["credential"], values["user"], values["permission"] == _START, _parse_client(values))
 
 
-def _parse_client(scheme: str, values: dict[str, str]) -> ForwardedClient | None:
-    peers = values["peers"].split(",") if values["peers"] else []
+def _parse_client(values: Mapping[str, str]) -> ForwardedClient | None:
+    scheme, peers = values["scheme"] or _DEFAULT_SCHEME, values["peers"].split(",") if values["peers"] else []
     if scheme not in SCHEMES or not 0 < len(peers) <= _MAX_PEERS:
         return None
     return ForwardedClient(scheme, values["host"], tuple(peers), values["port"], values["chain"], values["forwarded"])

@@ -198,7 +198,7 @@ def values(request: dict, name: str) -> list[str]:
 async def test_a_request_passes_three_hops_byte_for_byte_and_without_a_secret(hops):
     async with serve(mirror) as upstream:
         odd = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4;x=1?q=%20&port=1&a=b%26"
-        request = told(await hops.ask(odd, fields=("X-Portproxy-Hop: c=mine&u=eve&f=mine", "Cookie: a=b")))
+        request = told(await hops.ask(odd, fields=("X-Portproxy-Hop: credential=mine&user=eve&chain=mine", "Cookie: a=b")))
         assert request["target"] == odd  # the last hop keeps the path
         for form in ("server", "proxy", "proxy/port"):
             short = told(await hops.ask(f"/{KEY}/{form}/{upstream.port}/x?y"))
@@ -531,7 +531,7 @@ async def test_a_name_of_any_letters_passes_as_a_field(hops):
         await hops.admin.move(KEY, "two")
         _, answer = await hops.until(f"/{KEY}/x", 200, quote(name))
     (word,) = values(told(answer), "X-Portproxy-Hop")
-    assert word.startswith(f"c=other&u={quote(name)}&m=start&")
+    assert word.startswith(f"credential=other&user={quote(name)}&permission=start&")
     await hops.admin.remove_member(KEY, name)
 
 
@@ -541,7 +541,7 @@ async def test_the_project_host_believes_its_hub_only(hops):
             async with await Wire.open(port_of(hops.host)) as wire:
                 lines = [f"GET /{KEY}/port/{upstream.port}/ HTTP/1.1", f"Host: 127.0.0.1:{port_of(hops.host)}"]
                 lines += [
-                    f"X-Portproxy-Hop: c={credential}&u=ann&m=start",
+                    f"X-Portproxy-Hop: credential={credential}&user=ann&permission=start",
                     f"X-Portproxy-Credential: {CREDENTIAL}",
                     "X-Portproxy-User: ann",
                     "Authorization: token a-token-of-the-tests",
@@ -744,7 +744,7 @@ async def test_a_moved_projects_tunnels_close_with_1012_and_the_next_request_lan
             await asyncio.wait_for(tunnel.wait_closed(), 3)
             assert tunnel.close_code == 1012
         request = told(await hops.ask(f"/{KEY}/port/{port}/x"))
-        assert values(request, "X-Portproxy-Hop")[0].startswith("c=other&u=ann&m=start&")
+        assert values(request, "X-Portproxy-Hop")[0].startswith("credential=other&user=ann&permission=start&")
         assert values(request, "Authorization") == []
 
 

@@ -25,8 +25,8 @@ LATIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), min_size=
 def test_it_is_one_field_that_people_can_read():
     assert HopHeader("the-credential", "ann", may_start=True).to_field(CLIENT) == (
         HOP_FIELD,
-        "c=the-credential&u=ann&m=start&s=https&h=hub.example.org&p=198.51.100.7,2001:db8::1"
-        '&f=192.0.2.1&w=for=192.0.2.1;proto=https;host="hub.example.org"',
+        "credential=the-credential&user=ann&permission=start&scheme=https&host=hub.example.org&peers=198.51.100.7,2001:db8::1"
+        '&chain=192.0.2.1&forwarded=for=192.0.2.1;proto=https;host="hub.example.org"',
     )
 
 
@@ -46,16 +46,16 @@ def test_a_printed_field_is_parsed_back(credential, user, may_start, values, pee
 
 
 def test_empty_values_are_omitted():
-    assert HopHeader().to_field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "p=192.0.2.1")
+    assert HopHeader().to_field(ForwardedClient("http", "", ("192.0.2.1",))) == (HOP_FIELD, "peers=192.0.2.1")
 
 
-@pytest.mark.parametrize("value", ["s=gopher&h=a&p=192.0.2.1", "s=https&h=a", "h=a"])
+@pytest.mark.parametrize("value", ["scheme=gopher&host=a&peers=192.0.2.1", "scheme=https&host=a", "host=a"])
 def test_an_incomplete_description_of_the_client_is_ignored(value):
-    assert parse_hop_header(f"u=ann&{value}") == HopHeader(user="ann")
+    assert parse_hop_header(f"user=ann&{value}") == HopHeader(user="ann")
 
 
 @pytest.mark.parametrize(
-    "value", ["", "nonsense", "the-credential ann start", "m=anything", "&".join(f"u={n}" for n in range(17))]
+    "value", ["", "nonsense", "the-credential ann start", "permission=anything", "&".join(f"user={n}" for n in range(17))]
 )
 def test_a_malformed_field_is_empty(value):
     assert parse_hop_header(value) == HopHeader()
