@@ -69,20 +69,6 @@ class ProjectHop(RequestHooks):
         return list(self.fields)
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What a request for one project by one user needs; valid while the resolver returns the same NextHop object.
-
-    Attributes:
-        upstream: None if the host is a name, which is resolved for each request.
-    """
-
-    next_hop: NextHop
-    fields: tuple[tuple[str, str], ...]
-    hop_header: HopHeader
-    upstream: Upstream | None
-
-
 class Chain:
     """One hop of a chain.
 
@@ -91,7 +77,6 @@ class Chain:
         roles: role -> what it may reach, for a hub.
         credentials: what the hop before this one sends, for a project host.
         starter: starts projects of this host.
-        max_prepared: number of cached `_Prepared`; 0 turns the cache off.
     """
 
     def __init__(
@@ -103,15 +88,11 @@ class Chain:
         credentials: Collection[str],
         log: logging.Logger,
         starter: Starter | None = None,
-        *,
-        max_prepared: int = 10_000,
     ) -> None:
         self.hop, self._starter = hop, starter
         self._policy, self._resolver, self._roles, self._log = policy, resolver, roles, log
         self._names = resolver if hop == HUB and isinstance(resolver, NameResolver) else None
         self._credentials = [credential.encode() for credential in credentials]
-        self._max_prepared = max_prepared
-        self._prepared: dict[tuple[str, str], _Prepared] = {}  # by key and username
         self._open: dict[Closable, ProjectHop] = {}
         self._next_warning = -float("inf")
         self._is_ready = False
@@ -160,16 +141,22 @@ class Chain:
         except ProjectStopped as error:
             raise self._start_on_request(error, project_route, requester) from None
         self._check(project_route, next_hop, requester)
-        prepared = self._prepared.get((project_route.key, requester.name))
-        if prepared is None or prepared.next_hop is not next_hop:
-            prepared = self._prepare(next_hop, requester.name)
-        upstream = prepared.upstream or await self._resolve_host(next_hop)
+        is_literal = ip_literal(next_hop.host) is not None
+        addresses = (next_hop.host,) if is_literal else await resolve_host(next_hop.host, next_hop.port)
+        if not addresses:
+            raise HostDown(self.hop)
+        upstream = Upstream(next_hop.host, next_hop.port, addresses, scheme=next_hop.scheme)
         target = Route(next_hop.host, next_hop.port, project_route.prefix, project_route.path, project_route.query, keep=True)
-        project_hop = ProjectHop(next_hop, prepared.fields, project_route, requester)
-        # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
-        told = prepared.hop_header if self.hop == HUB or project_route.port is not None else None
-        counted_as, is_stable = (next_hop.key, project_route.port), prepared.upstream is not None
-        return Destination(target, upstream, project_hop, counted_as=counted_as, url_mapping=alias, hop=told, is_stable=is_stable)
+        fields, hop_header = self._credentials_for(next_hop, project_route, requester.name)
+        return Destination(
+            target,
+            upstream,
+            ProjectHop(next_hop, fields, project_route, requester),
+            counted_as=(next_hop.key, project_route.port),
+            url_mapping=alias,
+            hop=hop_header,
+            is_stable=is_literal,
+        )
 
     async def holds(self, to: Destination) -> bool:
         """True if a request like the one before has the same next hop, and its user may still reach it."""
@@ -177,7 +164,7 @@ class Chain:
         if not isinstance(project_hop, ProjectHop):
             return True
         try:
-            return await self._resolve_again(project_hop) is project_hop.next_hop
+            return await self._resolve_again(project_hop) == project_hop.next_hop
         except GatewayError:
             return False
 
@@ -208,26 +195,14 @@ class Chain:
     async def _resolve_again(self, project_hop: ProjectHop) -> NextHop:
         return await self._resolver.resolve(project_hop.next_hop.key, project_hop.requester.name if self.hop == HUB else None)
 
-    def _prepare(self, next_hop: NextHop, username: str) -> _Prepared:
+    def _credentials_for(
+        self, next_hop: NextHop, route: ProjectRoute, username: str
+    ) -> tuple[tuple[tuple[str, str], ...], HopHeader | None]:
+        """The fields that authenticate a request at the next hop, and its hop header."""
         if self.hop == HUB:
-            fields: tuple[tuple[str, str], ...] = ()
-            header = HopHeader(next_hop.credential, username, START in self._roles.get(next_hop.role or "", ()))
-        else:
-            fields, header = (("Authorization", f"token {next_hop.credential}"),), HopHeader()
-        is_literal = ip_literal(next_hop.host) is not None
-        upstream = Upstream(next_hop.host, next_hop.port, (next_hop.host,), scheme=next_hop.scheme) if is_literal else None
-        prepared = _Prepared(next_hop, fields, header, upstream)
-        if len(self._prepared) >= self._max_prepared:
-            self._prepared.clear()
-        if self._max_prepared:
-            self._prepared[next_hop.key, username] = prepared
-        return prepared
-
-    async def _resolve_host(self, next_hop: NextHop) -> Upstream:
-        addresses = await resolve_host(next_hop.host, next_hop.port)
-        if not addresses:
-            raise HostDown(self.hop)
-        return Upstream(next_hop.host, next_hop.port, addresses, scheme=next_hop.scheme)
+            return (), HopHeader(next_hop.credential, username, START in self._roles.get(next_hop.role or "", ()))
+        # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
+        return (("Authorization", f"token {next_hop.credential}"),), HopHeader() if route.port is not None else None
 
     def _check(self, route: ProjectRoute, next_hop: NextHop, requester: Requester) -> None:
         """Raises Forbidden if the role or a list of ports does not allow the request."""

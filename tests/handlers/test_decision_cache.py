@@ -203,7 +203,7 @@ def test_the_latest_decision_about_such_a_request_holds_and_no_longer():
 def test_no_more_are_kept_than_are_of_use():
     admissions = a.DecisionCache()
     for number in range(1100):
-        keep(admissions, [("Cookie", str(number))])
+        keep(admissions, [("Cookie", str(number))], seconds=60)
     assert len(admissions) == 1024
     for number in range(1100):
         keep(admissions, [("Cookie", str(number))], seconds=-1)

@@ -194,16 +194,6 @@ async def test_a_request_starts_it_where_the_operator_wants_that_and_not_again_a
     assert chain.host.count() == 2
 
 
-async def test_a_chain_without_its_cache_finds_the_same(registry):
-    registry.register("p1", 40001, "secret")
-    route = ProjectRoute("p1", "/p1", 15000, "/port/15000/", "")
-    for size in (0, 10):
-        chain = Chain(Policy(PortProxy()), registry, PROJECT_HOST, {}, ["c"], LOG, max_prepared=size)
-        first, second = await chain.locate(route, ANN), await chain.locate(route, ANN)
-        assert first == second and (first.upstream is second.upstream) is (size > 0)
-        await chain.close()
-
-
 def test_the_default_command_is_the_one_that_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "projects.md").read_text()
     assert f"c.PortProxy.project_starter = {json.dumps(PortProxy().project_starter)}\n" in page

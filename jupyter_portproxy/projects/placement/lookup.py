@@ -44,7 +44,6 @@ class PlacementOptions:
         timeout: for one statement, or one connection.
         serve_stale: how long known placements are used while the database is away.
         max_projects: cached placements.
-        max_next_hops: cached results of `resolve`; 0 turns that cache off.
         max_connections: for look-ups, besides the one that follows the changes.
     """
 
@@ -53,7 +52,6 @@ class PlacementOptions:
     timeout: float = 2.0
     serve_stale: float = 300.0
     max_projects: int = 10_000
-    max_next_hops: int = 10_000
     max_connections: int = 4
 
 
@@ -94,16 +92,6 @@ class _Project:
 _ABSENT = _Project("", "", None, None, {}, "private", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """A result of `resolve` and what it was derived from; valid while these are the current objects."""
-
-    project: _Project
-    host: _Host | None
-    groups: frozenset[str]
-    next_hop: NextHop
-
-
 class Placement:
     """A ProjectResolver and NameResolver over the tables of `schema`.
 
@@ -130,7 +118,6 @@ class Placement:
         )
         self._keys: Cache[str] = Cache(self._query_key, bool, self._options.max_projects)  # OWNER\0NAME -> key, or ""
         self._hosts: dict[str, _Host] = {}
-        self._resolved: dict[tuple[str, str | None], _Resolved] = {}  # by key and username
         self._subscriptions = ChangeSubscriptions(self._log)
         self._read_at = -float("inf")  # when the changes were last read
         self._heartbeats_unreliable_until = -float("inf")
@@ -143,18 +130,9 @@ class Placement:
 
     async def resolve(self, key: str, username: str | None) -> NextHop:
         """See ProjectResolver."""
-        cached = self._resolved.get((key, username))
-        if cached is not None and self._is_current(key, username, cached):
-            return cached.next_hop
         require_key(key, HUB)
         project = await self._look_up(self._projects, key)
-        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(username)
-        next_hop = _next_hop(key, project, host, groups, username)
-        if len(self._resolved) >= self._options.max_next_hops:
-            self._resolved.clear()
-        if self._options.max_next_hops:
-            self._resolved[key, username] = _Resolved(project, host, groups, next_hop)
-        return next_hop
+        return _next_hop(key, project, self._hosts.get(project.host_id or ""), self._groups_of(username), username)
 
     async def find(self, owner: str, name: str, username: str | None) -> str:
         """See NameResolver. A cached key is compared with its project, so that it is never older than that."""
@@ -195,12 +173,6 @@ class Placement:
         await self._pool.close()
 
     # ---- look-ups ----
-
-    def _is_current(self, key: str, username: str | None, cached: _Resolved) -> bool:
-        project = cached.project
-        if not self._may_use_cache() or self._projects.get(key) is not project:
-            return False
-        return self._hosts.get(project.host_id or "") is cached.host and self._groups_of(username) == cached.groups
 
     def _may_use_cache(self) -> bool:
         return time.monotonic() - self._read_at <= self._options.serve_stale
@@ -351,12 +323,9 @@ class Placement:
         return await connection.fetch(sql.HOSTS)
 
     def _set_hosts(self, rows: Iterable[Row]) -> bool:
-        """True if a host has another URL or credential, or has become silent.
-
-        The object of an unchanged host stays, and with it the cached results of `resolve`.
-        """
-        before, hosts = self._hosts, [(row["host_id"], self._host_of(row, row["generation"])) for row in rows]
-        self._hosts = {host_id: before[host_id] if before.get(host_id) == host else host for host_id, host in hosts}
+        """True if a host has another URL or credential, or has become silent."""
+        before = self._hosts
+        self._hosts = {row["host_id"]: self._host_of(row, row["generation"]) for row in rows}
         for host_id, host in self._hosts.items():
             if host.address is None and before.get(host_id) != host:
                 self._log.error("portproxy: the URL or the credential of host %s cannot be used", host_id)

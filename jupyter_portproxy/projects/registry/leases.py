@@ -75,15 +75,6 @@ class _ProjectRow(NamedTuple):
     start_on_request: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _CachedRow:
-    """`version`: of the file when the row was read."""
-
-    row: _ProjectRow
-    next_hop: NextHop
-    version: tuple[int, ...]
-
-
 class Registry:
     """A ProjectResolver over a SQLite file, and the operations that write it. All of them may raise RegistryUnavailable.
 
@@ -91,7 +82,6 @@ class Registry:
         path: of the file; it is created (mode 0600) when the registry starts or is written to.
         cool_down: seconds for which a released port is not leased again.
         boot: id of this boot of the machine.
-        max_cached: number of cached rows; 0 turns the cache off.
     """
 
     def __init__(
@@ -101,14 +91,12 @@ class Registry:
         cool_down: float = 60.0,
         log: logging.Logger | None = None,
         boot: str | None = None,
-        max_cached: int = 10_000,
     ) -> None:
         self._log = log or logging.getLogger(__name__)
         self._file = RegistryFile(Path(path), self._log)
-        self._cool_down, self._max_cached = cool_down, max_cached
+        self._cool_down = cool_down
         self._boot = boot_id() if boot is None else boot
         self._processes = ProcessHandles()
-        self._cache: dict[str, _CachedRow] = {}
         self._published: dict[str, tuple[object, ...]] = {}  # what subscribers were last notified of
         self._published_version: tuple[int, ...] | None = None
         self._subscriptions = ChangeSubscriptions(self._log)
@@ -124,23 +112,13 @@ class Registry:
     async def resolve(self, key: str, username: str | None) -> NextHop:
         """See ProjectResolver. A project host has no members table and ignores `username`."""
         require_key(key, PROJECT_HOST)
-        cached, version = self._cache.get(key), self._file.version()
-        if cached is not None and cached.version == version and not self._is_over(cached.row):
-            return cached.next_hop
-        # What is written after `version` was read has another one: the row is never used for longer than it is true.
         row = self._file.read(lambda db: _find_row(db, key))
         if row is None:
             raise UnknownProject(key, PROJECT_HOST)
-        is_same = cached is not None and cached.row == row and not self._is_over(row)
-        next_hop = cached.next_hop if cached is not None and is_same else self._next_hop(row)
-        if len(self._cache) >= self._max_cached:
-            self._cache.clear()
-        if self._max_cached:
-            self._cache[key] = _CachedRow(row, next_hop, version)
-        return next_hop
+        return self._next_hop(row)
 
     def report_failure(self, key: str, generation: int) -> None:
-        """Nothing: the cache is always as current as the file."""
+        """Nothing: each request reads the file."""
 
     def subscribe(self, callback: Callable[[str], None]) -> Callable[[], None]:
         return self._subscriptions.add(callback)
