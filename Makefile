@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark chain-cost apps code-server old-kernel clean
+.PHONY: run test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -66,6 +66,10 @@ fuzz: $(VENV)/ready
 benchmark: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
 	$(BIN)/python benchmarks/run.py $(OPTIONS)
+
+# What each mechanism for speed saves: servers with one of them off, measured by turns.
+ablation: $(VENV)/ready
+	$(BIN)/python benchmarks/ablation.py
 
 # What a hop of the chain costs, with 100,000 projects in Postgres.
 chain-cost: $(VENV)/ready

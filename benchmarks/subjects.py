@@ -134,8 +134,8 @@ def free_port() -> int:
 
 def start_origin(work: Path) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
-    process = _run([sys.executable, str(HERE / "origin.py"), str(port)], work, "origin")
-    _wait(port, work / "origin.log")
+    process = run_in([sys.executable, str(HERE / "origin.py"), str(port)], work, "origin")
+    wait_for(port, work / "origin.log")
     return process, port
 
 
@@ -158,9 +158,9 @@ def start(name: str, origin: int, work: Path, cache: Path) -> Subject:
     port, folder = free_port(), work / name
     folder.mkdir(parents=True, exist_ok=True)
     command, prefix = _command(name, port, origin, folder, cache)
-    subject = Subject(name, port, prefix, _run(command, folder, name), origin)
+    subject = Subject(name, port, prefix, run_in(command, folder, name), origin)
     try:
-        _wait(port, folder / f"{name}.log")
+        wait_for(port, folder / f"{name}.log")
     except RuntimeError:
         subject.stop()
         raise
@@ -197,7 +197,7 @@ def _command(name: str, port: int, origin: int, folder: Path, cache: Path) -> tu
     return [python, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", *options], prefix
 
 
-def _run(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
+def run_in(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]:
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith("JUPYTER") and not key.lower().endswith("_proxy")
     }
@@ -206,7 +206,7 @@ def _run(command: list[str], folder: Path, name: str) -> subprocess.Popen[bytes]
         return subprocess.Popen(command, stdout=log, stderr=log, env=variables, cwd=folder, start_new_session=True)
 
 
-def _wait(port: int, log: Path) -> None:
+def wait_for(port: int, log: Path) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
