@@ -64,8 +64,19 @@ class Tunnel(Closable):
         self._early_shut_down: CloseCode | None = None
 
     async def connect(self, client: IOStream, upstream: IOStream, first: bytes) -> None:
-        """Take both streams over and relay until they close; `first` is written to the client before all else."""
-        one, other = await _take_over(client, _End(self)), await _take_over(upstream, _End(self))
+        """Take both streams over and relay until they close; `first` is written to the client before all else.
+
+        Both are closed if that fails.
+        """
+        one, other = _End(self), _End(self)
+        try:
+            await _take_over(client, one)
+            await _take_over(upstream, other)
+        except BaseException:
+            for end, stream in ((one, client), (other, upstream)):
+                end.abort() if end.transport is not None else stream.close()
+            self.run_close_callbacks()
+            raise
         self._client, self._upstream = one, other
         one.write(first)
         one.other, other.other = other, one
@@ -270,7 +281,7 @@ class _StreamTransport(asyncio.Transport):
         self._may_read.set()  # the next read of `_relay` fails
 
 
-async def _take_over(stream: IOStream, end: _End) -> _End:
+async def _take_over(stream: IOStream, end: _End) -> None:
     """Move a stream's connection to `end`, with the bytes that the stream has read already."""
     reading: asyncio.Future[bytes] | None = None
     try:
@@ -284,12 +295,12 @@ async def _take_over(stream: IOStream, end: _End) -> _End:
         sock = stream.socket
         prepare_socket(sock)
     except OSError:
+        stream.close()
         end.eof_received()
         end.connection_lost(None)
-        return end
+        return
     if isinstance(stream, SSLIOStream):
         end.connection_made(_StreamTransport(stream, end, reading))
-        return end
+        return
     stream.io_loop.remove_handler(sock)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: end, sock)
-    return end

@@ -441,3 +441,21 @@ async def test_a_shutdown_while_the_tunnel_connects_closes_it_too():
         await eventually(lambda: closed == [tunnel], 2)
         with theirs:
             assert theirs.recv(100) == FIRST + TO_CLIENT
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_both_streams_are_closed_if_the_tunnel_cannot_connect(failing):
+    kinds = [socket.SOCK_STREAM, socket.SOCK_STREAM]
+    kinds[failing] = socket.SOCK_SEQPACKET  # no transport of asyncio's takes it
+    pairs = [socket.socketpair(socket.AF_UNIX, kind) for kind in kinds]
+    for ours, _ in pairs:
+        ours.setblocking(False)
+    tunnel, closed = Tunnel(lambda size: None), []
+    tunnel.add_close_callback(closed.append)
+    with pytest.raises(ValueError, match="Stream Socket"):
+        await tunnel.connect(IOStream(pairs[0][0]), IOStream(pairs[1][0]), FIRST)
+    await eventually(lambda: [ours.fileno() for ours, _ in pairs] == [-1, -1], 2)
+    assert closed == [tunnel]
+    for _, theirs in pairs:
+        with theirs:
+            assert theirs.recv(100) == b""
