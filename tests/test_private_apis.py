@@ -12,6 +12,7 @@ from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jupyter_portproxy"
@@ -28,6 +29,9 @@ CANARIES = {
     "header_timeout": lambda stream: HTTP1ConnectionParameters(),
     "request_callback": lambda stream: HTTPServer(Application()),
     "default_router": lambda stream: Application(),
+    "accept_connection": lambda stream: WebSocketHandler.get.__code__.co_names,
+    "get_websocket_protocol": lambda stream: WebSocketHandler.get.__code__.co_names,
+    "params": lambda stream: WebSocketProtocol13.__init__.__code__.co_names,
 }
 
 

@@ -1,7 +1,7 @@
 """WebSocket towards the client, a plain byte stream towards the service: what websockify does (`raw_socket_proxy`).
 
 The content of each message goes on as bytes, whatever its kind; bytes come back as binary messages. Neither side is read faster
-than the other takes. The frames are Tornado's, hence a WebSocketHandler.
+than the other takes. Tornado reads and writes the frames.
 """
 
 from __future__ import annotations
@@ -10,79 +10,54 @@ import asyncio
 from collections.abc import Callable
 
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError
 
 from ..errors import ShuttingDown
-from ..protocol.urls import BaseRoute
+from ..protocol.credentials import TOKEN_SUBPROTOCOL
 from ..upstream.closable import Closable, CloseCode
-from . import pipeline
-from .base import ProxyRequest
-from .pipeline import Admitted
+from .websocket import UpgradeHandler
 
 _PIECE = 1 << 16
 
 
-class RawSocketHandler(WebSocketHandler, Closable):
+class RawSocketHandler(UpgradeHandler, Closable):
     """One WebSocket of a service that does not speak HTTP."""
 
-    def initialize(self, proxy_request: ProxyRequest, route: BaseRoute) -> None:
-        self._proxy_request, self._gateway, self._route = proxy_request, proxy_request.gateway, route
-        self._admitted: Admitted | None = None
-        self._stream: IOStream | None = None
-        self._relay: asyncio.Task[None] | None = None
-        self._count: Callable[[int], None] = lambda size: None
-        proxy_request.set_close_callback(self.on_connection_close)
+    _stream: IOStream
+    _count: Callable[[int], None]
+    _relay: asyncio.Task[None]
 
-    def set_default_headers(self) -> None:
-        for name in ("Server", "Content-Type"):
-            self.clear_header(name)
-
-    async def prepare(self) -> None:
+    async def _admit(self) -> None:
         """Admit and connect before the handshake is answered."""
-        request, gateway = self._proxy_request, self._gateway
-        try:
-            admitted = self._admitted = await pipeline.admit(request, self._route, upgrade=True)
-            self._count = gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity)
-            self._stream = await gateway.dial(admitted.destination.upstream)
-        except Exception as error:
-            self._give_up()
-            request.fail(error)
-            self._finished = True
-            return
-        self.current_user = request.user
-        for name, value in request.login_cookies():
-            self.add_header(name, value)
-
-    def check_origin(self, origin: str | None = None) -> bool:
-        """The pipeline has checked it."""
-        return True
+        await super()._admit()
+        self._stream = await self._dial()
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         """The first that is offered ("binary", as a rule), but never the one that carries Jupyter's token."""
-        return next((name for name in subprotocols if not name.startswith("v1.token.websocket.jupyter.org")), None)
+        return next((name for name in subprotocols if not name.startswith(TOKEN_SUBPROTOCOL)), None)
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
-        assert self._admitted is not None  # by `prepare`
+        gateway, admitted = self._gateway, self._admitted
+        self._count = gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity)
         try:
-            self._gateway.add_tunnel(self, self._admitted.slot)
-            self._proxy_request.watch(self, self._admitted.destination)
+            gateway.add_tunnel(self, admitted.slot)
         except ShuttingDown:
             self.close(CloseCode.GOING_AWAY)
             return
+        self._slot = None
+        self._proxy_request.watch(self, admitted.destination)
         self._relay = asyncio.get_running_loop().create_task(self._relay_bytes(), name="portproxy raw socket")
 
     async def on_message(self, message: str | bytes) -> None:
         data = message.encode() if isinstance(message, str) else message
         self._count(len(data))
-        if self._stream is not None and not self._stream.closed():
-            try:
-                await self._stream.write(data)
-            except StreamClosedError:
-                self.close()
+        try:
+            await self._stream.write(data)
+        except StreamClosedError:
+            self.close()
 
     async def _relay_bytes(self) -> None:
-        assert self._stream is not None  # by `prepare`
         try:
             while True:
                 data = await self._stream.read_bytes(_PIECE, partial=True)
@@ -91,27 +66,15 @@ class RawSocketHandler(WebSocketHandler, Closable):
         except (StreamClosedError, WebSocketClosedError):
             self.close()
 
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close both sides: a message that waits for the service to read would keep this one open."""
+        super().close(code, reason)
+        self._stream.close()
+
     def on_close(self) -> None:
-        self._give_up()
+        super().on_close()
         self.run_close_callbacks()
-
-    def on_connection_close(self) -> None:
-        super().on_connection_close()
-        self._give_up()
-
-    def on_finish(self) -> None:
-        """Tornado has refused the handshake after all."""
-        if self.ws_connection is None:
-            self._give_up()
 
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         if code != CloseCode.BAD_GATEWAY:
             self.close(code)
-
-    def _give_up(self) -> None:
-        if self._relay is not None:
-            self._relay.cancel()
-        if self._stream is not None:
-            self._stream.close()
-        if self._admitted is not None:
-            self._admitted.slot.release()

@@ -25,8 +25,9 @@ from .decision_cache import DecisionCache
 from .http import HttpDelegate
 from .raw_socket import RawSocketHandler
 from .referer_redirect import RefererRedirects
-from .websocket import WebSocketDelegate
+from .websocket import TunnelHandler
 
+_MAX_UPGRADE_CONTENT = 1 << 16  # bytes, that Tornado's handlers keep before they refuse the request
 FindIsolated = Callable[[HTTPServerRequest], "HTTPMessageDelegate | None"]
 
 
@@ -122,10 +123,9 @@ def delegate_for(
     if not (upgrade and (route.is_local or route.is_project)):
         return HttpDelegate(request, route, cache)
     hooks = request.gateway.destinations.hooks_of(route.service) if route.service else None
-    if hooks is None or not hooks.raw_socket:
-        return WebSocketDelegate(request, route)
-    parts = {"proxy_request": request, "route": route}
-    return request.application.get_handler_delegate(request.request, RawSocketHandler, parts)
+    handler = RawSocketHandler if hooks is not None and hooks.raw_socket else TunnelHandler
+    request.connection.set_max_body_size(_MAX_UPGRADE_CONTENT)
+    return request.application.get_handler_delegate(request.request, handler, {"proxy_request": request, "route": route})
 
 
 def asks_for_websocket(request: HTTPServerRequest) -> bool:

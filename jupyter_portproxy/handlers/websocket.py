@@ -1,15 +1,17 @@
-"""One WebSocket handshake, and the tunnel that it becomes.
+"""WebSocket handshakes, and the tunnels that they become.
 
-The upstream answers the handshake before the client does get an answer, and the client gets the upstream's. The work begins when
-the request has been read; until the tunnel has both streams, this delegate owns the upstream's stream and the slot.
+Upgrades are served by handlers of tornado.websocket: the pipeline admits the request, Tornado checks the handshake (400, 426),
+and the client gets the upstream's response to it. `UpgradeHandler` is the part that raw_socket has in common. It owns the slot
+and the upstream's stream until `get` returns, unless a tunnel has taken them over.
 """
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import Future
+from typing import Any
 
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
@@ -23,86 +25,133 @@ from .base import ProxyRequest
 from .response import RelayedResponse
 
 
-class WebSocketDelegate(HTTPMessageDelegate):
-    """One WebSocket handshake: admitted here, granted or refused by the upstream."""
+class UpgradeHandler(WebSocketHandler):
+    """A WebSocket handshake that the pipeline admits before Tornado checks it."""
 
-    def __init__(self, request: ProxyRequest, route: BaseRoute) -> None:
-        self._request, self._gateway, self._route = request, request.gateway, route
-        self._upstream: IOStream | None = None
-        self._slot: Slot | None = None
-        self._task: asyncio.Task[None] | None = None
+    _admitted: pipeline.Admitted
+    _slot: Slot | None = None
+    _upstream: IOStream | None = None
 
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        self._request.set_close_callback(self.on_connection_close)
+    def initialize(self, proxy_request: ProxyRequest, route: BaseRoute) -> None:
+        self._proxy_request, self._gateway, self._route = proxy_request, proxy_request.gateway, route
+        proxy_request.set_close_callback(self.on_connection_close)
 
-    def data_received(self, chunk: bytes) -> None:
-        """Ignore content: such a request is refused."""
+    def set_default_headers(self) -> None:
+        for name in ("Server", "Content-Type"):
+            self.clear_header(name)
 
-    def finish(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="portproxy handshake")
+    def check_origin(self, origin: str | None = None) -> bool:
+        """The pipeline has checked it."""
+        return True
 
-    def on_connection_close(self) -> None:
-        """The client has gone before the tunnel stood."""
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Serve the request, to the end of the handshake or of the raw socket."""
+        try:
+            await self._admit()
+            await super().get(*args, **kwargs)
+        except Exception as error:
+            self._proxy_request.fail(error)
+        finally:
+            self._proxy_request.drop_close_callback()
+            self.ws_connection = None  # both refer to this object
+            self.on_connection_close()
+            if self._slot is not None:
+                self._slot.release()
+
+    async def _admit(self) -> None:
+        request = self._proxy_request
+        self._admitted = await pipeline.admit(request, self._route, upgrade=True)
+        self._slot, self.current_user = self._admitted.slot, request.user
+        for name, value in request.login_cookies():
+            self.add_header(name, value)
+
+    async def _dial(self) -> IOStream:
+        """Raises: GatewayError, StreamClosedError: the client went away meanwhile, when there was nothing to close."""
+        stream = self._upstream = await self._gateway.dial(self._admitted.destination.upstream)
+        if self._proxy_request.connection.stream.closed():
+            stream.close()
+            raise StreamClosedError()
+        return stream
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """End Tornado's response; the gateway's and the upstream's do not pass through this handler."""
+        if not self._proxy_request.responded:
+            return super().finish(chunk)
+        finished: Future[None] = Future()
+        finished.set_result(None)
+        return finished
+
+    def on_finish(self) -> None:
+        """Tornado has responded, with a 101 or with a refusal."""
+        self._proxy_request.responded = True
+        self._gateway.counters.answer(self.get_status())
+
+    def on_close(self) -> None:
+        """The client has gone, or the request has been served."""
         if self._upstream is not None:
             self._upstream.close()
 
-    async def _run(self) -> None:
-        response: RelayedResponse | None = None
+
+class TunnelHandler(UpgradeHandler):
+    """A WebSocket handshake that the upstream grants or refuses."""
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        standard = super().get_websocket_protocol()  # None for an unknown version
+        return TunnelProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
+
+    async def accept(self) -> None:
+        """Dial, relay the upstream's response, and connect both streams if it is a 101."""
+        request, admitted, gateway = self._proxy_request, self._admitted, self._gateway
+        destination, cookies = admitted.destination, request.login_cookies()
+        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, self._count_response)
         try:
-            admitted = await pipeline.admit(self._request, self._route, upgrade=True)
-            self._slot, destination = admitted.slot, admitted.destination
-            request, cookies = self._request, self._request.login_cookies()
-            response = RelayedResponse(request.request, self._gateway, destination, request.client, cookies, self._count_response)
             head = self._handshake(destination, admitted.is_activity)
-            stream = self._upstream = await self._gateway.dial(destination.upstream)
-            if request.connection.stream.closed():  # the client went away meanwhile, when there was nothing to close
-                raise StreamClosedError()
-            granted = await request_upgrade(stream, head, response, self._gateway.settings.first_byte_timeout)
+            stream = await self._dial()
+            granted = await request_upgrade(stream, head, response, gateway.settings.first_byte_timeout)
             if granted is None:  # the upstream's refusal has been relayed
                 request.responded = True
             else:
-                await self._connect(stream, response, granted, admitted)
-        except Exception as error:
-            self.on_connection_close()
-            if response is not None and response.started:
+                headers = response.headers(granted).get_all()
+                await self._connect(stream, [*UPGRADE_FIELDS, *headers, *answer_token_subprotocol(request.fields, granted)])
+        except Exception:
+            if response.started:
                 response.cut()
-                self._request.responded = True
-            self._request.fail(error)
-        finally:
-            if self._slot is not None:  # no tunnel has taken it
-                self._slot.release()
+                request.responded = True
+            raise
 
-    async def _connect(self, upstream: IOStream, response: RelayedResponse, granted: Fields, admitted: pipeline.Admitted) -> None:
-        destination, request = admitted.destination, self._request
-        tunnel = Tunnel(self._gateway.make_tunnel_counter(destination, is_activity=admitted.is_activity))
+    async def _connect(self, upstream: IOStream, fields: Fields) -> None:
+        request, admitted = self._proxy_request, self._admitted
+        first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
+        tunnel = Tunnel(self._gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity))
         self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
-        request.watch(tunnel, destination)
-        headers = response.headers(granted)
-        fields = [*UPGRADE_FIELDS, *headers.get_all(), *answer_token_subprotocol(request.fields, granted)]
-        first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
-        self._upstream = None
-        request.responded = True
-        try:
-            await tunnel.connect(request.connection.detach(), upstream, first)
-        except BaseException as error:
-            upstream.close()
-            tunnel.run_close_callbacks()
-            if not isinstance(error, StreamClosedError):
-                raise
+        request.watch(tunnel, admitted.destination)
+        self._upstream, request.responded = None, True
+        await tunnel.connect(self.detach(), upstream, first)
         self._count_response(101)
 
     def _count_response(self, status: int) -> None:
         self._gateway.counters.answer(status)
-        if not (status < 300 or status == 304) or self._request.logs_success:
-            self._request.log_response(status)
+        if not (status < 300 or status == 304) or self._proxy_request.logs_success:
+            self._proxy_request.log_response(status)
 
     def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
-        request = self._request
+        request = self._proxy_request
         self._gateway.begin(is_activity=is_activity)
         fields = self._gateway.outbound.build_fields(destination, request.fields, request.client)
         target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
         return _print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
+
+
+class TunnelProtocol(WebSocketProtocol13):
+    """Takes the place of Tornado's protocol: its handler responds as the upstream does, and no frame is read or written."""
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        assert isinstance(handler, TunnelHandler)  # which made it
+        await handler.accept()
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Nothing is open here: the handler owns the upstream's stream, and the tunnel closes what it has taken over."""
 
 
 def _print_head(start_line: str, fields: Fields) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 import websockets
 
 from ..conftest import TOKEN
+from ..support.raw_clients import UPGRADE
 from ..support.upstreams import free_port, serve
 from ..support.waiting import eventually
 
@@ -104,3 +105,35 @@ async def test_a_server_that_stops_says_so(connect, gateway):
         gateway.close()
         await asyncio.wait_for(socket.wait_closed(), 5)
         assert socket.close_code == 1001
+
+
+async def test_a_client_that_goes_away_during_the_handshake_leaves_nothing(wire, origin, jp_base_url, gateway):
+    lines = [f"GET {jp_base_url}raw/ HTTP/1.1", f"Host: {origin}", f"Authorization: token {TOKEN}", *UPGRADE, "", ""]
+    async with serve(stays, port=PORT) as upstream:
+        async with await wire() as connection:
+            await connection.send("\r\n".join(lines).encode())
+        await asyncio.sleep(0.3)
+        assert upstream.received == b"closed" * upstream.connections
+        await eventually(lambda: gateway.tunnels == gateway.limits.tunnels.in_all == 0)
+
+
+async def test_an_upgrade_to_another_version_is_tornados_426(call, gateway):
+    async with serve(stays, port=PORT) as upstream:
+        answer = await call("raw/", fields=[*UPGRADE[:2], "Sec-WebSocket-Version: 6", UPGRADE[3]])
+        assert (answer.status, answer.one("Sec-WebSocket-Version")[-2:]) == (426, "13")
+        await eventually(lambda: upstream.received == b"closed")
+        assert gateway.limits.tunnels.in_all == 0
+
+
+async def test_a_shutdown_ends_a_socket_whose_service_does_not_read(connect, gateway):
+    async def never_reads(connection):
+        await asyncio.sleep(30)
+
+    async with serve(never_reads, port=PORT), connect() as socket:
+        sending = asyncio.ensure_future(socket.send(bytes(8 << 20)))
+        sending.add_done_callback(lambda future: future.cancelled() or future.exception())
+        await asyncio.sleep(1)
+        assert gateway.tunnels == 1
+        gateway.close()
+        await eventually(lambda: gateway.tunnels == 0, 10)
+        sending.cancel()

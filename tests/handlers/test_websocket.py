@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
+
+from jupyter_portproxy.handlers.websocket import TunnelHandler
 
 from ..conftest import TOKEN
 from ..support import upstreams as u
@@ -77,6 +80,26 @@ async def test_an_upgrade_without_a_key_is_a_400(call):
         assert up.connections == 0
 
 
+@pytest.mark.parametrize("version", [[], ["Sec-WebSocket-Version: 6"]])
+async def test_an_upgrade_to_another_version_is_tornados_426(call, gateway, version):
+    async with serve(u.echo_frames) as up:
+        answer = await call(f"proxy/port/{up.port}/ws", fields=[*UPGRADE[:2], UPGRADE[3], *version])
+        assert (answer.status, answer.one("Sec-WebSocket-Version")[-2:], answer.content) == (426, "13", b"")
+        assert (up.connections, gateway.limits.tunnels.in_all) == (0, 0)
+        assert (await call(f"proxy/port/{up.port}/ws", fields=[*UPGRADE[:2], *version], token=None)).status == 403
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20])
+async def test_an_upgrade_with_content_is_a_400_and_is_not_kept_in_memory(wire, head_of, size):
+    async with serve(u.echo_frames) as up, await wire() as connection:
+        fields = "\r\n".join([*UPGRADE, f"Content-Length: {size}", "", ""]).encode()
+        await connection.send(head_of("GET", up.port) + fields)
+        if size == 1:
+            await connection.send(b"x")
+        assert (await connection.head()).status == 400  # of the larger content nothing is read
+        assert up.connections == 0
+
+
 async def test_any_other_upgrade_is_served_as_if_it_were_not_asked(call):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", fields=["Connection: Upgrade", "Upgrade: h2c"])).status == 200
@@ -100,3 +123,19 @@ async def test_a_client_that_goes_away_during_the_handshake_ends_it(wire, head_o
             await connection.send(head_of("GET", up.port) + "".join(f"{line}\r\n" for line in UPGRADE).encode() + b"\r\n")
             await asyncio.sleep(seconds)
         await eventually(lambda: gateway.limits.tunnels.in_all == 0)
+
+
+async def test_a_handshake_is_freed_without_the_garbage_collector(wire, origin, jp_base_url, call):
+    async with serve(u.echo_frames) as up, serve(answers(b"no WebSocket here")) as refuses:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                connection, _head = await upgraded(wire, origin, jp_base_url, up.port)
+                await call(f"proxy/port/{refuses.port}/ws", fields=UPGRADE)
+                await call(f"proxy/port/{refuses.port}/ws", fields=UPGRADE[:3])
+                connection.writer.close()
+            await asyncio.sleep(0.1)
+            assert sum(isinstance(known, TunnelHandler) for known in gc.get_objects()) <= 1
+        finally:
+            gc.enable()
