@@ -103,7 +103,7 @@ class LoginUnavailable(GatewayError):
 class NothingThere(GatewayError):
     status, code, title = 404, "nothing_there", "Nothing there"
     message = "There is nothing at this address."
-    hint = "A WebSocket of a service must be below the service's own prefix, or the service opened at its own origin."
+    hint = "A WebSocket of a service must be below the service's own prefix, or the service opened at its isolated origin."
 
 
 class Internal(GatewayError):

@@ -197,7 +197,7 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
     if options.remove:
         await admin.remove_member(options.key, options.user)
         return print_result(
-            options, f"{options.user} is no member of {options.key}.", key=options.key, user=options.user, role=None
+            options, f"{options.user} is not a member of {options.key}.", key=options.key, user=options.user, role=None
         )
     await admin.add_member(options.key, options.user, options.role, _ports(options))
     print_result(

@@ -60,7 +60,7 @@ class OutboundBuilder:
         if has_loop(fields, self.via):
             raise LoopDetected()
         if self._log.isEnabledFor(logging.DEBUG) and (names := find_identity_fields(fields)):
-            self._log.debug("portproxy: not passed on, as only this server may tell who the user is: %s", ", ".join(names))
+            self._log.debug("portproxy: not passed on, as only this server may identify the user: %s", ", ".join(names))
         if to.url_mapping is not None:
             fields = to.url_mapping.map_request_fields(fields, client)
         keep_host = self._policy.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)

@@ -177,7 +177,7 @@ class Policy:
             return ForwardedPort(port)
         self._log.warning("portproxy: the owner of port %d is unknown: %s", port, error)
         return Forbidden(
-            f"The system does not tell who owns port {port}.",
+            f"The system does not report the owner of port {port}.",
             "If no other user has an account on this machine: c.PortProxy.allow_other_users = True.",
         )
 

@@ -195,7 +195,7 @@ class ProxyRequest:
         if route.scheme == "https":
             raise Forbidden(
                 "This address is for links of Jupyter's own pages alone.",
-                f"Let the service have an origin of its own: c.PortProxy.https_ports = [{target[0]}].",
+                f"Give the service an isolated origin: c.PortProxy.https_ports = [{target[0]}].",
             )
         raise Redirected(Redirect(f"{self.gateway.base_url}proxy/enter/{''.join(target)}", 302))
 

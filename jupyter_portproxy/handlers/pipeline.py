@@ -89,7 +89,7 @@ def _check_framing(request: ProxyRequest) -> framing.Content | None:
     if method in ("CONNECT", "TRACE"):
         raise MethodRefused(f"The method {method} cannot pass a gateway.", "Use another method.")
     if not framing.is_token(method):
-        raise BadFraming("The request's method is no token.", "See RFC 9110, section 9.1.")
+        raise BadFraming("The request's method is not a valid token.", "See RFC 9110, section 9.1.")
     return content
 
 

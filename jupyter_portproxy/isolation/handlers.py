@@ -116,7 +116,7 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
     """
     path, mark, query = uri.partition("?")
     if not path.startswith("/"):
-        raise BadRoute("The request's target is no path.", "See RFC 9112, section 3.2.1.")
+        raise BadRoute("The request's target is not a path.", "See RFC 9112, section 3.2.1.")
     prefix = known if known and path.startswith(known + "/") else ""
     if target.isdigit():
         return Route(urls.LOOPBACK_NAME, urls.parse_port(target), prefix, path[len(prefix) :], mark + query, keep)

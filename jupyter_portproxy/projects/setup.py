@@ -149,7 +149,7 @@ def _roles(settings: PortProxy) -> dict[str, list[str]]:
     for role, actions in settings.project_roles.items():
         if role not in ROLES or not isinstance(actions, (list, tuple)) or not set(actions) <= {PORTS, JUPYTER, START}:
             raise TraitError(
-                f"c.PortProxy.project_roles: {role!r}: {actions!r} is no role ({', '.join(ROLES)}) "
+                f"c.PortProxy.project_roles: {role!r}: {actions!r} is not a role ({', '.join(ROLES)}) "
                 f"with a list of {PORTS!r}, {JUPYTER!r} and {START!r}"
             )
     return {role: list(actions) for role, actions in settings.project_roles.items()}

@@ -206,7 +206,7 @@ def _content_length(values: list[str]) -> int | None:
 def _status_line(line: bytes) -> tuple[int, str]:
     match = _STATUS_LINE.match(line.decode("latin-1"))
     if match is None:
-        raise BadUpstream("its status line is none of HTTP/1.1")
+        raise BadUpstream("its status line is not of HTTP/1.0 or 1.1")
     return int(match[1]), re.sub(r"[^\t\x20-\x7e\x80-\xff]", "", match[2] or "")
 
 

@@ -66,7 +66,7 @@ class SocketOwners:
         if peer is not None and peer.inode:
             return peer.uid
         if peer is None and self._connected(local, local_port, remote, remote_port) is None:
-            raise NotAnswered("the system knows neither end of the connection")
+            raise NotAnswered("the system reports neither end of the connection")
         if peer is None and not owners:
             raise NoLocalSocket("it is forwarded by the packet filter")
         if peer is None or peer.state not in _NOT_ACCEPTED or not owners:

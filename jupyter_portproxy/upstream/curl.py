@@ -445,9 +445,9 @@ _BAD_HEADS = (
     ("NUL byte", "a header field has control characters in it"),
     ("Unsolicited Transfer-Encoding", "its Transfer-Encoding is not chunked"),
     ("Multiple Location headers", "it has two Locations that differ"),
-    ("Unsupported response code", "its status line is none of HTTP/1.1"),
-    ("Unsupported HTTP/1 subversion", "its status line is none of HTTP/1.1"),
-    ("Invalid status line", "its status line is none of HTTP/1.1"),
+    ("Unsupported response code", "its status line is not of HTTP/1.0 or 1.1"),
+    ("Unsupported HTTP/1 subversion", "its status line is not of HTTP/1.0 or 1.1"),
+    ("Invalid status line", "its status line is not of HTTP/1.0 or 1.1"),
 )
 
 

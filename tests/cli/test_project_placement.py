@@ -54,7 +54,7 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
     assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
     (two,) = listed()
     assert (two["host"], two["state"], two["members"]) == ("h1", "host up", {"bob": "viewer"})
-    assert placement("member", "p1", "bob", "--remove")[1] == "bob is no member of p1.\n"
+    assert placement("member", "p1", "bob", "--remove")[1] == "bob is not a member of p1.\n"
     assert placement("unplace", "p1")[1] == "p1 has no host.\n"
     (three,) = listed()
     assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
@@ -162,7 +162,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["member", "p9", "bob", "owner"], "The hub has no project 'p9'."),
         (["member", "p1", "bob"], "Give a role, or --remove."),
         (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
-        (["member", "p1", "nobody", "--remove"], "That user is no member of the project."),
+        (["member", "p1", "nobody", "--remove"], "That user is not a member of the project."),
         (["heartbeat", "h9"], "There is no host 'h9'."),
         (["heartbeat", "h7", "--every", "0"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
         (["heartbeat", "h7", "--every", "nan"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
@@ -187,9 +187,9 @@ async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arg
         ("postgresql://ann:geheim@127.0.0.1:{open}/x", "The database does not take this user or password.\n"),
         ("postgresql://postgres:geheim@127.0.0.1:{open}/nowhere", "The server has no such database.\n"),
         ("postgresql://ann:geheim@no-such-host.invalid/x", "The database does not answer.\n"),
-        ("postgresql://ann:geheim#geheim@h/x", "The DSN is no address of a database.\n"),
-        ("mysql://ann:geheim@h/x", "The DSN is no address of a database.\n"),
-        ("geheim", "The DSN is no address of a database.\n"),
+        ("postgresql://ann:geheim#geheim@h/x", "The DSN is not the address of a database.\n"),
+        ("mysql://ann:geheim@h/x", "The DSN is not the address of a database.\n"),
+        ("geheim", "The DSN is not the address of a database.\n"),
     ],
 )
 async def test_a_dsn_that_leads_nowhere_is_told_without_its_password(tmp_path, postgres_server, dsn, said):

@@ -48,9 +48,9 @@ async def test_a_hub_a_project_host_and_a_resolver_of_somebody_elses(tmp_path):
         ({"project_resolver": "registry"}, "hop_credentials is empty"),
         ({"project_resolver": "nothing"}, "'nothing' is neither placement nor registry"),
         ({"project_resolver": "tests.projects.test_setup.nothing"}, "not found: No module named nothing"),
-        ({"project_roles": {"boss": []}}, "'boss': [] is no role (owner, member, viewer)"),
-        ({"project_roles": {"owner": ["all"]}}, "'owner': ['all'] is no role"),
-        ({"project_roles": {"owner": "ports"}}, "'owner': 'ports' is no role"),
+        ({"project_roles": {"boss": []}}, "'boss': [] is not a role (owner, member, viewer)"),
+        ({"project_roles": {"owner": ["all"]}}, "'owner': ['all'] is not a role"),
+        ({"project_roles": {"owner": "ports"}}, "'owner': 'ports' is not a role"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(traits, sentence):

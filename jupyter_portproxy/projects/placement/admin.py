@@ -168,7 +168,7 @@ class PlacementAdmin:
         """Remove a member. The owner of a project stays its owner."""
         check_new_key(key)
         if not await self._execute(sql.REMOVE_MEMBER, key, username):
-            raise BadInput("That user is no member of the project.", "The list of projects shows who is.")
+            raise BadInput("That user is not a member of the project.", "The list of projects shows who is.")
 
     async def find(self, key: str) -> ProjectRecord:
         """One project."""

@@ -16,7 +16,7 @@ _TIMEOUT = "The database takes too long."
 _NO_ANSWER = "The database does not answer."
 _INVALID_LOGIN = "The database does not take this user or password."
 _INVALID_TEXT = "The database cannot store this text."
-_INVALID_DSN = "The DSN is no address of a database.\nFor example: postgresql://user@host:5432/database"
+_INVALID_DSN = "The DSN is not the address of a database.\nFor example: postgresql://user@host:5432/database"
 # By SQLSTATE, or by its class, the first two characters (PostgreSQL's documentation, appendix A).
 _REASONS = {
     "08": _NO_ANSWER,

@@ -89,8 +89,8 @@ async def test_whoever_stops_waiting_leaves_no_connection_in_use(postgres, datab
     ("dsn", "reason"),
     [
         ("postgresql://x@127.0.0.1:1/x", "The database does not answer."),
-        ("nonsense", "The DSN is no address of a database."),
-        ("postgresql://[", "The DSN is no address of a database."),
+        ("nonsense", "The DSN is not the address of a database."),
+        ("postgresql://[", "The DSN is not the address of a database."),
         ("postgresql://x@no.invalid/x", "The database does not answer."),
     ],
 )
