@@ -243,8 +243,8 @@ class PortProxyApp(ExtensionApp):
     def _make_services(
         self, settings: PortProxy, leases: PortLeases, adopted: dict[str, Template], base_url: str
     ) -> ServiceManager:
-        found, unreadable = templates.from_directories(jupyter_config_path())
-        known, wrong = templates.load_all(templates.shipped(), found, settings.service_templates)
+        from_files, unreadable = templates.from_directories(jupyter_config_path())
+        configured, wrong = templates.load_all(templates.shipped(), from_files, settings.service_templates)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
         return ServiceManager(
@@ -253,7 +253,7 @@ class PortProxyApp(ExtensionApp):
             base_url,
             self.probe.is_ready,
             logs.folder(Path(jupyter_runtime_dir()) / "portproxy"),
-            {**known, **adopted},
+            {**configured, **adopted},
             root_dir=str(self._server.root_dir),
             log=self.log,
         )

@@ -100,16 +100,16 @@ class DestinationFinder:
             template = service.template
         return self._at(service.endpoint, template, route, service)
 
-    def _at(self, endpoint: Endpoint, template: Template, asked: ServiceRoute, service: Service | None = None) -> Destination:
+    def _at(self, endpoint: Endpoint, template: Template, requested: ServiceRoute, service: Service | None = None) -> Destination:
         upstream, hooks = upstream_of(endpoint, template), template.hooks
         if upstream.unix_socket:
             check_socket(upstream.unix_socket)
         try:
-            path = hooks.path(asked.path) if hooks is not None else asked.path
+            path = hooks.path(requested.path) if hooks is not None else requested.path
         except Exception:
             self._log.exception("portproxy: 'mappath' of '%s' failed", template.name)
             raise Internal() from None
-        route = Route(upstream.host, upstream.port, asked.prefix, path, asked.query, template.keep_prefix)
+        route = Route(upstream.host, upstream.port, requested.prefix, path, requested.query, template.keep_prefix)
         is_stable = service is not None and not upstream.unix_socket
         return Destination(route, upstream, hooks, service, is_stable=is_stable)
 

@@ -115,8 +115,8 @@ class Policy:
         self.check(route, handler)
         if route.host == urls.LOOPBACK_NAME:
             return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route))
-        found = await resolve_host(route.host, route.port)
-        approved = tuple(a for a in found if self._allows_address(a))
+        addresses = await resolve_host(route.host, route.port)
+        approved = tuple(a for a in addresses if self._allows_address(a))
         if not approved:
             raise Unreachable.host(f"{urls.bracket_host(route.host)}:{route.port}")
         if any(_is_local(a) for a in approved) and route.port == self._own_port():

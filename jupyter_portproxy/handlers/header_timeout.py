@@ -2,8 +2,8 @@
 
 Tornado's own `header_timeout` cannot do this: it runs from the end of the response before, so that a limit for slow heads would
 close idle connections, which load balancers keep for minutes; and it sets a timer for each request, which is a twentieth of the
-cost of a small one. Here one timer serves all connections. It has to find out that a head has begun to arrive, which only
-`stream._read_buffer_size` tells, a private attribute of Tornado.
+cost of a small one. Here one timer serves all connections. It detects the first byte of a head by
+`stream._read_buffer_size`, a private attribute of Tornado.
 
 A connection is in one of three states, in `_waiting` unless it is busy:
 
@@ -31,7 +31,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
-_MIN_PERIOD, _MAX_PERIOD = 0.05, 15.0  # s between two looks at the connections
+_MIN_PERIOD, _MAX_PERIOD = 0.05, 15.0  # s between two checks of the connections
 _IDLE = 3600.0  # s: Tornado's default
 
 

@@ -127,7 +127,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         self._watch(decision)
         hooks = destination.hooks
         relay = self._relay_rewritten if hooks is not None and hooks.rewrites else self._relay_pieces
-        if response.journey is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
+        if response.redirects is not None and outbound.method in ("GET", "HEAD") and outbound.content is None:
             relay = self._relay_followed
         if decision.client.preflight:
             relay = self._relay_head
@@ -212,15 +212,15 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
 
     async def _relay_followed(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
         """Relay the response at the end of the service's redirects to itself."""
-        gateway, journey, destination = self._gateway, response.journey, decision.destination
-        assert journey is not None  # or another relay was chosen
+        gateway, redirects, destination = self._gateway, response.redirects, decision.destination
+        assert redirects is not None  # or another relay was chosen
         head = await gateway.read_head(exchange)
-        while journey.follow(head.status, response.fields_of(head.fields)):
+        while redirects.follow(head.status, response.fields_of(head.fields)):
             exchange.abort()
-            target, mark, query = journey.target.partition("?")
+            target, mark, query = redirects.target.partition("?")
             route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
             destination = replace(destination, route=route)
-            sent = journey.map_request_fields(decision.fields)
+            sent = redirects.map_request_fields(decision.fields)
             outbound = gateway.outbound.build(decision.outbound.method, destination, sent, decision.client)
             self._exchange = exchange = gateway.start(outbound, is_activity=decision.is_activity)
             head = await gateway.read_head(exchange)

@@ -54,8 +54,8 @@ class JupyterRequest(JupyterHandler):
         try:
             if refresh:
                 await self._forget_hub()
-            found = self.identity_provider.get_user(self)
-            user = await found if isinstance(found, Awaitable) else found
+            result = self.identity_provider.get_user(self)
+            user = await result if isinstance(result, Awaitable) else result
         except GatewayError:
             raise
         except HTTPError as error:

@@ -40,8 +40,8 @@ class RelayedResponse:
         log: Callable[[int], None],
     ) -> None:
         self._request, self._gateway, self._client, self._cookies, self._log = request, gateway, client, cookies, log
-        self._route, self._upstream, self._told = destination.route, destination.upstream, destination.hop
-        self.journey = _journey(destination, client)
+        self._route, self._upstream, self._hop_header = destination.route, destination.upstream, destination.hop
+        self.redirects = _redirect_follower(destination, client)
         self._connection: HTTP1Connection = request.connection  # type: ignore[assignment]
         self._until_close = False
         self._sandbox = "" if client.isolated else gateway.settings.sandbox_policy
@@ -54,8 +54,8 @@ class RelayedResponse:
 
     def headers(self, fields: Fields) -> HTTPHeaders:
         out = self.fields_of(fields)
-        if self.journey is not None:
-            out = self.journey.map_response_fields(out)
+        if self.redirects is not None:
+            out = self.redirects.map_response_fields(out)
         headers = OrderedHeaders(out + self._cookies)
         if self._sandbox and not _is_pdf(out):  # in addition to the service's own: browsers obey all policies
             headers.add("Content-Security-Policy", self._sandbox)
@@ -74,7 +74,7 @@ class RelayedResponse:
             HubDistrusted: the next hop has refused this hop's credential, which does not concern the client.
             NotFramed: the browser would not show it in the frame for which it was requested.
         """
-        if self._told is not None and self._told.is_refused(status, fields):
+        if self._hop_header is not None and self._hop_header.is_refused(status, fields):
             raise HubDistrusted(HUB)
         headers = self.headers(fields)
         if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAME_DESTINATIONS and self._is_not_framed(headers):
@@ -154,7 +154,7 @@ class OrderedHeaders(HTTPHeaders):
         return len(self._keys)
 
 
-def _journey(destination: Destination, client: Client) -> RedirectFollower | None:
+def _redirect_follower(destination: Destination, client: Client) -> RedirectFollower | None:
     """For a service that the client addresses by another path than the hops."""
     alias, route = destination.url_mapping, destination.route
     return RedirectFollower(alias, route.target[len(alias.hop_prefix) :], client) if alias is not None else None

@@ -59,7 +59,7 @@ class IsolatedRouter:
         if target is not None:
             return self._at_origin(request, target)
         uri = request.uri or ""
-        entry = urls.parse_enter_url(uri, self._base_url) or _returned(uri, self._base_url)
+        entry = urls.parse_enter_url(uri, self._base_url) or _parse_return_url(uri, self._base_url)
         if entry is not None:
             entering = EntryRequest(self._application, request, self._gateway, self._origins, *entry)
             return delegate_for(entering, EntryRoute(entering), upgrade=False)
@@ -70,9 +70,9 @@ class IsolatedRouter:
     def _at_origin(self, request: HTTPServerRequest, target: str) -> HTTPMessageDelegate:
         isolated = IsolatedRequest(self._application, request, self._gateway, self._origins)
         uri = isolated.uri
-        saved = _saved(uri)
-        if saved is not None:
-            uri, isolated.is_download = saved, True
+        download = _parse_download_url(uri)
+        if download is not None:
+            uri, isolated.is_download = download, True
         elif uri.startswith(WELL_KNOWN_PATH):
             return WellKnownDelegate(WellKnownRequest(self._application, request, self._gateway, self._origins))
         known, keep = self._gateway.destinations.known_prefix(target)
@@ -88,14 +88,14 @@ class IsolatedRouter:
         return delegate_for(isolated, route, upgrade=upgrade)
 
 
-def _saved(uri: str) -> str | None:
+def _parse_download_url(uri: str) -> str | None:
     """The request target of what is to be saved as a file, of the gateway's own path for that."""
     path, _, query = uri.partition("?")
     target = parse_qs(query, encoding="latin-1").get("next", [""])[0] if path == _SAVE else ""
     return target if _PATH.match(target) else None
 
 
-def _returned(uri: str, base_url: str) -> tuple[str, str, str, str] | None:
+def _parse_return_url(uri: str, base_url: str) -> tuple[str, str, str, str] | None:
     """`proxy/enter?...`, as an origin sends a browser back: target, path, nonce and the ticket with which it came there."""
     path, mark, query = uri.partition("?")
     if path != f"{base_url}proxy/enter" or not mark:
@@ -145,8 +145,8 @@ class OriginRequest(ProxyRequest):
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url.partition(":")[0]
         is_trusted = trusts_reverse_proxy(self.application)
-        said = self.request.headers.get("X-Forwarded-Proto", "") if is_trusted else ""
-        return "https" if first_list_member(said).lower() == "https" else self.request.protocol
+        schemes = self.request.headers.get("X-Forwarded-Proto", "") if is_trusted else ""
+        return "https" if first_list_member(schemes).lower() == "https" else self.request.protocol
 
     @property
     def cookie_name(self) -> str:
@@ -227,7 +227,7 @@ class EntryRequest(OriginRequest):
             super().refuse(error)
 
     def _back_into_frame(self) -> str:
-        """Where a download of a framed page goes on; empty if this is none.
+        """Where a download of a framed page goes on; empty for any other request.
 
         Chromium sends the request of `<a download>` as if its page were not in a frame, without the frame's cookies; redirected
         here, it goes on as the frame's navigation, still without Jupyter's cookies, but then with the isolated origin's.
@@ -346,7 +346,7 @@ class WellKnownRequest(OriginRequest):
     async def _has_session(self, entry: OriginSession, cookies: list[str]) -> bool:
         """True if the browser has a session of the ticket's user already."""
         sessions = [await self.origins.find_session(cookie, entry.host) for cookie in cookies]
-        return any(found is not None and found.belongs_to(entry.user.username, entry.login) for found in sessions)
+        return any(session is not None and session.belongs_to(entry.user.username, entry.login) for session in sessions)
 
     def _redirect_with(self, cookie: str, location: str) -> None:
         """Redirect, and set the session's cookie."""

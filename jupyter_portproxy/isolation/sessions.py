@@ -154,8 +154,8 @@ class Origins:
     async def has_session(self, session: OriginSession, host: str) -> bool:
         """True if the user of a session has one at this host, too."""
         others = self._by_host.get(host, {}).values()
-        found = next((other for other in others if other.belongs_to(session.user.username, session.login)), None)
-        return found is not None and await self.find_session(found.key, host) is not None
+        match = next((other for other in others if other.belongs_to(session.user.username, session.login)), None)
+        return match is not None and await self.find_session(match.key, host) is not None
 
     def log_out(self, cookies: Mapping[str, str]) -> None:
         """End the sessions of a login, and void its tickets; `cookies` are those of the request that logs out."""

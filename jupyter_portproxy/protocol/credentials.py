@@ -141,18 +141,18 @@ def find_xsrf_tokens(lines: Collection[str]) -> set[str]:
 
     Tornado joins the lines of a repeated field with commas.
     """
-    found: set[str] = set()
+    tokens: set[str] = set()
     texts = [";".join(lines), ",".join(lines)] if len(lines) > 1 else lines
     for value in {value for text in texts for value in find_cookie_values([text], "_xsrf")}:
-        found.add(value)
+        tokens.add(value)
         if (value.isalnum() and value.isascii()) or len(value) > _MAX_XSRF_TOKEN:
             continue
         if secret := unmask_xsrf_token(value):
-            found.add(secret)
+            tokens.add(secret)
             continue
         plain = unquote_cookie(value)
-        found |= {value.strip('"'), plain, unmask_xsrf_token(plain), decode_argument(value)}
-    return found - {""}
+        tokens |= {value.strip('"'), plain, unmask_xsrf_token(plain), decode_argument(value)}
+    return tokens - {""}
 
 
 def remove_cookies(

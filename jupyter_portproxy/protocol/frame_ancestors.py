@@ -34,8 +34,8 @@ def denies_frames(fields: Fields) -> bool:
 def find_frame_policies(fields: Fields) -> list[str]:
     """The sources of each frame-ancestors directive; a page must be allowed by all of them."""
     lines = [value for name, value in fields if name.lower() == "content-security-policy"]
-    found = (_DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
-    return [match["sources"] for match in found if match]
+    directives = (_DIRECTIVE.search(policy) for line in lines for policy in line.split(","))
+    return [match["sources"] for match in directives if match]
 
 
 def allow_framing(fields: Fields, embedder: str) -> Fields:

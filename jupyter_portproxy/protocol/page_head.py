@@ -50,10 +50,10 @@ class _Reader:
     def run(self) -> None:
         while self._steps > 0 and not (self.title and self.icon):
             self._steps -= 1
-            found = _MARKUP.search(self._text, self._at)
-            if found is None:
+            markup = _MARKUP.search(self._text, self._at)
+            if markup is None:
                 return
-            self._at = found.end()
+            self._at = markup.end()
             name = _NAME.match(self._text, self._at)
             if name is not None:
                 self._at = name.end()
@@ -76,7 +76,7 @@ class _Reader:
 
     def _attributes(self) -> dict[str, str]:
         """The attributes of a start tag. A tag without `>` ends with the text, and has none."""
-        found: dict[str, str] = {}
+        attributes: dict[str, str] = {}
         while self._steps > 0:
             self._steps -= 1
             name = _ATTRIBUTE.match(self._text, self._at)
@@ -87,12 +87,12 @@ class _Reader:
             value = _VALUE.match(self._text, self._at)
             if value is not None:
                 self._at = value.end()
-            found.setdefault(name[1].lower(), next(filter(None, value.groups()), "") if value is not None else "")
+            attributes.setdefault(name[1].lower(), next(filter(None, value.groups()), "") if value is not None else "")
         if not self._text.startswith(">", self._at):
             self._at = len(self._text)
             return {}
         self._at += 1
-        return found
+        return attributes
 
     def _skip(self, end: str) -> None:
         at = self._text.find(end, self._at)

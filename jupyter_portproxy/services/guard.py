@@ -38,13 +38,13 @@ def main(grace: float, address: str, command: list[str]) -> int:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     _prctl(_PR_SET_CHILD_SUBREAPER)
-    begun, beginning = os.pipe()  # closed by execvp
+    exec_read, exec_write = os.pipe()  # closed by execvp
     child = os.fork()
     if child == 0:
         _become(command)
-    os.close(beginning)
+    os.close(exec_write)
     child, code = _watch_all(child, address, woken)
-    os.read(begun, 1)  # until then the child ignores SIGTERM like the guard, and would run for the whole grace
+    os.read(exec_read, 1)  # until then the child ignores SIGTERM like the guard, and would run for the whole grace
     deadline = time.monotonic() + grace
     _signal(child, signal.SIGTERM)
     while code is None or _has_children():
@@ -94,19 +94,19 @@ def _find_successor(address: str, woken: int, reports: list[bytes], ended: int) 
     Until the service is up it waits for one, if the program has ended with 0.
     """
     code: int | None = ended
-    is_second_look = False
+    is_last_search = False
     while _has_children():
         code = _reap(0, code) if ended == 0 else ended
-        found, inodes = _descendants(), _listening(address)
-        listening = next((pid for pid in found if inodes and _holds(pid, inodes)), None)
+        descendants, inodes = _descendants(), _listening(address)
+        listening = next((pid for pid in descendants if inodes and _holds(pid, inodes)), None)
         if listening is not None:
-            while found[listening][0] != os.getpid():
-                listening = found[listening][0]
+            while descendants[listening][0] != os.getpid():
+                listening = descendants[listening][0]
             return listening, 0
-        if ended or is_second_look:
+        if ended or is_last_search:
             break
-        is_second_look = bool(reports)  # it has listened, and may have ended during the search: its exit code comes now
-        ready, _, _ = select.select([0, woken], [], [], _TICK if is_second_look else _LISTEN_INTERVAL)
+        is_last_search = bool(reports)  # it has listened, and may have ended during the search: its exit code comes now
+        ready, _, _ = select.select([0, woken], [], [], _TICK if is_last_search else _LISTEN_INTERVAL)
         if 0 in ready and _is_stop(reports):
             return None, BACKGROUND
         if woken in ready:
@@ -213,12 +213,12 @@ def _descendants() -> dict[int, tuple[int, int]]:
         except OSError:
             continue
         parents[int(name)], groups[int(name)] = int(parent), int(group)
-    found: dict[int, tuple[int, int]] = {}
+    descendants: dict[int, tuple[int, int]] = {}
     level = {os.getpid()}
     while level:
         level = {pid for pid, parent in parents.items() if parent in level}
-        found.update((pid, (parents[pid], groups[pid])) for pid in level)
-    return found
+        descendants.update((pid, (parents[pid], groups[pid])) for pid in level)
+    return descendants
 
 
 def _prctl(option: int, value: int = 1) -> None:

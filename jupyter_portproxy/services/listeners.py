@@ -149,10 +149,10 @@ def _netlink_sockets() -> list[ListeningSocket]:
 def _psutil_sockets() -> list[ListeningSocket]:
     """The listeners of all processes where the system permits that, else of this user's."""
     try:
-        found: list[tuple[Any, int | None]] = [(entry, entry.pid) for entry in psutil.net_connections("tcp")]
+        connections: list[tuple[Any, int | None]] = [(entry, entry.pid) for entry in psutil.net_connections("tcp")]
     except psutil.AccessDenied:
-        found = list(_own_connections())
-    listening = [(entry.laddr, pid) for entry, pid in found if entry.status == psutil.CONN_LISTEN]
+        connections = list(_own_connections())
+    listening = [(entry.laddr, pid) for entry, pid in connections if entry.status == psutil.CONN_LISTEN]
     return [ListeningSocket(address.ip, address.port, None, 0, pid) for address, pid in listening]
 
 

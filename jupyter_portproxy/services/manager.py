@@ -413,11 +413,11 @@ class ServiceManager:
         """All runs of a service, from its start to its end."""
         pause = self._first_pause
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             state, error = await self._run(service)
             self._endpoints.release(service.endpoint)
             self._change(service, state, error)
-            if time.monotonic() - begun > self._long_run:
+            if time.monotonic() - started > self._long_run:
                 pause = self._first_pause
             if service.template.restart != "on-failure" or state != "failed" or await service.wait_for_stop(pause):
                 return

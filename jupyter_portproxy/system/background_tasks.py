@@ -31,11 +31,11 @@ def run(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> 
 async def _supervise(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> None:
     pause = FIRST_PAUSE
     while True:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             return await work()
         except Exception:
-            if time.monotonic() - begun > LONGEST_PAUSE:
+            if time.monotonic() - started > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
             _failures().labels(name).inc()
             log.exception("portproxy: the background task '%s' failed; it starts again in %g s", name, pause)

@@ -39,12 +39,12 @@ def mask_secrets(command: Sequence[str]) -> list[str]:
 
 
 def _bounded(command: Sequence[str]) -> Iterator[str]:
-    room = MAX_SIZE
+    left = MAX_SIZE
     for argument in command:
-        if room <= 0:
+        if left <= 0:
             return
-        yield argument[:room]
-        room -= len(argument) + 1
+        yield argument[:left]
+        left -= len(argument) + 1
 
 
 def _masked(command: Iterator[str]) -> Iterator[str]:
@@ -62,15 +62,15 @@ def _masked(command: Iterator[str]) -> Iterator[str]:
 def _without_secrets(text: str) -> str:
     text = _USER.sub(rf"\1{MASK}", text)
     kept, at = [], 0
-    for found in _NAME.finditer(text):
-        name, sign = found.groups()
-        if found.start() < at or not is_secret(name) or (sign.isspace() and not name.startswith("-")):
+    for match in _NAME.finditer(text):
+        name, sign = match.groups()
+        if match.start() < at or not is_secret(name) or (sign.isspace() and not name.startswith("-")):
             continue
-        whole = found.start() == 0 and sign.strip() in ("=", ":")  # one argument: its value may have blanks
-        value = None if whole else (_HEADER_VALUE if ":" in sign else _VALUE).match(text, found.end())
-        end = len(text) if whole else (value.end() if value is not None else found.end())
-        if end > found.end():
-            kept += [text[at : found.end()], MASK]
+        whole = match.start() == 0 and sign.strip() in ("=", ":")  # one argument: its value may have blanks
+        value = None if whole else (_HEADER_VALUE if ":" in sign else _VALUE).match(text, match.end())
+        end = len(text) if whole else (value.end() if value is not None else match.end())
+        if end > match.end():
+            kept += [text[at : match.end()], MASK]
             at = end
     return "".join([*kept, text[at:]])
 

@@ -117,7 +117,7 @@ class Cache(Generic[T]):
     async def _run(self, key: str) -> tuple[T, bool]:
         """The value, and whether nothing has changed since the query began."""
         self.query_count += 1
-        begun = time.monotonic()
+        since = time.monotonic()
         try:
             value = await self._query(key)
         finally:
@@ -125,18 +125,18 @@ class Cache(Generic[T]):
             if is_valid:
                 del self._queries[key]
         if is_valid:
-            self._keep(key, value, begun)
+            self._keep(key, value, since)
         return value, is_valid
 
-    def _keep(self, key: str, value: T, begun: float) -> None:
+    def _keep(self, key: str, value: T, since: float) -> None:
         if self._is_permanent(value):
-            self._entries[key] = _Entry(value, begun)
+            self._entries[key] = _Entry(value, since)
             self._entries.move_to_end(key)
             if len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
             return
         self._entries.pop(key, None)
-        self._temporary[key] = (value, begun + _TEMPORARY)
+        self._temporary[key] = (value, since + _TEMPORARY)
         if len(self._temporary) > _MAX_TEMPORARY:
             self._temporary.popitem(last=False)
 
