@@ -18,5 +18,5 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
-    """Where `jupyter-builder develop` finds what npm has built, and the name that JupyterLab knows it by."""
+    """Where `jupyter-builder develop` finds what npm has built, and its name in JupyterLab."""
     return [{"src": "labextension", "dest": "jupyter-portproxy"}]

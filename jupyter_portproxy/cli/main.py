@@ -257,7 +257,7 @@ def _diagnose_listeners(client: ApiClient, port: int, listeners: list[dict[str, 
 
 
 def _diagnose_unlisted(client: ApiClient, port: int) -> tuple[str, str]:
-    """The same for a port on which no process listens: the gateway's error tells whether it is forwarded, or not allowed."""
+    """The same for a port on which no process listens: the gateway's error shows whether it is forwarded, or not allowed."""
     problem = f"Nothing listens on port {port} of the server's machine."
     error = client.port_error(port)
     match error.get("code"):

@@ -88,7 +88,7 @@ async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
         raise CliError(f"--every: heartbeats are sent every {_MIN_INTERVAL} to {_MAX_INTERVAL:.0f} seconds.")
     reported = ""
     while True:
-        begun, problem = time.monotonic(), ""
+        started, problem = time.monotonic(), ""
         try:
             await admin.heartbeat(options.host)
         except PlacementsUnavailable as error:
@@ -96,4 +96,4 @@ async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
         if problem != reported:
             print(problem or "The database answers again.", file=sys.stderr, flush=True)
             reported = problem
-        await asyncio.sleep(max(0, begun + options.every - time.monotonic()))
+        await asyncio.sleep(max(0, started + options.every - time.monotonic()))

@@ -1,6 +1,6 @@
 """Limits of concurrency and of a request's head: exchanges and tunnels in all, per user and per port, and header fields.
 
-Every acquired slot is released exactly once, when what it was acquired for has ended. Keys whose count is zero are removed.
+Every acquired slot is released exactly once, when its exchange or tunnel has ended. Keys whose count is zero are removed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..protocol.headers import Fields
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most of one kind at once; 0 is no limit."""
+    """The limits of one kind of slot; 0: no limit."""
 
     in_all: int = 0
     per_user: int = 0
@@ -38,7 +38,7 @@ class Slot:
 
 
 class Limiter:
-    """Counts what is under way of one kind, and refuses more than its bounds.
+    """Counts the acquired slots of one kind, and refuses those above its bounds.
 
     Args:
         kind: "exchanges" or "tunnels": the limits are the settings `max_KIND`, `max_KIND_per_user` and `max_KIND_per_port`.
@@ -53,7 +53,7 @@ class Limiter:
         self._on_refused = on_refused
 
     def acquire(self, user: str, port: Hashable) -> Slot:
-        """A slot, to be released when what it is for has ended.
+        """Acquire a slot.
 
         Raises:
             TooMany: a limit is reached; it names the setting.

@@ -1,6 +1,6 @@
 """Ends what a login has opened (tunnels, responses in flight) when the login ends.
 
-A login is registered by its first `watch` and removed when the last thing that it opened has closed, or when it has ended.
+A login is registered by its first `watch` and removed when all that it has opened has closed, or when it has ended.
 One task checks all logins once per interval; `watch` starts it, and it returns when no login is left. A check that fails or takes
 too long ends nothing.
 """
@@ -23,7 +23,7 @@ IsValid = Callable[[], Awaitable[bool]]
 
 @runtime_checkable
 class HasLoginAge(Protocol):
-    """An identity provider that asks another server (JupyterHub) about logins.
+    """An identity provider that has logins checked by another server (JupyterHub).
 
     Attributes:
         login_age: seconds for which an answer is used.

@@ -1,4 +1,4 @@
-"""Requests of the gateway's own: the page of a port for the list, and the readiness of a service."""
+"""The gateway's own requests: for the page of a port in the list, and for the readiness of a service."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAX_PAGE = 65536  # bytes
 
 
 class Probe:
-    """Asks ports and services on this machine."""
+    """Sends requests to ports and services on this machine."""
 
     def __init__(self, policy: Policy, connector: Connector) -> None:
         self._policy, self._connector = policy, connector
 
     async def page(self, port: int) -> tuple[Fields, bytes] | None:
-        """What a loopback port answers to `GET /`, its first 64 KiB at most, within two seconds; None if it is no HTTP."""
+        """Fields and first 64 KiB of content of a loopback port's response to `GET /`; None without one within two seconds."""
         route = Route(urls.LOOPBACK_NAME, port, "", "/", "")
         upstream = Upstream(route.host, port, LOOPBACK, scheme=self._policy.scheme_of(route))
         fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]

@@ -51,7 +51,7 @@ class ProxyRequest:
     Attributes:
         route: of its URL.
         tokens: Jupyter's own token and the credentials of this request that log in at Jupyter; none may reach a service.
-        hop: what the previous hop of a chain tells of the request, if that is to be believed.
+        hop: the header of a chain's previous hop; empty unless the request is vouched for.
         destination: of a project's request, once it is known: its errors are translated.
         own_fields: header fields of each of the gateway's own responses.
 
@@ -133,7 +133,7 @@ class ProxyRequest:
         return self.route is not None and self.route.is_project and chain is not None and chain.believes_credentials
 
     def accept_previous_hop(self) -> None:
-        """Take over the user and client that the previous hop tells.
+        """Take user and client from the previous hop's header.
 
         Raises:
             NotTheHub
@@ -204,7 +204,7 @@ class ProxyRequest:
 
         Back means that this user has opened the service by its path-based URL, so that its scripts have been in Jupyter's origin
         anyway, and that the browser has a cookie there that is not Jupyter's. A cookie alone proves nothing: on the browser's
-        own machine a service can set it through its raw port, as cookies know no ports.
+        own machine a service can set it through its raw port, as ports do not separate cookies.
         """
         origins, headers = self._isolated, self.request.headers
         if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
@@ -247,7 +247,7 @@ class ProxyRequest:
     def is_revocable(self) -> bool:
         """True if another request with the same fields may have to be decided otherwise, or a tunnel ended.
 
-        False for logins that follow from the fields and the settings, which no logout ends, and for the previous hop's word.
+        False for logins that follow from fields and settings, which no logout ends, and for decisions of the previous hop.
         """
         return not self.is_vouched_for and self.jupyter.is_revocable
 
@@ -360,7 +360,7 @@ class ProxyRequest:
             return
         counts = self.gateway.counters
         if isinstance(error, Unauthenticated) and is_manifest(self.request):
-            # Chromium takes two bytes for no manifest, without an error in its console. The same for every address.
+            # Chromium ignores a manifest of two bytes without an error in its console. Every address gets the same response.
             counts.answer(200)
             self.respond(200, [("Cache-Control", "no-store"), ("Content-Type", "application/manifest+json")], b"{ }")
             return

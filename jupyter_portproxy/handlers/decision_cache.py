@@ -77,7 +77,7 @@ def cacheable_prefix(
 ) -> str:
     """The prefix of the URLs for which the decision about this request holds too; empty if there are none.
 
-    A function of the configuration may look at the whole URL; so does the response to a path whose final slash is missing.
+    A function of the configuration may read the whole URL; so does the response to a path whose final slash is missing.
 
     Args:
         arguments: names in the query; a login by one of them does not hold for another URL.
@@ -129,6 +129,6 @@ def _covers(decision: CachedDecision, uri: str) -> bool:
 
 
 def _key_of(context: Any, method: str, fields: Fields) -> tuple[object, ...]:
-    """Everything of a request that a check looks at, except its URL; the addresses as connection and reverse proxy tell them."""
+    """Everything in a request that a check reads, except its URL; with the addresses of connection and reverse proxy."""
     peer = getattr(context, "_orig_remote_ip", context.remote_ip)
     return (peer, context.remote_ip, context.protocol, method, *fields)

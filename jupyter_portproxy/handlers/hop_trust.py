@@ -1,4 +1,4 @@
-"""What is believed about the client: by the connection, by a trusted reverse proxy, or by the previous hop of a chain."""
+"""The client as described by its connection, by a trusted reverse proxy, or by the previous hop of a chain."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..protocol.hop_header import AUTHORIZATION_FIELD, HOP_FIELD, HopHeader, par
 
 
 def trusts_reverse_proxy(application: Application) -> bool:
-    """True if the X-Forwarded-* fields of a reverse proxy in front of this server are to be believed (`trust_xheaders`)."""
+    """True if the X-Forwarded-* fields of a reverse proxy are trusted (`trust_xheaders`)."""
     settings = application.settings
     return bool(settings.get("trust_xheaders") or getattr(settings.get("serverapp"), "trust_xheaders", False))
 
 
 def previous_hop(request: HTTPServerRequest, chain: Projects) -> HopHeader:
-    """What the previous hop of a chain tells of a request.
+    """The header of a request by which the previous hop of a chain describes it.
 
     Raises:
         NotTheHub: it did not send a valid credential.
@@ -35,11 +35,11 @@ def previous_hop(request: HTTPServerRequest, chain: Projects) -> HopHeader:
 def describe_client(
     request: HTTPServerRequest, *, trusted: bool, is_last_hop: bool, tokens: frozenset[str], login_cookie: str
 ) -> Client:
-    """What the gateway needs to know about the client of a request.
+    """The client of a request, as the header rules use it.
 
     Args:
         trusted: see `trusts_reverse_proxy`.
-        is_last_hop: the previous hop has used Authorization for the login here, and may tell what it was before.
+        is_last_hop: the previous hop has used Authorization for the login here, and may send the original one in another field.
         tokens: Jupyter's own, and those by which this request logs in.
     """
     context: Any = request.connection.context  # type: ignore[union-attr]

@@ -175,8 +175,8 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """End the response early.
 
-        Its user may not have the rest of it; or a host that is given up has not begun to respond. What has begun where a
-        project was may end there.
+        No effect with SERVICE_RESTART (its project has moved), nor with BAD_GATEWAY (the project's host does not respond) once
+        the response has begun: it may be complete there. Every other code ends it because its user may not have the rest.
         """
         response = self._response
         if response is None or code == CloseCode.SERVICE_RESTART or (code == CloseCode.BAD_GATEWAY and response.started):

@@ -37,7 +37,7 @@ class JupyterRequest(JupyterHandler):
         self._break_cycles()
 
     def set_user(self, user: User | None, *, by_token: bool | None = None) -> None:
-        """Set the result of the authentication, so that Jupyter does not repeat it; None leaves what Jupyter has found."""
+        """Set the result of the authentication, so that Jupyter does not repeat it. `by_token` None keeps Jupyter's value."""
         self.current_user = self._jupyter_current_user = user
         if by_token is not None:
             self._token_authenticated = by_token

@@ -109,8 +109,8 @@ class RefererRedirects:
         """True unless the request is a navigation to a page that Jupyter has.
 
         Parts of a page and forms belong to the page that sends them. A link may well be meant for Jupyter: it is left alone if
-        Jupyter serves it. `/` is the service's: for Jupyter it is only a redirect. URLs below a base URL other than `/` were
-        written with Jupyter in mind: they are the service's only if Jupyter has nothing there.
+        Jupyter serves it. `/` is the service's: for Jupyter it is only a redirect. URLs below a base URL other than `/` are
+        probably Jupyter's: they are the service's only if Jupyter has nothing there.
         """
         headers = request.headers
         if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest") == "serviceworker":

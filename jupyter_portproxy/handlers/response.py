@@ -79,9 +79,7 @@ class RelayedResponse:
         headers = self.headers(fields)
         if self._request.headers.get("Sec-Fetch-Dest") in frame_ancestors.FRAME_DESTINATIONS and self._is_not_framed(headers):
             raise NotFramed()
-        if (
-            status == 404 and self._route.with_slash
-        ):  # Vite serves nothing here, Next.js serves this path and not the one with a slash
+        if status == 404 and self._route.with_slash:  # Vite has only the path with a slash, Next.js only the one without
             status, reason = 307, "Temporary Redirect"
             headers["Location"], headers["Cache-Control"] = self._route.with_slash, "no-store"
         self._until_close = self._request.version == "HTTP/1.0" and "Content-Length" not in headers

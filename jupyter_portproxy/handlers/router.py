@@ -1,4 +1,4 @@
-"""Who serves a request: the dispatcher in front of Tornado's routing.
+"""Who serves a request: the dispatcher before Tornado's routing.
 
 It is the first rule of the application's router, and chooses in this order: a decision of the cache; isolated origins; the
 gateway's own URLs; redirects by Referer. All other requests are Jupyter's. It only chooses: requests are decided in `pipeline`,

@@ -140,7 +140,7 @@ class OriginRequest(ProxyRequest):
     def scheme(self) -> str:
         """The scheme of the browser's URL.
 
-        Of several reverse proxies (`https,http`) Tornado believes the last, which is JupyterHub's; the outermost one is right.
+        Of several reverse proxies (`https,http`) Tornado uses the last, which is JupyterHub's; the outermost one is right.
         """
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url.partition(":")[0]
@@ -282,8 +282,8 @@ class EntryRequest(OriginRequest):
 class WellKnownRequest(OriginRequest):
     """The gateway's own paths at an isolated origin; they need no login.
 
-    `enter` swaps a ticket for a session. `hello` tells a page of Jupyter that the browser finds this origin. `storage` is a page
-    that tells the one that frames it whether it may store anything.
+    `enter` swaps a ticket for a session. `hello` shows a page of Jupyter that the browser can reach this origin. `storage` is a
+    page that reports to its embedding page whether it may store anything.
     """
 
     is_isolated = True
@@ -444,7 +444,7 @@ class IsolatedRequest(OriginRequest):
         return known[key]
 
     async def _session(self) -> OriginSession | None:
-        """Of all cookies of that name: on one site a frame's stands beside that of a tab, and either may have ended."""
+        """The first valid session of all such cookies: a frame's and a tab's have the same name, and either may have ended."""
         for key in self.session_cookies():
             entry = await self.origins.find_session(key, self.host)
             if entry is not None:
@@ -466,7 +466,7 @@ class IsolatedRequest(OriginRequest):
         return self.request.method == "OPTIONS" and "Access-Control-Request-Method" in headers and not has_content
 
     def _service_origin(self, host: str) -> str:
-        """The origin of a service as those beside it on this machine know it."""
+        """The origin of a service as other services on this machine address it."""
         target, services = self.origins.names.parse_target(host) or "", self.gateway.services
         if target in services:
             target = str(services.get(target).endpoint.port)
@@ -487,10 +487,10 @@ class IsolatedRequest(OriginRequest):
         return is_own_origin(self.request, origin) or (bool(self._caller) and has_preflight)
 
     def check_isolation(self, route: BaseRoute) -> None:
-        """It is there."""
+        """The request is at the isolated origin already."""
 
     def login_address(self) -> str:
-        """Jupyter, which gives a ticket to those who have logged in there."""
+        """The URL at Jupyter that issues a ticket after the login."""
         target = self.origins.names.parse_target(self.request.headers.get("Host", ""))
         return f"{self._jupyter_url()}proxy/enter/{target}{self.uri}"
 

@@ -7,7 +7,7 @@ states, which only `Origins` changes:
 - session: from `redeem_ticket` on, found by its key, which the browser has as a cookie. Its login is checked again at intervals;
 - ended: with its login (a failed check, `log_out`), or as the oldest of too many. What it has opened is closed.
 
-All of it is in memory and bounded. No request is known here.
+All of it is in memory and bounded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class OriginSession:
         framed: it was entered in a frame.
         key: of the ticket, then of the session.
         since, checked: when ticket or session was made, and when its login was checked last, in seconds of `Origins`' clock.
-        answers: hash of a credential -> whether it logs in at Jupyter, as the identity provider said since the last check.
+        answers: hash of a credential -> whether it logs in at Jupyter, by the identity provider since the last check.
     """
 
     target: str

@@ -74,7 +74,7 @@ class ProjectResolver(Protocol):
         """Call back with the key of each project that may have changed, or with ANY_PROJECT. The result ends that."""
 
     async def start(self) -> None:
-        """Begin. A database that is away is no error: the connection is tried again and again."""
+        """Start. An unavailable database is not an error: the connection is retried."""
 
     async def close(self) -> None: ...
 

@@ -1,6 +1,6 @@
 """Starts projects of this host by the operator's command: one start at a time for each project, a few at once in all.
 
-States of a project here: starting (in `_starting`, from `start` until the registry says `running`, the command fails or the
+States of a project here: starting (in `_starting`, from `start` until it is `running` in the registry, the command fails or the
 time is up), failed (in `_failures`, until a start succeeds), or neither. The command outlives the requests and this server.
 Its standard error goes to the server's log.
 """
@@ -31,7 +31,7 @@ class Starter:
         command: see `check_command`.
         base_url: of this server; its projects are below it.
         variables: added to this server's environment for the command.
-        is_running: True once the registry says that a project runs.
+        is_running: True once a project is `running` in the registry.
         max_starts: commands at once whose project does not run yet.
         timeout: for one start.
         pause: after a failure, in which requests alone start nothing.

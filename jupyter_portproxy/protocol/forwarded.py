@@ -53,7 +53,7 @@ class ForwardedClient:
         return replace(self, peers=(*self.peers, peer))
 
     def with_page_origin(self, url: str) -> ForwardedClient:
-        """The same with scheme and host of an absolute URL from the browser, which may know more than the reverse proxy says."""
+        """The same with scheme and host of an absolute URL from the browser, which may be more exact than the reverse proxy's."""
         scheme, _, rest = url.lower().partition("://")
         return replace(self, scheme=scheme, host=re.split("[/?#]", rest, maxsplit=1)[0])
 

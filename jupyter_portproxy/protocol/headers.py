@@ -20,7 +20,7 @@ never changed; the outbound one is built from it. Names of request fields are co
     RESPONSE_URL_FIELDS                    the service's URL becomes the client's              url_fields.py
     Set-Cookie, WWW-Authenticate,          restricted to the prefix                            RFC 6265, RFC 7616,
       Service-Worker-Allowed                                                                   Service Workers
-    Access-Control-Allow-Origin,           the calling origin as the browser knows it          Fetch Standard
+    Access-Control-Allow-Origin,           the calling origin in the browser's form            Fetch Standard
       Timing-Allow-Origin
     any other                              copied
 
@@ -114,10 +114,10 @@ UPGRADE_FIELDS = (("Connection", "Upgrade"), ("Upgrade", "websocket"))  # of the
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What the gateway knows about the client of one request.
+    """The client of one request, as the rules use it.
 
     Attributes:
-        address: IP address of the client, as far as this server trusts what reverse proxies say.
+        address: IP address of the client, by a trusted reverse proxy or else the connection.
         peer: IP address at the other end of the connection (a reverse proxy's, if there is one).
         scheme: "http" or "https", of the client's URL.
         host: the client's Host field.
@@ -128,7 +128,7 @@ class Client:
         isolated: the request was sent to an isolated origin, where no other cookie is Jupyter's.
         embedder: Jupyter's origin, and others, separated by blanks, whose pages may show the isolated service in a frame.
         caller_origin: another isolated origin whose page sent the request; empty if none.
-        caller_upstream_origin: that service's origin as this service knows it.
+        caller_upstream_origin: that service's origin as this service addresses it.
         preflight: the request is the caller's preflight, without a login: only CORS fields pass.
         partitioned: the page is in a frame in which browsers keep only partitioned cookies.
         is_download: the response is to be saved as a file, whatever its type.
@@ -158,7 +158,7 @@ class Client:
 
 
 class _Context:
-    """The request or response whose fields the rules look at."""
+    """The request or response whose fields the rules change."""
 
     def __init__(self, fields: Fields, route: Route, upstream: Upstream, client: Client, *, keep_host: bool = False) -> None:
         self.route, self.upstream, self.client, self.keep_host = route, upstream, client, keep_host
@@ -584,7 +584,7 @@ def _response_worker_scope(value: str, context: _Context) -> str | None:
 
 
 def _response_origin(value: str, context: _Context) -> str | None:
-    """An origin to which the service grants something (CORS), as the browser knows it."""
+    """An origin to which the service grants something (CORS), in the browser's form."""
     client = context.client
     return client.caller_origin if client.caller_origin and value.strip().lower() == client.caller_upstream_origin else value
 

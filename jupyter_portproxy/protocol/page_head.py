@@ -1,7 +1,7 @@
 """Title and icon of an HTML page, parsed from its first bytes.
 
 No input raises, and the work is bounded: at most `MAX_BYTES` are parsed, in at most `MAX_STEPS` steps, each of which consumes
-what it looks at. The grammar is the tokenizer of the HTML Living Standard, 13.2.5, without what does not occur in a head.
+what it reads. The grammar is the tokenizer of the HTML Living Standard, 13.2.5, without what does not occur in a head.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _SILENT_AFTER = 2  # failed checks in a row
 
 
 class Health(Enum):
-    """What a check has found."""
+    """The result of a check."""
 
     ANSWERING = auto()
     SILENT = auto()

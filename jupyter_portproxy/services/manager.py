@@ -514,7 +514,7 @@ class ServiceManager:
                     self._request_stop(service)
                 case Health.ANSWERING if service.state in ("starting", "unhealthy"):
                     if service.state == "starting" and service.process is not None and service.process.stdin is not None:
-                        service.process.stdin.write(b"u")  # the guard must know that the program is ready
+                        service.process.stdin.write(b"u")  # reports to the guard that the program is ready
                     self._change(service, "up")
                 case Health.SILENT if service.state == "up":
                     self._change(service, "unhealthy", "It does not answer.")
@@ -533,7 +533,7 @@ class ServiceManager:
 
 
 def _close_input(service: Service) -> None:
-    """Make the guard stop the program: its order is the end of its input, which the death of this server is too."""
+    """Make the guard stop the program by closing its input, as the death of this server does too."""
     if service.process is not None and service.process.stdin is not None:
         service.process.stdin.close()
 

@@ -1,4 +1,4 @@
-"""sock_diag(7): what the Linux kernel knows of TCP sockets, over netlink. No packet is sent to any service."""
+"""sock_diag(7): the Linux kernel's records of TCP sockets, over netlink. No packet is sent to any service."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a recorded process is the one that has its pid now, and whether it still runs.
 
 A process is identified by its pid and its start time in the kernel's clock ticks: the wall clock jumps, and pids are reused. A
-boot id tells processes of an earlier boot.
+boot id distinguishes them from processes of an earlier boot.
 """
 
 from __future__ import annotations

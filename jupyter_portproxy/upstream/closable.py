@@ -15,7 +15,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     POLICY_VIOLATION = 1008  # reconnecting does not help
-    SERVICE_RESTART = 1012  # reconnecting leads to the new place
+    SERVICE_RESTART = 1012  # reconnecting leads to the new location
     BAD_GATEWAY = 1014  # the next hop does not respond; never sent, and data that flows is left alone
 
 
@@ -33,7 +33,7 @@ class Closable:
         raise NotImplementedError
 
     def run_close_callbacks(self) -> None:
-        """For its owner: it has closed."""
+        """Run the callbacks; its owner calls this when it has closed."""
         callbacks, self._close_callbacks = self._close_callbacks, ()
         for callback in callbacks:
             callback(self)

@@ -174,7 +174,7 @@ class CurlTransport(AsyncHTTPClient):
             self._end(exchange, BadUpstream("the exchange was given up"))
 
     def expire(self, exchange: Exchange) -> None:
-        """It has not connected in time.
+        """End an exchange that has not connected in time.
 
         The event loop's timers run after the sockets' events; libcurl's own timeout would fail a connection that was ready in
         time if the loop was blocked meanwhile.
@@ -437,7 +437,7 @@ def _header_lines(out: Outbound) -> list[bytes]:
 # ---- libcurl's errors as GatewayErrors ----
 
 _BAD_LENGTH = "Invalid Content-Length"
-# What libcurl says of a response head that it rejects -> the reason in a BadUpstream.
+# libcurl's message for a response head that it rejects -> the reason in a BadUpstream.
 _BAD_HEADS = (
     (_BAD_LENGTH, "its Content-Length is not one whole number"),
     ("Header without colon", "a header line has no colon"),

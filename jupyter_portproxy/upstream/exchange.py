@@ -107,7 +107,7 @@ class Exchange:
     # ---- for the gateway ----
 
     async def send(self, data: bytes) -> None:
-        """Send a piece of the request's content; returns when there is room for more.
+        """Send a piece of the request's content; returns when more can be buffered.
 
         Dropped if the exchange has ended: the upstream has responded already.
         """
