@@ -268,7 +268,7 @@ async def test_a_hub_at_an_origin_of_its_own_logs_in_there(servers: Chain):
             page = await browser.open(f"{server.url}there/x?a=b", "ann")
             assert (page.status, page.json["target"]) == (200, "/there/x?a=b")
             fields = dict(page.json["fields"])
-            assert fields["X-Portproxy-Hop"].startswith(f"c={CREDENTIAL}&u=ann&")
+            assert fields["X-Portproxy-Hop"].startswith(f"credential={CREDENTIAL}&user=ann&")
             assert "Cookie" not in fields
     assert "Traceback" not in server.log, server.log
 

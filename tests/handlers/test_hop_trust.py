@@ -20,7 +20,7 @@ def request(**fields):
 
 
 def described(trusted, is_last_hop):
-    asked = request(X_Portproxy_Hop="p=10.0.0.1&h=hub", X_Portproxy_Authorization="Basic x", Cookie="_xsrf=2|secret")
+    asked = request(X_Portproxy_Hop="peers=10.0.0.1&host=hub", X_Portproxy_Authorization="Basic x", Cookie="_xsrf=2|secret")
     return describe_client(asked, trusted=trusted, is_last_hop=is_last_hop, tokens=frozenset({"t"}), login_cookie="login")
 
 
@@ -39,8 +39,8 @@ def test_the_last_hop_gets_the_clients_own_authorization():
 
 def test_a_hop_without_the_credential_is_refused():
     chain = SimpleNamespace(admits=lambda credential: credential == "right")
-    assert previous_hop(request(X_Portproxy_Hop="c=right&u=ann"), chain).user == "ann"
-    for value in ("c=wrong&u=ann", "u=ann", ""):
+    assert previous_hop(request(X_Portproxy_Hop="credential=right&user=ann"), chain).user == "ann"
+    for value in ("credential=wrong&user=ann", "user=ann", ""):
         with pytest.raises(NotTheHub):
             previous_hop(request(X_Portproxy_Hop=value), chain)
 
