@@ -145,14 +145,14 @@ class Policy:
             return
         if not remote_port:
             return _check_socket_owner(unix_peer_owner(fd))
-        if not (_is_own_address(remote) or local == remote):
+        if not (urls.is_loopback(remote) or local == remote):
             return
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
             if not is_established(fd):
                 raise BadUpstream("it closed the connection without an answer") from None
-            raise self._unknown(error, remote_port) from None
+            raise self._owner_error(error, remote_port) from None
         _check_owner(owner, remote_port)
 
     def approve_listeners(self, upstream: Upstream) -> None:
@@ -163,15 +163,15 @@ class Policy:
         """
         if self._settings.allow_other_users or not SUPPORTED or upstream.unix_socket:
             return
-        for address in filter(_is_own_address, upstream.addresses):
+        for address in filter(urls.is_loopback, upstream.addresses):
             try:
                 owners = self._owners.listener_owners(address, upstream.port)
             except OwnerUnknown as error:
-                raise self._unknown(error, upstream.port) from None
+                raise self._owner_error(error, upstream.port) from None
             for owner in owners:
                 _check_owner(owner, upstream.port)
 
-    def _unknown(self, error: OwnerUnknown, port: int) -> Forbidden:
+    def _owner_error(self, error: OwnerUnknown, port: int) -> Forbidden:
         """The error for a port without a known owner."""
         if isinstance(error, NoLocalSocket):
             return ForwardedPort(port)
@@ -225,12 +225,6 @@ def check_socket(path: str) -> None:
 def _check_socket_owner(owner: int) -> None:
     if owner not in (os.getuid(), _ROOT):
         raise Forbidden("The service's socket belongs to another user of this machine.", "Let the service use another path.")
-
-
-def _is_own_address(address: str) -> bool:
-    """True for loopback, including the IPv4-mapped form, which `allowed_hosts` may contain."""
-    mapped = getattr(urls.ip_literal(address), "ipv4_mapped", None)
-    return bool(mapped.is_loopback) if mapped is not None else _is_local(address)
 
 
 def _is_local(host: str) -> bool:
