@@ -37,9 +37,9 @@ def normalize_name(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def find_field(fields: Iterable[tuple[str, str]], name: str, default: str = "") -> str:
-    """The first value of the field `name` (lower case)."""
-    return next((value for key, value in fields if key.lower() == name), default)
+def find_field(fields: Iterable[tuple[str, str]], name: str) -> str:
+    """The first value of the field `name` (lower case); empty without one."""
+    return next((value for key, value in fields if key.lower() == name), "")
 
 
 def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:

@@ -128,7 +128,7 @@ def request(head: Head, isolated: bool) -> None:
     cookies = [value for name, value in fields if name == "Cookie"]
     secrets = frozenset({"geheim", *credentials.find_xsrf_tokens(cookies), *credentials.find_token_parameters(target)})
     logins = frozenset((f"username-{number}", "a") for number in range(SIZE // 16))  # with which an origin was entered
-    host = framing.find_field(fields, "host", "localhost:8888")
+    host = framing.find_field(fields, "host") or "localhost:8888"
     hop = parse_hop_header(framing.find_field(fields, "x-portproxy-hop")).forwarded_client
     client = Client("::1", "::1", "http", host, True, secrets, LOGIN, logins, isolated=isolated, forwarded_client=hop)
     route = parse_url(PREFIX + target, "/")

@@ -21,6 +21,7 @@ from ...errors import PROJECT_HOST, RegistryAway
 
 _LOCK_TIMEOUT = 0.05  # seconds that SQLite waits for a lock, and the loop with it
 _RETRY_INTERVAL = 0.25
+_MAX_LOCK_WAIT, _LOCK_RETRY_INTERVAL = 5.0, 0.3  # seconds, of `retry_while_locked`
 # Numbered by their position; `pragma user_version` is the number of a file's migrations. Never change one: append.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -152,16 +153,16 @@ class RegistryFile:
         return self._connection
 
 
-async def retry_while_locked(work: Callable[[], T], *, timeout: float = 5.0, interval: float = 0.3) -> T:
-    """What `work` on a registry returns, for programs that may wait longer for a lock than a server's loop. In seconds."""
-    end = time.monotonic() + timeout
+async def retry_while_locked(work: Callable[[], T]) -> T:
+    """What `work` on a registry returns, for programs that may wait longer for a lock than a server's loop."""
+    end = time.monotonic() + _MAX_LOCK_WAIT
     while True:
         try:
             return work()
         except RegistryUnavailable as error:
             if not error.is_locked or time.monotonic() > end:
                 raise
-        await asyncio.sleep(interval)
+        await asyncio.sleep(_LOCK_RETRY_INTERVAL)
 
 
 def _is_locked(error: Exception) -> bool:
