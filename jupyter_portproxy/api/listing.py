@@ -82,18 +82,18 @@ class Listing:
         """How services open, for the Jupyter page that sends this request."""
         origins, probe, origin = self._origins, None, None
         if origins is not None:
-            host = origins.names.find_host("1", request)
+            host = origins.hosts.find_host("1", request)
             origins.add_jupyter_host(request.headers.get("Host", "").lower())
             if host is not None:
                 probe = f"{request.protocol}://{host}{WELL_KNOWN_PATH}hello"
-                origin = f"{request.protocol}://{origins.names.build_pattern(host)}"
+                origin = f"{request.protocol}://{origins.hosts.build_pattern(host)}"
         isolate = self._gateway.settings.isolate
         return {"isolate": isolate, "probe": probe, "origin": origin, "features": list(FRAME_FEATURES)}
 
     def entrance_of(self, prefix: str) -> str | None:
         """The URL that leads to the isolated origin of the port or service at this prefix; None if it has none."""
         origins = self._origins
-        if origins is None or not origins.names.is_available:
+        if origins is None or not origins.hosts.is_available:
             return None
         match prefix.removeprefix(self._base_url).split("/"):
             case ["proxy", "port" | "service", target] | ["server", target]:

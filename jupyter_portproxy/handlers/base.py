@@ -224,7 +224,7 @@ class ProxyRequest:
         origins, services = self._isolated, self.gateway.services
         if origins is None:
             return None
-        find = partial(origins.names.find_host, request=self.request)
+        find = partial(origins.hosts.find_host, request=self.request)
         port = services.get(name).endpoint.port if name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 

@@ -3,11 +3,11 @@
 A `CachedDecision` is made by `HttpDelegate` after `pipeline.admit` has let a request pass, and never changes. It is in one of
 three states:
 
-- valid: for `SECONDS` after it was made, for requests of the same client address with the same method and header fields to a URL
+- valid: for `MAX_AGE` after it was made, for requests of the same client address with the same method and header fields to a URL
   below the same prefix. `DecisionCache.find` returns it.
 - valid if confirmed: as above, but `may_change`; `pipeline.readmit` calls the identity provider, the authorizer, the chain and
   the service manager again, as far as each had a part in it, before it is used.
-- expired: after `SECONDS`. Requests do not prolong it; `keep` removes it.
+- expired: after `MAX_AGE`. Requests do not prolong it; `keep` removes it.
 
 `DecisionCache` holds all of them, the oldest first.
 """
@@ -28,7 +28,7 @@ from ..protocol.headers import Client, Fields
 from ..protocol.urls import BaseRoute
 from ..upstream.exchange import Outbound
 
-SECONDS = 1.0
+MAX_AGE = 1.0  # s
 MAX_DECISIONS = 1024
 
 

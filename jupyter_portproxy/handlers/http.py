@@ -26,7 +26,7 @@ from ..upstream.closable import Closable, CloseCode
 from ..upstream.exchange import Exchange
 from . import pipeline
 from .base import ProxyRequest
-from .decision_cache import SECONDS, CachedDecision, DecisionCache, cacheable_prefix
+from .decision_cache import MAX_AGE, CachedDecision, DecisionCache, cacheable_prefix
 from .response import RelayedResponse
 
 _NO_LIMIT = 1 << 62
@@ -97,7 +97,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
                 is_revocable=request.is_revocable,
                 fields=request.fields,
                 prefix=cacheable_prefix(route, destination, admitted.content, request.request.query_arguments),
-                until=started + SECONDS,
+                until=started + MAX_AGE,
             )
         except BaseException:
             admitted.slot.release()

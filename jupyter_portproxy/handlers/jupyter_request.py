@@ -20,7 +20,6 @@ from tornado.web import HTTPError
 from ..errors import Forbidden, GatewayError, LoginUnavailable
 from ..gateway.gateway import Gateway
 from ..protocol import credentials
-from ..protocol.credentials import find_login_cookies
 from ..protocol.headers import Fields
 from ..protocol.urls import BaseRoute
 
@@ -31,7 +30,7 @@ _STATELESS = (IdentityProvider, PasswordIdentityProvider)  # logins by a token o
 class JupyterRequest(JupyterHandler):
     """One request, to be passed to Jupyter's parts."""
 
-    def initialize(self, gateway: Gateway, route: BaseRoute | None = None) -> None:
+    def initialize(self, gateway: Gateway, route: BaseRoute | None) -> None:
         self.gateway, self.route = gateway, route
         # The template namespace refers to the handler; without the cycle the request is freed without the garbage collector.
         self._break_cycles()
@@ -152,7 +151,7 @@ def login_check(handler: JupyterRequest) -> Callable[[], Awaitable[bool]]:
     request, make = handler.request, hypothetical_requests(handler)
     user, headers, uri = handler.current_user, request.headers.copy(), request.uri or "/"
     cookies = handler.cookies_after_response()
-    if find_login_cookies(cookies):
+    if credentials.find_login_cookies(cookies):
         uri = uri.partition("?")[0]  # without the token, which outlives a logout
         headers["Cookie"] = "; ".join(f'{name}="{value}"' for name, value in cookies.items())
 

@@ -27,7 +27,6 @@ from ..handlers.login_credentials import Credential, logs_in_alone
 from ..handlers.origin_check import client_schemes, is_framed, is_navigation, is_own_origin
 from ..handlers.router import asks_for_websocket, delegate_for
 from ..protocol import credentials, urls
-from ..protocol.credentials import find_login_cookies
 from ..protocol.forwarded import first_list_member
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import BaseRoute, D, InvalidRoute, Redirect, Redirected, Resolver, Route, ServiceRoute, parse_origin
@@ -55,7 +54,7 @@ class IsolatedRouter:
 
     def find(self, request: HTTPServerRequest) -> HTTPMessageDelegate | None:
         """What serves a request; None if it has nothing to do with isolated origins."""
-        target = self._origins.names.parse_target(request.headers.get("Host", "").lower())
+        target = self._origins.hosts.parse_target(request.headers.get("Host", "").lower())
         if target is not None:
             return self._at_origin(request, target)
         uri = request.uri or ""
@@ -214,7 +213,7 @@ class EntryRequest(OriginRequest):
     def _login(self) -> frozenset[tuple[str, str]]:
         """The login cookies that the browser will have; else the token that logged in."""
         handler = self.jupyter
-        cookies = find_login_cookies(handler.cookies_after_response())
+        cookies = credentials.find_login_cookies(handler.cookies_after_response())
         if cookies or not handler.token_authenticated:
             return cookies
         return frozenset([("token", handler.identity_provider.get_token(handler) or "")])
@@ -236,7 +235,7 @@ class EntryRequest(OriginRequest):
         if not is_framed(self.request) or headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
             return ""
         origin = parse_origin(headers.get("Referer", ""))
-        if self.origins.names.parse_target(origin.partition("://")[2]) is None:
+        if self.origins.hosts.parse_target(origin.partition("://")[2]) is None:
             return ""
         path = credentials.remove_secret_parameters(self._path, self.tokens)
         return f"{origin}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
@@ -254,7 +253,7 @@ class EntryRequest(OriginRequest):
         target = self.isolated_target(self._target)
         if target is None:
             return path_based
-        host = self.origins.names.build_host(target, headers.get("Host", "")) or ""
+        host = self.origins.hosts.build_host(target, headers.get("Host", "")) or ""
         own = f"{self.scheme}://{self.host}"
         entry = OriginSession(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
         path = credentials.remove_secret_parameters(path, self.client.secrets)
@@ -340,7 +339,7 @@ class WellKnownRequest(OriginRequest):
     def _is_browser(self) -> bool:
         """Browsers send Fetch Metadata, but not over plain http, except on their own machine."""
         headers = self.request.headers
-        has_metadata = self.origins.names.is_local or self.scheme == "https"
+        has_metadata = self.origins.hosts.is_local or self.scheme == "https"
         return "Sec-Fetch-Site" in headers or (not has_metadata and "text/html" in headers.get("Accept", ""))
 
     async def _has_session(self, entry: OriginSession, cookies: list[str]) -> bool:
@@ -458,7 +457,7 @@ class IsolatedRequest(OriginRequest):
         if scheme not in client_schemes(self.request) or host == self.host or "Upgrade" in headers:
             return ""
         is_cors = headers.get("Sec-Fetch-Mode", "cors") == "cors"
-        return host if is_cors and self.origins.names.parse_target(host) is not None else ""
+        return host if is_cors and self.origins.hosts.parse_target(host) is not None else ""
 
     def _is_preflight(self) -> bool:
         headers = self.request.headers
@@ -467,7 +466,7 @@ class IsolatedRequest(OriginRequest):
 
     def _service_origin(self, host: str) -> str:
         """The origin of a service as other services on this machine address it."""
-        target, services = self.origins.names.parse_target(host) or "", self.gateway.services
+        target, services = self.origins.hosts.parse_target(host) or "", self.gateway.services
         if target in services:
             target = str(services.get(target).endpoint.port)
         return f"http://{urls.LOOPBACK_NAME}:{target}"
@@ -491,7 +490,7 @@ class IsolatedRequest(OriginRequest):
 
     def login_address(self) -> str:
         """The URL at Jupyter that issues a ticket after the login."""
-        target = self.origins.names.parse_target(self.request.headers.get("Host", ""))
+        target = self.origins.hosts.parse_target(self.request.headers.get("Host", ""))
         return f"{self._jupyter_url()}proxy/enter/{target}{self.uri}"
 
     def refuse(self, error: GatewayError) -> None:
@@ -510,7 +509,7 @@ class IsolatedRequest(OriginRequest):
         known = self.origins.last_jupyter_origin
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url
-        if not known and self.origins.names.is_local:  # this server has restarted, the browser's tab has not
+        if not known and self.origins.hosts.is_local:  # this server has restarted, the browser's tab has not
             known = re.sub(r"^[^:]*", f"{self.scheme}://localhost", self.request.headers.get("Host", ""))
         return known + self.gateway.base_url if known else ""
 

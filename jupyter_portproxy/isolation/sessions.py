@@ -88,13 +88,13 @@ class Origins:
 
     def __init__(
         self,
-        names: OriginHosts,
+        hosts: OriginHosts,
         logins: Logins,
         *,
         max_sessions: int = MAX_SESSIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.names, self._logins, self._max_sessions, self._clock = names, logins, max_sessions, clock
+        self.hosts, self._logins, self._max_sessions, self._clock = hosts, logins, max_sessions, clock
         self.last_jupyter_origin = ""
         self._jupyter_hosts: dict[str, None] = {}  # at which users have logged in, the oldest first
         self._pages: dict[tuple[str, str], None] = {}  # user and target of pages with a path-based URL, the oldest first
@@ -199,7 +199,7 @@ class Origins:
             isolated: the host of the isolated origin that it sends a request to. Local names are Jupyter's on the same port.
         """
         name, port = split_port(host)
-        is_local = self.names.is_local and is_loopback_host(name) and port == split_port(isolated)[1]
+        is_local = self.hosts.is_local and is_loopback_host(name) and port == split_port(isolated)[1]
         return is_local or host in self._jupyter_hosts
 
     def add_page(self, username: str, target: str) -> None:

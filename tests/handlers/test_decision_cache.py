@@ -14,7 +14,7 @@ from tornado.httputil import HTTPHeaders
 
 from jupyter_portproxy.gateway.destinations import Destination
 from jupyter_portproxy.gateway.limits import Bounds
-from jupyter_portproxy.handlers import decision_cache as a
+from jupyter_portproxy.handlers import decision_cache
 from jupyter_portproxy.protocol.headers import Client
 from jupyter_portproxy.protocol.urls import Route, Upstream
 from jupyter_portproxy.upstream.exchange import Outbound
@@ -44,15 +44,15 @@ class Forgetful(IdentityProvider):
 @pytest.fixture
 def kept(monkeypatch):
     """Notes each request that an admission let in."""
-    seen, find = [], a.DecisionCache.find
+    seen, find = [], decision_cache.DecisionCache.find
 
-    def noted(admissions, context, method, uri, headers):
-        found = find(admissions, context, method, uri, headers)
+    def noted(decisions, context, method, uri, headers):
+        found = find(decisions, context, method, uri, headers)
         if found is not None:
             seen.append(uri)
         return found
 
-    monkeypatch.setattr(a.DecisionCache, "find", noted)
+    monkeypatch.setattr(decision_cache.DecisionCache, "find", noted)
     return seen
 
 
@@ -152,14 +152,14 @@ def admitted(fields, until, begin="/proxy/port/8000"):
     destination = Destination(Route("localhost", 8000, begin, "/", ""), upstream)
     outbound = Outbound("GET", upstream, "/", [])
     client = Client("192.0.2.1", "192.0.2.1", "http", "hub")
-    return a.CachedDecision(
+    return decision_cache.CachedDecision(
         destination.route, User("ada"), True, client, destination, outbound, True, False, False, fields, begin, until
     )
 
 
-def keep(admissions, fields, context=None, seconds=1.0, begin="/proxy/port/8000"):
+def keep(decisions, fields, context=None, seconds=1.0, begin="/proxy/port/8000"):
     request = SimpleNamespace(connection=SimpleNamespace(context=context or Context()))
-    admissions.keep(admitted(fields, time.monotonic() + seconds, begin), request)
+    decisions.keep(admitted(fields, time.monotonic() + seconds, begin), request)
 
 
 FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
@@ -184,31 +184,31 @@ FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
     ],
 )
 def test_what_differs_from_what_another_connection_asked_is_not_found(context, method, uri, fields):
-    admissions = a.DecisionCache()
-    keep(admissions, FIELDS)
-    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None
-    assert admissions.find(context, method, uri, HTTPHeaders(fields)) is None
+    decisions = decision_cache.DecisionCache()
+    keep(decisions, FIELDS)
+    assert decisions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None
+    assert decisions.find(context, method, uri, HTTPHeaders(fields)) is None
 
 
 def test_the_latest_decision_about_such_a_request_holds_and_no_longer():
-    admissions, connection = a.DecisionCache(), Context()
-    keep(admissions, FIELDS, seconds=9)
-    keep(admissions, FIELDS, seconds=0.1, begin="/proxy/port/9000")
-    assert admissions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is None
-    assert admissions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is not None
+    decisions, connection = decision_cache.DecisionCache(), Context()
+    keep(decisions, FIELDS, seconds=9)
+    keep(decisions, FIELDS, seconds=0.1, begin="/proxy/port/9000")
+    assert decisions.find(connection, "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is None
+    assert decisions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is not None
     time.sleep(0.11)
-    assert admissions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is None
+    assert decisions.find(connection, "GET", "/proxy/port/9000/y", HTTPHeaders(FIELDS)) is None
 
 
 def test_no_more_are_kept_than_are_of_use():
-    admissions = a.DecisionCache()
+    decisions = decision_cache.DecisionCache()
     for number in range(1100):
-        keep(admissions, [("Cookie", str(number))], seconds=60)
-    assert len(admissions) == 1024
+        keep(decisions, [("Cookie", str(number))], seconds=60)
+    assert len(decisions) == 1024
     for number in range(1100):
-        keep(admissions, [("Cookie", str(number))], seconds=-1)
-    assert len(admissions) == 0
-    assert admissions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders([("Cookie", "1")])) is None
+        keep(decisions, [("Cookie", str(number))], seconds=-1)
+    assert len(decisions) == 0
+    assert decisions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders([("Cookie", "1")])) is None
 
 
 @pytest.mark.parametrize("name", ["token", "%74oken", "x&token"])
