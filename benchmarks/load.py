@@ -1,6 +1,6 @@
-"""The clients: raw asyncio streams, so that they cost far less than what they measure.
+"""Load generators on raw asyncio streams, so that they cost far less than what they measure.
 
-Rule of this file: every byte of an answer is counted; anything unexpected is an error and no figure.
+Every byte of a response is counted. An unexpected response is an error and yields no figure.
 """
 
 from __future__ import annotations

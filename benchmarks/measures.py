@@ -1,6 +1,6 @@
-"""What is measured, one function for each: subject -> figures by name. Units are in the names.
+"""The measurements, one function for each: subject -> figures by name. Units are in the names.
 
-Rule of this file: a figure that depends on the machine is given for every subject of one run, so that ratios can be read.
+A figure that depends on the machine is measured for every subject of one run, so that ratios can be compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the runner knows of an application. Rule of this file: data, and steps that only know the page that they are given."""
+"""The description of an application for the runner: data, and steps on one page of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Starts what the matrix needs: an application by itself, and Jupyter servers that have it as a template.
+"""Starts the programs of the matrix: an application by itself, and Jupyter servers that have it as a template.
 
-Rule of this file: an application is started by the same command everywhere; only its port and its prefix differ.
+An application is started by the same command everywhere; only its port and its prefix differ.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Real applications, each in real Chromium: alone, below the path, at an origin of its own, in a JupyterLab tab, and through
+"""Real applications, each in real Chromium: alone, at the path-based URL, at an isolated origin, in a JupyterLab tab, and through
 jupyter-server-proxy.
 
     python -m tests.apps.run                          all but heavy ones; writes tests/apps/results.json and docs/apps.md
     python -m tests.apps.run streamlit dash --ways direct,path --no-report
 
-To be run by a Python that has the applications, as `make apps` does.
-
-Rule of this file: a result is what was seen; what could not be started is told as such.
+To be run by a Python that has the applications, as `make apps` does. Results are observations only; an application that could
+not be started is reported as such.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One application looked at in a browser in one way, and what went wrong there.
+"""One visit to an application in a browser, and its failures.
 
-Rule of this file: it knows pages and frames; how an application got its address is not its matter.
+This module handles pages and frames only; the URL of the application is an argument.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What a hop of the chain costs, beside a single gateway: CPU of a 1 KiB GET through each hop, with 100,000 projects.
+"""The cost of a hop of the chain, beside a single gateway: CPU of a 1 KiB GET through each hop, with 100,000 projects.
 
     python -m tests.load.chain_cost
 
-Each server is driven by itself, by the same clients and in front of the same service, as if it had a machine of its own: of
-five servers on two cores each wakes up so often that its own work cannot be told from that. The whole chain's time is told
-beside it.
+Each server is loaded by itself, by the same clients and with the same service behind it, as if it had a machine of its own: with
+five servers on two cores, the cost of the frequent wake-ups cannot be separated from a server's own work. The time of the whole
+chain is printed beside it.
 
-Rule of this file: rounds go through all of them in turn, and the cheapest counts: others on this machine only ever add to it.
+Each round measures all servers in turn, and the cheapest round counts: other programs of the machine only add to the cost.
 """
 
 from __future__ import annotations

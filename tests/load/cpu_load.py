@@ -1,8 +1,8 @@
-"""The load for figures of CPU: clients and service in one epoll loop, which costs far less than any server between them.
+"""The load for CPU figures: clients and service in one epoll loop, which costs far less than any server between them. Linux only.
 
-Rule of this file: whoever drives is always waiting for the server, never the server for him. To wake the other side costs a
-server some 30 us where that is an interrupt of another core; a driver that is about as quick as the server would be awake at
-one answer and asleep at the next, and a server that is a little slower would seem much slower. Linux has epoll.
+The load generator always waits for the server, never the reverse. Waking the other side costs a server some 30 us where that is
+an interrupt of another core. A generator about as fast as the server would be awake for one response and asleep for the next,
+and a slightly slower server would seem much slower.
 """
 
 from __future__ import annotations

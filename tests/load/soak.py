@@ -1,9 +1,9 @@
 """The soak: `python -m tests.load.soak SECONDS [SEED]`. Real clients, and upstreams that are killed, stopped and misbehave.
 
-Rule of this file: whatever happens, a client has the right bytes or an error that it can see; what an upstream has
-acknowledged it has; and when all is over, the server has what it had before, and has complained of nothing.
+Invariants: a client gets the right bytes or an error that it can detect; an upstream has received what it has acknowledged; in
+the end the server holds the same resources as at the start, and its log has no errors.
 
-One upstream is steady: all that is asked of it must succeed. The other one is the victim.
+One upstream is steady: every request to it must succeed. The other one is the victim.
 """
 
 from __future__ import annotations

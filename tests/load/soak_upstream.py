@@ -1,9 +1,7 @@
 """An upstream of the soak, in a process of its own: `python -m tests.load.soak_upstream PORT JOURNAL`.
 
-It speaks HTTP on PORT and WebSockets on PORT + 1.
-
-Rule of this file: what it answers is a function of what was asked, so that a client can tell any wrong byte; what it has taken
-is in its journal before it says so. It misbehaves where it is asked to, and only there.
+It serves HTTP on PORT and WebSockets on PORT + 1. Its response is a function of the request, so that a client can detect any
+wrong byte. What it has received is in its journal before it is acknowledged. It misbehaves only where the request says so.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""`make conda`: conda.recipe is built, and the recipe's own tests are run in what was built.
+"""`make conda`: builds conda.recipe, and runs the recipe's own tests in the result.
 
-Rule of this file: no conda channel is asked. The packages come from a channel in a folder, and none of them is written down here:
-they are a copy of the running Python and what pip chooses for the requirements that the recipe names, with the files and the
-requirements that the metadata of each tell. An error of the build or of a test ends it with the log and an exit code. What it
-cannot tell is whether a channel of others has these packages, under these names.
+No conda channel is used. The packages come from a channel in a folder: a copy of the running Python, and what pip chooses for
+the requirements of the recipe, with the files and requirements from the metadata of each. An error of the build or of a test
+ends it with the log and an exit code. Whether public channels have these packages under these names is not tested.
 """
 
 from __future__ import annotations

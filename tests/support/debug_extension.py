@@ -1,6 +1,6 @@
-"""A jupyter_server extension for tests alone: it holds the event loop up, and tells what the process has open.
+"""A jupyter_server extension for tests: it blocks the event loop, and reports the open resources of the process.
 
-Rule of this file: it is loaded by tests that start a server in a process of its own, with `extension(...)` of processes.py.
+Tests load it into a server in a process of its own, with `extension(...)` of processes.py.
 """
 
 from __future__ import annotations

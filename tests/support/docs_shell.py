@@ -1,7 +1,7 @@
-"""A desk for the documentation's commands: a home, a running server, and programs that stand in for what is not installed.
+"""An environment for the documentation's commands: a home, a running server, and stand-ins for programs that are not installed.
 
-Rule of this file: a command of the documentation either runs for real, or a stand-in on PATH checks what can be checked of it and
-refuses the rest. Nothing is fetched, and what is installed goes into an environment of its own.
+A command of the documentation either runs for real, or a stand-in on PATH checks what it can of it and refuses the rest. Nothing
+is downloaded; installations go into an environment of their own.
 """
 
 from __future__ import annotations

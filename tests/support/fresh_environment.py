@@ -1,7 +1,7 @@
-"""An environment like a reader's own: the real pip, and nothing of this package in it until somebody installs it.
+"""An environment like a reader's own: the real pip, without this package until a test installs it.
 
-Rule of this file: nothing is fetched. pip finds this clone's wheel and empty packages with the names of other people's programs;
-what these need is seen as the environment of the tests has it.
+Nothing is downloaded. pip finds this clone's wheel and empty packages with the names of third-party programs; the dependencies of
+these are those of the test environment.
 """
 
 from __future__ import annotations

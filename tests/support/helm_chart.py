@@ -1,8 +1,8 @@
 """The part of Zero to JupyterHub's values that the documentation uses, as a JSON schema.
 
-Rule of this file: what is not here is refused, so a new key of the documentation is looked up first: in the chart's own
-`jupyterhub/values.schema.yaml` (github.com/jupyterhub/zero-to-jupyterhub-k8s, version 4), for which `helm` refuses values, too.
-Below `egress` it is Kubernetes' NetworkPolicyEgressRule (networking.k8s.io/v1).
+Unknown keys are refused: look a new key of the documentation up in the chart's own `jupyterhub/values.schema.yaml`
+(github.com/jupyterhub/zero-to-jupyterhub-k8s, version 4), by which `helm` refuses values too. Below `egress` the schema is that
+of Kubernetes' NetworkPolicyEgressRule (networking.k8s.io/v1).
 """
 
 from __future__ import annotations

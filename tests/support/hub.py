@@ -1,7 +1,7 @@
 """A real JupyterHub in processes of its own, and browsers that log in to it as people do.
 
-Rule of this file: a part that is missing is a failure, never a skip; no process is left behind. What users' servers are told
-is what docs/jupyterhub.md tells administrators.
+A missing part is a failure, never a skip, and no process is left behind. Users' servers are configured as docs/jupyterhub.md
+describes it to administrators.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The fenced blocks of the documentation, for the tests that run them.
-
-Rule of this file: it knows what a block is, and not what is to be done with one.
-"""
+"""Parses the fenced blocks of the documentation, for the tests that run them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A real nginx, with configurations of the documentation.
 
-Rule of this file: a configuration is used as it stands there; only addresses and files become those of the test.
+A configuration is used unchanged, except for addresses and files, which become those of the test.
 """
 
 from __future__ import annotations

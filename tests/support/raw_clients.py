@@ -1,6 +1,6 @@
-"""Clients on raw sockets: they send the very bytes of a request and keep the very bytes of the answer.
+"""Clients on raw sockets: they send the exact bytes of a request and keep the exact bytes of the response.
 
-Rule of this file: no HTTP library, which would mend what it is asked to send.
+They use no HTTP library, which would correct invalid requests.
 """
 
 from __future__ import annotations

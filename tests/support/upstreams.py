@@ -1,6 +1,6 @@
 """Upstreams on real sockets, most of which misbehave on purpose.
 
-Rule of this file: a script is an `async` function of one `Connection`; it writes the very bytes of its misdeed.
+A script is an `async` function of one `Connection` that writes the exact bytes of a response, valid or not.
 """
 
 from __future__ import annotations

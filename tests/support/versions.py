@@ -1,7 +1,7 @@
-"""`make versions`: the unit tests on the oldest and on the newest that is supported, each in an environment of its own.
+"""`make versions`: the unit tests on the oldest and on the newest supported versions, each in an environment of its own.
 
-Rule of this file: nothing is skipped. An interpreter that is missing, a version that does not install or a test that fails
-ends it with an error, after the other environments have had their turn.
+Nothing is skipped. A missing interpreter, a version that does not install, or a failed test is an error, reported after the other
+environments have been tested.
 """
 
 from __future__ import annotations

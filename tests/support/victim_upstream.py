@@ -1,7 +1,7 @@
 """An upstream in a process of its own, to be killed or stopped at a chosen point: `python victim.py PORT POINT PAUSE`.
 
-Rule of this file: it says "up" on its output once it listens and "there" once it stands at the point, waits PAUSE seconds there,
-and then goes on as if nothing had happened. Plain blocking sockets; one connection after the other.
+It prints "up" once it listens and "there" once it has reached the point, waits PAUSE seconds there, and then continues. It uses
+blocking sockets and serves one connection after the other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Services as people write them, most of which think that they live at `/`; and one that means harm.
+"""Typical services, most of which expect to be served at `/`, and one malicious service.
 
-Rule of this file: an application is a function of method, path and content that returns status, fields and content.
+An application is a function of method, path and content that returns status, fields and content.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Takes the pictures of README and docs anew, into docs/pictures; best where no other program listens on a port.
+"""Takes the pictures of README and docs again, into docs/pictures; best where no other program listens on a port.
 
     CHROMIUM=/usr/bin/chromium python -m tests.ui.pictures
 
-Rule of this file: what a picture shows is what somebody would have, not what a test needs.
+A picture shows what a user would see, not what a test needs.
 """
 
 from __future__ import annotations
