@@ -79,7 +79,15 @@ class Desk:
         below = prefix.replace("{port}", str(port))
         values = {**template.fill_in(app.arguments), "port": str(port), "prefix": below, "name": app.name, "base_url": "/"}
         command, more, cwd = template.expand({**values, "unix_socket": ""})
-        guarded = [sys.executable, "-I", "-S", str(_PROJECT / "jupyter_portproxy" / "guard.py"), "5", str(port), *command]
+        guarded = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(_PROJECT / "jupyter_portproxy" / "services" / "guard.py"),
+            "5",
+            str(port),
+            *command,
+        ]
         variables = environment(self.home, {**self.variables, **more})
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(guarded, cwd=self.root / cwd, env=variables, stdin=subprocess.PIPE, stdout=log, stderr=log)
