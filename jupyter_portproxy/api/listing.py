@@ -44,7 +44,6 @@ class Listing:
             "port": service.endpoint.port or None,
             "url": _first_page(service.prefix, service.template),
             "open_in": service.template.open_in,
-            "needs_storage": service.template.needs_storage,
             "last_lines": service.log.last_lines() if service.error and not service.alive else [],
         }
 
@@ -66,7 +65,6 @@ class Listing:
             "category": template.category,
             "icon": template.icon,
             "open_in": template.open_in,
-            "needs_storage": template.needs_storage,
             "launcher": template.launcher,
             "external": template.external,
             "url": _first_page(self._gateway.services.prefix(template.name), template),

@@ -35,10 +35,12 @@ from .sessions import Origins, OriginSession, nonce_of
 
 # Of a POST for which browsers send no preflight (Fetch Standard, "CORS-safelisted request-header").
 _FORM_TYPES = ("", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded")
-_STORAGE_PAGE = (
-    "<!DOCTYPE html><title>?</title><script>let said = 'denied'; try {{ if (localStorage) said = 'stored'; }} catch {{}}\n"
-    "parent.postMessage(said, '{jupyter}');</script>"
+_FRAME_COOKIE = "portproxy-frame"
+_FRAME_PAGE = (
+    "<!DOCTYPE html><title>?</title><script>let stores = false; try {{ stores = Boolean(localStorage); }} catch {{}}\n"
+    f"parent.postMessage(stores && document.cookie.includes('{_FRAME_COOKIE}=') ? 'usable' : 'limited', '{{jupyter}}');</script>"
 )
+_IN_FRAMES = "SameSite=None; Secure; Partitioned"  # attributes of a cookie that a frame in a page of another site keeps
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
 _SAVE = WELL_KNOWN_PATH + "save"
 _MAX_ANSWERS = 100  # of the identity provider, that a session keeps
@@ -281,8 +283,9 @@ class EntryRequest(OriginRequest):
 class WellKnownRequest(OriginRequest):
     """The gateway's own paths at an isolated origin; they need no login.
 
-    `enter` swaps a ticket for a session. `hello` shows a page of Jupyter that the browser can reach this origin. `storage` is a
-    page that reports to its embedding page whether it may store anything.
+    `enter` swaps a ticket for a session. `hello` shows a page of Jupyter that the browser can reach this origin. `frame` is a
+    page that reports to its embedding page whether the browser keeps a cookie like the session's there, and has `localStorage`:
+    without them neither the login nor most applications work in a frame.
     """
 
     is_isolated = True
@@ -295,10 +298,11 @@ class WellKnownRequest(OriginRequest):
         path, _, query = self.uri.partition("?")
         if path == WELL_KNOWN_PATH + "hello" and (jupyter := self._jupyter_origin("Origin")):
             self.respond(204, [("Access-Control-Allow-Origin", jupyter), ("Vary", "Origin")])
-        elif path == WELL_KNOWN_PATH + "storage" and (jupyter := self._jupyter_origin("Referer")):
+        elif path == WELL_KNOWN_PATH + "frame" and (jupyter := self._jupyter_origin("Referer")):
             policy = ("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'")
-            page = _STORAGE_PAGE.format(jupyter=jupyter).encode()
-            self.respond(200, [("Content-Type", "text/html; charset=utf-8"), policy], page)
+            cookie = ("Set-Cookie", f"{_FRAME_COOKIE}=1; Path={WELL_KNOWN_PATH}; Max-Age=10; {_IN_FRAMES}")
+            page = _FRAME_PAGE.format(jupyter=jupyter).encode()
+            self.respond(200, [("Content-Type", "text/html; charset=utf-8"), policy, cookie], page)
         elif path == WELL_KNOWN_PATH + "enter":
             await self._enter(parse_qs(query, encoding="latin-1"))
         else:
@@ -350,7 +354,7 @@ class WellKnownRequest(OriginRequest):
     def _redirect_with(self, cookie: str, location: str) -> None:
         """Redirect, and set the session's cookie."""
         lax = "SameSite=Lax; Secure" if self.scheme == "https" else "SameSite=Lax"
-        kind = "SameSite=None; Secure; Partitioned" if is_framed(self.request) else lax
+        kind = _IN_FRAMES if is_framed(self.request) else lax
         fields = [("Location", credentials.remove_secret_parameters(location, self.tokens))]
         self.respond(302, [*fields, ("Set-Cookie", f"{self.cookie_name}={cookie}; Path=/; HttpOnly; {kind}")])
 

@@ -82,7 +82,6 @@ class Template:
         keep_host: requests keep the browser's Host, Origin and Referer; for services that make absolute URLs of them.
         path_info: where its first page is, below the prefix.
         open_in: "lab" or "browser".
-        needs_storage: its page needs `localStorage`, which browsers may deny to frames of other sites.
         start_on_open: a request for its URL starts it.
         at_root: its URL is `{base_url}NAME/`, as in jupyter-server-proxy.
         endpoint: where it listens, if that is fixed.
@@ -109,7 +108,6 @@ class Template:
     icon: str = ""
     category: str = "Services"
     open_in: str = "lab"
-    needs_storage: bool = False
     requires: Requires | None = None
     start_on_open: bool = False
     at_root: bool = False
@@ -346,7 +344,6 @@ _READERS: Mapping[str, Any] = {
     "icon": _text,
     "category": _text,
     "open_in": _one_of("lab", "browser"),
-    "needs_storage": _boolean,
     "requires": _requires,
     "start_on_open": _boolean,
 }

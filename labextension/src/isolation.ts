@@ -18,19 +18,19 @@ interface IOrigins {
   features: string[];
 }
 
-/** Whether the browser allows storage in a frame of that address; its page reports it by a message. */
-function testFrameStorage(address: string): Promise<boolean> {
+/** True if the browser keeps cookies and storage in a frame of that address; its page reports it by a message. */
+function testFrame(address: string): Promise<boolean> {
   return new Promise(resolve => {
     const frame = document.createElement('iframe');
-    const end = (testStorage: boolean) => {
+    const end = (isUsable: boolean) => {
       window.clearTimeout(timer);
       window.removeEventListener('message', onMessage);
       frame.remove();
-      resolve(testStorage);
+      resolve(isUsable);
     };
     const onMessage = (event: MessageEvent) => {
       if (event.source === frame.contentWindow) {
-        end(event.data === 'stored');
+        end(event.data === 'usable');
       }
     };
     const timer = window.setTimeout(() => end(false), PROBE_TIMEOUT);
@@ -42,8 +42,8 @@ function testFrameStorage(address: string): Promise<boolean> {
 }
 
 export class Isolation {
-  constructor(api: IApi, fetchProbe: typeof fetch = (...args) => fetch(...args), testStorage = testFrameStorage) {
-    this.ready = this._probe(api, fetchProbe, testStorage);
+  constructor(api: IApi, fetchProbe: typeof fetch = (...args) => fetch(...args), test = testFrame) {
+    this.ready = this._probe(api, fetchProbe, test);
   }
 
   /** Resolves when the probe has ended; never rejects. */
@@ -58,9 +58,9 @@ export class Isolation {
     return this._isReachable && this.isEnabled ? new URL(URLExt.join(PageConfig.getBaseUrl(), 'proxy/enter', name), window.location.href).pathname : undefined;
   }
 
-  /** The same for a frame; undefined also for a service that needs storage where the browser denies it to frames. */
-  framePath(target: Target, needsStorage: boolean): string | undefined {
-    return needsStorage && !this._hasFrameStorage ? undefined : this.entryPath(target);
+  /** The same for a frame; undefined also where the browser keeps no cookies or no storage in frames of other sites. */
+  framePath(target: Target): string | undefined {
+    return this._isUsableInFrames ? this.entryPath(target) : undefined;
   }
 
   /**
@@ -71,7 +71,7 @@ export class Isolation {
    */
   allow(target: Target, port: number | null): string {
     const { _origin: origin } = this;
-    if (this.entryPath(target) === undefined || origin === null) {
+    if (this.framePath(target) === undefined || origin === null) {
       return '';
     }
     const names = 'port' in target ? [target.port] : [target.service, ...(port ? [port] : [])];
@@ -80,7 +80,7 @@ export class Isolation {
     return (policy?.allowedFeatures() ?? this._features).map(feature => `${feature} ${origins}`).join('; ');
   }
 
-  private async _probe(api: IApi, fetchProbe: typeof fetch, testStorage: (address: string) => Promise<boolean>): Promise<void> {
+  private async _probe(api: IApi, fetchProbe: typeof fetch, test: typeof testFrame): Promise<void> {
     try {
       const { probe, origin, features } = await api.request<IOrigins>('GET', 'origins');
       if (probe === null) {
@@ -92,7 +92,7 @@ export class Isolation {
       this._features = features;
       const answer = await fetchProbe(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PROBE_TIMEOUT) });
       this._isReachable = answer.status === 204;
-      this._hasFrameStorage = this._isReachable && (await testStorage(new URL('storage', address).href));
+      this._isUsableInFrames = this._isReachable && (await test(new URL('frame', address).href));
     } catch {
       return; // *.localhost is not resolved, the reverse proxy lacks the names, or the server is older
     }
@@ -101,5 +101,5 @@ export class Isolation {
   private _origin: string | null = null;
   private _features: string[] = [];
   private _isReachable = false;
-  private _hasFrameStorage = false;
+  private _isUsableInFrames = false;
 }

@@ -81,7 +81,7 @@ class Frame extends Panel {
       this.element.setAttribute('sandbox', SANDBOX);
     }
     window.addEventListener('message', this._onMessage);
-    this._notice = new NoticeView(_options, this._onState, () => void window.open(this.addressOf(this.path), '_blank', 'noopener'));
+    this._notice = new NoticeView(_options, this._onState, () => void window.open(this.address, '_blank', 'noopener'));
     this._notice.addClass('jp-PortProxy-notice');
     this.addWidget(this._notice);
     this.addWidget(this._iframe);
@@ -116,20 +116,20 @@ class Frame extends Panel {
   }
 
   go(path: string): void {
-    const { isolation, target, manager } = this._options;
+    const { isolation, target, url, manager } = this._options;
     const port = 'service' in target ? manager.service(target.service)?.port : undefined;
     this._notice.isRefused = false;
     this._path = path.startsWith('/') ? path : `/${path}`;
     this.element.allow = isolation?.allow(target, port ?? null) ?? '';
-    this._iframe.url = this.addressOf(this._path);
+    this._iframe.url = absoluteUrl((isolation?.framePath(target) ?? prefixOf(url)) + this._path);
     this._shown = true;
     this._isStale = false;
   }
 
-  /** The absolute address of a path: the entry to the isolated origin, or the path-based URL. */
-  addressOf(path: string): string {
+  /** The absolute address of the shown page for a browser tab: the entry to the isolated origin, or the path-based URL. */
+  get address(): string {
     const { isolation, target, url } = this._options;
-    return absoluteUrl((isolation?.framePath(target, this._needsStorage) ?? prefixOf(url)) + path);
+    return absoluteUrl((isolation?.entryPath(target) ?? prefixOf(url)) + this.path);
   }
 
   reload(): void {
@@ -181,13 +181,6 @@ class Frame extends Panel {
     for (const type of ['pointerdown', 'keydown']) {
       contentDocument?.addEventListener(type, () => (this._activated = contentDocument), true);
     }
-  }
-
-  private get _needsStorage(): boolean {
-    const { manager, target } = this._options;
-    const name = 'service' in target ? target.service : undefined;
-    const known = name !== undefined ? (manager.service(name) ?? manager.templates.find(item => item.name === name)) : undefined;
-    return known?.needs_storage ?? false;
   }
 
   private readonly _iframe: IFrame;
@@ -353,7 +346,7 @@ export class ServiceTab extends MainAreaWidget<Frame> {
 
   /** The absolute address of the shown page. */
   get address(): string {
-    return this.content.addressOf(this.content.path);
+    return this.content.address;
   }
 
   /** The data to restore this tab after a reload of JupyterLab. */

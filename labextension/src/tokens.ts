@@ -21,7 +21,6 @@ export interface IService {
   port: number | null;
   url: string;
   open_in: 'lab' | 'browser';
-  needs_storage: boolean;
   last_lines: string[];
 }
 
@@ -67,7 +66,6 @@ export interface ITemplate {
   category: string;
   icon: string;
   open_in: 'lab' | 'browser';
-  needs_storage: boolean;
   /** Category of its launcher tile; empty if it has none. */
   launcher: string;
   external: boolean;

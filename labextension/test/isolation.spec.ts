@@ -8,7 +8,7 @@ import { ScriptedApi } from './samples';
 const PROBE = 'http://p1.localhost:8888/.well-known/portproxy/hello';
 const ORIGIN = 'http://p{target}.localhost:8888';
 
-function isolation(probe: string | null | Error, status: number | Error, stores = true): Isolation {
+function isolation(probe: string | null | Error, status: number | Error, usable = true): Isolation {
   const api = new ScriptedApi();
   api.answers = probe instanceof Error ? {} : { 'GET origins': { isolate: 'auto', probe, origin: probe && ORIGIN, features: ['camera', 'clipboard-write', 'midi'] } };
   const find = async () => {
@@ -17,7 +17,7 @@ function isolation(probe: string | null | Error, status: number | Error, stores 
     }
     return { status } as Response;
   };
-  return new Isolation(api, find as typeof fetch, async address => stores && address.endsWith('/portproxy/storage'));
+  return new Isolation(api, find as typeof fetch, async address => usable && address.endsWith('/portproxy/frame'));
 }
 
 describe('an isolated origin', () => {
@@ -31,12 +31,12 @@ describe('an isolated origin', () => {
     expect(found.entryPath({ port: 15000 })).toBeUndefined();
   });
 
-  it('is not used by a frame that needs storage where browsers deny it', async () => {
-    for (const stores of [true, false]) {
-      const found = isolation(PROBE, 204, stores);
+  it('is not used by frames where the browser keeps no cookies or storage in them', async () => {
+    for (const usable of [true, false]) {
+      const found = isolation(PROBE, 204, usable);
       await found.ready;
-      expect(found.framePath({ service: 'app' }, false)).toMatch(/\/proxy\/enter\/app$/);
-      expect(found.framePath({ service: 'app' }, true) !== undefined).toBe(stores);
+      expect(found.framePath({ service: 'app' }) !== undefined).toBe(usable);
+      expect(found.allow({ service: 'app' }, null) !== '').toBe(usable);
       expect(found.entryPath({ service: 'app' })).toMatch(/\/proxy\/enter\/app$/);
     }
   });

@@ -21,7 +21,6 @@ export function service(name: string, more: Partial<IService> = {}): IService {
     port: 15000,
     url: `/proxy/service/${name}/`,
     open_in: 'lab',
-    needs_storage: false,
     last_lines: [],
     ...more
   };
@@ -56,7 +55,6 @@ export function template(name: string, more: Partial<ITemplate> = {}): ITemplate
     category: 'Services',
     icon: '',
     open_in: 'lab',
-    needs_storage: false,
     launcher: 'Services',
     external: false,
     url: null,

@@ -53,7 +53,6 @@ APP = App(
     recipe={
         "command": ["python", "django_site.py"],
         "environment": {"PORT": "{port}", "PREFIX": "{prefix}", "DB": "{name}.sqlite3"},
-        "needs_storage": True,
     },
     files={"django_site.py": SCRIPT},
     start="admin/",

@@ -18,7 +18,6 @@ APP = App(
         "command": ["prometheus", "--config.file=prom/config.yml", "--storage.tsdb.path=prom/data",
                     "--web.listen-address=127.0.0.1:{port}", "--web.external-url={prefix}/", "--web.route-prefix=/"],
         "path_info": "classic/graph",
-        "needs_storage": True,
     },
     files={"prom/config.yml": "scrape_configs: []\n"},
     start="classic/graph",

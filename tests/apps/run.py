@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import pkgutil
 import re
 import sys
@@ -28,6 +27,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, Server
+from ..ui.chromium import launch_options
 from . import programs
 from .app import App
 from .report import version_of, write_report
@@ -42,7 +42,7 @@ def main() -> int:
     options = parser().parse_args()
     apps = [app for app in all_apps() if (app.name in options.names if options.names else not app.heavy)]
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(**launch_options(playwright.chromium))
         desk = programs.Desk(Path(home), apps)
         results: Results = {}
         for app, of_app in run(desk, apps, options.ways.split(","), browser):

@@ -894,13 +894,14 @@ async def test_over_plain_http_a_browser_is_known_by_what_it_accepts(visitor, jp
         assert (answer.status, urlsplit(answer.one("Location")).netloc) == (302, host), fields
 
 
-async def test_a_frame_is_told_if_it_may_store_anything(visitor):
-    """By a page of ours that needs no session, and says nothing else."""
-    answer = await visitor.ask("/.well-known/portproxy/storage", visitor.host(1), [f"Referer: http://localhost:{visitor.port}/"])
+async def test_a_page_reports_to_jupyter_whether_frames_keep_cookies_and_storage(visitor):
+    """It needs no session. Its cookie has the attributes of a framed session's and is sent to no service."""
+    answer = await visitor.ask("/.well-known/portproxy/frame", visitor.host(1), [f"Referer: http://localhost:{visitor.port}/"])
     assert (answer.status, answer.one("Content-Type")) == (200, "text/html; charset=utf-8")
-    assert answer.text.endswith(f"{{}}\nparent.postMessage(said, 'http://localhost:{visitor.port}');</script>")
+    assert answer.text.endswith(f"'usable' : 'limited', 'http://localhost:{visitor.port}');</script>")
     assert answer.one("Content-Security-Policy") == "default-src 'none'; script-src 'unsafe-inline'"
-    assert answer.one("Set-Cookie") is None
+    kept = "portproxy-frame=1; Path=/.well-known/portproxy/; Max-Age=10; SameSite=None; Secure; Partitioned"
+    assert answer.one("Set-Cookie") == kept
 
 
 ECHO = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]

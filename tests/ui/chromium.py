@@ -1,4 +1,4 @@
-"""Prints the path of a Chromium to test with: the machine's, else Debian's package, else Playwright's own download."""
+"""The Chromium to test with. As a program, prints its path: the machine's, else Debian's package, else Playwright's download."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
+
+
+def launch_options(browser: Any) -> dict[str, Any]:
+    """Arguments for `browser.launch()` of Playwright, which start Chromium with the features that its users have."""
+    path = os.environ.get("CHROMIUM") or browser.executable_path
+    wrapper = Path(__file__).with_name("partitioned.sh")
+    return {"executable_path": wrapper, "args": ["--no-sandbox"], "env": {**os.environ, "CHROMIUM": path}}
 
 
 def installed() -> str | None:

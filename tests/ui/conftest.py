@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
+from .chromium import launch_options
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +20,24 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def playwright():
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright):
+    browser = playwright.chromium.launch(**launch_options(playwright.chromium))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def chromium_without_frame_storage(playwright):
+    """With the flags of Playwright, which make the browser deny storage to frames of other sites."""
+    browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
+    yield browser
+    browser.close()
 
 
 def log_in(context: BrowserContext, server: str) -> None:

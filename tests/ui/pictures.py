@@ -8,7 +8,6 @@ A picture shows what a user would see, not what a test needs.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
+from .chromium import launch_options
 from .test_lab import act, listener, open_lab, row, tile
 from .test_pages import DEMO
 
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         home = Path(folder)
         furnish(home)
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(**launch_options(playwright.chromium))
         with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as server:
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             open_lab(page, f"{server.url}lab?token={TOKEN}")

@@ -43,7 +43,6 @@ TEMPLATES = {
         f"axe-{theme}": {"title": f"A {theme} one", "command": [sys.executable, str(DEMO), "{port}"], "stop_timeout": 1}
         for theme in ("light", "dark")
     },
-    "keeps": {"title": "Keeps", "command": [sys.executable, str(DEMO), "{port}"], "needs_storage": True, "stop_timeout": 1},
     "pictured": {"title": "Pictured", "icon": "/static/favicons/favicon.ico?of=pictured", "command": [sys.executable, "-c", ""]},
     "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "opens": {
@@ -154,28 +153,6 @@ def origin_of_tab(lab: Page, lab_server) -> str:
     frames = [urlsplit(frame.url) for frame in lab.frames if frame != lab.main_frame and frame.url.startswith("http")]
     assert {str(frame.port) for frame in frames} == {str(urlsplit(lab_server.url).port)}
     return frames[0].hostname or ""
-
-
-def stores(frame) -> bool:
-    return frame.evaluate(
-        "(() => { try { localStorage.mine = '1'; return localStorage.mine === '1'; } catch { return false; } })()"
-    )
-
-
-def test_a_tab_of_a_service_that_needs_storage_has_it(lab, lab_server):
-    """At its origin where the browser lets frames of other sites store, as Chromium does or not by its settings; else below."""
-    framed = {}
-    for name, title in (("demo", "Demonstration"), ("keeps", "Keeps")):
-        tile(lab, title).click()
-        lab.click(f'.jp-toast-button:text-is("Open"):near(:text("{title} is up."))', timeout=20_000)
-        frame = lab.frame_locator(f'.jp-PortProxy-frame iframe[title="{title}"]')
-        expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=10_000)
-        framed[name] = frame.locator("body").element_handle().owner_frame()
-        lab.click('.lm-TabBar-tabLabel:text-is("Launcher")')
-    assert urlsplit(framed["demo"].url).hostname == "pdemo.localhost"
-    assert stores(framed["keeps"])
-    below = urlsplit(framed["keeps"].url).path.endswith("/proxy/service/keeps/")
-    assert below is not stores(framed["demo"])
 
 
 def test_a_service_from_its_tile_to_its_end(lab, lab_server):
@@ -378,6 +355,37 @@ def open_port(lab: Page, port: int):
     """A tab of a port, by the panel; its frame."""
     lab.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-name').click(timeout=20_000)
     return lab.locator(".jp-PortProxy-frame iframe").and_(lab.locator(":visible"))
+
+
+USES_STORAGE = "(() => { try { localStorage.mine = '1'; return localStorage.mine === '1'; } catch { return false; } })()"
+
+
+def test_a_tab_has_storage(lab, isolated):
+    with listener() as port:
+        element = open_port(lab, port)
+        expect(element.content_frame.locator("body")).to_be_visible(timeout=10_000)
+        frame = element.element_handle().content_frame()
+        assert (urlsplit(frame.url).hostname == f"p{port}.localhost") is isolated
+        assert frame.evaluate(USES_STORAGE)
+
+
+def test_a_tab_is_path_based_in_a_browser_without_storage_in_frames(chromium_without_frame_storage, lab_server):
+    """The arrow in its toolbar still leads to the isolated origin: a browser tab has storage there."""
+    context = chromium_without_frame_storage.new_context()
+    lab = context.new_page()
+    open_lab(lab, f"{lab_server.url}lab?token={TOKEN}&reset")
+    lab.click('[data-id="jp-portproxy-panel"]')
+    with listener() as port:
+        element = open_port(lab, port)
+        expect(element.content_frame.locator("body")).to_be_visible(timeout=10_000)
+        frame = element.element_handle().content_frame()
+        assert urlsplit(frame.url).path.endswith(f"/proxy/port/{port}/")
+        assert frame.evaluate(USES_STORAGE)
+        with context.expect_page() as opened:
+            lab.locator('[title="Open in a browser tab"]:visible').last.click()
+        opened.value.wait_for_url(f"http://p{port}.localhost:*/**")
+        assert opened.value.evaluate(USES_STORAGE)
+    context.close()
 
 
 def test_a_tab_may_do_what_a_browser_tab_may(lab, isolated):
