@@ -125,9 +125,14 @@ class TunnelHandler(UpgradeHandler):
         tunnel = Tunnel(self._gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity))
         self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
-        request.watch(tunnel, admitted.destination)
+        try:
+            request.watch(tunnel, admitted.destination)
+            client = self.detach()
+        except BaseException:
+            tunnel.run_close_callbacks()  # it has no ends yet that could close it
+            raise
         self._upstream, request.responded = None, True
-        await tunnel.connect(self.detach(), upstream, first)
+        await tunnel.connect(client, upstream, first)
         self._count_response(101)
 
     def _count_response(self, status: int) -> None:

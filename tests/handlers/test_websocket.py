@@ -6,11 +6,13 @@ import asyncio
 import gc
 
 import pytest
+from jupyter_server.auth import Authorizer
 
 from jupyter_portproxy.handlers.websocket import TunnelHandler
 
 from ..conftest import TOKEN
 from ..support import upstreams as u
+from ..support.identity_providers import configured
 from ..support.raw_clients import UPGRADE, frame
 from ..support.upstreams import answers, free_port, mirror, says, serve
 from ..support.waiting import eventually
@@ -123,6 +125,29 @@ async def test_a_client_that_goes_away_during_the_handshake_ends_it(wire, head_o
             await connection.send(head_of("GET", up.port) + "".join(f"{line}\r\n" for line in UPGRADE).encode() + b"\r\n")
             await asyncio.sleep(seconds)
         await eventually(lambda: gateway.limits.tunnels.in_all == 0)
+
+
+class Permits(Authorizer):
+    """Not Jupyter's default: what it has let pass is watched."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return True
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Permits)])
+async def test_a_tunnel_that_cannot_be_watched_is_not_left_open(call, gateway, monkeypatch, jp_server_config):
+    def fails(key, make_check, open_):
+        raise ValueError("a fault")
+
+    async def grants(connection):
+        await u.echo_frames(connection)
+        connection.seen.gone.set()
+
+    monkeypatch.setattr(gateway.logins, "watch", fails)
+    async with serve(grants) as up:
+        assert (await call(f"proxy/port/{up.port}/ws", fields=UPGRADE)).status == 500
+        await asyncio.wait_for(up.gone.wait(), 1)
+    await eventually(lambda: (gateway.tunnels, gateway.limits.tunnels.in_all) == (0, 0))
 
 
 async def test_a_handshake_is_freed_without_the_garbage_collector(wire, origin, jp_base_url, call):
