@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,6 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
-from tornado.web import RequestHandler
 from traitlets import TraitError
 
 from .api import handlers, index_page
@@ -46,30 +43,15 @@ from .isolation.sessions import Origins
 from .protocol import urls
 from .protocol.origin_hosts import OriginHosts
 from .server_proxy import config
-from .server_proxy.config import ServerProxy
+from .server_proxy.config import AdoptedConfiguration, ServerProxy
 from .server_proxy.handlers import make_rules
 from .services import logs, templates
-from .services.hooks import RequestHooks
 from .services.manager import ServiceManager
 from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 
 if TYPE_CHECKING:
     from .projects.setup import ChainRuntime
-
-
-@dataclass(frozen=True)
-class _Adopted:
-    """What the configuration of jupyter-server-proxy leads to.
-
-    Attributes:
-        foreign_names: first segments below base_url that jupyter-server-proxy serves itself.
-    """
-
-    templates: dict[str, Template] = field(default_factory=dict)
-    allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False
-    port_hooks: RequestHooks | None = None
-    foreign_names: frozenset[str] = frozenset()
 
 
 class PortProxyApp(ExtensionApp):
@@ -89,7 +71,9 @@ class PortProxyApp(ExtensionApp):
         except TraitError as error:
             # As traitlets does for the server's own traits; never a server with another policy than the configured one.
             self._refuse_to_start(error)
-        self.gateway = self._make_gateway(settings, self._adopt_server_proxy(base_url), base_url)
+        is_enabled = self._is_enabled(config.INCUMBENT)
+        adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
+        self.gateway = self._make_gateway(settings, adopted, base_url)
         self.origins = self._make_origins(settings)
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
         self.listing = Listing(self.gateway, port_list, self.origins, base_url)
@@ -104,7 +88,7 @@ class PortProxyApp(ExtensionApp):
             "portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, settings.allowed_ports)), base_url
         )
 
-    def _make_gateway(self, settings: PortProxy, adopted: _Adopted, base_url: str) -> Gateway:
+    def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
         server, counters = self._server, Counters()
         self.policy = Policy(
             settings,
@@ -125,7 +109,7 @@ class PortProxyApp(ExtensionApp):
         return Gateway(
             settings=settings,
             policy=self.policy,
-            limits=Limits(settings, counters.refusal),
+            limits=Limits(settings, counters.count_refusal),
             counters=counters,
             connector=self.connector,
             outbound=OutboundBuilder(settings, self.policy, base_url),
@@ -214,27 +198,6 @@ class PortProxyApp(ExtensionApp):
         if settings.jupyter_url:
             origins.add_jupyter_host(urlsplit(settings.jupyter_url).netloc.lower())
         return origins
-
-    def _adopt_server_proxy(self, base_url: str) -> _Adopted:
-        """Read the configuration of jupyter-server-proxy, unless that is enabled here too and serves it itself."""
-        settings = ServerProxy(parent=self._server)
-        if self._is_enabled(config.INCUMBENT):
-            names = config.server_names(settings.servers)
-            self.log.info(
-                "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
-                "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
-                ", ".join(sorted(names)) or "it has none",
-            )
-            return _Adopted(foreign_names=names | {"server-proxy"})
-        unknown: list[str] = []
-        entries, wrong_entries = config.read_entry_points(base_url, unknown)
-        servers, wrong = config.read_servers(settings.servers, base_url, unknown)
-        allows_host, wrong_hosts = config.host_list(settings.hosts)
-        for problem in wrong + wrong_entries + wrong_hosts:
-            self.log.error("portproxy: %s", problem)
-        if unknown:
-            self.log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
-        return _Adopted({**entries, **servers}, allows_host, settings.port_hooks)
 
     def _is_enabled(self, extension: str) -> bool:
         package = self._server.extension_manager.extensions.get(extension)

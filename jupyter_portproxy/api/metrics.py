@@ -26,7 +26,7 @@ class PortProxyCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counts = self._gateway.counters
-        yield _labelled("requests", "Requests answered, by class of status", "status", counts.answers)
+        yield _labelled("requests", "Requests answered, by class of status", "status", counts.responses)
         yield _labelled(
             "upstream_errors", "Requests that failed because of their service, by code", "code", counts.upstream_errors
         )

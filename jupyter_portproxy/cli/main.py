@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
-from .output import Commands, Options, port_number, print_json, print_table
+from .output import Commands, Options, parse_port_argument, print_json, print_table
 from .projects import add_commands
 
 _PROGRAM = "jupyter portproxy"
@@ -138,7 +138,7 @@ def _path_of(client: ApiClient, target: str) -> str:
     if not target.isdigit():
         return str(client.call("GET", _service_path(target))["url"])
     try:
-        return f"{urlsplit(client.url).path}proxy/port/{port_number(target)}/"
+        return f"{urlsplit(client.url).path}proxy/port/{parse_port_argument(target)}/"
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{error}.") from None
 
@@ -391,7 +391,7 @@ def _add_check(commands: Commands) -> None:
     check_port = checking.get_default("run")
     checking.set_defaults(run=lambda options: check_port(options) if options.port else _check_configuration(options))
     what = checking.add_mutually_exclusive_group(required=True)
-    what.add_argument("port", type=port_number, nargs="?")
+    what.add_argument("port", type=parse_port_argument, nargs="?")
     what.add_argument("--migrate", action="store_true", help="check a configuration of jupyter-server-proxy instead")
     checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
 

@@ -56,7 +56,7 @@ def read_secret(name: str) -> str:
         raise CliError(f"The file {name} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.") from None
 
 
-def port_number(text: str) -> int:
+def parse_port_argument(text: str) -> int:
     """A port, for argparse."""
     try:
         return parse_port(text)

@@ -19,7 +19,17 @@ from jupyter_core.paths import jupyter_data_dir
 from ..errors import CliError, NoPort
 from ..protocol.urls import parse_ports
 from . import project_placement
-from .output import Commands, Options, add_command, port_number, print_json, print_result, print_table, read_secret, silent_log
+from .output import (
+    Commands,
+    Options,
+    add_command,
+    parse_port_argument,
+    print_json,
+    print_result,
+    print_table,
+    read_secret,
+    silent_log,
+)
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.registry.leases import Registry
@@ -33,7 +43,7 @@ def add_commands(commands: Commands) -> None:
     project_placement.add_commands(commands)
     registering = add_command(commands, "register", _register, "Register a running project of this host.")
     registering.add_argument("key")
-    registering.add_argument("port", type=port_number)
+    registering.add_argument("port", type=parse_port_argument)
     registering.add_argument("--pid", type=int, help="of a process whose end is the project's end")
     text = "a file with the secret of the project's server (- is standard input); without it one is generated and printed"
     registering.add_argument("--secret-file", metavar="FILE", help=text)

@@ -361,12 +361,12 @@ class ProxyRequest:
         counts = self.gateway.counters
         if isinstance(error, Unauthenticated) and is_manifest(self.request):
             # Chromium ignores a manifest of two bytes without an error in its console. Every address gets the same response.
-            counts.answer(200)
+            counts.count_response(200)
             self.respond(200, [("Cache-Control", "no-store"), ("Content-Type", "application/manifest+json")], b"{ }")
             return
-        counts.answer(error.status)
+        counts.count_response(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
-            counts.upstream_error(error.code)
+            counts.count_upstream_error(error.code)
         fields, body = error_page.render(error, self.request, self.frame_ancestors())
         self.respond(error.status, fields, body)
 

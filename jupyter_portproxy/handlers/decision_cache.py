@@ -68,7 +68,7 @@ class CachedDecision:
     def outbound_of(self, uri: str) -> Outbound:
         """The outbound request for another request target."""
         route = self.destination.route
-        target = uri if route.keep else uri[len(route.prefix) :]
+        target = uri if route.keep_prefix else uri[len(route.prefix) :]
         return self.outbound.with_target(credentials.remove_secret_parameters(target, self.client.secrets))
 
 

@@ -153,7 +153,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
 
     def _count_response(self, status: int) -> None:
         """Count a response, and log it unless the log does not show successes."""
-        self._gateway.counters.answer(status)
+        self._gateway.counters.count_response(status)
         if not (status < 300 or status == 304) or (self._decision is not None and self._decision.logs_success):
             self._request.log_response(status)
 

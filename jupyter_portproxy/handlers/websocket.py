@@ -84,7 +84,7 @@ class UpgradeHandler(WebSocketHandler):
     def on_finish(self) -> None:
         """Tornado has responded, with a 101 or with a refusal."""
         self._proxy_request.responded = True
-        self._gateway.counters.answer(self.get_status())
+        self._gateway.counters.count_response(self.get_status())
 
     def on_close(self) -> None:
         """The client has gone, or the request has been served."""
@@ -136,7 +136,7 @@ class TunnelHandler(UpgradeHandler):
         self._count_response(101)
 
     def _count_response(self, status: int) -> None:
-        self._gateway.counters.answer(status)
+        self._gateway.counters.count_response(status)
         if not (status < 300 or status == 304) or self._proxy_request.logs_success:
             self._proxy_request.log_response(status)
 

@@ -76,14 +76,14 @@ class IsolatedRouter:
             uri, isolated.is_download = download, True
         elif uri.startswith(WELL_KNOWN_PATH):
             return WellKnownDelegate(WellKnownRequest(self._application, request, self._gateway, self._origins))
-        known, keep = self._gateway.destinations.known_prefix(target)
+        known, keep_prefix = self._gateway.destinations.known_prefix(target)
         upgrade = asks_for_websocket(request)
         route: BaseRoute
         if known and uri.partition("?")[0] == "/" and not upgrade:
             route = Redirect(known + uri, 307)
         else:
             try:
-                route = _route_of(target, uri, known, keep)
+                route = _route_of(target, uri, known, keep_prefix)
             except GatewayError as error:
                 route = InvalidRoute(error)
         return delegate_for(isolated, route, upgrade=upgrade)
@@ -106,7 +106,7 @@ def _parse_return_url(uri: str, base_url: str) -> tuple[str, str, str, str] | No
     return (target, below, nonce, ticket) if _PATH.match(below) else None
 
 
-def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceRoute:
+def _route_of(target: str, uri: str, known: str, keep_prefix: bool) -> Route | ServiceRoute:
     """Everything at an isolated origin, as a route without a prefix.
 
     Only a service that was started with the prefix of its path-based URL (Dash, Vite) has that here, too, for its links contain
@@ -120,7 +120,7 @@ def _route_of(target: str, uri: str, known: str, keep: bool) -> Route | ServiceR
         raise BadRoute("The request's target is not a path.", "See RFC 9112, section 3.2.1.")
     prefix = known if known and path.startswith(known + "/") else ""
     if target.isdigit():
-        return Route(urls.LOOPBACK_NAME, urls.parse_port(target), prefix, path[len(prefix) :], mark + query, keep)
+        return Route(urls.LOOPBACK_NAME, urls.parse_port(target), prefix, path[len(prefix) :], mark + query, keep_prefix)
     return ServiceRoute(target, prefix, path[len(prefix) :], mark + query)
 
 

@@ -146,7 +146,9 @@ class Chain:
         if not addresses:
             raise HostDown(self.hop)
         upstream = Upstream(next_hop.host, next_hop.port, addresses, scheme=next_hop.scheme)
-        target = Route(next_hop.host, next_hop.port, project_route.prefix, project_route.path, project_route.query, keep=True)
+        target = Route(
+            next_hop.host, next_hop.port, project_route.prefix, project_route.path, project_route.query, keep_prefix=True
+        )
         fields, hop_header = self._credentials_for(next_hop, project_route, requester.name)
         return Destination(
             target,

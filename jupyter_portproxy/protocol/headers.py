@@ -243,7 +243,7 @@ def build_request_fields(
         out[0] = ("Host", forwarded.host)
     if client.authorization and not _is_jupyters_authorization(client.authorization, client):
         out.append(("Authorization", client.authorization))
-    out += forwarded.to_fields("" if route.keep else route.prefix) if hop is None else [hop.to_field(forwarded)]
+    out += forwarded.to_fields("" if route.keep_prefix else route.prefix) if hop is None else [hop.to_field(forwarded)]
     out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
     return out
 
@@ -412,7 +412,7 @@ def _to_upstream_url(context: _Context, is_page: bool, url: str) -> str:
     if is_page and context.keep_host:
         return origin + (rest or "")
     if is_below(path, route.prefix):
-        path = path if route.keep else path[len(route.prefix) :]
+        path = path if route.keep_prefix else path[len(route.prefix) :]
     elif is_page:
         path = "/"
     else:
@@ -475,9 +475,9 @@ def _to_client_url(context: _Context, url: str) -> str:
         if (scheme != upstream.scheme and not is_public) or not _is_authority_of(authority, upstream):
             return url
         url = rest if rest.startswith("/") else f"/{rest}"
-        if (route.keep or not route.prefix) and url[1:2] in ("/", "\\"):
+        if (route.keep_prefix or not route.prefix) and url[1:2] in ("/", "\\"):
             return f"/.{url}"
-    return url if route.keep or not route.prefix or not url.startswith("/") else _move_below(url, route.prefix)
+    return url if route.keep_prefix or not route.prefix or not url.startswith("/") else _move_below(url, route.prefix)
 
 
 def _move_below(path: str, prefix: str) -> str:

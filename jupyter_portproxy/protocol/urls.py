@@ -180,7 +180,7 @@ class Route(BaseRoute):
         path: the path below the prefix, as sent; empty if the slash after the port is missing. A service that sees the prefix
             gets that path unchanged: some redirect to it (Next.js).
         query: the query with its `?`, as sent; empty if there is none.
-        keep: True if the upstream sees the prefix, too ("absolute" in the URL).
+        keep_prefix: True if the upstream sees the prefix, too ("absolute" in the URL).
     """
 
     is_local: ClassVar[bool] = True
@@ -189,18 +189,18 @@ class Route(BaseRoute):
     prefix: str
     path: str
     query: str
-    keep: bool = False
+    keep_prefix: bool = False
     scheme: str = "http"
 
     @property
     def target(self) -> str:
         """The request target for the upstream (RFC 9112 3.2.1)."""
-        return f"{self.prefix}{self.path}{self.query}" if self.keep else f"{self.path or '/'}{self.query}"
+        return f"{self.prefix}{self.path}{self.query}" if self.keep_prefix else f"{self.path or '/'}{self.query}"
 
     @property
     def with_slash(self) -> str:
         """The URL with the final slash that is missing; empty if it is not missing."""
-        return f"{self.prefix}/{self.query}" if self.keep and not self.path else ""
+        return f"{self.prefix}/{self.query}" if self.keep_prefix and not self.path else ""
 
     @property
     def isolated_target(self) -> tuple[str, str] | None:
@@ -218,7 +218,7 @@ class Route(BaseRoute):
         return replace(self, path=path[len(self.prefix) :], query=mark + query)
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
-        return "" if self.keep else self.prefix
+        return "" if self.keep_prefix else self.prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +311,9 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
     if path.startswith("service/", len(root)):
         name = path[len(root) + len("service/") :].partition("/")[0]
         return build_service_route(name, uri, f"{root}service/{name}")
-    keep = path.startswith("absolute/", len(root))
-    start = len(root) + (len("absolute/") if keep else 0)
-    if not keep and start == len(path):
+    keep_prefix = path.startswith("absolute/", len(root))
+    start = len(root) + (len("absolute/") if keep_prefix else 0)
+    if not keep_prefix and start == len(path):
         return _redirect_port_parameter(root, query)
     scheme = "https" if path.startswith("https/", start) else "http"
     start += len("https/") if scheme == "https" else 0
@@ -331,9 +331,9 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
         host, port = LOOPBACK_NAME, parse_port(segment)
     else:
         return None
-    if not slash and not keep:
+    if not slash and not keep_prefix:
         return Redirect(f"{prefix}/{query}", 308)
-    return Route(host, port, prefix, slash + below, query, keep, scheme)
+    return Route(host, port, prefix, slash + below, query, keep_prefix, scheme)
 
 
 def parse_enter_url(uri: str, base_url: str) -> tuple[str, str] | None:
@@ -536,10 +536,10 @@ def _parse_short_url(path: str, base_url: str, query: str) -> Route | Redirect |
     if match is None:
         return None
     port, prefix, below = parse_port(match["port"]), path[: match.end()], path[match.end() :]
-    keep = match["form"] == "port"
-    if not below and not keep:
+    keep_prefix = match["form"] == "port"
+    if not below and not keep_prefix:
         return Redirect(f"{prefix}/{query}", 308)
-    return Route(LOOPBACK_NAME, port, prefix, below, query, keep)
+    return Route(LOOPBACK_NAME, port, prefix, below, query, keep_prefix)
 
 
 def _redirect_port_parameter(root: str, query: str) -> Redirect | None:

@@ -5,8 +5,10 @@ Names and their meaning are those that jupyter-server-proxy 4.6 documents. The o
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -62,7 +64,6 @@ class ServerProxy(Configurable):
 
     @property
     def port_hooks(self) -> ServerHooks | None:
-        """The hooks of plain ports."""
         functions = self.non_service_rewrite_response
         return ServerHooks(ServerProcess(rewrite_response=functions)) if functions else None
 
@@ -70,6 +71,47 @@ class ServerProxy(Configurable):
 TRAITS = frozenset(ServerProxy.class_trait_names(config=True))
 SERVER_KEYS = frozenset({"name", *ServerProcess.class_trait_names()})
 LAUNCHER_ENTRY_KEYS = frozenset(LauncherEntry.class_trait_names())
+
+
+@dataclass(frozen=True)
+class AdoptedConfiguration:
+    """What the configuration of jupyter-server-proxy leads to.
+
+    Attributes:
+        allows_host: a function of (handler, host).
+        port_hooks: of plain ports.
+        foreign_names: first segments below base_url that jupyter-server-proxy serves itself.
+    """
+
+    templates: dict[str, Template] = field(default_factory=dict)
+    allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False
+    port_hooks: ServerHooks | None = None
+    foreign_names: frozenset[str] = frozenset()
+
+
+def adopt(settings: ServerProxy, base_url: str, log: logging.Logger, *, is_enabled: bool) -> AdoptedConfiguration:
+    """Read `c.ServerProxy` and the entry points, and log what is wrong with them.
+
+    Args:
+        is_enabled: jupyter-server-proxy is enabled too, and serves them itself.
+    """
+    if is_enabled:
+        names = server_names(settings.servers)
+        log.info(
+            "portproxy: jupyter-server-proxy is enabled too and keeps its names (%s). "
+            "To let this extension serve them: jupyter server extension disable jupyter_server_proxy",
+            ", ".join(sorted(names)) or "it has none",
+        )
+        return AdoptedConfiguration(foreign_names=names | {"server-proxy"})
+    unknown: list[str] = []
+    entries, wrong_entries = read_entry_points(base_url, unknown)
+    servers, wrong = read_servers(settings.servers, base_url, unknown)
+    allows_host, wrong_hosts = host_list(settings.hosts)
+    for problem in wrong + wrong_entries + wrong_hosts:
+        log.error("portproxy: %s", problem)
+    if unknown:
+        log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
+    return AdoptedConfiguration({**entries, **servers}, allows_host, settings.port_hooks)
 
 
 def read_servers(servers: Mapping[str, object], base_url: str, unknown: list[str]) -> tuple[dict[str, Template], list[str]]:

@@ -8,15 +8,15 @@ import json
 
 import pytest
 
-from jupyter_portproxy.cli.output import add_command, port_number, print_result, print_table, read_secret
+from jupyter_portproxy.cli.output import add_command, parse_port_argument, print_result, print_table, read_secret
 from jupyter_portproxy.errors import BadInput, CliError
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "+80", "8_0", "٨٠", "²", "", "x", "80 "])
 def test_what_is_no_port_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a port"):
-        port_number(text)
-    assert port_number("65535") == 65535
+        parse_port_argument(text)
+    assert parse_port_argument("65535") == 65535
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys):

@@ -213,7 +213,7 @@ def test_any_url_is_a_route_a_redirect_to_one_nothing_or_a_bad_route(url):
         assert isinstance(asked, Route)
     if asked is not None:
         assert asked.prefix + asked.path + asked.query == ROOT + url
-        assert 1 <= asked.port <= 65535 and (asked.path.startswith("/") or (asked.keep and not asked.path))
+        assert 1 <= asked.port <= 65535 and (asked.path.startswith("/") or (asked.keep_prefix and not asked.path))
 
 
 @given(st.text())

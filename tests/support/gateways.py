@@ -42,7 +42,7 @@ def build_gateway(
     return Gateway(
         settings=settings,
         policy=policy,
-        limits=Limits(settings, counters.refusal),
+        limits=Limits(settings, counters.count_refusal),
         counters=counters,
         connector=connector,
         outbound=OutboundBuilder(settings, policy, "/"),
