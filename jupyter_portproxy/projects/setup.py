@@ -15,7 +15,8 @@ from ..config import PortProxy
 from ..errors import HUB, PROJECT_HOST, GatewayError
 from ..gateway.policy import Policy
 from ..system import background_tasks
-from .chain import JUPYTER, PORTS, START, Chain
+from .access import JUPYTER, PORTS, START
+from .chain import Chain
 from .model import ROLES, ProjectResolver
 from .permissions import GroupDirectory
 from .placement.admin import PlacementAdmin
