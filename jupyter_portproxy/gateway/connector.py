@@ -45,7 +45,7 @@ class Connector:
     async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
         """A connection for an upgrade; raises what `connect.dial` raises."""
         policy = self._policy
-        return await dial(upstream, policy.approve_connection, timeout or self._connect_timeout, policy.trust_in(upstream))
+        return await dial(upstream, policy.approval_of(upstream), timeout or self._connect_timeout, policy.trust_in(upstream))
 
     def __len__(self) -> int:
         """Exchanges in flight."""

@@ -48,7 +48,7 @@ class OutboundBuilder:
             self.build_fields(to, fields, client, method),
             content,
             self._connect_timeout,
-            self._policy.approve_connection,
+            self._policy.approval_of(to.upstream),
         )
 
     def build_fields(self, to: Destination, fields: Fields, client: Client, method: str = "GET") -> Fields:

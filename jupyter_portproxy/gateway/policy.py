@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tornado.web import RequestHandler
 
@@ -28,6 +29,7 @@ from ..system.socket_owners import (
     user_name,
 )
 from ..system.tls import Trust
+from ..upstream.exchange import Approve
 
 _ROOT = 0
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
@@ -134,14 +136,23 @@ class Policy:
 
     # ---- owners ----
 
-    def approve_connection(self, local: str, local_port: int, remote: str, remote_port: int, fd: int) -> None:
+    def approval_of(self, upstream: Upstream) -> Approve:
+        """The check of new connections to an upstream."""
+        return self.approve_connection if upstream.owner is None else partial(self.approve_connection, expected=upstream.owner)
+
+    def approve_connection(
+        self, local: str, local_port: int, remote: str, remote_port: int, fd: int, expected: int | None = None
+    ) -> None:
         """Check the owner of a new connection's other end before anything is sent; the ends of a Unix socket have port 0.
+
+        Args:
+            expected: see `Upstream.owner`.
 
         Raises:
             Forbidden: the owner is another user of this machine, or unknown to the kernel.
             BadUpstream: its other end has closed it.
         """
-        if self._settings.allow_other_users or not SUPPORTED:
+        if not self._checks_owners(expected):
             return
         if not remote_port:
             return _check_socket_owner(unix_peer_owner(fd))
@@ -150,10 +161,10 @@ class Policy:
         try:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
-            if not is_established(fd):
+            if SUPPORTED and not is_established(fd):
                 raise BadUpstream("it closed the connection without an answer") from None
             raise self._owner_error(error, remote_port) from None
-        _check_owner(owner, remote_port)
+        _check_owner(owner, remote_port, expected)
 
     def approve_listeners(self, upstream: Upstream) -> None:
         """Check the owners of the listening sockets. libcurl reports a connection after its TLS handshake: too late.
@@ -161,7 +172,7 @@ class Policy:
         Raises:
             Forbidden: an owner is another user of this machine, or unknown to the kernel.
         """
-        if self._settings.allow_other_users or not SUPPORTED or upstream.unix_socket:
+        if upstream.unix_socket or not self._checks_owners(upstream.owner):
             return
         for address in filter(urls.is_loopback, upstream.addresses):
             try:
@@ -169,7 +180,11 @@ class Policy:
             except OwnerUnknown as error:
                 raise self._owner_error(error, upstream.port) from None
             for owner in owners:
-                _check_owner(owner, upstream.port)
+                _check_owner(owner, upstream.port, upstream.owner)
+
+    def _checks_owners(self, expected: int | None) -> bool:
+        """True if owners are checked: an expected one always, and others as far as the settings and the system allow."""
+        return expected is not None or (SUPPORTED and not self._settings.allow_other_users)
 
     def _owner_error(self, error: OwnerUnknown, port: int) -> Forbidden:
         """The error for a port without a known owner."""
@@ -205,8 +220,13 @@ class Policy:
         return not literal.is_unspecified and any(literal in network for network in self._networks)
 
 
-def _check_owner(owner: int, port: int) -> None:
-    if owner not in (os.getuid(), _ROOT):
+def _check_owner(owner: int, port: int, expected: int | None) -> None:
+    if expected is not None and owner != expected:
+        raise Forbidden(
+            f"Port {port} belongs to {user_name(owner)}, and not to {user_name(expected)}, the user of this project.",
+            f"Start the service as {user_name(expected)}.",
+        )
+    if expected is None and owner not in (os.getuid(), _ROOT):
         raise Forbidden(
             f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
             "Start your service on another port.",

@@ -52,6 +52,8 @@ class Upstream:
         addresses: IP literals to connect to, in order; policy has approved each.
         unix_socket: path of the Unix socket to connect to instead, if not empty.
         scheme: "http", or "https" for TLS.
+        owner: the uid that must hold the listening socket; None: this server's user or root.
+        group: letters, digits, `.`, `_` and `-`; connections are kept for upstreams of the same group alone.
     """
 
     host: str
@@ -59,6 +61,8 @@ class Upstream:
     addresses: tuple[str, ...]
     unix_socket: str = ""
     scheme: str = "http"
+    owner: int | None = None
+    group: str = ""
 
     @property
     def origin(self) -> str:

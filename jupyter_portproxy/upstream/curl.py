@@ -298,6 +298,7 @@ class _EasyHandle:
         self.is_special = _is_special(out.upstream)
         self.is_fresh = False  # the connection has been opened for this exchange
         self.address = ""
+        self._is_grouped = False  # the options for a group of connections are set
         self.ignores_length = False  # of the response, which then ends with its connection
         self._fd = -1  # of the fresh connection
         self._timer: asyncio.TimerHandle | None = None  # while it connects
@@ -322,15 +323,11 @@ class _EasyHandle:
         if ignores_length != self.ignores_length:
             curl.setopt(pycurl.IGNORE_CONTENT_LENGTH, ignores_length)
             self.ignores_length = ignores_length
-        upstream, host = out.upstream, bracket_host(address)
-        if upstream.scheme == "http":
-            curl.setopt(pycurl.URL, f"http://{host}:{upstream.port}/")
-        else:  # with TLS the URL has the name that the certificate must have
-            curl.setopt(pycurl.CONNECT_TO, [f"::{host}:{upstream.port}"])
-            curl.setopt(pycurl.URL, f"{upstream.origin}/")
+        upstream = out.upstream
+        self._set_address(upstream, f"{bracket_host(address)}:{upstream.port}")
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
         curl.setopt(pycurl.HTTPHEADER, out.header_lines)
-        on_new_connection = out.content is not None or out.method not in _REPEATABLE
+        on_new_connection = out.content is not None or out.method not in _REPEATABLE or _has_own_connection(upstream)
         curl.setopt(pycurl.FRESH_CONNECT, on_new_connection)
         curl.setopt(pycurl.FORBID_REUSE, on_new_connection)
         # NOBODY and UPLOAD choose how libcurl frames the exchange; CUSTOMREQUEST only names the method.
@@ -343,6 +340,20 @@ class _EasyHandle:
         elif out.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, out.method)
+
+    def _set_address(self, upstream: Upstream, address: str) -> None:
+        """Connect to an address. libcurl keeps connections by the URL's host name, too: a group is one, a certificate has one."""
+        curl = self.curl
+        if upstream.scheme == "https" or upstream.group:
+            curl.setopt(pycurl.CONNECT_TO, [f"::{address}"])
+            name = f"{upstream.group}:{upstream.port}"
+            curl.setopt(pycurl.URL, f"{upstream.origin}/" if upstream.scheme == "https" else f"http://{name}/")
+            self._is_grouped = True
+            return
+        if self._is_grouped:
+            curl.unsetopt(pycurl.CONNECT_TO)
+            self._is_grouped = False
+        curl.setopt(pycurl.URL, f"http://{address}/")
 
     def stop_timer(self) -> None:
         if self._timer is not None:
@@ -412,6 +423,11 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
 def _is_special(upstream: Upstream) -> bool:
     """True if its easy handle has options that must not be left over for another upstream."""
     return bool(upstream.unix_socket) or upstream.scheme == "https"
+
+
+def _has_own_connection(upstream: Upstream) -> bool:
+    """True if its connections cannot be kept apart from those of other groups: with TLS the URL has the certificate's name."""
+    return bool(upstream.group) and upstream.scheme == "https"
 
 
 def _set_trust(curl: Any, trust: Trust) -> None:

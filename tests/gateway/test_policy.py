@@ -9,17 +9,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+import trustme
 
 from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, ForwardedPort, LoopDetected, Unreachable
 from jupyter_portproxy.protocol import urls
 from jupyter_portproxy.system.netlink import open_netlink
+from jupyter_portproxy.system.socket_owners import user_name
 
 from ..support.gateways import found, open_exchange, route
 from ..support.kernels import ForwardingNetlink, OldNetlink, as_user
 from ..support.upstreams import answers, free_port, serve
+from ..support.user_services import serve_as
 
 # ---- ports ----
 
@@ -328,3 +332,77 @@ async def test_another_users_port_is_reached_where_the_administrator_allows_it(m
     with pytest.raises(Exception, match="without an answer"):
         await exchange.head
     assert int(process.stdout.readline()) > 0
+
+
+# ---- an expected owner ----
+
+ANN, BOB = 65001, 65002
+ways = pytest.mark.parametrize("way", ["http", "upgrade"])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    path = tmp_path_factory.mktemp("certificate") / "service.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path)
+    return path
+
+
+async def reach(gateway, port: int, way: str, owner: int | None) -> str:
+    """What the service says to one request, or "connected" after an upgrade's connection."""
+    to = await found(gateway, route("localhost", port))
+    to = replace(to, upstream=replace(to.upstream, owner=owner, group=f"p1.{owner}"))
+    if way == "upgrade":
+        (await gateway.dial(to.upstream)).close()
+        return "connected"
+    exchange = open_exchange(gateway, "GET", to, [])
+    await exchange.head
+    return (await exchange.read()).decode()
+
+
+@linux
+@ways
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("others", [False, True])
+async def test_a_port_of_the_expected_user_alone_is_reached(make_gateway, certificate, way, scheme, others):
+    """Neither this server's user nor root passes, and `allow_other_users` changes nothing."""
+    tls = scheme == "https"
+    settings = {"allow_other_users": others, "allowed_ports": ["1-65535"], "verify_loopback_certificates": False}
+    with ExitStack() as stack:
+        ann, bob, own = (stack.enter_context(serve_as(uid, 0, certificate if tls else None)) for uid in (ANN, BOB, os.getuid()))
+        gateway = make_gateway(**settings, https_ports=[ann.port, bob.port, own.port] if tls else [])
+        said = await reach(gateway, ann.port, way, ANN)
+        assert said == ("connected" if way == "upgrade" else f"{ANN} /")
+        for service, name in ((bob, f"uid {BOB}"), (own, user_name(os.getuid()))):
+            with pytest.raises(Forbidden) as caught:
+                await reach(gateway, service.port, way, ANN)
+            sentence = f"Port {service.port} belongs to {name}, and not to uid {ANN}, the user of this project."
+            assert (caught.value.message, caught.value.hint) == (sentence, f"Start the service as uid {ANN}.")
+        await reach(gateway, own.port, way, os.getuid())
+        gateway.close()
+        await asyncio.sleep(0.2)
+        assert set(bob.end()) <= {"0"}, "no byte came"
+        assert "request" in ann.end() or way == "upgrade"
+
+
+@linux
+async def test_an_approved_connection_to_an_expected_user_is_kept_for_that_project_alone(make_gateway):
+    gateway = make_gateway()
+    with serve_as(ANN) as service:
+        for _ in range(2):
+            assert await reach(gateway, service.port, "http", ANN) == f"{ANN} /"
+        with pytest.raises(Forbidden, match="belongs to another user of this machine"):
+            await open_exchange(gateway, "GET", await found(gateway, route("localhost", service.port)), []).head
+        with pytest.raises(Forbidden, match=f"and not to uid {BOB}"):
+            await reach(gateway, service.port, "http", BOB)
+        assert await reach(gateway, service.port, "http", ANN) == f"{ANN} /"
+
+
+async def test_an_expected_user_is_refused_where_the_system_reports_no_owner(make_gateway, monkeypatch):
+    def refuse():
+        raise OSError("no sock_diag here")
+
+    async with serve(answers()) as upstream:
+        for way in ("http", "upgrade"):
+            with pytest.raises(Forbidden, match="The system does not report the owner of port"):
+                await reach(make_gateway(refuse), upstream.port, way, os.getuid())
+        assert upstream.requests == []

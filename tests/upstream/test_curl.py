@@ -54,8 +54,8 @@ def transport(make, jp_asyncio_loop):
     made.close()
 
 
-def outbound(port: int, method="GET", target="/", fields=(), addresses=("127.0.0.1", "::1"), **more) -> Outbound:
-    upstream = Upstream("localhost", port, addresses)
+def outbound(port: int, method="GET", target="/", fields=(), addresses=("127.0.0.1", "::1"), group="", **more) -> Outbound:
+    upstream = Upstream("localhost", port, addresses, group=group)
     return Outbound(method, upstream, target, [("Host", upstream.authority), *fields], **more)
 
 
@@ -704,3 +704,22 @@ async def test_numbers_of_sockets_that_come_again_are_heard_whatever_their_kind(
             assert (await asyncio.wait_for(exchange.head, 5)).status == 200
             assert await asyncio.wait_for(exchange.read(), 5) == b"ok"
             exchange.abort()
+
+
+async def test_connections_are_kept_for_upstreams_of_the_same_group(transport):
+    """Each fresh one is approved; the easy handles are used for all of them."""
+    approved = []
+
+    async with serve(mirror) as seen:
+        for group in ("", "p1.7", "p1.7", "", f"{'k' * 64}.7.1001", "a_-b.8", "p1.7", ""):
+            sent = await mirrored(transport, seen.port, group=group, approve=lambda *ends: approved.append(ends))
+            assert sent["fields"] == [["Host", f"localhost:{seen.port}"]]
+    assert seen.connections == len(approved) == 4
+    assert {ends[2:4] for ends in approved} == {("127.0.0.1", seen.port)}
+
+
+async def test_an_upstream_of_a_group_is_tried_at_each_of_its_addresses(transport):
+    async with serve(answers(), "::1") as seen:
+        assert (await ask(transport, seen.port, group="p1.7"))[1] == b"hello"
+    with pytest.raises(Unreachable):
+        await ask(transport, free_port(), group="p1.7")
