@@ -46,7 +46,9 @@ def add_commands(command: Callable[..., Any]) -> None:
 
 def state_of(host: HostRecord) -> str:
     """`up`, `draining`, `down`, or `silent`."""
-    if host.status == "down" or (host.silent is not None and host.silent <= _MAX_SILENCE):
+    from ..projects.model import LOCAL_HOST
+
+    if host.status == "down" or host.host_id == LOCAL_HOST or (host.silent is not None and host.silent <= _MAX_SILENCE):
         return host.status
     return "silent"
 

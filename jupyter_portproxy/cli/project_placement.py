@@ -62,7 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--owner", metavar="USER", help="the project's owner, required for a new project")
     parser.add_argument("--name", help="the project's name, also in URLs; by default a new project's key")
     _add_ports(parser, "the project's ports, with commas: a restriction of the hub's")
-    parser.add_argument("--visibility", help="private, or shared: all users of the hub are viewers")
+    parser.add_argument("--visibility", help="private, or public: all users are viewers, if the server allows that")
 
 
 def _add_ports(parser: argparse.ArgumentParser, text: str) -> None:
@@ -212,7 +212,8 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
 async def _admin(options: Options, timeout: float = _TIMEOUT) -> AsyncIterator[PlacementAdmin]:
     """The placements. Errors of their database become CliErrors."""
     from ..projects.placement.admin import PlacementAdmin, PlacementsUnavailable
-    from ..projects.placement.postgres import ConstraintViolation, MissingPackage
+    from ..projects.placement.postgres import MissingPackage
+    from ..projects.placement.store import ConstraintViolation
 
     dsn = dsn_of(options)
     if not dsn:

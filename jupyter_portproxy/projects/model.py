@@ -14,7 +14,8 @@ from ..protocol.urls import ip_literal, parse_authority
 
 ANY_PROJECT = ""  # passed to subscribers in place of a key: any project may have changed
 ROLES = ("owner", "member", "viewer")  # the highest first
-VISIBILITIES = ("private", "shared")
+VISIBILITIES = ("private", "public")
+LOCAL_HOST = "local"  # the host id of projects whose services are on this machine
 Ports = tuple[range, ...] | None  # None: no restriction
 _HOST_URL = re.compile(r"(https?)://([^/?#@\s]{1,300})/?\Z", re.ASCII)
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{1,4096}\Z", re.ASCII)  # it becomes a header field's value
@@ -31,6 +32,9 @@ class NextHop:
         generation: rises with each change of the location: two objects with the same number have the same location.
         allowed_ports: the project's ports, a restriction of the server's `allowed_ports`.
         user_ports: the user's ports, a restriction of the project's.
+        system_user: the user of the machine to whom the project's services must belong; None for no such restriction.
+        is_local: its services are on this machine: there is no next hop, and `port` is 0.
+        claimed_ports: of a local project without ports of its own: a byte for each port, 1 for ports of other projects.
         role: the user's; None where this hop does not know the members, and the hop before it has checked them.
     """
 
@@ -43,10 +47,15 @@ class NextHop:
     allowed_ports: Ports = None
     user_ports: Ports = None
     role: str | None = None
+    system_user: str | None = None
+    is_local: bool = False
+    claimed_ports: bytes | None = field(default=None, repr=False)
 
     def allows(self, port: int) -> bool:
-        """True if the project's ports include the port."""
-        return self.allowed_ports is None or any(port in ports for ports in self.allowed_ports)
+        """True if the project's ports include the port. A local project without a list has all that no other one claims."""
+        if self.allowed_ports is None:
+            return self.claimed_ports is None or not self.claimed_ports[port]
+        return any(port in ports for ports in self.allowed_ports)
 
     def allows_user(self, port: int) -> bool:
         """True if the user's ports include the port."""

@@ -58,7 +58,7 @@ def grant_for(
     if rows:
         best = min((members[row] for row in rows), key=ROLES.index)
         return Grant(best, _union([member_ports.get(row) for row in rows if members[row] == best]))
-    return Grant("viewer") if visibility == "shared" else None
+    return Grant("viewer") if visibility == "public" else None
 
 
 def _union(lists: list[Ports]) -> Ports:

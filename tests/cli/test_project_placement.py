@@ -32,8 +32,8 @@ async def test_tables_are_made_by_init(tmp_path, empty_database):
     dsn = ("--dsn", empty_database.dsn)
     code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
     assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
-    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are up to date (schema 3).\n", "")
-    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 3}
+    assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are up to date (schema 4).\n", "")
+    assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 4}
     assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
 
 
@@ -44,11 +44,11 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
 
     assert placement("place", "p1", "h1")[2] == "The project 'p1' is new.\nGive its owner: --owner USER\n"
     assert placement("place", "p1", "h1", "--owner", "ann", "--name", "Ünit") == (0, "p1 is on h1.\n", "")
-    await database.sql("update projects set visibility = 'shared', allowed_ports = '{6000-6010}'")
+    await database.sql("update projects set visibility = 'public', allowed_ports = '{6000-6010}'")
     assert placement("place", "p1", "h2")[0] == 0, "what is not given stays"
     (one,) = listed()
     assert (one["key"], one["host"], one["owner"], one["name"]) == ("p1", "h2", "ann", "Ünit")
-    assert (one["state"], one["visibility"], one["allowed_ports"]) == ("host silent", "shared", ["6000-6010"])
+    assert (one["state"], one["visibility"], one["allowed_ports"]) == ("host silent", "public", ["6000-6010"])
     assert placement("heartbeat", "h1") == (0, "h1 is alive.\n", "")
     assert json.loads(placement("move", "p1", "h1", "--json")[1]) == {"key": "p1", "host": "h1"}
     assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
@@ -82,14 +82,14 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     one = shown()
     assert (one["host"], one["state"], one["owner"], one["visibility"]) == (None, "not placed", "ann", "private")
     assert one["allowed_ports"] == ["8888", "6000-6010"]
-    assert placement("place", "p1", "h1", "--visibility", "shared")[0] == 0
+    assert placement("place", "p1", "h1", "--visibility", "public")[0] == 0
     assert placement("project", "p1", "--owner", "bob", "--name", "Two") == (0, "p1 is changed.\n", "")
     two = shown()
     assert (two["host"], two["owner"], two["name"]) == ("h1", "bob", "Two")
-    assert (two["visibility"], two["allowed_ports"]) == ("shared", ["8888", "6000-6010"])
+    assert (two["visibility"], two["allowed_ports"]) == ("public", ["8888", "6000-6010"])
     assert json.loads(placement("project", "p1", "--ports", "any", "--json")[1])["allowed_ports"] is None
     lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
-    assert ["visibility", "shared"] in lines and ["allowed", "ports", "any"] in lines
+    assert ["visibility", "public"] in lines and ["allowed", "ports", "any"] in lines
     assert placement("remove", "p1") == (0, "p1 is deleted.\n", "")
     unknown = "The hub has no project 'p1'.\nList the projects: jupyter portproxy projects\n"
     for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
@@ -145,7 +145,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["member", "p1", "bob", "king"], "Invalid role."),
         (["place", "p1", "h7", "--ports", "0"], "allowed_ports: '0' is not a port or a range of ports"),
         (["project", "p1", "--ports", ""], "allowed_ports: '' is not a port or a range of ports"),
-        (["project", "p1", "--visibility", "public"], "Invalid visibility."),
+        (["project", "p1", "--visibility", "shared"], "Invalid visibility."),
         (["project", "p1", "--owner", ""], "Invalid owner."),
         (["project", "p1", "--owner", "@team"], "A group cannot own a project."),
         (["project", "p9"], "The hub has no project 'p9'."),

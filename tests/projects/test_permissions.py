@@ -31,7 +31,7 @@ ROWS = {"bob": "viewer", "@team": "member", "@bosses": "owner", "@guests": "view
 def test_a_persons_own_row_decides_and_then_the_best_of_their_groups(username, groups, narrowed, grant):
     assert grant_for(username, groups, "ann", ROWS, narrowed, "private") == grant
     shared = Grant("viewer") if username else None
-    assert grant_for(username, groups, "ann", ROWS, narrowed, "shared") == (grant or shared)
+    assert grant_for(username, groups, "ann", ROWS, narrowed, "public") == (grant or shared)
 
 
 def test_groups_of_one_role_give_their_ports_together():
@@ -55,7 +55,7 @@ def test_roles(username, role):
 
 def test_a_shared_project_is_everybodys_to_view():
     def role_of(username):
-        grant = grant_for(username, (), "", {"eve": "admin"}, {}, "shared")
+        grant = grant_for(username, (), "", {"eve": "admin"}, {}, "public")
         return grant and grant.role
 
     assert role_of("dee") == "viewer"

@@ -1,6 +1,6 @@
 """Changes of placements: for administrators, for programs that start projects, and for the heartbeats of hosts.
 
-Values are checked before they are sent, and each change is one statement. Hubs learn of it from the database.
+Values are checked before they are sent, and each change is one statement. Servers learn of it from the database.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Final
 
 from ...errors import HUB, BadInput, RegistryAway, UnknownProject
 from ...protocol.urls import parse_ports, print_ports
-from ..model import ROLES, VISIBILITIES, check_new_credential, check_new_key, parse_host_url
+from ..model import LOCAL_HOST, ROLES, VISIBILITIES, check_new_credential, check_new_key, parse_host_url
 from ..permissions import GROUP
-from . import schema as sql
-from .postgres import ConstraintViolation, DatabaseUnavailable, PostgresConnection, PostgresPool, Row
+from .store import HOST_IS_DRAINING, PORT_IS_CLAIMED, ConstraintViolation, DatabaseUnavailable, Row, open_store
 
 _HOST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 _STATUSES = ("up", "draining", "down")
@@ -47,6 +46,7 @@ class ProjectRecord:
     Attributes:
         host_id: None while it has no host.
         allowed_ports: None for no restriction.
+        system_user: the user of the machine to whom its services must belong; None for no restriction.
         members: username, or `@` and the name of a group -> role.
         member_ports: the same -> ports, for members with ports of their own.
     """
@@ -57,6 +57,7 @@ class ProjectRecord:
     host_id: str | None
     allowed_ports: tuple[str, ...] | None
     visibility: str
+    system_user: str | None
     generation: int
     members: Mapping[str, str]
     member_ports: Mapping[str, Sequence[str]]
@@ -73,30 +74,27 @@ class HostRecord:
 
 
 class PlacementAdmin:
-    """Operations on the tables of `schema`.
+    """Operations on the tables of placements.
 
     All of them may raise PlacementsUnavailable, BadInput for an invalid value, and UnknownProject for a missing project.
 
     Args:
+        dsn: see `store.open_store`.
         timeout: for one statement, in seconds. A migration of large tables takes long.
     """
 
     def __init__(self, dsn: str, *, log: logging.Logger | None = None, timeout: float = 60.0) -> None:
-        self._pool = PostgresPool(dsn, timeout=timeout, max_connections=1, resend=False)
         self._log = log or logging.getLogger(__name__)
+        self._store = open_store(dsn, timeout=timeout, max_connections=1, resend=False, log=self._log)
+        self._sql = self._store.statements
 
     async def close(self) -> None:
-        await self._pool.close()
+        await self._store.close()
 
-    async def init(self, migrations: Sequence[str] = sql.MIGRATIONS) -> int:
+    async def init(self, migrations: Sequence[str] | None = None) -> int:
         """Create the tables, or migrate them; several programs may do so at once. Returns the number of the schema."""
         try:
-            connection = await self._pool.connect()
-            try:
-                await connection.fetch("select pg_advisory_lock($1)", sql.LOCK)
-                return await _migrate(connection, migrations)
-            finally:
-                await connection.close()  # which releases the lock
+            return await self._store.init(self._sql.MIGRATIONS if migrations is None else migrations)
         except (DatabaseUnavailable, ConstraintViolation) as error:
             raise self._unavailable(error) from None
 
@@ -111,18 +109,21 @@ class PlacementAdmin:
         name: str = "",
         allowed_ports: Iterable[object] | None = None,
         visibility: str = "private",
+        system_user: str | None = None,
     ) -> None:
         """Create or replace a project.
 
         Args:
             host_id: None for a project without a host.
             allowed_ports: ports and ranges as in `c.PortProxy.allowed_ports`, which they restrict; None for no restriction.
-            visibility: "private", or "shared": all users of the hub are viewers.
+            visibility: "private", or "public": all users are viewers, if the server allows that.
+            system_user: the user of the machine to whom the project's services must belong; None for no restriction.
         """
         check_new_key(key)
-        _check(host_id, owner, visibility)
-        await self._execute(sql.PLACE, key, owner, name, host_id, _printed(allowed_ports), visibility, host_id=host_id)
-        await self._execute(sql.PRUNE)
+        _check(host_id, owner, visibility, name=name, system_user=system_user)
+        values = (owner, name, host_id, _printed(allowed_ports), visibility, system_user or None)
+        await self._execute(self._sql.PLACE, key, *values, key=key, host_id=host_id)
+        await self._execute(self._sql.PRUNE)
 
     async def change(
         self,
@@ -133,24 +134,26 @@ class PlacementAdmin:
         name: str | None = None,
         allowed_ports: PortsArgument = UNCHANGED,
         visibility: str | None = None,
+        system_user: str | None = None,
     ) -> None:
-        """Change the given values of a project; see `place`. None leaves a value unchanged."""
-        _check(host_id, owner, visibility)
+        """Change the given values of a project; see `place`. None leaves a value unchanged; `system_user=""` removes it."""
+        _check(host_id, owner, visibility, name=name, system_user=system_user)
         keep, ports = _split(allowed_ports)
-        await self._change(key, sql.CHANGE, owner, name, host_id, keep, ports, visibility, host_id=host_id)
+        values = (owner, name, host_id, keep, ports, visibility, system_user)
+        await self._change(key, self._sql.CHANGE, *values, host_id=host_id)
 
     async def move(self, key: str, host_id: str) -> None:
         """Put a project on another host."""
         _check(host_id)
-        await self._change(key, sql.MOVE, host_id, host_id=host_id)
+        await self._change(key, self._sql.MOVE, host_id, host_id=host_id)
 
     async def unplace(self, key: str) -> None:
         """Take a project off its host."""
-        await self._change(key, sql.MOVE, None)
+        await self._change(key, self._sql.MOVE, None)
 
     async def remove(self, key: str) -> None:
         """Delete a project and its members."""
-        await self._change(key, sql.REMOVE)
+        await self._change(key, self._sql.REMOVE)
 
     async def add_member(self, key: str, username: str, role: str = "member", allowed_ports: PortsArgument = UNCHANGED) -> None:
         """Add a member, or change the role.
@@ -162,24 +165,27 @@ class PlacementAdmin:
         check_new_key(key)
         _check_name(username.removeprefix(GROUP), "username")
         _check_choice(role, ROLES, "role")
-        await self._execute(sql.ADD_MEMBER, key, username, role, *_split(allowed_ports), key=key)
+        try:
+            await self._execute(self._sql.ADD_MEMBER, key, username, role, *_split(allowed_ports))
+        except ConstraintViolation:
+            raise UnknownProject(key, HUB) from None
 
     async def remove_member(self, key: str, username: str) -> None:
         """Remove a member. The owner of a project stays its owner."""
         check_new_key(key)
-        if not await self._execute(sql.REMOVE_MEMBER, key, username):
+        if not await self._execute(self._sql.REMOVE_MEMBER, key, username):
             raise BadInput("That user is not a member of the project.", "The list of projects shows who is.")
 
     async def find(self, key: str) -> ProjectRecord:
         """One project."""
         check_new_key(key)
-        for row in await self._execute(sql.PROJECTS, key):
+        for row in await self._execute(self._sql.PROJECTS, key):
             return _project_record(row)
         raise UnknownProject(key, HUB)
 
     async def list(self) -> list[ProjectRecord]:
         """All projects."""
-        return [_project_record(row) for row in await self._execute(sql.PROJECTS, None)]
+        return [_project_record(row) for row in await self._execute(self._sql.PROJECTS, None)]
 
     # ---- hosts ----
 
@@ -192,12 +198,13 @@ class PlacementAdmin:
             status: see `set_status`. None leaves it unchanged, and is "up" for a new host.
         """
         _check(host_id, status=status)
+        _check_is_remote(host_id)
         check_new_credential(credential)
         try:
             parse_host_url(internal_url)
         except ValueError as error:
             raise BadInput(f"Invalid URL of a host: {error}.", "For example: http://10.0.0.7:8000") from None
-        await self._execute(sql.SET_HOST, host_id, internal_url, credential, status)
+        await self._execute(self._sql.SET_HOST, host_id, internal_url, credential, status)
 
     async def set_status(self, host_id: str, status: str) -> None:
         """Set the status of a host.
@@ -206,33 +213,34 @@ class PlacementAdmin:
             status: "up"; "draining": it keeps its projects and gets no others; "down": nothing is sent to it.
         """
         _check(host_id, status=status)
-        await self._change_host(sql.SET_STATUS, host_id, status)
+        await self._change_host(self._sql.SET_STATUS, host_id, status)
 
     async def remove_host(self, host_id: str) -> None:
         """Delete a host that has no projects."""
         _check(host_id)
+        _check_is_remote(host_id)
         try:
-            await self._change_host(sql.REMOVE_HOST, host_id)
+            await self._change_host(self._sql.REMOVE_HOST, host_id)
         except ConstraintViolation:
             raise BadInput("The host has projects.", "Move them to another host first.") from None
 
     async def heartbeat(self, host_id: str) -> None:
         """Record that the host is alive now."""
         _check(host_id)
-        await self._change_host(sql.HEARTBEAT, host_id)
+        await self._change_host(self._sql.HEARTBEAT, host_id)
 
     async def hosts(self) -> Sequence[HostRecord]:
         """All hosts, without their credentials."""
-        rows = await self._execute(sql.HOSTS + " order by host_id")
+        rows = await self._execute(self._sql.HOSTS + " order by host_id")
         return [HostRecord(row["host_id"], row["internal_url"], row["status"], row["silent"]) for row in rows]
 
     # ---- statements ----
 
     async def _change(self, key: str, statement: str, *arguments: object, host_id: str | None = None) -> None:
         check_new_key(key)
-        if not await self._execute(statement, key, *arguments, host_id=host_id):
+        if not await self._execute(statement, key, *arguments, key=key, host_id=host_id):
             raise UnknownProject(key, HUB)
-        await self._execute(sql.PRUNE)
+        await self._execute(self._sql.PRUNE)
 
     async def _change_host(self, statement: str, host_id: str, *arguments: object) -> None:
         if not await self._execute(statement, host_id, *arguments):
@@ -244,42 +252,47 @@ class PlacementAdmin:
         """The rows of a statement.
 
         Args:
-            key, host_id: what it refers to, for the error if that does not exist.
+            key, host_id: the project that it changes and the host that it refers to, for the error if that is refused.
         """
         try:
-            return await self._pool.fetch(statement, *arguments)
+            return await self._store.fetch(statement, *arguments)
         except ConstraintViolation as error:
-            if error.constraint == "host_is_draining":
+            if error.constraint == HOST_IS_DRAINING:
                 raise BadInput(f"The host '{host_id}' is draining: it gets no more projects.", "Take another host.") from None
-            if key is not None:
-                raise UnknownProject(key, HUB) from None
+            if error.constraint == PORT_IS_CLAIMED and key is not None:
+                raise await self._port_is_claimed(key, arguments) from None
             if host_id is not None:
                 raise _unknown_host(host_id) from None
             raise
         except DatabaseUnavailable as error:
             raise self._unavailable(error) from None
 
+    async def _port_is_claimed(self, key: str, arguments: Sequence[object]) -> BadInput:
+        """The error for a project whose ports another one on this machine claims."""
+        others = {project.key: project for project in await self.list() if project.host_id == LOCAL_HOST or project.key == key}
+        before = others.pop(key, None)
+        given = next((argument for argument in arguments if isinstance(argument, list)), None)
+        for wanted in parse_ports(given if given is not None else (before and before.allowed_ports) or ()):
+            for other in others.values():
+                for ports in parse_ports(other.allowed_ports or ()):
+                    first, last = max(wanted.start, ports.start), min(wanted.stop, ports.stop)
+                    if first < last:
+                        text = (
+                            f"The projects '{key}' and '{other.key}' claim the same ports: {print_ports([range(first, last)])}."
+                        )
+                        return BadInput(text, "Give each project on this machine ports of its own.")
+        return BadInput(f"Another project claims ports of '{key}'.", "Try again.")
+
     def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:
         self._log.error("portproxy: placements could not be changed: %s", error)
         return PlacementsUnavailable(error.reason if isinstance(error, DatabaseUnavailable) else f"{error}.")
 
 
-async def _migrate(connection: PostgresConnection, migrations: Sequence[str]) -> int:
-    await connection.execute(sql.VERSIONS)
-    rows = await connection.fetch("select coalesce(max(number), 0) as number from placement_migrations")
-    done = int(rows[0]["number"])
-    if done > len(migrations):
-        raise BadInput("A newer version of jupyter_portproxy has made these tables.", "Upgrade jupyter_portproxy here.")
-    for number, migration in enumerate(migrations[done:], done + 1):
-        await connection.execute(f"{migration}; {sql.VERSION.format(number=number)}")
-    return len(migrations)
-
-
 def _project_record(row: Row) -> ProjectRecord:
-    ports = None if row["allowed_ports"] is None else tuple(row["allowed_ports"])
+    ports = None if row["allowed_ports"] is None else tuple(json.loads(row["allowed_ports"]))
     members, member_ports = (json.loads(row[column] or "{}") for column in ("members", "member_ports"))
     names = (row["project_id"], row["owner"], row["name"], row["host_id"])
-    return ProjectRecord(*names, ports, row["visibility"], row["generation"], members, member_ports)
+    return ProjectRecord(*names, ports, row["visibility"], row["system_user"], row["generation"], members, member_ports)
 
 
 def _split(ports: PortsArgument) -> tuple[bool, Sequence[str] | None]:
@@ -296,18 +309,34 @@ def _printed(ports: Iterable[object] | None) -> Sequence[str] | None:
         raise BadInput(f"allowed_ports: {error}.") from None
 
 
+def _check_is_remote(host_id: str) -> None:
+    if host_id == LOCAL_HOST:
+        raise BadInput(f"The host '{LOCAL_HOST}' is this machine.", "It has no URL and no credential, and cannot be removed.")
+
+
 def _unknown_host(host_id: str) -> BadInput:
     return BadInput(f"There is no host '{host_id}'.", "The list of hosts shows what there is.")
 
 
 def _check(
-    host_id: str | None = None, owner: str | None = None, visibility: str | None = None, status: str | None = None
+    host_id: str | None = None,
+    owner: str | None = None,
+    visibility: str | None = None,
+    status: str | None = None,
+    name: str | None = None,
+    system_user: str | None = None,
 ) -> None:
     """Raises BadInput for an invalid value; None is not checked."""
     if owner is not None:
         _check_name(owner, "owner")
         if owner.startswith(GROUP):
             raise BadInput("A group cannot own a project.", "Name a user, and add the group as a member.")
+    if name:
+        _check_name(name, "name")
+        if name in (".", ".."):
+            raise BadInput(f"Invalid name: '{name}'.", "No URL can have it. Take another name.")
+    if system_user:
+        _check_name(system_user, "system user")
     if visibility is not None:
         _check_choice(visibility, VISIBILITIES, "visibility")
     if host_id is not None and not _HOST_ID.match(host_id):

@@ -1,4 +1,4 @@
-"""Finds the host of a project in Postgres, for a hub.
+"""Finds the host of a project in the placements.
 
 The table of changes is read each second, and after each notification, which alone would not be reliable. The ages of heartbeats
 are differences of the database's own times, and deadlines are monotonic: a clock that is set changes nothing.
@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ...errors import HUB, HostDown, NotPlaced, RegistryAway, UnknownProject
-from ...protocol.urls import parse_ports
+from ...protocol.urls import LOOPBACK_NAME, parse_ports
 from ...system import background_tasks
-from ..model import ANY_PROJECT, ChangeSubscriptions, NextHop, Ports, is_credential, parse_host_url, require_key
+from ..model import ANY_PROJECT, LOCAL_HOST, ChangeSubscriptions, NextHop, Ports, is_credential, parse_host_url, require_key
 from ..permissions import Grant, GroupDirectory, grant_for
-from . import schema as sql
 from .cache import Cache
-from .postgres import ConstraintViolation, DatabaseUnavailable, PostgresConnection, PostgresPool, Row
+from .store import ConstraintViolation, DatabaseUnavailable, Row, StoreConnection, open_store
 
 _MAX_MISSED_HEARTBEATS = 3
-_GATHER_TIME = 0.02  # seconds in which further notifications are combined
+_PAUSE = 0.02  # seconds between a connection that worked and the next one
 _RETRY_INTERVAL = 0.25
 _INVALID_PORTS = (range(0),)
 _FIND_ATTEMPTS = 2
 _MAX_NAME = 255  # characters of an owner or a name
+_PORTS = 65536
 _NO_GROUPS: frozenset[str] = frozenset()
 T = TypeVar("T")
 
@@ -83,6 +83,7 @@ class _Project:
     members: Mapping[str, str]
     visibility: str
     generation: int
+    system_user: str | None = None
     member_ports: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
 
     def grant_for(self, username: str, groups: frozenset[str]) -> Grant | None:
@@ -93,10 +94,10 @@ _ABSENT = _Project("", "", None, None, {}, "private", 0)
 
 
 class Placement:
-    """A ProjectResolver and NameResolver over the tables of `schema`.
+    """A ProjectResolver and NameResolver over the tables of placements.
 
     Args:
-        dsn: as libpq's: `postgresql://user@host:5432/database`.
+        dsn: see `store.open_store`.
         groups: the groups of users; None: there are none.
     """
 
@@ -112,12 +113,15 @@ class Placement:
         self._options = options or PlacementOptions()
         self._groups = groups
         self._log = log or logging.getLogger(__name__)
-        self._pool = PostgresPool(dsn, timeout=self._options.timeout, max_connections=self._options.max_connections)
+        options = self._options
+        self._store = open_store(dsn, timeout=options.timeout, max_connections=options.max_connections, log=self._log)
+        self._sql = self._store.statements
         self._projects: Cache[_Project] = Cache(
             self._query_project, lambda project: project.host_id is not None, self._options.max_projects
         )
         self._keys: Cache[str] = Cache(self._query_key, bool, self._options.max_projects)  # OWNER\0NAME -> key, or ""
         self._hosts: dict[str, _Host] = {}
+        self._claims = bytes(_PORTS)  # 1 for each port of a project on this machine
         self._subscriptions = ChangeSubscriptions(self._log)
         self._read_at = -float("inf")  # when the changes were last read
         self._heartbeats_unreliable_until = -float("inf")
@@ -132,7 +136,8 @@ class Placement:
         """See ProjectResolver."""
         require_key(key, HUB)
         project = await self._look_up(self._projects, key)
-        return _next_hop(key, project, self._hosts.get(project.host_id or ""), self._groups_of(username), username)
+        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(username)
+        return _next_hop(key, project, host, groups, username, self._claims)
 
     async def find(self, owner: str, name: str, username: str | None) -> str:
         """See NameResolver. A cached key is compared with its project, so that it is never older than that."""
@@ -170,7 +175,7 @@ class Placement:
             await asyncio.wait({self._task}, timeout=1)
         await self._projects.close()
         await self._keys.close()
-        await self._pool.close()
+        await self._store.close()
 
     # ---- look-ups ----
 
@@ -198,11 +203,11 @@ class Placement:
         return frozenset(self._groups.groups_of(username))
 
     async def _query_key(self, label: str) -> str:
-        rows = await self._pool.fetch(sql.NAMED, *label.split("\0"))
+        rows = await self._store.fetch(self._sql.NAMED, *label.split("\0"))
         return str(rows[0]["project_id"]) if rows else ""
 
     async def _query_project(self, key: str) -> _Project:
-        rows = await self._pool.fetch(sql.PROJECT, key)
+        rows = await self._store.fetch(self._sql.PROJECT, key)
         if not rows:
             return _ABSENT
         row = rows[0]
@@ -212,16 +217,19 @@ class Placement:
         ports = None if row["allowed_ports"] is None else self._parse_ports(row["allowed_ports"], f"project {key}")
         member_ports = {name: self._parse_ports(each, f"a member of project {key}") for name, each in lists.items()}
         names = (row["owner"], row["name"], row["host_id"])
-        return _Project(*names, ports, members, row["visibility"], row["generation"], member_ports)
+        return _Project(*names, ports, members, row["visibility"], row["generation"], row["system_user"], member_ports)
 
-    def _parse_ports(self, ports: Iterable[object], label: str) -> tuple[range, ...]:
+    def _parse_ports(self, ports: str | Iterable[object], label: str) -> tuple[range, ...]:
+        """The ports in a list, which may be JSON."""
         try:
-            return parse_ports(ports)
-        except ValueError as error:
+            return parse_ports(json.loads(ports) if isinstance(ports, str) else ports)
+        except (ValueError, TypeError) as error:
             self._log.error("portproxy: allowed_ports of %s cannot be used: %s", label, error)
             return _INVALID_PORTS
 
     def _host_of(self, row: Row, generation: int) -> _Host:
+        if row["host_id"] == LOCAL_HOST:
+            return _Host(("http", LOOPBACK_NAME, 0), "", generation, True, row["status"] != "down")
         silent, before = row["silent"], self._hosts.get(row["host_id"])
         is_alive = silent is not None and abs(silent) <= _MAX_MISSED_HEARTBEATS * self._options.heartbeat
         if time.monotonic() < self._heartbeats_unreliable_until:
@@ -238,7 +246,7 @@ class Placement:
         while True:
             connection, read_at, problem = None, self._read_at, ""
             try:
-                connection = await self._pool.connect()
+                connection = await self._store.connect()
                 await self._read_changes(connection)
             except (DatabaseUnavailable, ConstraintViolation) as error:
                 problem = str(error)
@@ -251,7 +259,7 @@ class Placement:
                     connection.cut()
             if self._read_at == read_at:  # nothing was read; a connection that worked is replaced without a message
                 self._set_unavailable(problem)
-            await asyncio.sleep(_GATHER_TIME if self.available else _RETRY_INTERVAL)
+            await asyncio.sleep(_PAUSE if self.available else _RETRY_INTERVAL)
 
     def _set_unavailable(self, problem: str) -> None:
         if self.available or problem != self._problem:
@@ -259,31 +267,28 @@ class Placement:
         self.available, self._problem = False, problem
         self._attempted.set()
 
-    async def _read_changes(self, connection: PostgresConnection) -> None:
+    async def _read_changes(self, connection: StoreConnection) -> None:
         """Until the connection fails."""
-        notified = asyncio.Event()
         try:
-            await connection.listen(sql.CHANNEL, notified.set)
+            await connection.follow_changes()
         except DatabaseUnavailable:  # a standby server cannot listen: polling is enough
             if not connection.is_usable:
                 raise
         snapshot = await self._read_first(connection)
         while True:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(notified.wait(), self._options.poll)
-                await asyncio.sleep(_GATHER_TIME)
-            notified.clear()
+            await connection.wait_for_change(self._options.poll)
             snapshot = await self._read_next(connection, snapshot)
 
-    async def _read_first(self, connection: PostgresConnection) -> str:
+    async def _read_first(self, connection: StoreConnection) -> str:
         """Mark all as stale, for changes may have been missed. The snapshot is taken first, so that none is missed from here."""
         begun = time.monotonic()
-        snapshot = str((await connection.fetch(sql.SNAPSHOT))[0]["snapshot"])
-        await connection.fetch(sql.CHANGES, snapshot)
+        snapshot = str((await connection.fetch(self._sql.SNAPSHOT))[0]["snapshot"])
+        await connection.fetch(self._sql.CHANGES, snapshot)
         rows = await self._read_hosts(connection)
         for cache in (self._projects, self._keys):
             cache.mark_all_stale(self._read_at + self._options.serve_stale)
         self._set_hosts(rows)
+        await self._read_claims(connection)
         self._read_at = begun
         if not self.available:
             self._log.info("portproxy: placements are read")
@@ -292,12 +297,13 @@ class Placement:
         self._subscriptions.notify([ANY_PROJECT])
         return snapshot
 
-    async def _read_next(self, connection: PostgresConnection, snapshot: str) -> str:
+    async def _read_next(self, connection: StoreConnection, snapshot: str) -> str:
         begun = time.monotonic()
-        row = (await connection.fetch(sql.CHANGES, snapshot))[0]
+        row = (await connection.fetch(self._sql.CHANGES, snapshot))[0]
         rows = await self._read_hosts(connection)
-        changed: Iterable[str] = row["changed"]
-        if len(row["changed"]) > sql.MAX_CHANGES:
+        changed: list[str] = json.loads(row["changed"])
+        has_new_claims = bool(changed) and await self._read_claims(connection)
+        if len(changed) > self._sql.MAX_CHANGES:
             self._projects.clear()
             self._keys.clear()
             changed = [ANY_PROJECT]
@@ -305,22 +311,35 @@ class Placement:
             self._projects.drop(key)
         if changed:
             self._keys.discard_queries()
-        if self._set_hosts(rows):
+        if self._set_hosts(rows) or has_new_claims:
             changed = [ANY_PROJECT]
         self._read_at = begun
         self._subscriptions.notify(changed)
         return str(row["snapshot"])
 
-    async def _read_hosts(self, connection: PostgresConnection) -> Sequence[Row]:
+    async def _read_claims(self, connection: StoreConnection) -> bool:
+        """Read which ports the projects on this machine claim; True if these are others than before."""
+        if LOCAL_HOST not in self._hosts:
+            return False
+        claims = bytearray(_PORTS)
+        for row in await connection.fetch(self._sql.CLAIMS):
+            ports = range(_PORTS)[row["first"] : row["last"] + 1]
+            claims[ports.start : ports.stop] = b"\1" * len(ports)
+        if claims == self._claims:
+            return False  # the object stays the same, which makes comparisons fast
+        self._claims = bytes(claims)
+        return True
+
+    async def _read_hosts(self, connection: StoreConnection) -> Sequence[Row]:
         """The rows of the hosts. Heartbeats that could not be written, or cannot be dated, do not make a host silent."""
         begun = time.monotonic()
-        clock = (await connection.fetch(sql.CLOCK))[0]
+        clock = (await connection.fetch(self._sql.CLOCK))[0]
         before, self._clock_offset = self._clock_offset, clock["now"] - begun
         was_set = before is not None and abs(self._clock_offset - before) > self._options.heartbeat
         was_away = begun - self._read_at > self._options.heartbeat and before is not None
         if clock["frozen"] or was_set or was_away:
             self._heartbeats_unreliable_until = begun + _MAX_MISSED_HEARTBEATS * self._options.heartbeat
-        return await connection.fetch(sql.HOSTS)
+        return await connection.fetch(self._sql.HOSTS)
 
     def _set_hosts(self, rows: Iterable[Row]) -> bool:
         """True if a host has another URL or credential, or has become silent."""
@@ -333,7 +352,9 @@ class Placement:
         return any(old.generation != new.generation or (old.is_alive and not new.is_alive) for old, new in known)
 
 
-def _next_hop(key: str, project: _Project, host: _Host | None, groups: frozenset[str], username: str | None) -> NextHop:
+def _next_hop(
+    key: str, project: _Project, host: _Host | None, groups: frozenset[str], username: str | None, claims: bytes
+) -> NextHop:
     grant = project.grant_for(username, groups) if username is not None else None
     if project is _ABSENT or (username is not None and grant is None):
         raise UnknownProject(key, HUB)
@@ -343,8 +364,20 @@ def _next_hop(key: str, project: _Project, host: _Host | None, groups: frozenset
     if host is None or host.address is None or not is_up or project.ports == _INVALID_PORTS:
         raise HostDown(HUB, silent=host is not None and host.is_enabled and not host.is_alive)
     role, user_ports = (grant.role, grant.ports) if grant is not None else (None, None)
-    generation = max(project.generation, host.generation)
-    return NextHop(key, *host.address, host.credential, generation, project.ports, user_ports, role)
+    is_local = project.host_id == LOCAL_HOST
+    claimed_ports = claims if is_local and project.ports is None else None
+    return NextHop(
+        key,
+        *host.address,
+        host.credential,
+        generation=max(project.generation, host.generation),
+        allowed_ports=project.ports,
+        user_ports=user_ports,
+        role=role,
+        system_user=project.system_user,
+        is_local=is_local,
+        claimed_ports=claimed_ports,
+    )
 
 
 def _is_name(text: str) -> bool:

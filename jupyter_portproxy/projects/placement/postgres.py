@@ -8,27 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
+
+from . import postgres_schema as sql
+from .store import (
+    INVALID_DSN,
+    INVALID_TEXT,
+    NO_TABLES,
+    OLD_TABLES,
+    ConstraintViolation,
+    DatabaseUnavailable,
+    Row,
+    Statements,
+    newer_tables,
+)
 
 _MISSING = "Placements are in PostgreSQL, and the package asyncpg is not installed: pip install 'jupyter_portproxy[postgres]'"
 _TIMEOUT = "The database takes too long."
 _NO_ANSWER = "The database does not answer."
 _INVALID_LOGIN = "The database does not take this user or password."
-_INVALID_TEXT = "The database cannot store this text."
-_INVALID_DSN = "The DSN is not the address of a database.\nFor example: postgresql://user@host:5432/database"
+_GATHER_TIME = 0.02  # seconds in which further notifications are combined
 # By SQLSTATE, or by its class, the first two characters (PostgreSQL's documentation, appendix A).
 _REASONS = {
     "08": _NO_ANSWER,
-    "22": _INVALID_TEXT,
+    "22": INVALID_TEXT,
     "28": _INVALID_LOGIN,
     "25006": "The database is a standby; nothing can be changed there.",
     "3D000": "The server has no such database.",
     "42501": "The database does not let this user do that.",
-    "42703": "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init",
-    "42P01": "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init",
+    "42703": OLD_TABLES,
+    "42P01": NO_TABLES,
 }
-Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
@@ -37,27 +48,6 @@ class MissingPackage(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__(_MISSING)
-
-
-class DatabaseUnavailable(Exception):
-    """A statement was not executed. The text is for the log: it may quote the DSN.
-
-    Attributes:
-        reason: for the administrator, in words of our own.
-        is_lost: the connection broke.
-    """
-
-    def __init__(self, text: str, reason: str, *, is_lost: bool) -> None:
-        super().__init__(text)
-        self.reason, self.is_lost = reason, is_lost
-
-
-class ConstraintViolation(Exception):
-    """A row breaks a constraint of its table, whose name is `constraint`."""
-
-    def __init__(self, constraint: str) -> None:
-        super().__init__(f"the constraint {constraint} is broken")
-        self.constraint = constraint
 
 
 class PostgresConnection:
@@ -69,10 +59,11 @@ class PostgresConnection:
 
     def __init__(self, connection: Any, translate: Callable[[Exception], Exception], timeout: float) -> None:
         self._connection, self._translate, self._timeout = connection, translate, timeout
+        self._notified = asyncio.Event()
 
-    async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """The rows of one statement."""
-        rows: Sequence[Row] = await self._run(self._connection.fetch(sql, *arguments))
+        rows: Sequence[Row] = await self._run(self._connection.fetch(statement, *arguments))
         return rows
 
     async def execute(self, script: str) -> None:
@@ -83,6 +74,16 @@ class PostgresConnection:
         """Call back at each notification, and when the connection is lost. A standby server does not allow this."""
         self._connection.add_termination_listener(lambda *_: callback())
         await self._run(self._connection.add_listener(channel, lambda *_: callback()))
+
+    async def follow_changes(self) -> None:
+        """See StoreConnection."""
+        await self.listen(sql.CHANNEL, self._notified.set)
+
+    async def wait_for_change(self, timeout: float) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._notified.wait(), timeout)
+            await asyncio.sleep(_GATHER_TIME)
+        self._notified.clear()
 
     @property
     def is_usable(self) -> bool:
@@ -105,7 +106,7 @@ class PostgresConnection:
 
 
 class PostgresPool:
-    """A database, and a few connections to it for statements that stand alone.
+    """A Store: a database, and a few connections to it for statements that stand alone.
 
     Args:
         dsn: as libpq's: `postgresql://user@host:5432/database`.
@@ -116,6 +117,8 @@ class PostgresPool:
     Raises:
         MissingPackage
     """
+
+    statements: Statements = sql
 
     def __init__(self, dsn: str, *, timeout: float = 2.0, max_connections: int = 4, resend: bool = True) -> None:
         try:
@@ -137,10 +140,19 @@ class PostgresPool:
             raise self._translate(error) from None
         return PostgresConnection(connection, self._translate, self._timeout)
 
-    async def fetch(self, sql: str, *arguments: object) -> Sequence[Row]:
+    async def init(self, migrations: Sequence[str]) -> int:
+        """See Store. Several programs may do so at once."""
+        connection = await self.connect()
+        try:
+            await connection.fetch("select pg_advisory_lock($1)", sql.LOCK)
+            return await _migrate(connection, migrations)
+        finally:
+            await connection.close()  # which releases the lock
+
+    async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
         """The rows of a statement. Raises DatabaseUnavailable or ConstraintViolation."""
         try:
-            return await asyncio.wait_for(self._fetch(sql, arguments), self._timeout)
+            return await asyncio.wait_for(self._fetch(statement, arguments), self._timeout)
         except asyncio.TimeoutError as error:
             raise self._translate(error) from None
 
@@ -149,24 +161,24 @@ class PostgresPool:
         while self._idle:
             await self._idle.pop().close()
 
-    async def _fetch(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Row]:
+    async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> Sequence[Row]:
         async with self._slots:
             try:
-                return await self._fetch_once(sql, arguments)
+                return await self._fetch_once(statement, arguments)
             except DatabaseUnavailable as error:
                 if not error.is_lost or not self._resend:
                     raise
             while self._idle:  # these are as old
                 self._idle.pop().cut()
-            return await self._fetch_once(sql, arguments)
+            return await self._fetch_once(statement, arguments)
 
-    async def _fetch_once(self, sql: str, arguments: tuple[object, ...]) -> Sequence[Row]:
+    async def _fetch_once(self, statement: str, arguments: tuple[object, ...]) -> Sequence[Row]:
         connection = self._idle.pop() if self._idle else await self.connect()
         if not connection.is_usable:
             connection.cut()
             connection = await self.connect()
         try:
-            rows = await connection.fetch(sql, *arguments)
+            rows = await connection.fetch(statement, *arguments)
         except BaseException:
             connection.cut()
             raise
@@ -193,9 +205,20 @@ class PostgresPool:
         elif isinstance(error, OSError):
             reason = _NO_ANSWER
         elif isinstance(error, pg.exceptions.ClientConfigurationError):
-            reason = _INVALID_DSN
+            reason = INVALID_DSN
         elif isinstance(error, (UnicodeError, pg.InterfaceError)) and isinstance(error, ValueError):
-            reason = _INVALID_TEXT  # asyncpg cannot encode an argument
+            reason = INVALID_TEXT  # asyncpg cannot encode an argument
         else:
-            reason = _INVALID_DSN if isinstance(error, ValueError) else None
+            reason = INVALID_DSN if isinstance(error, ValueError) else None
         return reason or f"The database cannot be used ({type(error).__name__})."
+
+
+async def _migrate(connection: PostgresConnection, migrations: Sequence[str]) -> int:
+    await connection.execute(sql.VERSIONS)
+    rows = await connection.fetch("select coalesce(max(number), 0) as number from placement_migrations")
+    done = int(rows[0]["number"])
+    if done > len(migrations):
+        raise newer_tables()
+    for number, migration in enumerate(migrations[done:], done + 1):
+        await connection.execute(f"{migration}; {sql.VERSION.format(number=number)}")
+    return len(migrations)

@@ -27,7 +27,8 @@ from ...services.ports import is_free
 from ...system import background_tasks
 from ...system.process_identity import ProcessHandles, boot_id, start_time
 from ..model import ChangeSubscriptions, NextHop, check_new_credential, check_new_key, is_credential, require_key
-from .database import RegistryFile, SqliteConnection
+from ..sqlite_file import SqliteConnection
+from .database import registry_file
 
 _POLL_INTERVAL = 0.25  # seconds between two checks for changes by other processes
 _MAX_PORT_ATTEMPTS = 200
@@ -93,7 +94,7 @@ class Registry:
         boot: str | None = None,
     ) -> None:
         self._log = log or logging.getLogger(__name__)
-        self._file = RegistryFile(Path(path), self._log)
+        self._file = registry_file(Path(path), self._log)
         self._cool_down = cool_down
         self._boot = boot_id() if boot is None else boot
         self._processes = ProcessHandles()
@@ -112,7 +113,7 @@ class Registry:
     async def resolve(self, key: str, username: str | None) -> NextHop:
         """See ProjectResolver. A project host has no members table and ignores `username`."""
         require_key(key, PROJECT_HOST)
-        row = self._file.read(lambda db: _find_row(db, key))
+        row = self._file.run(lambda db: _find_row(db, key))
         if row is None:
             raise UnknownProject(key, PROJECT_HOST)
         return self._next_hop(row)
@@ -241,7 +242,7 @@ class Registry:
 
     def list(self) -> list[RegisteredProject]:
         """All projects of this host, in any state."""
-        rows = [_ProjectRow(*row) for row in self._file.read(lambda db: db.execute(f"{_SELECT} order by key").fetchall())]
+        rows = [_ProjectRow(*row) for row in self._file.run(lambda db: db.execute(f"{_SELECT} order by key").fetchall())]
         return [
             RegisteredProject(row.key, "stopped", None, row.generation, None, row.start_on_request == 1)
             if self._is_over(row)
@@ -317,7 +318,7 @@ class Registry:
             await asyncio.sleep(_POLL_INTERVAL)
 
     def _publish_changes(self) -> None:
-        rows = self._file.read(lambda db: db.execute("select key, generation, state, http_port from projects").fetchall())
+        rows = self._file.run(lambda db: db.execute("select key, generation, state, http_port from projects").fetchall())
         before, self._published = self._published, {key: tuple(values) for key, *values in rows}
         keys = before.keys() | self._published.keys()
         self._subscriptions.notify(sorted(key for key in keys if before.get(key) != self._published.get(key)))

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from jupyter_portproxy.errors import BadInput, RegistryAway, UnknownProject
-from jupyter_portproxy.projects.placement import schema
+from jupyter_portproxy.projects.placement import postgres_schema as schema
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
 URL = "http://10.0.0.1:8000"
@@ -66,9 +66,9 @@ async def test_a_projects_life(admin):
         await admin.remove_host("h2")
     await admin.unplace("p1")
     assert (await admin.list())[0].host_id is None
-    await admin.place("p1", "h1", owner="bob", visibility="shared")
+    await admin.place("p1", "h1", owner="bob", visibility="public")
     (three,) = await admin.list()
-    assert (three.owner, three.allowed_ports, three.visibility) == ("bob", None, "shared")
+    assert (three.owner, three.allowed_ports, three.visibility) == ("bob", None, "public")
     assert three.members == {"bob": "member"}, "members stay"
     await admin.remove("p1")
     assert await admin.list() == []
@@ -79,10 +79,10 @@ async def test_a_change_leaves_the_rest_as_it_is(admin):
     await admin.set_host("h1", URL, "c1")
     await admin.place("p1", None, owner="ann", name="One", allowed_ports=[8888])
     first = await admin.find("p1")
-    await admin.change("p1", visibility="shared")
+    await admin.change("p1", visibility="public")
     await admin.change("p1", name="")
     second = await admin.find("p1")
-    assert (second.visibility, second.name, second.owner, second.allowed_ports) == ("shared", "", "ann", ("8888",))
+    assert (second.visibility, second.name, second.owner, second.allowed_ports) == ("public", "", "ann", ("8888",))
     assert second.generation == first.generation
     await admin.change("p1", allowed_ports=None, host_id="h1", owner="bob")
     third = await admin.find("p1")
@@ -148,7 +148,7 @@ async def test_a_project_that_is_not_there(admin, call, arguments):
         ("set_status", ("h9", "up"), {}),
         ("set_status", ("h1", "silent"), {}),
         ("place", ("p9", None), {"owner": "a\0b"}),
-        ("place", ("p9", None), {"owner": "ann", "visibility": "public"}),
+        ("place", ("p9", None), {"owner": "ann", "visibility": "shared"}),
         ("place", ("p9", None), {"owner": "ann", "allowed_ports": ["80-"]}),
         ("place", ("p9", None), {"owner": "ann", "allowed_ports": [0]}),
         ("move", ("p1", "h9"), {}),

@@ -12,7 +12,7 @@ import pytest
 
 from jupyter_portproxy.errors import HostDown, NotPlaced, RegistryAway, UnknownProject
 from jupyter_portproxy.projects.model import ANY_PROJECT, NextHop
-from jupyter_portproxy.projects.placement import schema
+from jupyter_portproxy.projects.placement import postgres_schema as schema
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.projects.placement.lookup import Placement, PlacementOptions
 
@@ -104,7 +104,7 @@ async def test_whoever_may_not_see_a_project_is_told_that_there_is_none(make, ad
     assert await placement.resolve("p1", "ann") == replace(await placement.resolve("p1", "bob"), role="owner")
     for host in ("h1", None):
         await admin.place("p1", host, owner="ann")
-        await admin.place("p2", host, owner="ann", visibility="shared")
+        await admin.place("p2", host, owner="ann", visibility="public")
         await asyncio.sleep(0.3)
         for asker in ("eve", "", "Ann", "ann "):
             hidden = await refused(placement, UnknownProject, "p1", asker)
@@ -407,14 +407,14 @@ async def test_a_thousand_requests_are_one_question(make):
 
 async def test_an_answer_from_before_a_change_is_thrown_away(make, admin, monkeypatch):
     placement = await make()
-    gate, fetch = asyncio.Event(), placement._pool.fetch
+    gate, fetch = asyncio.Event(), placement._store.fetch
 
     async def slowly(*arguments):
         rows = await fetch(*arguments)
         await gate.wait()
         return rows
 
-    monkeypatch.setattr(placement._pool, "fetch", slowly)
+    monkeypatch.setattr(placement._store, "fetch", slowly)
     asking = asyncio.create_task(placement.resolve("p1", None))
     await asyncio.sleep(0.1)
     told = []
@@ -524,13 +524,13 @@ async def test_what_changed_while_nobody_looked_is_found(make, database, monkeyp
     placement, told, gate = await make(), [], asyncio.Event()
     await placement.resolve("p1", None)
     placement.subscribe(told.append)
-    connect = placement._pool.connect
+    connect = placement._store.connect
 
     async def later():
         await gate.wait()
         return await connect()
 
-    monkeypatch.setattr(placement._pool, "connect", later)
+    monkeypatch.setattr(placement._store, "connect", later)
     await database.end_connections()
     await database.sql("alter table projects disable trigger user")
     await database.sql("update projects set host_id = 'h2'")

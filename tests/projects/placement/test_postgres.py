@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from jupyter_portproxy.projects.placement.postgres import ConstraintViolation, DatabaseUnavailable, MissingPackage, PostgresPool
+from jupyter_portproxy.projects.placement.postgres import MissingPackage, PostgresPool
+from jupyter_portproxy.projects.placement.store import ConstraintViolation, DatabaseUnavailable
 
 from ...support.waiting import eventually
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import asyncpg
 import pytest
 
-from jupyter_portproxy.projects.placement import schema
+from jupyter_portproxy.projects.placement import postgres_schema as schema
 
 
 async def fill(database) -> None:
@@ -19,7 +21,7 @@ async def generation(database, table="projects", key="project_id = 'p1'") -> int
 
 
 async def changes(database, snapshot: str) -> list[str]:
-    return sorted((await database.sql(schema.CHANGES, snapshot))[0]["changed"])
+    return sorted(json.loads((await database.sql(schema.CHANGES, snapshot))[0]["changed"]))
 
 
 async def now(database) -> str:
@@ -118,7 +120,7 @@ async def test_generations_rise_with_the_place_and_with_nothing_else(database):
         "insert into projects (project_id, owner) values (repeat('a', 65), 'ann')",
         "insert into projects (project_id, owner) values (E'p9\\n', 'ann')",
         "insert into projects (project_id, owner) values ('p9', '')",
-        "insert into projects (project_id, owner, visibility) values ('p9', 'ann', 'public')",
+        "insert into projects (project_id, owner, visibility) values ('p9', 'ann', 'shared')",
         "insert into projects (project_id, owner, host_id) values ('p9', 'ann', 'h9')",
         "insert into projects (project_id, owner) values ('p1', 'eve')",
         "insert into project_members values ('p9', 'bob', 'member')",

@@ -135,8 +135,21 @@ alter table project_members add column allowed_ports text[];
 # Not unique: users may give two projects the same name. A look-up takes the first by its key.
 _NAMES = "create index projects_owner_name on projects (owner, name)"
 
+_PUBLIC = """
+alter table projects drop constraint projects_visibility_check;
+update projects set visibility = 'public' where visibility = 'shared';
+alter table projects add check (visibility in ('private', 'public'));
+"""
+
+_SYSTEM_USERS = "alter table projects add column system_user text check (system_user <> '')"
+
 # Numbered by their position, from 1. Never change one: append.
-MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES, _DRAINING + _MEMBERS_PORTS, _NAMES)
+MIGRATIONS: tuple[str, ...] = (
+    _TABLES + _GENERATIONS + _CHANGES,
+    _DRAINING + _MEMBERS_PORTS,
+    _NAMES,
+    _PUBLIC + _SYSTEM_USERS,
+)
 
 VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
 
@@ -144,11 +157,11 @@ VERSION = "insert into placement_migrations (number) values ({number})"
 
 # The projects whose changes became visible after an earlier snapshot.
 CHANGES = f"""
-select pg_current_snapshot()::text as snapshot, array(
+select pg_current_snapshot()::text as snapshot, array_to_json(array(
     select distinct project_id from placement_changes
     where xid >= pg_snapshot_xmin($1::text::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
     limit {MAX_CHANGES + 1}
-) as changed
+))::text as changed
 """  # noqa: S608 (a number)
 
 SNAPSHOT = "select pg_current_snapshot()::text as snapshot"
@@ -158,6 +171,12 @@ HOSTS = """
 select host_id, internal_url, status, credential, generation,
     extract(epoch from clock_timestamp() - last_seen)::float8 as silent
 from project_hosts
+"""
+
+# The ports of projects on the host `local`.
+CLAIMS = """
+select split_part(ports, '-', 1)::int as first, coalesce(nullif(split_part(ports, '-', 2), ''), ports)::int as last
+from projects, unnest(allowed_ports) ports where host_id = 'local' and ports ~ '^[0-9]{1,5}(-[0-9]{1,5})?$'
 """
 
 # The database's clock, and whether heartbeats cannot be written ("frozen"). A standby gets them from its primary.
@@ -171,8 +190,12 @@ _MEMBERS = """
     (select json_object_agg(username, m.allowed_ports) from project_members m
         where m.project_id = p.project_id and m.allowed_ports is not null)::text as member_ports"""
 
+_COLUMNS = f"""
+p.project_id, p.owner, p.name, p.host_id, array_to_json(p.allowed_ports)::text as allowed_ports, p.visibility, p.system_user,
+    p.generation,{_MEMBERS}"""
+
 PROJECT = f"""
-select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS},
+select {_COLUMNS},
     h.internal_url, h.status, h.credential, h.generation as host_generation,
     extract(epoch from clock_timestamp() - h.last_seen)::float8 as silent
 from projects p left join project_hosts h on h.host_id = p.host_id
@@ -183,20 +206,21 @@ NAMED = "select project_id from projects where owner = $1 and name = $2 order by
 
 # All projects, or with a key that one.
 PROJECTS = f"""
-select p.project_id, p.owner, p.name, p.host_id, p.allowed_ports, p.visibility, p.generation,{_MEMBERS}
-from projects p where $1::text is null or p.project_id = $1 order by p.project_id
+select {_COLUMNS} from projects p where $1::text is null or p.project_id = $1 order by p.project_id
 """  # noqa: S608 (our own text)
 
 PLACE = """
-insert into projects (project_id, owner, name, host_id, allowed_ports, visibility) values ($1, $2, $3, $4, $5, $6)
+insert into projects (project_id, owner, name, host_id, allowed_ports, visibility, system_user)
+values ($1, $2, $3, $4, $5, $6, $7)
 on conflict (project_id) do update set owner = excluded.owner, name = excluded.name, host_id = excluded.host_id,
-    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility
+    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility, system_user = excluded.system_user
 """
 
-# Null leaves a column unchanged; for allowed_ports, where null means no restriction, $5 does.
+# Null leaves a column unchanged; for allowed_ports, where null means no restriction, $5 does. '' removes the system user.
 CHANGE = """
 update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
-    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility)
+    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility),
+    system_user = nullif(coalesce($8, system_user), '')
 where project_id = $1 returning project_id
 """
 
