@@ -37,6 +37,7 @@ from .gateway.logins import CHECK_INTERVAL, HasLoginAge, Logins
 from .gateway.outbound import OutboundBuilder
 from .gateway.policy import Policy
 from .gateway.probe import Probe
+from .handlers.decision_cache import DecisionCache
 from .handlers.header_timeout import HeaderTimeout
 from .handlers.router import PortRouter
 from .isolation.sessions import Origins
@@ -74,7 +75,7 @@ class PortProxyApp(ExtensionApp):
         is_enabled = self._is_enabled(config.INCUMBENT)
         adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
         self.gateway = self._make_gateway(settings, adopted, base_url)
-        self.origins = self._make_origins(settings)
+        self.origins, self.decisions = self._make_origins(settings), DecisionCache()
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
         self.listing = Listing(self.gateway, port_list, self.origins, base_url)
         self.events = Events(self.listing, self.services, self.log)
@@ -135,7 +136,7 @@ class PortProxyApp(ExtensionApp):
             from .isolation.handlers import IsolatedRouter
 
             find_isolated = IsolatedRouter(web_app, self.gateway, origins).find
-        router = PortRouter(web_app, self.gateway, self.events.report_lost_socket, origins, find_isolated)
+        router = PortRouter(web_app, self.gateway, self.decisions, self.events.report_lost_socket, origins, find_isolated)
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:

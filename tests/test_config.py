@@ -70,7 +70,7 @@ def test_the_gateways_section_has_them_all():
 
 
 @pytest.mark.parametrize("token", ["allow-same-origin", "allow-top-navigation", "", "scripts", "allow-scripts; default-src *"])
-def test_a_sandbox_with_a_way_out_is_refused(token):
+def test_a_sandbox_that_can_be_left_is_refused(token):
     with pytest.raises(TraitError, match="sandbox"):
         PortProxy(sandbox=["allow-scripts", token])
 

@@ -157,14 +157,14 @@ def test_a_huge_value_does_not_make_a_huge_message(character):
     assert len(BadRoute.port(character * 100_000).message) < 1000
 
 
-def test_nobody_listens_on_a_port():
+def test_the_error_for_a_port_without_a_listener():
     error = Unreachable.port(15000)
     assert error.message == "Failed to connect to service on port 15000."
     assert error.hint == "Is the service running? Try: python3 -m http.server 15000"
     assert error.status == 502 and error.retry_after > 0
 
 
-def test_nobody_listens_on_another_host():
+def test_the_error_for_another_host_without_a_listener():
     error = Unreachable.host("[::1]:8050")
     assert error.message == "Failed to connect to [::1]:8050."
     assert error.retry_after > 0
@@ -178,7 +178,7 @@ def test_a_timeout_says_how_long_it_waited_and_which_trait_changes_it(make, seco
     assert f"c.PortProxy.{make.__name__}_timeout" in error.hint
 
 
-def test_garbage_is_blamed_on_the_service_and_told_in_words():
+def test_garbage_is_an_error_of_the_service_in_plain_words():
     assert BadUpstream("a header line has no valid name").message.endswith(": a header line has no valid name.")
 
 

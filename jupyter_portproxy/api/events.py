@@ -28,10 +28,20 @@ class Events:
 
     Args:
         poll_interval: seconds between comparisons of the listing.
+        retry_pause: seconds after a comparison that failed.
     """
 
-    def __init__(self, listing: Listing, services: ServiceManager, log: Logger, *, poll_interval: float = 2.0) -> None:
-        self._listing, self._services, self._log, self._poll_interval = listing, services, log, poll_interval
+    def __init__(
+        self,
+        listing: Listing,
+        services: ServiceManager,
+        log: Logger,
+        *,
+        poll_interval: float = 2.0,
+        retry_pause: float = background_tasks.FIRST_PAUSE,
+    ) -> None:
+        self._listing, self._services, self._log = listing, services, log
+        self._poll_interval, self._retry_pause = poll_interval, retry_pause
         self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
         self._published: dict[_Key, Item] = {}
         self._poll_task: asyncio.Task[None] | None = None
@@ -48,7 +58,7 @@ class Events:
         self._watchers.add(queue)
         if self._poll_task is None:
             self._unsubscribe = self._services.subscribe(self._service_changed)
-            self._poll_task = background_tasks.run("events", self._poll, self._log)
+            self._poll_task = background_tasks.run("events", self._poll, self._log, first_pause=self._retry_pause)
         try:
             yield "snapshot", snapshot
             while self._waiting_notices:

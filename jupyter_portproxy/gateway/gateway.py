@@ -30,6 +30,7 @@ from .outbound import OutboundBuilder
 from .policy import Policy
 
 _MAX_LOGGED_NAMES = 200
+_MAX_WHOLE_CONTENT = 100 << 20  # bytes of a response that a rewrite_response function gets
 _ACTIVITY_PERIOD = 0.01  # s: shorter than any period in which activity is looked at
 _DRAIN_PERIOD = 0.05  # s
 
@@ -42,8 +43,6 @@ class Gateway:
         foreign_names: first segments below base_url that another extension serves.
         on_activity: called when traffic passes that counts as activity of this server.
     """
-
-    max_whole_content = 100 << 20  # bytes of a response that a rewrite_response function gets
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class Gateway:
         size = 0
         while piece := await self.read_content(exchange):
             size += len(piece)
-            if size > self.max_whole_content:
+            if size > _MAX_WHOLE_CONTENT:
                 raise BadUpstream("it is larger than 100 MiB, and a rewrite_response function must see it whole")
             pieces.append(piece)
         return b"".join(pieces)

@@ -91,9 +91,10 @@ def cacheable_prefix(
 
 
 class DecisionCache:
-    """The decisions of the last second, for all connections."""
+    """The decisions of the last second, for all connections. `hits`: requests for which one was found."""
 
     def __init__(self) -> None:
+        self.hits = 0
         self._decisions: dict[tuple[object, ...], CachedDecision] = {}  # the oldest first
         self._until = 0.0  # none is valid longer
 
@@ -120,7 +121,10 @@ class DecisionCache:
         if self._until <= now or credentials.has_token_parameter(uri):
             return None
         decision = self._decisions.get(_key_of(context, method, list(headers.get_all())))
-        return decision if decision is not None and decision.until > now and _covers(decision, uri) else None
+        if decision is None or decision.until <= now or not _covers(decision, uri):
+            return None
+        self.hits += 1
+        return decision
 
 
 def _covers(decision: CachedDecision, uri: str) -> bool:

@@ -46,13 +46,14 @@ class PortRouter(Router):
         self,
         application: Application,
         gateway: Gateway,
+        cache: DecisionCache,
         on_lost_socket: Callable[[str, str], None],
         origins: Origins | None,
         find_isolated: FindIsolated | None = None,
     ) -> None:
-        self._application, self._gateway, self._origins, self._find_isolated = application, gateway, origins, find_isolated
+        self._application, self._gateway, self._cache = application, gateway, cache
+        self._origins, self._find_isolated = origins, find_isolated
         self._base_url: str = application.settings["base_url"]
-        self._cache = DecisionCache()
         self._referer_redirects = RefererRedirects(application, gateway, self._find, on_lost_socket)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:

@@ -120,6 +120,7 @@ class ServiceManager:
         health_period: seconds between two health checks.
         first_pause: seconds before the first restart, doubled with each: with 2, five starts in the first minute.
         long_run: seconds after which a run that fails is restarted with the first pause again.
+        retry_pause: seconds after a failure of `probe`, until the health is followed again.
     """
 
     def __init__(
@@ -135,13 +136,14 @@ class ServiceManager:
         health_period: float = 5.0,
         first_pause: float = 2.0,
         long_run: float = 60.0,
+        retry_pause: float = background_tasks.FIRST_PAUSE,
         log: logging.Logger | None = None,
     ) -> None:
         self.templates = templates
         self.starts: dict[str, int] = {}  # template -> number of starts, for /metrics
         self._endpoints, self._health = EndpointLeases(ports), HealthChecks(lambda: bool(self._subscribers), health_period)
         self._prefix_of, self._base_url, self._probe, self._root_dir = prefix_of, base_url, probe, root_dir
-        self._first_pause, self._long_run = first_pause, long_run
+        self._first_pause, self._long_run, self._retry_pause = first_pause, long_run, retry_pause
         self._directory, self._log = directory, log or logging.getLogger(__name__)
         self._subscribers: list[Callable[[Service], None]] = []
         self._services: dict[str, Service] = {}
@@ -456,7 +458,9 @@ class ServiceManager:
             _close_input(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1
         reading = background_tasks.run("service output", partial(_collect_output, service, process), self._log)
-        checking = background_tasks.run("service health", partial(self._follow_health, service), self._log)
+        checking = background_tasks.run(
+            "service health", partial(self._follow_health, service), self._log, first_pause=self._retry_pause
+        )
         try:
             service.exit_code = await process.wait()
             await asyncio.wait({reading}, timeout=1)

@@ -15,32 +15,43 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
-FIRST_PAUSE = 1.0  # s; doubled with each failure
-LONGEST_PAUSE = 60.0  # s; work that ran for longer than this before it failed has the first pause again
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # s
 
 
-def run(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> asyncio.Task[None]:
+def run(
+    name: str,
+    work: Callable[[], Awaitable[None]],
+    log: logging.Logger,
+    *,
+    first_pause: float = FIRST_PAUSE,
+    longest_pause: float = LONGEST_PAUSE,
+) -> asyncio.Task[None]:
     """Start a task that does `work`, again after each failure, until it returns.
 
     Args:
         name: for the log and a label in `/metrics`; not with parts that differ from service to service.
+        first_pause: seconds after a failure, doubled with each.
+        longest_pause: seconds; work that ran for longer than this before it failed has the first pause again.
     """
-    return asyncio.get_running_loop().create_task(_supervise(name, work, log), name=f"portproxy {name}")
+    supervised = _supervise(name, work, log, first_pause, longest_pause)
+    return asyncio.get_running_loop().create_task(supervised, name=f"portproxy {name}")
 
 
-async def _supervise(name: str, work: Callable[[], Awaitable[None]], log: logging.Logger) -> None:
-    pause = FIRST_PAUSE
+async def _supervise(
+    name: str, work: Callable[[], Awaitable[None]], log: logging.Logger, first_pause: float, longest_pause: float
+) -> None:
+    pause = first_pause
     while True:
         started = time.monotonic()
         try:
             return await work()
         except Exception:
-            if time.monotonic() - started > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
+            if time.monotonic() - started > longest_pause:
+                pause = first_pause
             _failures().labels(name).inc()
             log.exception("portproxy: the background task '%s' failed; it starts again in %g s", name, pause)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, longest_pause)
 
 
 @cache

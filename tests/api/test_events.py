@@ -11,17 +11,16 @@ from jupyter_portproxy.api.listing import Listing
 from jupyter_portproxy.api.port_list import PortList
 from jupyter_portproxy.gateway.gateway import Gateway
 from jupyter_portproxy.gateway.probe import Probe
-from jupyter_portproxy.system import background_tasks
 
 from ..support.upstreams import free_port
 from ..support.waiting import eventually
 
 
 def make(
-    gateway: Gateway, probe: Probe, hidden: Callable[[], set[int]] = set, *, max_age: float = 1.0, poll_interval: float = 2.0
+    gateway: Gateway, probe: Probe, hidden: Callable[[], set[int]] = set, *, max_age: float = 1.0, **intervals: float
 ) -> Events:
     listing = Listing(gateway, PortList(gateway, probe, "/", hidden, max_age=max_age), None, "/")
-    return Events(listing, gateway.services, gateway.log, poll_interval=poll_interval)
+    return Events(listing, gateway.services, gateway.log, **intervals)
 
 
 async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gateway, probe):
@@ -31,7 +30,7 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
     async def step(watch):
         return await anext(watch)
 
-    async def until_told(watch, port):
+    async def until_event(watch, port):
         while (await anext(watch))[1].get("port") != port:
             pass
 
@@ -43,15 +42,14 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
         assert [name for name, _ in found] == ["snapshot", "snapshot"]
         await asyncio.sleep(1.1)
         with socket.create_server(("127.0.0.1", free_port())) as new:
-            await asyncio.gather(*(until_told(watch, new.getsockname()[1]) for watch in watches))
+            await asyncio.gather(*(until_event(watch, new.getsockname()[1]) for watch in watches))
             assert len(polls()) == 1
     for watch in watches:
         await watch.aclose()
     await eventually(lambda: not polls())
 
 
-async def test_a_look_that_fails_ends_no_watch(gateway, probe, monkeypatch):
-    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
+async def test_a_comparison_that_fails_ends_no_watch(gateway, probe):
     faults = [ValueError("a fault"), KeyError("another")]
     broken = False
 
@@ -60,15 +58,15 @@ async def test_a_look_that_fails_ends_no_watch(gateway, probe, monkeypatch):
             raise faults.pop()
         return set()
 
-    watch = make(gateway, probe, hidden, max_age=0.0, poll_interval=0.01).watch()
+    watch = make(gateway, probe, hidden, max_age=0.0, poll_interval=0.01, retry_pause=0.01).watch()
     assert (await anext(watch))[0] == "snapshot"
     broken = True
     await eventually(lambda: not faults)
     with socket.create_server(("127.0.0.1", free_port())) as new:
 
-        async def until_told():
+        async def until_event():
             while (await anext(watch))[1].get("port") != new.getsockname()[1]:
                 pass
 
-        await asyncio.wait_for(until_told(), 10)
+        await asyncio.wait_for(until_event(), 10)
     await watch.aclose()

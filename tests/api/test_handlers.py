@@ -297,7 +297,7 @@ async def test_a_reserved_port_is_found_by_its_name_and_ends_with_its_listener(a
     assert (await api("DELETE", "reservations/script"))[0] == 404
 
 
-async def test_nobody_calls_without_a_login_and_nobody_writes_without_an_xsrf_token(api, call):
+async def test_calls_need_a_login_and_writes_an_xsrf_token(api, call):
     assert (await api("GET", "services", token=None))[0] == 403
     first = await call(f"api/status?token={TOKEN}", token=None)
     cookies = "; ".join(value.split(";")[0] for value in first.all("Set-Cookie"))
@@ -324,7 +324,7 @@ async def test_events_tell_what_there_is_and_what_changes(api, wire, origin, jp_
         assert states == ["starting", "failed"]
 
 
-async def test_a_start_tells_whether_it_ran_already(api):
+async def test_the_status_of_a_start_shows_whether_it_ran_already(api):
     first, again, other = [await api("POST", "services", {"template": "web", "name": name}) for name in (None, None, "other")]
     assert [status for status, _ in (first, again, other)] == [201, 200, 201]
     assert [service["name"] for _, service in (first, again, other)] == ["web", "web", "other"]
@@ -333,7 +333,7 @@ async def test_a_start_tells_whether_it_ran_already(api):
     assert (await api("POST", "services", {"template": "web"}))[0] == 201
 
 
-async def test_what_is_told_of_a_restart_can_be_put_in_order(api, wire, origin, jp_base_url):
+async def test_responses_about_a_restart_can_be_put_in_order(api, wire, origin, jp_base_url):
     """The answer and the events come by connections of their own; the panel took an old "down" for the end of the new start."""
     await api("POST", "services", {"template": "late"})
     async with await wire() as connection:

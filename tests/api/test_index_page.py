@@ -134,7 +134,7 @@ async def test_a_failed_service_shows_why(submit, until):
     assert ">this is why</pre>" in text
 
 
-async def test_each_kind_of_template_has_its_way_to_start(call, submit, until, jp_base_url):
+async def test_each_kind_of_template_can_be_started(call, submit, until, jp_base_url):
     text = " ".join((await call("proxy/")).text.split())
     assert f'href="{jp_base_url}opens' not in text
     assert f'<a class="button" href="{jp_base_url}proxy/enter/opens/" aria-label="Open opens">' in text
@@ -190,7 +190,7 @@ async def test_what_was_filled_in_stays_when_a_start_is_refused(submit):
     assert 'name="argument.folder" value="&quot;mine&quot;"' in text and 'name="name" value="its"' in text
 
 
-async def test_a_start_too_many_tells_when_to_try_again(submit, until):
+async def test_a_start_too_many_has_retry_after(submit, until):
     for _ in range(6):
         page = await submit(action="start", template="fails", name="often")
         await until("often", "failed")
@@ -230,7 +230,7 @@ async def test_text_that_is_no_unicode_does_not_break_the_page(call, until):
 # ---- who may ----
 
 
-async def test_nobody_sees_it_without_a_login(call, submit, jp_base_url):
+async def test_it_needs_a_login(call, submit, jp_base_url):
     page = await call("proxy/", token=None, fields=NAVIGATION)
     assert (page.status, page.one("Location")) == (302, f"{jp_base_url}login?next=%2Fa%2540b%2Fproxy%2F")
     assert (await submit(["Accept: text/html"], action="start", template="web")).status == 403

@@ -41,7 +41,7 @@ def test_no_page_has_it(project, page):
     assert page != "lab" or '"token": ""' in text
 
 
-async def test_a_service_is_not_told_the_secret_and_gets_its_own_token(project):
+async def test_a_service_gets_its_own_token_but_not_the_secret(project):
     async with serve(mirror) as up:
         status, _ = await asyncio.to_thread(project.call, "GET", f"proxy/port/{up.port}/?token=own", token=SECRET)
         assert (status, up.last.target, up.last.one("Authorization")) == (200, "/?token=own", None)

@@ -152,7 +152,7 @@ def test_other_arguments_start_another_service_and_the_same_ones_none(server, ru
     assert len(json.loads(run("list", "--json")[1])["services"]) == 2
 
 
-def test_what_went_wrong_is_said_in_words(server, run):
+def test_an_error_is_one_sentence(server, run):
     code, _, said = run("start", "fails")
     cause = "It ended with exit code 3 before it was ready. Its output: this is why"
     assert (code, said) == (1, f"fails failed: {cause}\nthis is why\n")

@@ -65,14 +65,14 @@ def own_port():
         yield listener.getsockname()[1]
 
 
-def test_a_server_of_ones_own_is_believed(write, own_port):
+def test_a_server_of_this_user_is_found(write, own_port):
     write(os.getpid(), own_port)
     running, ignored = running_servers()
     assert ([info["url"] for info in running], ignored) == ([f"http://127.0.0.1:{own_port}/"], [])
 
 
 @root
-def test_a_process_that_is_another_users_now_is_not_believed(write, own_port):
+def test_a_process_that_is_another_users_now_is_ignored(write, own_port):
     with another_users_server() as (process, port):
         file = write(process.pid, port)
         assert running_servers() == ([], [f"{file} is ignored: its process {process.pid} belongs to another user (nobody)."])
@@ -82,7 +82,7 @@ def test_a_process_that_is_another_users_now_is_not_believed(write, own_port):
 
 @root
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_port_that_is_another_users_now_is_not_believed(write, host):
+def test_a_port_that_is_another_users_now_is_ignored(write, host):
     with another_users_server() as (_, port):
         file = write(os.getpid(), port, url=f"http://{host}:{port}/")
         assert running_servers() == ([], [f"{file} is ignored: port {port} belongs to another user (nobody)."])
@@ -97,7 +97,7 @@ def test_a_port_that_is_another_users_now_is_not_believed(write, host):
         (lambda file: file.chmod(0o602), "other users may write it."),
     ],
 )
-def test_a_file_that_others_wrote_or_may_write_is_not_believed(write, own_port, change, sentence):
+def test_a_file_that_others_wrote_or_may_write_is_ignored(write, own_port, change, sentence):
     change(file := write(os.getpid(), own_port))
     assert running_servers() == ([], [f"{file} is ignored: {sentence}"])
 
@@ -164,7 +164,7 @@ def test_a_redirect_is_not_followed():
 
 
 @root
-def test_url_for_believes_no_other_server_either(write, monkeypatch, own_port):
+def test_url_for_ignores_servers_of_other_users(write, monkeypatch, own_port):
     for name in ("JUPYTERHUB_SERVICE_PREFIX", "JUPYTER_BASE_URL", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     with another_users_server() as (process, port):

@@ -117,7 +117,7 @@ def test_commands_run(shell, block):
         shell.run(f"jupyter portproxy stop {name}")
 
 
-def test_the_short_way_of_the_first_page_works(shell):
+def test_the_short_installation_of_the_first_page_works(shell):
     """Start an app, ask about it, open it: what a newcomer does."""
     assert shell.run("streamlit run app.py --server.address 127.0.0.1 --server.port 15000").returncode in (0, 1)
     assert f"Port {shell.port} answers HTTP: " in shell.run("jupyter portproxy check 15000").stdout
@@ -155,7 +155,7 @@ def planned(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_make_knows_what_a_sentence_tells_it_to_make(page):
+def test_make_targets_in_sentences_exist(page):
     for arguments in re.findall(r"`make ([^`\n]+)`", page.read_text()):
         assert planned(*shlex.split(arguments)), arguments
 

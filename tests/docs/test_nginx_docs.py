@@ -6,7 +6,7 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.markdown_blocks import BLOCKS
 from ..support.nginx import nginx
@@ -17,12 +17,16 @@ LOCATION, MAP = [block.text for block in BLOCKS if block.page == "docs/troublesh
 TLS = "ssl_certificate /etc/ssl/jupyter.pem; ssl_certificate_key /etc/ssl/jupyter.key;"
 
 
-async def test_posts_streams_and_websockets_pass_the_front(tmp_path):
+async def test_posts_streams_and_websockets_pass_the_reverse_proxy(tmp_path):
     trusts = ["--ServerApp.trust_xheaders=True", "--ServerApp.allow_remote_access=True"]
     with jupyter_server(tmp_path, *trusts) as server:
         front = nginx(tmp_path, f"{MAP} server {{ listen 443 ssl; {TLS} {LOCATION} }}", urlsplit(server.url).netloc)
         with front as (port, trust):
-            async with serve(mirror) as up, serve(u.echo_frames) as echo, serve(u.drips([b"first", b"last"], 5)) as slow:
+            async with (
+                serve(mirror) as up,
+                serve(upstreams.echo_frames) as echo,
+                serve(upstreams.drips([b"first", b"last"], 5)) as slow,
+            ):
 
                 async def ask(method: str, there: int, *fields: str) -> Wire:
                     opened = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="jupyter.example.org")

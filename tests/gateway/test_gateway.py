@@ -47,7 +47,7 @@ async def test_traffic_counts_as_activity_once_a_second(make_gateway):
         assert len(told) == expected
 
 
-async def test_close_ends_what_is_under_way_and_refuses_what_is_new(make_gateway):
+async def test_close_ends_exchanges_in_flight_and_refuses_new_ones(make_gateway):
     gateway = make_gateway()
     async with serve(never_answers) as upstream:
         exchange = await begin(gateway, upstream.port)

@@ -18,7 +18,7 @@ from jupyter_portproxy.gateway.limits import Bounds, Limiter
 
 from ..api.test_metrics import numbers
 from ..conftest import TOKEN
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.jupyter_processes import jupyter_server
 from ..support.raw_clients import UPGRADE, Wire
 from ..support.upstreams import answers, free_port, serve
@@ -79,7 +79,7 @@ async def test_one_exchange_too_many_is_refused_by_name(call, wire, origin, jp_b
     (name,) = jp_server_config["PortProxy"]
     cookie = (await call("api/me")).one("Set-Cookie")
     login = [f"Cookie: {cookie.split(';')[0]}"]  # token logins have a new name for each request
-    async with serve(u.never_answers) as up, serve(answers()) as other, contextlib.AsyncExitStack() as stack:
+    async with serve(upstreams.never_answers) as up, serve(answers()) as other, contextlib.AsyncExitStack() as stack:
         for _ in range(2):
             connection = await stack.enter_async_context(await wire())
             head = f"GET {jp_base_url}proxy/port/{up.port}/ HTTP/1.1\r\nHost: {origin}\r\n{login[0]}\r\n\r\n"
@@ -109,7 +109,7 @@ async def test_one_tunnel_too_many_is_refused_before_it_is_dialled(
 ):
     cookie = (await call("api/me")).one("Set-Cookie").split(";")[0]  # token logins have a new name for each request
     fields = [*UPGRADE, f"Cookie: {cookie}", f"Origin: http://{origin}"]
-    async with serve(u.echo_frames) as up:
+    async with serve(upstreams.echo_frames) as up:
         upgrade = "\r\n".join([f"GET {jp_base_url}proxy/port/{up.port}/ HTTP/1.1", f"Host: {origin}", *fields, "", ""]).encode()
         async with await wire() as connection:
             await connection.send(upgrade)
@@ -140,7 +140,9 @@ async def test_a_head_that_does_not_come_ends_the_connection_and_a_slow_answer_o
     with jupyter_server(tmp_path, "--PortProxy.head_timeout=0.5") as server:
         port = urlsplit(server.url).port
         async with contextlib.AsyncExitStack() as stack:
-            up, taker = [await stack.enter_async_context(serve(script)) for script in (u.drips([b"0123"] * 5, 0.3), u.sink)]
+            up, taker = [
+                await stack.enter_async_context(serve(script)) for script in (upstreams.drips([b"0123"] * 5, 0.3), upstreams.sink)
+            ]
             creeping, reading, sending = [await stack.enter_async_context(await Wire.open(port)) for _ in range(3)]
             await creeping.send(b"GET / HTTP/1.1\r\nHost:")
             head = f"/proxy/port/%d/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: token {TOKEN}\r\n"
@@ -158,23 +160,23 @@ async def test_a_head_that_does_not_come_ends_the_connection_and_a_slow_answer_o
 # ---- every end gives the slot back ----
 
 
-async def half_head(connection: u.Connection) -> None:
+async def half_head(connection: upstreams.Connection) -> None:
     await connection.request()
     await connection.write(b"HTTP/1.1 200 OK\r\nContent-")
 
 
 UPSTREAMS = [
     answers(),
-    u.never_answers,
-    u.closes_without_answer,
-    u.resets_without_answer,
-    u.cut_mid_content,
-    u.cut_mid_chunk,
-    u.endless,
-    u.echo_frames,
-    u.closes_tunnel(4000),
-    u.says(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
-    u.says(b"\x15\x03\x01 no HTTP"),
+    upstreams.never_answers,
+    upstreams.closes_without_answer,
+    upstreams.resets_without_answer,
+    upstreams.cut_mid_content,
+    upstreams.cut_mid_chunk,
+    upstreams.endless,
+    upstreams.echo_frames,
+    upstreams.closes_tunnel(4000),
+    upstreams.says(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+    upstreams.says(b"\x15\x03\x01 no HTTP"),
     half_head,
 ]
 

@@ -104,6 +104,7 @@ def test_an_ended_login_is_noticed_within_thirty_seconds():
 class Revoking(IdentityProvider):
     """Knows who sends `X-User`, as a reverse proxy would, until the name is revoked; fails while it is away."""
 
+    login_age = 0.1
     revoked: frozenset[str] = frozenset()
     is_away = False
     asked = 0
@@ -139,11 +140,10 @@ def _deny(name, provider, authorizer):
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Revoking, authorizer_class=Permits)])
 @pytest.mark.parametrize("end", [_revoke, _deny])
-async def test_tunnels_and_answers_under_way_end_with_the_login(
-    jp_serverapp, gateway, wire, origin, jp_base_url, monkeypatch, end, jp_server_config
+async def test_tunnels_and_responses_in_flight_end_with_the_login(
+    jp_serverapp, gateway, wire, origin, jp_base_url, end, jp_server_config
 ):
     provider, authorizer = jp_serverapp.identity_provider, jp_serverapp.authorizer
-    monkeypatch.setattr(gateway.logins, "interval", 0.1)
     async with serve(granting) as sockets, serve(endless) as streams, contextlib.AsyncExitStack() as stack:
         opened = {"ada": [], "eve": []}
         for name, connections in opened.items():
@@ -164,7 +164,7 @@ async def test_tunnels_and_answers_under_way_end_with_the_login(
 
 
 @pytest.mark.parametrize("path", ["proxy/port/{}/", "proxy/absolute/{}/"])
-async def test_a_login_of_jupyters_own_kinds_is_not_asked_about(call, gateway, path):
+async def test_a_login_of_jupyters_own_kinds_is_not_checked(call, gateway, path):
     async with serve(mirror) as up:
         assert (await call(path.format(up.port))).status == 200
         assert gateway.logins._task is None

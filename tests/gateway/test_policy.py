@@ -243,7 +243,7 @@ async def test_a_port_that_the_packet_filter_forwards_is_refused_as_such(make_ga
 @linux
 @kernels
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_service_that_closes_at_once_is_told_from_one_whose_owner_is_unknown(make_gateway, netlink, scheme):
+async def test_a_service_that_closes_at_once_is_not_one_whose_owner_is_unknown(make_gateway, netlink, scheme):
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -258,7 +258,7 @@ async def test_a_service_that_closes_at_once_is_told_from_one_whose_owner_is_unk
 
 @linux
 @pytest.mark.parametrize("foreign_port", ["127.0.0.1", "0.0.0.0", "::1", "::"], indirect=True)
-async def test_every_spelling_of_loopback_is_asked_for_its_owner(make_gateway, foreign_port):
+async def test_every_spelling_of_loopback_has_its_owner_checked(make_gateway, foreign_port):
     """On a listener for IPv4, for IPv6, for all addresses of both."""
     port, process = foreign_port
     gateway = make_gateway(allowed_hosts=["::ffff:127.0.0.0/104", "localhost."[:-1]])

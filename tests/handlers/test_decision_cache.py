@@ -41,19 +41,22 @@ class Forgetful(IdentityProvider):
         return User(KNOWN["name"]) if KNOWN["token"] else None
 
 
+class Hits:
+    """Counts the requests for which the cache had a decision."""
+
+    def __init__(self, decisions):
+        self._decisions, self._before = decisions, decisions.hits
+
+    def clear(self):
+        self._before = self._decisions.hits
+
+    def __len__(self):
+        return self._decisions.hits - self._before
+
+
 @pytest.fixture
-def kept(monkeypatch):
-    """Notes each request that an admission let in."""
-    seen, find = [], decision_cache.DecisionCache.find
-
-    def noted(decisions, context, method, uri, headers):
-        found = find(decisions, context, method, uri, headers)
-        if found is not None:
-            seen.append(uri)
-        return found
-
-    monkeypatch.setattr(decision_cache.DecisionCache, "find", noted)
-    return seen
+def hits(extension):
+    return Hits(extension.decisions)
 
 
 @pytest.fixture
@@ -77,18 +80,18 @@ def ask(origin, jp_base_url, jp_asyncio_loop):
         jp_asyncio_loop.run_until_complete(connection.__aexit__())
 
 
-async def test_the_same_but_for_the_path_is_let_in_and_sent_on_as_ever(ask, kept):
+async def test_a_request_that_differs_in_the_path_alone_is_a_hit(ask, hits):
     async with serve(mirror) as up:
         send = await ask()
         first = await send(f"port/{up.port}/a", "X-Own: 1")
         seen = [field for field in up.last.fields]
         second = await send(f"port/{up.port}/b%2Fc//d?x=%zz&y", "X-Own: 1")
-        assert (first.status, second.status, len(kept)) == (200, 200, 1)
+        assert (first.status, second.status, len(hits)) == (200, 200, 1)
         assert up.last.target == "/b%2Fc//d?x=%zz&y" and up.last.fields == seen
         assert not any("token" in value for _, value in up.last.fields)
 
 
-async def test_what_differs_is_examined(ask, kept):
+async def test_what_differs_is_examined(ask, hits):
     async with serve(mirror) as up, serve(mirror) as other:
         path = f"port/{up.port}/x"
         for path_of_it, fields, method in [
@@ -104,24 +107,24 @@ async def test_what_differs_is_examined(ask, kept):
         ]:
             send = await ask()
             assert (await send(path)).status == 200
-            kept.clear()
+            hits.clear()
             await send(path_of_it, *fields, method=method)
-            assert kept == []
+            assert len(hits) == 0
 
 
-async def test_other_connections_are_let_in_by_it_if_they_are_the_same_clients(ask, kept, gateway):
+async def test_other_connections_of_the_same_client_are_hits(ask, hits, gateway):
     async with serve(mirror) as up:
         path = f"port/{up.port}/x"
         for number in range(3):
             assert (await (await ask())(path)).status == 200
-            assert len(kept) == number
+            assert len(hits) == number
         assert (await (await ask())(path, "X-Own: 1")).status == 200
         assert (await (await ask())(path, login="token wrong")).status == 403
         assert (await (await ask("127.0.0.2"))(path)).status == 200
-        assert len(kept) == 2 and len(up.requests) == 5
+        assert len(hits) == 2 and len(up.requests) == 5
 
 
-async def test_a_connection_that_many_share_is_let_in_by_what_each_has_shown(ask, kept):
+async def test_a_connection_that_many_clients_share_has_a_decision_for_each(ask, hits):
     """As a front keeps them: the requests of its clients come in turn."""
     async with serve(mirror) as up:
         send = await ask()
@@ -129,16 +132,16 @@ async def test_a_connection_that_many_share_is_let_in_by_what_each_has_shown(ask
             for own in ("1", "2"):
                 assert (await send(f"port/{up.port}/x", f"X-Own: {own}")).status == 200
                 assert dict(up.last.fields)["X-Own"] == own
-        assert len(kept) == 4
+        assert len(hits) == 4
 
 
-async def test_a_connection_that_was_never_examined_is_watched_like_others(ask, kept, monkeypatch):
+async def test_a_connection_with_hits_alone_has_keep_alive_like_others(ask, hits, monkeypatch):
     touched = []
     monkeypatch.setattr("jupyter_portproxy.handlers.base.keep_alive", touched.append)
     async with serve(mirror) as up:
         for _ in range(2):
             assert (await (await ask())(f"port/{up.port}/x")).status == 200
-        assert len(kept) == 1 and len(touched) == 2
+        assert len(hits) == 1 and len(touched) == 2
 
 
 class Context:
@@ -212,40 +215,40 @@ def test_no_more_are_kept_than_are_of_use():
 
 
 @pytest.mark.parametrize("name", ["token", "%74oken", "x&token"])
-async def test_a_token_in_the_query_lets_in_nobody_else(ask, kept, name):
+async def test_a_token_in_the_query_admits_no_other_request(ask, hits, name):
     async with serve(mirror) as up:
         send, path = await ask(), f"port/{up.port}/x"
         assert (await send(f"{path}?{name}={TOKEN}", "X-Own: 1", login=None)).status == 200
         assert (await send(path, "X-Own: 1", login=None)).status == 403
         assert (await (await ask())(path, "X-Own: 1", login=None)).status == 403
-        assert kept == [] and len(up.requests) == 1
+        assert len(hits) == 0 and len(up.requests) == 1
 
 
-async def test_a_wrong_token_is_no_matter_of_what_was_right_before(ask, kept):
+async def test_a_wrong_token_is_no_matter_of_what_was_right_before(ask, hits):
     async with serve(mirror) as up:
         send = await ask()
         assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         assert (await send(f"port/{up.port}/x", login="token wrong")).status == 403
-        assert len(kept) == 1
+        assert len(hits) == 1
 
 
-async def test_the_prefix_is_kept_for_services_that_want_it(ask, kept, jp_base_url):
+async def test_the_prefix_is_kept_for_services_that_want_it(ask, hits, jp_base_url):
     async with serve(mirror) as up:
         send, path = await ask(), f"absolute/port/{up.port}"
         await send(f"{path}/a")
         await send(f"{path}/b?c")
-        assert len(kept) == 1 and up.last.target == f"{jp_base_url}proxy/{path}/b?c"
+        assert len(hits) == 1 and up.last.target == f"{jp_base_url}proxy/{path}/b?c"
 
 
-async def test_what_is_asked_without_its_slash_says_nothing_of_what_is_below(ask, kept):
+async def test_a_request_without_its_slash_decides_nothing_for_paths_below(ask, hits):
     async with serve(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as up:
         send, path = await ask(), f"absolute/port/{up.port}"
         assert (await send(path)).status == 307
         assert (await send(f"{path}/x")).status == 404
-        assert kept == []
+        assert len(hits) == 0
 
 
-async def test_an_upgrade_that_was_not_granted_says_nothing_of_the_next(kept, origin, jp_base_url):
+async def test_an_upgrade_that_was_not_granted_says_nothing_of_the_next(hits, origin, jp_base_url):
     async with serve(mirror) as up:
         for version in ("1.0", "1.1"):
             async with await Wire.open(urlsplit(f"//{origin}").port) as wire:
@@ -253,36 +256,36 @@ async def test_an_upgrade_that_was_not_granted_says_nothing_of_the_next(kept, or
                 lines += [f"Authorization: token {TOKEN}", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "", ""]
                 await wire.send("\r\n".join(lines).encode())
                 assert (await asyncio.wait_for(wire.answer(), 10)).status in (200, 400)
-        assert kept == []
+        assert len(hits) == 0
 
 
-async def test_a_secret_in_the_query_does_not_go_on(ask, kept, gateway):
+async def test_a_secret_in_the_query_does_not_go_on(ask, hits, gateway):
     """The XSRF token, which the fields tell; one in `token=` is examined anyway."""
     async with serve(mirror) as up:
         send, cookie = await ask(), "Cookie: _xsrf=2|secret"
         await send(f"port/{up.port}/a", cookie)
         await send(f"port/{up.port}/b?_xsrf=2|secret&q", cookie)
-        assert len(kept) == 1 and up.last.target == "/b?q"
+        assert len(hits) == 1 and up.last.target == "/b?q"
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Fickle)])
-async def test_an_authorizer_is_asked_about_each_request(ask, kept, jp_server_config, monkeypatch):
+async def test_an_authorizer_decides_about_each_request(ask, hits, jp_server_config, monkeypatch):
     async with serve(mirror) as up:
         send = await ask()
         assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         monkeypatch.setitem(ALLOWED, "portproxy", False)
         assert (await send(f"port/{up.port}/x")).status == 403
-        assert len(kept) == 2 and len(up.requests) == 2
+        assert len(hits) == 2 and len(up.requests) == 2
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
-async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, kept, jp_server_config, monkeypatch):
+async def test_a_login_that_its_provider_has_ended_is_over_at_once(ask, hits, jp_server_config, monkeypatch):
     async with serve(mirror) as up:
         send = await ask()
         assert [(await send(f"port/{up.port}/x")).status for _ in range(2)] == [200, 200]
         monkeypatch.setitem(KNOWN, "token", False)
         assert (await send(f"port/{up.port}/x")).status == 403
-        assert len(kept) == 2 and len(up.requests) == 2
+        assert len(hits) == 2 and len(up.requests) == 2
 
 
 class RevokesTokens(IdentityProvider):
@@ -293,17 +296,17 @@ class RevokesTokens(IdentityProvider):
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=RevokesTokens)])
-async def test_a_cached_user_is_authenticated_again(ask, kept, jp_server_config, monkeypatch):
+async def test_a_cached_user_is_authenticated_again(ask, hits, jp_server_config, monkeypatch):
     async with serve(mirror) as up:
         send = await ask()
         assert (await send(f"port/{up.port}/x")).status == 200
         monkeypatch.setitem(KNOWN, "token", False)
         assert (await send(f"port/{up.port}/x")).status == 403
-        assert len(kept) == 1 and len(up.requests) == 1
+        assert len(hits) == 1 and len(up.requests) == 1
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Forgetful)])
-async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_config, monkeypatch, gateway):
+async def test_another_user_of_the_same_fields_is_examined(ask, hits, jp_server_config, monkeypatch, gateway):
     async with serve(mirror) as up:
         send, users = await ask(), []
         acquire = gateway.limits.exchanges.acquire
@@ -314,14 +317,14 @@ async def test_another_user_of_the_same_fields_is_examined(ask, kept, jp_server_
         assert users == ["ada", "ada", "bob", "bob"]
 
 
-async def test_a_logout_ends_it_at_once(ask, kept, call, jp_base_url):
+async def test_a_logout_ends_it_at_once(ask, hits, call, jp_base_url):
     """Of a browser: the cookie by which it was logged in is gone from its fields."""
     async with serve(mirror) as up:
         login = await call(f"proxy/port/{up.port}/?token={TOKEN}", token=None)
         cookie = next(value for value in login.all("Set-Cookie") if value.startswith("username-")).partition(";")[0]
         send = await ask()
         path = f"port/{up.port}/x"
-        assert [(await send(path, f"Cookie: {cookie}", login=None)).status for _ in range(2)] == [200, 200] and len(kept) == 1
+        assert [(await send(path, f"Cookie: {cookie}", login=None)).status for _ in range(2)] == [200, 200] and len(hits) == 1
         ended = await call("logout", token=None, fields=[f"Cookie: {cookie}"])
         assert any(
             (value.startswith("username-") and "Max-Age=0" in value) or '=""' in value for value in ended.all("Set-Cookie")
@@ -329,16 +332,16 @@ async def test_a_logout_ends_it_at_once(ask, kept, call, jp_base_url):
         assert (await send(path, login=None)).status == 403
 
 
-async def test_requests_do_not_prolong_it(ask, kept, gateway):
+async def test_requests_do_not_prolong_it(ask, hits, gateway):
     async with serve(mirror) as up:
         send, begun = await ask(), time.monotonic()
         while time.monotonic() - begun < 2.2:
             assert (await send(f"port/{up.port}/x")).status == 200
             await asyncio.sleep(0.05)
-        assert len(up.requests) - len(kept) in (3, 4)  # examined: at the start, and once a second
+        assert len(up.requests) - len(hits) in (3, 4)  # examined: at the start, and once a second
 
 
-async def test_limits_and_the_servers_end_hold_for_it_too(ask, kept, gateway):
+async def test_limits_and_the_servers_end_hold_for_it_too(ask, hits, gateway):
     async with serve(mirror) as up:
         send = await ask()
         assert (await send(f"port/{up.port}/x")).status == 200
@@ -351,10 +354,10 @@ async def test_limits_and_the_servers_end_hold_for_it_too(ask, kept, gateway):
         gateway._closing = False
 
 
-async def test_a_service_that_is_gone_is_answered_with_the_page_for_that(ask, kept):
+async def test_a_service_that_is_gone_is_answered_with_the_page_for_that(ask, hits):
     async with serve(mirror) as up:
         send, port = await ask(), up.port
         assert (await send(f"port/{port}/x", "Accept: text/html")).status == 200
     answer = await send(f"port/{port}/x", "Accept: text/html")
-    assert (answer.status, len(kept)) == (502, 1)
+    assert (answer.status, len(hits)) == (502, 1)
     assert f"Failed to connect to service on port {port}." in answer.text

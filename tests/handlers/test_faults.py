@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..conftest import TOKEN
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.jupyter_processes import debugged, jupyter_server
 from ..support.raw_clients import UPGRADE, Answer, Wire
 from ..support.upstreams import answers, free_port, serve
@@ -139,14 +139,14 @@ async def test_an_upstream_that_stays_stopped_is_given_up_where_a_timeout_is_set
 # ---- resets, both ways ----
 
 
-async def resets_mid_content(connection: u.Connection) -> None:
+async def resets_mid_content(connection: upstreams.Connection) -> None:
     await connection.request()
     await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 100)
     await asyncio.sleep(0.1)
     connection.reset()
 
 
-async def resets_mid_upload(connection: u.Connection) -> None:
+async def resets_mid_upload(connection: upstreams.Connection) -> None:
     await connection.head()
     await connection.reader.readexactly(1000)
     connection.reset()
@@ -163,7 +163,7 @@ async def test_a_reset_of_the_upstream_is_a_cut_or_a_502(wire, head_of):
         assert up.connections == 1
 
 
-async def keeps_content(connection: u.Connection) -> None:
+async def keeps_content(connection: upstreams.Connection) -> None:
     """Reads what comes; `gone` when the connection ends before the content does."""
     request = await connection.head()
     assert request.one("Content-Length") == "100000"
@@ -179,7 +179,7 @@ async def test_a_reset_of_the_client_cuts_the_upload_and_stops_the_download(wire
             _reset(connection)
             await asyncio.wait_for(up.gone.wait(), 5)
         assert len(up.received) == 5000
-    async with serve(u.endless) as up, await wire() as connection:
+    async with serve(upstreams.endless) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await connection.reader.readexactly(100000)
         _reset(connection)
@@ -198,13 +198,13 @@ def _reset(connection: Wire) -> None:
 
 async def test_the_kernel_watches_over_every_long_lived_connection(wire, head_of, gateway):
     """A peer that vanishes says nothing: only TCP's own keep-alive tells (RFC 9293 3.8.4). Here: that it is on, at both ends."""
-    async with serve(u.echo_frames) as up, await wire() as connection:
+    async with serve(upstreams.echo_frames) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + upgrade())
         await connection.head()
         (tunnel,) = gateway._tunnels
         for end in (tunnel._client, tunnel._upstream):
             _is_watched_over(end.transport.get_extra_info("socket"))
-    async with serve(u.never_answers) as up, await wire() as connection:
+    async with serve(upstreams.never_answers) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await eventually(lambda: up.requests)
         for sock in (_socket_to(up.port), _socket_of(connection)):
@@ -263,7 +263,7 @@ async def test_a_port_that_another_program_has_taken_gets_nothing_of_the_first_o
 @pytest.mark.timeout(120)
 async def test_no_descriptor_to_spare_is_a_503_and_jupyter_answers_on(tmp_path):
     with jupyter_server(tmp_path) as server:
-        async with serve(u.never_answers) as up, serve(u.echo_frames) as echo, serve(answers()) as well:
+        async with serve(upstreams.never_answers) as up, serve(upstreams.echo_frames) as echo, serve(answers()) as well:
             port = urlsplit(server.url).port
             path = f"proxy/port/{well.port}/"
             assert await asyncio.to_thread(server.get, path) == (200, "hello")  # a kept-alive connection
@@ -313,7 +313,7 @@ async def test_a_full_disk_below_the_servers_own_log_stops_nothing(tmp_path):
     (tmp_path / "server.log").symlink_to("/dev/full")
     dead = free_port()
     with jupyter_server(tmp_path) as server:
-        async with serve(answers()) as up, serve(u.says(b"no HTTP")) as bad:
+        async with serve(answers()) as up, serve(upstreams.says(b"no HTTP")) as bad:
             for _ in range(3):
                 paths = [f"proxy/port/{port}/" for port in (up.port, dead, bad.port)]
                 assert [(await asyncio.to_thread(server.get, path))[0] for path in paths] == [200, 502, 502]
@@ -349,10 +349,10 @@ async def test_a_loop_that_is_held_up_for_5_s_cuts_nothing(tmp_path):
         port = urlsplit(server.url).port
         head = f"/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: token {TOKEN}\r\n"
         async with contextlib.AsyncExitStack() as stack:
-            slow = await stack.enter_async_context(serve(u.drips([b"0123"] * 20, 0.2)))
+            slow = await stack.enter_async_context(serve(upstreams.drips([b"0123"] * 20, 0.2)))
             late = await stack.enter_async_context(serve(_answers_after(1.5)))
             late_grant = await stack.enter_async_context(serve(_grants_after(1.5)))
-            echo = await stack.enter_async_context(serve(u.echo_frames))
+            echo = await stack.enter_async_context(serve(upstreams.echo_frames))
             clients = [await stack.enter_async_context(await Wire.open(port)) for _ in range(6)]
             dripping, waiting, granting, tunnel, fresh, blocker = clients
             await dripping.send(f"GET /proxy/port/{slow.port}{head}\r\n".encode())
@@ -381,8 +381,8 @@ async def test_a_loop_that_is_held_up_for_5_s_cuts_nothing(tmp_path):
         assert not re.search(BAD, server.log), server.log
 
 
-def _answers_after(seconds: float) -> u.Script:
-    async def script(connection: u.Connection) -> None:
+def _answers_after(seconds: float) -> upstreams.Script:
+    async def script(connection: upstreams.Connection) -> None:
         await connection.request()
         await asyncio.sleep(seconds)
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
@@ -390,11 +390,11 @@ def _answers_after(seconds: float) -> u.Script:
     return script
 
 
-def _grants_after(seconds: float) -> u.Script:
-    async def script(connection: u.Connection) -> None:
+def _grants_after(seconds: float) -> upstreams.Script:
+    async def script(connection: upstreams.Connection) -> None:
         await connection.head()
         await asyncio.sleep(seconds)
-        await connection.write(u.SWITCHING)
+        await connection.write(upstreams.SWITCHING)
         await connection.until_closed()
 
     return script
@@ -405,9 +405,9 @@ def _grants_after(seconds: float) -> u.Script:
 async def test_a_clock_that_is_set_cuts_nothing(call, wire, head_of, monkeypatch, jump, jp_server_config):
     """By a day and an hour, as after a suspended laptop or with a wrong first setting."""
     async with (
-        serve(u.drips([b"0123"] * 10, 0.1)) as slow,
+        serve(upstreams.drips([b"0123"] * 10, 0.1)) as slow,
         serve(_answers_after(1)) as late,
-        serve(u.echo_frames) as echo,
+        serve(upstreams.echo_frames) as echo,
         await wire() as dripping,
         await wire() as waiting,
         await wire() as tunnel,
@@ -461,13 +461,13 @@ async def test_a_shutdown_with_1000_exchanges_open_lets_them_end_and_then_cuts(t
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
     release = asyncio.Event()
 
-    async def ends(connection: u.Connection) -> None:
+    async def ends(connection: upstreams.Connection) -> None:
         await connection.request()
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
         await release.wait()
         await connection.write(b"56789")
 
-    async def never(connection: u.Connection) -> None:
+    async def never(connection: upstreams.Connection) -> None:
         await connection.request()
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
         await connection.until_closed()
@@ -478,7 +478,7 @@ async def test_a_shutdown_with_1000_exchanges_open_lets_them_end_and_then_cuts(t
             async with (
                 serve(ends) as good,
                 serve(never) as bad,
-                serve(u.echo_frames) as echo,
+                serve(upstreams.echo_frames) as echo,
                 contextlib.AsyncExitStack() as stack,
             ):
                 head = f"/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: token {TOKEN}\r\n"

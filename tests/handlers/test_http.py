@@ -12,7 +12,7 @@ import pytest
 from jupyter_portproxy.handlers.http import HttpDelegate
 
 from ..conftest import TOKEN
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.upstreams import answers, free_port, mirror, says, serve
 from ..support.waiting import eventually
 
@@ -67,7 +67,7 @@ async def test_an_answer_keeps_status_reason_fields_and_content(call, raw):
 
 
 async def test_early_hints_do_not_disturb_the_answer(call):
-    async with serve(u.early_hints) as up:
+    async with serve(upstreams.early_hints) as up:
         assert (await call(f"proxy/port/{up.port}/")).text == "ok"
 
 
@@ -131,7 +131,7 @@ async def test_chunked_content_and_answer_flow_at_once(wire, head_of):
 
 async def test_more_content_than_jupyters_limit_passes(wire, head_of):
     size = 700 << 20
-    async with serve(u.sink) as up, await wire() as connection:
+    async with serve(upstreams.sink) as up, await wire() as connection:
         head = head_of("PUT", up.port)
         await connection.send(head + b"Content-Length: %d\r\n\r\n" % size)
         block = bytes(1 << 20)
@@ -151,7 +151,7 @@ async def test_more_content_than_jupyters_limit_passes(wire, head_of):
         ["Content-Length: 0x5"],
     ],
 )
-async def test_framing_that_could_be_read_in_two_ways_is_refused(call, framing):
+async def test_ambiguous_framing_is_refused(call, framing):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", "POST", framing)).status == 400
         assert up.connections == 0
@@ -294,8 +294,8 @@ async def test_nothing_that_was_sent_is_markup_in_the_answer(call):
 @pytest.mark.parametrize(
     ("script", "status"),
     [
-        (u.closes_without_answer, 502),
-        (u.resets_without_answer, 502),
+        (upstreams.closes_without_answer, 502),
+        (upstreams.resets_without_answer, 502),
         (says(b"garbage\r\n\r\n"), 502),
         (says(b"<html>HTTP/0.9</html>"), 502),
         (says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 502),
@@ -312,7 +312,7 @@ async def test_an_answer_that_is_none_is_a_502(call, script, status):
     assert answer.text.startswith("The service's answer could not be used: ")
 
 
-@pytest.mark.parametrize("script", [u.cut_mid_content, u.cut_mid_chunk])
+@pytest.mark.parametrize("script", [upstreams.cut_mid_content, upstreams.cut_mid_chunk])
 async def test_a_cut_answer_never_looks_whole(call, script):
     async with serve(script) as up:
         answer = await call(f"proxy/port/{up.port}/")
@@ -328,7 +328,7 @@ async def test_the_server_itself_is_a_loop(call, origin, jp_serverapp, jp_server
 
 @pytest.mark.parametrize("jp_server_config", [configured(first_byte_timeout=0.3)])
 async def test_no_answer_in_time_is_a_504(call, jp_server_config):
-    async with serve(u.never_answers) as up:
+    async with serve(upstreams.never_answers) as up:
         answer = await call(f"proxy/port/{up.port}/")
         assert (answer.status, answer.one("Retry-After")) == (504, "5")
         await asyncio.wait_for(up.gone.wait(), 1)
@@ -338,7 +338,7 @@ async def test_no_answer_in_time_is_a_504(call, jp_server_config):
 
 
 async def test_events_arrive_as_they_are_written(wire, head_of):
-    async with serve(u.drips([b"data: 1\n\n", b"data: 2\n\n"], 0.3)) as up, await wire() as connection:
+    async with serve(upstreams.drips([b"data: 1\n\n", b"data: 2\n\n"], 0.3)) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await connection.head()
         pieces = connection.chunks()
@@ -349,7 +349,7 @@ async def test_events_arrive_as_they_are_written(wire, head_of):
 
 
 async def test_the_clients_going_away_ends_the_upstreams_request(wire, head_of, gateway):
-    async with serve(u.never_answers) as up:
+    async with serve(upstreams.never_answers) as up:
         async with await wire() as connection:
             await connection.send(head_of("GET", up.port) + b"\r\n")
             await eventually(lambda: up.requests)
@@ -358,7 +358,7 @@ async def test_the_clients_going_away_ends_the_upstreams_request(wire, head_of, 
 
 
 async def test_a_client_that_goes_away_after_its_upload_ends_the_upstreams_request(wire, head_of, gateway):
-    async with serve(u.never_answers) as up:
+    async with serve(upstreams.never_answers) as up:
         async with await wire() as connection:
             await connection.send(head_of("POST", up.port) + b"Content-Length: 3\r\n\r\nabc")
             await eventually(lambda: gateway.exchanges == 1)
@@ -367,7 +367,7 @@ async def test_a_client_that_goes_away_after_its_upload_ends_the_upstreams_reque
 
 
 async def test_a_client_that_does_not_read_stops_the_upstream(wire, head_of):
-    async with serve(u.endless) as up, await wire() as connection:
+    async with serve(upstreams.endless) as up, await wire() as connection:
         await connection.send(head_of("GET", up.port) + b"\r\n")
         await connection.head()
         await asyncio.sleep(0.5)
@@ -404,7 +404,7 @@ async def test_many_at_once_are_all_answered_and_leave_nothing(call, gateway):
         (b"HTTP/1.1 200\tOK\r\nContent-Length: 2\r\n\r\nok", 200),
     ],
 )
-async def test_odd_heads_that_can_be_read_in_one_way_pass(call, gateway, head, status):
+async def test_odd_but_unambiguous_heads_pass(call, gateway, head, status):
     async with serve(says(head)) as up:
         answer = await call(f"proxy/port/{up.port}/")
     assert (answer.status, answer.content, answer.whole) == (status, b"ok", True)
@@ -426,7 +426,7 @@ async def test_odd_heads_that_can_be_read_in_one_way_pass(call, gateway, head, s
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_heads_that_could_be_read_in_two_ways_are_refused_with_the_reason(call, head, why, method):
+async def test_ambiguous_heads_are_refused_with_the_reason(call, head, why, method):
     async with serve(says(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nok")) as up:
         answer = await call(f"proxy/port/{up.port}/", method=method, content=b"x" if method == "POST" else None)
     assert answer.status == 502 and why in answer.text
@@ -456,7 +456,7 @@ async def test_the_log_names_a_header_line_that_cannot_pass_once(call, caplog):
 @pytest.mark.parametrize(
     "path", ["proxy/port/15000/manifest.json", "proxy/port/1/x", "proxy/service/none/m", "proxy/absolute/port/15000/a"]
 )
-async def test_a_manifest_that_is_asked_for_without_cookies_is_empty_and_tells_nothing(call, path):
+async def test_a_manifest_without_cookies_is_empty_and_reveals_nothing(call, path):
     asked = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Mode: cors"]
     answer = await call(path, token=None, fields=[*asked, "Sec-Fetch-Site: same-origin"])
     assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{ }", "application/manifest+json")
@@ -465,7 +465,7 @@ async def test_a_manifest_that_is_asked_for_without_cookies_is_empty_and_tells_n
     assert (await call(path, "POST", [*asked, "Sec-Fetch-Site: same-origin"], b"", token=None)).status == 403
 
 
-async def test_a_manifest_that_is_asked_for_with_a_login_is_the_services(call):
+async def test_a_manifest_with_a_login_is_the_services(call):
     async with serve(answers(b'{"name": "own"}')) as up:
         fields = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Site: same-origin"]
         assert (await call(f"proxy/port/{up.port}/manifest.json", fields=fields)).content == b'{"name": "own"}'

@@ -14,7 +14,7 @@ from ..support.raw_clients import UPGRADE
 from ..support.upstreams import mirror, serve
 
 
-async def test_no_xsrf_token_is_asked_for(call):
+async def test_no_xsrf_token_is_needed(call):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", "POST", content=b"a=1")).status == 200
 
@@ -51,7 +51,7 @@ class Broken(IdentityProvider):
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Hub)])
-async def test_a_login_provider_that_asks_for_an_xsrf_token_believes_the_cookies_of_services(call, origin, jp_server_config):
+async def test_an_identity_provider_that_checks_xsrf_tokens_accepts_requests_of_services(call, origin, jp_server_config):
     async with serve(mirror) as up:
         for fields in (["Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin"], UPGRADE):
             answer = await call(f"proxy/port/{up.port}/", fields=["Cookie: jupyterhub-user-ada=1", *fields], token=None)
@@ -72,7 +72,7 @@ async def test_a_redirect_to_the_login_keeps_its_cookie_even_beside_a_services_o
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Nobody)])
-async def test_the_authorizer_is_asked(call, jp_server_config):
+async def test_the_authorizer_decides(call, jp_server_config):
     async with serve(mirror) as up:
         for fields in ([], UPGRADE):
             answer = await call(f"proxy/port/{up.port}/", fields=fields)

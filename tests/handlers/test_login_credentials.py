@@ -89,7 +89,7 @@ async def test_a_credential_logs_in_alone_or_nothing_does_without_it(ask, asked,
     assert await logs_in(credential, asked, ask) is is_login
 
 
-async def test_alone_it_is_asked_about_without_anything_else():
+async def test_a_credential_alone_is_tried_without_anything_else():
     seen = []
 
     def find(uri, headers):

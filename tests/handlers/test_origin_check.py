@@ -68,7 +68,7 @@ PATTERN = r"https://[a-z]+[.]example(:[0-9]+)?"
 
 @pytest.mark.parametrize("jp_server_config", [{"allow_origin_pat": PATTERN}], indirect=True)
 @pytest.mark.parametrize("compiled", [True, False])
-async def test_origins_that_match_allow_origin_pat_are_let_in(call, jp_serverapp, compiled):
+async def test_origins_that_match_allow_origin_pat_are_allowed(call, jp_serverapp, compiled):
     settings = jp_serverapp.web_app.settings
     assert settings["allow_origin_pat"].pattern == PATTERN  # by jupyter_server; an extension may set a text
     settings["allow_origin_pat"] = settings["allow_origin_pat"] if compiled else PATTERN

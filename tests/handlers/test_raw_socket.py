@@ -43,7 +43,7 @@ async def stays(connection):
     connection.seen.received += b"closed"
 
 
-async def test_nobody_gets_in_without_a_login_and_no_byte_leaves(connect):
+async def test_without_a_login_no_byte_leaves(connect):
     async with serve(stays, port=PORT) as upstream:
         with refused(403):
             await connect(token="wrong")
@@ -52,7 +52,7 @@ async def test_nobody_gets_in_without_a_login_and_no_byte_leaves(connect):
         assert upstream.connections == 0
 
 
-async def test_nobody_at_the_other_end_is_a_502(connect):
+async def test_a_service_that_does_not_listen_is_a_502(connect):
     with refused(502):
         await connect()
 

@@ -58,7 +58,7 @@ def ask(call, origin):
         ("/proxy/service/http-server", "proxy/service/http-server?a"),
     ],
 )
-async def test_every_form_that_strips_is_rescued(ask, prefix, page):
+async def test_every_form_that_strips_is_redirected(ask, prefix, page):
     path = "static/a%2Fb//c;d?q=%20&r=?"
     assert await ask(path, page, *PART) == (307, f"{prefix}/{path}")
 
@@ -85,7 +85,7 @@ async def test_every_method_is_kept(ask, method):
     )
 
 
-async def test_a_rescued_request_leads_to_the_service_with_its_content(call, origin):
+async def test_a_redirected_request_leads_to_the_service_with_its_content(call, origin):
     async with serve(mirror) as up:
         fields = [f"Referer: http://{origin}/proxy/port/{up.port}/form", f"Origin: http://{origin}", *PAGE]
         first = await call("login?next=%2F", "POST", fields=fields, content=b"a=b")
@@ -137,7 +137,7 @@ async def test_only_a_page_of_this_very_origin_counts(call, origin, fields):
     assert (await call("static/nothing.js", fields=[field.replace("HOST", origin) for field in fields])).status == 404
 
 
-async def test_nobody_is_told_without_a_login(ask):
+async def test_a_request_without_a_login_is_not_redirected(ask):
     assert (await ask("static/x.js", "proxy/port/15000/", *PART, token=None))[0] == 403
     status, location = await ask("about", "proxy/port/15000/", *PAGE, token=None)
     assert status == 302 and location.startswith("/login?")
@@ -176,7 +176,7 @@ async def test_outside_the_base_url_no_login_is_needed(ask_outside, jp_base_url,
 
 
 @BELOW
-async def test_without_a_login_the_answer_does_not_tell_what_there_is(ask_outside, gateway, jp_base_url):
+async def test_without_a_login_the_response_does_not_reveal_what_there_is(ask_outside, gateway, jp_base_url):
     kept = next(name for name, template in gateway.services.templates.items() if template.keep_prefix)
     gateway.services.templates["bare"] = replace(gateway.services.templates["http-server"], name="bare", start_on_open=True)
     async with serve(answers(b"it")) as up:
@@ -214,7 +214,7 @@ def jp_server_config(jp_server_config, request):
     return {**jp_server_config, **getattr(request, "param", {})}
 
 
-async def test_a_service_at_its_bare_name_is_rescued_too(ask, gateway):
+async def test_a_service_at_its_bare_name_is_redirected_too(ask, gateway):
     gateway.services.templates["bare"] = replace(gateway.services.templates["http-server"], name="bare", start_on_open=True)
     assert await ask("static/x.js", "bare/x", *PART) == (307, "/bare/static/x.js")
 
@@ -265,7 +265,7 @@ async def notices(wire, origin):
                 found.append(json.loads(text.partition("data: ")[2]))
 
 
-async def test_a_lost_socket_is_told_once_with_the_service_that_was_rescued_last(ask, call, wire, origin):
+async def test_a_lost_socket_is_reported_once_with_the_last_redirected_service(ask, call, wire, origin):
     await ask("static/x.js", "proxy/port/15000/", *PART)
     for _ in range(2):
         assert (await call("ws/chat?a=x", fields=[f"Origin: http://{origin}", *UPGRADE])).status == 404
@@ -279,7 +279,7 @@ async def test_a_lost_socket_is_told_once_with_the_service_that_was_rescued_last
     assert await notices(wire, origin) == []
 
 
-async def test_nothing_is_told_of_jupyters_own_sockets_of_strangers_and_of_programs(call, wire, origin):
+async def test_sockets_of_jupyter_of_other_sites_and_of_programs_are_not_reported(call, wire, origin):
     assert (await call("ws", fields=[f"Origin: http://{origin}", *UPGRADE], token=None)).status == 403
     assert (await call("ws", fields=["Origin: http://evil.example", *UPGRADE])).status == 404
     assert (await call("ws", fields=UPGRADE)).status == 404
@@ -287,7 +287,7 @@ async def test_nothing_is_told_of_jupyters_own_sockets_of_strangers_and_of_progr
     assert await notices(wire, origin) == []
 
 
-async def test_where_no_service_can_be_told_none_is(call, wire, origin):
+async def test_a_lost_socket_of_an_unknown_service_names_none(call, wire, origin):
     await call(f"ws{free_port()}", fields=[f"Origin: http://{origin}", *UPGRADE])
     (notice,) = await notices(wire, origin)
     assert (notice["url"], notice["isolated"]) == (None, None)

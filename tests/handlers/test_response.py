@@ -29,7 +29,7 @@ async def test_names_keep_their_spelling_and_fields_their_order(call):
         assert names[:5] == ["ETag", "x-own", "DNT", "Set-Cookie", "X-OWN"]
 
 
-def test_fields_as_they_came_are_headers_as_tornado_knows_them():
+def test_fields_as_they_came_behave_like_tornados_headers():
     headers = OrderedHeaders([("ETag", "1"), ("x-own", "1"), ("X-Own", "2")])
     assert "etag" in headers and "X-OWN" in headers and "date" not in headers
     assert (headers["x-own"], headers.get_list("X-OWN"), headers.get("date")) == ("1,2", ["1", "2"], None)
@@ -81,7 +81,7 @@ async def test_a_page_that_forbids_frames_is_said_to_in_a_frame(call, head, show
         assert (await call(f"proxy/port/{up.port}/", fields=page)).content == b"hello"
 
 
-async def test_a_pdf_is_in_no_sandbox_which_chromiums_viewer_does_not_bear(call, gateway):
+async def test_a_pdf_is_in_no_sandbox_because_of_chromiums_viewer(call, gateway):
     gateway.settings.sandbox = ["allow-scripts"]
     for head, sandboxed in [(b"Content-Type: text/html", 1), (b"Content-Type: application/pdf; a=b", 0)]:
         async with serve(answers(head=head)) as up:

@@ -118,7 +118,7 @@ async def test_urls_that_are_not_ours_stay_jupyters(call):
 # ---- the dispatcher in front of Tornado's routing ----
 
 
-async def test_a_request_that_was_let_in_at_once_is_logged_like_others(wire, origin, jp_base_url, caplog):
+async def test_a_cached_decision_is_logged_like_others(wire, origin, jp_base_url, caplog):
     caplog.set_level(logging.WARNING)
     async with serve(says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")) as up, await wire() as connection:
         for n in range(2):

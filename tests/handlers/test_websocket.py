@@ -11,7 +11,7 @@ from jupyter_server.auth import Authorizer
 from jupyter_portproxy.handlers.websocket import TunnelHandler
 
 from ..conftest import TOKEN
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.identity_providers import configured
 from ..support.raw_clients import UPGRADE, frame
 from ..support.upstreams import answers, free_port, mirror, says, serve
@@ -34,7 +34,7 @@ async def upgraded(wire, origin, jp_base_url, port, extra=()):
 
 
 async def test_a_tunnel_carries_frames_byte_for_byte(wire, origin, jp_base_url, gateway):
-    async with serve(u.echo_frames) as up:
+    async with serve(upstreams.echo_frames) as up:
         extra = ["Sec-WebSocket-Protocol: a, v1.token.websocket.jupyter.org, b", "Sec-WebSocket-Extensions: permessage-deflate"]
         connection, head = await upgraded(wire, origin, jp_base_url, up.port, extra)
         assert (head.status, gateway.tunnels) == (101, 1)
@@ -50,7 +50,7 @@ async def test_a_tunnel_carries_frames_byte_for_byte(wire, origin, jp_base_url, 
 
 
 async def test_close_codes_of_the_service_arrive(wire, origin, jp_base_url):
-    async with serve(u.closes_tunnel(4001)) as up:
+    async with serve(upstreams.closes_tunnel(4001)) as up:
         connection, _ = await upgraded(wire, origin, jp_base_url, up.port)
         assert await connection.reader.readexactly(4) == b"\x88\x02\x0f\xa1"
         connection.writer.close()
@@ -77,14 +77,14 @@ async def test_an_upgrade_to_a_dead_port_is_a_502(call):
 
 
 async def test_an_upgrade_without_a_key_is_a_400(call):
-    async with serve(u.echo_frames) as up:
+    async with serve(upstreams.echo_frames) as up:
         assert (await call(f"proxy/port/{up.port}/ws", fields=UPGRADE[:3])).status == 400
         assert up.connections == 0
 
 
 @pytest.mark.parametrize("version", [[], ["Sec-WebSocket-Version: 6"]])
 async def test_an_upgrade_to_another_version_is_tornados_426(call, gateway, version):
-    async with serve(u.echo_frames) as up:
+    async with serve(upstreams.echo_frames) as up:
         answer = await call(f"proxy/port/{up.port}/ws", fields=[*UPGRADE[:2], UPGRADE[3], *version])
         assert (answer.status, answer.one("Sec-WebSocket-Version")[-2:], answer.content) == (426, "13", b"")
         assert (up.connections, gateway.limits.tunnels.in_all) == (0, 0)
@@ -93,7 +93,7 @@ async def test_an_upgrade_to_another_version_is_tornados_426(call, gateway, vers
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
 async def test_an_upgrade_with_content_is_a_400_and_is_not_kept_in_memory(wire, head_of, size):
-    async with serve(u.echo_frames) as up, await wire() as connection:
+    async with serve(upstreams.echo_frames) as up, await wire() as connection:
         fields = "\r\n".join([*UPGRADE, f"Content-Length: {size}", "", ""]).encode()
         await connection.send(head_of("GET", up.port) + fields)
         if size == 1:
@@ -102,14 +102,14 @@ async def test_an_upgrade_with_content_is_a_400_and_is_not_kept_in_memory(wire, 
         assert up.connections == 0
 
 
-async def test_any_other_upgrade_is_served_as_if_it_were_not_asked(call):
+async def test_any_other_upgrade_is_ignored(call):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", fields=["Connection: Upgrade", "Upgrade: h2c"])).status == 200
     assert up.last.one("Upgrade") is None
 
 
-async def test_close_tells_open_tunnels_1001(wire, origin, jp_base_url, gateway):
-    async with serve(u.echo_frames) as up:
+async def test_close_sends_1001_to_open_tunnels(wire, origin, jp_base_url, gateway):
+    async with serve(upstreams.echo_frames) as up:
         connection, _ = await upgraded(wire, origin, jp_base_url, up.port)
         gateway.close()
         assert await asyncio.wait_for(connection.reader.readexactly(4), 2) == b"\x88\x02\x03\xe9"
@@ -120,7 +120,7 @@ async def test_close_tells_open_tunnels_1001(wire, origin, jp_base_url, gateway)
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
 async def test_a_client_that_goes_away_during_the_handshake_ends_it(wire, head_of, gateway, seconds):
-    async with serve(u.never_answers) as up:
+    async with serve(upstreams.never_answers) as up:
         async with await wire() as connection:
             await connection.send(head_of("GET", up.port) + "".join(f"{line}\r\n" for line in UPGRADE).encode() + b"\r\n")
             await asyncio.sleep(seconds)
@@ -140,7 +140,7 @@ async def test_a_tunnel_that_cannot_be_watched_is_not_left_open(call, gateway, m
         raise ValueError("a fault")
 
     async def grants(connection):
-        await u.echo_frames(connection)
+        await upstreams.echo_frames(connection)
         connection.seen.gone.set()
 
     monkeypatch.setattr(gateway.logins, "watch", fails)
@@ -151,7 +151,7 @@ async def test_a_tunnel_that_cannot_be_watched_is_not_left_open(call, gateway, m
 
 
 async def test_a_handshake_is_freed_without_the_garbage_collector(wire, origin, jp_base_url, call):
-    async with serve(u.echo_frames) as up, serve(answers(b"no WebSocket here")) as refuses:
+    async with serve(upstreams.echo_frames) as up, serve(answers(b"no WebSocket here")) as refuses:
         gc.collect()
         gc.disable()
         try:

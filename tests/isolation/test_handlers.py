@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
+from jupyter_server.auth.identity import IdentityProvider
 
 from ..conftest import TOKEN
 from ..support.identity_providers import NamedUsers, configured
@@ -113,7 +114,7 @@ LINK = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: docume
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
 @pytest.mark.parametrize("fields", [LINK, PAGE, FRAME], ids=["link", "address bar", "frame"])
 @pytest.mark.parametrize("has_been_there", [False, True])
-async def test_a_ticket_of_another_user_logs_nobody_in(visitor, fields, has_been_there, jp_server_config):
+async def test_a_ticket_of_another_user_does_not_log_in(visitor, fields, has_been_there, jp_server_config):
     """The attacker's own ticket, in a browser of Ada's by a link, a redirect or a frame: it goes on as Ada, or not at all."""
     async with serve(mirror) as up:
         host = visitor.host(up.port)
@@ -173,7 +174,7 @@ async def test_a_ticket_never_leads_to_another_host(visitor, path):
     assert answer.one("Location") == f"http://{visitor.host(15000)}{path}"
 
 
-async def test_a_path_that_was_changed_on_the_way_leads_nowhere_else(visitor):
+async def test_a_path_that_was_changed_in_the_redirect_leads_nowhere_else(visitor):
     for path in ("https://evil.example/", "evil.example", "/a%0d%0aX:%20y", "/%20", ""):
         way = urlsplit((await visitor.knock(15000)).one("Location"))
         ticket = parse_qs(way.query)["ticket"][0]
@@ -207,7 +208,7 @@ async def test_without_a_session_no_byte_reaches_the_service(visitor, jp_base_ur
         assert up.connections == 0
 
 
-async def test_nobody_enters_without_a_login(visitor):
+async def test_entering_needs_a_login(visitor):
     for login in ((), ("Authorization: token wrong",)):
         answer = await visitor.knock(15000, login=login)
         assert (answer.status, "/login?next=" in answer.one("Location")) == (302, True)
@@ -224,7 +225,7 @@ async def test_only_a_page_enters(visitor, call):
 
 
 @pytest.mark.parametrize("target", ["80", "0", "65536", "015000"])
-async def test_a_port_that_is_not_allowed_has_no_way_in(visitor, target):
+async def test_a_port_that_is_not_allowed_cannot_be_entered(visitor, target):
     host = visitor.host(target)
     assert (await visitor.ask("/", host)).status == 403
     assert (await visitor.knock(target)).status in (400, 403)
@@ -263,7 +264,7 @@ async def test_jupyter_is_not_there(visitor, jp_base_url):
 
 
 @pytest.mark.parametrize("path", ["hello", "storage"])
-async def test_no_other_site_is_told_that_the_server_is_there(visitor, path):
+async def test_other_sites_cannot_detect_the_server(visitor, path):
     port, host = visitor.port, visitor.host(1)
     undated = lambda answer: [(name, value) for name, value in answer.fields if name != "Date"]  # noqa: E731
     unknown = await visitor.ask("/.well-known/portproxy/other", host)
@@ -578,7 +579,18 @@ async def test_a_logout_cuts_what_the_service_is_sending(visitor, call, wire):
         await asyncio.wait_for(up.gone.wait(), 5)
 
 
-async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, gateway, jp_base_url, monkeypatch):
+class ChecksAlways(IdentityProvider):
+    """Jupyter's own, whose logins are checked for each request."""
+
+    login_age, is_stateless = 0.0, True
+
+
+class ChecksOften(ChecksAlways):
+    login_age = 0.4
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=ChecksAlways)])
+async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visitor, call, jp_base_url, jp_server_config):
     """The first page of many: Jupyter's own link has the token in it, and logging out must end what began with it."""
     async with serve(mirror) as up:
         uri = f"{jp_base_url}proxy/enter/{up.port}/?token={TOKEN}"
@@ -587,8 +599,7 @@ async def test_a_token_in_the_url_is_as_good_as_the_cookie_that_it_leaves(visito
         way = urlsplit(first.one("Location"))
         second = await visitor.ask(f"{way.path}?{way.query}", way.netloc)
         cookie = "Cookie: " + second.one("Set-Cookie").partition(";")[0]
-        monkeypatch.setattr(gateway.logins, "interval", 0.0)
-        for _ in range(2):  # the login is asked about each time
+        for _ in range(2):  # the login is checked each time
             assert (await visitor.ask("/", way.netloc, [cookie])).status == 200
         await call("logout", token=None, fields=[login])
         assert (await visitor.ask("/", way.netloc, [cookie])).status == 403
@@ -601,8 +612,8 @@ async def granting(connection):
     await connection.reader.read()
 
 
-async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp_serverapp, gateway, wire, monkeypatch):
-    monkeypatch.setattr(gateway.logins, "interval", 0.4)
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=ChecksOften)])
+async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp_serverapp, wire, jp_server_config):
     async with serve(granting) as up, await wire() as connection:
         host = visitor.host(up.port)
         _, cookie = await visitor.enter(up.port)
@@ -616,7 +627,7 @@ async def test_a_login_that_is_over_ends_the_session_and_its_tunnels(visitor, jp
 
 
 class Changes(Authorizer):
-    """Allows everything until it is told otherwise."""
+    """Allows everything until `allows` is False."""
 
     allows = True
 
@@ -624,9 +635,8 @@ class Changes(Authorizer):
         return self.allows
 
 
-@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Changes)])
-async def test_the_authorizer_is_asked_again(visitor, gateway, monkeypatch, jp_server_config):
-    monkeypatch.setattr(gateway.logins, "interval", 0.0)
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Changes, identity_provider_class=ChecksAlways)])
+async def test_the_authorizer_decides_again(visitor, monkeypatch, jp_server_config):
     async with serve(mirror) as up:
         _, cookie = await visitor.enter(up.port)
         assert (await visitor.ask("/", visitor.host(up.port), [cookie])).status == 200
@@ -644,7 +654,7 @@ async def test_a_stale_cookie_of_the_same_name_beside_a_good_one_does_no_harm(vi
             assert up.last.one("Cookie") is None
 
 
-async def test_what_another_site_opens_in_the_path_form_goes_to_the_origin(visitor, call, origin, jp_base_url):
+async def test_a_path_based_url_opened_by_another_site_leads_to_the_isolated_origin(visitor, call, origin, jp_base_url):
     """Else a service at its origin could open itself in Jupyter's."""
     async with serve(mirror) as up:
         for site in ("cross-site", "same-site"):
@@ -669,7 +679,7 @@ async def test_what_another_site_opens_in_the_path_form_goes_to_the_origin(visit
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_who_comes_back_to_a_service_of_the_path_form_with_its_cookie_stays(call, site):
+async def test_a_user_who_returns_to_a_path_based_service_with_its_cookie_stays(call, site):
     """As after a login by a third party. For others nothing changes: not without a cookie, nor where the user has not been."""
     login, link = await _login(call), [f"Sec-Fetch-Site: {site}", *PAGE[:3]]
     async with serve(mirror) as up, serve(mirror) as other:
@@ -864,7 +874,7 @@ APPS = {
 
 
 @pytest.mark.parametrize("jp_server_config", [server(**APPS)])
-async def test_behind_a_front_with_names_of_its_own(visitor, jp_base_url, jp_server_config):
+async def test_behind_a_reverse_proxy_with_other_host_names(visitor, jp_base_url, jp_server_config):
     async with serve(mirror) as up:
         host = f"{up.port}.apps.example.org"
         first = await visitor.knock(up.port, "/x")
@@ -923,7 +933,7 @@ async def test_services_have_origins_by_their_names_or_by_their_ports(visitor, g
 
 
 @pytest.mark.parametrize("jp_server_config", [server(service_templates=TOLD)])
-async def test_a_service_that_was_told_its_prefix_is_below_that_at_its_origin_too(visitor, gateway, call, jp_server_config):
+async def test_a_service_started_with_its_prefix_has_it_at_its_origin_too(visitor, gateway, call, jp_server_config):
     """By its name, and by its port: it leads its pages there. What begins alike is not below it."""
     for name in NAMED:
         service = gateway.services.start(name, None, {})
@@ -958,7 +968,7 @@ async def test_a_service_that_wants_to_see_its_prefix_sees_it_at_its_origin(visi
 
 
 @pytest.mark.parametrize("jp_server_config", [server(service_templates=NAMED)])
-async def test_a_service_that_was_not_told_has_that_path_for_itself(visitor, gateway, call, jp_server_config):
+async def test_a_service_started_without_its_prefix_has_that_path_for_itself(visitor, gateway, call, jp_server_config):
     await gateway.services.wait_ready(service := gateway.services.start("web", None, {}))
     _, cookie = await visitor.enter("web")
     assert (await visitor.ask("/", visitor.host("web"), [cookie])).status == 200

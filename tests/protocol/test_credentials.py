@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine, parse_cookie
 from tornado.web import Application, HTTPError, RequestHandler
 
-from jupyter_portproxy.protocol import credentials as c
+from jupyter_portproxy.protocol import credentials
 from jupyter_portproxy.protocol.credentials import find_login_cookies
 
 from ..support.tables import table
@@ -70,7 +70,7 @@ def raw(text: str) -> str:
 def test_unicode_blanks_beside_a_token_do_not_hide_it(blank, form, spell):
     target = "/x?a=1&token=" + form.format(spell(blank), quote(SECRET))
     assert by_tornado(target, "token") == SECRET
-    assert c.remove_secret_parameters(target, SECRETS) == "/x?a=1"
+    assert credentials.remove_secret_parameters(target, SECRETS) == "/x?a=1"
 
 
 ARGUMENTS = st.lists(
@@ -87,7 +87,7 @@ ARGUMENTS = st.lists(
 
 @given(ARGUMENTS)
 def test_what_tornado_reads_as_a_secret_is_gone_and_all_else_is_read_as_before(query):
-    left = c.remove_secret_parameters(f"/x?{query}", SECRETS)
+    left = credentials.remove_secret_parameters(f"/x?{query}", SECRETS)
     for name in ("token", "_xsrf"):
         assert by_tornado(left, name) not in SECRETS
     if not any(secret in query for secret in map(quote, SECRETS)) and "sem;colon" not in query:
@@ -110,7 +110,7 @@ query -> left
 ?token=own#top                       -> ?token=own#top
 """)
 def test_parameters_are_separated_by_semicolons_too_and_end_at_a_fragment(query, left):
-    assert c.remove_secret_parameters(f"/x;token=s3same%2Bopen{query}", SECRETS) == f"/x;token=s3same%2Bopen{left}"
+    assert credentials.remove_secret_parameters(f"/x;token=s3same%2Bopen{query}", SECRETS) == f"/x;token=s3same%2Bopen{left}"
 
 
 COOKIES = [
@@ -123,29 +123,29 @@ COOKIES = [
 
 @pytest.mark.parametrize("line", COOKIES)
 def test_each_of_several_xsrf_cookies_is_one(line):
-    found = c.find_xsrf_tokens([line])
+    found = credentials.find_xsrf_tokens([line])
     assert {"one", parse_cookie(line)["_xsrf"]} <= found and found & {"two", "two=2"}
 
 
 def test_lines_that_tornado_joins_by_commas_are_read_so_too():
     lines = ["_xsrf=one", "b=2; _xsrf=two", "c=3"]
-    assert {"one", "two", parse_cookie(",".join(lines))["_xsrf"], "one,b=2"} <= c.find_xsrf_tokens(lines)
+    assert {"one", "two", parse_cookie(",".join(lines))["_xsrf"], "one,b=2"} <= credentials.find_xsrf_tokens(lines)
 
 
 def test_an_xsrf_token_is_the_same_under_another_mask():
     cookie, other = (handler_of().xsrf_token.decode() for _ in range(2))
     shown = handler_of(cookie=f"_xsrf={cookie}").xsrf_token.decode()
-    assert shown != cookie and c.unmask_xsrf_token(shown) == c.unmask_xsrf_token(cookie) != ""
-    assert c.remove_secret_parameters(
-        f"/?_xsrf={quote(shown)}&_xsrf={quote(other)}", c.find_xsrf_tokens([f"_xsrf={cookie}"])
+    assert shown != cookie and credentials.unmask_xsrf_token(shown) == credentials.unmask_xsrf_token(cookie) != ""
+    assert credentials.remove_secret_parameters(
+        f"/?_xsrf={quote(shown)}&_xsrf={quote(other)}", credentials.find_xsrf_tokens([f"_xsrf={cookie}"])
     ) == (f"/?_xsrf={quote(other)}")
 
 
 @given(st.text(st.sampled_from('ab"\\017=; ,'), max_size=20))
 def test_a_cookie_is_read_as_tornado_reads_it(text):
     line = f"z=0; name={text}"
-    assert c.unquote_cookie(c.find_cookie_values([line], "name")[-1]) == parse_cookie(line)["name"]
-    assert c.parse_cookies([line, text]) == parse_cookie(f"{line}; {text}")
+    assert credentials.unquote_cookie(credentials.find_cookie_values([line], "name")[-1]) == parse_cookie(line)["name"]
+    assert credentials.parse_cookies([line, text]) == parse_cookie(f"{line}; {text}")
 
 
 @table("""
@@ -176,7 +176,7 @@ PORTPROXY_REGISTRY          -> no
 PORTPROXY_PROJECT_SECRET    -> no
 """)
 def test_an_environment_without_the_secrets_of_jupyter(name, kept):
-    assert c.remove_secret_variables({name: "x", "A": "b"}) == ({name: "x", "A": "b"} if kept == "yes" else {"A": "b"})
+    assert credentials.remove_secret_variables({name: "x", "A": "b"}) == ({name: "x", "A": "b"} if kept == "yes" else {"A": "b"})
 
 
 LOGIN = {"username-localhost-8888": "2|1:0|x"}

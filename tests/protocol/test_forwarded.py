@@ -75,7 +75,7 @@ def test_the_fields_of_a_reverse_proxy_come_first():
 
 
 @pytest.mark.parametrize(("said", "scheme"), [("gopher", "http"), ("", "http"), (" , HTTPS", "https")])
-def test_a_scheme_that_is_none_is_not_believed(said, scheme):
+def test_an_invalid_forwarded_scheme_is_ignored(said, scheme):
     assert build_forwarded_client({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
 
 

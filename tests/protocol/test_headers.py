@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol import headers as f
+from jupyter_portproxy.protocol import headers
 from jupyter_portproxy.protocol.credentials import remove_secret_parameters
 from jupyter_portproxy.protocol.forwarded import ForwardedClient
 from jupyter_portproxy.protocol.hop_header import HopHeader, parse_hop_header
@@ -31,8 +31,8 @@ WWW = Upstream("localhost", 80, ("127.0.0.1",))
 OWN = "http://hub.example:8888"
 SECRET, XSRF, LOGIN = "s3same+open", "2|xsrf|7", "a-configured-login"
 TOKEN = "v1.token.websocket.jupyter.org"
-CLIENT = f.Client("10.0.0.9", "10.0.0.9", "http", "hub.example:8888", secrets=frozenset({SECRET, XSRF}), login_cookie=LOGIN)
-BEHIND_PROXY = f.Client("10.0.0.9", "127.0.0.1", "https", "hub.example", trusted=True)
+CLIENT = headers.Client("10.0.0.9", "10.0.0.9", "http", "hub.example:8888", secrets=frozenset({SECRET, XSRF}), login_cookie=LOGIN)
+BEHIND_PROXY = headers.Client("10.0.0.9", "127.0.0.1", "https", "hub.example", trusted=True)
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=30)
 
 
@@ -41,7 +41,7 @@ def words(text):
 
 
 def up(*fields, route=STRIP, upstream=UP, client=CLIENT, method="GET", keep_host=False):
-    return f.build_request_fields(list(fields), route, upstream, client, via="gw", method=method, keep_host=keep_host)
+    return headers.build_request_fields(list(fields), route, upstream, client, via="gw", method=method, keep_host=keep_host)
 
 
 def crossed(*fields):
@@ -51,7 +51,7 @@ def crossed(*fields):
 
 
 def down(*fields, route=STRIP, upstream=UP):
-    return f.build_response_fields(list(fields), route, upstream, CLIENT)
+    return headers.build_response_fields(list(fields), route, upstream, CLIENT)
 
 
 def values(fields, name):
@@ -104,12 +104,12 @@ X-Client-Certificate-Id X-JupyterHub-Version X-Forwarder Remote-Users-List X-Aut
 @pytest.mark.parametrize("name", OWN_NAMES)
 def test_what_a_services_own_scripts_say_arrives(name):
     assert crossed((name, "a.csv")) == [(name, "a.csv")]
-    assert f.find_identity_fields([(name, "a.csv")]) == []
+    assert headers.find_identity_fields([(name, "a.csv")]) == []
 
 
 def test_the_names_of_dropped_identity_fields_are_found():
     sent = [("Remote-User", "eve"), ("X_Auth_Request_Email", "eve"), ("X-Forwarded-For", "6.6.6.6"), ("TE", "x"), ("X-App", "1")]
-    assert f.find_identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
+    assert headers.find_identity_fields(sent) == ["Remote-User", "X_Auth_Request_Email"]
 
 
 NAMES = st.sampled_from(["Accept", "X-App", "x-app", "X_App", "Range", "DPoP", "If-Match"])
@@ -118,7 +118,7 @@ NAMES = st.sampled_from(["Accept", "X-App", "x-app", "X_App", "Range", "DPoP", "
 @given(st.lists(st.tuples(NAMES, PRINTABLE)))
 def test_other_fields_cross_byte_for_byte_in_order_and_the_inbound_list_is_not_changed(fields):
     inbound = list(fields)
-    outbound = f.build_request_fields(inbound, STRIP, UP, CLIENT, via="gw")
+    outbound = headers.build_request_fields(inbound, STRIP, UP, CLIENT, via="gw")
     assert inbound == fields
     assert outbound[1 : len(fields) + 1] == fields  # after Host
 
@@ -226,44 +226,44 @@ def url_host(url):
 
 def code_server(fields):
     """The check of code-server 4.138's `authenticateOrigin`: the host in Forwarded, else in X-Forwarded-Host, else in Host."""
-    for part in re.split("[;,]", f.find_field(fields, "forwarded")):
+    for part in re.split("[;,]", headers.find_field(fields, "forwarded")):
         name, _, host = part.partition("=")
         if name.strip().lower() == "host" and host:
             break
     else:
-        host = f.find_field(fields, "x-forwarded-host").split(",")[0] or f.find_field(fields, "host")
-    return url_host(f.find_field(fields, "origin")) == host.strip().lower()
+        host = headers.find_field(fields, "x-forwarded-host").split(",")[0] or headers.find_field(fields, "host")
+    return url_host(headers.find_field(fields, "origin")) == host.strip().lower()
 
 
 def next_action(fields):
     """Next.js 16's `parseHostHeader`, for a server action."""
-    host = f.find_field(fields, "x-forwarded-host").split(",")[0].strip() or f.find_field(fields, "host")
-    return url_host(f.find_field(fields, "origin")) == host
+    host = headers.find_field(fields, "x-forwarded-host").split(",")[0].strip() or headers.find_field(fields, "host")
+    return url_host(headers.find_field(fields, "origin")) == host
 
 
 def rails(fields):
     """Rails 6.1: Origin is `base_url`, with the scheme of Rack 2.2 and with that of Rack 3, which believes Forwarded first."""
-    host = re.split(r",\s?", f.find_field(fields, "x-forwarded-host"))[-1] or f.find_field(fields, "host")
-    told = [f.find_field(fields, "x-forwarded-scheme"), f.find_field(fields, "x-forwarded-proto").split(",")[0]]
-    newer = [*reversed(re.findall(r"proto=\"?(\w+)", f.find_field(fields, "forwarded"))), *reversed(told)]
+    host = re.split(r",\s?", headers.find_field(fields, "x-forwarded-host"))[-1] or headers.find_field(fields, "host")
+    told = [headers.find_field(fields, "x-forwarded-scheme"), headers.find_field(fields, "x-forwarded-proto").split(",")[0]]
+    newer = [*reversed(re.findall(r"proto=\"?(\w+)", headers.find_field(fields, "forwarded"))), *reversed(told)]
     schemes = {next((said for said in order if said in ("http", "https")), "http") for order in (told, newer)}
-    if "on" in (f.find_field(fields, "https"), f.find_field(fields, "x-forwarded-ssl")):
+    if "on" in (headers.find_field(fields, "https"), headers.find_field(fields, "x-forwarded-ssl")):
         schemes = {"https"}
     bases = {f"{scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}[scheme])}" for scheme in schemes}
-    return {f.find_field(fields, "origin")} == bases
+    return {headers.find_field(fields, "origin")} == bases
 
 
 def same_host(fields):
     """Django, Tornado, Bokeh, Vite, Jupyter."""
-    return urlsplit(f.find_field(fields, "origin")).netloc == f.find_field(fields, "host")
+    return urlsplit(headers.find_field(fields, "origin")).netloc == headers.find_field(fields, "host")
 
 
 def strict_referer(fields):
     """Django with SECURE_PROXY_SSL_HEADER, Flask-WTF behind ProxyFix: over https the Referer is https, and of this host."""
-    referer = urlsplit(f.find_field(fields, "referer"))
-    return f.find_field(fields, "x-forwarded-proto") != "https" or (referer.scheme, referer.netloc) == (
+    referer = urlsplit(headers.find_field(fields, "referer"))
+    return headers.find_field(fields, "x-forwarded-proto") != "https" or (referer.scheme, referer.netloc) == (
         "https",
-        f.find_field(fields, "host"),
+        headers.find_field(fields, "host"),
     )
 
 
@@ -303,7 +303,7 @@ def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep
     ids=words("untrusted-proxy proxy-without-scheme proxy-with-another-host proxy-without-port https-port http-port"),
 )
 def test_a_reverse_proxy_with_few_fields_leaves_one_story(host, trusted, said, page, keep_host, check):
-    client = f.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted)
+    client = headers.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted)
     out = up(*lines(said), ("Origin", page), ("Referer", f"{page}{P}/x"), client=client, keep_host=keep_host, method="POST")
     assert check(out), out
 
@@ -349,7 +349,7 @@ def test_the_last_hop_that_keeps_the_host_restores_the_browsers():
 
 
 def test_a_hop_that_keeps_the_host_still_calls_the_next_one_by_its_own():
-    out = f.build_request_fields(
+    out = headers.build_request_fields(
         [("Origin", OWN)], KEEP, UP, CLIENT, via="gw", keep_host=True, hop=HopHeader("the-credential", "ann")
     )
     assert out[:2] == [("Host", "localhost:8050"), ("Origin", "http://localhost:8050")]
@@ -399,7 +399,7 @@ gopher, http    -> http  -> 443
 """)
 def test_in_a_chain_of_reverse_proxies_the_outermost_counts(said, proto, port):
     # configurable-http-proxy appends its own value to that of the ingress before it
-    client = f.Client("10.0.0.9", "127.0.0.1", "http", "hub.example", trusted=True)
+    client = headers.Client("10.0.0.9", "127.0.0.1", "http", "hub.example", trusted=True)
     chain = [("X-Forwarded-Proto", said), ("X-Forwarded-Port", f",{port},8000"), ("X-Forwarded-For", ",1.1.1.1")]
     out = up(*chain, client=client)
     assert values(out, "X-Forwarded-Proto") == [proto]
@@ -411,26 +411,26 @@ def test_in_a_chain_of_reverse_proxies_the_outermost_counts(said, proto, port):
 
 @table("origin -> port\nhttp://h -> 80\nhttps://h -> 443\nhttp://[::1] -> 80\nhttps://h:1 -> 1")
 def test_the_forwarded_port_is_the_one_the_client_used(origin, port):
-    assert values(up(client=f.Client("::1", "::1", *origin.split("://"))), "X-Forwarded-Port") == [port]
+    assert values(up(client=headers.Client("::1", "::1", *origin.split("://"))), "X-Forwarded-Port") == [port]
 
 
 def test_an_ipv6_client_is_written_as_rfc_7239_wants_it():
-    assert values(up(client=f.Client("::1", "::1", "http", "h")), "Forwarded") == ['for="[::1]";proto=http;host=h']
+    assert values(up(client=headers.Client("::1", "::1", "http", "h")), "Forwarded") == ['for="[::1]";proto=http;host=h']
 
 
-def test_via_grows_by_one_member_which_this_gateway_knows_as_its_own():
+def test_via_grows_by_one_member_which_this_gateway_recognizes():
     assert ", ".join(values(up(("Via", "1.0 a, 1.1 b"), ("via", "2 c")), "Via")) == "1.0 a, 1.1 b, 2 c, 1.1 gw"
-    assert f.has_loop(up(), "gw")
+    assert headers.has_loop(up(), "gw")
 
 
 @pytest.mark.parametrize("via", ["1.1 gw", "1.0 a, 1.1 gw (x)", "HTTP/1.1 gw , 1.1 b"])
 def test_a_loop_is_known_by_via(via):
-    assert f.has_loop([("Accept", "*"), ("Via", "1.1 other"), ("vIA", via)], "gw")
+    assert headers.has_loop([("Accept", "*"), ("Via", "1.1 other"), ("vIA", via)], "gw")
 
 
 @pytest.mark.parametrize("via", ["1.1 gw2", "1.1 a (gw)", "gw", "", ",", "gw 1.1"])
 def test_other_gateways_are_no_loop(via):
-    assert not f.has_loop([("Accept", "1.1 gw"), ("Via", via)], "gw")
+    assert not headers.has_loop([("Accept", "1.1 gw"), ("Via", via)], "gw")
 
 
 # ---- upwards: credentials ----
@@ -512,7 +512,7 @@ def test_the_token_subprotocol_stays_and_the_services_own_cross(sent, seen):
 @pytest.mark.parametrize(("offered", "answered", "added"), [(TOKEN, "", 1), (f"{TOKEN}, chat", "chat", 0), ("chat", "", 0)])
 def test_a_browser_that_offered_only_the_token_gets_an_answer_to_it(offered, answered, added):
     offer, answer = ([("Sec-WebSocket-Protocol", value)] * bool(value) for value in (f"{offered}, {offered}.x", answered))
-    assert f.answer_token_subprotocol(offer, answer) == [("Sec-WebSocket-Protocol", TOKEN)] * added
+    assert headers.answer_token_subprotocol(offer, answer) == [("Sec-WebSocket-Protocol", TOKEN)] * added
 
 
 CARRIERS = rows(f"""
@@ -560,7 +560,7 @@ def test_what_is_not_the_services_to_say_is_dropped(name):
 @given(st.lists(st.tuples(st.sampled_from([*THEIRS, "NEL", "TE"]), PRINTABLE)))
 def test_all_else_reaches_the_client_byte_for_byte_and_in_order(fields):
     inbound = list(fields)
-    assert f.build_response_fields(inbound, STRIP, UP, CLIENT) == [field for field in fields if field[0] in THEIRS]
+    assert headers.build_response_fields(inbound, STRIP, UP, CLIENT) == [field for field in fields if field[0] in THEIRS]
     assert inbound == fields
 
 
@@ -662,7 +662,7 @@ def test_a_value_whose_urls_stay_is_the_same_byte_for_byte(value, name):
 
 
 def test_a_service_that_got_x_forwarded_proto_https_may_write_https_urls():
-    assert f.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, BEHIND_PROXY) == [
+    assert headers.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, BEHIND_PROXY) == [
         ("Location", f"{P}/x")
     ]
 
@@ -686,7 +686,7 @@ def test_a_url_is_mapped_once(below):
 
 
 @table("sent -> seen\n/x -> /x\nhttp://localhost:8050/x -> /x\nhttp://localhost:8050?q -> /?q")
-def test_where_the_prefix_is_kept_the_service_knows_it(sent, seen):
+def test_locations_of_a_service_that_sees_its_prefix_stay(sent, seen):
     assert down(("Location", sent), route=KEEP) == [("Location", seen)]
 
 
@@ -751,7 +751,7 @@ def test_a_cookie_without_a_path_gets_the_folder_of_the_request_or_the_prefix(pr
     """The browser's own default is the folder of its URL: where the final slash is missing, one above the prefix."""
     route = replace(KEEP if "port/8050" in prefix and prefix != P else STRIP, prefix=prefix, path=path)
     for sent in ("a=1", "a=1; Path=", "a=1; path", "a=1; PATH=x", f"a=1; Path=/; Path={'x' * 9}"):
-        out = f.build_response_fields([("Set-Cookie", sent)], route, UP, replace(CLIENT, isolated=isolated))
+        out = headers.build_response_fields([("Set-Cookie", sent)], route, UP, replace(CLIENT, isolated=isolated))
         assert out[0] == ("Set-Cookie", f"a=1; Path={seen}")
 
 
@@ -787,7 +787,7 @@ def test_a_cookie_that_would_shadow_jupyters_or_cannot_be_moved_is_refused(name)
         (f"a=1; Path={P}/%2E%2e/x", f"a=1; Path={P}{P}/%2E%2e/x"),
     ],
 )
-def test_a_cookies_path_has_no_way_out_and_its_priority_is_jupyters(sent, seen):
+def test_a_cookies_path_stays_below_the_prefix_and_its_priority_is_dropped(sent, seen):
     assert down(("Set-Cookie", sent)) == [("Set-Cookie", seen)]
 
 
@@ -832,9 +832,11 @@ Negotiate                                   -> Negotiate
 """)
 def test_the_space_that_a_digest_protects_ends_at_the_prefix(sent, seen):
     assert down(("WWW-Authenticate", sent)) == [("WWW-Authenticate", seen)]
-    own = f.build_response_fields([("WWW-Authenticate", sent)], replace(STRIP, prefix=""), UP, replace(CLIENT, isolated=True))
+    own = headers.build_response_fields(
+        [("WWW-Authenticate", sent)], replace(STRIP, prefix=""), UP, replace(CLIENT, isolated=True)
+    )
     assert own[0] == ("WWW-Authenticate", sent)
-    assert f.build_response_fields([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count(
+    assert headers.build_response_fields([("WWW-Authenticate", seen)], KEEP, UP, CLIENT)[0][1].count('domain="') == seen.count(
         'domain="'
     )
 
@@ -876,20 +878,20 @@ GET HTTP/1.1  -> keep-alive          -> websocket -> no
 GET HTTP/1.1  -> Upgrade             -> h2c       -> no
 """)
 def test_an_upgrade_to_websocket_is_known(start, connection, upgrade, asked):
-    assert f.is_websocket_upgrade(*start.split(), [("connection", connection), ("UPGRADE", upgrade)]) is (asked == "yes")
+    assert headers.is_websocket_upgrade(*start.split(), [("connection", connection), ("UPGRADE", upgrade)]) is (asked == "yes")
 
 
 def test_fields_are_replaced_and_may_be_set_aside():
     sent = [("A", "1"), ("authorization", "Basic x"), ("B", "2")]
     by = [("Authorization", "token t")]
-    assert f.replace_fields(sent, by) == [("A", "1"), ("B", "2"), *by]
-    assert f.replace_fields(sent, by, {"authorization": "X-Own", "b": "X-B"}) == [
+    assert headers.replace_fields(sent, by) == [("A", "1"), ("B", "2"), *by]
+    assert headers.replace_fields(sent, by, {"authorization": "X-Own", "b": "X-B"}) == [
         ("A", "1"),
         ("X-Own", "Basic x"),
         ("B", "2"),
         *by,
     ]
-    assert f.replace_fields(sent, [("C", "3")], {"authorization": "X-Own"}) == [*sent, ("C", "3")]
+    assert headers.replace_fields(sent, [("C", "3")], {"authorization": "X-Own"}) == [*sent, ("C", "3")]
 
 
 @pytest.mark.parametrize(
@@ -921,14 +923,14 @@ def test_a_trusted_reverse_proxy_decides_the_clients_scheme(said, proto):
 )
 def test_what_is_to_be_saved_is_a_file(path, sent, seen):
     fields = [("Content-Disposition", sent)] if sent else []
-    out = f.build_response_fields(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, is_download=True))
+    out = headers.build_response_fields(fields, replace(STRIP, path=path), UP, replace(CLIENT, isolated=True, is_download=True))
     assert values(out, "Content-Disposition") == [seen]
 
 
 def test_after_a_hop_header_the_service_gets_the_same_fields_as_without():
     asked = [("Host", "hub"), ("X-Portproxy-Hop", "for=mine"), ("X-Forwarded-For", "192.0.2.1"), ("Cookie", "a=b"), ("Via", "x")]
     plainly = up(*asked, client=BEHIND_PROXY, route=KEEP)
-    told = f.build_request_fields(asked, KEEP, UP, BEHIND_PROXY, via="gw", hop=HopHeader("the-credential", "ann"))
+    told = headers.build_request_fields(asked, KEEP, UP, BEHIND_PROXY, via="gw", hop=HopHeader("the-credential", "ann"))
     assert [name for name, _ in told] == ["Host", "Cookie", "X-Portproxy-Hop", "Via"]
     word = parse_hop_header(values(told, "X-Portproxy-Hop")[0])
     assert (word.credential, word.user, word.forwarded_client.peers) == ("the-credential", "ann", (BEHIND_PROXY.peer,))

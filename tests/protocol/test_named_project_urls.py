@@ -182,7 +182,7 @@ def test_cookies_stay_below_the_prefix(sent, seen):
     assert RedirectFollower(ALIAS, AT, CLIENT).map_response_fields([("Set-Cookie", sent)]) == [("Set-Cookie", seen)]
 
 
-def test_cookies_set_on_the_way_go_on_and_come_back():
+def test_cookies_of_followed_redirects_are_sent_and_come_back():
     journey = RedirectFollower(ALIAS, AT, CLIENT)
     asked = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
     assert journey.map_request_fields(asked) == asked

@@ -103,7 +103,7 @@ def test_an_update_in_another_file_counts_too(check):
     assert found["c.ServerProxy.servers['a']['port']"]["where"].endswith("jupyter_server_config.py")
 
 
-def test_a_file_that_raises_is_told_and_the_others_are_read(check):
+def test_a_file_that_raises_is_a_finding_and_the_others_are_read(check):
     _, found = check(server="import no_such_package", lab=GOOD)
     broken = next(finding for finding in found.values() if finding["verdict"] == "decide")
     assert broken["option"].endswith("jupyter_server_config.py")
@@ -141,7 +141,7 @@ def test_entry_points_are_tried(tmp_path):
     assert f"-> Its extension may stay disabled: {remedy}\n" in said
 
 
-def test_its_part_in_jupyterlab_is_told_until_it_is_disabled(tmp_path):
+def test_its_lab_extension_is_a_finding_until_it_is_disabled(tmp_path):
     more = {"JUPYTER_PATH": str(INCUMBENT / "share" / "jupyter")}
     line = "-> jupyter labextension disable @jupyterhub/jupyter-server-proxy\n"
     assert line in portproxy(tmp_path, "check", "--migrate", more=more)[1]

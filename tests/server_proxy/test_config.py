@@ -67,7 +67,7 @@ def test_every_key_has_its_meaning(keys, attribute, value):
     assert getattr(one(**keys), attribute) == value
 
 
-def test_a_key_that_is_unknown_is_told_and_the_server_works():
+def test_an_unknown_key_is_logged_and_the_server_works():
     unknown: list[str] = []
     data = {"command": ["x"], "comand": ["y"], "launcher_entry": {"title": "T", "timeout": 5}}
     assert read_server("app", data, "/b/", unknown).name == "app"
@@ -112,7 +112,7 @@ def test_what_cannot_work_is_left_out_with_one_sentence(name, data, sentence):
     assert sentence in problems[0]
 
 
-def test_an_entry_point_that_raises_is_told_and_the_others_work(tmp_path, monkeypatch):
+def test_an_entry_point_that_raises_is_logged_and_the_others_work(tmp_path, monkeypatch):
     info = tmp_path / "odd-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")

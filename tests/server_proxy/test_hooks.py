@@ -16,7 +16,9 @@ from jupyter_portproxy.server_proxy.hooks import RewritableResponse
 from jupyter_portproxy.services.hooks import BufferedResponse, Endpoint
 from jupyter_portproxy.services.templates import TemplateError
 
+from ..support.identity_providers import configured
 from ..support.jupyter_processes import TOKEN
+from ..support.upstreams import endless, serve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
 VALUES = {"port": "8050", "unix_socket": "/run/x.sock", "base_url": "/b/", "prefix": "/b/app", "name": "app"}
@@ -173,7 +175,7 @@ async def test_answers_are_rewritten(call):
     assert (await call("shouts/x", "HEAD")).content == b""
 
 
-async def test_a_function_that_fails_is_an_error_without_its_words(call):
+async def test_a_function_that_fails_is_an_error_without_its_text(call):
     answer = await call("fails/x")
     assert (answer.status, answer.text.splitlines()[0]) == (500, "Something went wrong inside the gateway.")
     assert "secret" not in answer.text
@@ -201,9 +203,10 @@ async def test_activity_counts_as_the_configuration_says(call, jp_web_app, path,
     assert ("portproxy" in jp_web_app.settings["last_activity_times"]) == counts
 
 
-async def test_an_answer_too_large_to_be_rewritten_is_refused(call, gateway, monkeypatch):
-    monkeypatch.setattr(gateway, "max_whole_content", 3)
-    answer = await call("shouts/x")
+@pytest.mark.parametrize("jp_server_config", [{**configured(), "ServerProxy": {"non_service_rewrite_response": lambda: None}}])
+async def test_an_answer_too_large_to_be_rewritten_is_refused(call, jp_server_config):
+    async with serve(endless) as up:
+        answer = await call(f"proxy/port/{up.port}/")
     assert (answer.status, answer.text.splitlines()[0][:60]) == (
         502,
         "The service's answer could not be used: it is larger than 10",

@@ -90,7 +90,7 @@ def test_it_exits_as_the_service_did(guard, program, code):
     assert guard(program).wait(10) == code
 
 
-def test_a_command_that_does_not_exist_is_told():
+def test_a_command_that_does_not_exist_is_an_error():
     command = [sys.executable, str(GUARD), "1", "-", "/no/such/program"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == "/no/such/program: No such file or directory\n"
@@ -113,7 +113,7 @@ def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(guard):
     assert 0.4 < time.monotonic() - started < 3
 
 
-def test_a_service_is_asked_to_end_once(guard):
+def test_a_service_gets_one_sigterm(guard):
     """A second SIGTERM cut the good end of a Jupyter server short: it exited with 143."""
     process = guard(COUNTS)
     assert process.stdout.readline() == "up\n"

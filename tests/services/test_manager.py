@@ -18,7 +18,6 @@ from jupyter_portproxy.services import manager as manager_module
 from jupyter_portproxy.services.manager import Service, ServiceManager
 from jupyter_portproxy.services.ports import PortLeases
 from jupyter_portproxy.services.templates import load
-from jupyter_portproxy.system import background_tasks
 
 from ..support.waiting import eventually
 
@@ -122,8 +121,7 @@ async def test_a_later_state_has_a_larger_time_though_the_clock_is_set_back(make
     assert times == sorted(set(times))
 
 
-async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
-    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
+async def test_a_probe_that_fails_is_repeated(make):
     faults = [ValueError("a fault"), KeyError("another")]
 
     async def probe(service: Service) -> bool:
@@ -131,7 +129,7 @@ async def test_a_probe_that_fails_is_asked_again(make, monkeypatch):
             raise faults.pop()
         return await answers(service)
 
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe)
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe, options={"retry_pause": 0.01})
     service = manager.start("web")
     await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (service.state, faults) == ("up", [])
@@ -177,7 +175,7 @@ async def test_other_arguments_make_another_service(scripts, tmp_path):
         scripts.start("web", "web", {"script": "b.py"})
 
 
-async def test_an_argument_that_is_a_secret_is_not_told(make):
+async def test_an_argument_that_is_a_secret_is_masked(make):
     arguments = [{"name": "access_token", "default": ""}, {"name": "word", "default": "x"}]
     manager = make(web={"command": [*PYTHON, SERVE, "{port}", "{access_token}"], "arguments": arguments})
     service = manager.start("web", arguments={"access_token": "a-secret", "word": "y"})
@@ -668,7 +666,7 @@ async def test_a_wrapper_that_exits_with_an_error_leaves_the_service_that_it_has
 
 
 @linux
-async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
+async def test_a_program_in_the_background_is_supervised_like_a_service(make):
     manager = make(web={"command": [*PYTHON, DAEMON, "{port}", "leaves", "0"]})
     service = manager.start("web")
     await asyncio.wait_for(manager.wait_ready(service), 10)
@@ -686,7 +684,7 @@ async def test_what_works_in_the_background_is_watched_as_a_service_is(make):
 
 
 @linux
-async def test_a_program_in_the_background_that_does_not_listen_is_told(make):
+async def test_a_program_in_the_background_that_does_not_listen_is_an_error(make):
     manager = make(web={"command": [*PYTHON, DAEMON, "", "leaves", "0"], "ready_timeout": 1.5})
     service = manager.start("web")
     await ended(service)

@@ -16,7 +16,7 @@ from jupyter_portproxy.services.templates import Template, TemplateError, load, 
 VALUES = {"port": "15000", "unix_socket": "/s", "base_url": "/", "prefix": "/proxy/service/a", "name": "a"}
 
 
-def test_every_shipped_template_is_valid_and_knows_its_place():
+def test_every_shipped_template_is_valid_and_uses_its_endpoint():
     templates, problems = load_all(catalog.shipped())
     assert problems == []
     assert {"http-server", "tensorboard", "mlflow", "streamlit", "gradio", "dash", "panel", "bokeh", "voila"} <= set(templates)

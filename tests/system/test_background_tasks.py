@@ -18,8 +18,7 @@ def failures(name: str) -> float:
     return REGISTRY.get_sample_value("jupyter_portproxy_background_failures_total", {"task": name}) or 0.0
 
 
-async def test_a_task_that_fails_is_logged_counted_and_started_again(monkeypatch, caplog):
-    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 0.01)
+async def test_a_task_that_fails_is_logged_counted_and_started_again(caplog):
     runs = []
 
     async def work() -> None:
@@ -29,7 +28,7 @@ async def test_a_task_that_fails_is_logged_counted_and_started_again(monkeypatch
 
     before = failures("test of failures")
     with caplog.at_level(logging.ERROR):
-        task = background_tasks.run("test of failures", work, logging.getLogger("here"))
+        task = background_tasks.run("test of failures", work, logging.getLogger("here"), first_pause=0.01)
         assert task.get_name() == "portproxy test of failures"
         await asyncio.wait_for(task, 5)
     assert len(runs) == 4 and failures("test of failures") - before == 3
@@ -39,8 +38,6 @@ async def test_a_task_that_fails_is_logged_counted_and_started_again(monkeypatch
 
 
 async def test_pauses_are_bounded_and_restart_after_a_long_run(monkeypatch):
-    monkeypatch.setattr(background_tasks, "FIRST_PAUSE", 1.0)
-    monkeypatch.setattr(background_tasks, "LONGEST_PAUSE", 3.0)
     clock, pauses = [0.0], []
     lasts = iter([0, 0, 0, 0, 5, 0])
 
@@ -56,7 +53,7 @@ async def test_pauses_are_bounded_and_restart_after_a_long_run(monkeypatch):
 
     monkeypatch.setattr(background_tasks.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(background_tasks.asyncio, "sleep", sleep)
-    await background_tasks._supervise("pauses", work, logging.getLogger("here"))
+    await background_tasks.run("pauses", work, logging.getLogger("here"), longest_pause=3.0)
     assert pauses == [1, 2, 3, 3, 1, 2]
 
 

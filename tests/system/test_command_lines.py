@@ -73,5 +73,5 @@ def test_the_worst_costs_little(unit):
 
 
 @given(st.lists(st.text()))
-def test_any_command_is_told(command):
+def test_any_command_line_becomes_printable(command):
     assert all(text.replace("\n", "").replace("\t", "").isprintable() for text in mask_secrets(command))

@@ -126,7 +126,7 @@ def test_another_users_listener_is_theirs(owners, host, dialled, how):
 @linux
 @root
 @pytest.mark.parametrize("netlink", [open_netlink, OldNetlink])
-def test_a_user_who_is_not_root_is_told_from_root_and_from_others_before_accept(netlink):
+def test_a_users_socket_differs_from_roots_and_others_before_accept(netlink):
     roots = socket.create_server(("127.0.0.1", 0))
     with (
         another_users_listener("127.0.0.1", "wait") as (_, port),
@@ -146,7 +146,7 @@ def test_a_user_who_is_not_root_is_told_from_root_and_from_others_before_accept(
 @linux
 @root
 @pytest.mark.parametrize("question", [2, 3, 4])
-def test_a_listener_that_accepts_and_makes_room_between_two_questions_keeps_the_connection(question):
+def test_a_listener_that_accepts_between_two_queries_keeps_the_connection(question):
     """Asked after that, the listener would be ours and the connection's other end still another user's."""
     with another_users_listener("127.0.0.1", "wait") as (process, port), contextlib.ExitStack() as stack:
 
@@ -215,7 +215,7 @@ def test_a_connection_that_has_ended_has_no_known_owner(owners, how):
 
 
 @linux
-def test_who_listens_on_a_unix_socket_is_told_by_the_connection(tmp_path):
+def test_a_connection_to_a_unix_socket_shows_its_listeners_owner(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as ours:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
@@ -227,7 +227,7 @@ def test_who_listens_on_a_unix_socket_is_told_by_the_connection(tmp_path):
 
 
 @root
-def test_connections_of_different_users_are_told_apart(owners):
+def test_connections_of_different_users_are_distinguished(owners):
     with another_users_listener("127.0.0.1", "wait") as (_, port), connected("127.0.0.1") as (ours, _):
         with socket.create_connection(("127.0.0.1", port)) as foreign:
             found = [owners.peer_owner(*ends(sock)) for sock in (foreign, ours) * 20]

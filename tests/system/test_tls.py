@@ -18,7 +18,7 @@ from jupyter_portproxy.protocol.urls import Upstream
 from jupyter_portproxy.services.templates import load
 from jupyter_portproxy.system.tls import Trust, check_bundle
 
-from ..support import upstreams as u
+from ..support import upstreams
 from ..support.jupyter_processes import TOKEN
 from ..support.raw_clients import frame
 from ..support.upstreams import answers, free_port, mirror, serve
@@ -112,7 +112,7 @@ async def test_a_service_with_an_address_of_its_own(call, good):
 
 
 async def test_connections_are_kept_and_verified_by_name(call, good, wire, origin, jp_base_url):
-    async with serve(u.keeps_answering, tls=good) as up, await wire() as connection:
+    async with serve(upstreams.keeps_answering, tls=good) as up, await wire() as connection:
         for _ in range(3):
             head = f"GET {jp_base_url}proxy/https/{up.port}/ HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
             await connection.send(head.encode())
@@ -145,7 +145,7 @@ async def mirror_content(connection):
 
 
 async def test_a_tunnel_runs_inside_tls(wire, origin, jp_base_url, good, gateway):
-    async with serve(u.echo_frames, tls=good) as up:
+    async with serve(upstreams.echo_frames, tls=good) as up:
         connection, head = await upgraded(wire, origin, f"{jp_base_url}proxy/https/{up.port}/ws")
         assert head.status == 101
         sent = frame(1, b"hello") + frame(2, bytes(200000))
@@ -223,7 +223,7 @@ async def test_a_handshake_that_is_cut_is_a_502(call, wire, origin, jp_base_url,
 
 @pytest.mark.parametrize("jp_server_config", [{"connect_timeout": 0.3}], indirect=True)
 async def test_a_handshake_that_never_ends_is_a_504(call, wire, origin, jp_base_url):
-    async with serve(u.never_answers) as up:
+    async with serve(upstreams.never_answers) as up:
         path = f"proxy/https/{up.port}/"
         assert (await call(path)).status == 504
         assert await upgrade_status(wire, origin, jp_base_url + path) == 504
@@ -233,7 +233,7 @@ async def test_a_handshake_that_never_ends_is_a_504(call, wire, origin, jp_base_
     "jp_server_config", [{"verify_loopback_certificates": False, "allowed_hosts": ["10.1.2.3"]}], indirect=True
 )
 async def test_loopback_alone_may_go_unverified(call, wire, origin, jp_base_url, gateway):
-    async with serve(u.echo_frames, tls=context_for(trustme.CA().issue_cert("example.org"))) as up:
+    async with serve(upstreams.echo_frames, tls=context_for(trustme.CA().issue_cert("example.org"))) as up:
         assert await upgrade_status(wire, origin, f"{jp_base_url}proxy/https/{up.port}/ws") == 101
     async with serve(answers(b"hello"), tls=context_for(trustme.CA().issue_cert("example.org"))) as up:
         assert (await call(f"proxy/https/{up.port}/")).content == b"hello"

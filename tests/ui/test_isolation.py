@@ -148,7 +148,7 @@ def planted(page: Page, jupyter: str) -> list[str]:
     return [cookie["name"] for cookie in page.context.cookies(jupyter) if cookie["value"] in ("planted", "1")]
 
 
-def test_in_the_path_form_a_hostile_service_is_jupyter(page, jupyter):
+def test_at_a_path_based_url_a_hostile_service_is_jupyter(page, jupyter):
     """The positive control: where this does nothing, the next test proves nothing."""
     with running(hostile) as port, running(rooted) as neighbour:
         page.goto(f"{jupyter}proxy/port/{port}/")
@@ -211,7 +211,7 @@ def test_a_hostile_service_cannot_open_itself_in_jupyters_origin(page, jupyter):
             assert page.url.startswith(origin_of(jupyter, port)), form
 
 
-def test_the_way_in_is_one_pair_of_redirects_two_the_first_time_and_takes_less_than_a_tenth_of_a_second(page, jupyter):
+def test_entering_takes_one_pair_of_redirects_two_the_first_time_and_under_100_ms(page, jupyter):
     with running(build) as port:
         times = []
         for number in range(8):
@@ -289,7 +289,7 @@ def test_a_ticket_of_an_attacker_leads_a_browser_without_a_login_to_the_login_pa
     victim.close()
 
 
-def test_a_login_on_the_way_leads_to_the_page(chromium, jupyter):
+def test_a_login_while_entering_leads_to_the_page(chromium, jupyter):
     with running(build) as port:
         page = chromium.new_page()
         page.goto(f"{origin_of(jupyter, port)}items/3?q")
@@ -299,7 +299,7 @@ def test_a_login_on_the_way_leads_to_the_page(chromium, jupyter):
         page.close()
 
 
-def test_without_a_login_the_way_leads_to_the_login_page(chromium, jupyter):
+def test_entering_without_a_login_leads_to_the_login_page(chromium, jupyter):
     page = chromium.new_page()
     page.goto(f"{origin_of(jupyter, 15000)}x")
     assert page.url.startswith(f"{jupyter}login?next=")
@@ -403,7 +403,7 @@ def test_a_react_build_works_untouched(page, jupyter, react_build):
         expect(page.locator("#path")).to_have_text("/items/2")
 
 
-def test_a_react_build_works_in_the_path_form_but_for_its_own_addresses(page, jupyter, react_build):
+def test_a_react_build_works_at_a_path_based_url_but_for_its_own_addresses(page, jupyter, react_build):
     with running(files(react_build(split=False))) as port:
         page.goto(f"{jupyter}proxy/port/{port}/items/1")
         check_react(page)
@@ -413,7 +413,7 @@ def test_a_react_build_works_in_the_path_form_but_for_its_own_addresses(page, ju
         expect(page.locator("#late")).to_have_count(0)
 
 
-def test_a_split_build_runs_twice_in_the_path_form_unless_it_is_built_for_any(page, jupyter, react_build):
+def test_a_split_build_runs_twice_at_a_path_based_url_unless_it_is_built_for_any(page, jupyter, react_build):
     """A module has one instance for each address: one asked for at the root, and below the prefix by another module, has two."""
     built = react_build()
     main = (built / "index.html").read_text().partition('src="')[2].partition('"')[0]

@@ -534,7 +534,7 @@ def test_axe_finds_nothing_serious(lab, theme):
     assert found == []
 
 
-def test_a_server_that_is_gone_is_said_in_words(chromium, tmp_path):
+def test_a_server_that_is_gone_is_reported(chromium, tmp_path):
     with jupyter_server(tmp_path) as server:
         page = chromium.new_context().new_page()
         errors: list[str] = []
@@ -573,7 +573,7 @@ def test_a_tab_outlives_its_server_and_starts_its_service_again(chromium, tmp_pa
     page.context.close()
 
 
-def test_a_login_that_has_ended_is_said_in_words(lab):
+def test_a_login_that_has_ended_is_reported(lab):
     lab.context.clear_cookies()
     lab.route(re.compile("proxy/api/"), lambda route: route.fulfill(status=403, body="{}"))
     lab.click(".jp-PortProxy-panel .jp-ToolbarButtonComponent >> nth=1")

@@ -52,7 +52,7 @@ def test_a_page_its_events_and_its_websocket_pass(page, server, start_demo, tmp_
     page.wait_for_selector("#upload:has-text('3000000 bytes arrived')", timeout=5_000)
 
 
-def test_without_a_login_the_browser_is_asked_for_one(chromium, server, start_demo):
+def test_without_a_login_the_browser_sees_the_login_page(chromium, server, start_demo):
     port = free_port()
     start_demo(port)
     page = chromium.new_page()

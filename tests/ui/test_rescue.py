@@ -107,7 +107,7 @@ def test_below_a_base_url_all_of_it_loads_too(chromium, tmp_path, app):
         page.context.close()
 
 
-def test_without_the_rescue_nothing_of_it_loads(chromium, tmp_path, app):
+def test_without_redirects_by_referer_nothing_of_it_loads(chromium, tmp_path, app):
     with jupyter_server(tmp_path, "--PortProxy.rescue=False") as running:
         page = chromium.new_page()
         log_in(page.context, running.url)

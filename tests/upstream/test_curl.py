@@ -542,7 +542,7 @@ async def test_only_a_get_is_repeated_when_the_upstream_closes_after_reading_it(
         assert [request.method for request in seen.requests[3:]] == [method]
 
 
-async def test_an_upstream_that_was_cut_short_by_abort_is_not_asked_again_on_that_connection(transport):
+async def test_an_aborted_exchange_gives_its_connection_up(transport):
     async with serve(upstreams.drips([b"x"], 0)) as seen:
         for _ in range(2):
             exchange = transport.open(outbound(seen.port))
@@ -649,7 +649,7 @@ async def test_300_mixed_exchanges_leave_no_file_descriptor(make):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_slowly_read_answer_arrives_whole_with_either_way_to_pause(transport, at_once):
+async def test_a_slowly_read_response_arrives_whole_with_either_kind_of_pause(transport, at_once):
     """libcurl 8.16 and 8.17 are stopped between two pieces of work: in the middle of one they fail the transfer."""
     transport.pauses_at_once = at_once and transport.pauses_at_once
     content = bytes(range(256)) * (1 << 16)

@@ -26,7 +26,7 @@ def watched(request, jp_asyncio_loop):
     sockets.close()
 
 
-async def test_it_reports_what_is_ready_and_watched(watched):
+async def test_it_reports_ready_sockets_that_are_watched(watched):
     sockets, events = watched
     ours, theirs = socket.socketpair()
     with ours, theirs:

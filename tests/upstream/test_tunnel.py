@@ -283,7 +283,7 @@ async def hears(connection: Connection) -> None:
         connection.seen.gone.set()
 
 
-async def test_the_clients_half_close_reaches_the_upstream_and_its_last_words_the_client():
+async def test_the_clients_half_close_reaches_the_upstream_and_its_last_bytes_the_client():
     async def last_words(connection: Connection) -> None:
         await connection.until_closed()
         await connection.write(BLOCK + b"and goodbye")
@@ -295,7 +295,7 @@ async def test_the_clients_half_close_reaches_the_upstream_and_its_last_words_th
         assert seen.received == b"that was all"
 
 
-async def test_the_upstreams_half_close_reaches_the_client_and_its_last_words_the_upstream():
+async def test_the_upstreams_half_close_reaches_the_client_and_its_last_bytes_the_upstream():
     async def ends(connection: Connection) -> None:
         await connection.reader.readexactly(1)
         connection.writer.write_eof()
@@ -341,7 +341,7 @@ async def test_the_upstreams_end_reaches_the_client(tunnel_to, how):
         assert await asyncio.wait_for(client.rest(), 1) == b""
 
 
-async def test_what_was_under_way_is_delivered_when_the_upstream_closes(tunnel_to):
+async def test_bytes_in_flight_are_delivered_when_the_upstream_closes(tunnel_to):
     async def says_much(connection: Connection) -> None:
         await connection.write(BLOCK * 64)
 
