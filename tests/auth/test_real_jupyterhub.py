@@ -287,6 +287,27 @@ async def test_open_websockets_end_with_a_logout_of_the_hub_and_with_a_revoked_t
         assert await refusal(program, path, **by_token) == 403  # nor does that server remember it any longer
 
 
+async def test_a_guest_with_a_share_code_reaches_services_until_the_share_is_revoked(hub: Hub):
+    """The guest keeps the login: only the access to that one server ends."""
+    code = hub.api("POST", "share-codes/bob/", {})["code"]
+    async with echo() as (port, _), hub.browser("ada") as guest, hub.browser("bob") as owner:
+        path = f"/user/bob/proxy/port/{port}/"
+        assert await refusal(guest, path) == 403
+        page = await guest.open(f"/hub/accept-share?code={code}")
+        page = await guest.submit(f"/hub/accept-share?code={code}", page)
+        page = await guest.submit(page.path, page, scopes="access:servers!server=bob/")  # "Authorize", once for each server
+        assert (page.status, page.path) == (200, "/user/bob/lab"), page
+        async with guest.websocket(path) as shared, owner.websocket(path) as own:
+            await shared.send_str("hello")
+            assert await shared.receive_str(timeout=5) == "hello"
+            hub.api("DELETE", "shares/bob/?user=ada")
+            assert await closed(shared) == 1008
+            await own.send_str("hello")
+            assert await own.receive_str(timeout=5) == "hello"
+        assert await refusal(guest, path) == 403
+        assert (await guest.open("/hub/home")).path == "/hub/home"
+
+
 # ---- behind Traefik ----
 
 

@@ -31,7 +31,7 @@ from .upstreams import free_port
 
 HUB_TOKEN = "the-tests-service-token"
 PASSWORD = "one-for-all"
-SCOPES = ["admin:users", "admin:groups", "admin:servers", "tokens", "access:servers", "list:users"]
+SCOPES = ["admin:users", "admin:groups", "admin:servers", "tokens", "access:servers", "list:users", "shares"]
 SECONDS = 60
 # A service that says whose it is. `url_for` is asked in the user's own environment.
 WHO = """
