@@ -14,7 +14,7 @@ from ..protocol import urls
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Redirect, Route, ServiceRoute, Upstream
+from ..protocol.urls import BaseRoute, Redirect, Route, ServiceRoute, Upstream
 from ..services.hooks import Endpoint, RequestHooks
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
@@ -44,6 +44,14 @@ class Destination:
     url_mapping: UrlMapping | None = None
     hop: HopHeader | None = None
     is_stable: bool = True
+
+    def at(self, uri: str) -> Destination:
+        """The destination of another request target below the same prefix, with the same port."""
+        path, mark, query = (uri if self.url_mapping is None else self.url_mapping.to_hop_target(uri)).partition("?")
+        old = self.route
+        route = Route(old.host, old.port, old.prefix, path[len(old.prefix) :], mark + query, old.keep_prefix, old.scheme)
+        hooks, service, counted_as, hop = self.hooks, self.service, self.counted_as, self.hop
+        return Destination(route, self.upstream, hooks, service, counted_as, self.url_mapping, hop, self.is_stable)
 
     @property
     def port(self) -> Hashable:
@@ -172,15 +180,18 @@ class Requester:
 
 
 class Projects(Protocol):
-    """A chain of hops, as the gateway uses it. `projects.chain.Chain` implements it; nothing below `projects` imports that."""
+    """Projects, as the gateway uses them: `projects.local.LocalProjects` of this machine, `projects.chain.Chain` on other hops.
+
+    Nothing below `projects` imports those.
+    """
 
     @property
     def believes_credentials(self) -> bool: ...
 
-    @property
-    def finds_names(self) -> bool: ...
-
     def admits(self, credential: str) -> bool: ...
+
+    def parse(self, uri: str, base_url: str) -> BaseRoute | None:
+        """The route of a request target that leads to a project, or to such a URL; None for any other. Raises BadRoute."""
 
     async def start(self, route: ProjectRoute, requester: Requester) -> Redirect | None: ...
 

@@ -43,7 +43,8 @@ class CachedDecision:
         logs_success: successful requests are logged.
         is_revocable: see ProxyRequest.
         fields: the request's header fields.
-        prefix: of the URLs for which it holds, without the slash; empty if it holds for no other request.
+        prefix: of the URLs for which it holds, without the slash; empty if it holds for no other request. With a `url_mapping`
+            only those with the same port.
         until: the time (`time.monotonic`) up to which it holds.
     """
 
@@ -65,11 +66,9 @@ class CachedDecision:
         """True if it has to be confirmed before it is used again."""
         return self.is_revocable or self.destination.service is not None or self.destination.hooks is not None
 
-    def outbound_of(self, uri: str) -> Outbound:
-        """The outbound request for another request target."""
-        route = self.destination.route
-        target = uri if route.keep_prefix else uri[len(route.prefix) :]
-        return self.outbound.with_target(credentials.remove_secret_parameters(target, self.client.secrets))
+    def outbound_to(self, destination: Destination) -> Outbound:
+        """The outbound request for another path of the destination."""
+        return self.outbound.with_target(credentials.remove_secret_parameters(destination.route.target, self.client.secrets))
 
 
 def cacheable_prefix(
@@ -82,9 +81,11 @@ def cacheable_prefix(
     Args:
         arguments: names in the query; a login by one of them does not hold for another URL.
     """
-    hooks = destination.hooks
-    if content is not None or "token" in arguments or destination.url_mapping is not None or not destination.is_stable:
+    hooks, mapping = destination.hooks, destination.url_mapping
+    if content is not None or "token" in arguments or not destination.is_stable:
         return ""
+    if mapping is not None:
+        return mapping.client_prefix
     if destination.route.with_slash or (hooks is not None and hooks.depends_on_request):
         return ""
     return route.stable_prefix
@@ -128,8 +129,9 @@ class DecisionCache:
 
 
 def _covers(decision: CachedDecision, uri: str) -> bool:
-    prefix = decision.prefix
-    return uri.startswith(prefix) and uri[len(prefix) : len(prefix) + 1] == "/"
+    prefix, mapping = decision.prefix, decision.destination.url_mapping
+    is_below = uri.startswith(prefix) and uri[len(prefix) : len(prefix) + 1] == "/"
+    return is_below and (mapping is None or mapping.covers(uri))
 
 
 def _key_of(context: Any, method: str, fields: Fields) -> tuple[object, ...]:

@@ -18,12 +18,13 @@ from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine,
 from tornado.iostream import StreamClosedError
 
 from ..errors import HUB, Forbidden, GatewayError, HostDown
+from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
 from ..protocol import framing
 from ..protocol.urls import BaseRoute, Redirected
 from ..services.hooks import BufferedResponse
 from ..upstream.closable import Closable, CloseCode
-from ..upstream.exchange import Exchange
+from ..upstream.exchange import Exchange, Outbound
 from . import pipeline
 from .base import ProxyRequest
 from .decision_cache import MAX_AGE, CachedDecision, DecisionCache, cacheable_prefix
@@ -68,7 +69,8 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             elif slot is None:
                 await self._admit(self._route.at(uri))
             else:
-                await self._open(decision, uri, slot)
+                destination = decision.destination.at(uri)
+                await self._open(decision, destination, decision.outbound_to(destination), slot)
         except Redirected as redirected:
             if "Content-Length" in headers or "Transfer-Encoding" in headers:
                 # Before the content is read, a browser that still sends would see a broken connection.
@@ -105,18 +107,17 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         # An upgrade is ignored in HTTP/1.0; a request with the same fields in HTTP/1.1 may become a tunnel.
         if decision.prefix and self._cache is not None and "Upgrade" not in request.request.headers:
             self._cache.keep(decision, request.request)
-        await self._open(decision, "", admitted.slot)
+        await self._open(decision, destination, outbound, admitted.slot)
 
-    async def _open(self, decision: CachedDecision, uri: str, slot: Slot) -> None:
+    async def _open(self, decision: CachedDecision, destination: Destination, outbound: Outbound, slot: Slot) -> None:
         """Send the request to the upstream and relay the response.
 
         Args:
-            uri: the request target, if it is not the one that the decision is about.
+            destination, outbound: of this request; the decision's may have another path.
             slot: released here or when the relay has ended.
         """
-        gateway, destination, request = self._gateway, decision.destination, self._request
+        gateway, request = self._gateway, self._request
         try:
-            outbound = decision.outbound_of(uri) if uri else decision.outbound
             self._exchange = gateway.start(outbound, is_activity=decision.is_activity)
         except BaseException:
             slot.release()
@@ -131,7 +132,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             relay = self._relay_followed
         if decision.client.preflight:
             relay = self._relay_head
-        relaying = self._relay_response(self._exchange, response, partial(relay, decision), slot)
+        relaying = self._relay_response(self._exchange, response, partial(relay, decision, destination), slot)
         if outbound.content is not None:  # it follows at once: both directions at the same time
             self._relay = asyncio.get_running_loop().create_task(relaying, name="portproxy relay")
             self._relay.add_done_callback(self._end_relay)
@@ -191,7 +192,9 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
 
     # ---- kinds of relay ----
 
-    async def _relay_pieces(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
+    async def _relay_pieces(
+        self, decision: CachedDecision, destination: Destination, exchange: Exchange, response: RelayedResponse
+    ) -> None:
         """Relay the response piece by piece."""
         gateway = self._gateway
         head = await gateway.read_head(exchange)
@@ -204,15 +207,19 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
                     gateway.record_activity()
                 await response.write(piece)
 
-    async def _relay_head(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
+    async def _relay_head(
+        self, decision: CachedDecision, destination: Destination, exchange: Exchange, response: RelayedResponse
+    ) -> None:
         """Relay the response to a preflight, which has no login, without its content."""
         head = await self._gateway.read_head(exchange)
         fields = framing.set_content_length(head.fields, None if head.status in (204, 304) else 0)
         await response.start(head.status, head.reason, fields, b"")
 
-    async def _relay_followed(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
+    async def _relay_followed(
+        self, decision: CachedDecision, destination: Destination, exchange: Exchange, response: RelayedResponse
+    ) -> None:
         """Relay the response at the end of the service's redirects to itself."""
-        gateway, redirects, destination = self._gateway, response.redirects, decision.destination
+        gateway, redirects = self._gateway, response.redirects
         assert redirects is not None  # or another relay was chosen
         head = await gateway.read_head(exchange)
         while redirects.follow(head.status, response.fields_of(head.fields)):
@@ -220,20 +227,23 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             target, mark, query = redirects.target.partition("?")
             route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
             destination = replace(destination, route=route)
+            response.move_to(route)
             sent = redirects.map_request_fields(decision.fields)
             outbound = gateway.outbound.build(decision.outbound.method, destination, sent, decision.client)
             self._exchange = exchange = gateway.start(outbound, is_activity=decision.is_activity)
             head = await gateway.read_head(exchange)
-        await self._relay_pieces(decision, exchange, response)
+        await self._relay_pieces(decision, destination, exchange, response)
 
-    async def _relay_rewritten(self, decision: CachedDecision, exchange: Exchange, response: RelayedResponse) -> None:
+    async def _relay_rewritten(
+        self, decision: CachedDecision, destination: Destination, exchange: Exchange, response: RelayedResponse
+    ) -> None:
         """Read the response to its end and let functions of the configuration change it; event streams have no end."""
         head = await self._gateway.read_head(exchange)
         if framing.find_field(head.fields, "content-type").lower().startswith("text/event-stream"):
-            await self._relay_pieces(decision, exchange, response)
+            await self._relay_pieces(decision, destination, exchange, response)
             return
         content, request = await self._gateway.read_whole_content(exchange), self._request.request
-        route, hooks = decision.destination.route, decision.destination.hooks
+        route, hooks = destination.route, destination.hooks
         assert hooks is not None  # or another relay was chosen
         whole = BufferedResponse(head.status, head.reason, head.fields, content)
         whole = hooks.rewrite(whole, request, route.host, route.port, route.path)

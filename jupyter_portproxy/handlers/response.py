@@ -19,7 +19,7 @@ from ..gateway.gateway import Gateway
 from ..protocol import frame_ancestors
 from ..protocol.headers import Client, Fields, build_response_fields
 from ..protocol.named_project_urls import RedirectFollower
-from ..protocol.urls import parse_origin
+from ..protocol.urls import Route, parse_origin
 
 
 class RelayedResponse:
@@ -62,6 +62,10 @@ class RelayedResponse:
         if "Date" not in headers:  # RFC 9110 6.6.1: a gateway adds what the upstream left out
             headers["Date"] = _date(int(time.time()))
         return headers
+
+    def move_to(self, route: Route) -> None:
+        """The response is that of another path of the same service."""
+        self._route = route
 
     def fields_of(self, fields: Fields) -> Fields:
         """The fields of the upstream's response that the client gets."""
@@ -154,8 +158,10 @@ class OrderedHeaders(HTTPHeaders):
 
 def _redirect_follower(destination: Destination, client: Client) -> RedirectFollower | None:
     """For a service that the client addresses by another path than the hops."""
-    alias, route = destination.url_mapping, destination.route
-    return RedirectFollower(alias, route.target[len(alias.hop_prefix) :], client) if alias is not None else None
+    mapping, route = destination.url_mapping, destination.route
+    if mapping is None:
+        return None
+    return RedirectFollower(mapping, f"{route.prefix}{route.path}{route.query}"[len(mapping.hop_prefix) :], client)
 
 
 def _is_pdf(fields: Fields) -> bool:

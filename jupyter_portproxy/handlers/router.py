@@ -17,7 +17,7 @@ from tornado.web import Application
 from ..errors import GatewayError
 from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
-from ..protocol import named_project_urls, project_urls, urls
+from ..protocol import urls
 from ..protocol.headers import is_websocket_upgrade
 from ..protocol.urls import BaseRoute, InvalidRoute, Redirect, ServiceRoute
 from .base import ProxyRequest
@@ -94,12 +94,8 @@ class PortRouter(Router):
         return urls.parse_url(uri, self._base_url) or self._project(uri) or self._bare_name(uri)
 
     def _project(self, uri: str) -> BaseRoute | None:
-        chain = self._gateway.projects
-        if chain is None:
-            return None
-        if not chain.finds_names:
-            return project_urls.parse_project_url(uri, self._base_url)
-        route = named_project_urls.parse_named_project_url(uri, self._base_url)
+        projects = self._gateway.projects
+        route = projects.parse(uri, self._base_url) if projects is not None else None
         owner = route.project_owner if route is not None else None
         is_service = owner is not None and (self._bare_name(uri) is not None or owner in self._gateway.foreign_names)
         return None if is_service else route

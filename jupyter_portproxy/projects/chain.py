@@ -28,9 +28,9 @@ from ..errors import (
 from ..gateway.destinations import Destination, Requester
 from ..gateway.policy import Policy
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HopHeader
-from ..protocol.named_project_urls import NamedProjectRoute
-from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import Redirect, Route, Upstream, ip_literal
+from ..protocol.named_project_urls import NamedProjectRoute, parse_named_project_url
+from ..protocol.project_urls import ProjectRoute, parse_project_url
+from ..protocol.urls import BaseRoute, Redirect, Route, Upstream, ip_literal
 from ..services.hooks import Endpoint
 from ..system.addresses import resolve_host
 from ..upstream.closable import Closable
@@ -88,11 +88,6 @@ class Chain:
         """True if the hop before this one authenticates users; its credential makes its requests trusted."""
         return self.hop != HUB
 
-    @property
-    def finds_names(self) -> bool:
-        """True if projects can be addressed by owner and name."""
-        return self._access.finds_names
-
     def admits(self, credential: str) -> bool:
         """True for a credential of the hop before this one."""
         given = credential.encode("latin-1", "replace")
@@ -105,6 +100,10 @@ class Chain:
         return admitted
 
     # ---- the next hop ----
+
+    def parse(self, uri: str, base_url: str) -> BaseRoute | None:
+        """See `Projects.parse`: all URLs below a project's key, and at a hub those by owner and name."""
+        return parse_named_project_url(uri, base_url) if self._access.finds_names else parse_project_url(uri, base_url)
 
     async def locate(self, route: ProjectRoute | NamedProjectRoute, requester: Requester) -> Destination:
         """The next hop of a request.

@@ -1,15 +1,15 @@
 """URLs of services by the project's name, `/{username}/{project}/x?port=N`, and their mapping to URLs by the project's key.
 
-At the hub such a URL is an alias of `/KEY/server/N/{username}/{project}/x`. The hub maps the URLs in requests to this form, and
-those in responses back; the other hops only receive URLs by key. Paths and queries are split, never decoded; only the two names
-are decoded, for the lookup.
+Such a URL is an alias of `/KEY/server/N/{username}/{project}/x`. The first hop maps the URLs in requests to this form, and those
+in responses back; other hops only receive URLs by key. Paths and queries are split, never decoded; only the two names are
+decoded, for the lookup.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
@@ -68,6 +68,12 @@ class NamedProjectRoute(BaseRoute):
 
     async def resolve(self, resolver: Resolver[D]) -> D:
         return await resolver.resolve_project(self)
+
+    def at(self, uri: str) -> NamedProjectRoute:
+        path, _, query = uri.partition("?")
+        ports, rest = _split_port_parameters(query)
+        by_key = self.by_key.at(uri) if self.by_key is not None else None
+        return replace(self, path=path[len(self.prefix) :], query=rest, ports=ports, by_key=by_key)
 
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         return None
@@ -133,6 +139,15 @@ class UrlMapping:
     client_prefix: str
     hop_prefix: str
     port: int
+
+    def covers(self, uri: str) -> bool:
+        """True if a client's request target below `client_prefix` has this port."""
+        return _split_port_parameters(uri.partition("?")[2])[0] == (str(self.port),)
+
+    def to_hop_target(self, uri: str) -> str:
+        """A client's request target that is covered, in the form of the hops."""
+        path, _, query = uri.partition("?")
+        return f"{self.hop_prefix}{path}{_split_port_parameters(query)[1]}"
 
     def to_client_url(self, url: str) -> str:
         """A URL of the service (path, query, fragment) in the form in which the client can request it."""

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import ClassVar, Protocol
 from urllib.parse import quote, unquote
 
-from .urls import BaseRoute, D, Redirect, Resolver, Route, find_first_segment, parse_url
+from .urls import BaseRoute, D, Redirect, Resolver, Route, ServiceRoute, find_first_segment, parse_url
 
 KEY_RULE = (
     "Use up to 64 lower-case letters, digits, '_' and '-', a letter or digit first, and no name that Jupyter's own pages use."
@@ -72,7 +72,7 @@ class ProjectRoute(BaseRoute):
 
     @property
     def stable_prefix(self) -> str:
-        below = self._parse_below(self.path) if self.port is not None else None
+        below = self.parse_below(self.path) if self.port is not None else None
         return below.prefix if isinstance(below, Route) else ""
 
     async def resolve(self, resolver: Resolver[D]) -> D:
@@ -89,11 +89,16 @@ class ProjectRoute(BaseRoute):
     def stripped_prefix(self, keeps_prefix: Callable[[str], bool]) -> str | None:
         """The prefix as the project's own host parses the URL."""
         find = partial(parse_url, base_url=f"{self.prefix}/")
-        below = self._parse_below(self.path + self.query)
-        below = below.at_slash(find) if below is not None else None
+        parsed = self.parse_below(self.path + self.query)
+        below = parsed.at_slash(find) if parsed is not None else None
         return below.stripped_prefix(keeps_prefix) if below is not None else ""
 
-    def _parse_below(self, target: str) -> BaseRoute | None:
+    def parse_below(self, target: str) -> Route | ServiceRoute | Redirect | None:
+        """The route of a target below the prefix, as a server whose base URL is the prefix parses it.
+
+        Raises:
+            BadRoute
+        """
         return parse_url(self.prefix + target, f"{self.prefix}/")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -16,13 +17,14 @@ from jupyter_portproxy.gateway.destinations import Destination
 from jupyter_portproxy.gateway.limits import Bounds
 from jupyter_portproxy.handlers import decision_cache
 from jupyter_portproxy.protocol.headers import Client
+from jupyter_portproxy.protocol.named_project_urls import UrlMapping
 from jupyter_portproxy.protocol.urls import Route, Upstream
 from jupyter_portproxy.upstream.exchange import Outbound
 
 from ..conftest import TOKEN
 from ..support.identity_providers import configured
 from ..support.raw_clients import Wire
-from ..support.upstreams import mirror, says, serve
+from ..support.upstreams import answers, mirror, says, serve
 
 ALLOWED, KNOWN = {"portproxy": True}, {"token": True, "name": "ada"}
 
@@ -89,6 +91,15 @@ async def test_a_request_that_differs_in_the_path_alone_is_a_hit(ask, hits):
         assert (first.status, second.status, len(hits)) == (200, 200, 1)
         assert up.last.target == "/b%2Fc//d?x=%zz&y" and up.last.fields == seen
         assert not any("token" in value for _, value in up.last.fields)
+
+
+async def test_a_cookie_without_a_path_gets_the_folder_of_its_own_request(ask, hits, jp_base_url):
+    async with serve(answers(head=b"Set-Cookie: a=b")) as up:
+        send = await ask()
+        folders = [(await send(f"port/{up.port}/{path}")).one("Set-Cookie") for path in ("one/x", "two/y", "z")]
+        prefix = f"{jp_base_url}proxy/port/{up.port}"
+        assert folders == [f"a=b; Path={prefix}{folder}" for folder in ("/one", "/two", "")]
+        assert len(hits) == 2
 
 
 async def test_what_differs_is_examined(ask, hits):
@@ -191,6 +202,30 @@ def test_what_differs_from_what_another_connection_asked_is_not_found(context, m
     keep(decisions, FIELDS)
     assert decisions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None
     assert decisions.find(context, method, uri, HTTPHeaders(fields)) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        ("/ann/p/y?port=8000", "/ann/p/y"),
+        ("/ann/p/y/?q=%20&port=8000&", "/ann/p/y/?q=%20&"),
+        ("/ann/p/y", None),
+        ("/ann/p/y?port=8001", None),
+        ("/ann/p/y?port=8000&port=8000", None),
+        ("/ann/p/y?port=08000", None),
+        ("/ann/pp/y?port=8000", None),
+    ],
+)
+def test_a_decision_about_a_service_by_its_projects_name_holds_for_its_port(uri, target):
+    decisions, mapping = decision_cache.DecisionCache(), UrlMapping("/ann/p", "/p1/server/8000", 8000)
+    decision = admitted(FIELDS, time.monotonic() + 1, "/ann/p")
+    route = Route("localhost", 8000, "/p1/server/8000", "/ann/p/x", "?z")
+    decision = replace(decision, destination=replace(decision.destination, route=route, url_mapping=mapping))
+    assert decision_cache.cacheable_prefix(decision.route, decision.destination, None, ()) == "/ann/p"
+    decisions.keep(decision, SimpleNamespace(connection=SimpleNamespace(context=Context())))
+    assert decisions.find(Context(), "GET", uri, HTTPHeaders(FIELDS)) is (None if target is None else decision)
+    if target is not None:
+        assert decision.outbound_to(decision.destination.at(uri)).target == target
 
 
 def test_the_latest_decision_about_such_a_request_holds_and_no_longer():

@@ -45,6 +45,11 @@ def test_a_url_is_cut(uri, names, path, query):
     assert alias == UrlMapping(route.prefix, "/p1/server/6006", 6006)
 
 
+def test_another_target_of_the_same_project():
+    for uri, other in (("/Ann/proj/?port=6006", "/Ann/proj/a?port=7&q"), ("/ann/proj/x?q&port=1", "/ann/proj?port=2")):
+        assert named(uri).at(other) == named(other)
+
+
 @pytest.mark.parametrize(
     "uri", ["/Ann/proj/", "/Ann/proj/?xport=1", "/Ann/proj/x?q", "/Ann/?port=1", "/Ann//x?port=1", "//proj/?port=1"]
 )
