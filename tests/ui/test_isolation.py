@@ -306,14 +306,13 @@ def test_entering_without_a_login_leads_to_the_login_page(chromium, jupyter):
     page.close()
 
 
-def check_rooted(place, worker: bool = True) -> None:
+def check_rooted(place) -> None:
     expect(place.locator("#script")).to_have_text("ran")
     expect(place.locator("#fetched")).to_contain_text("visits=1")
     expect(place.locator("#fetched")).not_to_contain_text("portproxy")
     expect(place.locator("#event")).to_have_text("an event")
     expect(place.locator("#styled")).to_have_css("color", "rgb(1, 2, 3)")
-    if worker:
-        expect(place.locator("#worker")).to_have_text("by the worker")
+    expect(place.locator("#worker")).to_have_text("by the worker")
 
 
 def check_saving(page: Page, place) -> None:
@@ -340,11 +339,10 @@ def test_an_app_with_absolute_links_forms_events_and_a_worker_works_untouched(pa
 
 
 def test_it_works_in_a_frame_of_jupyters_page_too(page, jupyter):
-    """But for its worker: Chromium has none in another site's frame while it blocks third-party cookies."""
     with running(rooted) as port:
         page.goto(f"{jupyter}tree")
         frame = frame_in(page, f"{jupyter}proxy/enter/{port}/")
-        check_rooted(frame, worker=False)
+        check_rooted(frame)
         check_saving(page, frame)
         frame.click("text=send")
         frame.wait_for_selector("#thanks")
