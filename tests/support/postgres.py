@@ -22,6 +22,7 @@ import asyncpg
 import psutil
 import pytest
 
+from jupyter_portproxy.projects.placement import postgres_schema
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
 from .upstreams import free_port
@@ -179,6 +180,8 @@ def _may_enter(folder: Path, user: struct_passwd) -> bool:
 
 class Database:
     """A database of a test's own, and a connection to it that is nobody's but the test's."""
+
+    schema = postgres_schema
 
     def __init__(self, server: Server, name: str) -> None:
         self.server, self.name, self.dsn = server, name, server.dsn(name)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import multiprocessing
 import sqlite3
 import stat
 import time
 
 import pytest
 
-from jupyter_portproxy.errors import BadInput
+from jupyter_portproxy.errors import BadInput, HostDown
+from jupyter_portproxy.projects.model import ANY_PROJECT, NextHop
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin, PlacementsUnavailable
+from jupyter_portproxy.projects.placement.lookup import Placement
+
+from ...support.placements import is_kind, until
+from ...support.waiting import eventually
 
 
 @pytest.fixture
@@ -53,6 +60,83 @@ async def test_a_locked_file_is_waited_for(admin, path):
     await admin.place("p1", "local", owner="ann")
     assert 0.9 < time.monotonic() - begun < 2
     other.close()
+
+
+@pytest.mark.parametrize("ports", [["15050"], ["14000-15000"], ["17000", "15099-15100"], ["1-65535"]])
+async def test_two_projects_that_claim_one_port_are_named(admin, ports):
+    await admin.set_host("h1", "http://10.0.0.1:80", "c")
+    await admin.place("p1", "local", owner="ann", allowed_ports=["15000-15099"])
+    await admin.place("p2", "local", owner="bob")
+    await admin.place("p4", "h1", owner="bob", allowed_ports=ports)
+    before = await admin.list()
+    for key, change in (
+        ("p3", admin.place("p3", "local", owner="bob", allowed_ports=ports)),
+        ("p2", admin.place("p2", "local", owner="bob", allowed_ports=ports)),
+        ("p2", admin.change("p2", allowed_ports=ports)),
+        ("p4", admin.move("p4", "local")),
+        ("p4", admin.change("p4", host_id="local")),
+    ):
+        with pytest.raises(BadInput, match=f"^The projects '{key}' and 'p1' claim the same ports: 150"):
+            await change
+    assert await admin.list() == before
+
+
+def claim(path, key, barrier):
+    """Place a project in a process of its own."""
+
+    async def place():
+        admin = PlacementAdmin(f"sqlite:///{path}")
+        barrier.wait(30)
+        try:
+            await admin.place(key, "local", owner="ann", allowed_ports=["15000"])
+            return "placed"
+        except BadInput as error:
+            return error.message
+        finally:
+            await admin.close()
+
+    return asyncio.run(place())
+
+
+async def test_of_several_processes_at_once_one_gets_the_port(admin, path):
+    with (
+        multiprocessing.get_context("spawn").Manager() as manager,
+        concurrent.futures.ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        barrier = manager.Barrier(4)
+        results = [each.result(60) for each in [pool.submit(claim, path, f"p{n}", barrier) for n in range(4)]]
+    (winner,) = [f"p{n}" for n, result in enumerate(results) if result == "placed"]
+    assert [project.key for project in await admin.list()] == [winner]
+    assert all(f"' and '{winner}' claim the same ports: 15000." in result for result in results if result != "placed")
+
+
+@pytest.fixture
+def placement(path, admin, jp_asyncio_loop):
+    """What a server has."""
+    placement = Placement(f"sqlite:///{path}")
+    jp_asyncio_loop.run_until_complete(placement.start())
+    yield placement
+    jp_asyncio_loop.run_until_complete(placement.close())
+
+
+async def test_a_local_project(placement, admin):
+    await admin.place("p1", "local", owner="ann", allowed_ports=["15000-15099"], system_user="ann")
+    await admin.place("p2", "local", owner="bob")
+    await until(placement, lambda found: isinstance(found, NextHop) and not found.allows(15000), "p2", seconds=1)
+    first, second = await placement.resolve("p1", "ann"), await placement.resolve("p2", "bob")
+    assert first.is_local and first.system_user == "ann" and first.allows(15000) and not first.allows(16000)
+    assert second.is_local and second.system_user is None and not second.allows(15000) and second.allows(16000)
+    assert second == await placement.resolve("p2", "bob")
+    told = []
+    placement.subscribe(told.append)
+    begun = time.monotonic()
+    await admin.change("p1", allowed_ports=["16000"])
+    await eventually(lambda: ANY_PROJECT in told)
+    assert time.monotonic() - begun < 0.5
+    third = await placement.resolve("p2", "bob")
+    assert third != second and third.allows(15000) and not third.allows(16000)
+    await admin.set_status("local", "down")
+    await until(placement, is_kind(HostDown), seconds=1)
 
 
 async def test_this_machine_is_a_host_that_stays(admin):
