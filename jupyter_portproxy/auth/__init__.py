@@ -12,6 +12,7 @@ _MODULES = {
     "HubIdentityProvider": "jupyterhub",
     "ProjectIdentityProvider": "project_identity",
     "ProjectsOnly": "projects_only",
+    "UserPasswords": "user_passwords",
 }
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
+from . import users
 from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
 from .output import Commands, Options, parse_port_argument, print_json, print_table
 from .projects import add_commands
@@ -329,12 +330,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_lists_and_links(commands)
     _add_services(commands)
     _add_check(commands)
-    users = len(commands.choices)
+    for_users = len(commands.choices)
     if find_spec("jupyter_portproxy.projects") is not None:  # an installation for one machine may leave that package out
         add_commands(commands)
+        users.add_commands(commands)
     lines = [f"  {name:<12} {command.description}" for name, command in commands.choices.items()]
-    if lines[users:]:
-        lines[users:users] = ["\nFor the operators of hubs and project hosts:"]
+    if lines[for_users:]:
+        lines[for_users:for_users] = ["\nFor the operators of hubs and project hosts:"]
     parser.epilog = "\n".join(["Commands:", *lines])
     return parser
 
