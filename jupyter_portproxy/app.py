@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
 
 class PortProxyApp(ExtensionApp):
-    """The jupyter_server extension."""
-
     name = "jupyter_portproxy"
     extension_url = "/proxy/"
     load_other_extensions = True
@@ -195,7 +193,8 @@ class PortProxyApp(ExtensionApp):
         if settings.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        origins = Origins(OriginHosts(settings.origin_pattern, user, at_hub=_is_at_hub()), self.logins)
+        at_hub = any(name.startswith("JUPYTERHUB_") for name in os.environ)
+        origins = Origins(OriginHosts(settings.origin_pattern, user, at_hub=at_hub), self.logins)
         if settings.jupyter_url:
             origins.add_jupyter_host(urlsplit(settings.jupyter_url).netloc.lower())
         return origins
@@ -239,11 +238,6 @@ class PortProxyApp(ExtensionApp):
     def _record_activity(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
-
-
-def _is_at_hub() -> bool:
-    """True if the environment has JupyterHub's variables for a user's server."""
-    return any(name.startswith("JUPYTERHUB_") for name in os.environ)
 
 
 def _system_user() -> str:

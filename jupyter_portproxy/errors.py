@@ -58,8 +58,6 @@ class GatewayError(Exception):
 
 
 class BadRoute(GatewayError):
-    """The port or host in the URL is not valid (400)."""
-
     status, code, title = 400, "bad_route", "Bad request"
 
     @classmethod
@@ -72,8 +70,6 @@ class BadRoute(GatewayError):
 
 
 class BadFraming(GatewayError):
-    """The request's head cannot be forwarded safely (400)."""
-
     status, code, title = 400, "bad_request", "Bad request"
 
 
@@ -112,8 +108,6 @@ class Internal(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """The policy refuses the request (403)."""
-
     status, code, title = 403, "forbidden", "Not allowed"
 
 
@@ -160,8 +154,6 @@ class BadUpgrade(GatewayError):
 
 
 class Unreachable(GatewayError):
-    """No connection to the upstream (502)."""
-
     status, code, title = 502, "unreachable", "The service does not answer"
     retry_after = 2
 
@@ -176,8 +168,6 @@ class Unreachable(GatewayError):
 
 
 class BadUpstream(GatewayError):
-    """The upstream's response is not HTTP that can be forwarded (502)."""
-
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
     hint = "Look at the service's own log. Does it speak plain HTTP on this port?"
 
@@ -186,8 +176,6 @@ class BadUpstream(GatewayError):
 
 
 class Distrusted(GatewayError):
-    """The upstream's certificate could not be verified, or the TLS handshake failed (502)."""
-
     status, code, title = 502, "distrusted", "The service could not be trusted"
 
     @classmethod
@@ -212,8 +200,6 @@ class TooManyRedirects(GatewayError):
 
 
 class UpstreamTimeout(GatewayError):
-    """The upstream took longer than the configured time (504)."""
-
     status, code, title = 504, "timeout", "The service took too long"
     retry_after = 5
 
@@ -229,8 +215,6 @@ class UpstreamTimeout(GatewayError):
 
 
 class BadInput(GatewayError):
-    """Invalid input to the API or to a command (400)."""
-
     status, code, title = 400, "bad_input", "Bad request"
 
     @classmethod
@@ -239,8 +223,6 @@ class BadInput(GatewayError):
 
 
 class NotFound(GatewayError):
-    """There is no service, template or reservation of that name (404)."""
-
     status, code, title = 404, "not_found", "No such service"
 
     def __init__(self, name: str, kind: str = "service") -> None:
@@ -414,8 +396,6 @@ class ProjectStarting(ProjectError):
 
 
 class RegistryAway(ProjectError):
-    """The database of projects does not answer (503)."""
-
     status, code, title = 503, "registry_away", "Projects cannot be looked up"
     message = "The {hop} cannot look up projects just now."
     hint = "Try again in a moment."

@@ -92,7 +92,6 @@ class Events:
             self._waiting_notices.append(notice)
 
     def close(self) -> None:
-        """End every stream."""
         self._publish(_CLOSED, {})
         if self._poll_task is not None:
             self._poll_task.cancel()

@@ -15,8 +15,6 @@ from .port_list import Item, PortList, describe_all
 
 
 class Listing:
-    """Describes what the gateway and the service manager have now."""
-
     def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins | None, base_url: str) -> None:
         self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
 

@@ -97,7 +97,6 @@ class ApiClient:
         return self._public_url == ""
 
     def has_origins(self) -> bool:
-        """True if services open at isolated origins."""
         return self.call("GET", "origins")["probe"] is not None
 
     def links(self, target: str, url: str) -> list[str]:

@@ -226,7 +226,6 @@ def _reserve(client: ApiClient, options: Options) -> None:
 
 
 def _check(client: ApiClient, options: Options) -> int:
-    """Explain whether a port can be reached, and if not what to do."""
     listeners = [port for port in client.call("GET", f"ports?look={options.port}") if port["port"] == options.port]
     diagnose = partial(_diagnose_listeners, listeners=listeners) if listeners else _diagnose_unlisted
     problem, remedy = diagnose(client, options.port)

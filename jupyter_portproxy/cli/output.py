@@ -39,7 +39,6 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def print_result(options: Options, text: str, **values: object) -> None:
-    """Print the text, or with --json the values."""
     if options.json:
         return print_json(values)
     print(text, flush=True)
@@ -57,7 +56,6 @@ def read_secret(name: str) -> str:
 
 
 def parse_port_argument(text: str) -> int:
-    """A port, for argparse."""
     try:
         return parse_port(text)
     except BadRoute:

@@ -52,7 +52,6 @@ class Connector:
         return len(self._transport) if self._transport is not None else 0
 
     def close(self) -> None:
-        """Abort every exchange and close all connections."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None

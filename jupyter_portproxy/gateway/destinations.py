@@ -139,7 +139,6 @@ class DestinationFinder:
         return self._services.get(name).template if name in self._services else self._services.templates.get(name)
 
     def hooks_of(self, name: str) -> RequestHooks | None:
-        """The hooks of a service's template, if any."""
         template = self.template_of(name)
         return template.hooks if template is not None else None
 

@@ -192,12 +192,10 @@ class Gateway:
 
     @property
     def tunnels(self) -> int:
-        """Open tunnels."""
         return len(self._tunnels)
 
     @property
     def exchanges(self) -> int:
-        """Exchanges in flight."""
         return len(self._connector)
 
     # ---- shutdown ----

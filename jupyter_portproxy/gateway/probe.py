@@ -21,8 +21,6 @@ _MAX_PAGE = 65536  # bytes
 
 
 class Probe:
-    """Sends requests to ports and services on this machine."""
-
     def __init__(self, policy: Policy, connector: Connector) -> None:
         self._policy, self._connector = policy, connector
 
@@ -61,7 +59,6 @@ class Probe:
 
 
 def upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
-    """Where a service listens."""
     return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.scheme)
 
 

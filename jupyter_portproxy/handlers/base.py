@@ -77,7 +77,6 @@ class ProxyRequest:
 
     @cached_property
     def fields(self) -> Fields:
-        """The request's header fields."""
         return list(self.request.headers.get_all())
 
     @cached_property
@@ -102,7 +101,6 @@ class ProxyRequest:
 
     @property
     def host(self) -> str:
-        """The Host field in lower case."""
         return self.request.headers.get("Host", "").lower()
 
     @property
@@ -421,8 +419,13 @@ class ProxyRequest:
         serverapp: Any = self.application.settings.get("serverapp")
         return serverapp is not None and any(handler.level <= logging.DEBUG for handler in serverapp.log.handlers)
 
+    def record_response(self, status: int, *, logs_success: bool) -> None:
+        """Count a relayed response, and log it unless the log does not show successes."""
+        self.gateway.counters.count_response(status)
+        if not (status < 300 or status == 304) or logs_success:
+            self.log_response(status)
+
     def log_response(self, status: int) -> None:
-        """Write a line of Jupyter's access log."""
         if hasattr(self, "user"):  # by a cached decision, the handler has not been authenticated
             self.jupyter.set_user(self.user)
         self.jupyter.set_status(status)

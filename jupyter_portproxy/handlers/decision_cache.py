@@ -129,9 +129,8 @@ class DecisionCache:
 
 
 def _covers(decision: CachedDecision, uri: str) -> bool:
-    prefix, mapping = decision.prefix, decision.destination.url_mapping
-    is_below = uri.startswith(prefix) and uri[len(prefix) : len(prefix) + 1] == "/"
-    return is_below and (mapping is None or mapping.covers(uri))
+    mapping = decision.destination.url_mapping
+    return uri.startswith(f"{decision.prefix}/") and (mapping is None or mapping.covers(uri))
 
 
 def _key_of(context: Any, method: str, fields: Fields) -> tuple[object, ...]:

@@ -76,7 +76,6 @@ class HeaderTimeout(HTTPServerConnectionDelegate):
         self._waiting.pop(key, None)
 
     def stop(self) -> None:
-        """Close no more connections."""
         if self._timer is not None:
             self._timer.cancel()
 

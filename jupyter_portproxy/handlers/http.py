@@ -50,7 +50,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         decision: CachedDecision | None = None,
     ) -> None:
         self._request, self._gateway, self._route = request, request.gateway, route
-        self._cache, self._decision = cache, decision
+        self._cache, self._cached = cache, decision
         self._exchange: Exchange | None = None
         self._response: RelayedResponse | None = None
         self._relay: asyncio.Task[Callable[[], None]] | None = None
@@ -62,7 +62,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         self._request.set_close_callback(self.on_connection_close)
         connection.set_max_body_size(_NO_LIMIT)
         try:
-            decision, uri = self._decision, self._request.request.uri or ""
+            decision, uri = self._cached, self._request.request.uri or ""
             slot = await pipeline.readmit(self._request, decision) if decision is not None else None
             if decision is None:
                 await self._admit(self._route)
@@ -87,7 +87,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         try:
             method = request.request.method or ""
             outbound = gateway.outbound.build(method, destination, request.fields, request.client, admitted.content)
-            decision = self._decision = CachedDecision(
+            decision = CachedDecision(
                 route=route,
                 user=request.user,
                 by_token=request.jupyter.token_authenticated,
@@ -122,8 +122,9 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         except BaseException:
             slot.release()
             raise
+        record = partial(request.record_response, logs_success=decision.logs_success)
         response = self._response = RelayedResponse(
-            request.request, gateway, destination, decision.client, request.login_cookies(), self._count_response
+            request.request, gateway, destination, decision.client, request.login_cookies(), record
         )
         self._watch(decision)
         hooks = destination.hooks
@@ -151,12 +152,6 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             self._request.watch(self, decision.destination)
         elif self._gateway.projects is not None:
             self._gateway.projects.watch(self, decision.destination)
-
-    def _count_response(self, status: int) -> None:
-        """Count a response, and log it unless the log does not show successes."""
-        self._gateway.counters.count_response(status)
-        if not (status < 300 or status == 304) or (self._decision is not None and self._decision.logs_success):
-            self._request.log_response(status)
 
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
@@ -195,7 +190,6 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     async def _relay_pieces(
         self, decision: CachedDecision, destination: Destination, exchange: Exchange, response: RelayedResponse
     ) -> None:
-        """Relay the response piece by piece."""
         gateway = self._gateway
         head = await gateway.read_head(exchange)
         first = await gateway.read_content(exchange) if exchange.whole else None
@@ -224,8 +218,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         head = await gateway.read_head(exchange)
         while redirects.follow(head.status, response.fields_of(head.fields)):
             exchange.abort()
-            target, mark, query = redirects.target.partition("?")
-            route = replace(destination.route, path=target[len(destination.route.prefix) :], query=mark + query)
+            route = destination.route.at(redirects.target)
             destination = replace(destination, route=route)
             response.move_to(route)
             sent = redirects.map_request_fields(decision.fields)

@@ -28,8 +28,6 @@ _STATELESS = (IdentityProvider, PasswordIdentityProvider)  # logins by a token o
 
 
 class JupyterRequest(JupyterHandler):
-    """One request, to be passed to Jupyter's parts."""
-
     def initialize(self, gateway: Gateway, route: BaseRoute | None) -> None:
         self.gateway, self.route = gateway, route
         # The template namespace refers to the handler; without the cycle the request is freed without the garbage collector.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import quote
 
 from jupyter_server.auth.identity import User
@@ -23,13 +22,7 @@ from .jupyter_request import JupyterRequest
 MAX_CREDENTIALS = 4  # of one request that the identity provider is called for; of more, all are taken for Jupyter's
 
 
-class Identifiable(Protocol):
-    """A request that an identity provider can be called with."""
-
-    async def identify(self) -> User | None: ...
-
-
-MakeRequest = Callable[[str, HTTPHeaders], Identifiable]  # from a request target and fields
+MakeRequest = Callable[[str, HTTPHeaders], JupyterRequest]  # from a request target and fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ async def _logs_in_without(credential: Credential, request: HTTPServerRequest, m
         return False
 
 
-async def _user_of(request: Identifiable) -> User | None:
+async def _user_of(request: JupyterRequest) -> User | None:
     """Raises: LoginUnavailable"""
     try:
         return await request.identify()

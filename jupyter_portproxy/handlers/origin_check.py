@@ -68,7 +68,6 @@ def is_jupyter_origin(request: HTTPServerRequest, origin: str, settings: Mapping
 
 
 def client_schemes(request: HTTPServerRequest) -> Collection[str]:
-    """The schemes that the client's URL can have."""
     return find_client_schemes(request.headers, request.protocol)
 
 

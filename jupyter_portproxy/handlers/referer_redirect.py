@@ -93,7 +93,8 @@ class RefererRedirects:
             route = self._find(path)
             # Routers in pages remove the last slash of a prefix without requesting that URL.
             route = route.at_slash(self._find) if route is not None else None
-            prefix = route.stripped_prefix(self._keeps_prefix if is_below else _keeps_none) if route is not None else None
+            keeps_prefix = self._keeps_prefix if is_below else lambda name: False
+            prefix = route.stripped_prefix(keeps_prefix) if route is not None else None
         except GatewayError:
             return ""
         if prefix is not None or is_below:
@@ -141,7 +142,3 @@ class RefererRedirects:
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""
         return LostWebSocketRoute(request.path, known, self._on_lost_socket)
-
-
-def _keeps_none(name: str) -> bool:
-    return False

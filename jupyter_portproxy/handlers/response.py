@@ -49,7 +49,6 @@ class RelayedResponse:
 
     @property
     def started(self) -> bool:
-        """True if something of it has been written."""
         return self._status != 0
 
     def headers(self, fields: Fields) -> HTTPHeaders:
@@ -172,5 +171,4 @@ def _is_pdf(fields: Fields) -> bool:
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    """The Date field of all responses of one second."""
     return format_timestamp(second)

@@ -8,6 +8,7 @@ and the upstream's stream until `get` returns, unless a tunnel has taken them ov
 from __future__ import annotations
 
 from asyncio import Future
+from functools import partial
 from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
@@ -26,8 +27,6 @@ from .response import RelayedResponse
 
 
 class UpgradeHandler(WebSocketHandler):
-    """A WebSocket handshake that the pipeline admits before Tornado checks it."""
-
     _admitted: pipeline.Admitted
     _slot: Slot | None = None
     _upstream: IOStream | None = None
@@ -103,7 +102,8 @@ class TunnelHandler(UpgradeHandler):
         """Dial, relay the upstream's response, and connect both streams if it is a 101."""
         request, admitted, gateway = self._proxy_request, self._admitted, self._gateway
         destination, cookies = admitted.destination, request.login_cookies()
-        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, self._count_response)
+        record = partial(request.record_response, logs_success=request.logs_success)
+        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, record)
         try:
             head = self._handshake(destination, admitted.is_activity)
             stream = await self._dial()
@@ -133,12 +133,7 @@ class TunnelHandler(UpgradeHandler):
             raise
         self._upstream, request.responded = None, True
         await tunnel.connect(client, upstream, first)
-        self._count_response(101)
-
-    def _count_response(self, status: int) -> None:
-        self._gateway.counters.count_response(status)
-        if not (status < 300 or status == 304) or self._proxy_request.logs_success:
-            self._proxy_request.log_response(status)
+        request.record_response(101, logs_success=request.logs_success)
 
     def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
         request = self._proxy_request

@@ -164,8 +164,6 @@ class OriginRequest(ProxyRequest):
 
 @dataclass(frozen=True, slots=True)
 class EntryRoute(BaseRoute):
-    """From Jupyter into the isolated origin of a port or service."""
-
     request: EntryRequest
 
     async def resolve(self, resolver: Resolver[D]) -> D:
@@ -352,7 +350,6 @@ class WellKnownRequest(OriginRequest):
         return any(session is not None and session.belongs_to(entry.user.username, entry.login) for session in sessions)
 
     def _redirect_with(self, cookie: str, location: str) -> None:
-        """Redirect, and set the session's cookie."""
         lax = "SameSite=Lax; Secure" if self.scheme == "https" else "SameSite=Lax"
         kind = _IN_FRAMES if is_framed(self.request) else lax
         fields = [("Location", credentials.remove_secret_parameters(location, self.tokens))]
@@ -394,11 +391,8 @@ class IsolatedRequest(OriginRequest):
 
     is_isolated = True
     is_download = False
-
-    def __init__(self, application: Application, request: HTTPServerRequest, gateway: Gateway, origins: Origins) -> None:
-        super().__init__(application, request, gateway, origins)
-        self._entry: OriginSession | None = None
-        self._caller = ""  # host of another origin of the same user's, whose page sent the request
+    _entry: OriginSession | None = None
+    _caller = ""  # host of another origin of the same user's, whose page sent the request
 
     async def authenticate(self) -> None:
         """Find the user by the session.
@@ -518,6 +512,5 @@ class IsolatedRequest(OriginRequest):
         return known + self.gateway.base_url if known else ""
 
     def watch(self, open_: Closable, destination: Destination) -> None:
-        """End a tunnel or exchange with its session."""
         assert self._entry is not None  # authenticated
         self.origins.watch(open_, self._entry)

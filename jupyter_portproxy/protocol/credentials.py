@@ -189,7 +189,6 @@ def parse_authorization_token(authorization: str) -> str:
 
 
 def find_subprotocol_tokens(value: str) -> list[str]:
-    """The tokens in a Sec-WebSocket-Protocol field."""
     start = TOKEN_SUBPROTOCOL + "."
     names = map(str.strip, value.split(","))
     return [name[len(start) :] for name in names if name.lower().startswith(start)]

@@ -206,24 +206,37 @@ def build_request_fields(
     """The fields of the outbound request, except those that frame its content. They name one origin consistently.
 
     With `keep_host` Host, Origin, Referer and X-Forwarded-* are the client's. Without it Host, Origin and Referer are the
-    upstream's; so are X-Forwarded-* where a check of the service may compare them: where Origin names the service, or another
-    field of a request that is not safe does. Other requests carry the client's address, for services that build links from it.
+    upstream's; so are X-Forwarded-* where a check of the service may compare them: see `_adapt_forwarded`.
 
     Args:
-        fields: the inbound request's.
         via: this gateway's name in Via.
-        keep_host: the service sees the client's address as its own.
         hop: sent if the upstream is the next hop of a chain, with the description of the client in place of X-Forwarded-*.
     """
     if client.preflight:
         fields = _select_preflight_fields(fields)
-    named = {normalize_name(token) for token in list_tokens(fields, "connection")}
     forwarded = _describe_client(fields, client)
     keep_host = keep_host and hop is None
     if client.trusted and client.forwarded_client is None and forwarded.host != client.host:
         client = replace(client, public_host=forwarded.host)
     context = _Context(fields, route, upstream, client, keep_host=keep_host)
-    out: Fields = [("Host", upstream.authority)]
+    out, vias, adapted = _apply_request_rules(fields, context, forwarded, method)
+    if client.authorization and not _is_jupyters_authorization(client.authorization, client):
+        out.append(("Authorization", client.authorization))
+    if hop is None:
+        out += adapted.to_fields("" if route.keep_prefix else route.prefix)
+    else:
+        out.append(hop.to_field(forwarded))
+    host = adapted.host if keep_host and adapted.host else upstream.authority
+    return [("Host", host), *out, ("Via", ", ".join([*vias, f"1.1 {via}"]))]
+
+
+def _apply_request_rules(
+    fields: Fields, context: _Context, forwarded: ForwardedClient, method: str
+) -> tuple[Fields, list[str], ForwardedClient]:
+    """The fields that cross, the values of Via, and `forwarded` as `_adapt_forwarded` leaves it."""
+    client = context.client
+    named = {normalize_name(token) for token in list_tokens(fields, "connection")}
+    out: Fields = []
     vias: list[str] = []
     for name, value in fields:
         key, crosses, _, rule = _request_rule(name)
@@ -237,21 +250,18 @@ def build_request_fields(
             kept = remove_secret_parameters(value, client.secrets) if "?" in value and "=" in value else value
         if kept is not None:
             out.append((name, kept))
-            if rule is not None and hop is None:
+            if rule is not None:
                 forwarded = _adapt_forwarded(forwarded, key, kept, context, is_changed=kept != value, method=method)
-    if keep_host and forwarded.host:
-        out[0] = ("Host", forwarded.host)
-    if client.authorization and not _is_jupyters_authorization(client.authorization, client):
-        out.append(("Authorization", client.authorization))
-    out += forwarded.to_fields("" if route.keep_prefix else route.prefix) if hop is None else [hop.to_field(forwarded)]
-    out.append(("Via", ", ".join([*vias, f"1.1 {via}"])))
-    return out
+    return out, vias, forwarded
 
 
 def _adapt_forwarded(
     forwarded: ForwardedClient, key: str, value: str, context: _Context, *, is_changed: bool, method: str
 ) -> ForwardedClient:
     """The description of the client, consistent with the origin in an outbound field.
+
+    It is the upstream's where Origin names the service, or another field of a request that is not safe does. Other requests
+    carry the client's address, for services that build links from it.
 
     Args:
         is_changed: the client's URL became the service's.
@@ -345,10 +355,6 @@ def strip_client_origin(url: str, client: Client) -> str | None:
 # ---- rules of request fields ----
 
 
-def _request_cookie(value: str, context: _Context) -> str | None:
-    return context.without_jupyters_cookies(value)
-
-
 def _request_authorization(value: str, context: _Context) -> str | None:
     client = context.client
     return None if client.authorization or _is_jupyters_authorization(value, client) else value
@@ -427,7 +433,7 @@ def _public_origin(url: str, rest: str, client: Client) -> str:
 
 
 _REQUEST_RULES: dict[str, _Rule] = {
-    "cookie": _request_cookie,
+    "cookie": lambda value, context: context.without_jupyters_cookies(value),
     "authorization": _request_authorization,
     "origin": _request_origin,
     "sec-websocket-protocol": _request_subprotocols,

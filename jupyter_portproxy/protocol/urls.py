@@ -24,7 +24,6 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_](
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]/]*\]|[^:/\[\]]*):(?P<port>[^/]*)\Z")
 _SHORT = re.compile(r"(?P<form>port|server)/(?P<port>[0-9][^/]*)", re.ASCII)
 _ABSOLUTE = re.compile(r"(?:(?P<scheme>https?):)?//(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.IGNORECASE | re.DOTALL)
-_ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _DOT_SEGMENTS = re.compile(r"(?:/|%2f|\\)(?:\.|%2e){2}(?:/|%2f|\\|\Z)", re.IGNORECASE)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 # Characters that mean the same percent-encoded or not: visible ASCII but for the delimiters of paths and segments.
@@ -453,8 +452,8 @@ def split_absolute_url(url: str) -> tuple[str, str, str] | None:
 
 def parse_origin(url: str) -> str:
     """The origin of an absolute URL, in lower case; empty for any other."""
-    match = _ORIGIN.match(url)
-    return match[0].lower() if match else ""
+    parts = split_absolute_url(url)
+    return f"{parts[0]}://{parts[1]}".lower() if parts and parts[0] and parts[1] else ""
 
 
 def strip_origin(url: str, host: str) -> str | None:

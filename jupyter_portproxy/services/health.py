@@ -14,49 +14,42 @@ _SILENT_AFTER = 2  # failed checks in a row
 
 
 class Health(Enum):
-    """The result of a check."""
-
     ANSWERING = auto()
     SILENT = auto()
     LATE = auto()  # it was not ready within its template's `ready_timeout`
     IDLE = auto()  # it was not used for its template's `idle_timeout`
 
 
-class HealthChecks:
-    """Checks services.
+async def follow_health(
+    probe: Callable[[], Awaitable[bool]],
+    template: Template,
+    last_used: Callable[[], float],
+    is_watched: Callable[[], bool],
+    period: float,
+) -> AsyncIterator[Health]:
+    """Yield the health of one run after each check: ANSWERING as soon as it is ready. LATE and IDLE are the last.
 
     Args:
-        is_watched: True while clients follow the states. Only then are ready services probed.
+        probe: True if the service accepts connections, or answers; it takes two seconds at most.
+        last_used: monotonic time of the last use.
+        is_watched: True while clients follow the states. Only then is a ready service probed.
         period: seconds between two checks of a ready service.
     """
-
-    def __init__(self, is_watched: Callable[[], bool], period: float) -> None:
-        self._is_watched, self._period = is_watched, period
-
-    async def follow(
-        self, probe: Callable[[], Awaitable[bool]], template: Template, last_used: Callable[[], float]
-    ) -> AsyncIterator[Health]:
-        """Yield the health of one run after each check: ANSWERING as soon as it is ready. LATE and IDLE are the last.
-
-        Args:
-            probe: True if the service accepts connections, or answers; it takes two seconds at most.
-            last_used: monotonic time of the last use.
-        """
-        deadline, pause = time.monotonic() + template.ready_timeout, _FIRST_PROBE_PAUSE
-        while not await probe():
-            if time.monotonic() >= deadline:
-                yield Health.LATE
-                return
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _MAX_PROBE_PAUSE)
-        yield Health.ANSWERING
-        failed_checks = 0
-        while True:
-            await asyncio.sleep(self._period)
-            if template.idle_timeout and time.monotonic() - last_used() >= template.idle_timeout:
-                yield Health.IDLE
-                return
-            if self._is_watched():
-                failed_checks = 0 if await probe() else failed_checks + 1
-                if failed_checks in (0, _SILENT_AFTER):
-                    yield Health.SILENT if failed_checks else Health.ANSWERING
+    deadline, pause = time.monotonic() + template.ready_timeout, _FIRST_PROBE_PAUSE
+    while not await probe():
+        if time.monotonic() >= deadline:
+            yield Health.LATE
+            return
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _MAX_PROBE_PAUSE)
+    yield Health.ANSWERING
+    failed_checks = 0
+    while True:
+        await asyncio.sleep(period)
+        if template.idle_timeout and time.monotonic() - last_used() >= template.idle_timeout:
+            yield Health.IDLE
+            return
+        if is_watched():
+            failed_checks = 0 if await probe() else failed_checks + 1
+            if failed_checks in (0, _SILENT_AFTER):
+                yield Health.SILENT if failed_checks else Health.ANSWERING

@@ -34,7 +34,7 @@ from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedToo
 from ..protocol.credentials import remove_secret_variables
 from ..system import background_tasks, command_lines
 from .guard import BACKGROUND
-from .health import Health, HealthChecks
+from .health import Health, follow_health
 from .hooks import Endpoint
 from .logs import Log, prepare
 from .ports import EndpointLeases, PortLeases
@@ -141,7 +141,7 @@ class ServiceManager:
     ) -> None:
         self.templates = templates
         self.starts: dict[str, int] = {}  # template -> number of starts, for /metrics
-        self._endpoints, self._health = EndpointLeases(ports), HealthChecks(lambda: bool(self._subscribers), health_period)
+        self._endpoints, self._health_period = EndpointLeases(ports), health_period
         self._prefix_of, self._base_url, self._probe, self._root_dir = prefix_of, base_url, probe, root_dir
         self._first_pause, self._long_run, self._retry_pause = first_pause, long_run, retry_pause
         self._directory, self._log = directory, log or logging.getLogger(__name__)
@@ -508,11 +508,12 @@ class ServiceManager:
 
     async def _follow_health(self, service: Service) -> None:
         """Change the state with the health of the run; end a run that is late or idle."""
-        async for health in self._health.follow(partial(self._probe, service), service.template, lambda: service.last_used):
+        probe, template, period = partial(self._probe, service), service.template, self._health_period
+        async for health in follow_health(probe, template, lambda: service.last_used, lambda: bool(self._subscribers), period):
             match health:
                 case Health.LATE:
                     address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
-                    service.late_error = f"It did not listen on {address} within {service.template.ready_timeout:g} s."
+                    service.late_error = f"It did not listen on {address} within {template.ready_timeout:g} s."
                     _close_input(service)
                 case Health.IDLE:
                     self._request_stop(service)

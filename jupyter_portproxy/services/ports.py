@@ -111,8 +111,6 @@ class Reservation:
 
 
 class Reservations:
-    """Ports leased by name."""
-
     def __init__(self, ports: PortLeases) -> None:
         self._ports = ports
         self._reserved: dict[str, Reservation] = {}

@@ -199,7 +199,6 @@ def load_all(*sources: Mapping[str, object]) -> tuple[dict[str, Template], list[
 
 
 def shipped() -> Mapping[str, object]:
-    """The data of the templates that come with the package."""
     data: Mapping[str, object] = json.loads(_SHIPPED.read_text("utf-8"))
     return data
 
@@ -325,25 +324,16 @@ def _requires(key: str, value: object) -> Requires:
     return Requires(**{part: _text(f"{key}.{part}", text) for part, text in value.items()})
 
 
+_NOT_KEYS = frozenset({"name", "at_root", "endpoint", "external", "launcher", "hooks"})  # set by jupyter-server-proxy's servers
+_READERS_OF_TYPES: Mapping[str, Any] = {"str": _text, "bool": _boolean, "float": _seconds}
 _READERS: Mapping[str, Any] = {
+    **{key.name: _READERS_OF_TYPES.get(str(key.type)) for key in fields(Template) if key.name not in _NOT_KEYS},
     "command": _texts,
     "environment": _environment,
-    "cwd": _text,
     "arguments": _arguments,
     "ready": _ready,
-    "ready_timeout": _seconds,
-    "stop_timeout": _seconds,
-    "idle_timeout": _seconds,
     "restart": _one_of("never", "on-failure"),
     "scheme": _one_of("http", "https"),
-    "keep_prefix": _boolean,
-    "keep_host": _boolean,
-    "unix_socket": _boolean,
-    "path_info": _text,
-    "title": _text,
-    "icon": _text,
-    "category": _text,
     "open_in": _one_of("lab", "browser"),
     "requires": _requires,
-    "start_on_open": _boolean,
 }

@@ -109,7 +109,6 @@ class CurlTransport(AsyncHTTPClient):
         return len(self._handles)
 
     def close(self) -> None:
-        """Abort every exchange and close all connections."""
         if self._stopped:
             return
         self._stopped = True

@@ -69,14 +69,11 @@ class Outbound:
     header_lines: list[bytes] | None = None
 
     def with_target(self, target: str) -> Outbound:
-        """The same request for another target."""
         content, timeout, approve = self.content, self.connect_timeout, self.approve
         return Outbound(self.method, self.upstream, target, self.fields, content, timeout, approve, self.trust, self.header_lines)
 
 
 class Sending(Enum):
-    """State of the request's content; see the module's overview."""
-
     OPEN = auto()
     STARVED = auto()
     ENDED = auto()
@@ -123,7 +120,6 @@ class Exchange:
             await self._sender
 
     def end_content(self) -> None:
-        """The request's content is complete."""
         before, self._sending = self._sending, Sending.ENDED
         if before is Sending.STARVED:
             self._transport.resume(self)

@@ -77,8 +77,6 @@ async def request_upgrade(stream: IOStream, head: bytes, writer: ResponseWriter,
 
 
 class ResponseState(Enum):
-    """See the module's overview."""
-
     WAITING = auto()
     UPGRADED = auto()
     RELAYING = auto()

@@ -74,11 +74,9 @@ class EpollWatcher:
         io_loop.add_handler(self._epoll.fileno(), self._on_events, IOLoop.READ)
 
     def opened(self, fd: int) -> None:
-        """A new socket has that descriptor."""
         self._registered.pop(fd, None)
 
     def watch(self, fd: int, event: int) -> None:
-        """Watch for READ, WRITE or both; 0 ends it."""
         if not event:
             self._watched.pop(fd, None)
             return

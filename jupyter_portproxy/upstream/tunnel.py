@@ -40,8 +40,6 @@ _READS_AHEAD = 4
 
 
 class EndState(Enum):
-    """See the module's overview."""
-
     OPEN = auto()
     ENDED = auto()
     CLOSED = auto()
@@ -120,8 +118,6 @@ class Tunnel(Closable):
 
 
 class _End(asyncio.Protocol):
-    """One end of a tunnel."""
-
     __slots__ = ("_early_events", "frames", "other", "state", "transport", "tunnel")
 
     def __init__(self, tunnel: Tunnel) -> None:

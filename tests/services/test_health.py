@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_portproxy.services.health import Health, HealthChecks
+from jupyter_portproxy.services.health import Health, follow_health
 from jupyter_portproxy.services.templates import Template
 
 
 async def follow(answers, *, ready_timeout=60.0, idle_timeout=0.0, watched=True, last_used=float("inf")):
-    """What `follow` yields while the probe gives these answers, which end the run."""
+    """What `follow_health` yields while the probe gives these answers, which end the run."""
     results, left = [], list(answers)
 
     async def probe() -> bool:
         return left.pop(0)
 
     template = Template("web", ("x",), ready_timeout=ready_timeout, idle_timeout=idle_timeout)
-    checks = HealthChecks(lambda: watched, 0.001)
     try:
-        async for health in checks.follow(probe, template, lambda: last_used):
+        async for health in follow_health(probe, template, lambda: last_used, lambda: watched, 0.001):
             results.append(health)
     except IndexError:
         pass
