@@ -115,7 +115,7 @@ async def test_members_and_groups_have_roles_and_ports(placement, hosts):
     assert "bob" not in listed()
 
 
-async def test_tables_of_an_earlier_version_are_told(placement, database):
+async def test_tables_of_an_earlier_version_are_an_error(placement, database):
     await database.sql("alter table project_members drop column allowed_ports")
     said = "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init\n"
     assert placement("members", "p1") == (1, "", said)
@@ -192,7 +192,7 @@ async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arg
         ("geheim", "The DSN is not the address of a database.\n"),
     ],
 )
-async def test_a_dsn_that_leads_nowhere_is_told_without_its_password(tmp_path, postgres_server, dsn, said):
+async def test_the_error_of_a_wrong_dsn_has_no_password(tmp_path, postgres_server, dsn, said):
     whole = dsn.format(closed=free_port(), open=postgres_server.port)
     for arguments in (("placement", "init"), ("placement", "hosts"), ("projects",)):
         code, out, error = portproxy(tmp_path, *arguments, "--dsn", whole)

@@ -105,7 +105,7 @@ def test_bad_input_is_refused_in_a_sentence(run):
     assert run("list", "--", "x")[0] == 2, "what stands behind -- is for run-project"
 
 
-def test_nothing_configured_is_told(tmp_path, run):
+def test_projects_without_configuration_are_an_error(tmp_path, run):
     said = "Neither placements nor a registry are configured.\nSet PORTPROXY_PLACEMENT or PORTPROXY_REGISTRY.\n"
     assert portproxy(tmp_path, "projects") == (1, "", said)
     assert portproxy(tmp_path, "lease", "p1")[0] == 0, "by default it is in Jupyter's data folder"
@@ -113,7 +113,7 @@ def test_nothing_configured_is_told(tmp_path, run):
     assert portproxy(tmp_path, "projects") == (0, "No projects.\n\n", "")
 
 
-def test_a_registry_that_cannot_be_used_is_told(tmp_path, run, path):
+def test_a_registry_that_cannot_be_used_is_an_error(tmp_path, run, path):
     assert run("projects") == (1, "", f"The registry {path} cannot be used: there is no such file.\n")
     path.parent.mkdir()
     path.write_text("this is no database" * 100)

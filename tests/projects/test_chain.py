@@ -219,7 +219,7 @@ HANDSHAKE = [
 ]  # fmt: skip
 
 
-async def test_a_service_behind_three_hops_is_told_of_the_client_as_behind_one(hops):
+async def test_a_service_behind_three_hops_gets_the_same_client_fields_as_behind_one(hops):
     """What the hops tell each other in a field of their own is in everybody's fields again."""
     false = ("X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.example", "X-Portproxy-Hop: for=192.0.2.9&host=evil.example")
     async with serve(mirror) as upstream, serve(echo_frames) as frames:
@@ -254,7 +254,7 @@ async def test_a_service_behind_three_hops_finds_one_story(hops, scheme):
             assert values(request, "Forwarded") == [", ".join([f"for=127.0.0.1;proto=http;host={host}"] * 3)]
 
 
-async def test_the_projects_own_jupyter_is_told_of_the_client_in_everybodys_fields(hops):
+async def test_the_projects_own_jupyter_gets_the_client_in_common_fields(hops):
     async with serve(mirror) as container:
         hops.registry.register("told", container.port, SECRET)
         await hops.admin.place("told", "one", owner="ann")
@@ -388,7 +388,7 @@ async def test_a_key_comes_before_a_name(hops):
         await hops.admin.remove("ann")
 
 
-async def test_a_project_that_is_named_anew_is_found_within_a_second_and_a_half(hops):
+async def test_a_renamed_project_is_found_within_a_second_and_a_half(hops):
     async with serve(mirror) as upstream:
         path = f"/ann/{{}}/x?port={upstream.port}"
         assert (await hops.ask(path.format("proj"))).status == 200
@@ -535,7 +535,7 @@ async def test_a_name_of_any_letters_passes_as_a_field(hops):
     await hops.admin.remove_member(KEY, name)
 
 
-async def test_the_project_host_believes_its_hub_only(hops):
+async def test_the_project_host_accepts_its_hub_only(hops):
     async with serve(mirror) as upstream:
         for credential in ("", "wrong", SECRET):
             async with await Wire.open(port_of(hops.host)) as wire:
@@ -552,7 +552,7 @@ async def test_the_project_host_believes_its_hub_only(hops):
         assert upstream.connections == 0
 
 
-async def test_a_hub_with_another_credential_is_told_of_in_the_hosts_log(hops):
+async def test_a_hub_with_another_credential_is_logged_by_the_host(hops):
     await hops.admin.set_host("one", hops.host.url.rstrip("/"), "not-the-credential")
     begun = time.monotonic()
     for path in (f"/{KEY}/api/status", f"/{KEY}/port/15000/x", "/ann/proj/x?port=15000"):
@@ -601,7 +601,7 @@ async def test_what_can_be_no_key_is_not_found(hops, key):
     assert (await hops.ask(f"/{KEY}/api/status")).status == 200
 
 
-async def test_states_are_told_with_the_hop_that_says_so(hops):
+async def test_errors_of_states_name_the_hop_that_reports_them(hops):
     await hops.admin.place("waits", None, owner="ann")
     answer = await hops.ask("/waits/port/15000/")
     assert (answer.status, answer.one("Retry-After"), "hub" in answer.text) == (503, "1", True)
@@ -722,7 +722,7 @@ async def stopped(hops: Hops, key: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_a_port_of_a_stopped_project_is_never_served_to_whoever_takes_it(doomed):
+async def test_a_port_of_a_stopped_project_is_not_served_by_its_next_owner(doomed):
     port = port_of(doomed.container)
     doomed.container.process.kill()
     doomed.container.process.wait()
@@ -816,7 +816,7 @@ async def test_what_a_member_is_being_sent_ends_too(hops, change):
         assert not await cut(hers, 0.5)
 
 
-async def test_a_member_who_does_not_read_is_cut_too_and_who_waits_is_told(hops):
+async def test_a_removed_member_who_does_not_read_is_cut_and_one_who_waits_gets_an_error(hops):
     async def floods(connection) -> None:
         await connection.head()
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
@@ -837,7 +837,7 @@ async def test_a_member_who_does_not_read_is_cut_too_and_who_waits_is_told(hops)
         await asyncio.wait_for(flood.gone.wait(), 5)  # all along the chain
 
 
-async def test_whoever_waits_for_a_host_that_falls_silent_is_told_and_what_flows_flows_on(hops):
+async def test_a_silent_host_fails_waiting_requests_but_not_responses_that_flow(hops):
     async def is_silent(connection) -> None:
         await connection.head()
         await asyncio.sleep(60)

@@ -85,7 +85,7 @@ def test_a_credential_is_not_printed():
     assert "s3cret" not in repr(TARGET) + str(TARGET)
 
 
-def test_subscribers_are_told_until_they_end_it_and_do_not_harm_each_other(caplog):
+def test_subscribers_are_notified_until_they_end_it_and_do_not_affect_each_other(caplog):
     told = []
     subscribers = ChangeSubscriptions(logging.getLogger("test"))
     subscribers.add(lambda key: 1 / 0)

@@ -41,7 +41,7 @@ def test_groups_of_one_role_give_their_ports_together():
     assert grant_for("eve", ("a", "b"), "ann", rows, {"@a": LOW}, "private") == Grant("member"), "one of them narrows nothing"
 
 
-def test_a_name_that_looks_like_a_groups_is_nobodys():
+def test_a_name_that_looks_like_a_groups_grants_nothing():
     assert grant_for("@team", (), "@team", {"@team": "owner"}, {}, "private") is None
 
 

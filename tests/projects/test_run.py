@@ -228,7 +228,7 @@ def test_after_three_taken_ports_it_gives_up(host, squat):
     assert len(squatter.taken) == 3 and host.listed()[0].state == "stopped"
 
 
-def test_a_server_that_cannot_start_is_told(host):
+def test_a_server_that_cannot_start_is_an_error(host):
     process = host.start("p1", "--", "--ServerApp.port=nonsense")
     assert process.wait(30) == 1
     assert "The server of 'p1' ended with exit code 1 before it answered.\n" in host.log
@@ -242,7 +242,7 @@ def test_a_token_of_its_configuration_is_no_login_of_a_project(host):
     assert (get(status, host.secret("p1")), get(status, "other"), get(status, "")) == (200, 403, 403)
 
 
-def test_a_server_that_refuses_its_project_host_is_told(host):
+def test_a_server_that_refuses_its_project_host_is_an_error(host):
     process = host.start("p1", "--", "--ServerApp.authorizer_class=jupyter_portproxy.auth.ProjectsOnly")
     assert process.wait(30) == 1
     assert "The server refuses the project host: its authorizer must allow it to read the status.\n" in host.log

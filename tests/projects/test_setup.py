@@ -81,7 +81,7 @@ async def test_a_hub_whose_login_gives_no_names_warns(caplog):
         await hop.close()
 
 
-async def test_a_host_tells_that_it_lives(database):
+async def test_a_host_writes_its_heartbeat(database):
     admin = PlacementAdmin(database.dsn)
     await admin.set_host("one", "http://127.0.0.1:1", "c")
     heartbeat = setup.Heartbeat(database.dsn, "one", LOG)
@@ -96,7 +96,7 @@ async def test_a_host_tells_that_it_lives(database):
     await admin.close()
 
 
-async def test_a_heartbeat_that_fails_is_told_once_and_goes_on(caplog):
+async def test_a_heartbeat_that_fails_is_logged_once_and_goes_on(caplog):
     heartbeat = setup.Heartbeat("postgresql://x@127.0.0.1:1/x", "one", LOG, interval=0.05)
     with caplog.at_level(logging.ERROR, "test"):
         heartbeat.start()

@@ -43,7 +43,7 @@ def read(file):
     return file.run(number)
 
 
-def test_nobody_else_can_read_it(file, path):
+def test_other_users_cannot_read_it(file, path):
     file.write(count)
     for each in path.parent.iterdir():
         assert stat.S_IMODE(each.stat().st_mode) == 0o600, each
@@ -58,7 +58,7 @@ def test_a_file_that_is_open_to_others_is_closed_to_them(file, path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_file_of_another_user_is_not_believed(file, path, monkeypatch):
+def test_the_file_of_another_user_is_refused(file, path, monkeypatch):
     file.write(count)
     monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
     with pytest.raises(RegistryAway):
@@ -76,7 +76,7 @@ def test_what_fails_is_undone(file):
     assert file.run(number) == 1 and file.available
 
 
-def test_its_version_tells_of_everybody_who_has_written(file, path):
+def test_its_version_changes_with_each_writer(file, path):
     file.write(count)
     before = file.version()
     assert file.run(number) and file.version() == before

@@ -81,7 +81,7 @@ async def test_a_few_start_at_once(tmp_path):
     await host.starter.close()
 
 
-async def test_a_command_that_fails_is_told_in_one_sentence_and_may_be_tried_again(tmp_path, caplog):
+async def test_a_command_that_fails_is_one_sentence_and_may_be_tried_again(tmp_path, caplog):
     host = Host(tmp_path, "sys.exit('geheim' if not os.path.exists(sys.argv[2] + '/good') else 0)")
     host.starter.start("p1")
     await ended(host.starter)
@@ -163,7 +163,7 @@ async def test_a_stopped_project_has_a_button_for_those_who_may(chain):
     assert chain.host.count() == 0
 
 
-async def test_the_button_starts_it_and_a_failure_is_told(chain):
+async def test_the_button_starts_it_and_a_failure_is_shown(chain):
     with pytest.raises(Forbidden):
         await chain.start(POST, Requester("eve", posts=True))
     with pytest.raises(UnknownProject):
@@ -199,7 +199,7 @@ def test_the_default_command_is_the_one_that_is_documented():
     assert f"c.PortProxy.project_starter = {json.dumps(PortProxy().project_starter)}\n" in page
 
 
-async def test_the_hosts_base_url_is_told(tmp_path):
+async def test_the_hosts_base_url_is_in_the_command(tmp_path):
     host = Host(tmp_path, "")
     host.starter._command = [sys.executable, "-c", f"open('{tmp_path}/p1', 'w').write('{{base_url}}{{key}}')"]
     host.starter.start("p1")

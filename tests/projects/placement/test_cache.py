@@ -119,7 +119,7 @@ async def test_who_stops_waiting_does_not_stop_the_others():
     assert await second == 1 and first.cancelled()
 
 
-async def test_a_failure_that_nobody_waits_for_is_not_complained_about(caplog):
+async def test_a_failure_without_waiters_is_not_logged(caplog):
     source = Source()
     source.values["k"] = 13
     (task,) = await asking(source)

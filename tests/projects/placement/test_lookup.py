@@ -38,7 +38,7 @@ async def test_an_unknown_project(make, key):
     assert placement._projects.query_count <= 2
 
 
-async def test_whoever_may_not_see_a_project_is_told_that_there_is_none(make, admin):
+async def test_a_user_who_may_not_see_a_project_gets_unknown_project(make, admin):
     placement = await make()
     assert await placement.resolve("p1", "ann") == replace(await placement.resolve("p1", "bob"), role="owner")
     for host in ("h1", None):
@@ -107,7 +107,7 @@ async def test_a_new_placement_is_visible_at_once(make, admin):
         assert await until(placement, is_at("two.example"), key, seconds=1) < 1
 
 
-async def test_a_moved_project_is_at_the_new_host_and_subscribers_are_told(make, admin):
+async def test_a_moved_project_is_at_the_new_host_and_subscribers_are_notified(make, admin):
     placement, told = await make(), []
     end = placement.subscribe(told.append)
     first = await placement.resolve("p1", None)
@@ -266,7 +266,7 @@ async def test_without_tables_there_is_no_placement_until_there_are(empty_placem
     await placement.close()
 
 
-async def test_a_subscriber_that_fails_harms_nobody(make, admin, caplog):
+async def test_a_subscriber_that_fails_does_not_affect_others(make, admin, caplog):
     placement, told = await make(), []
     placement.subscribe(lambda key: 1 / 0)
     placement.subscribe(told.append)
@@ -295,7 +295,7 @@ async def test_a_project_is_found_by_its_owner_and_name_without_asking_again(mak
 
 
 @pytest.mark.parametrize("name", ["", "a" * 256, "a\0b", "a\nb"])
-async def test_what_can_be_no_name_is_asked_of_nobody(make, name):
+async def test_an_invalid_name_is_not_looked_up(make, name):
     placement = await make()
     for owner, other in ((name, "x"), ("x", name)):
         with pytest.raises(UnknownProject):

@@ -215,7 +215,7 @@ async def test_a_restart(make, database):
     await refused(placement, UnknownProject, "p9")
 
 
-async def test_what_changed_while_nobody_looked_is_found(make, database, monkeypatch):
+async def test_changes_during_an_interruption_are_found(make, database, monkeypatch):
     """Not even the table of changes tells of it: all is asked again after each gap."""
     placement, told, gate = await make(), [], asyncio.Event()
     await placement.resolve("p1", None)

@@ -76,7 +76,7 @@ async def test_a_server_that_hangs_is_away_in_time(postgres, database):
     assert await postgres.fetch("select 1")
 
 
-async def test_whoever_stops_waiting_leaves_no_connection_in_use(postgres, database):
+async def test_a_cancelled_query_leaves_no_connection_in_use(postgres, database):
     for _ in range(3):
         task = asyncio.create_task(postgres.fetch("select pg_sleep(5)"))
         await asyncio.sleep(0.1)

@@ -43,7 +43,7 @@ async def now(database) -> str:
         ("update project_hosts set last_seen = clock_timestamp()", []),
     ],
 )
-async def test_every_change_is_written_down_whoever_makes_it(database, statement, told):
+async def test_every_change_is_recorded_also_one_by_plain_sql(database, statement, told):
     await fill(database)
     before = await now(database)
     await database.sql(statement)

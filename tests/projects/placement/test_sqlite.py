@@ -33,7 +33,7 @@ def admin(path, jp_asyncio_loop):
     jp_asyncio_loop.run_until_complete(admin.close())
 
 
-async def test_nobody_else_can_read_it(admin, path):
+async def test_other_users_cannot_read_it(admin, path):
     await admin.place("p1", "local", owner="ann")
     for each in path.parent.iterdir():
         assert stat.S_IMODE(each.stat().st_mode) == 0o600, each

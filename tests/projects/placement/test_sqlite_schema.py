@@ -64,7 +64,7 @@ def claims(db) -> list[tuple[int, int, str]]:
         ("update project_hosts set last_seen = 1.0", []),
     ],
 )
-def test_every_change_is_written_down_whoever_makes_it(db, statement, told):
+def test_every_change_is_recorded_also_one_by_plain_sql(db, statement, told):
     before = now(db)
     db.execute(statement)
     assert changes(db, before) == told

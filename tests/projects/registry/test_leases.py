@@ -265,7 +265,7 @@ async def test_a_process_that_ends_without_a_word_is_a_project_that_stopped(regi
     assert (await target(registry, "p2")).credential == "two"
 
 
-async def test_a_pid_that_was_given_anew_is_not_the_project(registry, path):
+async def test_a_reused_pid_is_not_the_project(registry, path):
     registry.register("p1", 40001, "s", os.getpid())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("update projects set born = '1'")
@@ -273,7 +273,7 @@ async def test_a_pid_that_was_given_anew_is_not_the_project(registry, path):
     await refused(registry, ProjectStopped)
 
 
-async def test_a_pid_that_is_no_number_is_nobodys(registry, path):
+async def test_a_pid_that_is_not_a_number_is_of_no_process(registry, path):
     registry.register("p1", 40001, "s", os.getpid())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("update projects set pid = 'self'")
@@ -374,7 +374,7 @@ def test_ports_of_projects_are_not_lent(registry):
 # ---- changes, and speed ----
 
 
-async def test_subscribers_are_told_what_changes_here_and_elsewhere(make, path):
+async def test_subscribers_are_notified_of_changes_here_and_elsewhere(make, path):
     registry, told = make(), []
     end = registry.subscribe(told.append)
     await registry.start()
