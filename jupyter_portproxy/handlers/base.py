@@ -104,10 +104,6 @@ class ProxyRequest:
         return self.request.headers.get("Host", "").lower()
 
     @property
-    def username(self) -> str:
-        return self.user.username
-
-    @property
     def tokens(self) -> frozenset[str]:
         token = str(getattr(self.application.settings["identity_provider"], "token", "") or "")
         return self._login_tokens | {token} if token else self._login_tokens
@@ -207,9 +203,9 @@ class ProxyRequest:
         origins, headers = self._isolated, self.request.headers
         if headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
             if origins is not None:
-                origins.add_page(self.username, name)
+                origins.add_page(self.user.username, name)
             return True
-        if origins is None or not origins.has_page(self.username, name):
+        if origins is None or not origins.has_page(self.user.username, name):
             return False
         names = {self.jupyter.identity_provider.get_cookie_name(self.jupyter)}
         return any(credentials.remove_cookies(line, names, "", isolated=False) for line in headers.get_list("Cookie"))
@@ -287,7 +283,7 @@ class ProxyRequest:
     async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> Destination:
         chain = self.gateway.projects
         assert chain is not None  # or no URL would be a project's
-        requester, start = Requester(self.username, self.hop.may_start, self.request.method == "POST"), route.start_route
+        requester, start = Requester(self.user.username, self.hop.may_start, self.request.method == "POST"), route.start_route
         started = await chain.start(start, requester) if start is not None else None
         if started is not None:
             raise Redirected(started)
@@ -331,7 +327,7 @@ class ProxyRequest:
         """All by which Jupyter's and JupyterHub's identity providers recognize a login, and the name that it gave."""
         headers = self.request.headers
         fields = [tuple(headers.get_list(name)) for name in ("Cookie", "Authorization", "Sec-WebSocket-Protocol")]
-        return (self.username, *fields, *self.request.query_arguments.get("token", ()))
+        return (self.user.username, *fields, *self.request.query_arguments.get("token", ()))
 
     # ---- the gateway's own responses ----
 

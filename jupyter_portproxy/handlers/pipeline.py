@@ -65,7 +65,7 @@ async def admit(request: ProxyRequest, route: BaseRoute, *, upgrade: bool = Fals
     # 5. Take a slot.
     is_activity = request.is_activity(destination)
     slots = request.gateway.limits.tunnels if upgrade else request.gateway.limits.exchanges
-    return Admitted(destination, content, is_activity, slots.acquire(request.username, destination.port))
+    return Admitted(destination, content, is_activity, slots.acquire(request.user.username, destination.port))
 
 
 async def readmit(request: ProxyRequest, cached: CachedDecision) -> Slot | None:

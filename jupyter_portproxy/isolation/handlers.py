@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from urllib.parse import parse_qs, quote, urlencode
 
-from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest, RequestStartLine, ResponseStartLine
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
 from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
@@ -208,7 +208,7 @@ class EntryRequest(OriginRequest):
 
     def _is_own_ticket(self) -> bool:
         entry = self.origins.find_ticket(self._ticket)
-        return entry is not None and entry.belongs_to(self.username, self._login())
+        return entry is not None and entry.belongs_to(self.user.username, self._login())
 
     def _login(self) -> frozenset[tuple[str, str]]:
         """The login cookies that the browser will have; else the token that logged in."""
@@ -357,23 +357,14 @@ class WellKnownRequest(OriginRequest):
 
 
 class WellKnownDelegate(HTTPMessageDelegate):
-    """Responds to a WellKnownRequest when it has been read."""
+    """Responds to a WellKnownRequest when it has been read. Its content has no meaning."""
 
     def __init__(self, request: WellKnownRequest) -> None:
         self._request = request
         self._task: asyncio.Task[None] | None = None
 
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> None:
-        """Nothing depends on the head alone."""
-
-    def data_received(self, chunk: bytes) -> None:
-        """Content has no meaning here."""
-
     def finish(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._serve(), name="portproxy isolated origin")
-
-    def on_connection_close(self) -> None:
-        """Nothing is open."""
 
     async def _serve(self) -> None:
         try:
