@@ -182,7 +182,7 @@ def test_garbage_is_an_error_of_the_service_in_plain_words():
     assert BadUpstream("a header line has no valid name").message.endswith(": a header line has no valid name.")
 
 
-def test_only_what_can_pass_asks_for_a_retry():
+def test_only_transient_errors_have_retry_after():
     again = {type(e).__name__ for e in SAMPLES if e.retry_after is not None}
     one_hop = {"LoginUnavailable", "ServiceStarting", "ShuttingDown", "StartedTooOften", "Unreachable", "UpstreamTimeout"}
     assert again == one_hop | {"TooMany", "NoDescriptors", "NotPlaced", "ProjectStarting", "RegistryAway"}

@@ -254,7 +254,7 @@ async def test_bad_input_gets_a_status_and_a_code(api, method, path, body, statu
     assert (got, (answer or {}).get("code")) == (status, code)
 
 
-async def test_who_asks_while_a_page_is_awaited_learns_of_it_too(api):
+async def test_readers_during_a_probe_get_the_page_too(api):
     async def slow(connection):
         await connection.request()
         await asyncio.sleep(0.5)

@@ -62,7 +62,7 @@ async def test_projects_are_all_that_a_user_reaches(call, jp_server_config):
 
 
 @pytest.mark.parametrize("only", [True, False])
-def test_without_it_the_log_says_what_everybody_may_do(tmp_path, only):
+def test_without_it_the_log_warns_of_open_access(tmp_path, only):
     options = ["--PortProxy.project_resolver=tests.auth.test_projects_only.plugged"]
     options += [f"--ServerApp.authorizer_class={ONLY}"] if only else []
     with jupyter_server(tmp_path, *options, more={"PYTHONPATH": str(Path(__file__).parents[2])}) as running:

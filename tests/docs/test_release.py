@@ -50,7 +50,7 @@ def test_jupyter_releaser_finds_where_a_release_is_written():
     assert PROJECT["tool"]["jupyter-releaser"]["options"] == {"version_cmd": "hatch version"}
 
 
-def test_the_conda_recipe_asks_for_the_same_packages():
+def test_the_conda_recipe_requires_the_same_packages():
     def plain(requirement: str) -> tuple[str, frozenset[str]]:
         name, constraints = re.fullmatch(r"([\w.-]+)\s*(.*)", requirement).groups()
         return name.replace("_", "-"), frozenset(filter(None, constraints.split(",")))

@@ -197,7 +197,7 @@ FIELDS = [("Host", "hub"), ("Cookie", "a=b")]
         (Context(), "GET", "/proxy/port/8000/y", [FIELDS[0], ("Cookie", "a=c")]),
     ],
 )
-def test_what_differs_from_what_another_connection_asked_is_not_found(context, method, uri, fields):
+def test_a_request_that_differs_from_that_of_another_connection_is_not_found(context, method, uri, fields):
     decisions = decision_cache.DecisionCache()
     keep(decisions, FIELDS)
     assert decisions.find(Context(), "GET", "/proxy/port/8000/y", HTTPHeaders(FIELDS)) is not None

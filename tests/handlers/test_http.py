@@ -256,7 +256,7 @@ async def test_a_service_cannot_reach_jupyters_cookies_or_origin(call, jp_base_u
 # ---- errors ----
 
 
-async def test_a_dead_port_is_a_502_in_the_form_that_was_asked_for(call):
+async def test_a_dead_port_is_a_502_in_the_accepted_media_type(call):
     port = free_port()
     started = time.monotonic()
     text = await call(f"proxy/port/{port}/")

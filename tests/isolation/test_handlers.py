@@ -137,7 +137,7 @@ async def test_a_ticket_of_another_user_does_not_log_in(visitor, fields, has_bee
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
-async def test_a_ticket_is_good_with_the_cookie_for_which_it_was_asked_alone(visitor, jp_server_config):
+async def test_a_ticket_needs_the_cookie_of_its_nonce(visitor, jp_server_config):
     """The attacker has gone all the way, but for the last step."""
     async with serve(mirror) as up:
         first = await visitor.follow((await visitor.knock(up.port, login=_named("eve"))).one("Location"), PAGE)
@@ -494,7 +494,7 @@ async def test_a_page_that_is_sent_to_its_origin_leaves_jupyters_token_behind(ca
         assert (inside.status, TOKEN in inside.one("Location")) == (302, False)
 
 
-async def test_what_asks_at_an_origin_without_a_session_takes_no_token_to_jupyter(visitor, call):
+async def test_a_request_without_a_session_takes_no_token_to_jupyter(visitor, call):
     await visitor.enter(15000)  # Jupyter's address is known
     answer = await visitor.ask(f"/x?token={TOKEN}&a=1&token=own", visitor.host(15000), PAGE)
     assert (answer.status, TOKEN in answer.text) == (302, False)

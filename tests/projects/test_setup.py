@@ -31,7 +31,7 @@ def plugged(settings):
     return object(), HUB
 
 
-async def test_a_hub_a_project_host_and_a_resolver_of_somebody_elses(tmp_path):
+async def test_a_hub_a_project_host_and_a_custom_resolver(tmp_path):
     hub = made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x")
     host = made(project_resolver="registry", registry_path=str(tmp_path / "r"), hop_credentials=["c"])
     other = made(project_resolver="tests.projects.test_setup.plugged")
@@ -61,7 +61,7 @@ def test_a_setting_that_cannot_be_is_named(traits, sentence):
 
 
 @pytest.mark.parametrize("login", [{"token": "t"}, {"token": "", "hashed_password": "argon2:x"}])
-async def test_a_hub_asks_for_a_login(login, tmp_path):
+async def test_a_hub_requires_a_login(login, tmp_path):
     hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
     with pytest.raises(TraitError, match="a hub has no anonymous users"):
         made(PasswordIdentityProvider(token=""), **hub)

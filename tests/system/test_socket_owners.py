@@ -254,7 +254,7 @@ def test_what_is_no_address_has_no_known_owner(owners):
         owners.peer_owner("127.0.0.1", 1, "localhost", 2)
 
 
-def test_no_owner_is_known_where_the_kernel_cannot_be_asked():
+def test_no_owner_is_known_where_the_kernel_does_not_answer():
     with pytest.raises(NotAnswered, match="only Linux"):
         SocketOwners(supported=False).peer_owner("127.0.0.1", 1, "127.0.0.1", 2)
 

@@ -208,7 +208,7 @@ async def test_a_service_without_tls_is_said_to_be_one(call, wire, origin, jp_ba
         assert await upgrade_status(wire, origin, jp_base_url + path) == 502
 
 
-async def test_https_asked_for_as_http_is_a_502(call, good):
+async def test_an_https_service_requested_as_http_is_a_502(call, good):
     async with serve(answers(b"hello"), tls=good) as up:
         assert (await call(f"proxy/port/{up.port}/")).status == 502
 

@@ -25,7 +25,7 @@ def approve(*ends) -> None:
     pass
 
 
-async def test_dial_connects_to_the_first_address_that_accepts_and_asks_first():
+async def test_dial_connects_to_the_first_address_that_accepts_and_has_it_approved():
     asked = []
     async with serve(echo_frames, "::1") as seen:
         stream = await dial(upstream(seen.port), lambda *ends: asked.append((ends, seen.received)), 5)

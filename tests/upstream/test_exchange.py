@@ -94,7 +94,7 @@ async def test_what_is_sent_is_taken_in_pieces_of_the_transports_size_and_a_full
     assert taken == 1 << 20 and exchange.last_sent > since
 
 
-async def test_the_end_wakes_everybody():
+async def test_the_end_wakes_sender_and_reader():
     _, exchange = begin("PUT", Content(None))
     sending = asyncio.create_task(exchange.send(b"x" * (1 << 20)))
     reading = asyncio.create_task(exchange.read())

@@ -73,7 +73,7 @@ async def test_an_answer_from_before_a_change_is_thrown_away(change):
     assert source.cache.get("k") == 2 and source.asked == ["k", "k"]
 
 
-async def test_who_asks_after_a_change_does_not_join_a_question_from_before():
+async def test_a_lookup_after_a_change_does_not_join_one_from_before():
     source = Source()
     source.values["k"] = 1
     (before,) = await asking(source)
@@ -99,7 +99,7 @@ async def test_what_never_stands_still_is_answered_all_the_same():
     assert len(source.asked) <= 4
 
 
-async def test_a_failure_is_everybodys_and_is_not_kept():
+async def test_a_failure_reaches_all_waiters_and_is_not_kept():
     source = Source()
     source.values["k"] = 13
     tasks = await asking(source, count=2)
