@@ -1,4 +1,4 @@
-"""`jupyter portproxy placement ...`: projects and their members, for administrators.
+"""`jupyter portproxy placement ...`: projects and their members, for operators.
 
 Errors of the database are reported in our own words, for its messages may quote the DSN. Credentials are never printed.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jupyter_core.paths import jupyter_data_dir
 
 from ..errors import CliError, UnknownProject
 from . import project_hosts
@@ -20,29 +23,36 @@ from .project_hosts import Work, state_of
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.placement.admin import HostRecord, PlacementAdmin, PortsArgument, ProjectRecord
 
-_ANY = "any"  # value of --ports: no restriction
+_ANY = "any"  # value of --ports and --system-user: no restriction
 _TIMEOUT = 15.0  # seconds for one statement
 _MIGRATION_TIMEOUT = 60.0
 
 
 def add_commands(commands: Commands) -> None:
     """Add `placement` with its commands, and those that place projects a second time beside it."""
-    text = "Projects and their hosts, in the database of a hub."
+    text = "Projects, their members and their hosts, in a SQLite file or in PostgreSQL."
     inner = commands.add_parser("placement", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
 
     command = partial(_command, inner)
     command("init", _init, "Create the tables, or migrate them.", timeout=_MIGRATION_TIMEOUT)
     _add_options(command("project", _project, "Create a project, change it, or show it if no option is given.", "key"))
     for each in (inner, commands):  # `jupyter portproxy place` is short for `jupyter portproxy placement place`
-        _add_options(_command(each, "place", _place, "Put a project, which may be new, on a host.", "key", "host"))
+        placing = _command(each, "place", _place, "Put a project, which may be new, on a host.", "key")
+        placing.add_argument("host", nargs="?", help="by default this machine, if there are no other hosts")
+        _add_options(placing)
         _command(each, "move", _move, "Put a project on another host.", "key", "host")
         _command(each, "unplace", _unplace, "Take a project off its host.", "key")
+    command("rename", _rename, "Give a project another name; its key stays.", "key", "name")
     command("remove", _remove, "Delete a project and its members.", "key")
     command("members", _members, "List the members of a project.", "key")
     joining = command("member", _member, "Add a user or a @GROUP to a project, change the role, or remove them.", "key", "user")
     joining.add_argument("role", nargs="?", help="owner, member or viewer")
     _add_ports(joining, "the member's ports, with commas: a restriction of the project's")
     joining.add_argument("--remove", action="store_true", help="remove the user from the project")
+    command("projects", _projects, "List the projects.")
+    copying = add_command(inner, "copy", _copy, "Copy all placements into a database without projects.")
+    copying.add_argument("source", metavar="FROM", help="DSN of a database: sqlite:////absolute/path or postgresql://...")
+    copying.add_argument("destination", metavar="TO", help="DSN of the other one; its tables are made if it has none")
     project_hosts.add_commands(command)
 
 
@@ -54,28 +64,45 @@ def _command(commands: Commands, name: str, run: Work, text: str, *names: str, t
     added = add_command(commands, name, work, text)
     for each in names:
         added.add_argument(each)
-    add_dsn(added)
+    add_placement(added)
     return added
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--owner", metavar="USER", help="the project's owner, required for a new project")
     parser.add_argument("--name", help="the project's name, also in URLs; by default a new project's key")
-    _add_ports(parser, "the project's ports, with commas: a restriction of the hub's")
+    _add_ports(
+        parser, "the project's ports, with commas: a restriction of the server's; no other project of this machine reaches them"
+    )
     parser.add_argument("--visibility", help="private, or public: all users are viewers, if the server allows that")
+    text = f"the user of this machine to whom the project's services must belong; '{_ANY}' removes the restriction"
+    parser.add_argument("--system-user", metavar="USER", help=text)
 
 
 def _add_ports(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--ports", help=f"{text}; '{_ANY}' removes the restriction")
 
 
-def add_dsn(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dsn", help="of the database of placements (PORTPROXY_PLACEMENT), as postgresql://user@host/database")
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    text = "the placements (PORTPROXY_PLACEMENT): sqlite:////absolute/path or postgresql://user@host/database; by default "
+    parser.add_argument("--placement", metavar="DSN", help=text + "portproxy/projects.sqlite in Jupyter's data folder")
 
 
-def dsn_of(options: Options) -> str:
-    """The DSN of the placements; empty if none is given."""
-    return str(options.dsn or os.environ.get("PORTPROXY_PLACEMENT", ""))
+def has_placements(options: Options) -> bool:
+    """True if placements are configured, or there is the default file."""
+    return bool(_given_dsn(options)) or _default_path().exists()
+
+
+def _given_dsn(options: Options) -> str:
+    return str(options.placement or os.environ.get("PORTPROXY_PLACEMENT", ""))
+
+
+def _dsn(options: Options) -> str:
+    return _given_dsn(options) or f"sqlite:///{_default_path()}"
+
+
+def _default_path() -> Path:
+    return Path(jupyter_data_dir(), "portproxy", "projects.sqlite")
 
 
 async def rows(options: Options) -> list[dict[str, object]]:
@@ -95,6 +122,7 @@ def _values(project: ProjectRecord, hosts: Sequence[HostRecord]) -> dict[str, ob
         "name": project.name,
         "members": dict(project.members),
         "visibility": project.visibility,
+        "system_user": project.system_user,
         "allowed_ports": None if project.allowed_ports is None else list(project.allowed_ports),
         "generation": project.generation,
     }
@@ -109,7 +137,7 @@ async def _init(admin: PlacementAdmin, options: Options) -> None:
 
 
 async def _project(admin: PlacementAdmin, options: Options) -> None:
-    given = (options.owner, options.name, options.ports, options.visibility)
+    given = (options.owner, options.name, options.ports, options.visibility, options.system_user)
     verb = ""
     if any(value is not None for value in given):
         verb = "created" if await _create_or_change(admin, options, None) else "changed"
@@ -122,26 +150,51 @@ def _show(options: Options, project: ProjectRecord, hosts: Sequence[HostRecord])
     values = _values(project, hosts)
     if options.json:
         return print_json(values)
-    ports = _ANY if project.allowed_ports is None else ", ".join(project.allowed_ports)
-    shown = {**values, "host": project.host_id or "-", "allowed_ports": ports, "members": len(project.members)}
+    ports, user = _printed(project.allowed_ports), project.system_user or _ANY
+    changed = {"host": project.host_id or "-", "allowed_ports": ports, "system_user": user, "members": len(project.members)}
+    shown = {**values, **changed}
     print_table(["WHAT", "VALUE"], [[name.replace("_", " "), value] for name, value in shown.items()])
 
 
 async def _place(admin: PlacementAdmin, options: Options) -> None:
-    await _create_or_change(admin, options, options.host)
+    await _create_or_change(admin, options, options.host or await _default_host(admin, options.key))
     placed = await admin.find(options.key)
     values = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}
-    print_result(options, f"{options.key} is on {options.host}.", **values)
+    print_result(options, f"{options.key} is on {_host_name(placed.host_id)}.", **values)
+
+
+async def _default_host(admin: PlacementAdmin, key: str) -> str:
+    """This machine, if it is the only host; else the one that the project has already."""
+    from ..projects.model import LOCAL_HOST
+
+    if [host.host_id for host in await admin.hosts()] == [LOCAL_HOST]:
+        return LOCAL_HOST
+    with contextlib.suppress(UnknownProject):
+        if host_id := (await admin.find(key)).host_id:
+            return host_id
+    raise CliError("Give the host of the project.\nList the hosts: jupyter portproxy placement hosts")
+
+
+def _host_name(host_id: str | None) -> str:
+    from ..projects.model import LOCAL_HOST
+
+    return "this machine" if host_id == LOCAL_HOST else str(host_id)
 
 
 async def _create_or_change(admin: PlacementAdmin, options: Options, host: str | None) -> bool:
     """True if the project is new. Values that are not given stay unchanged."""
     from ..projects.placement.admin import UNCHANGED
 
-    ports, visibility = _ports(options), options.visibility
+    ports, visibility, system_user = _ports(options), options.visibility, _system_user(options)
     try:
         await admin.change(
-            options.key, host_id=host, owner=options.owner, name=options.name, allowed_ports=ports, visibility=visibility
+            options.key,
+            host_id=host,
+            owner=options.owner,
+            name=options.name,
+            allowed_ports=ports,
+            visibility=visibility,
+            system_user=system_user,
         )
         return False
     except UnknownProject:
@@ -154,6 +207,7 @@ async def _create_or_change(admin: PlacementAdmin, options: Options, host: str |
             name=options.key if options.name is None else options.name,
             allowed_ports=None if ports is UNCHANGED else ports,
             visibility="private" if visibility is None else visibility,
+            system_user=system_user,
         )
         return True
 
@@ -166,9 +220,47 @@ def _ports(options: Options) -> PortsArgument:
     return None if options.ports == _ANY else [item.strip() for item in options.ports.split(",")]
 
 
+def _system_user(options: Options) -> str | None:
+    """The user; "" for no restriction, None if nothing is given. A SQLite file is of this machine, and so are its users."""
+    from ..projects.placement.store import is_sqlite
+
+    user: str | None = options.system_user
+    if not user or user == _ANY:
+        return None if user is None else ""
+    if os.name == "posix" and is_sqlite(_dsn(options)):
+        import pwd  # there is none on Windows
+
+        try:
+            pwd.getpwnam(user)
+        except (KeyError, ValueError):
+            raise CliError(f"--system-user: this machine has no user {user!r}.") from None
+    return user
+
+
+async def _rename(admin: PlacementAdmin, options: Options) -> None:
+    await admin.change(options.key, name=options.name)
+    print_result(options, f"{options.key} has the name '{options.name}'.", key=options.key, name=options.name)
+
+
+async def _projects(admin: PlacementAdmin, options: Options) -> None:
+    projects, hosts = await admin.list(), await admin.hosts()
+    values = [_values(project, hosts) for project in projects]
+    if options.json:
+        return print_json(values)
+    cells = [
+        [v["key"], v["owner"], v["name"], v["host"], v["state"], v["visibility"], len(p.members), _printed(p.allowed_ports)]
+        for v, p in zip(values, projects, strict=True)
+    ]
+    print_table(["PROJECT", "OWNER", "NAME", "HOST", "STATE", "VISIBILITY", "MEMBERS", "PORTS"], cells)
+
+
+def _printed(ports: Sequence[str] | None) -> str:
+    return _ANY if ports is None else ", ".join(ports)
+
+
 async def _move(admin: PlacementAdmin, options: Options) -> None:
     await admin.move(options.key, options.host)
-    print_result(options, f"{options.key} is on {options.host}.", key=options.key, host=options.host)
+    print_result(options, f"{options.key} is on {_host_name(options.host)}.", key=options.key, host=options.host)
 
 
 async def _unplace(admin: PlacementAdmin, options: Options) -> None:
@@ -208,25 +300,41 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
 # ---- the database ----
 
 
+async def _copy(options: Options) -> None:
+    from ..projects.placement.copy import copy_placements
+
+    with _sentences():
+        copied = await copy_placements(options.source, options.destination, log=silent_log(), timeout=_MIGRATION_TIMEOUT)
+    numbers = {"projects": len(copied.projects), "members": copied.member_count, "hosts": len(copied.hosts)}
+    text = ", ".join(f"{number} {name if number != 1 else name[:-1]}" for name, number in numbers.items())
+    print_result(options, f"Copied and verified row by row: {text}.", **numbers)
+
+
 @contextlib.asynccontextmanager
 async def _admin(options: Options, timeout: float = _TIMEOUT) -> AsyncIterator[PlacementAdmin]:
     """The placements. Errors of their database become CliErrors."""
-    from ..projects.placement.admin import PlacementAdmin, PlacementsUnavailable
-    from ..projects.placement.postgres import MissingPackage
-    from ..projects.placement.store import ConstraintViolation
+    from ..projects.placement.admin import PlacementAdmin
 
-    dsn = dsn_of(options)
-    if not dsn:
-        raise CliError("The database of placements is not configured.\nGive --dsn, or set PORTPROXY_PLACEMENT.")
+    with _sentences():
+        admin = PlacementAdmin(_dsn(options), log=silent_log(), timeout=timeout)
+        try:
+            yield admin
+        finally:
+            await admin.close()
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Errors of a database become CliErrors, without the database's own words."""
+    from ..projects.placement.admin import PlacementsUnavailable
+    from ..projects.placement.postgres import MissingPackage
+    from ..projects.placement.store import ConstraintViolation, DatabaseUnavailable
+
     try:
-        admin = PlacementAdmin(dsn, log=silent_log(), timeout=timeout)
+        yield
     except MissingPackage as error:
         raise CliError(str(error)) from None
-    try:
-        yield admin
-    except PlacementsUnavailable as error:
+    except (PlacementsUnavailable, DatabaseUnavailable) as error:
         raise CliError(error.reason) from None
     except ConstraintViolation as error:
         raise CliError(f"The database refuses this: {error}.") from None
-    finally:
-        await admin.close()

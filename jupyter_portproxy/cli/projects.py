@@ -54,7 +54,7 @@ def add_commands(commands: Commands) -> None:
     leasing.add_argument("key")
     _add_ports(leasing)
     listing = add_command(commands, "projects", _projects, "List projects: of the placements, of this host, or both.")
-    project_placement.add_dsn(listing)
+    project_placement.add_placement(listing)
     running = add_command(commands, "run-project", _run_project, "Run a project's Jupyter server on this host until it ends.")
     running.add_argument("key")
     _add_ports(running)
@@ -122,10 +122,10 @@ async def _projects(options: Options) -> None:
     """If one of the two databases is unavailable, the projects of the other are listed."""
     rows: list[dict[str, object]] = []
     problem: CliError | None = None
-    has_placements = bool(project_placement.dsn_of(options))
+    has_placements = project_placement.has_placements(options)
     has_registry = bool(_given_path(options)) or _path(options).exists()
     if not has_placements and not has_registry:
-        raise CliError("Neither placements nor a registry are configured.\nSet PORTPROXY_PLACEMENT or PORTPROXY_REGISTRY.")
+        raise CliError("There are neither placements nor a registry.\nMake the placements: jupyter portproxy placement init")
     for source in [project_placement.rows] * has_placements + [_registered] * has_registry:
         try:
             rows += await source(options)

@@ -25,6 +25,10 @@ FileIdentity = tuple[int, int]  # device and inode
 T = TypeVar("T")
 
 
+class MissingFile(FileNotFoundError):
+    """The file does not exist."""
+
+
 class UnusableTables(Exception):
     """Raised by a `prepare` for a file whose tables this version cannot use. The text is for the operator."""
 
@@ -125,7 +129,7 @@ class SqliteFile:
         self.close()
         if identity is None:
             if not create:
-                raise FileNotFoundError("there is no such file")
+                raise MissingFile("there is no such file")
             identity = _create(self._path)
         self._connection, self._identity = _connect(self._path, self._prepare), identity
         self._wal = _identity(f"{self._name}-wal")

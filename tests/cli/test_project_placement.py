@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import socket
 import time
@@ -29,7 +30,7 @@ def hosts(placement):
 
 
 async def test_tables_are_made_by_init(tmp_path, empty_database):
-    dsn = ("--dsn", empty_database.dsn)
+    dsn = ("--placement", empty_database.dsn)
     code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
     assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
     assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are up to date (schema 4).\n", "")
@@ -195,7 +196,7 @@ async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arg
 async def test_the_error_of_a_wrong_dsn_has_no_password(tmp_path, postgres_server, dsn, said):
     whole = dsn.format(closed=free_port(), open=postgres_server.port)
     for arguments in (("placement", "init"), ("placement", "hosts"), ("projects",)):
-        code, out, error = portproxy(tmp_path, *arguments, "--dsn", whole)
+        code, out, error = portproxy(tmp_path, *arguments, "--placement", whole)
         assert (code, out) == (1, "") and error.startswith(said), error
         assert "geheim" not in error
 
@@ -204,10 +205,114 @@ async def test_a_database_that_says_nothing_is_not_waited_for_long(tmp_path, mon
     with socket.create_server(("127.0.0.1", 0)) as mute:
         dsn = f"postgresql://ann:geheim@127.0.0.1:{mute.getsockname()[1]}/x"
         begun = time.monotonic()
-        assert portproxy(tmp_path, "placement", "hosts", "--dsn", dsn) == (1, "", "The database takes too long.\n")
+        assert portproxy(tmp_path, "placement", "hosts", "--placement", dsn) == (1, "", "The database takes too long.\n")
         assert 14 < time.monotonic() - begun < 25
 
 
-def test_without_a_dsn_it_says_so(tmp_path):
-    said = "The database of placements is not configured.\nGive --dsn, or set PORTPROXY_PLACEMENT.\n"
-    assert portproxy(tmp_path, "placement", "hosts") == (1, "", said)
+# ---- a SQLite file ----
+
+
+@pytest.fixture
+def local(tmp_path):
+    """Runs a command with the default file, whose tables are made."""
+
+    def run(*arguments, **keywords):
+        return portproxy(tmp_path, *arguments, **keywords)
+
+    assert run("placement", "init") == (0, "The tables of placements are up to date (schema 1).\n", "")
+    return run
+
+
+def test_without_a_dsn_it_is_a_file_in_jupyters_data_folder(tmp_path):
+    said = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
+    for command in (("placement", "projects"), ("place", "p1", "--owner", "ann"), ("placement", "project", "p1")):
+        assert portproxy(tmp_path, *command) == (1, "", said)
+    path = tmp_path / ".local/share/jupyter/portproxy/projects.sqlite"
+    assert not path.exists()
+    assert portproxy(tmp_path, "placement", "init")[0] == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert portproxy(tmp_path, "placement", "projects") == (0, "No projects.\n\n", "")
+    assert portproxy(tmp_path, "projects") == (0, "No projects.\n\n", "")
+
+
+def test_projects_of_this_machine(local):
+    user = getpass.getuser()
+    assert local("place", "p1", "--owner", "ann", "--name", "My project", "--ports", "15000-15099", "--system-user", user) == (
+        0,
+        "p1 is on this machine.\n",
+        "",
+    )
+    assert local("place", "p2", "--owner", "bob", "--ports", "15050")[2] == (
+        "The projects 'p2' and 'p1' claim the same ports: 15050.\nGive each project on this machine ports of its own.\n"
+    )
+    assert local("place", "p2", "--owner", "bob", "--visibility", "public")[0] == 0
+    assert local("placement", "rename", "p2", "Größe 2") == (0, "p2 has the name 'Größe 2'.\n", "")
+    assert local("placement", "member", "p1", "bob", "viewer")[0] == 0
+    rows = [line.split("  ") for line in local("placement", "projects")[1].splitlines()]
+    assert [cell.strip() for cell in rows[1] if cell.strip()] == (
+        ["p1", "ann", "My project", "local", "host up", "private", "1", "15000-15099"]
+    )
+    one, two = json.loads(local("placement", "projects", "--json")[1])
+    assert (one["system_user"], one["members"], one["allowed_ports"]) == (user, {"bob": "viewer"}, ["15000-15099"])
+    assert (two["name"], two["visibility"], two["system_user"], two["allowed_ports"]) == ("Größe 2", "public", None, None)
+    assert local("place", "p1", "--system-user", "any", "--ports", "any")[0] == 0
+    assert json.loads(local("placement", "project", "p1", "--json")[1])["system_user"] is None
+    assert local("place", "p2", "--ports", "15050") == (0, "p2 is on this machine.\n", "")
+    assert local("unplace", "p2")[0] == 0
+    assert local("move", "p2", "local") == (0, "p2 is on this machine.\n", "")
+    row = json.loads(local("projects", "--json")[1])[0]
+    assert (row["from"], row["key"], row["host"]) == ("placement", "p1", "local")
+
+
+def test_with_other_hosts_a_place_needs_one(local):
+    assert local("placement", "host", "h1", URL, "--credential", "c")[0] == 0
+    said = "Give the host of the project.\nList the hosts: jupyter portproxy placement hosts\n"
+    assert local("place", "p1", "--owner", "ann") == (1, "", said)
+    assert local("place", "p1", "h1", "--owner", "ann") == (0, "p1 is on h1.\n", "")
+    assert local("place", "p1", "--name", "x") == (0, "p1 is on h1.\n", "")
+
+
+def test_postgres_needs_a_host(placement):
+    assert placement("place", "p1", "--owner", "ann")[2].startswith("Give the host of the project.\n")
+
+
+def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
+    assert local("place", "p1", "--owner", "ann", "--ports", "15000-15099")[0] == 0
+    assert local("placement", "member", "p1", "bob", "viewer")[0] == 0
+    first = f"sqlite:///{tmp_path}/.local/share/jupyter/portproxy/projects.sqlite"
+    said = "Copied and verified row by row: 1 project, 1 member, 1 host.\n"
+    assert local("placement", "copy", first, empty_database.dsn) == (0, said, "")
+    last = f"sqlite:///{tmp_path}/b.sqlite"
+    counts = {"projects": 1, "members": 1, "hosts": 1}
+    assert json.loads(local("placement", "copy", empty_database.dsn, last, "--json")[1]) == counts
+    again = "The destination has 1 projects.\nCopy into a database without projects.\n"
+    assert local("placement", "copy", first, last) == (1, "", again)
+    rows = [json.loads(local("placement", "projects", "--json", "--placement", dsn)[1]) for dsn in (first, last)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["place", "p1", "--owner", "ann", "--system-user", "no such user"], "--system-user: this machine has no user 'no such"),
+        (["place", "p1", "--owner", "ann", "--name", "a" * 300], "Invalid name.\n"),
+        (["place", "p1", "--owner", "a" * 300], "Invalid owner.\n"),
+        (["place", "p1", "--owner", " "], "Invalid owner.\n"),
+        (["place", "lab", "--owner", "ann"], "Invalid project key.\n"),
+        (["place", "%2F", "--owner", "ann"], "Invalid project key.\n"),
+        (["place", "p1", "h1", "--owner", "ann"], "There is no host 'h1'.\n"),
+        (["place", "p1", "--owner", "ann", "--placement", "sqlite:///"], "The DSN is not the address of a database.\n"),
+        (["placement", "init", "--placement", "sqlite:////proc/x/y"], "The file /proc/x/y cannot be used: No such file or"),
+        (["placement", "init", "--placement", "sqlite:////dev/null/x"], "The file /dev/null/x cannot be used: Not a directory."),
+        (["placement", "rename", "p9", "x"], "The hub has no project 'p9'."),
+        (["placement", "rename", "p9", ".."], "Invalid name: '..'.\n"),
+        (["placement", "remove-host", "local"], "The host 'local' is this machine.\n"),
+        (["placement", "host", "local", URL, "--credential", "c"], "The host 'local' is this machine.\n"),
+        (["placement", "copy", "nonsense", "nonsense"], "The source: The DSN is not the address of a database.\n"),
+    ],
+)
+def test_bad_input_for_a_file_is_refused_in_a_sentence(local, arguments, said):
+    code, out, error = local(*arguments)
+    assert (code, out, error.startswith(said)) == (1, "", True), error
+    assert len(error.splitlines()) <= 2
+    assert json.loads(local("placement", "projects", "--json")[1]) == []

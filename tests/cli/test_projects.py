@@ -106,7 +106,7 @@ def test_bad_input_is_refused_in_a_sentence(run):
 
 
 def test_projects_without_configuration_are_an_error(tmp_path, run):
-    said = "Neither placements nor a registry are configured.\nSet PORTPROXY_PLACEMENT or PORTPROXY_REGISTRY.\n"
+    said = "There are neither placements nor a registry.\nMake the placements: jupyter portproxy placement init\n"
     assert portproxy(tmp_path, "projects") == (1, "", said)
     assert portproxy(tmp_path, "lease", "p1")[0] == 0, "by default it is in Jupyter's data folder"
     assert (tmp_path / ".local/share/jupyter/portproxy/registry.sqlite").stat().st_mode & 0o777 == 0o600

@@ -272,15 +272,12 @@ class PlacementAdmin:
         others = {project.key: project for project in await self.list() if project.host_id == LOCAL_HOST or project.key == key}
         before = others.pop(key, None)
         given = next((argument for argument in arguments if isinstance(argument, list)), None)
-        for wanted in parse_ports(given if given is not None else (before and before.allowed_ports) or ()):
-            for other in others.values():
-                for ports in parse_ports(other.allowed_ports or ()):
-                    first, last = max(wanted.start, ports.start), min(wanted.stop, ports.stop)
-                    if first < last:
-                        text = (
-                            f"The projects '{key}' and '{other.key}' claim the same ports: {print_ports([range(first, last)])}."
-                        )
-                        return BadInput(text, "Give each project on this machine ports of its own.")
+        wanted = parse_ports(given if given is not None else (before and before.allowed_ports) or ())
+        for other in others.values():
+            shared = common_ports(wanted, parse_ports(other.allowed_ports or ()))
+            if shared:
+                text = f"The projects '{key}' and '{other.key}' claim the same ports: {print_ports([shared])}."
+                return BadInput(text, "Give each project on this machine ports of its own.")
         return BadInput(f"Another project claims ports of '{key}'.", "Try again.")
 
     def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:
@@ -293,6 +290,12 @@ def _project_record(row: Row) -> ProjectRecord:
     members, member_ports = (json.loads(row[column] or "{}") for column in ("members", "member_ports"))
     names = (row["project_id"], row["owner"], row["name"], row["host_id"])
     return ProjectRecord(*names, ports, row["visibility"], row["system_user"], row["generation"], members, member_ports)
+
+
+def common_ports(left: Iterable[range], right: Sequence[range]) -> range:
+    """The first ports that are in both lists; empty if there are none."""
+    common = (range(max(a.start, b.start), min(a.stop, b.stop)) for a in left for b in right)
+    return next((ports for ports in common if ports), range(0))
 
 
 def _split(ports: PortsArgument) -> tuple[bool, Sequence[str] | None]:
@@ -346,7 +349,7 @@ def _check(
 
 
 def _check_name(name: str, what: str) -> None:
-    if not 0 < len(name) <= 255 or not name.isprintable():
+    if not 0 < len(name) <= 255 or not name.isprintable() or name.isspace():
         raise BadInput(f"Invalid {what}.", "Use 1 to 255 printable characters.")
 
 

@@ -70,6 +70,13 @@ class PostgresConnection:
         """Execute several statements in one transaction (a simple query is one)."""
         await self._run(self._connection.execute(script))
 
+    async def begin(self) -> None:
+        """See StoreConnection."""
+        await self.execute("begin; lock table project_hosts, projects, project_members in exclusive mode")
+
+    async def commit(self) -> None:
+        await self.execute("commit")
+
     async def listen(self, channel: str, callback: Callable[[], None]) -> None:
         """Call back at each notification, and when the connection is lost. A standby server does not allow this."""
         self._connection.add_termination_listener(lambda *_: callback())

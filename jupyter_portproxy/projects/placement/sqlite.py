@@ -18,6 +18,7 @@ from typing import TypeVar
 from ..sqlite_file import (
     LOCK_RETRY_INTERVAL,
     BrokenConstraint,
+    MissingFile,
     SqliteConnection,
     SqliteFile,
     UnusableTables,
@@ -76,10 +77,14 @@ class SqliteStore:
             self._file = self._new_file(_check_tables)  # without the pause after a failure
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
-        return await self._repeat(lambda: self._file.run(lambda connection: _execute(connection, statement, arguments)))
+        return await self.run(lambda connection: execute(connection, statement, arguments))
+
+    async def run(self, work: Callable[[SqliteConnection], T]) -> T:
+        """What `work` returns, on the connection to the file."""
+        return await self._repeat(lambda: self._file.run(work))
 
     async def connect(self) -> SqliteFollower:
-        await self._repeat(lambda: self._file.run(lambda connection: None))
+        await self.run(lambda connection: None)
         return SqliteFollower(self, self._file)
 
     async def close(self) -> None:
@@ -106,7 +111,7 @@ class SqliteStore:
 
     def _translate(self, error: Exception) -> Exception:
         text = f"{type(error).__name__}: {error}"
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, MissingFile):
             return DatabaseUnavailable(text, NO_TABLES, is_lost=True)
         if isinstance(error, UnusableTables):
             return DatabaseUnavailable(text, str(error), is_lost=True)
@@ -124,9 +129,17 @@ class SqliteFollower:
         self._version: tuple[int, int, int] | None = None
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]:
-        rows = await self._store.fetch(statement, *arguments)
-        self._check()
-        return rows
+        def work(connection: SqliteConnection) -> list[Row]:
+            self._check()  # before the statement reaches another file
+            return execute(connection, statement, arguments)
+
+        return await self._store.run(work)
+
+    async def begin(self) -> None:
+        await self.fetch("begin immediate")
+
+    async def commit(self) -> None:
+        await self.fetch("commit")
 
     async def follow_changes(self) -> None:
         self._version = await self._store.version()
@@ -154,12 +167,13 @@ class SqliteFollower:
             raise DatabaseUnavailable(text, f"{text.capitalize()}.", is_lost=True)
 
 
-def _execute(connection: SqliteConnection, statement: str, arguments: Sequence[object]) -> list[Row]:
+def execute(connection: SqliteConnection, statement: str, arguments: Sequence[object]) -> list[Row]:
+    """The rows of a statement, as of `Store.fetch`."""
     values = {str(number): _value(argument) for number, argument in enumerate(arguments, 1)}
     try:
         cursor = connection.execute(statement, values)
         if cursor.description is None:
-            return [{}] * cursor.rowcount
+            return [{}] * cursor.rowcount  # -1 for "begin"
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     except BrokenConstraint as error:

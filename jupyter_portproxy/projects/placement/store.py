@@ -76,6 +76,11 @@ class StoreConnection(Protocol):
 
     async def fetch(self, statement: str, *arguments: object) -> Sequence[Row]: ...
 
+    async def begin(self) -> None:
+        """Begin a transaction in which no other program changes rows. `cut`, or the end of the store, undoes it."""
+
+    async def commit(self) -> None: ...
+
     async def follow_changes(self) -> None:
         """Begin to watch for changes by any program. A database that sends no notifications refuses: polling is enough."""
 
