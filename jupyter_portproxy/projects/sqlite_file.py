@@ -161,6 +161,11 @@ def _connect(path: Path, prepare: Callable[[SqliteConnection], None]) -> SqliteC
         for pragma in ("journal_mode = wal", "synchronous = normal", "trusted_schema = off", "cell_size_check = on"):
             connection.execute(f"pragma {pragma}").fetchall()
         prepare(connection)
+    except sqlite3.OperationalError:
+        connection.close()
+        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):  # SQLite's own message does not say so
+            raise PermissionError("it or its folder is read-only") from None
+        raise
     except BaseException:
         connection.close()
         raise

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from jupyter_portproxy.errors import BadInput, HostDown
+from jupyter_portproxy.errors import BadInput, HostDown, UnknownProject
 from jupyter_portproxy.projects.model import ANY_PROJECT, NextHop
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin, PlacementsUnavailable
 from jupyter_portproxy.projects.placement.lookup import Placement
@@ -144,3 +144,32 @@ async def test_this_machine_is_a_host_that_stays(admin):
     for change in (admin.remove_host("local"), admin.set_host("local", "http://10.0.0.1:80", "c")):
         with pytest.raises(BadInput, match="The host 'local' is this machine"):
             await change
+
+
+async def test_ten_thousand_projects_and_a_thousand_members(placement, admin, path):
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("begin")
+    rows = [(f"n{n}", f"u{n % 100}", f"name {n}", f'["{10_000 + n}"]' if n % 10 == 0 else None) for n in range(10_000)]
+    sql = "insert into projects (project_id, owner, name, host_id, allowed_ports) values (?, ?, ?, 'local', ?)"
+    db.executemany(sql, rows)
+    db.executemany("insert into project_members values ('n7', ?, 'viewer', null)", [(f"m{n}",) for n in range(1000)])
+    db.execute("commit")
+    db.close()
+    await until(placement, lambda found: isinstance(found, NextHop), "n7", seconds=2)
+    times = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        for number in range(0, 10_000, 5):
+            await placement.resolve(f"n{number}", f"u{number % 100}")
+        times.append((time.perf_counter() - begun) / 2000)
+    uncached, cached = times
+    print(f"a look-up took {cached * 1e6:.1f} us cached, {uncached * 1e6:.0f} us from the file")
+    assert cached < 0.00005 and uncached < 0.002
+    assert (await placement.resolve("n7", "m999")).role == "viewer"
+    begun = time.monotonic()
+    await admin.remove_member("n7", "m999")
+    with pytest.raises(UnknownProject):
+        while time.monotonic() - begun < 2:
+            await placement.resolve("n7", "m999")
+            await asyncio.sleep(0.01)
+    assert time.monotonic() - begun < 1
