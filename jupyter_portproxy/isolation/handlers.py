@@ -152,7 +152,7 @@ class OriginRequest(ProxyRequest):
     @property
     def cookie_name(self) -> str:
         """Of the session. Cookies have no ports: two Jupyter servers of one machine share the hosts of their origins."""
-        name = "portproxy-" + (re.search(r"(?<=:)[0-9]+\Z", self.request.headers.get("Host", "")) or ["0"])[0]
+        name = f"portproxy-{urls.split_port(self.host)[1] or 0}"
         return f"__Host-{name}" if self.scheme == "https" else name
 
     def session_cookies(self) -> list[str]:
@@ -499,7 +499,8 @@ class IsolatedRequest(OriginRequest):
         if self.gateway.settings.jupyter_url:
             return self.gateway.settings.jupyter_url
         if not known and self.origins.hosts.is_local:  # this server has restarted, the browser's tab has not
-            known = re.sub(r"^[^:]*", f"{self.scheme}://localhost", self.request.headers.get("Host", ""))
+            port = urls.split_port(self.host)[1]
+            known = f"{self.scheme}://localhost{f':{port}' if port else ''}"
         return known + self.gateway.base_url if known else ""
 
     def watch(self, open_: Closable, destination: Destination) -> None:

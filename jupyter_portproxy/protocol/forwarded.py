@@ -54,8 +54,8 @@ class ForwardedClient:
 
     def with_page_origin(self, url: str) -> ForwardedClient:
         """The same with scheme and host of an absolute URL from the browser, which may be more exact than the reverse proxy's."""
-        scheme, _, rest = url.lower().partition("://")
-        return replace(self, scheme=scheme, host=re.split("[/?#]", rest, maxsplit=1)[0])
+        scheme, _, host = parse_origin(url).partition("://")
+        return replace(self, scheme=scheme, host=host)
 
     def with_service_origin(self, scheme: str, host: str) -> ForwardedClient:
         """The same for a request in which the service finds its own origin: no field names another scheme or host.
