@@ -83,9 +83,6 @@ class Gateway:
     def begin(self, *, is_activity: bool) -> None:
         """Record that an exchange or upgrade starts.
 
-        Args:
-            is_activity: it counts as activity of this server.
-
         Raises:
             ShuttingDown
         """

@@ -34,10 +34,6 @@ class OutboundBuilder:
     ) -> Outbound:
         """The outbound request of an exchange.
 
-        Args:
-            fields: the inbound request's.
-            content: how its content is framed; None if it has none.
-
         Raises:
             LoopDetected
         """

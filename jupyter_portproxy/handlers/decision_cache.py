@@ -39,7 +39,6 @@ class CachedDecision:
     Attributes:
         by_token: its user is logged in by a token.
         outbound: the request that is sent to the upstream.
-        is_activity: it counts as activity of this server.
         logs_success: successful requests are logged.
         is_revocable: see ProxyRequest.
         fields: the request's header fields.

@@ -300,8 +300,7 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
     """Parse a request target; None if it is not one of the gateway's URLs.
 
     Args:
-        uri: the request target as sent.
-        base_url: the server's base URL, with a slash at both ends.
+        base_url: the server's, with a slash at both ends.
 
     Raises:
         BadRoute: a port or host in it is invalid.

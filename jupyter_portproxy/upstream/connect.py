@@ -25,7 +25,6 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
 
     Args:
         timeout: seconds for each connection, and again for the TLS handshake.
-        trust: how the certificate of an https upstream is checked.
 
     Raises:
         Unreachable, NoDescriptors, UpstreamTimeout, Distrusted, and what `approve` raises.

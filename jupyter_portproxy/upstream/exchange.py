@@ -54,7 +54,6 @@ class Outbound:
             anything is sent on it; a GatewayError that it raises ends the exchange.
         content: framing of the content that `Exchange.send` will carry; None for none.
         connect_timeout: seconds.
-        trust: how the certificate of an https upstream is checked.
         header_lines: the transport's printed form of the fields, kept for further requests with the same fields.
     """
 
