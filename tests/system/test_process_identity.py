@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from jupyter_portproxy.system import process_identity
-from jupyter_portproxy.system.process_identity import ProcessHandles, boot_id, start_time
+from jupyter_portproxy.system.process_identity import boot_id, is_running, start_time
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -39,57 +39,22 @@ def test_two_processes_are_not_taken_for_each_other():
         process.communicate()
 
 
-@pytest.fixture
-def handles():
-    made = ProcessHandles()
-    yield made
-    made.close()
-
-
-def test_a_process_runs_until_it_ends_whether_or_not_it_is_collected(handles):
+def test_a_process_runs_until_it_ends_whether_or_not_it_is_collected():
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     birth = start_time(process.pid)
-    assert [handles.is_running(process.pid, birth) for _ in range(3)] == [True, True, True]
+    assert [is_running(process.pid, birth) for _ in range(3)] == [True, True, True]
     process.kill()
     while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
-    assert not handles.is_running(process.pid, birth)
+    assert not is_running(process.pid, birth)
     process.communicate()
-    assert not handles.is_running(process.pid, birth)
+    assert not is_running(process.pid, birth)
 
 
-def test_a_reused_pid_is_another_process(handles):
-    assert handles.is_running(os.getpid(), start_time(os.getpid()))
-    assert not handles.is_running(os.getpid(), "1")
-    assert not handles.is_running(2**22 + 1, "1")
-
-
-@linux
-def test_of_many_processes_few_handles_are_kept_and_none_when_it_is_closed():
-    handles = ProcessHandles(max_handles=2)
-    before = len(os.listdir("/proc/self/fd"))
-    processes = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(4)]
-    pipes = len(os.listdir("/proc/self/fd"))
-    births = [(process.pid, start_time(process.pid)) for process in processes]
-    for _ in range(3):
-        assert all(handles.is_running(*birth) for birth in births)
-        assert len(os.listdir("/proc/self/fd")) == pipes + 2
-    handles.close()
-    for process in processes:
-        process.communicate()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-@linux
-def test_without_handles_proc_is_read():
-    handles, before = ProcessHandles(max_handles=0), len(os.listdir("/proc/self/fd"))
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        birth = start_time(process.pid)
-        pipes = len(os.listdir("/proc/self/fd"))
-        assert handles.is_running(process.pid, birth) and handles.is_running(process.pid, birth)
-        assert len(os.listdir("/proc/self/fd")) == pipes > before
-        process.communicate()
-    assert not handles.is_running(process.pid, birth)
+def test_a_reused_pid_is_another_process():
+    assert is_running(os.getpid(), start_time(os.getpid()))
+    assert not is_running(os.getpid(), "1")
+    assert not is_running(2**22 + 1, "1")
 
 
 def test_without_proc_psutil_is_used(monkeypatch):

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 from ...errors import PROJECT_HOST, BadInput, NoPort, ProjectStarting, ProjectStopped, RegistryAway, UnknownProject
 from ...services.ports import is_free
 from ...system import background_tasks
-from ...system.process_identity import ProcessHandles, boot_id, start_time
+from ...system.process_identity import boot_id, is_running, start_time
 from ..model import ChangeSubscriptions, NextHop, check_new_credential, check_new_key, is_credential, require_key
 from ..sqlite_file import SqliteConnection
 from .database import registry_file
@@ -97,7 +97,6 @@ class Registry:
         self._file = registry_file(Path(path), self._log)
         self._cool_down = cool_down
         self._boot = boot_id() if boot is None else boot
-        self._processes = ProcessHandles()
         self._published: dict[str, tuple[object, ...]] = {}  # what subscribers were last notified of
         self._published_version: tuple[int, ...] | None = None
         self._subscriptions = ChangeSubscriptions(self._log)
@@ -134,7 +133,6 @@ class Registry:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
-        self._processes.close()
         self._file.close()
 
     # ---- projects and ports ----
@@ -267,7 +265,7 @@ class Registry:
         """True if the row is of an earlier boot, or its process has ended."""
         if row.boot != self._boot:
             return True
-        return row.pid is not None and (type(row.pid) is not int or not self._processes.is_running(row.pid, row.born))
+        return row.pid is not None and (type(row.pid) is not int or not is_running(row.pid, row.born))
 
     def _claim_port(self, db: SqliteConnection, key: str, port: int | None) -> None:
         """Refuse a port of another project, unless that project's run is over."""
