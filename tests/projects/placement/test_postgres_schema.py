@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from jupyter_portproxy.projects.placement import postgres_schema as schema
+from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
 
 async def fill(database) -> None:
@@ -110,6 +111,18 @@ async def test_generations_rise_with_the_place_and_with_nothing_else(database):
         assert await generation(database, "project_hosts", "host_id = 'h1'") > before > 0
     await database.sql("update projects set host_id = null where project_id = 'p1'")
     assert await generation(database) > second
+
+
+async def test_shared_projects_of_an_earlier_version_are_public(empty_database):
+    admin = PlacementAdmin(empty_database.dsn)
+    assert await admin.init(schema.MIGRATIONS[:3]) == 3
+    await empty_database.sql("insert into projects (project_id, owner, visibility) values ('p1', 'ann', 'shared')")
+    await empty_database.sql("insert into projects (project_id, owner) values ('p2', 'ann')")
+    before = await now(empty_database)
+    assert await admin.init() == len(schema.MIGRATIONS)
+    assert [(p.key, p.visibility, p.system_user) for p in await admin.list()] == [("p1", "public", None), ("p2", "private", None)]
+    assert await changes(empty_database, before) == ["p1"]
+    await admin.close()
 
 
 @pytest.mark.parametrize(
