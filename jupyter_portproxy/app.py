@@ -27,7 +27,6 @@ from .api.listing import Listing
 from .api.metrics import PortProxyCollector
 from .api.port_list import PortList
 from .config import PortProxy
-from .errors import HUB
 from .gateway.connector import Connector
 from .gateway.counters import Counters
 from .gateway.destinations import DestinationFinder
@@ -52,7 +51,7 @@ from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 
 if TYPE_CHECKING:
-    from .projects.setup import ChainRuntime
+    from .projects.setup import ProjectsRuntime
 
 
 class PortProxyApp(ExtensionApp):
@@ -103,7 +102,7 @@ class PortProxyApp(ExtensionApp):
         leases = PortLeases(self.policy.ports)
         reservations = Reservations(leases)
         self.services = self._make_services(settings, leases, adopted.templates, base_url)
-        self.hop = self._make_hop(settings)
+        self.projects_runtime = self._make_projects(settings)
         self.adopted_templates = adopted.templates
         return Gateway(
             settings=settings,
@@ -117,7 +116,7 @@ class PortProxyApp(ExtensionApp):
             reservations=reservations,
             logins=self.logins,
             base_url=base_url,
-            projects=self.hop.chain if self.hop is not None else None,
+            projects=self.projects_runtime.projects if self.projects_runtime is not None else None,
             foreign_names=adopted.foreign_names,
             on_activity=self._record_activity,
         )
@@ -144,8 +143,8 @@ class PortProxyApp(ExtensionApp):
         self.collector.unregister()
         self.events.close()
         self.gateway.close()
-        if self.hop is not None:
-            await self.hop.close()
+        if self.projects_runtime is not None:
+            await self.projects_runtime.close()
         await self.services.close()
         self.connector.close()
         self.logins.close()
@@ -156,16 +155,16 @@ class PortProxyApp(ExtensionApp):
         server = getattr(self._server, "http_server", None)
         if server is not None and self.header_timeout is not None:
             self.header_timeout.mount(server)
-        if self.hop is not None:
-            self.hop.start()
+        if self.projects_runtime is not None:
+            self.projects_runtime.start()
 
     def _refuse_to_start(self, error: Exception) -> NoReturn:
         self.log.critical("Bad config encountered during initialization: %s", error)
         self.exit(1)
         raise SystemExit(1)  # not reached
 
-    def _make_hop(self, settings: PortProxy) -> ChainRuntime | None:
-        """This server's part in a chain; None unless `project_resolver` is set. Only then is `projects` imported."""
+    def _make_projects(self, settings: PortProxy) -> ProjectsRuntime | None:
+        """What serves projects; None unless `project_resolver` is set. Only then is `projects` imported."""
         if not settings.project_resolver:
             return None
         from .projects import setup
@@ -173,19 +172,19 @@ class PortProxyApp(ExtensionApp):
 
         server = self._server
         try:
-            hop = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider)
+            runtime = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider)
         except (TraitError, MissingPackage) as error:
             self._refuse_to_start(error)
-        if hop.chain.hop == HUB:
-            self._warn_of_open_hub()
-        return hop
+        if runtime.has_users:
+            self._warn_of_open_server()
+        return runtime
 
-    def _warn_of_open_hub(self) -> None:
-        """Warn if the authorizer lets every user of the hub run code on it, as Jupyter's default does."""
+    def _warn_of_open_server(self) -> None:
+        """Warn if the authorizer lets every user of a server with projects run code on it, as Jupyter's default does."""
         server = self._server
         if type(server.authorizer) is AllowAllAuthorizer and not isinstance(server.identity_provider, HasLoginAge):
             self.log.warning(
-                "portproxy: everybody who logs in to this hub can run code on it and reach its ports. If that is not meant: "
+                "portproxy: everybody who logs in to this server can run code on it and reach its ports. If that is not meant: "
                 "c.ServerApp.authorizer_class = 'jupyter_portproxy.auth.ProjectsOnly'"
             )
 

@@ -330,9 +330,24 @@ class PortProxy(LoggingConfigurable):
 
     project_resolver = Unicode(
         "",
-        help="""How this server finds projects on other hops: "placement" makes it a hub, "registry" a project host; or the
-        dotted path of a function that takes this object and returns a ProjectResolver and the hop's name. Empty: no projects.
-        Example: `c.PortProxy.project_resolver = "placement"`.""",
+        help="""How this server finds projects: "local" serves those of this machine; with many hosts, "placement" makes it a hub
+        and "registry" a project host; or the dotted path of a function that takes this object and returns a ProjectResolver and
+        the hop's name. Empty: no projects.
+        Example: `c.PortProxy.project_resolver = "local"`.""",
+    ).tag(config=True)
+
+    projects_path = Unicode(
+        "",
+        help="""The SQLite file with the projects of this machine, for the resolver "local". Empty: `portproxy/projects.sqlite` in
+        Jupyter's data folder (`jupyter --data-dir`).
+        Example: `c.PortProxy.projects_path = "/var/lib/portproxy/projects.sqlite"`.""",
+    ).tag(config=True)
+
+    public_projects = Bool(
+        False,
+        help="""Make every user who logs in a viewer of the projects whose visibility is "public". If off, such a project is for
+        its owner and its members, as a private one.
+        Example: `c.PortProxy.public_projects = True`.""",
     ).tag(config=True)
 
     placement_dsn = Unicode(
@@ -370,9 +385,9 @@ class PortProxy(LoggingConfigurable):
     ).tag(config=True)
 
     project_roles = Dict(
-        default_value={"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": []},
-        help="""What each role of a project may do through a hub: "ports" reaches its services, "jupyter" its own Jupyter
-        server, "start" starts it.
+        default_value={"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": ["ports"]},
+        help="""What each role of a project may do: "ports" reaches its services; through a hub, "jupyter" reaches its own Jupyter
+        server and "start" starts it.
         Example: `c.PortProxy.project_roles = {"owner": ["ports", "jupyter"], "member": ["ports"], "viewer": []}`.""",
     ).tag(config=True)
 

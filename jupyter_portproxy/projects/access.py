@@ -144,7 +144,9 @@ class ProjectAccess:
         except GatewayError:
             open_.shut_down(CloseCode.SERVICE_RESTART)
         else:
-            if now.generation != hooks.next_hop.generation:
+            if now.system_user != hooks.next_hop.system_user:  # it is connected to the services of another user
+                open_.shut_down(CloseCode.POLICY_VIOLATION)
+            elif now.generation != hooks.next_hop.generation:
                 open_.shut_down(CloseCode.SERVICE_RESTART)
 
     # ---- start and end ----

@@ -119,6 +119,8 @@ class Chain:
             next_hop = await self._access.resolve(project_route.key, requester)
         except ProjectStopped as error:
             raise self._start_on_request(error, project_route, requester) from None
+        if next_hop.is_local:
+            raise HostDown(self.hop)  # a server whose `project_resolver` is "local" serves it
         self._access.check(project_route, next_hop, requester)
         is_literal = ip_literal(next_hop.host) is not None
         addresses = (next_hop.host,) if is_literal else await resolve_host(next_hop.host, next_hop.port)

@@ -36,6 +36,7 @@ class NextHop:
         is_local: its services are on this machine: there is no next hop, and `port` is 0.
         claimed_ports: of a local project without ports of its own: a byte for each port, 1 for ports of other projects.
         role: the user's; None where this hop does not know the members, and the hop before it has checked them.
+        owner, name: by which the project can be addressed; empty where this hop does not know them.
     """
 
     key: str
@@ -50,6 +51,8 @@ class NextHop:
     system_user: str | None = None
     is_local: bool = False
     claimed_ports: bytes | None = field(default=None, repr=False)
+    owner: str = ""
+    name: str = ""
 
     def allows(self, port: int) -> bool:
         """True if the project's ports include the port. A local project without a list has all that no other one claims."""

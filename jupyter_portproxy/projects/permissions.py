@@ -40,13 +40,15 @@ def grant_for(
     owner: str,
     members: Mapping[str, str],
     member_ports: Mapping[str, tuple[range, ...]],
-    visibility: str,
+    *,
+    is_public: bool,
 ) -> Grant | None:
     """What a user may do in a project; None if the project is invisible to the user.
 
     Args:
         members: username, or GROUP and the name of a group -> role.
         member_ports: the same -> ports, for members with ports of their own.
+        is_public: all users are viewers.
     """
     if not username:
         return None
@@ -58,7 +60,7 @@ def grant_for(
     if rows:
         best = min((members[row] for row in rows), key=ROLES.index)
         return Grant(best, _union([member_ports.get(row) for row in rows if members[row] == best]))
-    return Grant("viewer") if visibility == "public" else None
+    return Grant("viewer") if is_public else None
 
 
 def _union(lists: list[Ports]) -> Ports:

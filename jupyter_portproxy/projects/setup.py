@@ -1,10 +1,14 @@
-"""Builds a hub or a project host from the settings: the resolver, the chain, the starter and the heartbeat."""
+"""Builds what serves projects from the settings: those of this machine, or one hop of a chain with its starter and heartbeat.
+
+Only the modules of the configured kind are imported: `local` needs neither the chain nor Postgres.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
@@ -13,16 +17,24 @@ from traitlets import TraitError
 
 from ..config import PortProxy
 from ..errors import HUB, PROJECT_HOST, GatewayError
+from ..gateway.destinations import Projects
 from ..gateway.policy import Policy
 from ..system import background_tasks
 from .access import JUPYTER, PORTS, START
-from .chain import Chain
+from .local import LocalProjects
 from .model import ROLES, ProjectResolver
 from .permissions import GroupDirectory
 from .placement.admin import PlacementAdmin
 from .placement.lookup import Placement
-from .registry.leases import Registry
-from .starter import Starter
+
+if TYPE_CHECKING:
+    from .starter import Starter
+
+
+class ClosableProjects(Projects, Protocol):
+    """Projects that are closed at the end."""
+
+    async def close(self) -> None: ...
 
 
 class Heartbeat:
@@ -58,26 +70,31 @@ class Heartbeat:
             await asyncio.sleep(self._interval)
 
 
-class ChainRuntime:
-    """The chain and the heartbeat of this server."""
+class ProjectsRuntime:
+    """The projects and the heartbeat of this server.
 
-    def __init__(self, chain: Chain, heartbeat: Heartbeat | None) -> None:
-        self.chain, self._heartbeat = chain, heartbeat
+    Attributes:
+        has_users: users log in to this server; False if the previous hop has authenticated them.
+    """
+
+    def __init__(self, projects: ClosableProjects, heartbeat: Heartbeat | None = None) -> None:
+        self.projects, self._heartbeat = projects, heartbeat
+        self.has_users = not projects.believes_credentials
 
     def start(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.start()
 
     async def close(self) -> None:
-        await self.chain.close()
+        await self.projects.close()
         if self._heartbeat is not None:
             await self._heartbeat.close()
 
 
 def build(
     settings: PortProxy, policy: Policy, base_url: str, log: logging.Logger, identity_provider: IdentityProvider | None = None
-) -> ChainRuntime:
-    """The hop that the settings describe.
+) -> ProjectsRuntime:
+    """What serves the projects that the settings describe.
 
     Args:
         identity_provider: authenticates users. If it is a GroupDirectory, groups may be members of projects.
@@ -87,6 +104,24 @@ def build(
         MissingPackage: asyncpg is not installed.
     """
     groups = identity_provider if isinstance(identity_provider, GroupDirectory) else None
+    if settings.project_resolver != "local":
+        return _build_hop(settings, policy, base_url, groups, identity_provider, log)
+    _check_login(identity_provider, log)
+    placement = _placement(settings, f"sqlite:///{_projects_path(settings).absolute()}", groups, log)
+    return ProjectsRuntime(LocalProjects(policy, placement, _roles(settings), log))
+
+
+def _build_hop(
+    settings: PortProxy,
+    policy: Policy,
+    base_url: str,
+    groups: GroupDirectory | None,
+    identity_provider: IdentityProvider | None,
+    log: logging.Logger,
+) -> ProjectsRuntime:
+    """One hop of a chain. Raises: see `build`."""
+    from .chain import Chain
+
     resolver, hop = _resolver(settings, groups, log)
     if hop == HUB:
         _check_login(identity_provider, log)
@@ -95,15 +130,15 @@ def build(
     starter = _starter(settings, base_url, resolver, hop, log)
     chain = Chain(policy, resolver, hop, _roles(settings), settings.hop_credentials, log, starter)
     has_heartbeat = settings.host_id and settings.placement_dsn and hop != HUB
-    return ChainRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
+    return ProjectsRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
 
 
 def _check_login(identity_provider: IdentityProvider | None, log: logging.Logger) -> None:
     if identity_provider is not None and not identity_provider.auth_enabled:
-        raise TraitError("c.IdentityProvider.token is empty, and there is no password: a hub has no anonymous users")
+        raise TraitError("c.IdentityProvider.token is empty, and there is no password: projects have no anonymous users")
     if type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
         log.warning(
-            "portproxy: the login of this hub (%s) gives its users no lasting names, so they are members of no project. "
+            "portproxy: the login of this server (%s) gives its users no lasting names, so they are members of no project. "
             "Set c.ServerApp.identity_provider_class, for example to 'jupyter_portproxy.auth.HubIdentityProvider'.",
             type(identity_provider).__name__,
         )
@@ -115,16 +150,26 @@ def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.L
     if name == "placement":
         if not settings.placement_dsn:
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs the database of its placements")
-        return Placement(settings.placement_dsn, groups=groups, log=log), HUB
+        return _placement(settings, settings.placement_dsn, groups, log), HUB
     if name == "registry":
+        from .registry.leases import Registry
+
         return Registry(_registry_path(settings), log=log), PROJECT_HOST
     try:
         built: tuple[ProjectResolver, str] = import_object(name)(settings)
     except (ImportError, ValueError) as error:
         raise TraitError(
-            f"c.PortProxy.project_resolver: {name!r} is neither placement nor registry, and not found: {error}"
+            f"c.PortProxy.project_resolver: {name!r} is not local, placement or registry, and not found: {error}"
         ) from None
     return built
+
+
+def _placement(settings: PortProxy, dsn: str, groups: GroupDirectory | None, log: logging.Logger) -> Placement:
+    return Placement(dsn, groups=groups, allows_public=settings.public_projects, log=log)
+
+
+def _projects_path(settings: PortProxy) -> Path:
+    return Path(settings.projects_path or Path(jupyter_data_dir(), "portproxy", "projects.sqlite"))
 
 
 def _registry_path(settings: PortProxy) -> Path:
@@ -134,6 +179,7 @@ def _registry_path(settings: PortProxy) -> Path:
 def _starter(settings: PortProxy, base_url: str, resolver: ProjectResolver, hop: str, log: logging.Logger) -> Starter | None:
     if hop == HUB or not settings.project_starter:
         return None
+    from .starter import Starter
 
     async def is_running(key: str) -> bool:
         try:

@@ -134,3 +134,18 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def user_id(name: str) -> int | None:
+    """The uid of a user of this machine; None if there is no such user."""
+    try:
+        return _find_user_id(name)
+    except (KeyError, ImportError, ValueError):  # unknown, not POSIX, or with a null character
+        return None
+
+
+@lru_cache(maxsize=256)
+def _find_user_id(name: str) -> int:
+    import pwd  # POSIX only, as is every uid
+
+    return pwd.getpwnam(name).pw_uid

@@ -23,10 +23,11 @@ from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.protocol.forwarded import ForwardedClient
 from jupyter_portproxy.protocol.hop_header import HopHeader
 
-from ..projects.test_chain import CREDENTIAL, KEY, PORTS, ROOT, SECRET, Hops, folder, place, port_of, three_servers
+from ..projects.test_chain import CREDENTIAL, KEY, PORTS, SECRET, Hops, folder, place, port_of, three_servers
 from ..support.jupyter_processes import Server, jupyter_server
 from ..support.postgres import Database, make_database
 from ..support.postgres import Server as Postgres
+from ..support.project_sites import NAMED_USERS, ROOT
 from ..support.upstreams import free_port
 from .cpu_load import Lean
 
@@ -147,9 +148,11 @@ if __name__ == "__main__":
     postgres = Postgres()
     try:
         database = asyncio.run(make_database(postgres))
-        with tempfile.TemporaryDirectory() as home, three_servers(database, Path(home)) as hops:
-            users = "--ServerApp.identity_provider_class=tests.support.identity_providers.NamedUsers"
-            with jupyter_server(folder(Path(home) / "alone"), *PORTS, users, more={"PYTHONPATH": ROOT}) as alone:
-                asyncio.run(main(hops, alone, database))
+        with (
+            tempfile.TemporaryDirectory() as home,
+            three_servers(database, Path(home)) as hops,
+            jupyter_server(folder(Path(home) / "alone"), *PORTS, NAMED_USERS, more={"PYTHONPATH": ROOT}) as alone,
+        ):
+            asyncio.run(main(hops, alone, database))
     finally:
         postgres.remove()

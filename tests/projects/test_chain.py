@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from jupyter_portproxy.projects.registry.leases import Registry
 
 from ..support.jupyter_processes import Server, jupyter_server
 from ..support.postgres import Database, make_database
+from ..support.project_sites import BARE, NAMED_USERS, ROOT, ProjectSite
 from ..support.raw_clients import Answer, Wire
 from ..support.upstreams import Seen, answers, drips, echo_frames, free_port, mirror, serve
 
@@ -37,17 +38,16 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
     pytest.mark.timeout(180),  # three servers start with the first test
 ]
-ROOT = str(Path(__file__).parents[2])
 CONTAINER = (f"--ServerApp.identity_provider_class={IDENTITY_PROVIDER}", "--ServerApp.trust_xheaders=True")
 SECRET, CREDENTIAL = "the-secret-of-the-project", "the-credential-of-the-host"
 KEY = "0b5e7c1a-1111-4222-8333-0123456789ab"
 OUT = 30_000  # a port that the project's own list leaves out
-BARE = dict.fromkeys(("jupyterlab", "jupyter_lsp", "notebook"), False)
+ROLES = {"owner": ["ports", "jupyter", "start"], "member": ["ports", "jupyter", "start"], "viewer": []}
 PORTS = ("--PortProxy.allowed_ports=10000-20000", f"--PortProxy.allowed_ports={OUT}")
 
 
 @dataclass
-class Hops:
+class Hops(ProjectSite):
     """The three servers, and who administers them."""
 
     hub: Server
@@ -60,31 +60,8 @@ class Hops:
     admin: PlacementAdmin = field(init=False)  # of the running test's loop
 
     @property
-    def port(self) -> int:
-        return int(self.hub.url.rsplit(":", 1)[1].strip("/"))
-
-    async def ask(self, path: str, user: str | None = "ann", method: str = "GET", fields=(), content=None) -> Answer:
-        """One request to the hub, byte for byte."""
-        async with await Wire.open(self.port) as wire:
-            lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", *fields]
-            lines += [f"Authorization: token user-{user}"] if user else []
-            lines += [f"Content-Length: {len(content)}"] if content is not None else []
-            await wire.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (content or b""))
-            return await asyncio.wait_for(wire.answer(method), 20)
-
-    def socket(self, path: str, user: str = "ann"):
-        fields = {"Authorization": f"token user-{user}"}
-        return websockets.connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=fields, compression=None)
-
-    async def until(
-        self, path: str, status: int, user: str = "ann", seconds: float = 10.0, begins: str = ""
-    ) -> tuple[float, Answer]:
-        """Ask until the status comes, with a text that begins so; how long it took, and the answer."""
-        begun = time.monotonic()
-        while (answer := await self.ask(path, user)).status != status or not answer.text.startswith(begins):
-            assert time.monotonic() - begun < seconds, answer
-            await asyncio.sleep(0.05)
-        return time.monotonic() - begun, answer
+    def entry(self) -> Server:
+        return self.hub
 
 
 def folder(path: Path) -> Path:
@@ -93,21 +70,25 @@ def folder(path: Path) -> Path:
 
 
 @contextmanager
-def three_servers(database: Database, home: Path, hubs_dsn: str = "") -> Iterator[Hops]:
-    """`hubs_dsn`: another way to the same database, for the hub alone."""
+def three_servers(
+    database: Database, home: Path, hubs_dsn: str = "", hubs_settings: Mapping[str, object] | None = None
+) -> Iterator[Hops]:
+    """`hubs_dsn`: another way to the same database, for the hub alone; `hubs_settings` are of its `c.PortProxy`."""
     registry_file = home / "registry.sqlite"
-    users = "--ServerApp.identity_provider_class=tests.support.identity_providers.NamedUsers"
     dsn, hubs = (f"--PortProxy.placement_dsn={way}" for way in (database.dsn, hubs_dsn or database.dsn))
     registry_at = f"--PortProxy.registry_path={registry_file}"
     credentials = f"--PortProxy.hop_credentials={CREDENTIAL}"
     (settings := folder(home / "host") / ".jupyter").mkdir()  # a bare server starts in half the time
     (settings / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"jpserver_extensions": BARE}}))
+    (folder(home / "hub") / ".jupyter").mkdir()
+    traits = {"project_roles": ROLES} if hubs_settings is None else hubs_settings
+    (home / "hub" / ".jupyter" / "jupyter_server_config.json").write_text(json.dumps({"PortProxy": traits}))
     authority = trustme.CA()
     authority.cert_pem.write_to_path(home / "ca.pem")
     trust = f"--PortProxy.trusted_certificates={home / 'ca.pem'}"
     made = [
         jupyter_server(
-            folder(home / "hub"), *PORTS, users, hubs, trust, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
+            home / "hub", *PORTS, NAMED_USERS, hubs, trust, "--PortProxy.project_resolver=placement", more={"PYTHONPATH": ROOT}
         ),
         jupyter_server(
             home / "host", *PORTS, dsn, registry_at, credentials,

@@ -35,8 +35,8 @@ async def test_a_hub_a_project_host_and_a_custom_resolver(tmp_path):
     hub = made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x")
     host = made(project_resolver="registry", registry_path=str(tmp_path / "r"), hop_credentials=["c"])
     other = made(project_resolver="tests.projects.test_setup.plugged")
-    assert [hop.chain.hop for hop in (hub, host, other)] == [HUB, PROJECT_HOST, HUB]
-    assert [hop.chain.believes_credentials for hop in (hub, host)] == [False, True]
+    assert [hop.projects.hop for hop in (hub, host, other)] == [HUB, PROJECT_HOST, HUB]
+    assert [hop.projects.believes_credentials for hop in (hub, host)] == [False, True]
     for hop in (hub, host):
         await hop.close()
 
@@ -46,7 +46,7 @@ async def test_a_hub_a_project_host_and_a_custom_resolver(tmp_path):
     [
         ({"project_resolver": "placement"}, "placement_dsn is empty"),
         ({"project_resolver": "registry"}, "hop_credentials is empty"),
-        ({"project_resolver": "nothing"}, "'nothing' is neither placement nor registry"),
+        ({"project_resolver": "nothing"}, "'nothing' is not local, placement or registry"),
         ({"project_resolver": "tests.projects.test_setup.nothing"}, "not found: No module named nothing"),
         ({"project_roles": {"boss": []}}, "'boss': [] is not a role (owner, member, viewer)"),
         ({"project_roles": {"owner": ["all"]}}, "'owner': ['all'] is not a role"),
@@ -63,9 +63,9 @@ def test_a_setting_that_cannot_be_is_named(traits, sentence):
 @pytest.mark.parametrize("login", [{"token": "t"}, {"token": "", "hashed_password": "argon2:x"}])
 async def test_a_hub_requires_a_login(login, tmp_path):
     hub = {"project_resolver": "placement", "placement_dsn": "postgresql://x@127.0.0.1/x"}
-    with pytest.raises(TraitError, match="a hub has no anonymous users"):
+    with pytest.raises(TraitError, match="projects have no anonymous users"):
         made(PasswordIdentityProvider(token=""), **hub)
-    with pytest.raises(TraitError, match="a hub has no anonymous users"):
+    with pytest.raises(TraitError, match="projects have no anonymous users"):
         made(PasswordIdentityProvider(token=""), project_resolver="tests.projects.test_setup.plugged")
     host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
     for hop in (made(PasswordIdentityProvider(**login), **hub), made(PasswordIdentityProvider(token=""), **host)):
@@ -112,7 +112,7 @@ async def test_a_project_host_starts_projects_and_a_hub_does_not(tmp_path):
         made(**host, project_starter=[]),
         made(project_resolver="placement", placement_dsn="postgresql://x@127.0.0.1/x"),
     ]
-    assert [hop.chain._starter is not None for hop in made_ones] == [True, False, False]
+    assert [hop.projects._starter is not None for hop in made_ones] == [True, False, False]
     with pytest.raises(
         TraitError, match=r"c\.PortProxy\.project_starter: '\{port\}' has a placeholder that is not \{key\} or \{base_url\}"
     ):

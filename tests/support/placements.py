@@ -92,7 +92,7 @@ def make(placements, admin, jp_asyncio_loop):
             await admin.heartbeat(host_id)
         await admin.place("p1", "h1", owner="ann", allowed_ports=["6000-6010"])
         await admin.add_member("p1", "bob", "viewer")
-        made.append(Placement(placements.dsn, options))
+        made.append(Placement(placements.dsn, options, allows_public=True))
         await made[-1].start()
         return made[-1]
 

@@ -74,23 +74,28 @@ class _Host:
 
 @dataclass(frozen=True, slots=True)
 class _Project:
-    """A row of the projects with its members. `member_ports`: of the members with ports of their own."""
+    """A row of the projects with its members.
+
+    Attributes:
+        is_public: all users are viewers.
+        member_ports: of the members with ports of their own.
+    """
 
     owner: str
     name: str
     host_id: str | None
     ports: Ports
     members: Mapping[str, str]
-    visibility: str
+    is_public: bool
     generation: int
     system_user: str | None = None
     member_ports: Mapping[str, tuple[range, ...]] = field(default_factory=dict)
 
     def grant_for(self, username: str, groups: frozenset[str]) -> Grant | None:
-        return grant_for(username, groups, self.owner, self.members, self.member_ports, self.visibility)
+        return grant_for(username, groups, self.owner, self.members, self.member_ports, is_public=self.is_public)
 
 
-_ABSENT = _Project("", "", None, None, {}, "private", 0)
+_ABSENT = _Project("", "", None, None, {}, is_public=False, generation=0)
 
 
 class Placement:
@@ -99,6 +104,7 @@ class Placement:
     Args:
         dsn: see `store.open_store`.
         groups: the groups of users; None: there are none.
+        allows_public: users may see the projects whose visibility is "public".
     """
 
     def __init__(
@@ -107,11 +113,12 @@ class Placement:
         options: PlacementOptions | None = None,
         *,
         groups: GroupDirectory | None = None,
+        allows_public: bool = False,
         log: logging.Logger | None = None,
     ) -> None:
         self.available = False  # the last read of the changes succeeded
         self._options = options or PlacementOptions()
-        self._groups = groups
+        self._groups, self._allows_public = groups, allows_public
         self._log = log or logging.getLogger(__name__)
         options = self._options
         self._store = open_store(dsn, timeout=options.timeout, max_connections=options.max_connections, log=self._log)
@@ -217,7 +224,8 @@ class Placement:
         ports = None if row["allowed_ports"] is None else self._parse_ports(row["allowed_ports"], f"project {key}")
         member_ports = {name: self._parse_ports(each, f"a member of project {key}") for name, each in lists.items()}
         names = (row["owner"], row["name"], row["host_id"])
-        return _Project(*names, ports, members, row["visibility"], row["generation"], row["system_user"], member_ports)
+        is_public = self._allows_public and row["visibility"] == "public"
+        return _Project(*names, ports, members, is_public, row["generation"], row["system_user"], member_ports)
 
     def _parse_ports(self, ports: str | Iterable[object], label: str) -> tuple[range, ...]:
         """The ports in a list, which may be JSON."""
@@ -248,7 +256,9 @@ class Placement:
             try:
                 connection = await self._store.connect()
                 await self._read_changes(connection)
-            except (DatabaseUnavailable, ConstraintViolation) as error:
+            except DatabaseUnavailable as error:
+                problem = f"{error}. {error.reason}".replace("\n", " ")
+            except ConstraintViolation as error:
                 problem = str(error)
             except Exception as error:
                 if self._read_at == read_at:
@@ -377,6 +387,8 @@ def _next_hop(
         system_user=project.system_user,
         is_local=is_local,
         claimed_ports=claimed_ports,
+        owner=project.owner,
+        name=project.name,
     )
 
 

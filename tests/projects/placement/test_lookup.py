@@ -327,3 +327,18 @@ async def test_thousands_that_ask_for_a_name_ask_once(make, admin):
     await asyncio.sleep(0.3)
     found = await asyncio.gather(*(placement.find("ann", "x", "ann") for _ in range(3000)))
     assert set(found) == {"p1"} and placement._keys.query_count == 1
+
+
+async def test_a_public_project_is_private_unless_the_server_allows_public_ones(make, placements, admin):
+    await make()
+    await admin.place("p2", "h1", owner="ann", name="two", visibility="public")
+    placement = Placement(placements.dsn, QUICK)
+    await placement.start()
+    try:
+        await refused(placement, UnknownProject, "p2", "eve")
+        with pytest.raises(UnknownProject):
+            await placement.find("ann", "two", "eve")
+        found = await placement.resolve("p2", "ann")
+        assert (found.role, found.owner, found.name) == ("owner", "ann", "two")
+    finally:
+        await placement.close()
