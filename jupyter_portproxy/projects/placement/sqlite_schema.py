@@ -69,9 +69,9 @@ insert into project_hosts (host_id, internal_url, credential) values ('local', '
 """  # noqa: S608 (our own text)
 
 
-def _generation_trigger(table: str, key: str, event: str, condition: str = "") -> str:
+def _generation_trigger(name: str, table: str, key: str, event: str, condition: str = "") -> str:
     return f"""
-create trigger {table}_generation_{event.split()[0]} after {event} on {table} {condition} begin
+create trigger {name} after {event} on {table} {condition} begin
     update placement_generation set value = value + 1;
     update {table} set generation = (select value from placement_generation) where {key} = new.{key};
 end;
@@ -79,10 +79,11 @@ end;
 
 
 _GENERATIONS = (
-    _generation_trigger("projects", "project_id", "insert")
-    + _generation_trigger("projects", "project_id", "update of host_id", "when old.host_id is not new.host_id")
-    + _generation_trigger("project_hosts", "host_id", "insert")
+    _generation_trigger("projects_generation", "projects", "project_id", "insert")
+    + _generation_trigger("projects_move", "projects", "project_id", "update of host_id", "when old.host_id is not new.host_id")
+    + _generation_trigger("hosts_generation", "project_hosts", "host_id", "insert")
     + _generation_trigger(
+        "hosts_move",
         "project_hosts",
         "host_id",
         "update of internal_url, credential",
