@@ -26,6 +26,7 @@ from .api.events import Events
 from .api.listing import Listing
 from .api.metrics import PortProxyCollector
 from .api.port_list import PortList
+from .api.project_list import ProjectList
 from .config import PortProxy
 from .gateway.connector import Connector
 from .gateway.counters import Counters
@@ -75,7 +76,8 @@ class PortProxyApp(ExtensionApp):
         self.origins, self.decisions = self._make_origins(settings), DecisionCache()
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
         self.listing = Listing(self.gateway, port_list, self.origins, base_url)
-        self.events = Events(self.listing, self.services, self.log)
+        self.project_list = self._make_project_list(port_list, base_url)
+        self.events = Events(self.listing, self.services, self.log, self.project_list)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
         timeout = settings.head_timeout
@@ -102,7 +104,7 @@ class PortProxyApp(ExtensionApp):
         leases = PortLeases(self.policy.ports)
         reservations = Reservations(leases)
         self.services = self._make_services(settings, leases, adopted.templates, base_url)
-        self.projects_runtime = self._make_projects(settings)
+        self.projects_runtime = self._make_projects(settings, leases)
         self.adopted_templates = adopted.templates
         return Gateway(
             settings=settings,
@@ -124,8 +126,12 @@ class PortProxyApp(ExtensionApp):
     def initialize_handlers(self) -> None:
         listing = {"listing": self.listing, "services": self.services}
         parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
+        if self.project_list is not None:
+            from .projects.handlers import ROUTES
+
+            self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
-        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, listing))
+        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         origins, find_isolated = self.origins, None
@@ -163,7 +169,7 @@ class PortProxyApp(ExtensionApp):
         self.exit(1)
         raise SystemExit(1)  # not reached
 
-    def _make_projects(self, settings: PortProxy) -> ProjectsRuntime | None:
+    def _make_projects(self, settings: PortProxy, leases: PortLeases) -> ProjectsRuntime | None:
         """What serves projects; None unless `project_resolver` is set. Only then is `projects` imported."""
         if not settings.project_resolver:
             return None
@@ -172,12 +178,17 @@ class PortProxyApp(ExtensionApp):
 
         server = self._server
         try:
-            runtime = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider)
+            runtime = setup.build(settings, self.policy, str(server.base_url), self.log, server.identity_provider, leases)
         except (TraitError, MissingPackage) as error:
             self._refuse_to_start(error)
         if runtime.has_users:
             self._warn_of_open_server()
         return runtime
+
+    def _make_project_list(self, port_list: PortList, base_url: str) -> ProjectList | None:
+        """The list of projects; None where users have none."""
+        directory = self.projects_runtime.directory if self.projects_runtime is not None else None
+        return ProjectList(directory, port_list, base_url, self.log) if directory is not None else None
 
     def _warn_of_open_server(self) -> None:
         """Warn if the authorizer lets every user of a server with projects run code on it, as Jupyter's default does."""

@@ -2,25 +2,33 @@
 
 While at least one client watches, one background task compares the listing with the last one every `poll_interval`; changes of a
 service's state are published at once. Without watchers there is no task. A notice that comes without watchers waits for the next.
+Projects are those that the watcher's user may see: they are read again when a port or a project has changed, else each
+`_PROJECTS_INTERVAL`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from logging import Logger
+from typing import TypeVar
 
+from ..errors import GatewayError
 from ..services.manager import Service, ServiceManager
 from ..system import background_tasks
 from .listing import Listing
 from .port_list import Item
+from .project_list import ProjectList
 
 _HEARTBEAT_INTERVAL = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _MAX_NOTICES = 20
 _MAX_QUEUED = 10_000  # events of a client that does not read
 _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
+_PROJECTS_INTERVAL = 10.0  # s
 _Key = tuple[str, str]
+K = TypeVar("K")
 
 
 class Events:
@@ -36,26 +44,37 @@ class Events:
         listing: Listing,
         services: ServiceManager,
         log: Logger,
+        projects: ProjectList | None = None,
         *,
         poll_interval: float = 2.0,
         retry_pause: float = background_tasks.FIRST_PAUSE,
     ) -> None:
-        self._listing, self._services, self._log = listing, services, log
+        self._listing, self._services, self._log, self._projects = listing, services, log, projects
         self._poll_interval, self._retry_pause = poll_interval, retry_pause
-        self._watchers: set[asyncio.Queue[tuple[str, Item]]] = set()
+        self._watchers: dict[asyncio.Queue[tuple[str, Item]], str | None] = {}  # the user who sees their projects there
         self._published: dict[_Key, Item] = {}
+        self._published_projects: dict[str, dict[str, Item]] = {}  # by user and key, for users with watchers
+        self._projects_version, self._projects_read_at = -1, -float("inf")
         self._poll_task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._waiting_notices: list[Item] = []
         self._noticed: set[_Key] = set()
 
-    async def watch(self) -> AsyncIterator[tuple[str, Item] | None]:
-        """Yield ("snapshot", everything), then ("changed" | "removed" | "notice", item); None after each quiet interval."""
+    async def watch(self, username: str | None = None) -> AsyncIterator[tuple[str, Item] | None]:
+        """Yield ("snapshot", everything), then ("changed" | "removed" | "notice", item); None after each quiet interval.
+
+        Args:
+            username: whose projects are shown; None for no projects.
+        """
         queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=_MAX_QUEUED)
         self._publish_changes(await self._read_all())
+        shown = await self._publish_projects(username) if username is not None else None
         # No await from here to the start of the task: no change after the snapshot is lost, and two watchers share one task.
-        snapshot = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in _KINDS}
-        self._watchers.add(queue)
+        snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in _KINDS}
+        if shown is not None and username is not None:
+            snapshot["projects"] = list(shown.values())
+            self._published_projects[username] = shown
+        self._watchers[queue] = username
         if self._poll_task is None:
             self._unsubscribe = self._services.subscribe(self._service_changed)
             self._poll_task = background_tasks.run("events", self._poll, self._log, first_pause=self._retry_pause)
@@ -73,7 +92,9 @@ class Events:
                     return
                 yield event
         finally:
-            self._watchers.discard(queue)
+            self._watchers.pop(queue, None)
+            if username not in self._watchers.values():
+                self._published_projects.pop(username or "", None)
             if not self._watchers and self._poll_task is not None:
                 self._poll_task.cancel()
                 self._poll_task = None
@@ -101,7 +122,32 @@ class Events:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval)
-            self._publish_changes(await self._read_all())
+            has_changed = self._publish_changes(await self._read_all())
+            await self._poll_projects(has_changed)
+
+    async def _poll_projects(self, has_changed: bool) -> None:
+        if self._projects is None:
+            return
+        version, now = self._projects.directory.version, time.monotonic()
+        if has_changed or version != self._projects_version or now - self._projects_read_at > _PROJECTS_INTERVAL:
+            self._projects_version, self._projects_read_at = version, now
+            for username in {username for username in self._watchers.values() if username is not None}:
+                await self._publish_projects(username)
+
+    async def _publish_projects(self, username: str) -> dict[str, Item] | None:
+        """Publish what has changed of a user's projects, and return them; None if there are none to show."""
+        if self._projects is None:
+            return None
+        try:
+            now = {item["key"]: item for item in await self._projects.read(username)}
+        except GatewayError:  # the database is away: what was shown stays
+            return self._published_projects.get(username, {})
+        before = self._published_projects.get(username)
+        if before is not None:
+            self._published_projects[username] = now
+            for event, _, item in _differences(before, now):
+                self._publish(event, {"kind": "project", **item}, username)
+        return now
 
     async def _read_all(self) -> dict[_Key, Item]:
         ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self._listing.ports()}
@@ -115,16 +161,25 @@ class Events:
         others = {key: item for key, item in self._published.items() if key[0] != "service"}
         self._publish_changes({**others, **self._read_services()})
 
-    def _publish_changes(self, now: dict[_Key, Item]) -> None:
+    def _publish_changes(self, now: dict[_Key, Item]) -> bool:
+        """True if there were changes."""
         before, self._published = self._published, now
-        for key, item in now.items():
-            if before.get(key) != item:
-                self._publish("changed", {"kind": key[0], **item})
-        for key in before.keys() - now.keys():
-            self._publish("removed", {"kind": key[0], **before[key]})
+        changes = _differences(before, now)
+        for event, key, item in changes:
+            self._publish(event, {"kind": key[0], **item})
+        return bool(changes)
 
-    def _publish(self, event: str, item: Item) -> None:
-        for queue in list(self._watchers):
+    def _publish(self, event: str, item: Item, username: str | None = None) -> None:
+        """Send to all watchers, or to those of one user."""
+        for queue, user in list(self._watchers.items()):
+            if username is not None and user != username:
+                continue
             if queue.full():
                 queue.get_nowait()  # drop the oldest; the client's next snapshot has all
             queue.put_nowait((event, item))
+
+
+def _differences(before: Mapping[K, Item], now: Mapping[K, Item]) -> list[tuple[str, K, Item]]:
+    """The events that lead from one listing to the next."""
+    changed = [("changed", key, item) for key, item in now.items() if before.get(key) != item]
+    return changed + [("removed", key, before[key]) for key in before.keys() - now.keys()]

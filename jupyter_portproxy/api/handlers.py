@@ -12,10 +12,12 @@ from typing import Any, cast
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
+from jupyter_server.utils import ensure_async
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError
+from ..handlers.jupyter_request import PROJECTS_RESOURCE
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from .events import Events
@@ -23,6 +25,7 @@ from .listing import Listing
 
 _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_refused"}
 _FOLLOW_PERIOD = 0.2  # s
+_MAX_CONTENT = 1 << 20  # bytes
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -66,8 +69,11 @@ class ProxyAPIHandler(APIHandler):
         """The request's JSON object.
 
         Raises:
-            BadInput: the body is not a JSON object, or has keys that are not allowed.
+            BadInput: the body is too large, is not a JSON object, or has keys that are not allowed.
         """
+        size = len(self.request.body)
+        if size > _MAX_CONTENT:
+            raise BadInput(f"The request's content has {size} bytes.", f"Send a JSON object of at most {_MAX_CONTENT} bytes.")
         try:
             data = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):  # the latter: 10,000 brackets
@@ -218,7 +224,8 @@ class EventsHandler(ProxyAPIHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
-        watching = self.events.watch()
+        sees_projects = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", PROJECTS_RESOURCE))
+        watching = self.events.watch(self.current_user.username if sees_projects else None)
         try:
             async for event in watching:
                 self.write(f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n" if event else ": still here\n\n")

@@ -1,7 +1,7 @@
-"""The page at `proxy/`: services and ports without JupyterLab. Plain forms, no script.
+"""The page at `proxy/`: projects, services and ports without JupyterLab. Plain forms, no script.
 
-It shows and does the same as the API. The template escapes every text; every URL on the page comes from the API or is the page's
-own.
+It shows and does the same as the API. A user who may see projects only (`ProjectsOnly`) gets the page with these alone. The
+template escapes every text; every URL on the page comes from the API or is the page's own.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import json
 import time
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
-from ..errors import BadInput, GatewayError, Internal
+from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..handlers.error_page import PAGES
-from ..handlers.jupyter_request import ACTION, RESOURCE
+from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
 from ..protocol.urls import build_enter_url
 from ..services.manager import ServiceManager
 from .listing import Listing
 from .port_list import Item
+from .project_list import ProjectList
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
 _ARGUMENT = "argument."
 _TRANSIENT = ("starting", "stopping")  # states in which the page reloads by itself
+_MAX_CONTENT = 1 << 20  # bytes of a form
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # in s
 
 
@@ -34,8 +35,8 @@ class IndexPageHandler(JupyterHandler):
 
     auth_resource = RESOURCE
 
-    def initialize(self, listing: Listing, services: ServiceManager) -> None:
-        self.listing, self.services = listing, services
+    def initialize(self, listing: Listing, services: ServiceManager, project_list: ProjectList | None) -> None:
+        self.listing, self.services, self.project_list = listing, services, project_list
         self.address = f"{self.base_url}proxy/"
 
     @property
@@ -47,8 +48,8 @@ class IndexPageHandler(JupyterHandler):
         self.set_header("Cache-Control", "no-store")
 
     @authenticated
-    @authorized("read")
     async def get(self) -> None:
+        await self._require_view()
         if self.request.path.endswith("/"):
             await self._show()
         else:
@@ -56,17 +57,26 @@ class IndexPageHandler(JupyterHandler):
             self.redirect(f"{self.address}{'?' + query if query else ''}", status=308)
 
     @authenticated
-    @authorized("read")  # an error is shown above the list
-    @authorized(ACTION)
     async def post(self) -> None:
+        await self._require_view()  # an error is shown above the list
         if not self.token_authenticated and not self.check_origin():
             raise HTTPError(404)  # as newer jupyter_servers do; older ones check the form's XSRF token only
         try:
-            await self._perform(self.get_body_argument("action", ""))
+            await self._perform()
         except GatewayError as error:
             await self._show(error)
         else:
             self.redirect(self.address, status=303)  # reloading the page does not repeat the action
+
+    async def _require_view(self) -> None:
+        """Raise HTTPError for a user who may see neither the services nor projects."""
+        self.sees_services = await self._may("read", RESOURCE)
+        self.sees_projects = self.project_list is not None and await self._may("read", PROJECTS_RESOURCE)
+        if not self.sees_services and not self.sees_projects:
+            raise HTTPError(403)
+
+    async def _may(self, action: str, resource: str) -> bool:
+        return bool(await ensure_async(self.authorizer.is_authorized(self, self.current_user, action, resource)))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """An error page without the styles and images of Jupyter's own, which this page's Content-Security-Policy forbids."""
@@ -78,8 +88,19 @@ class IndexPageHandler(JupyterHandler):
             shown.status, shown.title = status_code, self._reason
         self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about=""))
 
-    async def _perform(self, action: str) -> None:
-        """Raises: GatewayError"""
+    async def _perform(self) -> None:
+        """Perform the action of the form. Raises: GatewayError, HTTPError"""
+        size = len(self.request.body)
+        if size > _MAX_CONTENT:
+            self.request.body_arguments.clear()
+            raise BadInput(f"The form has {size} bytes.", f"Send at most {_MAX_CONTENT} bytes.")
+        action, key = self.get_body_argument("action", ""), self.get_body_argument("project", "")
+        is_of_project = bool(key) and self.project_list is not None
+        if not await self._may(*(("write", PROJECTS_RESOURCE) if is_of_project else (ACTION, RESOURCE))):
+            raise HTTPError(403)
+        await (self._change_project(action, key) if is_of_project else self._change_service(action))
+
+    async def _change_service(self, action: str) -> None:
         name, services = self.get_body_argument("name", ""), self.services
         actions = {"stop": services.stop, "restart": services.restart, "delete": services.delete}
         if action == "start":
@@ -89,7 +110,24 @@ class IndexPageHandler(JupyterHandler):
         elif action in actions:
             await actions[action](name)
         else:
-            raise BadInput("This page has no such action.", "Use its buttons.")
+            raise _no_such_action()
+
+    async def _change_project(self, action: str, key: str) -> None:
+        assert self.project_list is not None
+        directory, username, name = self.project_list.directory, self.current_user.username, self.get_body_argument("name", "")
+        ports = _split(self.get_body_argument("ports", ""))
+        if action == "set-member":
+            await directory.set_member(username, key, name, self.get_body_argument("role", ""), ports)
+        elif action == "remove-member":
+            await directory.remove_member(username, key, name)
+        elif action == "set-ports":
+            await directory.set_ports(username, key, ports)
+        elif action == "reserve":
+            await directory.reserve(username, key, name)
+        elif action == "release":
+            await directory.release(username, key, name)
+        else:
+            raise _no_such_action()
 
     def _isolated(self, name: str, url: str) -> str:
         """The URL that leads to the isolated origin of a port or service; empty if it has none."""
@@ -108,15 +146,21 @@ class IndexPageHandler(JupyterHandler):
             self.set_status(error.status)
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
-        ports = _printable([port for port in await self.listing.ports() if not port["service"]])
-        services = _printable(self.listing.services())
+        sees_services = self.sees_services
+        ports = _printable([port for port in await self.listing.ports() if not port["service"]] if sees_services else [])
+        services = _printable(self.listing.services() if sees_services else [])
+        projects, problem = await self._projects()
         page = PAGES.load("api/index_page.html").generate(
+            projects=projects,
+            problem=problem,
+            sees_services=sees_services,
             services=services,
             alive={service["name"] for service in services if service["state"] not in ("down", "failed")},
-            reservations=self.listing.reservations(),
+            reservations=self.listing.reservations() if sees_services else [],
             ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
             templates=_printable(self.listing.templates()),
-            may_act=await ensure_async(self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)),
+            may_act=sees_services and await self._may(ACTION, RESOURCE),
+            may_change=self.sees_projects and await self._may("write", PROJECTS_RESOURCE),
             reload=error is None and any(service["state"] in _TRANSIENT for service in services),
             error=error,
             form={key: self.get_body_argument(key) for key in self.request.body_arguments},
@@ -126,6 +170,24 @@ class IndexPageHandler(JupyterHandler):
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)
+
+    async def _projects(self) -> tuple[list[Item] | None, GatewayError | None]:
+        """The user's projects, None for no such section; and why they are missing."""
+        if self.project_list is None or not self.sees_projects:
+            return None, None
+        try:
+            return _printable(await self.project_list.read(self.current_user.username)), None
+        except RegistryAway as error:
+            return [], error
+
+
+def _no_such_action() -> BadInput:
+    return BadInput("This page has no such action.", "Use its buttons.")
+
+
+def _split(ports: str) -> list[object] | None:
+    """The ports of a text field; None if it is empty."""
+    return [item.strip() for item in ports.split(",")] if ports.strip() else None
 
 
 def _printable(items: list[Item]) -> list[Item]:

@@ -24,6 +24,7 @@ from ..protocol.headers import Fields
 from ..protocol.urls import BaseRoute
 
 RESOURCE, ACTION = "portproxy", "execute"
+PROJECTS_RESOURCE = "portproxy-projects"  # the list of projects; what a user may see of them, the members table decides
 _STATELESS = (IdentityProvider, PasswordIdentityProvider)  # logins by a token of the settings or a signed cookie
 
 

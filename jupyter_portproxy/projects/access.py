@@ -60,6 +60,10 @@ class ProjectAccess:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._checks: set[asyncio.Task[None]] = set()
 
+    def subscribe(self, callback: Callable[[str], None]) -> None:
+        """Call back with the keys of projects that may have changed; see ProjectResolver."""
+        self._resolver.subscribe(callback)
+
     # ---- decisions ----
 
     @property

@@ -81,6 +81,11 @@ class Chain:
         self._credentials = [credential.encode() for credential in credentials]
         self._next_warning = -float("inf")
 
+    @property
+    def access(self) -> ProjectAccess:
+        """What decides about requests for these projects."""
+        return self._access
+
     # ---- the hop before this one ----
 
     @property

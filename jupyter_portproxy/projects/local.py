@@ -37,6 +37,11 @@ class LocalProjects:
         self._policy = policy
         self._access = ProjectAccess(resolver, HUB, roles, self._check_port, log)
 
+    @property
+    def access(self) -> ProjectAccess:
+        """What decides about requests for these projects."""
+        return self._access
+
     def admits(self, credential: str) -> bool:
         """False: there is no hop before this one."""
         return False

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,8 +21,10 @@ from ..config import PortProxy
 from ..errors import HUB, PROJECT_HOST, GatewayError
 from ..gateway.destinations import Projects
 from ..gateway.policy import Policy
+from ..services.ports import PortLeases
 from ..system import background_tasks
-from .access import JUPYTER, PORTS, START
+from .access import JUPYTER, PORTS, START, ProjectAccess
+from .directory import PlacementDirectory
 from .local import LocalProjects
 from .model import ROLES, ProjectResolver
 from .permissions import GroupDirectory
@@ -75,10 +79,13 @@ class ProjectsRuntime:
 
     Attributes:
         has_users: users log in to this server; False if the previous hop has authenticated them.
+        directory: the list of projects for each user; None where there are no users, or no placements.
     """
 
-    def __init__(self, projects: ClosableProjects, heartbeat: Heartbeat | None = None) -> None:
-        self.projects, self._heartbeat = projects, heartbeat
+    def __init__(
+        self, projects: ClosableProjects, heartbeat: Heartbeat | None = None, directory: PlacementDirectory | None = None
+    ) -> None:
+        self.projects, self._heartbeat, self.directory = projects, heartbeat, directory
         self.has_users = not projects.believes_credentials
 
     def start(self) -> None:
@@ -87,28 +94,40 @@ class ProjectsRuntime:
 
     async def close(self) -> None:
         await self.projects.close()
+        if self.directory is not None:
+            await self.directory.close()
         if self._heartbeat is not None:
             await self._heartbeat.close()
 
 
 def build(
-    settings: PortProxy, policy: Policy, base_url: str, log: logging.Logger, identity_provider: IdentityProvider | None = None
+    settings: PortProxy,
+    policy: Policy,
+    base_url: str,
+    log: logging.Logger,
+    identity_provider: IdentityProvider | None = None,
+    leases: PortLeases | None = None,
 ) -> ProjectsRuntime:
     """What serves the projects that the settings describe.
 
     Args:
         identity_provider: authenticates users. If it is a GroupDirectory, groups may be members of projects.
+        leases: the ports of this machine that owners of projects may reserve.
 
     Raises:
         TraitError: a setting is missing or invalid.
         MissingPackage: asyncpg is not installed.
     """
     groups = identity_provider if isinstance(identity_provider, GroupDirectory) else None
+    make_directory = partial(
+        PlacementDirectory, policy, leases or PortLeases(policy.ports), groups, allows_public=settings.public_projects
+    )
     if settings.project_resolver != "local":
-        return _build_hop(settings, policy, base_url, groups, identity_provider, log)
+        return _build_hop(settings, policy, base_url, groups, identity_provider, log, make_directory)
     _check_login(identity_provider, log)
-    placement = _placement(settings, f"sqlite:///{_projects_path(settings).absolute()}", groups, log)
-    return ProjectsRuntime(LocalProjects(policy, placement, _roles(settings), log))
+    dsn = f"sqlite:///{_projects_path(settings).absolute()}"
+    projects = LocalProjects(policy, _placement(settings, dsn, groups, log), _roles(settings), log)
+    return ProjectsRuntime(projects, directory=make_directory(PlacementAdmin(dsn, log=log), projects.access))
 
 
 def _build_hop(
@@ -118,6 +137,7 @@ def _build_hop(
     groups: GroupDirectory | None,
     identity_provider: IdentityProvider | None,
     log: logging.Logger,
+    make_directory: Callable[[PlacementAdmin, ProjectAccess], PlacementDirectory],
 ) -> ProjectsRuntime:
     """One hop of a chain. Raises: see `build`."""
     from .chain import Chain
@@ -129,7 +149,11 @@ def _build_hop(
         raise TraitError("c.PortProxy.hop_credentials is empty: a project host needs the credential that its hub sends")
     starter = _starter(settings, base_url, resolver, hop, log)
     chain = Chain(policy, resolver, hop, _roles(settings), settings.hop_credentials, log, starter)
-    has_heartbeat = settings.host_id and settings.placement_dsn and hop != HUB
+    if hop == HUB:
+        has_placements = settings.project_resolver == "placement"
+        admin = PlacementAdmin(settings.placement_dsn, log=log) if has_placements else None
+        return ProjectsRuntime(chain, directory=make_directory(admin, chain.access) if admin is not None else None)
+    has_heartbeat = settings.host_id and settings.placement_dsn
     return ProjectsRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
 
 

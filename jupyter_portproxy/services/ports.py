@@ -11,7 +11,7 @@ import random
 import socket
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -34,28 +34,22 @@ class PortLeases:
         self._ranges = [ports for ports in ranges if ports]
         self._leased: set[int] = set()
 
-    def lease(self) -> int:
+    def lease(self, allows: Callable[[int], bool] | None = None) -> int:
         """A port that is free now.
+
+        Args:
+            allows: True for ports that may be taken; None for all.
 
         Raises:
             NoPort: none was found.
         """
+        ports = [port for ports in self._ranges for port in ports if allows is None or allows(port)]
         # All ports are equally likely: one that is allowed by itself belongs to one program, and must not be taken before others.
-        indices = range(sum(map(len, self._ranges)))
-        for index in random.sample(indices, min(len(indices), _MAX_TRIES)):
-            port = self._at(index)
+        for port in random.sample(ports, min(len(ports), _MAX_TRIES)):
             if port not in self._leased and is_free(port):
                 self._leased.add(port)
                 return port
         raise NoPort()
-
-    def _at(self, index: int) -> int:
-        """The port at an index into all ranges."""
-        for ports in self._ranges:
-            if index < len(ports):
-                return ports[index]
-            index -= len(ports)
-        raise IndexError(index)
 
     def release(self, port: int) -> None:
         self._leased.discard(port)
@@ -123,11 +117,12 @@ class Reservations:
         self._expire()
         return self._reserved.get(name)
 
-    def reserve(self, name: object, seconds: object = 600) -> Reservation:
+    def reserve(self, name: object, seconds: object = 600, allows: Callable[[int], bool] | None = None) -> Reservation:
         """Lease a port to a name.
 
         Args:
             seconds: time until a process must listen on it, at most a day.
+            allows: True for ports that may be taken; None for all.
 
         Raises:
             BadInput: an invalid name or time, or the name is taken.
@@ -142,7 +137,7 @@ class Reservations:
             raise BadInput(f"The name '{name}' is reserved already.", "Choose another name, or delete that reservation.")
         if len(self._reserved) >= MAX_RESERVATIONS:
             raise BadInput(f"There are {MAX_RESERVATIONS} reservations already.", "Delete one first.")
-        reservation = self._reserved[name] = Reservation(name, self._ports.lease(), time.monotonic() + seconds)
+        reservation = self._reserved[name] = Reservation(name, self._ports.lease(allows), time.monotonic() + seconds)
         return reservation
 
     def release(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 import yaml
 
 from jupyter_portproxy.api import handlers
+from jupyter_portproxy.projects import handlers as project_handlers
+from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
-from ..support.jupyter_processes import TOKEN, jupyter_server
+from ..support.project_sites import NAMED_USERS, local_site, place_locally
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 VERBS = ("get", "post", "put", "patch", "delete")
@@ -23,13 +26,21 @@ RUNS = {
 }
 
 
+async def place_projects(dsn: str) -> None:
+    """Projects with the keys that schemathesis makes up first."""
+    admin = PlacementAdmin(dsn)
+    for key in ("0", "a", "p1"):
+        await place_locally(admin, key, name=key)
+    await admin.close()
+
+
 def test_the_file_has_every_call_and_no_other():
     described = {
         (path, verb) for path, item in yaml.safe_load(FILE.read_text())["paths"].items() for verb in item if verb in VERBS
     }
     served = {
-        (re.sub(r"\([^)]*\)", "{name}", path).removeprefix("/proxy/api"), verb)
-        for path, handler in handlers.ROUTES
+        (re.sub(r"\([^)]*\)", "{name}", re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)).removeprefix("/proxy/api"), verb)
+        for path, handler in [*handlers.ROUTES, *project_handlers.ROUTES]
         for verb in VERBS
         if verb in vars(handler) and handler is not handlers.UnknownPathHandler
     }
@@ -42,13 +53,15 @@ def test_schemathesis_finds_nothing(tmp_path):
     config = tmp_path / ".jupyter" / "jupyter_portproxy.d"
     config.mkdir(parents=True)
     (config / "mine.json").write_text(json.dumps(RUNS))
-    with jupyter_server(tmp_path) as server:
+    with local_site(tmp_path, NAMED_USERS) as site:
+        server = site.server
         for name in ("web", "fails"):  # so that there is something to find
-            assert server.call("POST", "proxy/api/services", {"template": name})[0] == 201
+            assert server.call("POST", "proxy/api/services", {"template": name}, token="user-ann")[0] == 201
+        asyncio.run(place_projects(site.dsn))
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "run", str(FILE), "--url", f"{server.url}proxy/api"),
-                *("--header", f"Authorization: token {TOKEN}", "--exclude-path", "/events", "--max-examples", "30"),
+                *("--header", "Authorization: token user-ann", "--exclude-path", "/events", "--max-examples", "30"),
                 *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
                 *("--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color", "--warnings", "off"),
                 *("--seed", "3", "--exclude-checks", "unsupported_method", "--generation-database", "none"),

@@ -39,6 +39,15 @@ class PlacementsUnavailable(RegistryAway):
         self.reason = reason
 
 
+class PortsClaimed(BadInput):
+    """Two projects on this machine claim the same ports, of which `ports` is the text; `other` is the other project's key."""
+
+    def __init__(self, key: str, other: str, ports: str) -> None:
+        text = f"The projects '{key}' and '{other}' claim the same ports: {ports}."
+        super().__init__(text, "Give each project on this machine ports of its own.")
+        self.other, self.ports = other, ports
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectRecord:
     """A project in the database.
@@ -187,6 +196,11 @@ class PlacementAdmin:
         """All projects."""
         return [_project_record(row) for row in await self._execute(self._sql.PROJECTS, None)]
 
+    async def list_visible(self, username: str, groups: Iterable[str], *, allows_public: bool) -> Sequence[ProjectRecord]:
+        """The projects that a user owns, is a member of, or may see as public ones; at most MAX_VISIBLE, the user's own first."""
+        names = [username, *(f"{GROUP}{group}" for group in groups)]
+        return [_project_record(row) for row in await self._execute(self._sql.VISIBLE, username, allows_public, names)]
+
     # ---- hosts ----
 
     async def set_host(self, host_id: str, internal_url: str, credential: str, *, status: str | None = None) -> None:
@@ -276,8 +290,7 @@ class PlacementAdmin:
         for other in others.values():
             shared = common_ports(wanted, parse_ports(other.allowed_ports or ()))
             if shared:
-                text = f"The projects '{key}' and '{other.key}' claim the same ports: {print_ports([shared])}."
-                return BadInput(text, "Give each project on this machine ports of its own.")
+                return PortsClaimed(key, other.key, print_ports([shared]))
         return BadInput(f"Another project claims ports of '{key}'.", "Try again.")
 
     def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:

@@ -6,6 +6,8 @@ by hand in SQL has the same effect as one by `admin`.
 
 from __future__ import annotations
 
+from .store import MAX_VISIBLE
+
 CHANNEL = "portproxy_placement"
 LOCK = 5071_2091  # of the advisory lock under which migrations run
 MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
@@ -207,6 +209,15 @@ NAMED = "select project_id from projects where owner = $1 and name = $2 order by
 # All projects, or with a key that one.
 PROJECTS = f"""
 select {_COLUMNS} from projects p where $1::text is null or p.project_id = $1 order by p.project_id
+"""  # noqa: S608 (our own text)
+
+# The projects that the user $1 owns, that are public if $2, or that have one of the members $3.
+VISIBLE = f"""
+select {_COLUMNS} from projects p
+where p.owner = $1::text or ($2::boolean and p.visibility = 'public') or exists (
+    select 1 from project_members m where m.project_id = p.project_id and m.username = any($3::text[])
+)
+order by p.owner <> $1::text, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)
 
 PLACE = """

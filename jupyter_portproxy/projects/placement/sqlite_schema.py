@@ -9,7 +9,7 @@ The same names and meanings as in `postgres_schema`. Differences:
 
 from __future__ import annotations
 
-from .store import HOST_IS_DRAINING, PORT_IS_CLAIMED
+from .store import HOST_IS_DRAINING, MAX_VISIBLE, PORT_IS_CLAIMED
 
 MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
 
@@ -198,6 +198,14 @@ where p.project_id = $1
 
 PROJECTS = f"""
 select {_COLUMNS} from projects p where $1 is null or p.project_id = $1 order by p.project_id
+"""  # noqa: S608 (our own text)
+
+VISIBLE = f"""
+select {_COLUMNS} from projects p
+where p.owner = $1 or ($2 and p.visibility = 'public') or exists (
+    select 1 from project_members m where m.project_id = p.project_id and m.username in (select value from json_each($3))
+)
+order by p.owner <> $1, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)
 
 NAMED = "select project_id from projects where owner = $1 and name = $2 order by project_id limit 1"

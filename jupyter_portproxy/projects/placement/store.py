@@ -21,6 +21,7 @@ INVALID_DSN = (
     "For example: postgresql://user@host:5432/database or sqlite:////srv/portproxy/projects.sqlite"
 )
 HOST_IS_DRAINING, PORT_IS_CLAIMED = "host_is_draining", "port_is_claimed"  # names of constraints
+MAX_VISIBLE = 1000  # projects in the list of one user
 Row = Mapping[str, Any]
 
 
@@ -57,6 +58,7 @@ class Statements(Protocol):
     CLAIMS: str
     PROJECT: str
     PROJECTS: str
+    VISIBLE: str
     NAMED: str
     PLACE: str
     CHANGE: str

@@ -196,3 +196,24 @@ async def test_a_name_may_have_all_that_can_be_printed(admin, name):
 async def test_sql_in_a_name_is_a_name(admin):
     await admin.place("p1", None, owner="'); drop table projects; --", name="'; --")
     assert (await admin.list())[0].owner == "'); drop table projects; --"
+
+
+async def test_the_visible_projects_of_a_user(admin):
+    """Own ones first; members, groups and public ones only where they are."""
+    for key, owner, visibility in (
+        ("b", "ann", "private"),
+        ("a", "bob", "private"),
+        ("c", "bob", "public"),
+        ("d", "bob", "private"),
+    ):
+        await admin.place(key, None, owner=owner, visibility=visibility)
+    await admin.add_member("a", "ann", "viewer")
+    await admin.add_member("d", "@team", "viewer")
+
+    async def keys(username, groups=(), allows_public=False):
+        return [project.key for project in await admin.list_visible(username, groups, allows_public=allows_public)]
+
+    assert await keys("ann") == ["b", "a"]
+    assert await keys("ann", ["team", "x"]) == ["b", "a", "d"]
+    assert await keys("ann", allows_public=True) == ["b", "a", "c"]
+    assert await keys("stranger") == await keys("team") == []
