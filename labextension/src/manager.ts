@@ -7,7 +7,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, eventsOf, IApi, IEvent } from './api';
-import type { Connection, ILostSocket, IPort, IPortsManager, IReservation, IService, ITemplate } from './tokens';
+import type { Connection, ILostSocket, IPort, IPortsManager, IProject, IReservation, IService, ITemplate } from './tokens';
 
 const FIRST_RETRY_DELAY = 1000;
 const MAX_RETRY_DELAY = 15_000;
@@ -19,9 +19,14 @@ interface ISnapshot {
   ports: IPort[];
   services: IService[];
   reservations: IReservation[];
+  projects?: IProject[];
 }
 
-type Item = ({ kind: 'port' } & IPort) | ({ kind: 'service' } & IService) | ({ kind: 'reservation' } & IReservation);
+type Item =
+  | ({ kind: 'port' } & IPort)
+  | ({ kind: 'service' } & IService)
+  | ({ kind: 'reservation' } & IReservation)
+  | ({ kind: 'project' } & IProject);
 
 /** The visibility of a document. */
 export interface IVisibility {
@@ -53,6 +58,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get templates(): readonly ITemplate[] {
     return this._templates;
+  }
+
+  get projects(): readonly IProject[] | null {
+    return this._projects && [...this._projects.values()];
   }
 
   get connection(): Connection {
@@ -136,6 +145,16 @@ export class PortsManager implements IPortsManager, IDisposable {
     await this._api.request('DELETE', `reservations/${encodeURIComponent(name)}`);
     this._reservations.delete(name);
     this._changed.emit();
+  }
+
+  async changeProject(key: string, method: string, path: string, body?: object): Promise<void> {
+    await this._api.request(method, ['projects', encodeURIComponent(key), path].filter(Boolean).join('/'), body);
+    this._setProjects(await this._api.request<IProject[]>('GET', 'projects'));
+    this._changed.emit();
+  }
+
+  private _setProjects(projects: IProject[] | undefined): void {
+    this._projects = projects ? new Map(projects.map(project => [project.key, project])) : null;
   }
 
   async whenSettled(name: string): Promise<IService> {
@@ -269,6 +288,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._ports = new Map(snapshot.ports.map(port => [keyOf(port), port]));
     this._services = new Map(snapshot.services.map(service => [service.name, service]));
     this._reservations = new Map(snapshot.reservations.map(reservation => [reservation.name, reservation]));
+    this._setProjects(snapshot.projects);
     this._hasSnapshot = true;
     if (before) {
       snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._announceNewPort(port));
@@ -284,6 +304,8 @@ export class PortsManager implements IPortsManager, IDisposable {
       }
     } else if (item.kind === 'service') {
       this._storeUnlessOld(item);
+    } else if (item.kind === 'project') {
+      this._projects?.set(item.key, item);
     } else {
       this._reservations.set(item.name, item);
     }
@@ -296,6 +318,8 @@ export class PortsManager implements IPortsManager, IDisposable {
       if (!this._isOld(item)) {
         this._services.delete(item.name);
       }
+    } else if (item.kind === 'project') {
+      this._projects?.delete(item.key);
     } else {
       this._reservations.delete(item.name);
     }
@@ -310,6 +334,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _ports = new Map<string, IPort>();
   private _services = new Map<string, IService>();
   private _reservations = new Map<string, IReservation>();
+  private _projects: Map<string, IProject> | null = null;
   private _templates: ITemplate[] = [];
   private _connection: Connection = 'connecting';
   private _problem = '';

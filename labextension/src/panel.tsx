@@ -7,6 +7,7 @@ import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
+import { ProjectList } from './projects';
 import type { IPortsManager } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow } from './views';
 import { IPortRule, matchesFilter, portLabel, serviceLabel } from './labels';
@@ -133,6 +134,11 @@ export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.
   );
 }
 
+export function ProjectsSection({ manager, state, trans }: IProps): React.JSX.Element {
+  useLive(manager, state);
+  return <ProjectList {...{ manager, filter: state.filter, trans }} />;
+}
+
 /** The panel. `run` runs a command for a row. */
 export class PortsPanel extends SidePanel {
   constructor(manager: IPortsManager, state: PanelState, run: Run, commands: PortsPanel.ICommands, translator?: ITranslator) {
@@ -151,6 +157,13 @@ export class PortsPanel extends SidePanel {
     this.node.addEventListener('contextmenu', event => this._setContextTarget(event.target as Element), true);
     this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
     this.addWidget(section(trans.__('Other ports'), <PortsSection {...props} />));
+    const addProjects = () => {
+      if (manager.projects) {
+        manager.changed.disconnect(addProjects);
+        this.addWidget(section(trans.__('Projects'), <ProjectsSection {...props} />));
+      }
+    };
+    manager.changed.connect(addProjects);
   }
 
   /** The target of the row on which the context menu was opened last. The row itself may have been redrawn since. */

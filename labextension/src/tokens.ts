@@ -75,6 +75,36 @@ export interface ITemplate {
   arguments: IArgument[];
 }
 
+/** A listening port of a project. */
+export interface IProjectPort {
+  port: number;
+  http: boolean;
+  title: string;
+  /** By owner and name. */
+  url: string;
+  key_url: string;
+}
+
+export interface IProjectMember {
+  name: string;
+  role: string;
+  allowed_ports: string[] | null;
+}
+
+export interface IProject {
+  key: string;
+  owner: string;
+  name: string;
+  role: 'owner' | 'member' | 'viewer';
+  visibility: string;
+  allowed_ports: string[] | null;
+  ports: IProjectPort[];
+  /** For owners. */
+  members: IProjectMember[] | null;
+  /** For owners. */
+  reservations: { name: string; port: number; until: number; used: boolean }[] | null;
+}
+
 /** A WebSocket that a page of a service opened at a path without a handler. */
 export interface ILostSocket {
   kind: 'lost-socket';
@@ -93,6 +123,8 @@ export interface IPortsManager {
   readonly ports: readonly IPort[];
   readonly reservations: readonly IReservation[];
   readonly templates: readonly ITemplate[];
+  /** Those that the user may see; null if the server has no projects. */
+  readonly projects: readonly IProject[] | null;
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
@@ -114,6 +146,8 @@ export interface IPortsManager {
   stop(name: string): Promise<IService>;
   forget(name: string): Promise<void>;
   release(name: string): Promise<void>;
+  /** Sends a change by an owner to a path below the project's. */
+  changeProject(key: string, method: string, path: string, body?: object): Promise<void>;
   /** The service once it is no longer starting. */
   whenSettled(name: string): Promise<IService>;
 }
