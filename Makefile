@@ -11,10 +11,14 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps code-server old-kernel clean
+.PHONY: run run-projects test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
+
+# Two users, each with a project.
+run-projects: $(VENV)/ready
+	@$(BIN)/python docs/demo_projects.py
 
 test: lint types layers docs panel unit browser package
 	@$(MAKE) --no-print-directory soak SOAK_SECONDS=60

@@ -40,13 +40,14 @@ PAGE = """<!DOCTYPE html>
   </dl>
   <script>
     const show = (id, text) => { document.getElementById(id).textContent = text; };
-    new EventSource("events").onmessage = event => show("events", event.data);
-    const socket = new WebSocket(new URL("socket", location.href.replace(/^http/, "ws")));
+    // Below /USER/PROJECT/ the address of a service has its port in the query.
+    new EventSource("events" + location.search).onmessage = event => show("events", event.data);
+    const socket = new WebSocket(new URL("socket" + location.search, location.href.replace(/^http/, "ws")));
     socket.onopen = () => socket.send("hello");
     socket.onmessage = event => show("socket", `the service echoed: ${event.data}`);
     socket.onclose = event => show("socket", `closed (${event.code})`);
     document.getElementById("file").onchange = async event => {
-      const answer = await fetch("upload", { method: "PUT", body: event.target.files[0] });
+      const answer = await fetch("upload" + location.search, { method: "PUT", body: event.target.files[0] });
       show("upload", await answer.text());
     };
   </script>

@@ -157,6 +157,9 @@ def _show(options: Options, project: ProjectRecord, hosts: Sequence[HostRecord])
 
 
 async def _place(admin: PlacementAdmin, options: Options) -> None:
+    """The default file is made with its first project; another database may be a mistake in its address."""
+    if not has_placements(options):
+        await admin.init()
     await _create_or_change(admin, options, options.host or await _default_host(admin, options.key))
     placed = await admin.find(options.key)
     values = {"key": placed.key, "host": placed.host_id, "owner": placed.owner, "name": placed.name}

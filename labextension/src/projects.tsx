@@ -53,7 +53,7 @@ function Project({ project, manager, trans }: { project: IProject; manager: IPor
         const title = port.title || trans.__('Port %1', port.port);
         return (
           <div key={port.port} className="jp-PortProxy-projectPort">
-            <a href={absoluteUrl(port.url)} target="_blank" rel="noopener" aria-label={trans.__('Open %1 of %2', title, label)}>
+            <a href={absoluteUrl(port.url)} target="_blank" rel="noopener" aria-label={trans.__('Open %1 of %2, port %3', title, label, port.port)}>
               {title}
             </a>
             <span className="jp-PortProxy-detail">{`:${port.port}`}</span>

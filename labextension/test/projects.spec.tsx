@@ -59,7 +59,7 @@ describe('the section of projects', () => {
 
   it('links live ports by name and by key, and shows members nothing to change', async () => {
     await live(project('p1', { role: 'member', members: null, reservations: null }));
-    const byName = await screen.findByRole('link', { name: 'Open Sold out of ann/p1' });
+    const byName = await screen.findByRole('link', { name: 'Open Sold out of ann/p1, port 15000' });
     expect(byName.getAttribute('href')).toMatch(/\/ann\/p1\/\?port=15000$/);
     expect(screen.getByRole('link', { name: 'Open port 15000 of ann/p1 by key' }).getAttribute('href')).toMatch(/\/p1\/server\/15000\/$/);
     expect(screen.getByText('member')).toBeTruthy();

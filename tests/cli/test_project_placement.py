@@ -225,7 +225,7 @@ def local(tmp_path):
 
 def test_without_a_dsn_it_is_a_file_in_jupyters_data_folder(tmp_path):
     said = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
-    for command in (("placement", "projects"), ("place", "p1", "--owner", "ann"), ("placement", "project", "p1")):
+    for command in (("placement", "projects"), ("placement", "member", "p1", "bob", "viewer"), ("placement", "project", "p1")):
         assert portproxy(tmp_path, *command) == (1, "", said)
     path = tmp_path / ".local/share/jupyter/portproxy/projects.sqlite"
     assert not path.exists()
@@ -233,6 +233,14 @@ def test_without_a_dsn_it_is_a_file_in_jupyters_data_folder(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert portproxy(tmp_path, "placement", "projects") == (0, "No projects.\n\n", "")
     assert portproxy(tmp_path, "projects") == (0, "No projects.\n\n", "")
+
+
+def test_the_first_project_makes_the_default_file_and_no_other(tmp_path):
+    other = tmp_path / "other.sqlite"
+    said = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
+    assert portproxy(tmp_path, "place", "p1", "--owner", "ann", "--placement", f"sqlite:///{other}") == (1, "", said)
+    assert portproxy(tmp_path, "place", "p1", "--owner", "ann") == (0, "p1 is on this machine.\n", "")
+    assert [(tmp_path / ".local/share/jupyter/portproxy/projects.sqlite").exists(), other.exists()] == [True, False]
 
 
 def test_projects_of_this_machine(local):
