@@ -205,6 +205,11 @@ class UrlMapping:
         return value if url == rest else f"{value[: len(value) - len(rest)]}{self.hop_prefix}{url}"
 
 
+def is_followed(status: int) -> bool:
+    """True for the status of a redirect that is followed if it leads to the same service."""
+    return status in _FOLLOWED
+
+
 class RedirectFollower:
     """Follows the redirects of a service to itself for one request, and keeps the cookies that they set.
 
@@ -223,8 +228,8 @@ class RedirectFollower:
         """The request target for the next hop."""
         return self._mapping.hop_prefix + self.url
 
-    def follow(self, status: int, fields: Fields) -> bool:
-        """Take the URL of a redirect; False if the response is none, or does not lead to this service.
+    def follow(self, fields: Fields) -> bool:
+        """Take the URL of a redirect; False if it does not lead to this service.
 
         Args:
             fields: the response's, as received from the next hop.
@@ -233,7 +238,7 @@ class RedirectFollower:
             TooManyRedirects
         """
         location = find_field(fields, "location")
-        url = self._mapping.to_service_url(location, self.url, self._client) if status in _FOLLOWED and location else None
+        url = self._mapping.to_service_url(location, self.url, self._client) if location else None
         if url is None:
             return False
         self._steps += 1
@@ -273,6 +278,8 @@ class RedirectFollower:
 
 def _split_port_parameters(query: str) -> tuple[tuple[str, ...], str]:
     """A query without its `?` -> the values of `port`, and the other parameters with a `?`."""
+    if "&" not in query and query.startswith("port="):
+        return (query[5:],), ""
     parameters = query.split("&") if query else []
     others = [p for p in parameters if p != "port" and not p.startswith("port=")]
     ports = tuple(p[5:] for p in parameters if p == "port" or p.startswith("port="))

@@ -14,6 +14,7 @@ from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import HUB, PROJECT_HOST
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects import setup
+from jupyter_portproxy.projects.local import LocalProjects
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
 from ..support.identity_providers import NamedUsers
@@ -70,6 +71,24 @@ async def test_a_hub_requires_a_login(login, tmp_path):
     host = {"project_resolver": "registry", "registry_path": str(tmp_path / "r"), "hop_credentials": ["c"]}
     for hop in (made(PasswordIdentityProvider(**login), **hub), made(PasswordIdentityProvider(token=""), **host)):
         await hop.close()
+
+
+@pytest.mark.parametrize("path", ["", "own.sqlite"])
+async def test_projects_of_this_machine_ask_for_a_login_and_warn_of_one_without_names(caplog, path):
+    local = {"project_resolver": "local", "projects_path": path}
+    with pytest.raises(TraitError, match="projects have no anonymous users"):
+        made(PasswordIdentityProvider(token=""), **local)
+    for provider, is_warned in ((PasswordIdentityProvider(token="t"), True), (NamedUsers(token="t"), False)):
+        caplog.clear()
+        runtime = made(provider, **local)
+        assert any("gives its users no lasting names" in line for line in caplog.messages) is is_warned
+        assert isinstance(runtime.projects, LocalProjects) and runtime.has_users
+        await runtime.close()
+
+
+def test_by_default_a_viewer_may_use_the_services():
+    assert PortProxy().project_roles["viewer"] == ["ports"]
+    assert PortProxy().public_projects is False
 
 
 async def test_a_hub_whose_login_gives_no_names_warns(caplog):

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.errors import BadRoute, TooManyRedirects
 from jupyter_portproxy.protocol.headers import Client
-from jupyter_portproxy.protocol.named_project_urls import NamedProjectRoute, RedirectFollower, UrlMapping, parse_named_project_url
+from jupyter_portproxy.protocol.named_project_urls import (
+    NamedProjectRoute,
+    RedirectFollower,
+    UrlMapping,
+    is_followed,
+    parse_named_project_url,
+)
 from jupyter_portproxy.protocol.project_urls import ProjectRoute
 from jupyter_portproxy.protocol.urls import Redirect
 
@@ -112,7 +118,7 @@ def test_a_redirect_to_the_same_service(location, printed):
     url = ALIAS.to_service_url(location, AT, CLIENT)
     assert url is not None and ALIAS.to_client_url(url) == printed
     assert RedirectFollower(ALIAS, AT, CLIENT).map_response_fields([("Location", location)]) == [("Location", printed)]
-    assert RedirectFollower(ALIAS, AT, CLIENT).follow(302, [("Location", location)])
+    assert RedirectFollower(ALIAS, AT, CLIENT).follow([("Location", location)])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +137,7 @@ def test_a_redirect_elsewhere_is_left_alone(location):
     assert ALIAS.to_service_url(location, AT, CLIENT) is None
     journey = RedirectFollower(ALIAS, AT, CLIENT)
     assert journey.map_response_fields([("Location", location), ("X", "y")]) == [("Location", location), ("X", "y")]
-    assert not journey.follow(302, [("Location", location)])
+    assert not journey.follow([("Location", location)])
 
 
 @given(URLS, URLS, st.sampled_from(["", "?", "?a", "?a&&b=%", "?&"]))
@@ -156,16 +162,16 @@ def test_no_location_breaks_it(one, two):
 def test_redirects_are_followed_ten_times():
     journey = RedirectFollower(ALIAS, AT, CLIENT)
     for number in range(10):
-        assert journey.follow(302, [("Location", f"/p1/server/6006/ann/proj/{number}#f")])
+        assert journey.follow([("Location", f"/p1/server/6006/ann/proj/{number}#f")])
     assert (journey.url, journey.target) == ("/ann/proj/9", "/p1/server/6006/ann/proj/9")
     with pytest.raises(TooManyRedirects, match="more than 10 times"):
-        journey.follow(302, [("Location", "x")])
+        journey.follow([("Location", "x")])
 
 
-@pytest.mark.parametrize("status", [200, 201, 300, 304, 404])
+@pytest.mark.parametrize("status", [200, 201, 300, 301, 302, 303, 304, 307, 308, 404])
 def test_other_answers_are_the_end(status):
-    assert not RedirectFollower(ALIAS, AT, CLIENT).follow(status, [("Location", "x")])
-    assert not RedirectFollower(ALIAS, AT, CLIENT).follow(302, [("X-Location", "x")])
+    assert is_followed(status) == (status in (301, 302, 303, 307, 308))
+    assert not RedirectFollower(ALIAS, AT, CLIENT).follow([("X-Location", "x")])
 
 
 @pytest.mark.parametrize(
@@ -197,7 +203,7 @@ def test_cookies_of_followed_redirects_are_sent_and_come_back():
         "gone=1; Max-Age=0",
         "past=; expires=Thu, 01 Jan 1970",
     ]
-    journey.follow(303, [("Location", "/p1/server/6006/ann/proj/"), *(("Set-Cookie", line) for line in lines)])
+    journey.follow([("Location", "/p1/server/6006/ann/proj/"), *(("Set-Cookie", line) for line in lines)])
     assert journey.map_request_fields(asked) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
     assert journey.map_request_fields([("Cookie", "gone=1")]) == [("Cookie", "new=1")]
     told = journey.map_response_fields([("Set-Cookie", "last=1"), ("X", "y")])
@@ -208,7 +214,7 @@ def test_cookies_of_followed_redirects_are_sent_and_come_back():
         "past=",
         "last=1",
     ]
-    journey.follow(303, [("Location", "x/y")])
+    journey.follow([("Location", "x/y")])
     assert journey.map_request_fields([]) == [("Cookie", "new=1; deep=1")]
 
 
@@ -256,5 +262,5 @@ def test_every_url_of_a_request_and_of_a_response_is_mapped():
 )
 def test_a_redirect_that_is_followed_is_a_request_target(location, url):
     journey = RedirectFollower(ALIAS, AT, CLIENT)
-    assert journey.follow(302, [("Location", location)])
+    assert journey.follow([("Location", location)])
     assert (journey.url, journey.target) == (url, f"/p1/server/6006{url}")

@@ -21,6 +21,12 @@ class NamedUsers(IdentityProvider):
         return User(unquote(token.removeprefix("user-")))
 
 
+class NamedTokens(NamedUsers):
+    """The same, and its logins follow from the fields of a request alone: a decision about one holds for its repetition."""
+
+    is_stateless = True
+
+
 def configured(**more) -> dict:
     """The configuration of a server under test, with more of `c.ServerApp`."""
     return {"ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}, **more}, "IdentityProvider": {"token": TOKEN}}

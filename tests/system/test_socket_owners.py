@@ -25,6 +25,7 @@ from jupyter_portproxy.system.socket_owners import (
     SocketOwners,
     is_established,
     unix_peer_owner,
+    user_id,
 )
 
 from ..support.kernels import OldNetlink, as_user
@@ -284,3 +285,8 @@ def test_questions_without_an_answer_leave_no_descriptor(owners):
             owners.peer_owner("127.0.0.1", 1, "127.0.0.1", 2)
     owners.close()
     assert descriptors() == before
+
+
+def test_the_uid_of_a_user_of_this_machine():
+    assert user_id("root") == 0
+    assert user_id("not-a-user") is user_id("") is user_id("a\0b") is None
