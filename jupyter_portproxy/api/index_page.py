@@ -38,6 +38,7 @@ class IndexPageHandler(JupyterHandler):
     def initialize(self, listing: Listing, services: ServiceManager, project_list: ProjectList | None) -> None:
         self.listing, self.services, self.project_list = listing, services, project_list
         self.address = f"{self.base_url}proxy/"
+        self.shows_projects = project_list is not None  # see HubIdentityProvider
 
     @property
     def content_security_policy(self) -> str:
@@ -70,7 +71,8 @@ class IndexPageHandler(JupyterHandler):
 
     async def _require_view(self) -> None:
         """Raise HTTPError for a user who may see neither the services nor projects."""
-        self.sees_services = await self._may("read", RESOURCE)
+        has_projects_only = getattr(self.identity_provider, "has_projects_only", False)
+        self.sees_services = not has_projects_only and await self._may("read", RESOURCE)
         self.sees_projects = self.project_list is not None and await self._may("read", PROJECTS_RESOURCE)
         if not self.sees_services and not self.sees_projects:
             raise HTTPError(403)
@@ -96,7 +98,11 @@ class IndexPageHandler(JupyterHandler):
             raise BadInput(f"The form has {size} bytes.", f"Send at most {_MAX_CONTENT} bytes.")
         action, key = self.get_body_argument("action", ""), self.get_body_argument("project", "")
         is_of_project = bool(key) and self.project_list is not None
-        if not await self._may(*(("write", PROJECTS_RESOURCE) if is_of_project else (ACTION, RESOURCE))):
+        if is_of_project:
+            may = self.sees_projects and await self._may("write", PROJECTS_RESOURCE)
+        else:
+            may = self.sees_services and await self._may(ACTION, RESOURCE)
+        if not may:
             raise HTTPError(403)
         await (self._change_project(action, key) if is_of_project else self._change_service(action))
 

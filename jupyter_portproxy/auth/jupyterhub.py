@@ -29,6 +29,9 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
     Its settings are those of JupyterHub's `c.HubOAuth`, from the environment if JupyterHub runs this server.
     """
 
+    # Read by the page of projects, which then shows nothing else, whatever the authorizer permits.
+    has_projects_only = True
+
     # This service's own token authenticates no user, and must not appear in pages, into which Jupyter writes the login token.
     token = ""
 
@@ -57,16 +60,16 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         return str(self.hub_auth.cookie_name)
 
     async def get_user(self, handler: JupyterHandler) -> User | None:
-        """The user of a request for a project; None for all other pages of this server."""
-        if not isinstance(handler, JupyterRequest):
+        """The user of a request for a project or for the list of projects; None for all other pages of this server."""
+        route = handler.route if isinstance(handler, JupyterRequest) else None
+        if not isinstance(handler, JupyterRequest) and not getattr(handler, "shows_projects", False):
             handler.get_login_url = _no_login  # type: ignore[method-assign]  # after a login it would redirect here again
             return None
-        if handler.route is not None and handler.route.is_local:
+        if route is not None and route.is_local:
             raise Forbidden("This server has projects only.", "Open a project: its address begins with the project's key.")
         try:
-            user: JupyterHubUser | None = await asyncio.wait_for(
-                super().get_user(handler), handler.gateway.settings.connect_timeout
-            )
+            timeout = handler.settings["portproxy"].settings.connect_timeout
+            user: JupyterHubUser | None = await asyncio.wait_for(super().get_user(handler), timeout)
         except asyncio.TimeoutError:
             raise HTTPError(503, "JupyterHub does not answer") from None
         if user is not None:

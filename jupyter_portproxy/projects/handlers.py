@@ -20,6 +20,7 @@ class ProjectAPIHandler(ProxyAPIHandler):
     """Collaborators of all handlers of projects. Who is an owner of a project is checked by the directory."""
 
     auth_resource = PROJECTS_RESOURCE
+    shows_projects = True  # see HubIdentityProvider
 
     def initialize(self, project_list: ProjectList) -> None:  # type: ignore[override]
         self.project_list, self.directory = project_list, project_list.directory

@@ -177,8 +177,9 @@ async def test_nothing_else_of_the_hub_is_reached(servers: Chain):
             ("GET", f"proxy/port/{upstream.port}/"),
             ("GET", f"proxy/{upstream.port}/"),
             ("GET", f"port/{upstream.port}/"),
-            ("GET", "proxy/"),
             ("GET", "proxy/api/services"),
+            ("GET", "proxy/api/events"),
+            ("GET", "proxy/api/ports"),
             ("POST", "proxy/api/services"),
             ("GET", "lab"),
             ("GET", "files/x"),
@@ -198,6 +199,27 @@ async def test_nothing_else_of_the_hub_is_reached(servers: Chain):
         assert (await program.call(f"{BASE}{KEY}/api/status", token)).status == 200
         assert (await program.call(f"{BASE}{KEY}/api/status", "wrong")).status == 403
         assert (await program.fetch(f"{BASE}{KEY}/api/status")).status == 403
+
+
+async def test_the_page_and_the_api_of_projects_are_reached_and_show_nothing_else(servers: Chain):
+    await servers.group("POST", "bob")
+    path, heading = f"{BASE}proxy/", f"<h3>ann/{KEY}</h3>"
+    async with servers.browser("ann") as (ann, _), servers.browser("eve") as (eve, _), servers.jupyterhub.browser() as browser:
+        page = await browser.open(path, "bob")
+        assert (page.status, page.path, heading in page.text) == (200, path, True)
+        assert "Start a service" not in page.text and "Other ports" not in page.text
+        assert "You are in no project." in (await eve.open(path)).text
+        (project,) = (await browser.call(f"{path}api/projects", servers.jupyterhub.token("ann"))).json
+        assert (project["key"], project["role"], [member["name"] for member in project["members"]]) == (KEY, "owner", ["@team"])
+        assert (await browser.call(f"{path}api/projects", servers.jupyterhub.token("eve"))).json == []
+        own = await ann.open(path)
+        form = {"project": KEY, "action": "set-member", "name": "eve", "role": "viewer"}
+        assert (await ann.fetch(path, "POST", data=form, follow=False)).status == 403
+        assert (await ann.submit(path, own, action="start", template="http-server")).status == 403
+        await ann.submit(path, own, **form)
+        assert heading in (await eve.open(path)).text
+        await ann.submit(path, own, project=KEY, action="remove-member", name="eve")
+        assert heading not in (await eve.open(path)).text
 
 
 async def test_a_login_for_a_project_is_none_for_a_port_of_the_hub_on_the_same_connection(servers: Chain):
