@@ -133,6 +133,7 @@ class Events:
             self._projects_version, self._projects_read_at = version, now
             for username in {username for username in self._watchers.values() if username is not None}:
                 await self._publish_projects(username)
+                await asyncio.sleep(0)  # a read of SQLite does not yield to the loop
 
     async def _publish_projects(self, username: str) -> dict[str, Item] | None:
         """Publish what has changed of a user's projects, and return them; None if there are none to show."""

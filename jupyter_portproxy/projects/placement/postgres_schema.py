@@ -214,8 +214,8 @@ select {_COLUMNS} from projects p where $1::text is null or p.project_id = $1 or
 # The projects that the user $1 owns, that are public if $2, or that have one of the members $3.
 VISIBLE = f"""
 select {_COLUMNS} from projects p
-where p.owner = $1::text or ($2::boolean and p.visibility = 'public') or exists (
-    select 1 from project_members m where m.project_id = p.project_id and m.username = any($3::text[])
+where p.owner = $1::text or ($2::boolean and p.visibility = 'public') or p.project_id in (
+    select project_id from project_members where username = any($3::text[])
 )
 order by p.owner <> $1::text, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)

@@ -202,8 +202,8 @@ select {_COLUMNS} from projects p where $1 is null or p.project_id = $1 order by
 
 VISIBLE = f"""
 select {_COLUMNS} from projects p
-where p.owner = $1 or ($2 and p.visibility = 'public') or exists (
-    select 1 from project_members m where m.project_id = p.project_id and m.username in (select value from json_each($3))
+where p.owner = $1 or ($2 and p.visibility = 'public') or p.project_id in (
+    select project_id from project_members where username in (select value from json_each($3))
 )
 order by p.owner <> $1, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)
