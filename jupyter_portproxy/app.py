@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
+from jupyter_core.paths import jupyter_config_path, jupyter_data_dir, jupyter_runtime_dir
 from jupyter_server.auth import AllowAllAuthorizer
+from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
@@ -50,6 +51,7 @@ from .services import logs, templates
 from .services.manager import ServiceManager
 from .services.ports import PortLeases, Reservations
 from .services.templates import Template
+from .services.user_ports import UserPorts
 
 if TYPE_CHECKING:
     from .projects.setup import ProjectsRuntime
@@ -84,24 +86,24 @@ class PortProxyApp(ExtensionApp):
         self.header_timeout = HeaderTimeout(server.web_app, timeout) if timeout else None
         self.settings["portproxy"] = self.gateway
         IOLoop.current().add_callback(self._start)
-        self.log.info(
-            "portproxy: ports %s are reachable below %sproxy/port/", ", ".join(map(str, settings.allowed_ports)), base_url
-        )
+        self.log.info("portproxy: ports %s are reachable below %sproxy/port/", urls.print_ports(self.policy.ports), base_url)
 
     def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
         server, counters = self._server, Counters()
+        self.user_ports = self._make_user_ports(settings)
         self.policy = Policy(
             settings,
             base_url=base_url,
             own_port=lambda: server.port,
             more_ports=config.fixed_ports(adopted.templates.values()),
+            user_ports=self.user_ports,
             allows_host=adopted.allows_host,
         )
         provider = server.identity_provider
         self.logins = Logins(self.log, provider.login_age if isinstance(provider, HasLoginAge) else CHECK_INTERVAL)
         self.connector = Connector(self.policy, settings.connect_timeout)
         self.probe = Probe(self.policy, self.connector)
-        leases = PortLeases(self.policy.ports)
+        leases = PortLeases(self.policy.lease_ports)
         reservations = Reservations(leases)
         self.services = self._make_services(settings, leases, adopted.templates, base_url)
         self.projects_runtime = self._make_projects(settings, leases)
@@ -124,7 +126,7 @@ class PortProxyApp(ExtensionApp):
         )
 
     def initialize_handlers(self) -> None:
-        listing = {"listing": self.listing, "services": self.services}
+        listing = {"listing": self.listing, "services": self.services, "policy": self.policy}
         parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
         if self.project_list is not None:
             from .projects.handlers import ROUTES
@@ -190,6 +192,15 @@ class PortProxyApp(ExtensionApp):
         directory = self.projects_runtime.directory if self.projects_runtime is not None else None
         return ProjectList(directory, port_list, base_url, self.log) if directory is not None else None
 
+    def _make_user_ports(self, settings: PortProxy) -> UserPorts | None:
+        """The ports that the user allows; None where several people share this server, or none may be allowed."""
+        provider = type(self._server.identity_provider)
+        is_personal = provider in (IdentityProvider, PasswordIdentityProvider) or _is_at_hub()
+        is_configured = "users_may_allow" in self._server.config.PortProxy
+        if settings.project_resolver or not settings.users_may_allow or not (is_personal or is_configured):
+            return None
+        return UserPorts(Path(jupyter_data_dir(), "portproxy", "allowed-ports.json"), self.log)
+
     def _warn_of_open_server(self) -> None:
         """Warn if the authorizer lets every user of a server with projects run code on it, as Jupyter's default does."""
         server = self._server
@@ -203,8 +214,7 @@ class PortProxyApp(ExtensionApp):
         if settings.isolate == "never":
             return None
         user = os.environ.get("JUPYTERHUB_USER") or _system_user()
-        at_hub = any(name.startswith("JUPYTERHUB_") for name in os.environ)
-        origins = Origins(OriginHosts(settings.origin_pattern, user, at_hub=at_hub), self.logins)
+        origins = Origins(OriginHosts(settings.origin_pattern, user, at_hub=_is_at_hub()), self.logins)
         if settings.jupyter_url:
             origins.add_jupyter_host(urlsplit(settings.jupyter_url).netloc.lower())
         return origins
@@ -248,6 +258,11 @@ class PortProxyApp(ExtensionApp):
     def _record_activity(self) -> None:
         activity: dict[str, Any] = self._server.web_app.settings["last_activity_times"]
         activity["portproxy"] = datetime.now(timezone.utc)
+
+
+def _is_at_hub() -> bool:
+    """True if the environment has JupyterHub's variables for a user's server."""
+    return any(name.startswith("JUPYTERHUB_") for name in os.environ)
 
 
 def _system_user() -> str:

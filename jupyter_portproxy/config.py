@@ -25,6 +25,7 @@ _SANDBOX = ("allow-downloads", "allow-forms", "allow-modals", "allow-popups", "a
 _SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer-lock", "allow-presentation"])
 _EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z", re.ASCII)
 _YEAR = 86400 * 365  # s
+OWN_PORTS = "own"  # in `allowed_ports`
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -61,6 +62,10 @@ def _check_ports(value: bool | Sequence[int | str]) -> None:
         urls.parse_ports(value)
 
 
+def _check_allowed_ports(value: Sequence[int | str]) -> None:
+    _check_ports([item for item in value if item != OWN_PORTS])
+
+
 def _check_hosts(hosts: Sequence[str]) -> None:
     for host in hosts:
         if parse_network(host) is None and not urls.is_name(host.lower()):
@@ -94,7 +99,7 @@ def _check_seconds(seconds: float, minimum: float = 0) -> None:
         raise ValueError(f"{seconds!r} is not a number of seconds between {minimum} and {_YEAR}")
 
 
-_PORT_LISTS = ("allowed_ports", "https_ports", "keep_host")
+_PORT_LISTS = ("allowed_ports", "users_may_allow", "https_ports", "keep_host")
 _LIMITS = (
     *("max_exchanges", "max_exchanges_per_user", "max_exchanges_per_port"),
     *("max_tunnels", "max_tunnels_per_user", "max_tunnels_per_port"),
@@ -103,6 +108,7 @@ _LIMITS = (
 _TIMEOUTS = ("first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
 _CHECKS: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(_PORT_LISTS, _check_ports),
+    "allowed_ports": _check_allowed_ports,
     **dict.fromkeys(_LIMITS, _check_limit),
     **dict.fromkeys(_TIMEOUTS, _check_seconds),
     "connect_timeout": partial(_check_seconds, minimum=0.001),
@@ -116,15 +122,35 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
 }
 
 
+class PortsTrait(List[Any]):
+    """A list of ports; "own" alone stands for a list of it."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return super().validate(obj, [value] if value == OWN_PORTS else value)
+
+
 class PortProxy(LoggingConfigurable):
     """What an administrator can set; `c.PortProxy` in a Jupyter configuration file."""
 
-    allowed_ports = List(
+    allowed_ports = PortsTrait(
         Union([Integer(), Unicode()]),
         default_value=["10000-20000"],
         help="""Ports that may be reached, on loopback and on allowed hosts: numbers and ranges that include both ends, from 1
         to 65535. A list replaces the default one. The Jupyter server's own port is refused even if it is listed.
+        "own" stands for every port from 1024 up on which the user of this server listens (Linux; on other systems: every port
+        from 1024 up), for a machine of one person; `["own", 80]` adds to it.
         Example: `c.PortProxy.allowed_ports = [8888, "10000-20000"]`.""",
+    ).tag(config=True)
+
+    users_may_allow = List(
+        Union([Integer(), Unicode()]),
+        default_value=["1024-65535"],
+        help="""Ports beyond `allowed_ports` that the user of this server may allow without a restart: in the Ports panel, on the
+        error page of the port, or by `jupyter portproxy allow 8501`. Numbers and ranges; `[]`: none. Such a port is reached on
+        loopback only, and only while the user of this server listens on it (Linux). No effect on servers with projects; on
+        servers whose identity provider is neither Jupyter's own nor JupyterHub's, only if it is set: several people may share
+        such a server.
+        Example: `c.PortProxy.users_may_allow = [5000, "8000-8999"]`.""",
     ).tag(config=True)
 
     allowed_hosts = List(

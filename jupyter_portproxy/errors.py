@@ -109,6 +109,7 @@ class Internal(GatewayError):
 
 class Forbidden(GatewayError):
     status, code, title = 403, "forbidden", "Not allowed"
+    allowable_port: int | None = None  # the port that it refuses, if the user of this server may allow it
 
 
 class ForwardedPort(Forbidden):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from typing import Any, cast
 
 from jupyter_server.auth.decorator import authorized
@@ -17,7 +18,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError
+from ..gateway.policy import Policy
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
+from ..protocol.urls import parse_port
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from .events import Events
@@ -34,8 +37,11 @@ class ProxyAPIHandler(APIHandler):
 
     auth_resource = "portproxy"
 
-    def initialize(self, listing: Listing, events: Events, services: ServiceManager, reservations: Reservations) -> None:
+    def initialize(
+        self, listing: Listing, events: Events, services: ServiceManager, reservations: Reservations, policy: Policy
+    ) -> None:
         self.listing, self.events, self.services, self.reservations = listing, events, services, reservations
+        self.policy = policy
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -92,7 +98,9 @@ class PortsHandler(ProxyAPIHandler):
         port = self.get_query_argument("look", "")
         if port and (not port.isascii() or not port.isdigit() or len(port) > 5):
             raise BadInput("The parameter 'look' is not a port.", "Send a number from 1 to 65535.")
-        self.send(await self.listing.ports(int(port) if port else None))
+        if port:
+            self.listing.probe_again(int(port))
+        self.send(await self.listing.ports())
 
 
 class TemplatesHandler(ProxyAPIHandler):
@@ -188,6 +196,38 @@ class ReservationHandler(ProxyAPIHandler):
         self.send_nothing()
 
 
+class UserPortsHandler(ProxyAPIHandler):
+    """`GET allowed-ports`: what the user has allowed; `PUT allowed-ports` allows a port: {port, seconds?}."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.send(self.listing.user_ports())
+
+    @authenticated
+    @authorized("execute")
+    async def put(self) -> None:
+        data = self.json_body("port", "seconds")
+        port = data.get("port")
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port <= 65535:
+            raise BadInput("'port' is not a port.", "Send a number from 1 to 65535.")
+        allowed = self.policy.allow_for_user(port, data.get("seconds"))
+        self.listing.probe_again(port)
+        self.send(asdict(allowed))
+
+
+class UserPortHandler(ProxyAPIHandler):
+    """`DELETE allowed-ports/PORT`: takes the port back."""
+
+    @authenticated
+    @authorized("execute")
+    async def delete(self, port: str) -> None:
+        number = parse_port(port)
+        self.policy.disallow_for_user(number)
+        self.listing.probe_again(number)
+        self.send_nothing()
+
+
 class LogsHandler(ProxyAPIHandler):
     """`GET services/NAME/logs`: its output, at most the last MiB; `?follow=1` streams more until it ends."""
 
@@ -265,6 +305,8 @@ ROUTES: list[tuple[str, type[ProxyAPIHandler]]] = [
     (rf"/proxy/api/services/{_NAME}/logs", LogsHandler),
     (r"/proxy/api/reservations", ReservationsHandler),
     (rf"/proxy/api/reservations/{_NAME}", ReservationHandler),
+    (r"/proxy/api/allowed-ports", UserPortsHandler),
+    (r"/proxy/api/allowed-ports/(?P<port>[^/]+)", UserPortHandler),
     (r"/proxy/api/events", EventsHandler),
     (r"/proxy/api/origins", OriginsHandler),
     (r"/proxy/api/.*", UnknownPathHandler),

@@ -7,6 +7,7 @@ template escapes every text; every URL on the page comes from the API or is the 
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -15,9 +16,10 @@ from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Internal, RegistryAway
+from ..gateway.policy import Policy
 from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
-from ..protocol.urls import build_enter_url
+from ..protocol.urls import build_enter_url, parse_port
 from ..services.manager import ServiceManager
 from .listing import Listing
 from .port_list import Item
@@ -25,18 +27,22 @@ from .project_list import ProjectList
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
 _ARGUMENT = "argument."
+_TARGET = re.compile(r"[\x21-\x7e]{1,8000}\Z")
 _TRANSIENT = ("starting", "stopping")  # states in which the page reloads by itself
 _MAX_CONTENT = 1 << 20  # bytes of a form
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # in s
 
 
 class IndexPageHandler(JupyterHandler):
-    """`GET` lists; `POST` performs a form's action ({action, template, name, argument.NAME}) and redirects to the list."""
+    """`GET` lists; `POST` performs a form's action and redirects to the list, or to `next`.
+
+    Fields: action, template, name, argument.NAME, port, next.
+    """
 
     auth_resource = RESOURCE
 
-    def initialize(self, listing: Listing, services: ServiceManager, project_list: ProjectList | None) -> None:
-        self.listing, self.services, self.project_list = listing, services, project_list
+    def initialize(self, listing: Listing, services: ServiceManager, policy: Policy, project_list: ProjectList | None) -> None:
+        self.listing, self.services, self.policy, self.project_list = listing, services, policy, project_list
         self.address = f"{self.base_url}proxy/"
         self.shows_projects = project_list is not None  # see HubIdentityProvider
 
@@ -67,7 +73,18 @@ class IndexPageHandler(JupyterHandler):
         except GatewayError as error:
             await self._show(error)
         else:
-            self.redirect(self.address, status=303)  # reloading the page does not repeat the action
+            self.redirect(self._next_uri(), status=303)  # reloading the page does not repeat the action
+
+    def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
+        """Accept the form of an error page: browsers send `Origin: null` with it, because that page has no referrer.
+
+        Browsers say besides that it is of the same origin, except over plain http from another machine: there Jupyter's check of
+        the form's XSRF token decides.
+        """
+        headers = self.request.headers
+        checks_token = not self.settings.get("disable_check_xsrf", False)
+        is_form = headers.get("Origin") == "null" and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        return (is_form and checks_token) or bool(super().check_origin(origin_to_satisfy_tornado))
 
     async def _require_view(self) -> None:
         """Raise HTTPError for a user who may see neither the services nor projects."""
@@ -88,7 +105,7 @@ class IndexPageHandler(JupyterHandler):
             hint = f"Reload {self.address} and try again. It needs the permissions {RESOURCE}:read and {RESOURCE}:{ACTION}."
             shown = GatewayError(cause.log_message or self._reason, hint if status_code == 403 else "")
             shown.status, shown.title = status_code, self._reason
-        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about=""))
+        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about="", allow=None))
 
     async def _perform(self) -> None:
         """Perform the action of the form. Raises: GatewayError, HTTPError"""
@@ -115,6 +132,11 @@ class IndexPageHandler(JupyterHandler):
             services.start(template, name or None, self._arguments())
         elif action in actions:
             await actions[action](name)
+        elif action in ("allow", "disallow"):
+            port = parse_port(self.get_body_argument("port", ""))
+            change = self.policy.allow_for_user if action == "allow" else self.policy.disallow_for_user
+            change(port)
+            self.listing.probe_again(port)
         else:
             raise _no_such_action()
 
@@ -134,6 +156,11 @@ class IndexPageHandler(JupyterHandler):
             await directory.release(username, key, name)
         else:
             raise _no_such_action()
+
+    def _next_uri(self) -> str:
+        """The URL to which the form leads back: one of the gateway's, as the error page of a port has it, or the list."""
+        uri = self.get_body_argument("next", "", strip=False)
+        return uri if uri.startswith(self.address) and _TARGET.match(uri) else self.address
 
     def _isolated(self, name: str, url: str) -> str:
         """The URL that leads to the isolated origin of a port or service; empty if it has none."""
@@ -163,6 +190,7 @@ class IndexPageHandler(JupyterHandler):
             services=services,
             alive={service["name"] for service in services if service["state"] not in ("down", "failed")},
             reservations=self.listing.reservations() if sees_services else [],
+            user_ports=self.listing.user_ports() if sees_services else [],
             ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
             templates=_printable(self.listing.templates()),
             may_act=sees_services and await self._may(ACTION, RESOURCE),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from tornado.httputil import HTTPServerRequest
 
 from ..gateway.gateway import Gateway
@@ -18,11 +20,12 @@ class Listing:
     def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins | None, base_url: str) -> None:
         self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
 
-    async def ports(self, probe_again: int | None = None) -> list[Item]:
-        """The listening ports, after a new probe of one of them."""
-        if probe_again is not None:
-            self._port_list.probe_again(probe_again)
+    async def ports(self) -> list[Item]:
         return await self._port_list.read()
+
+    def probe_again(self, port: int) -> None:
+        """Let the next list be a new one, with the page of this port probed again."""
+        self._port_list.probe_again(port)
 
     def services(self) -> list[Item]:
         return describe_all("service", self.service, self._gateway.services.list(), self._gateway.log)
@@ -52,6 +55,9 @@ class Listing:
         url = f"{urls.build_service_path(self._base_url, reservation.name)}/"
         keys = ("name", "port", "until", "used")
         return {**{key: getattr(reservation, key) for key in keys}, "url": url}
+
+    def user_ports(self) -> list[Item]:
+        return [asdict(port) for port in self._gateway.policy.user_ports()]
 
     def templates(self) -> list[Item]:
         return [self._template(template) for template in self._gateway.services.templates.values()]

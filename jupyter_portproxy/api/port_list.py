@@ -102,7 +102,7 @@ class PortList:
         return items
 
     def _describe(self, listener: Listener) -> Item:
-        reason_code, reason = self._refusal(listener)
+        reason_code, reason, may_allow = self._refusal(listener)
         page = self._pages.get(_page_key(listener), Page(False))
         process = listener.process
         return {
@@ -117,23 +117,25 @@ class PortList:
             "allowed": not reason_code,
             "reason": reason,
             "reason_code": reason_code,
+            "may_allow": may_allow,
+            "allowed_by_user": not reason_code and self._gateway.policy.is_temporary(listener.port),
             "url": f"{self._base_url}proxy/port/{listener.port}/" if not reason_code else None,
             "http": page.http,
             "title": page.title,
             "icon": page.icon,
         }
 
-    def _refusal(self, listener: Listener) -> tuple[str, str]:
-        """Why a port cannot be reached, as a stable code and a sentence; both are empty if it can."""
+    def _refusal(self, listener: Listener) -> tuple[str, str, bool]:
+        """Why a port cannot be reached, as a stable code and a sentence (both empty if it can), and if its user may allow it."""
         try:
             self._gateway.policy.check(Route(urls.LOOPBACK_NAME, listener.port, "", "/", ""))
         except GatewayError as error:
-            return error.code, error.message
+            return error.code, error.message, getattr(error, "allowable_port", None) is not None and listener.mine
         if not _REACHED_BY_LOCALHOST & set(listener.addresses):
-            return "not_on_localhost", f"It listens on {', '.join(listener.addresses)} only, not on localhost."
+            return "not_on_localhost", f"It listens on {', '.join(listener.addresses)} only, not on localhost.", False
         if not listener.mine and listener.owner not in ("root", "") and not self._gateway.settings.allow_other_users:
-            return "other_user", f"It belongs to another user of this machine ({listener.owner})."
-        return "", ""
+            return "other_user", f"It belongs to another user of this machine ({listener.owner}).", False
+        return "", "", False
 
     # ---- pages ----
 

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 from ..errors import CliError
 from . import users
 from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
-from .output import Commands, Options, parse_port_argument, print_json, print_table
+from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table
 from .projects import add_commands
 
 _PROGRAM = "jupyter portproxy"
@@ -222,6 +222,34 @@ def _reserve(client: ApiClient, options: Options) -> None:
     print(reservation["port"])
 
 
+# ---- ports that the user allows ----
+
+
+def _allow(client: ApiClient, options: Options) -> None:
+    allowed = client.call("PUT", "allowed-ports", {"port": options.port, "seconds": options.seconds})
+    if options.json:
+        return print_json(allowed)
+    _print_links(
+        client, f"Port {options.port} is allowed{_end(allowed)}: ", str(options.port), _path_of(client, str(options.port))
+    )
+
+
+def _disallow(client: ApiClient, options: Options) -> None:
+    client.call("DELETE", f"allowed-ports/{options.port}")
+    print(f"Port {options.port} is not allowed any more.")
+
+
+def _allowed(client: ApiClient, options: Options) -> None:
+    ports = client.call("GET", "allowed-ports")
+    if options.json:
+        return print_json(ports)
+    print_table(["ALLOWED PORT", "UNTIL"], [[p["port"], _end(p).removeprefix(" until ")] for p in ports])
+
+
+def _end(allowed: dict[str, Any]) -> str:
+    return f" until {time.strftime('%Y-%m-%d %H:%M', time.localtime(allowed['until']))}" if allowed["until"] else ""
+
+
 # ---- check ----
 
 
@@ -328,6 +356,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
     _add_lists_and_links(commands)
     _add_services(commands)
+    _add_user_ports(commands)
     _add_check(commands)
     for_users = len(commands.choices)
     if find_spec("jupyter_portproxy.projects") is not None:  # an installation for one machine may leave that package out
@@ -384,6 +413,17 @@ def _add_services(commands: Commands) -> None:
     text = "Reserve a free allowed port for a name, and print it."
     reserving = _add(commands, "reserve", _reserve, text, "name", as_json=True)
     reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
+
+
+def _add_user_ports(commands: Commands) -> None:
+    allowing = _add(commands, "allow", _allow, "Allow a port outside the configured ones, for yourself.", as_json=True)
+    allowing.add_argument(
+        "--for", dest="seconds", type=parse_duration, metavar="TIME", help="until then, for example 30m, 8h or 7d"
+    )
+    disallowing = _add(commands, "disallow", _disallow, "Take back a port that you have allowed.")
+    for command in (allowing, disallowing):
+        command.add_argument("port", type=parse_port_argument)
+    _add(commands, "allowed", _allowed, "List the ports that you have allowed.", as_json=True)
 
 
 def _add_check(commands: Commands) -> None:

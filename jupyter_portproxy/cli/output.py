@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +16,8 @@ from ..errors import BadRoute, CliError, GatewayError, UnknownProject
 from ..protocol.urls import parse_port
 
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 Options = argparse.Namespace
 Commands = Any  # argparse's _SubParsersAction
 Work = Callable[[Options], Coroutine[Any, Any, int | None]]
@@ -60,6 +63,14 @@ def parse_port_argument(text: str) -> int:
         return parse_port(text)
     except BadRoute:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: a port is a whole number from 1 to 65535") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, minutes, hours or days as `90s`, `30m`, `8h`, `7d` -> seconds, for argparse."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write a number and s, m, h or d, for example 8h")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def silent_log() -> logging.Logger:

@@ -80,7 +80,8 @@ class DestinationFinder:
 
     async def find_port(self, route: Route, handler: RequestHandler | None = None) -> Destination:
         """The destination of a port. Args and Raises: see `Policy.resolve`."""
-        return Destination(route, await self._policy.resolve(route, handler), self._port_hooks)
+        upstream = await self._policy.resolve(route, handler)
+        return Destination(route, upstream, self._port_hooks, is_stable=not self._policy.is_temporary(route.port))
 
     async def find_service(self, route: ServiceRoute, *, wait: bool) -> Destination:
         """The destination of a service or reservation; a service whose template says so is started.

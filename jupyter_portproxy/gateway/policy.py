@@ -1,12 +1,14 @@
 """Which ports, hosts and addresses may be reached, and the owner check of what listens there.
 
 Every access decision except the login is made here, before a byte is sent. The policy opens no connection; its only state are
-the netlink sockets of the owner check.
+the netlink sockets of the owner check. Ports that the user allows are in a file (services.user_ports), which is compared at
+each request.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -14,10 +16,11 @@ from functools import partial
 
 from tornado.web import RequestHandler
 
-from ..config import PortProxy, parse_network
-from ..errors import BadUpstream, Forbidden, ForwardedPort, LoopDetected, Unreachable
+from ..config import OWN_PORTS, PortProxy, parse_network
+from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetected, NotFound, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
+from ..services.user_ports import UserPort, UserPorts
 from ..system.addresses import LOOPBACK, resolve_host
 from ..system.netlink import SUPPORTED
 from ..system.socket_owners import (
@@ -32,6 +35,8 @@ from ..system.tls import Trust
 from ..upstream.exchange import Approve
 
 _ROOT = 0
+_UNPRIVILEGED = ["1024-65535"]
+_LEASE_PORTS = ["10000-20000"]  # for services and reservations if `allowed_ports` is "own": not those of outgoing connections
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 (nothing is bound here)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -43,6 +48,7 @@ class Policy:
         base_url: the Jupyter server's.
         own_port: the Jupyter server's port; None until it listens.
         more_ports: ports that the configuration of jupyter-server-proxy names.
+        user_ports: the ports that the user has allowed; None if the user may allow none.
         allows_host: the host list of jupyter-server-proxy, which may be a function of the request's handler and the host.
     """
 
@@ -53,12 +59,18 @@ class Policy:
         base_url: str = "/",
         own_port: Callable[[], int | None] = lambda: None,
         more_ports: Iterable[int] = (),
+        user_ports: UserPorts | None = None,
         allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False,
         owners: SocketOwners | None = None,
     ) -> None:
         self._settings, self._log = settings, settings.log
         self._base_url, self._own_port, self._also_allows_host = base_url, own_port, allows_host
-        self.ports = urls.parse_ports(settings.allowed_ports)
+        self._user_ports = user_ports
+        self._users_may_allow = urls.parse_ports(settings.users_may_allow)
+        listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
+        own = urls.parse_ports(_UNPRIVILEGED) if OWN_PORTS in settings.allowed_ports else ()
+        self.ports = (*listed, *own)
+        self.lease_ports = listed or urls.parse_ports(_LEASE_PORTS)
         self._https_ports = urls.parse_ports(settings.https_ports)
         self._keep_host_ports = urls.parse_ports(settings.keep_host if isinstance(settings.keep_host, list) else [])
         self._port_allowed = bytearray(65536)
@@ -66,6 +78,9 @@ class Policy:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
         for port in more_ports:
             self._port_allowed[port] = 1
+        self._is_own_only = bytearray(b"\1" * 65536)
+        for port in (*itertools.chain(*listed), *more_ports):
+            self._is_own_only[port] = 0
         self._verified, self._unverified = Trust(settings.trusted_certificates), Trust(verified=False)
         self._names = frozenset(h.lower() for h in settings.allowed_hosts if parse_network(h) is None)
         self._networks = [n for n in map(parse_network, settings.allowed_hosts) if n is not None]
@@ -99,14 +114,18 @@ class Policy:
             raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
         if local and route.port == self._own_port():
             raise LoopDetected()
-        if not self._port_allowed[route.port]:
+        if not self._port_allowed[route.port] and not (local and self._is_user_port(route.port)):
             at_root = self._base_url == "/"
             where = "the server's configuration" if at_root else f"the configuration of the server at {self._base_url}"
-            raise Forbidden(
+            may_allow = local and self.may_allow(route.port)
+            start = f"Allow it for yourself: jupyter portproxy allow {route.port}. Or start" if may_allow else "Start"
+            error = Forbidden(
                 f"Port {route.port} is outside allowed range ({urls.print_ports(self.ports)})",
-                f"Start the service on an allowed port, or allow this one in {where}: "
+                f"{start} the service on an allowed port, or allow this one in {where}: "
                 f"c.PortProxy.allowed_ports = {json.dumps([*self._settings.allowed_ports, route.port])}.",
             )
+            error.allowable_port = route.port if may_allow else None
+            raise error
 
     async def resolve(self, route: Route, handler: RequestHandler | None = None) -> Upstream:
         """The upstream of a route, with approved addresses only.
@@ -116,7 +135,9 @@ class Policy:
         """
         self.check(route, handler)
         if route.host == urls.LOOPBACK_NAME:
-            return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route))
+            return Upstream(
+                route.host, route.port, LOOPBACK, scheme=self.scheme_of(route), owner=self._required_owner(route.port)
+            )
         addresses = await resolve_host(route.host, route.port)
         approved = tuple(a for a in addresses if self._allows_address(a))
         if not approved:
@@ -124,6 +145,59 @@ class Policy:
         if any(_is_local(a) for a in approved) and route.port == self._own_port():
             raise LoopDetected()
         return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route))
+
+    # ---- ports that the user allows ----
+
+    def may_allow(self, port: int) -> bool:
+        """True if the user of this server may allow the port."""
+        return self._user_ports is not None and any(port in ports for ports in self._users_may_allow)
+
+    def user_ports(self) -> list[UserPort]:
+        """The ports that the user has allowed."""
+        return self._user_ports.list() if self._user_ports is not None else []
+
+    def allow_for_user(self, port: int, seconds: object = None) -> UserPort:
+        """Allow a port on behalf of the user.
+
+        Args:
+            seconds: see `UserPorts.add`.
+
+        Raises:
+            BadInput: it is allowed already, or the time is invalid, or the list cannot be written.
+            LoopDetected
+            Forbidden: `users_may_allow` does not contain it, or another user listens on it.
+        """
+        if port == self._own_port():
+            raise LoopDetected()
+        if self._port_allowed[port]:
+            raise BadInput(f"Port {port} is allowed by the server's configuration already.", f"Open it: proxy/port/{port}/.")
+        if self._user_ports is None or not self.may_allow(port):
+            which = f"They are: {urls.print_ports(self._users_may_allow)}." if self._user_ports is not None else "There are none."
+            hint = f"The administrator sets the ports that users may allow: c.PortProxy.users_may_allow. {which}"
+            raise Forbidden(f"You may not allow port {port}.", hint)
+        self.approve_listeners(Upstream(urls.LOOPBACK_NAME, port, LOOPBACK, owner=_own_uid()))
+        return self._user_ports.add(port, seconds)
+
+    def disallow_for_user(self, port: int) -> None:
+        """Take back what `allow_for_user` has allowed.
+
+        Raises:
+            NotFound, BadInput: see `UserPorts.remove`.
+        """
+        if self._user_ports is None:
+            raise NotFound(str(port), "allowed port")
+        self._user_ports.remove(port)
+
+    def _is_user_port(self, port: int) -> bool:
+        return self._user_ports is not None and self.may_allow(port) and self._user_ports.get(port) is not None
+
+    def _required_owner(self, port: int) -> int | None:
+        """See `Upstream.owner`: a port that is allowed only for the server's own user."""
+        return _own_uid() if self._is_own_only[port] else None
+
+    def is_temporary(self, port: int) -> bool:
+        """True if the permission to reach the port may end at any time."""
+        return not self._port_allowed[port]
 
     def scheme_of(self, route: Route) -> str:
         by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
@@ -221,16 +295,23 @@ class Policy:
 
 
 def _check_owner(owner: int, port: int, expected: int | None) -> None:
-    if expected is not None and owner != expected:
+    own = os.getuid()
+    if owner == (own if expected is None else expected) or (owner == _ROOT and expected is None):
+        return
+    if expected is not None and expected != own:
         raise Forbidden(
             f"Port {port} belongs to {user_name(owner)}, and not to {user_name(expected)}, the user of this project.",
             f"Start the service as {user_name(expected)}.",
         )
-    if expected is None and owner not in (os.getuid(), _ROOT):
-        raise Forbidden(
-            f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
-            "Start your service on another port.",
-        )
+    raise Forbidden(
+        f"Port {port} belongs to another user of this machine ({user_name(owner)}).",
+        "Start your service on another port.",
+    )
+
+
+def _own_uid() -> int | None:
+    """This server's user; None on systems without an owner check."""
+    return os.getuid() if SUPPORTED else None
 
 
 def check_socket(path: str) -> None:

@@ -22,7 +22,15 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, 
 from tornado.iostream import StreamClosedError
 from tornado.web import Application
 
-from ..errors import BadUpstream, Forbidden, GatewayError, Internal, Unauthenticated, Unreachable, UpstreamTimeout
+from ..errors import (
+    BadUpstream,
+    Forbidden,
+    GatewayError,
+    Internal,
+    Unauthenticated,
+    Unreachable,
+    UpstreamTimeout,
+)
 from ..gateway.destinations import Destination, Requester
 from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
@@ -35,6 +43,7 @@ from ..protocol.urls import BaseRoute, Redirect, Redirected, Route, ServiceRoute
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
 from . import error_page, hop_trust
+from .error_page import AllowForm
 from .jupyter_request import JupyterRequest, hypothetical_requests, login_check
 from .login_credentials import Credential, login_tokens, logs_in
 from .origin_check import is_jupyter_origin, is_manifest, is_navigation, is_same_site
@@ -361,8 +370,16 @@ class ProxyRequest:
         counts.count_response(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             counts.count_upstream_error(error.code)
-        fields, body = error_page.render(error, self.request, self.frame_ancestors())
+        allow = self._allow_form(error) if isinstance(error, Forbidden) else None
+        fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow)
         self.respond(error.status, fields, body)
+
+    def _allow_form(self, error: Forbidden) -> AllowForm | None:
+        """The form by which the user allows the port; None if they may not, or this is not a page of Jupyter's origin."""
+        if error.allowable_port is None or self.is_isolated or not is_navigation(self.request):
+            return None
+        uri = credentials.remove_secret_parameters(self.request.uri or "", self.tokens)
+        return AllowForm(f"{self.gateway.base_url}proxy/", error.allowable_port, uri, self.jupyter.xsrf_form_html())
 
     def redirect(self, location: str, status: int = 302) -> None:
         """Respond with a redirect.

@@ -12,7 +12,9 @@ export const CommandIDs = {
   restart: 'portproxy:restart',
   edit: 'portproxy:edit',
   stop: 'portproxy:stop',
-  forget: 'portproxy:forget'
+  forget: 'portproxy:forget',
+  allowPort: 'portproxy:allow-port',
+  disallowPort: 'portproxy:disallow-port'
 } as const;
 
 /** The subject of a row, a tab or a command: a service by its name, or a port. */
@@ -27,6 +29,8 @@ const TARGET = {
 } as const;
 
 const SERVICE = { type: 'object', properties: { service: TARGET.properties.service } } as const;
+
+const PORT = { type: 'object', properties: { port: TARGET.properties.port } } as const;
 
 const TEMPLATE = { type: 'object', properties: { template: { type: 'string', description: 'Name of a template' } } } as const;
 
@@ -43,5 +47,7 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.restart]: SERVICE,
   [CommandIDs.edit]: SERVICE,
   [CommandIDs.stop]: SERVICE,
-  [CommandIDs.forget]: SERVICE
+  [CommandIDs.forget]: SERVICE,
+  [CommandIDs.allowPort]: PORT,
+  [CommandIDs.disallowPort]: PORT
 };

@@ -6,7 +6,7 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { addIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { addIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Actions, INewPortSettings } from './actions';
@@ -272,6 +272,23 @@ const plugin: JupyterFrontEndPlugin<void> = {
       onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name))),
       { icon: deleteIcon, isEnabled: args => isEnded(args) || isReserved(args) }
     );
+
+    const portOf = (args: Args) => {
+      const target = targetOf(args);
+      return target && 'port' in target ? manager.port(target.port) : undefined;
+    };
+    const setAllowed = (allowed: boolean) => (args: Args) => {
+      const port = portOf(args)?.port;
+      return port === undefined ? undefined : actions.attempt(() => manager.setAllowed(port, allowed));
+    };
+    add(CommandIDs.allowPort, trans.__('Allow This Port'), setAllowed(true), {
+      icon: checkIcon,
+      isEnabled: args => portOf(args)?.may_allow ?? false
+    });
+    add(CommandIDs.disallowPort, trans.__('Do Not Allow This Port Any More'), setAllowed(false), {
+      icon: closeIcon,
+      isEnabled: args => portOf(args)?.allowed_by_user ?? false
+    });
 
     for (const command of Object.values(CommandIDs)) {
       if (command !== CommandIDs.launch) {

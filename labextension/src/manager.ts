@@ -157,6 +157,14 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._projects = projects ? new Map(projects.map(project => [project.key, project])) : null;
   }
 
+  async setAllowed(port: number, allowed: boolean): Promise<void> {
+    await (allowed ? this._api.request('PUT', 'allowed-ports', { port }) : this._api.request('DELETE', `allowed-ports/${port}`));
+    for (const item of await this._api.request<IPort[]>('GET', `ports?look=${port}`)) {
+      this._put({ kind: 'port', ...item });
+    }
+    this._changed.emit();
+  }
+
   async whenSettled(name: string): Promise<IService> {
     for (;;) {
       const known = this._services.get(name);

@@ -37,6 +37,10 @@ export interface IPort {
   reason: string;
   /** Stable; empty if it can be reached. */
   reason_code: string;
+  /** The user of the server may allow it. */
+  may_allow: boolean;
+  /** The user of the server has allowed it. */
+  allowed_by_user: boolean;
   url: string | null;
   http: boolean;
   title: string;
@@ -148,6 +152,8 @@ export interface IPortsManager {
   release(name: string): Promise<void>;
   /** Sends a change by an owner to a path below the project's. */
   changeProject(key: string, method: string, path: string, body?: object): Promise<void>;
+  /** Allows a port outside the configured ones for the user of the server, or takes it back. */
+  setAllowed(port: number, allowed: boolean): Promise<void>;
   /** The service once it is no longer starting. */
   whenSettled(name: string): Promise<IService>;
 }

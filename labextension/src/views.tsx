@@ -3,7 +3,7 @@
 // Every text is a text node or an attribute, so that the title of a service cannot be markup.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
@@ -161,6 +161,14 @@ export const ReservationRow = React.memo(function ReservationRow(props: { reserv
   );
 });
 
+function portActions(port: IPort, trans: TranslationBundle): IAction[] {
+  if (!port.allowed) {
+    return port.may_allow ? [{ command: CommandIDs.allowPort, label: trans.__('Allow this port'), icon: checkIcon }] : [];
+  }
+  const takeBack = { command: CommandIDs.disallowPort, label: trans.__('Do not allow this port any more'), icon: closeIcon };
+  return [...openActions(trans), ...(port.allowed_by_user ? [takeBack] : [])];
+}
+
 /** A port of a program that is not a service. */
 export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: readonly IPortRule[] } & ICommonProps) {
   const { port, rules, now, trans, run } = props;
@@ -174,7 +182,7 @@ export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: 
       detail={[`:${port.port}`, formatDuration(port.since, now, trans)].filter(Boolean).join('  ')}
       {...(port.allowed ? {} : { note: port.reason })}
       dimmed={!port.allowed}
-      actions={port.allowed ? openActions(trans) : []}
+      actions={portActions(port, trans)}
       run={run}
     />
   );

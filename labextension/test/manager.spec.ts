@@ -155,6 +155,16 @@ describe('notices', () => {
 });
 
 describe('requests to the server', () => {
+  it('allows a port, takes it back, and shows the change at once', async () => {
+    api.send('snapshot', snapshot({ ports: [port(5000, { allowed: false, may_allow: true })] }));
+    await settle();
+    for (const [allowed, call] of [[true, 'PUT allowed-ports'], [false, 'DELETE allowed-ports/5000']] as const) {
+      api.answers = { [call]: {}, 'GET ports?look=5000': [port(5000, { allowed, allowed_by_user: allowed })] };
+      await manager.setAllowed(5000, allowed);
+      expect(manager.port(5000)).toMatchObject({ allowed, allowed_by_user: allowed });
+    }
+  });
+
   it('starts, restarts, stops and forgets', async () => {
     const started = service('a b', { state: 'starting' });
     api.answers = {

@@ -37,6 +37,8 @@ export function port(number: number, more: Partial<IPort> = {}): IPort {
     command: ['python', 'app.py'],
     since: 0,
     allowed: true,
+    may_allow: false,
+    allowed_by_user: false,
     reason: '',
     reason_code: '',
     url: `/proxy/port/${number}/`,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from urllib.parse import quote
 
 import pytest
 
@@ -217,6 +218,57 @@ async def test_ports_say_what_they_are_and_why_they_cannot_be_reached(api, jp_se
         assert probed.count(inside.port) == 1 and outside not in probed
         await api("GET", f"ports?look={inside.port}")
         assert probed.count(inside.port) == 2
+
+
+async def test_a_port_outside_is_allowed_listed_and_taken_back(api, call):
+    port = free_port(range(21000, 29000))
+    async with serve(mirror, port=port):
+        assert (await call(f"proxy/port/{port}/")).status == 403
+        _, ports = await api("GET", f"ports?look={port}")
+        row = next(item for item in ports if item["port"] == port)
+        assert (row["allowed"], row["may_allow"], row["allowed_by_user"]) == (False, True, False)
+        assert await api("PUT", "allowed-ports", {"port": port}) == (200, {"port": port, "until": None})
+        assert await api("GET", "allowed-ports") == (200, [{"port": port, "until": None}])
+        for _ in range(3):
+            assert (await call(f"proxy/port/{port}/")).status == 200
+        _, ports = await api("GET", f"ports?look={port}")
+        row = next(item for item in ports if item["port"] == port)
+        assert (row["allowed"], row["may_allow"], row["allowed_by_user"], row["http"]) == (True, False, True, True)
+        assert (await api("DELETE", f"allowed-ports/{port}"))[0] == 204
+        assert (await call(f"proxy/port/{port}/")).status == 403
+        assert (await api("DELETE", f"allowed-ports/{port}"))[0] == 404
+        status, allowed = await api("PUT", "allowed-ports", {"port": port, "seconds": 0.4})
+        assert status == 200 and allowed["until"] and (await call(f"proxy/port/{port}/")).status == 200
+        await asyncio.sleep(0.5)
+        assert (await call(f"proxy/port/{port}/")).status == 403
+        assert await api("GET", "allowed-ports") == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"port": 22}, 403, "You may not allow port 22."),
+        ({"port": 15000}, 400, "Port 15000 is allowed by the server's configuration already."),
+        ({"port": 70000}, 400, "'port' is not a port."),
+        ({"port": 0}, 400, "'port' is not a port."),
+        ({"port": "5000"}, 400, "'port' is not a port."),
+        ({"port": True}, 400, "'port' is not a port."),
+        ({}, 400, "'port' is not a port."),
+        ({"port": 5000, "seconds": -1}, 400, "Invalid time: -1."),
+        ({"port": 5000, "seconds": "8h"}, 400, "Invalid time: '8h'."),
+        ({"port": 5000, "hours": 1}, 400, "The request's content is not an object with keys among port, seconds."),
+    ],
+)
+async def test_a_port_that_may_not_be_allowed_is_refused(api, body, status, text):
+    got, answer = await api("PUT", "allowed-ports", body)
+    assert (got, answer["message"]) == (status, text)
+    assert await api("GET", "allowed-ports") == (200, [])
+
+
+@pytest.mark.parametrize("path", ["0", "65536", "x", "%00", "٨٠"])
+async def test_what_is_no_port_cannot_be_taken_back(api, path):
+    status, answer = await api("DELETE", f"allowed-ports/{quote(path, safe='%')}")
+    assert (status, answer["message"].partition(":")[0]) == (400, "Invalid port parameter")
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,84 @@ async def test_other_ports_and_reservations_are_listed(call, jp_base_url):
         assert "<h3>script</h3>" in text and re.search(r"waits for a program, (10|9) min left", text)
 
 
+async def test_a_port_outside_is_allowed_by_a_form_and_taken_back(call, submit, jp_base_url):
+    outside = free_port(range(21000, 29000))
+    async with serve(answers(), port=outside):
+        assert f'aria-label="Allow port {outside}"' in (await call("proxy/")).text
+        done = await submit(action="allow", port=str(outside))
+        assert (done.status, done.one("Location")) == (303, f"{jp_base_url}proxy/")
+        text = " ".join((await call("proxy/")).text.split())
+        assert f"<h3>Port {outside}</h3>" in text and "until you take it back" in text
+        assert f'aria-label="Open port {outside}"' in text and f'aria-label="Allow port {outside}"' not in text
+        assert (await submit(action="disallow", port=str(outside))).status == 303
+        assert (await call(f"proxy/port/{outside}/")).status == 403
+
+
+@pytest.mark.parametrize(
+    ("port", "status", "text"),
+    [
+        ("22", 403, "You may not allow port 22."),
+        ("", 400, "Invalid port parameter: "),
+        ("x<b>", 400, "Invalid port parameter: x%3Cb%3E"),
+    ],
+)
+async def test_a_wrong_port_in_the_form_is_one_sentence_above_the_list(submit, port, status, text):
+    page = await submit(action="allow", port=port)
+    assert page.status == status and f"<strong>{text}" in page.text and "<h1>Services and ports</h1>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("next_uri", "leads_to"),
+    [
+        ("proxy/port/21000/x?a=%20b", "proxy/port/21000/x?a=%20b"),
+        ("proxy/enter/21000/", "proxy/enter/21000/"),
+        ("lab", "proxy/"), ("../evil", "proxy/"), ("proxy/\r\nX: y", "proxy/"), ("proxy/ä", "proxy/"),
+    ],
+)  # fmt: skip
+async def test_the_form_leads_back_to_the_gateways_own_urls_alone(submit, jp_base_url, next_uri, leads_to):
+    done = await submit(action="allow", port="21000", next=f"{jp_base_url}{next_uri}")
+    assert (done.status, done.one("Location")) == (303, f"{jp_base_url}{leads_to}")
+
+
+@pytest.mark.parametrize("next_uri", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"])
+async def test_the_form_leads_to_no_other_site(submit, jp_base_url, next_uri):
+    assert (await submit(action="allow", port="21000", next=next_uri)).one("Location") == f"{jp_base_url}proxy/"
+
+
+PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
+
+
+async def test_the_error_page_of_a_port_allows_it_with_one_click(call, jp_base_url):
+    """The form has the XSRF token of the cookie that comes with the page, and leads back to the URL that was refused."""
+    outside = free_port(range(21000, 29000))
+    async with serve(answers(), port=outside):
+        page = await call(f"proxy/port/{outside}/deep?q=1&token={TOKEN}", fields=PAGE, token=None)
+        assert page.status == 403 and f"Port {outside} is outside allowed range (10000-20000)" in page.text
+        names = dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)"', page.text))
+        assert names == {"_xsrf": names["_xsrf"], "port": str(outside), "next": f"{jp_base_url}proxy/port/{outside}/deep?q=1"}
+        assert f'action="{jp_base_url}proxy/"' in page.text and 'name="action" value="allow"' in page.text
+        cookies = [value.partition(";")[0] for value in page.all("Set-Cookie")]
+        content = urlencode({**names, "action": "allow"}).encode()
+        fields = ["Content-Type: application/x-www-form-urlencoded", f"Cookie: {'; '.join(cookies)}"]
+        sites = [["Origin: null", f"Sec-Fetch-Site: {site}"] for site in ("cross-site", "same-site")]
+        for more in (["Origin: http://evil.example"], *sites):
+            refused = await call("proxy/", "POST", fields=[*fields, *more], content=content, token=None)
+            assert refused.status in (403, 404), more
+        fields += ["Origin: null", "Sec-Fetch-Site: same-origin"]  # as browsers send it from a page without a referrer
+        refused = await call("proxy/", "POST", fields=fields, content=content.replace(b"_xsrf=", b"_xsrf=0"), token=None)
+        assert refused.status == 403 and (await call(f"proxy/port/{outside}/")).status == 403
+        done = await call("proxy/", "POST", fields=fields, content=content, token=None)
+        assert (done.status, done.one("Location")) == (303, names["next"])
+        assert (await call(f"proxy/port/{outside}/deep?q=1", fields=PAGE)).status == 200
+
+
+async def test_programs_and_isolated_origins_get_the_error_without_a_form(call):
+    for fields in (["Accept: text/html", "Sec-Fetch-Mode: cors"], ["Accept: application/json"], []):
+        page = await call("proxy/port/21000/", fields=fields)
+        assert page.status == 403 and "<form" not in page.text
+    assert "<form" not in (await call("proxy/port/22/", fields=PAGE)).text
+
+
 async def test_markup_in_a_template_is_text(call, submit):
     for page in (await call("proxy/"), await submit(action="start", template="form", argument_count="x")):
         assert "<img" not in page.text and "<script" not in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import subprocess
@@ -15,8 +16,18 @@ from dataclasses import replace
 import pytest
 import trustme
 
-from jupyter_portproxy.errors import BadUpstream, Distrusted, Forbidden, ForwardedPort, LoopDetected, Unreachable
+from jupyter_portproxy.errors import (
+    BadInput,
+    BadUpstream,
+    Distrusted,
+    Forbidden,
+    ForwardedPort,
+    LoopDetected,
+    NotFound,
+    Unreachable,
+)
 from jupyter_portproxy.protocol import urls
+from jupyter_portproxy.services.user_ports import UserPorts
 from jupyter_portproxy.system.netlink import open_netlink
 from jupyter_portproxy.system.socket_owners import user_name
 
@@ -24,6 +35,8 @@ from ..support.gateways import found, open_exchange, route
 from ..support.kernels import ForwardingNetlink, OldNetlink, as_user
 from ..support.upstreams import answers, free_port, serve
 from ..support.user_services import serve_as
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
 
 # ---- ports ----
 
@@ -49,6 +62,102 @@ def test_only_allowed_ports_pass(make_gateway, allowed, port, passes):
         return
     with pytest.raises(Forbidden):
         gateway.policy.check(route("localhost", port))
+
+
+@pytest.fixture
+def user_ports(tmp_path):
+    return UserPorts(tmp_path / "allowed-ports.json", logging.getLogger("test"))
+
+
+def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway, user_ports):
+    """Another server of the same user may do either; nothing is kept between two requests."""
+    policy = make_gateway(user_ports=user_ports).policy
+    elsewhere = make_gateway(user_ports=UserPorts(user_ports._path, logging.getLogger("test"))).policy
+    for _ in range(3):
+        with pytest.raises(Forbidden, match="outside allowed range") as caught:
+            policy.check(route("localhost", 5000))
+        assert caught.value.allowable_port == 5000 and "jupyter portproxy allow 5000" in caught.value.hint
+        elsewhere.allow_for_user(5000)
+        policy.check(route("localhost", 5000))
+        with pytest.raises(Forbidden):
+            policy.check(route("localhost", 5001))
+        elsewhere.disallow_for_user(5000)
+
+
+def test_a_port_that_the_user_allows_is_one_of_loopback_alone(make_gateway, user_ports):
+    policy = make_gateway(user_ports=user_ports, allowed_hosts=["10.0.0.7"]).policy
+    policy.allow_for_user(5000)
+    with pytest.raises(Forbidden) as caught:
+        policy.check(route("10.0.0.7", 5000))
+    assert caught.value.allowable_port is None
+
+
+@pytest.mark.parametrize(
+    ("port", "error", "text"),
+    [
+        (22, Forbidden, "You may not allow port 22."),
+        (1023, Forbidden, "You may not allow port 1023."),
+        (15000, BadInput, "Port 15000 is allowed by the server's configuration already."),
+        (8888, LoopDetected, "leads back to this Jupyter server"),
+    ],
+)
+def test_a_port_that_may_not_be_allowed_is_refused_in_one_sentence(make_gateway, user_ports, port, error, text):
+    policy = make_gateway(user_ports=user_ports, own_port=lambda: 8888).policy
+    with pytest.raises(error, match=text):
+        policy.allow_for_user(port)
+    assert policy.user_ports() == []
+
+
+def test_an_administrator_narrows_what_users_may_allow_at_once(make_gateway, user_ports):
+    """Also what was allowed before; where users may allow none, the list is not read."""
+    user_ports.add(5000)
+    narrow = make_gateway(user_ports=user_ports, users_may_allow=["8000-8999"]).policy
+    assert not narrow.may_allow(5000)
+    for policy in (narrow, make_gateway(user_ports=user_ports, users_may_allow=[]).policy, make_gateway().policy):
+        with pytest.raises(Forbidden) as caught:
+            policy.check(route("localhost", 5000))
+        assert caught.value.allowable_port is None and "portproxy allow" not in caught.value.hint
+        with pytest.raises(Forbidden, match="You may not allow port 5000"):
+            policy.allow_for_user(5000)
+    with pytest.raises(NotFound):
+        make_gateway().policy.disallow_for_user(5000)
+
+
+@linux
+async def test_a_port_that_the_user_allows_must_be_the_users_own(make_gateway, user_ports):
+    """Whatever `allow_other_users` says. Its owner may change after it was allowed: each connection is checked."""
+    port = free_port(range(21000, 29000))
+    for traits in ({"user_ports": user_ports}, {"allowed_ports": "own"}):
+        gateway = make_gateway(allow_other_users=True, **traits)
+        if "user_ports" in traits:
+            gateway.policy.allow_for_user(port)
+        with serve_as(os.getuid(), port):
+            exchange = open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), [])
+            assert (await exchange.head).status == 200
+            exchange.abort()
+        gateway = make_gateway(allow_other_users=True, **traits)  # without the kept connection
+        with serve_as(65534, port) as theirs:
+            with pytest.raises(Forbidden, match="belongs to another user"):
+                await open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), []).head
+            if "user_ports" in traits:
+                gateway.policy.disallow_for_user(port)
+                with pytest.raises(Forbidden, match="belongs to another user"):
+                    gateway.policy.allow_for_user(port)
+                assert gateway.policy.user_ports() == []
+            assert set(theirs.end()) <= {"0"}
+
+
+def test_own_stands_for_the_unprivileged_ports(make_gateway):
+    policy = make_gateway(allowed_ports="own").policy
+    for port in (1024, 5000, 65535):
+        policy.check(route("localhost", port))
+    with pytest.raises(Forbidden, match=r"Port 80 is outside allowed range \(1024-65535\)") as caught:
+        policy.check(route("localhost", 80))
+    assert caught.value.hint.endswith('c.PortProxy.allowed_ports = ["own", 80].')
+    assert policy.lease_ports == (range(10000, 20001),)
+    more = make_gateway(allowed_ports=["own", 80, "5000-5010"]).policy
+    assert [bool(more._required_owner(port) is None) for port in (80, 5000, 5010, 5011)] == [True, True, True, False]
+    assert more.lease_ports == (range(80, 81), range(5000, 5011))
 
 
 def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gateway):
@@ -134,7 +243,6 @@ async def test_an_allowed_name_that_does_not_resolve_is_unreachable(make_gateway
 
 # ---- owner ----
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
 kernels = pytest.mark.parametrize("netlink", [open_netlink, OldNetlink], ids=["this kernel", "older kernel"])
 LISTEN = """
 import os, socket, sys

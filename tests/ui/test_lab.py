@@ -122,7 +122,7 @@ def picture(page: Page, name: str) -> None:
 
 
 @contextlib.contextmanager
-def listener(title: str = "A stranger"):
+def listener(title: str = "A stranger", port: int = 0):
     """A web server of this test's process; its port."""
 
     class Page(http.server.BaseHTTPRequestHandler):
@@ -137,7 +137,7 @@ def listener(title: str = "A stranger"):
         def log_message(self, format, *arguments):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Page)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port or free_port()), Page)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -316,6 +316,22 @@ def test_a_strangers_port_comes_and_goes_within_three_seconds(lab):
     expect(found).to_have_count(0, timeout=3000)
     expect(lab.locator(f"text=A service is running on port {port}")).to_have_count(0, timeout=3000)
     expect(lab.locator(".jp-PortProxy-message")).to_have_text(f"No program listens on port {port}.")
+
+
+def test_a_port_outside_the_range_is_allowed_in_its_row_and_taken_back(lab):
+    with listener(port=free_port(range(21000, 29000))) as port:
+        found = lab.locator(f'.jp-PortProxy-row[data-port="{port}"]')
+        expect(found.locator(".jp-PortProxy-note")).to_contain_text("is outside allowed range (10000-20000)", timeout=5000)
+        found.hover()
+        picture(lab, "panel-allow")
+        found.locator('button[title="Allow this port"]').click()
+        expect(found.locator(".jp-PortProxy-label")).to_have_text("A stranger", timeout=3000)
+        found.locator(".jp-PortProxy-name").click()
+        frame = lab.frame_locator(".jp-PortProxy-frame iframe")
+        expect(frame.locator("body")).to_be_visible(timeout=10_000)
+        found.hover()
+        found.locator('button[title="Do not allow this port any more"]').click()
+        expect(found.locator(".jp-PortProxy-note")).to_contain_text("is outside allowed range", timeout=3000)
 
 
 PDF = (

@@ -12,6 +12,7 @@ import pytest
 from ..support.upstreams import free_port
 from .apps import build, running
 
+PICTURES = Path(__file__).parents[2] / "artifacts"
 DEMO = Path(__file__).parent / "demo_app.py"
 
 
@@ -36,6 +37,22 @@ def test_the_error_page_retries_until_the_service_is_up(page, server, start_demo
     assert f"Failed to connect to service on port {port}." in page.inner_text("main")
     start_demo(port)
     page.wait_for_selector("text=It works", timeout=10_000)
+
+
+def test_the_error_page_of_a_port_outside_the_range_allows_it(page, server, start_demo):
+    port = free_port(range(21000, 29000))
+    start_demo(port)
+    assert page.goto(f"{server}proxy/port/{port}/?q=1").status == 403
+    assert f"Port {port} is outside allowed range (10000-20000)" in page.inner_text("main")
+    page.screenshot(path=PICTURES / "error-allow.png")
+    page.click(f"button:text-is('Allow port {port}')")
+    page.wait_for_selector("#socket:has-text('the service echoed: hello')", timeout=5_000)
+    assert page.url == f"{server}proxy/port/{port}/?q=1"
+    page.goto(f"{server}proxy/")
+    page.screenshot(path=PICTURES / "page-allowed.png", full_page=True)
+    page.click(f"button[aria-label='Take port {port} back']")
+    page.wait_for_selector(f"button[aria-label='Allow port {port}']", timeout=5_000)
+    assert page.goto(f"{server}proxy/port/{port}/").status == 403
 
 
 def test_a_page_its_events_and_its_websocket_pass(page, server, start_demo, tmp_path):
