@@ -122,7 +122,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
 }
 
 
-class PortsTrait(List[Any]):
+class PortsTrait(List):  # type: ignore[type-arg]  # in traitlets 5.6 it has no parameters
     """A list of ports; "own" alone stands for a list of it."""
 
     def validate(self, obj: Any, value: Any) -> Any:
