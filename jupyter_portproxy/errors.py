@@ -13,8 +13,8 @@ from importlib.metadata import metadata
 from typing import Any
 from urllib.parse import quote
 
-HUB = "hub"  # names of a chain's gateways, for messages
-PROJECT_HOST = "project host"
+# Who reports an error of projects, for messages: one of a chain's gateways, or the server that has no chain.
+HUB, PROJECT_HOST, SERVER = "hub", "project host", "server"
 _QUOTE_LIMIT = 200  # characters of the request that a message quotes
 
 
@@ -325,7 +325,7 @@ class LoopDetected(GatewayError):
 
 
 class ProjectError(GatewayError):
-    """An error of a chain; `{hop}` in its message stands for the gateway that reports it, HUB or PROJECT_HOST."""
+    """An error of a project; `{hop}` in its message stands for what reports it: HUB, PROJECT_HOST or SERVER."""
 
     def __init__(self, hop: str, message: str = "") -> None:
         super().__init__((message or self.message).replace("{hop}", hop))

@@ -26,9 +26,10 @@ class ProjectList:
         ports = await self._port_list.read() if projects else []
         return describe_all("project", lambda project: self._describe(project, ports), projects, self._log)
 
-    async def find(self, username: str, key: str) -> Item | None:
-        """One of them; None if it is not visible any more."""
-        return next((item for item in await self.read(username) if item["key"] == key), None)
+    async def find(self, username: str, key: str) -> Item:
+        """One of them. Raises: UnknownProject, RegistryAway"""
+        project = await self.directory.find(username, key)
+        return self._describe(project, await self._port_list.read())
 
     def reservation(self, owner: str, name: str, key: str, reservation: Reservation) -> Item:
         """A reserved port of the project with that owner, name and key (schema `ProjectReservation`)."""

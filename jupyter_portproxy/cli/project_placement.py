@@ -319,7 +319,7 @@ async def _admin(options: Options, timeout: float = _TIMEOUT) -> AsyncIterator[P
     from ..projects.placement.admin import PlacementAdmin
 
     with _sentences():
-        admin = PlacementAdmin(_dsn(options), log=silent_log(), timeout=timeout)
+        admin = PlacementAdmin(_dsn(options), hop="database", log=silent_log(), timeout=timeout)
         try:
             yield admin
         finally:

@@ -59,6 +59,8 @@ class ProjectDirectory(Protocol):
 
     async def list(self, username: str) -> Sequence[VisibleProject]: ...
 
+    async def find(self, username: str, key: str) -> VisibleProject: ...
+
     async def set_member(
         self, username: str, key: str, member: str, role: str, allowed_ports: Iterable[object] | None = None
     ) -> None:

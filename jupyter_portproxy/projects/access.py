@@ -52,7 +52,8 @@ class ProjectAccess:
         check_port: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
-        self._resolver, self._hop, self._roles, self._check_port, self._log = resolver, hop, roles, check_port, log
+        self.hop = hop
+        self._resolver, self._roles, self._check_port, self._log = resolver, roles, check_port, log
         self._names = resolver if roles is not None and isinstance(resolver, NameResolver) else None
         self._open: dict[Closable, ProjectHooks] = {}
         self._is_ready = False
@@ -117,7 +118,7 @@ class ProjectAccess:
     async def find_key(self, owner: str, name: str, username: str) -> str:
         """The key of a project that is addressed by owner and name."""
         if self._names is None:
-            raise UnknownProject(f"{owner}/{name}", self._hop)
+            raise UnknownProject(f"{owner}/{name}", self.hop)
         return await self._names.find(owner, name, username)
 
     # ---- open tunnels and exchanges ----

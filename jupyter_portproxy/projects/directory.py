@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from ..errors import HUB, BadInput, Forbidden, GatewayError, NoPort, UnknownProject
+from ..errors import BadInput, Forbidden, GatewayError, NoPort, UnknownProject
 from ..gateway.destinations import Requester
 from ..gateway.policy import Policy
 from ..gateway.project_directory import ProjectMember, VisibleProject
@@ -58,6 +58,11 @@ class PlacementDirectory:
             if role is not None:
                 visible.append(await self._describe(record, username, role))
         return visible
+
+    async def find(self, username: str, key: str) -> VisibleProject:
+        await self._access.start()
+        record, role = await self._find(username, key)
+        return await self._describe(record, username, role)
 
     async def set_member(
         self, username: str, key: str, member: str, role: str, allowed_ports: Iterable[object] | None = None
@@ -140,22 +145,28 @@ class PlacementDirectory:
                 return lambda port: self._policy.allows_port(port) and next_hop.allows(port) and next_hop.allows_user(port)
         return lambda port: False
 
-    async def _find_owned(self, username: str, key: str) -> ProjectRecord:
-        """The project. Raises UnknownProject if the user may not see it, and Forbidden if they are not one of its owners."""
-        require_key(key, HUB)
+    async def _find(self, username: str, key: str) -> tuple[ProjectRecord, str]:
+        """The project, and the user's role. Raises UnknownProject if the user may not see it."""
+        require_key(key, self._access.hop)
         record = await self._admin.find(key)
         role = self._role(record, username, self._groups_of(username))
         if role is None:
-            raise UnknownProject(key, HUB)
+            raise UnknownProject(key, self._access.hop)
+        return record, role
+
+    async def _find_owned(self, username: str, key: str) -> ProjectRecord:
+        """The project. Raises UnknownProject if the user may not see it, and Forbidden if they are not one of its owners."""
+        record, role = await self._find(username, key)
         if role != OWNER:
             raise Forbidden(f"As a {role} of this project you may not change it.", OTHER_ROLE)
         return record
 
     async def _is_visible(self, username: str, key: str) -> bool:
         try:
-            return self._role(await self._admin.find(key), username, self._groups_of(username)) is not None
+            await self._find(username, key)
         except UnknownProject:
             return False
+        return True
 
     def _role(self, record: ProjectRecord, username: str, groups: Collection[str]) -> str | None:
         is_public = self._allows_public and record.visibility == "public"

@@ -8,9 +8,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado.web import authenticated
 
 from ..api.handlers import ProxyAPIHandler
-from ..api.port_list import Item
 from ..api.project_list import ProjectList
-from ..errors import HUB, BadInput, UnknownProject
+from ..errors import BadInput
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
 
 _PORTS_HINT = "Send a list of ports and ranges such as ['15000-15099'], or null for no ports of its own."
@@ -28,13 +27,6 @@ class ProjectAPIHandler(ProxyAPIHandler):
     @property
     def username(self) -> str:
         return str(self.current_user.username)
-
-    async def find_project(self, key: str) -> Item:
-        """Raises: UnknownProject"""
-        item = await self.project_list.find(self.username, key)
-        if item is None:
-            raise UnknownProject(key, HUB)
-        return item
 
 
 class ProjectsHandler(ProjectAPIHandler):
@@ -56,7 +48,7 @@ class ProjectHandler(ProjectAPIHandler):
         if "allowed_ports" not in data:
             raise BadInput("'allowed_ports' is missing.", _PORTS_HINT)
         await self.directory.set_ports(self.username, key, _ports(data))
-        self.send(await self.find_project(key))
+        self.send(await self.project_list.find(self.username, key))
 
 
 class ProjectMemberHandler(ProjectAPIHandler):
@@ -68,7 +60,7 @@ class ProjectMemberHandler(ProjectAPIHandler):
         data = self.json_body("role", "allowed_ports")
         role = data.get("role")
         await self.directory.set_member(self.username, key, name, role if isinstance(role, str) else "", _ports(data))
-        self.send(await self.find_project(key))
+        self.send(await self.project_list.find(self.username, key))
 
     @authenticated
     @authorized("write")
@@ -85,8 +77,8 @@ class ProjectReservationsHandler(ProjectAPIHandler):
     async def post(self, key: str) -> None:
         data = self.json_body("name", "seconds")
         reservation = await self.directory.reserve(self.username, key, data.get("name"), data.get("seconds", 600))
-        project = await self.find_project(key)
-        self.send(self.project_list.reservation(project["owner"], project["name"], key, reservation), 201)
+        project = await self.directory.find(self.username, key)
+        self.send(self.project_list.reservation(project.owner, project.name, key, reservation), 201)
 
 
 class ProjectReservationHandler(ProjectAPIHandler):

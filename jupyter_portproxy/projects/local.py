@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from ..errors import HUB, Forbidden, GatewayError, HostDown
+from ..errors import SERVER, Forbidden, GatewayError, HostDown
 from ..gateway.destinations import Destination, Requester
 from ..gateway.policy import Policy
 from ..protocol.named_project_urls import NamedProjectRoute, parse_named_project_url
@@ -35,7 +35,7 @@ class LocalProjects:
         self, policy: Policy, resolver: ProjectResolver, roles: Mapping[str, Collection[str]], log: logging.Logger
     ) -> None:
         self._policy = policy
-        self._access = ProjectAccess(resolver, HUB, roles, self._check_port, log)
+        self._access = ProjectAccess(resolver, SERVER, roles, self._check_port, log)
 
     @property
     def access(self) -> ProjectAccess:
@@ -73,7 +73,7 @@ class LocalProjects:
         project_route, mapping = await route.resolve_key(self._access, requester.name)
         next_hop = await self._access.resolve(project_route.key, requester)
         if not next_hop.is_local:
-            raise HostDown(HUB)
+            raise HostDown(SERVER)
         self._access.check(project_route, next_hop, requester)
         target = project_route.parse_below(project_route.path + project_route.query)
         assert isinstance(target, Route)  # or `parse` had returned something else

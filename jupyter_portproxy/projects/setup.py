@@ -18,7 +18,7 @@ from tornado.util import import_object
 from traitlets import TraitError
 
 from ..config import PortProxy
-from ..errors import HUB, PROJECT_HOST, GatewayError
+from ..errors import HUB, PROJECT_HOST, SERVER, GatewayError
 from ..gateway.destinations import Projects
 from ..gateway.policy import Policy
 from ..services.ports import PortLeases
@@ -49,7 +49,8 @@ class Heartbeat:
     """
 
     def __init__(self, dsn: str, host_id: str, log: logging.Logger, *, interval: float = 5.0) -> None:
-        self._admin, self._host_id, self._log, self._interval = PlacementAdmin(dsn, log=log), host_id, log, interval
+        self._admin = PlacementAdmin(dsn, hop=PROJECT_HOST, log=log)
+        self._host_id, self._log, self._interval = host_id, log, interval
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -126,8 +127,8 @@ def build(
         return _build_hop(settings, policy, base_url, groups, identity_provider, log, make_directory)
     _check_login(identity_provider, log)
     dsn = f"sqlite:///{_projects_path(settings).absolute()}"
-    projects = LocalProjects(policy, _placement(settings, dsn, groups, log), _roles(settings), log)
-    return ProjectsRuntime(projects, directory=make_directory(PlacementAdmin(dsn, log=log), projects.access))
+    projects = LocalProjects(policy, _placement(settings, dsn, SERVER, groups, log), _roles(settings), log)
+    return ProjectsRuntime(projects, directory=make_directory(PlacementAdmin(dsn, hop=SERVER, log=log), projects.access))
 
 
 def _build_hop(
@@ -151,7 +152,7 @@ def _build_hop(
     chain = Chain(policy, resolver, hop, _roles(settings), settings.hop_credentials, log, starter)
     if hop == HUB:
         has_placements = settings.project_resolver == "placement"
-        admin = PlacementAdmin(settings.placement_dsn, log=log) if has_placements else None
+        admin = PlacementAdmin(settings.placement_dsn, hop=HUB, log=log) if has_placements else None
         return ProjectsRuntime(chain, directory=make_directory(admin, chain.access) if admin is not None else None)
     has_heartbeat = settings.host_id and settings.placement_dsn
     return ProjectsRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
@@ -174,7 +175,7 @@ def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.L
     if name == "placement":
         if not settings.placement_dsn:
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs the database of its placements")
-        return _placement(settings, settings.placement_dsn, groups, log), HUB
+        return _placement(settings, settings.placement_dsn, HUB, groups, log), HUB
     if name == "registry":
         from .registry.leases import Registry
 
@@ -188,8 +189,8 @@ def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.L
     return built
 
 
-def _placement(settings: PortProxy, dsn: str, groups: GroupDirectory | None, log: logging.Logger) -> Placement:
-    return Placement(dsn, groups=groups, allows_public=settings.public_projects, log=log)
+def _placement(settings: PortProxy, dsn: str, hop: str, groups: GroupDirectory | None, log: logging.Logger) -> Placement:
+    return Placement(dsn, hop=hop, groups=groups, allows_public=settings.public_projects, log=log)
 
 
 def _projects_path(settings: PortProxy) -> Path:

@@ -92,7 +92,7 @@ async def test_a_project_is_made_changed_shown_and_forgotten(placement, hosts):
     lines = [line.split(None, 2) for line in placement("project", "p1")[1].splitlines()]
     assert ["visibility", "public"] in lines and ["allowed", "ports", "any"] in lines
     assert placement("remove", "p1") == (0, "p1 is deleted.\n", "")
-    unknown = "The hub has no project 'p1'.\nList the projects: jupyter portproxy projects\n"
+    unknown = "The database has no project 'p1'.\nList the projects: jupyter portproxy projects\n"
     for command in (("project", "p1"), ("move", "p1", "h1"), ("remove", "p1"), ("members", "p1")):
         assert placement(*command) == (1, "", unknown), command
 
@@ -139,8 +139,8 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["host", "h1", "http://h:99999"], "Invalid URL of a host: its host or its port is invalid."),
         (["host", "../h", URL], "Invalid name of a host."),
         (["move", "p1", "h1"], "There is no host 'h1'."),
-        (["move", "p9", "h7"], "The hub has no project 'p9'."),
-        (["unplace", "p9"], "The hub has no project 'p9'."),
+        (["move", "p9", "h7"], "The database has no project 'p9'."),
+        (["unplace", "p9"], "The database has no project 'p9'."),
         (["place", "p1", "h9"], "There is no host 'h9'."),
         (["place", "p1", "h7", "--owner", "\x1b[31m"], "Invalid owner."),
         (["member", "p1", "bob", "king"], "Invalid role."),
@@ -149,9 +149,9 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["project", "p1", "--visibility", "shared"], "Invalid visibility."),
         (["project", "p1", "--owner", ""], "Invalid owner."),
         (["project", "p1", "--owner", "@team"], "A group cannot own a project."),
-        (["project", "p9"], "The hub has no project 'p9'."),
-        (["remove", "p9"], "The hub has no project 'p9'."),
-        (["members", "p9"], "The hub has no project 'p9'."),
+        (["project", "p9"], "The database has no project 'p9'."),
+        (["remove", "p9"], "The database has no project 'p9'."),
+        (["members", "p9"], "The database has no project 'p9'."),
         (["members", "../p"], "Invalid project key."),
         (["member", "p1", "@", "viewer"], "Invalid username."),
         (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is not a port or a range of ports"),
@@ -160,7 +160,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["drain", "a/b"], "Invalid name of a host."),
         (["remove-host", "h9"], "There is no host 'h9'."),
         (["remove-host", "h7"], "The host has projects."),
-        (["member", "p9", "bob", "owner"], "The hub has no project 'p9'."),
+        (["member", "p9", "bob", "owner"], "The database has no project 'p9'."),
         (["member", "p1", "bob"], "Give a role, or --remove."),
         (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
         (["member", "p1", "nobody", "--remove"], "That user is not a member of the project."),
@@ -312,7 +312,7 @@ def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
         (["place", "p1", "--owner", "ann", "--placement", "sqlite:///"], "The DSN is not the address of a database.\n"),
         (["placement", "init", "--placement", "sqlite:////proc/x/y"], "The file /proc/x/y cannot be used: No such file or"),
         (["placement", "init", "--placement", "sqlite:////dev/null/x"], "The file /dev/null/x cannot be used: Not a directory."),
-        (["placement", "rename", "p9", "x"], "The hub has no project 'p9'."),
+        (["placement", "rename", "p9", "x"], "The database has no project 'p9'."),
         (["placement", "rename", "p9", ".."], "Invalid name: '..'.\n"),
         (["placement", "remove-host", "local"], "The host 'local' is this machine.\n"),
         (["placement", "host", "local", URL, "--credential", "c"], "The host 'local' is this machine.\n"),

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from jupyter_portproxy.config import PortProxy
-from jupyter_portproxy.errors import BadInput, Forbidden, RegistryAway, UnknownProject
+from jupyter_portproxy.errors import HUB, BadInput, Forbidden, RegistryAway, UnknownProject
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects.access import ProjectAccess
 from jupyter_portproxy.projects.directory import PlacementDirectory
@@ -36,7 +36,7 @@ def build(tmp_path, jp_asyncio_loop):
         admin = PlacementAdmin(dsn)
         if has_tables:
             await admin.init()
-        access = ProjectAccess(Placement(dsn, groups=groups), "hub", ROLES, lambda port: None, log)
+        access = ProjectAccess(Placement(dsn, groups=groups), HUB, ROLES, lambda port: None, log)
         directory = PlacementDirectory(policy, PortLeases(policy.ports), groups, admin, access, allows_public=allows_public)
         opened.extend([directory, access])
         return directory, admin

@@ -259,7 +259,7 @@ async def test_for_a_stranger_a_project_is_one_that_does_not_exist(send, method,
     there, missing = [(status, {**error, "message": error["message"].replace(key, "KEY")})
                       for (status, error), key in zip(answers_, ("of-ann", "no-such"), strict=True)]  # fmt: skip
     assert there == missing and there[0] == 404
-    assert there[1]["message"] == "The hub has no project 'KEY'."
+    assert there[1]["message"] == "The server has no project 'KEY'."
 
 
 async def test_another_owner_than_the_first_may_change_it_too(send, admin):

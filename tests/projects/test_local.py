@@ -296,7 +296,7 @@ async def test_unplacing_a_project_ends_its_websockets(site):
         await asyncio.wait_for(tunnel.wait_closed(), 2)
         assert tunnel.close_code == 1012
     answer = await site.ask("/p1/port/15000/")
-    assert (answer.status, answer.text.splitlines()[0]) == (503, "The hub has no host for this project yet.")
+    assert (answer.status, answer.text.splitlines()[0]) == (503, "The server has no host for this project yet.")
 
 
 async def test_a_change_is_visible_within_a_second_to_repeated_requests(site):
@@ -430,7 +430,7 @@ async def test_a_server_whose_tables_are_not_made_yet(tmp_path):
     ) as server:
         site = LocalSite(server, tmp_path / "projects.sqlite")
         answer = await site.ask("/p1/port/15000/")
-        assert (answer.status, answer.text.splitlines()[0]) == (503, "The hub cannot look up projects just now.")
+        assert (answer.status, answer.text.splitlines()[0]) == (503, "The server cannot look up projects just now.")
         await eventually(lambda: "jupyter portproxy placement init" in server.log)
         await make_tables(site.dsn)
         admin = PlacementAdmin(site.dsn)

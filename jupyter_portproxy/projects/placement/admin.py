@@ -34,8 +34,8 @@ PortsArgument = Iterable[object] | None | _Unchanged
 class PlacementsUnavailable(RegistryAway):
     """The database did not execute a statement. `reason`: for the administrator, without the database's own words."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(HUB)
+    def __init__(self, hop: str, reason: str) -> None:
+        super().__init__(hop)
         self.reason = reason
 
 
@@ -89,11 +89,12 @@ class PlacementAdmin:
 
     Args:
         dsn: see `store.open_store`.
+        hop: what reports the errors, for messages: HUB, SERVER, PROJECT_HOST, or "database" for commands.
         timeout: for one statement, in seconds. A migration of large tables takes long.
     """
 
-    def __init__(self, dsn: str, *, log: logging.Logger | None = None, timeout: float = 60.0) -> None:
-        self._log = log or logging.getLogger(__name__)
+    def __init__(self, dsn: str, *, hop: str = HUB, log: logging.Logger | None = None, timeout: float = 60.0) -> None:
+        self._hop, self._log = hop, log or logging.getLogger(__name__)
         self._store = open_store(dsn, timeout=timeout, max_connections=1, resend=False, log=self._log)
         self._sql = self._store.statements
 
@@ -177,7 +178,7 @@ class PlacementAdmin:
         try:
             await self._execute(self._sql.ADD_MEMBER, key, username, role, *_split(allowed_ports))
         except ConstraintViolation:
-            raise UnknownProject(key, HUB) from None
+            raise UnknownProject(key, self._hop) from None
 
     async def remove_member(self, key: str, username: str) -> None:
         """Remove a member. The owner of a project stays its owner."""
@@ -190,7 +191,7 @@ class PlacementAdmin:
         check_new_key(key)
         for row in await self._execute(self._sql.PROJECTS, key):
             return _project_record(row)
-        raise UnknownProject(key, HUB)
+        raise UnknownProject(key, self._hop)
 
     async def list(self) -> list[ProjectRecord]:
         """All projects."""
@@ -253,7 +254,7 @@ class PlacementAdmin:
     async def _change(self, key: str, statement: str, *arguments: object, host_id: str | None = None) -> None:
         check_new_key(key)
         if not await self._execute(statement, key, *arguments, key=key, host_id=host_id):
-            raise UnknownProject(key, HUB)
+            raise UnknownProject(key, self._hop)
         await self._execute(self._sql.PRUNE)
 
     async def _change_host(self, statement: str, host_id: str, *arguments: object) -> None:
@@ -295,7 +296,7 @@ class PlacementAdmin:
 
     def _unavailable(self, error: DatabaseUnavailable | ConstraintViolation) -> PlacementsUnavailable:
         self._log.error("portproxy: placements could not be changed: %s", error)
-        return PlacementsUnavailable(error.reason if isinstance(error, DatabaseUnavailable) else f"{error}.")
+        return PlacementsUnavailable(self._hop, error.reason if isinstance(error, DatabaseUnavailable) else f"{error}.")
 
 
 def _project_record(row: Row) -> ProjectRecord:

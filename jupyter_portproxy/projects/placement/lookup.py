@@ -71,6 +71,10 @@ class _Host:
     is_alive: bool
     is_enabled: bool
 
+    @property
+    def is_up(self) -> bool:
+        return self.is_alive and self.is_enabled
+
 
 @dataclass(frozen=True, slots=True)
 class _Project:
@@ -103,6 +107,7 @@ class Placement:
 
     Args:
         dsn: see `store.open_store`.
+        hop: HUB or SERVER, for messages.
         groups: the groups of users; None: there are none.
         allows_public: users may see the projects whose visibility is "public".
     """
@@ -112,13 +117,14 @@ class Placement:
         dsn: str,
         options: PlacementOptions | None = None,
         *,
+        hop: str = HUB,
         groups: GroupDirectory | None = None,
         allows_public: bool = False,
         log: logging.Logger | None = None,
     ) -> None:
         self.available = False  # the last read of the changes succeeded
         self._options = options or PlacementOptions()
-        self._groups, self._allows_public = groups, allows_public
+        self._hop, self._groups, self._allows_public = hop, groups, allows_public
         self._log = log or logging.getLogger(__name__)
         options = self._options
         self._store = open_store(dsn, timeout=options.timeout, max_connections=options.max_connections, log=self._log)
@@ -141,10 +147,17 @@ class Placement:
 
     async def resolve(self, key: str, username: str | None) -> NextHop:
         """See ProjectResolver."""
-        require_key(key, HUB)
+        require_key(key, self._hop)
         project = await self._look_up(self._projects, key)
-        host, groups = self._hosts.get(project.host_id or ""), self._groups_of(username)
-        return _next_hop(key, project, host, groups, username, self._claims)
+        grant = project.grant_for(username, self._groups_of(username)) if username is not None else None
+        if project is _ABSENT or (username is not None and grant is None):
+            raise UnknownProject(key, self._hop)
+        if project.host_id is None:
+            raise NotPlaced(self._hop)
+        host = self._hosts.get(project.host_id)
+        if host is None or host.address is None or not host.is_up or project.ports == _INVALID_PORTS:
+            raise HostDown(self._hop, silent=host is not None and host.is_enabled and not host.is_alive)
+        return _next_hop(key, project, host.address, host, grant, self._claims)
 
     async def find(self, owner: str, name: str, username: str | None) -> str:
         """See NameResolver. A cached key is compared with its project, so that it is never older than that."""
@@ -157,9 +170,9 @@ class Placement:
             self._keys.drop(label)  # one of the two is older than the other
             self._projects.drop(key)
         else:
-            raise UnknownProject(f"{owner}/{name}", HUB)
+            raise UnknownProject(f"{owner}/{name}", self._hop)
         if not key or (username is not None and project.grant_for(username, self._groups_of(username)) is None):
-            raise UnknownProject(f"{owner}/{name}", HUB)
+            raise UnknownProject(f"{owner}/{name}", self._hop)
         return key
 
     def report_failure(self, key: str, generation: int) -> None:
@@ -201,7 +214,7 @@ class Placement:
                 self._log.warning("portproxy: the placement of %s could not be looked up: %s", repr(key)[1:-1], error)
         value = cache.get_stale(key) if self._may_use_cache() else None
         if value is None:
-            raise RegistryAway(HUB)
+            raise RegistryAway(self._hop)
         return value
 
     def _groups_of(self, username: str | None) -> frozenset[str]:
@@ -363,22 +376,14 @@ class Placement:
 
 
 def _next_hop(
-    key: str, project: _Project, host: _Host | None, groups: frozenset[str], username: str | None, claims: bytes
+    key: str, project: _Project, address: tuple[str, str, int], host: _Host, grant: Grant | None, claims: bytes
 ) -> NextHop:
-    grant = project.grant_for(username, groups) if username is not None else None
-    if project is _ABSENT or (username is not None and grant is None):
-        raise UnknownProject(key, HUB)
-    if project.host_id is None:
-        raise NotPlaced(HUB)
-    is_up = host is not None and host.is_alive and host.is_enabled
-    if host is None or host.address is None or not is_up or project.ports == _INVALID_PORTS:
-        raise HostDown(HUB, silent=host is not None and host.is_enabled and not host.is_alive)
     role, user_ports = (grant.role, grant.ports) if grant is not None else (None, None)
     is_local = project.host_id == LOCAL_HOST
     claimed_ports = claims if is_local and project.ports is None else None
     return NextHop(
         key,
-        *host.address,
+        *address,
         host.credential,
         generation=max(project.generation, host.generation),
         allowed_ports=project.ports,
