@@ -67,7 +67,7 @@ class Policy:
         self._base_url, self._own_port, self._also_allows_host = base_url, own_port, allows_host
         self._user_ports = user_ports
         self._users_may_allow = urls.parse_ports(settings.users_may_allow)
-        listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
+        self._listed_ports = listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
         own = urls.parse_ports(_UNPRIVILEGED) if OWN_PORTS in settings.allowed_ports else ()
         self.ports = (*listed, *own)
         self.lease_ports = listed or urls.parse_ports(_LEASE_PORTS)
@@ -114,13 +114,14 @@ class Policy:
             raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
         if local and route.port == self._own_port():
             raise LoopDetected()
-        if not self._port_allowed[route.port] and not (local and self._is_user_port(route.port)):
+        is_users = local and (self._port_allowed[route.port] or self._is_user_port(route.port))
+        if self._is_own_only[route.port] and not is_users:
             at_root = self._base_url == "/"
             where = "the server's configuration" if at_root else f"the configuration of the server at {self._base_url}"
             may_allow = local and self.may_allow(route.port)
             start = f"Allow it for yourself: jupyter portproxy allow {route.port}. Or start" if may_allow else "Start"
             error = Forbidden(
-                f"Port {route.port} is outside allowed range ({urls.print_ports(self.ports)})",
+                f"Port {route.port} is outside allowed range ({urls.print_ports(self.ports if local else self._listed_ports)})",
                 f"{start} the service on an allowed port, or allow this one in {where}: "
                 f"c.PortProxy.allowed_ports = {json.dumps([*self._settings.allowed_ports, route.port])}.",
             )
@@ -134,17 +135,16 @@ class Policy:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
         self.check(route, handler)
+        owner = self._required_owner(route.port)
         if route.host == urls.LOOPBACK_NAME:
-            return Upstream(
-                route.host, route.port, LOOPBACK, scheme=self.scheme_of(route), owner=self._required_owner(route.port)
-            )
+            return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route), owner=owner)
         addresses = await resolve_host(route.host, route.port)
         approved = tuple(a for a in addresses if self._allows_address(a))
         if not approved:
             raise Unreachable.host(f"{urls.bracket_host(route.host)}:{route.port}")
         if any(_is_local(a) for a in approved) and route.port == self._own_port():
             raise LoopDetected()
-        return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route))
+        return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route), owner=owner)
 
     # ---- ports that the user allows ----
 

@@ -79,6 +79,8 @@ class LocalProjects:
         assert isinstance(target, Route)  # or `parse` had returned something else
         owner = _find_owner(next_hop)
         upstream = await self._policy.resolve(target)
+        if owner is None:
+            owner = upstream.owner  # of a port that the policy allows for one user alone
         # A connection was approved for one project: another one must not get it.
         upstream = replace(upstream, owner=owner, group=f"{next_hop.key}.{next_hop.generation}.{owner}")
         return Destination(

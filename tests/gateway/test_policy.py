@@ -132,13 +132,17 @@ async def test_a_port_that_the_user_allows_must_be_the_users_own(make_gateway, u
         if "user_ports" in traits:
             gateway.policy.allow_for_user(port)
         with serve_as(os.getuid(), port):
-            exchange = open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), [])
-            assert (await exchange.head).status == 200
-            exchange.abort()
+            for host in ("localhost", "127.0.0.1"):
+                exchange = open_exchange(gateway, "GET", await found(gateway, route(host, port)), [])
+                assert (await exchange.head).status == 200
+                exchange.abort()
         gateway = make_gateway(allow_other_users=True, **traits)  # without the kept connection
         with serve_as(65534, port) as theirs:
-            with pytest.raises(Forbidden, match="belongs to another user"):
-                await open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), []).head
+            for host in ("localhost", "127.0.0.1"):
+                to = await found(gateway, route(host, port))
+                for attempt in (open_exchange(gateway, "GET", to, []).head, gateway.dial(to.upstream)):
+                    with pytest.raises(Forbidden, match="belongs to another user"):
+                        await attempt
             if "user_ports" in traits:
                 gateway.policy.disallow_for_user(port)
                 with pytest.raises(Forbidden, match="belongs to another user"):
@@ -158,6 +162,15 @@ def test_own_stands_for_the_unprivileged_ports(make_gateway):
     more = make_gateway(allowed_ports=["own", 80, "5000-5010"]).policy
     assert [bool(more._required_owner(port) is None) for port in (80, 5000, 5010, 5011)] == [True, True, True, False]
     assert more.lease_ports == (range(80, 81), range(5000, 5011))
+
+
+def test_own_ports_are_of_loopback_alone(make_gateway):
+    """The user of another machine's port is unknown."""
+    policy = make_gateway(allowed_ports=["own", 8080], allowed_hosts=["10.0.0.7", "gpu-1.example.org"]).policy
+    for host in ("10.0.0.7", "gpu-1.example.org"):
+        policy.check(route(host, 8080))
+        with pytest.raises(Forbidden, match=r"Port 5000 is outside allowed range \(8080\)"):
+            policy.check(route(host, 5000))
 
 
 def test_a_port_outside_is_refused_with_the_range_and_how_to_allow_it(make_gateway):

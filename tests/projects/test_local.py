@@ -383,6 +383,20 @@ BOB = 65002
 
 @linux
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can start services of other users")
+async def test_ports_of_the_servers_own_user_are_that_for_projects_too(tmp_path):
+    with local_site(tmp_path, settings={"allowed_ports": "own", "allow_other_users": True}) as site, serve_as(BOB) as other:
+        admin = PlacementAdmin(site.dsn)
+        await place_locally(admin, KEY)
+        _, answer = await site.until(f"/p1/port/{other.port}/", 403)
+        await admin.close()
+        for path in (f"/ann/proj/?port={other.port}", f"/p1/proxy/127.0.0.1:{other.port}/", f"/proxy/127.0.0.1:{other.port}/"):
+            assert (await site.ask(path)).text == answer.text
+        assert answer.text.startswith(f"Port {other.port} belongs to another user of this machine")
+        assert set(other.end()) <= {"0"}
+
+
+@linux
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can start services of other users")
 async def test_the_services_of_a_project_belong_to_its_system_user(site):
     """By HTTP and by a WebSocket; others are refused without a byte."""
     await site.admin.place("p2", LOCAL_HOST, owner="ann", name="two", system_user="nobody")
