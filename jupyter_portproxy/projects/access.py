@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from ..errors import Forbidden, GatewayError, HostDown, RegistryAway, UnknownProject
@@ -28,15 +28,23 @@ OTHER_ROLE = "Ask its owner for another role."
 
 @dataclass(frozen=True, slots=True)
 class ProjectHooks(RequestHooks):
-    """The project of a request, and by whom and for what it was requested."""
+    """The project of a request, and by whom and for what it was requested.
+
+    Attributes:
+        changes: `ProjectAccess.changes` before the look-up of the project.
+    """
 
     next_hop: NextHop
     route: ProjectRoute
     requester: Requester
+    changes: int = field(kw_only=True, compare=False)
 
 
 class ProjectAccess:
     """Decides about requests for projects, and again about what is open when a project changes. It is a KeyFinder.
+
+    Attributes:
+        changes: how often a project has changed since the start.
 
     Args:
         hop: this gateway, for messages.
@@ -56,6 +64,7 @@ class ProjectAccess:
         self._resolver, self._roles, self._check_port, self._log = resolver, roles, check_port, log
         self._names = resolver if roles is not None and isinstance(resolver, NameResolver) else None
         self._open: dict[Closable, ProjectHooks] = {}
+        self.changes = 0
         self._is_ready = False
         self._starting: asyncio.Future[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -128,13 +137,19 @@ class ProjectAccess:
         if isinstance(to.hooks, ProjectHooks):
             self._open[open_] = to.hooks
             open_.add_close_callback(self._open.pop)
+            if to.hooks.changes != self.changes:  # the decision is older, by the time of a WebSocket's handshake
+                self._start_recheck(open_, to.hooks)
 
     def _on_change(self, key: str) -> None:
+        self.changes += 1
         for open_, hooks in list(self._open.items()):
             if key in (ANY_PROJECT, hooks.next_hop.key):
-                task = background_tasks.run("check of an open connection", partial(self._recheck, open_, hooks), self._log)
-                self._checks.add(task)
-                task.add_done_callback(self._checks.discard)
+                self._start_recheck(open_, hooks)
+
+    def _start_recheck(self, open_: Closable, hooks: ProjectHooks) -> None:
+        task = background_tasks.run("check of an open connection", partial(self._recheck, open_, hooks), self._log)
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
 
     async def _recheck(self, open_: Closable, hooks: ProjectHooks) -> None:
         try:

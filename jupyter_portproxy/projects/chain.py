@@ -119,6 +119,7 @@ class Chain:
             Forbidden: the role, or a list of ports, does not allow it.
         """
         await self._access.start()
+        changes = self._access.changes
         project_route, alias = await route.resolve_key(self._access, requester.name)
         try:
             next_hop = await self._access.resolve(project_route.key, requester)
@@ -139,7 +140,7 @@ class Chain:
         return Destination(
             target,
             upstream,
-            ProjectHop(next_hop, project_route, requester, fields),
+            ProjectHop(next_hop, project_route, requester, fields, changes=changes),
             counted_as=(next_hop.key, project_route.port),
             url_mapping=alias,
             hop=hop_header,

@@ -70,6 +70,7 @@ class LocalProjects:
             Forbidden: the role, a list of ports or the policy does not allow it, or the project's system user does not exist.
         """
         await self._access.start()
+        changes = self._access.changes
         project_route, mapping = await route.resolve_key(self._access, requester.name)
         next_hop = await self._access.resolve(project_route.key, requester)
         if not next_hop.is_local:
@@ -86,7 +87,7 @@ class LocalProjects:
         return Destination(
             target,
             upstream,
-            ProjectHooks(next_hop, project_route, requester),
+            ProjectHooks(next_hop, project_route, requester, changes=changes),
             counted_as=(next_hop.key, target.port),
             url_mapping=mapping,
         )

@@ -90,7 +90,7 @@ def route_of(path: str):
 
 
 def destination(hop: NextHop = HOP, path: str = "port/15000/", name: str = "ann") -> Destination:
-    hooks = ProjectHooks(hop, route_of(path), Requester(name))
+    hooks = ProjectHooks(hop, route_of(path), Requester(name), changes=0)
     return Destination(Route("127.0.0.1", 8000, "/p1", "/", ""), Upstream("127.0.0.1", 8000, ("127.0.0.1",)), hooks)
 
 
@@ -181,6 +181,17 @@ async def test_a_change_ends_what_is_open_as_it_requires(resolver, access, now, 
     resolver.changes.notify([key])
     await eventually(lambda: resolver.users == ["ann"] and not access._checks)
     assert (open_.codes, closed.codes) == (codes, [])
+    await access.close()
+
+
+async def test_a_change_before_a_tunnel_is_open_counts_too(resolver, access):
+    await access.start()
+    decided = destination()
+    resolver.now = UnknownProject("p1", HUB)
+    resolver.changes.notify(["p1"])
+    open_ = Open()
+    access.watch(open_, decided)
+    await eventually(lambda: open_.codes == [CloseCode.POLICY_VIOLATION])
     await access.close()
 
 

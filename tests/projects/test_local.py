@@ -376,6 +376,26 @@ async def keeps_connections(port: int, content: bytes) -> AsyncIterator[Callable
         await asyncio.gather(*tasks)
 
 
+async def test_a_member_who_is_removed_during_a_websockets_handshake_keeps_no_websocket(site):
+    """The service is slow to answer: what was decided before is older than the change."""
+    may_answer = asyncio.Event()
+
+    async def script(connection) -> None:
+        await connection.head()
+        await may_answer.wait()
+        await connection.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await connection.until_closed()
+
+    async with serve(script) as upstream, await Wire.open(site.port) as wire:
+        await site.send(wire, f"/p1/port/{upstream.port}/", "bob", fields=UPGRADE)
+        await eventually(lambda: upstream.requests)
+        await remove_the_member(site)
+        await site.until(f"/p1/port/{upstream.port}/", 404, "bob")
+        may_answer.set()
+        assert (await wire.head()).status == 101
+        assert (await asyncio.wait_for(wire.reader.read(), 2))[:4] == b"\x88\x02\x03\xf0"  # 1008
+
+
 # ---- system users ----
 
 BOB = 65002
