@@ -111,7 +111,7 @@ class UserPorts:
             if os.name == "posix" and status.st_uid != os.getuid():
                 raise PermissionError("it belongs to another user")
             self._ports = _parse(self._path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError, OverflowError) as error:
             damage = str(error)
         self._set_damage(damage)
 
@@ -155,7 +155,7 @@ class UserPorts:
 
 
 def _parse(content: bytes) -> dict[int, UserPort]:
-    """Raises: ValueError, RecursionError"""
+    """Raises: ValueError, RecursionError, OverflowError"""
     data = json.loads(content)
     entries = data.get("ports") if isinstance(data, dict) else None
     if not isinstance(entries, dict) or len(entries) > MAX_PORTS:
@@ -163,7 +163,7 @@ def _parse(content: bytes) -> dict[int, UserPort]:
     ports = {}
     for text, until in entries.items():
         is_time = until is None or (isinstance(until, (int, float)) and not isinstance(until, bool) and math.isfinite(until))
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= 65535) or not is_time:
+        if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535) or not is_time:
             raise ValueError(f"invalid entry {text[:20]!r}")
         ports[int(text)] = UserPort(int(text), until)
     return ports

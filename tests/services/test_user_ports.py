@@ -88,7 +88,8 @@ def test_there_is_a_limit(ports, path):
     "content",
     [
         *(b"", b"{", b"[]", b"\xff", b"null", b'{"ports": []}', b"[" * 100_000),
-        *(b'{"ports": {"0": null}}', b'{"ports": {"65536": null}}', b'{"ports": {"80x": null}}'),
+        *(b'{"ports": {"0": null}}', b'{"ports": {"65536": null}}', b'{"ports": {"80x": null}}', b'{"ports": {"0655359": null}}'),
+        b'{"ports": {"8501": 1' + b"0" * 400 + b"}}",
         '{"ports": {"٨٠": null}}'.encode(),
         *(b'{"ports": {"8501": "x"}}', b'{"ports": {"8501": true}}', b'{"ports": {"8501": Infinity}}'),
         b'{"ports": {' + b", ".join(b'"%d": null' % number for number in range(1, 1100)) + b"}}",
