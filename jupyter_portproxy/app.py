@@ -164,7 +164,7 @@ class PortProxyApp(ExtensionApp):
         if server is not None and self.header_timeout is not None:
             self.header_timeout.mount(server)
         if self.projects_runtime is not None:
-            self.projects_runtime.start()
+            await self.projects_runtime.start()
 
     def _refuse_to_start(self, error: Exception) -> NoReturn:
         self.log.critical("Bad config encountered during initialization: %s", error)

@@ -364,8 +364,8 @@ class PortProxy(LoggingConfigurable):
 
     projects_path = Unicode(
         "",
-        help="""The SQLite file with the projects of this machine, for the resolver "local". Empty: `portproxy/projects.sqlite` in
-        Jupyter's data folder (`jupyter --data-dir`).
+        help="""The SQLite file with the projects of this machine, for the resolver "local", which makes it. Empty:
+        `portproxy/projects.sqlite` in Jupyter's data folder (`jupyter --data-dir`).
         Example: `c.PortProxy.projects_path = "/var/lib/portproxy/projects.sqlite"`.""",
     ).tag(config=True)
 
@@ -378,7 +378,8 @@ class PortProxy(LoggingConfigurable):
 
     placement_dsn = Unicode(
         "",
-        help="""The database of placements: a hub reads it, and a project host writes its heartbeat to it.
+        help="""The database of placements: a hub reads it, and a project host writes its heartbeat to it. PostgreSQL, or a SQLite
+        file on the machine of a hub of one process: `sqlite:////var/lib/portproxy/projects.sqlite`.
         Example: `c.PortProxy.placement_dsn = "postgresql://portproxy@db.example.org/portproxy"`.""",
     ).tag(config=True)
 

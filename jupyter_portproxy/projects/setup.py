@@ -18,7 +18,7 @@ from tornado.util import import_object
 from traitlets import TraitError
 
 from ..config import PortProxy
-from ..errors import HUB, PROJECT_HOST, SERVER, GatewayError
+from ..errors import HUB, PROJECT_HOST, SERVER, BadInput, GatewayError
 from ..gateway.destinations import Projects
 from ..gateway.policy import Policy
 from ..services.ports import PortLeases
@@ -30,6 +30,7 @@ from .model import ROLES, ProjectResolver
 from .permissions import GroupDirectory
 from .placement.admin import PlacementAdmin
 from .placement.lookup import Placement
+from .placement.store import DatabaseUnavailable, open_store
 
 if TYPE_CHECKING:
     from .starter import Starter
@@ -78,18 +79,30 @@ class Heartbeat:
 class ProjectsRuntime:
     """The projects and the heartbeat of this server.
 
+    Args:
+        local_file: the SQLite file of this machine's projects, for the resolver "local".
+
     Attributes:
         has_users: users log in to this server; False if the previous hop has authenticated them.
         directory: the list of projects for each user; None where there are no users, or no placements.
     """
 
     def __init__(
-        self, projects: ClosableProjects, heartbeat: Heartbeat | None = None, directory: PlacementDirectory | None = None
+        self,
+        projects: ClosableProjects,
+        log: logging.Logger,
+        *,
+        heartbeat: Heartbeat | None = None,
+        directory: PlacementDirectory | None = None,
+        local_file: Path | None = None,
     ) -> None:
-        self.projects, self._heartbeat, self.directory = projects, heartbeat, directory
+        self.projects, self._log, self._heartbeat, self.directory = projects, log, heartbeat, directory
+        self._local_file = local_file
         self.has_users = not projects.believes_credentials
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        if self._local_file is not None:
+            await _make_tables(self._local_file, self._log)
         if self._heartbeat is not None:
             self._heartbeat.start()
 
@@ -106,8 +119,8 @@ def build(
     policy: Policy,
     base_url: str,
     log: logging.Logger,
-    identity_provider: IdentityProvider | None = None,
-    leases: PortLeases | None = None,
+    identity_provider: IdentityProvider,
+    leases: PortLeases,
 ) -> ProjectsRuntime:
     """What serves the projects that the settings describe.
 
@@ -120,15 +133,15 @@ def build(
         MissingPackage: asyncpg is not installed.
     """
     groups = identity_provider if isinstance(identity_provider, GroupDirectory) else None
-    make_directory = partial(
-        PlacementDirectory, policy, leases or PortLeases(policy.ports), groups, allows_public=settings.public_projects
-    )
+    make_directory = partial(PlacementDirectory, policy, leases, groups, allows_public=settings.public_projects)
     if settings.project_resolver != "local":
         return _build_hop(settings, policy, base_url, groups, identity_provider, log, make_directory)
     _check_login(identity_provider, log)
-    dsn = f"sqlite:///{_projects_path(settings).absolute()}"
+    path = _projects_path(settings)
+    dsn = _dsn(path)
     projects = LocalProjects(policy, _placement(settings, dsn, SERVER, groups, log), _roles(settings), log)
-    return ProjectsRuntime(projects, directory=make_directory(PlacementAdmin(dsn, hop=SERVER, log=log), projects.access))
+    directory = make_directory(PlacementAdmin(dsn, hop=SERVER, log=log), projects.access)
+    return ProjectsRuntime(projects, log, directory=directory, local_file=path)
 
 
 def _build_hop(
@@ -136,7 +149,7 @@ def _build_hop(
     policy: Policy,
     base_url: str,
     groups: GroupDirectory | None,
-    identity_provider: IdentityProvider | None,
+    identity_provider: IdentityProvider,
     log: logging.Logger,
     make_directory: Callable[[PlacementAdmin, ProjectAccess], PlacementDirectory],
 ) -> ProjectsRuntime:
@@ -153,13 +166,14 @@ def _build_hop(
     if hop == HUB:
         has_placements = settings.project_resolver == "placement"
         admin = PlacementAdmin(settings.placement_dsn, hop=HUB, log=log) if has_placements else None
-        return ProjectsRuntime(chain, directory=make_directory(admin, chain.access) if admin is not None else None)
+        return ProjectsRuntime(chain, log, directory=make_directory(admin, chain.access) if admin is not None else None)
     has_heartbeat = settings.host_id and settings.placement_dsn
-    return ProjectsRuntime(chain, Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None)
+    heartbeat = Heartbeat(settings.placement_dsn, settings.host_id, log) if has_heartbeat else None
+    return ProjectsRuntime(chain, log, heartbeat=heartbeat)
 
 
-def _check_login(identity_provider: IdentityProvider | None, log: logging.Logger) -> None:
-    if identity_provider is not None and not identity_provider.auth_enabled:
+def _check_login(identity_provider: IdentityProvider, log: logging.Logger) -> None:
+    if not identity_provider.auth_enabled:
         raise TraitError("c.IdentityProvider.token is empty, and there is no password: projects have no anonymous users")
     if type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
         log.warning(
@@ -194,7 +208,24 @@ def _placement(settings: PortProxy, dsn: str, hop: str, groups: GroupDirectory |
 
 
 def _projects_path(settings: PortProxy) -> Path:
-    return Path(settings.projects_path or Path(jupyter_data_dir(), "portproxy", "projects.sqlite"))
+    return Path(settings.projects_path or Path(jupyter_data_dir(), "portproxy", "projects.sqlite")).absolute()
+
+
+def _dsn(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+async def _make_tables(path: Path, log: logging.Logger) -> None:
+    """Make the file and its tables, or migrate them. Look-ups try a file again that could not be used."""
+    store = open_store(_dsn(path), log=log)
+    try:
+        await store.init(store.statements.MIGRATIONS)
+    except DatabaseUnavailable:
+        pass  # the store has logged it
+    except BadInput as error:
+        log.error("portproxy: the placements %s cannot be used: %s", path, error.message)
+    finally:
+        await store.close()
 
 
 def _registry_path(settings: PortProxy) -> Path:

@@ -23,11 +23,10 @@ from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.system.socket_owners import user_id, user_name
 
 from ..support.jupyter_processes import environment, jupyter_server
-from ..support.project_sites import NAMED_USERS, ROOT, LocalSite, local_site, make_tables, place_locally
+from ..support.project_sites import NAMED_USERS, ROOT, LocalSite, local_site, place_locally
 from ..support.raw_clients import UPGRADE, Wire
 from ..support.upstreams import Seen, answers, free_port, mirror, serve
 from ..support.user_services import serve_as
-from ..support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 KEY, MARK = "p1", "mark"
@@ -454,7 +453,8 @@ async def test_a_system_user_that_does_not_exist_is_reported(site):
 # ---- the store ----
 
 
-async def test_a_server_whose_tables_are_not_made_yet(tmp_path):
+async def test_a_new_site_works_at_once(tmp_path):
+    """The server makes the file of its projects; the log names it once it is open."""
     with jupyter_server(
         tmp_path,
         NAMED_USERS,
@@ -464,9 +464,8 @@ async def test_a_server_whose_tables_are_not_made_yet(tmp_path):
     ) as server:
         site = LocalSite(server, tmp_path / "projects.sqlite")
         answer = await site.ask("/p1/port/15000/")
-        assert (answer.status, answer.text.splitlines()[0]) == (503, "The server cannot look up projects just now.")
-        await eventually(lambda: "jupyter portproxy placement init" in server.log)
-        await make_tables(site.dsn)
+        assert (answer.status, answer.text.splitlines()[0]) == (404, "The server has no project 'p1'.")
+        assert f"the placements {site.file} is open" in server.log
         admin = PlacementAdmin(site.dsn)
         await place_locally(admin, KEY)
         await admin.close()
@@ -485,13 +484,16 @@ async def test_a_change_by_hand_in_sql_has_the_same_effect(site):
 def test_neither_asyncpg_nor_the_chain_is_imported(tmp_path):
     code = """
 import logging, sys
+from jupyter_server.auth.identity import IdentityProvider
 from traitlets.config import Config
+from jupyter_portproxy.services.ports import PortLeases
 from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.policy import Policy
 import jupyter_portproxy.app
 from jupyter_portproxy.projects import setup
 settings = PortProxy(config=Config({"PortProxy": {"project_resolver": "local", "projects_path": "x.sqlite"}}))
-setup.build(settings, Policy(settings), "/", logging.getLogger("test"))
+policy = Policy(settings)
+setup.build(settings, policy, "/", logging.getLogger("test"), IdentityProvider(token="t"), PortLeases(policy.ports))
 print([name for name in sys.modules if "asyncpg" in name or name.startswith("jupyter_portproxy.projects.")])
 """
     done = subprocess.run([sys.executable, "-c", code], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True)

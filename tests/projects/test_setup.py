@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 
 import pytest
 from jupyter_server.auth.identity import PasswordIdentityProvider
@@ -16,6 +17,7 @@ from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.projects import setup
 from jupyter_portproxy.projects.local import LocalProjects
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
+from jupyter_portproxy.services.ports import PortLeases
 
 from ..support.identity_providers import NamedUsers
 
@@ -24,7 +26,8 @@ LOG = logging.getLogger("test")
 
 def made(identity_provider=None, **traits):
     settings = PortProxy(config=Config({"PortProxy": traits}))
-    return setup.build(settings, Policy(settings), "/", LOG, identity_provider)
+    policy = Policy(settings)
+    return setup.build(settings, policy, "/", LOG, identity_provider or NamedUsers(token="t"), PortLeases(policy.ports))
 
 
 def plugged(settings):
@@ -84,6 +87,50 @@ async def test_projects_of_this_machine_ask_for_a_login_and_warn_of_one_without_
         assert any("gives its users no lasting names" in line for line in caplog.messages) is is_warned
         assert isinstance(runtime.projects, LocalProjects) and runtime.has_users
         await runtime.close()
+
+
+async def test_the_file_of_the_projects_is_made_at_the_start(tmp_path):
+    file = tmp_path / "folder" / "projects.sqlite"
+    for _ in range(2):
+        runtime = made(project_resolver="local", projects_path=str(file))
+        await runtime.start()
+        assert await runtime.directory.list("ann") == []
+        await runtime.close()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def of_garbage(file):
+    file.write_bytes(b"garbage" * 1000)
+
+
+def of_a_newer_version(file):
+    with sqlite3.connect(file) as connection:
+        connection.execute("create table placement_migrations (number integer primary key, done_at text)")
+        connection.execute("insert into placement_migrations values (1000, '')")
+    connection.close()
+
+
+def as_a_folder(file):
+    file.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (of_garbage, "file is not a database"),
+        (of_a_newer_version, "A newer version of jupyter_portproxy has made these tables."),
+        (as_a_folder, "unable to open database file"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_one_line_at_the_start(tmp_path, caplog, make, problem):
+    file = tmp_path / "projects.sqlite"
+    make(file)
+    runtime = made(project_resolver="local", projects_path=str(file))
+    await runtime.start()
+    await runtime.close()
+    assert [line for line in caplog.messages if str(file) in line] == [
+        f"portproxy: the placements {file} cannot be used: {problem}"
+    ]
 
 
 def test_by_default_a_viewer_may_use_the_services():
