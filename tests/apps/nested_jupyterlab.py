@@ -37,9 +37,7 @@ APP = App(
     steps={"live": terminal},
     deep=("lab/tree/file.txt", ".jp-DirListing-item:has-text('file.txt')"),
     known={
-        "lab: nothing fails": "The tab uses the path-based URL, because this browser blocks third-party cookies. Two "
-        "JupyterLabs of one origin cannot share a workspace: the nested one reloads under another name, and open requests of "
-        "its page are cancelled. It works; at an isolated origin this does not happen.",
+        "lab: deep link": "In a tab, `location.reload()` by its own page does nothing; the tab's button reloads it.",
         "incumbent: nothing fails": "This project's own extension in the nested JupyterLab sends the request; "
         "it is not a fault of the proxy.",
     },
