@@ -27,6 +27,7 @@ from ..support.project_sites import NAMED_USERS, ROOT, LocalSite, local_site, pl
 from ..support.raw_clients import UPGRADE, Wire
 from ..support.upstreams import Seen, answers, free_port, mirror, serve
 from ..support.user_services import serve_as
+from ..support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 KEY, MARK = "p1", "mark"
