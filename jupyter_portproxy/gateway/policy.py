@@ -92,6 +92,11 @@ class Policy:
         """True if the configuration allows the port."""
         return bool(self._port_allowed[port])
 
+    def find_refused(self, ports: range) -> int | None:
+        """The first of the ports that the configuration does not allow; None if it allows them all."""
+        refused = self._port_allowed.find(0, ports.start, ports.stop)
+        return refused if refused >= 0 else None
+
     def keeps_host(self, port: int) -> bool:
         """True if services on that port get the client's own Host."""
         return self._settings.keep_host is True or any(port in ports for ports in self._keep_host_ports)

@@ -21,6 +21,7 @@ from .permissions import GroupDirectory, grant_for
 from .placement.admin import PlacementAdmin, PortsClaimed, ProjectRecord
 
 OWNER = ROLES[0]
+MAX_PORT_ITEMS = 100  # of a list of ports that an owner sets
 
 
 class PlacementDirectory:
@@ -178,14 +179,18 @@ class PlacementDirectory:
 
     def _check_ports(self, allowed_ports: Iterable[object] | None) -> None:
         """Raises BadInput for text that is no list of ports, and for ports that this server does not allow."""
-        for item in allowed_ports or ():
+        items = list(allowed_ports or ())
+        if len(items) > MAX_PORT_ITEMS:
+            hint = f"Give at most {MAX_PORT_ITEMS} ports and ranges: 15000-15099 is one of them."
+            raise BadInput(f"The list of ports has {len(items)} entries.", hint)
+        for item in items:
             try:
                 (ports,) = parse_ports([item])
             except ValueError:
                 raise BadInput(
                     f"Invalid ports: {str(item)[:80]!r}.", "Use ports and ranges, such as 15000 or 15000-15099."
                 ) from None
-            refused = next((port for port in ports if not self._policy.allows_port(port)), None)
+            refused = self._policy.find_refused(ports)
             if refused is not None:
                 allowed = print_ports(self._policy.ports)
                 raise BadInput(f"Port {refused} is outside allowed range ({allowed})", "Take ports of that range.")

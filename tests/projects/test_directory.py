@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -95,6 +96,19 @@ async def test_an_owner_by_a_group_changes_the_project(build):
     assert (await admin.find("p1")).allowed_ports == ("15000",)
     await directory.reserve("gil", "p1", "web")
     assert directory.version > version
+
+
+async def test_a_list_of_ports_is_bounded_and_its_check_is_fast(build):
+    directory, admin = await build()
+    await admin.place("p1", "local", owner="ann")
+    for change in (directory.set_ports, lambda *args: directory.set_member(*args[:2], "bob", "viewer", args[2])):
+        with pytest.raises(BadInput, match=r"The list of ports has 101 entries\."):
+            await change("ann", "p1", ["10000-20000"] * 101)
+        begun = time.process_time()
+        await change("ann", "p1", ["10000-20000"] * 100)
+        assert time.process_time() - begun < 0.1
+        with pytest.raises(BadInput, match=r"Port 20001 is outside allowed range \(10000-20000\)"):
+            await change("ann", "p1", ["15000", "19000-21000"])
 
 
 async def test_without_tables_nothing_is_listed(build):
