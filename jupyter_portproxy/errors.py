@@ -397,6 +397,13 @@ class ProjectStarting(ProjectError):
 
 
 class RegistryAway(ProjectError):
+    """The database does not answer.
+
+    Attributes:
+        is_denial: it was known before that the user may not see the project. The response does not show that.
+    """
+
+    is_denial = False
     status, code, title = 503, "registry_away", "Projects cannot be looked up"
     message = "The {hop} cannot look up projects just now."
     hint = "Try again in a moment."

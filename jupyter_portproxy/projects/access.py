@@ -155,8 +155,9 @@ class ProjectAccess:
         try:
             now = await self.resolve(hooks.next_hop.key, hooks.requester)
             self.check(hooks.route, now, hooks.requester)
-        except RegistryAway:
-            return  # known placements stay valid for a while
+        except RegistryAway as error:
+            if error.is_denial:
+                open_.shut_down(CloseCode.POLICY_VIOLATION)  # else known placements stay valid for a while
         except (UnknownProject, Forbidden):
             open_.shut_down(CloseCode.POLICY_VIOLATION)
         except HostDown as error:

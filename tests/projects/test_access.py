@@ -85,6 +85,12 @@ def access(resolver):
     return ProjectAccess(resolver, HUB, ROLES, check_port, LOG)
 
 
+def denial() -> RegistryAway:
+    error = RegistryAway(HUB)
+    error.is_denial = True
+    return error
+
+
 def route_of(path: str):
     return parse_project_url(f"/p1/{path}", "/")
 
@@ -158,6 +164,7 @@ async def test_a_decision_holds_for_the_same_next_hop_alone(resolver, access):
     [
         (replace(HOP, role="owner"), []),
         (RegistryAway(HUB), []),
+        (denial(), [CloseCode.POLICY_VIOLATION]),
         (UnknownProject("p1", HUB), [CloseCode.POLICY_VIOLATION]),
         (replace(HOP, role="viewer"), [CloseCode.POLICY_VIOLATION]),
         (replace(HOP, allowed_ports=(range(1, 9),)), [CloseCode.POLICY_VIOLATION]),

@@ -151,7 +151,7 @@ class Placement:
         project = await self._look_up(self._projects, key)
         grant = project.grant_for(username, self._groups_of(username)) if username is not None else None
         if project is _ABSENT or (username is not None and grant is None):
-            raise UnknownProject(key, self._hop)
+            raise self._denial(key)
         if project.host_id is None:
             raise NotPlaced(self._hop)
         host = self._hosts.get(project.host_id)
@@ -172,7 +172,7 @@ class Placement:
         else:
             raise UnknownProject(f"{owner}/{name}", self._hop)
         if not key or (username is not None and project.grant_for(username, self._groups_of(username)) is None):
-            raise UnknownProject(f"{owner}/{name}", self._hop)
+            raise self._denial(f"{owner}/{name}")
         return key
 
     def report_failure(self, key: str, generation: int) -> None:
@@ -216,6 +216,14 @@ class Placement:
         if value is None:
             raise RegistryAway(self._hop)
         return value
+
+    def _denial(self, label: str) -> UnknownProject | RegistryAway:
+        """The error for a project that the user may not see: the one for a project that does not exist."""
+        if self.available:
+            return UnknownProject(label, self._hop)
+        away = RegistryAway(self._hop)
+        away.is_denial = True
+        return away
 
     def _groups_of(self, username: str | None) -> frozenset[str]:
         if username is None or self._groups is None:

@@ -95,6 +95,7 @@ async def test_a_deleted_file_and_its_successor(serve, database, admin):
     database.path.unlink()
     await eventually(lambda: not placement.available, 1)
     await refused(placement, RegistryAway, "p9")
+    await refused(placement, RegistryAway, "p1", "stranger")  # it does not show that the project exists
     with pytest.raises(PlacementsUnavailable) as caught:
         await admin.list()
     assert caught.value.reason.startswith("The database has no tables of placements yet.\n")
