@@ -19,7 +19,7 @@ from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
 from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
-from ..protocol.urls import build_enter_url, parse_port
+from ..protocol.urls import build_enter_url, parse_enter_url, parse_port
 from ..services.manager import ServiceManager
 from .listing import Listing
 from .port_list import Item
@@ -73,7 +73,16 @@ class IndexPageHandler(JupyterHandler):
         except GatewayError as error:
             await self._show(error)
         else:
-            self.redirect(self._next_uri(), status=303)  # reloading the page does not repeat the action
+            self._lead_to(self._next_uri())
+
+    def _lead_to(self, uri: str) -> None:
+        """End the response to a form so that reloading the page does not repeat the action."""
+        if parse_enter_url(uri, self.base_url) is None:
+            self.redirect(uri, status=303)
+            return
+        # Browsers apply `form-action` of the page with the form to redirects: one to an isolated origin would be stopped.
+        self.set_header("Refresh", f"0; url={uri}")
+        self.finish()
 
     def check_origin(self, origin_to_satisfy_tornado: str = "") -> bool:
         """Accept the form of an error page: browsers send `Origin: null` with it, because that page has no referrer.

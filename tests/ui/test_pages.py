@@ -55,6 +55,18 @@ def test_the_error_page_of_a_port_outside_the_range_allows_it(page, server, star
     assert page.goto(f"{server}proxy/port/{port}/").status == 403
 
 
+def test_the_error_page_of_an_isolated_origin_allows_the_port_and_leads_there(page, server, start_demo):
+    port = free_port(range(21000, 29000))
+    start_demo(port)
+    assert page.goto(f"{server}proxy/enter/{port}/?q=1").status == 403
+    page.click(f"button:text-is('Allow port {port}')")
+    page.wait_for_selector("#socket:has-text('the service echoed: hello')", timeout=5_000)
+    assert page.url.startswith(f"http://p{port}.localhost:") and page.url.endswith("/?q=1")
+    page.goto(f"{server}proxy/")
+    page.click(f"button[aria-label='Take port {port} back']")
+    page.wait_for_selector(f"button[aria-label='Allow port {port}']", timeout=5_000)
+
+
 def test_a_page_its_events_and_its_websocket_pass(page, server, start_demo, tmp_path):
     port = free_port()
     start_demo(port)
