@@ -47,6 +47,16 @@ def test_the_file_has_every_call_and_no_other():
     assert described == served
 
 
+def test_no_comma_has_cut_a_description():
+    """YAML's `{description: one, two}` is a description "one" and a key "two" without a value."""
+
+    def cut_in(node, path=()):
+        children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        return [path] if node is None else [found for key, child in children for found in cut_in(child, (*path, key))]
+
+    assert cut_in(yaml.safe_load(FILE.read_text())) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
 @pytest.mark.timeout(240)
 def test_schemathesis_finds_nothing(tmp_path):
