@@ -133,15 +133,20 @@ async def main() -> int:
     return 0 if stop.is_set() else code
 
 
-async def announce(lab_port: int, service_port: int, token: str, ended: asyncio.Future[int]) -> None:
-    """Print the addresses once the server answers."""
+async def wait_for_server(port: int, ended: asyncio.Future[int]) -> None:
+    """Return when the server accepts connections, or has ended."""
     while not ended.done():
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", lab_port)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
-            break
+            return
         except OSError:
             await asyncio.sleep(0.1)
+
+
+async def announce(lab_port: int, service_port: int, token: str, ended: asyncio.Future[int]) -> None:
+    """Print the addresses once the server answers."""
+    await wait_for_server(lab_port, ended)
     base = f"http://127.0.0.1:{lab_port}"
     print(f"\n    JupyterLab:   {base}/lab?token={token}", flush=True)
     print(f"    The service:  {base}/proxy/enter/{service_port}/?token={token}", flush=True)

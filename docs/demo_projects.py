@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from demo import Events, Page, Socket, Upload, free_port
+from demo import Events, Page, Socket, Upload, free_port, wait_for_server
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
@@ -91,13 +91,7 @@ async def main(folder: Path) -> int:
 
 async def announce(port: int, passwords: dict[str, str], ports: dict[str, int], ended: asyncio.Future[int]) -> None:
     """Print the addresses and logins once the server answers."""
-    while not ended.done():
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            break
-        except OSError:
-            await asyncio.sleep(0.1)
+    await wait_for_server(port, ended)
     base = f"http://127.0.0.1:{port}"
     print(flush=True)
     for user, password in passwords.items():
