@@ -56,7 +56,7 @@ class UserFile:
         state = (status.st_mtime_ns, status.st_size, status.st_ino)
         if state != self._state:
             pairs = (line.partition(":") for line in self.path.read_text("utf-8").splitlines())
-            self._users, self._state = {name: found for name, _, found in pairs if name and found}, state
+            self._users, self._state = {name: password_hash for name, _, password_hash in pairs if name and password_hash}, state
         return self._users
 
     def set(self, name: str, password: str) -> None:
@@ -78,7 +78,7 @@ class UserFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(f"{name}:{found}\n" for name, found in users.items())
+            file.writelines(f"{name}:{password_hash}\n" for name, password_hash in users.items())
         new.replace(self.path)
 
 
@@ -98,7 +98,8 @@ class PasswordLoginHandler(JupyterHandler):
 
     @_allow_unauthenticated  # type: ignore[untyped-decorator]
     async def post(self) -> None:
-        provider: Any = self.identity_provider
+        provider = self.identity_provider
+        assert isinstance(provider, UserPasswords)  # which sets this handler
         user = await provider.check(self.get_body_argument("username", ""), self.get_body_argument("password", "", strip=False))
         if user is None:
             self.set_status(401)
@@ -134,16 +135,16 @@ class UserPasswords(IdentityProvider):
         super().__init__(**kwargs)
         self._file = UserFile(self.users_file)
         self._checks = asyncio.Semaphore(_MAX_CHECKS)
-        self._unknown = _hash(secrets.token_hex(16))  # compared for unknown names, which then take the same time
+        self._random_hash = _hash(secrets.token_hex(16))  # compared for unknown names, which then take the same time
         if not self._users():
             self.log.warning("portproxy: %s has no users. Add one: jupyter portproxy user NAME", self._file.path)
 
     async def check(self, name: str, password: str) -> User | None:
         """The user of that name and password; None, after a pause, if there is none."""
-        known = self._users().get(name)
+        password_hash = self._users().get(name)
         async with self._checks:
-            is_right = await asyncio.to_thread(passwd_check, known or self._unknown, password[:_MAX_PASSWORD])
-        if known is not None and is_right:
+            is_right = await asyncio.to_thread(passwd_check, password_hash or self._random_hash, password[:_MAX_PASSWORD])
+        if password_hash is not None and is_right:
             return User(name)
         await asyncio.sleep(_FAILURE_PAUSE)
         return None
@@ -153,8 +154,9 @@ class UserPasswords(IdentityProvider):
 
     def user_from_cookie(self, cookie_value: str) -> User | None:
         login = json.loads(cookie_value)
-        known = self._users().get(login["username"])
-        return User(login["username"]) if known is not None and login["login"] == _digest(known) else None
+        password_hash = self._users().get(login["username"])
+        is_valid = password_hash is not None and login["login"] == _digest(password_hash)
+        return User(login["username"]) if is_valid else None
 
     def _users(self) -> dict[str, str]:
         try:
@@ -168,6 +170,6 @@ def _hash(password: str) -> str:
     return str(passwd(password))  # type: ignore[no-untyped-call]
 
 
-def _digest(found: str) -> str:
-    """What a login's cookie holds of the password's hash: it changes with the password."""
-    return hashlib.sha256(found.encode()).hexdigest()
+def _digest(password_hash: str) -> str:
+    """The part of a login's cookie that changes with the password."""
+    return hashlib.sha256(password_hash.encode()).hexdigest()
