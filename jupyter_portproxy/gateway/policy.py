@@ -78,9 +78,9 @@ class Policy:
             self._port_allowed[ports.start : ports.stop] = b"\1" * len(ports)
         for port in more_ports:
             self._port_allowed[port] = 1
-        self._is_own_only = bytearray(b"\1" * 65536)
+        self._is_unlisted = bytearray(b"\1" * 65536)
         for port in (*itertools.chain(*listed), *more_ports):
-            self._is_own_only[port] = 0
+            self._is_unlisted[port] = 0
         self._verified, self._unverified = Trust(settings.trusted_certificates), Trust(verified=False)
         self._names = frozenset(h.lower() for h in settings.allowed_hosts if parse_network(h) is None)
         self._networks = [n for n in map(parse_network, settings.allowed_hosts) if n is not None]
@@ -119,19 +119,10 @@ class Policy:
             raise Forbidden(f"Host '{route.host}' is not allowed.", remedy)
         if local and route.port == self._own_port():
             raise LoopDetected()
-        is_users = local and (self._port_allowed[route.port] or self._is_user_port(route.port))
-        if self._is_own_only[route.port] and not is_users:
-            at_root = self._base_url == "/"
-            where = "the server's configuration" if at_root else f"the configuration of the server at {self._base_url}"
-            may_allow = local and self.may_allow(route.port)
-            start = f"Allow it for yourself: jupyter portproxy allow {route.port}. Or start" if may_allow else "Start"
-            error = Forbidden(
-                f"Port {route.port} is outside allowed range ({urls.print_ports(self.ports if local else self._listed_ports)})",
-                f"{start} the service on an allowed port, or allow this one in {where}: "
-                f"c.PortProxy.allowed_ports = {json.dumps([*self._settings.allowed_ports, route.port])}.",
-            )
-            error.allowable_port = route.port if may_allow else None
-            raise error
+        # "own" and what the user has allowed are ports of this machine; ports in lists are those of any allowed host.
+        is_allowed_here = local and (self._port_allowed[route.port] or self._is_user_port(route.port))
+        if self._is_unlisted[route.port] and not is_allowed_here:
+            raise self._outside_allowed(route.port, local=local)
 
     async def resolve(self, route: Route, handler: RequestHandler | None = None) -> Upstream:
         """The upstream of a route, with approved addresses only.
@@ -150,6 +141,20 @@ class Policy:
         if any(_is_local(a) for a in approved) and route.port == self._own_port():
             raise LoopDetected()
         return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route), owner=owner)
+
+    def _outside_allowed(self, port: int, *, local: bool) -> Forbidden:
+        """The error for a port outside `allowed_ports`. `local`: it is one of this machine."""
+        at_root = self._base_url == "/"
+        where = "the server's configuration" if at_root else f"the configuration of the server at {self._base_url}"
+        may_allow = local and self.may_allow(port)
+        start = f"Allow it for yourself: jupyter portproxy allow {port}. Or start" if may_allow else "Start"
+        error = Forbidden(
+            f"Port {port} is outside allowed range ({urls.print_ports(self.ports if local else self._listed_ports)})",
+            f"{start} the service on an allowed port, or allow this one in {where}: "
+            f"c.PortProxy.allowed_ports = {json.dumps([*self._settings.allowed_ports, port])}.",
+        )
+        error.allowable_port = port if may_allow else None
+        return error
 
     # ---- ports that the user allows ----
 
@@ -198,7 +203,7 @@ class Policy:
 
     def _required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""
-        return _own_uid() if self._is_own_only[port] else None
+        return _own_uid() if self._is_unlisted[port] else None
 
     def is_temporary(self, port: int) -> bool:
         """True if the permission to reach the port may end at any time."""
