@@ -190,3 +190,25 @@ class ProjectAccess:
         if self._starting is not None:
             await asyncio.wait({self._starting})
             await self._resolver.close()
+
+
+class CheckedProjects:
+    """The part of `gateway.destinations.Projects` that is the same for local projects and for all hops.
+
+    Args:
+        access: decides about requests for these projects; closed with them.
+    """
+
+    def __init__(self, access: ProjectAccess) -> None:
+        self.access = access
+
+    async def holds(self, to: Destination) -> bool:
+        """See `ProjectAccess.holds`."""
+        return await self.access.holds(to)
+
+    def watch(self, open_: Closable, to: Destination) -> None:
+        """See `ProjectAccess.watch`."""
+        self.access.watch(open_, to)
+
+    async def close(self) -> None:
+        await self.access.close()

@@ -33,8 +33,7 @@ from ..protocol.project_urls import ProjectRoute, parse_project_url
 from ..protocol.urls import BaseRoute, Redirect, Route, Upstream, ip_literal
 from ..services.hooks import Endpoint
 from ..system.addresses import resolve_host
-from ..upstream.closable import Closable
-from .access import OTHER_ROLE, START, ProjectAccess, ProjectHooks
+from .access import OTHER_ROLE, START, CheckedProjects, ProjectAccess, ProjectHooks
 from .model import NextHop, ProjectResolver
 from .starter import Starter
 
@@ -55,7 +54,7 @@ class ProjectHop(ProjectHooks):
         return list(self.fields)
 
 
-class Chain:
+class Chain(CheckedProjects):
     """One hop of a chain.
 
     Args:
@@ -75,16 +74,11 @@ class Chain:
         log: logging.Logger,
         starter: Starter | None = None,
     ) -> None:
+        super().__init__(ProjectAccess(resolver, hop, roles if hop == HUB else None, self._check_port, log))
         self.hop, self._starter = hop, starter
         self._policy, self._resolver, self._log = policy, resolver, log
-        self._access = ProjectAccess(resolver, hop, roles if hop == HUB else None, self._check_port, log)
         self._credentials = [credential.encode() for credential in credentials]
         self._next_warning = -float("inf")
-
-    @property
-    def access(self) -> ProjectAccess:
-        """What decides about requests for these projects."""
-        return self._access
 
     # ---- the hop before this one ----
 
@@ -108,7 +102,7 @@ class Chain:
 
     def parse(self, uri: str, base_url: str) -> BaseRoute | None:
         """See `Projects.parse`: all URLs below a project's key, and at a hub those by owner and name."""
-        return parse_named_project_url(uri, base_url) if self._access.finds_names else parse_project_url(uri, base_url)
+        return parse_named_project_url(uri, base_url) if self.access.finds_names else parse_project_url(uri, base_url)
 
     async def locate(self, route: ProjectRoute | NamedProjectRoute, requester: Requester) -> Destination:
         """The next hop of a request.
@@ -118,16 +112,16 @@ class Chain:
             UnknownProject, NotPlaced, HostDown, ProjectStopped, ProjectStarting, RegistryAway: each names this hop.
             Forbidden: the role, or a list of ports, does not allow it.
         """
-        await self._access.start()
-        changes = self._access.changes
-        project_route, alias = await route.resolve_key(self._access, requester.name)
+        await self.access.start()
+        changes = self.access.changes
+        project_route, alias = await route.resolve_key(self.access, requester.name)
         try:
-            next_hop = await self._access.resolve(project_route.key, requester)
+            next_hop = await self.access.resolve(project_route.key, requester)
         except ProjectStopped as error:
             raise self._start_on_request(error, project_route, requester) from None
         if next_hop.is_local:
             raise HostDown(self.hop)  # a server whose `project_resolver` is "local" serves it
-        self._access.check(project_route, next_hop, requester)
+        self.access.check(project_route, next_hop, requester)
         is_literal = ip_literal(next_hop.host) is not None
         addresses = (next_hop.host,) if is_literal else await resolve_host(next_hop.host, next_hop.port)
         if not addresses:
@@ -147,10 +141,6 @@ class Chain:
             is_stable=is_literal,
         )
 
-    async def holds(self, to: Destination) -> bool:
-        """See `ProjectAccess.holds`."""
-        return await self._access.holds(to)
-
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """An error of the next hop as the client may see it: with this hop's name, and without an internal address."""
         if not isinstance(to.hooks, ProjectHop) or not isinstance(error, (Unreachable, UpstreamTimeout, BadUpstream, Distrusted)):
@@ -166,7 +156,7 @@ class Chain:
     ) -> tuple[tuple[tuple[str, str], ...], HopHeader | None]:
         """The fields that authenticate a request at the next hop, and its hop header."""
         if self.hop == HUB:
-            return (), HopHeader(next_hop.credential, username, self._access.allows(next_hop.role, START))
+            return (), HopHeader(next_hop.credential, username, self.access.allows(next_hop.role, START))
         # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
         return (("Authorization", f"token {next_hop.credential}"),), HopHeader() if route.port is not None else None
 
@@ -191,7 +181,7 @@ class Chain:
             return None
         if not requester.may_start:
             raise Forbidden("You may not start this project.", OTHER_ROLE)
-        await self._access.start()
+        await self.access.start()
         try:
             await self._resolver.resolve(route.key, None)
         except ProjectStopped:
@@ -211,13 +201,7 @@ class Chain:
             return ProjectStarting(self.hop)
         return ProjectStopped(self.hop, why=starter.failure(key), start=route.start_uri if requester.may_start else "")
 
-    # ---- open tunnels and exchanges, and the end ----
-
-    def watch(self, open_: Closable, to: Destination) -> None:
-        """See `ProjectAccess.watch`."""
-        self._access.watch(open_, to)
-
     async def close(self) -> None:
         if self._starter is not None:
             await self._starter.close()
-        await self._access.close()
+        await super().close()

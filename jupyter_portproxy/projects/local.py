@@ -17,12 +17,11 @@ from ..protocol.named_project_urls import NamedProjectRoute, parse_named_project
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import LOOPBACK_NAME, BaseRoute, Redirect, Route, is_loopback
 from ..system.socket_owners import user_id
-from ..upstream.closable import Closable
-from .access import ProjectAccess, ProjectHooks
+from .access import CheckedProjects, ProjectAccess, ProjectHooks
 from .model import NextHop, ProjectResolver
 
 
-class LocalProjects:
+class LocalProjects(CheckedProjects):
     """Projects on this machine, as the gateway uses them: see `gateway.destinations.Projects`.
 
     Args:
@@ -34,13 +33,8 @@ class LocalProjects:
     def __init__(
         self, policy: Policy, resolver: ProjectResolver, roles: Mapping[str, Collection[str]], log: logging.Logger
     ) -> None:
+        super().__init__(ProjectAccess(resolver, SERVER, roles, self._check_port, log))
         self._policy = policy
-        self._access = ProjectAccess(resolver, SERVER, roles, self._check_port, log)
-
-    @property
-    def access(self) -> ProjectAccess:
-        """What decides about requests for these projects."""
-        return self._access
 
     def admits(self, credential: str) -> bool:
         """False: there is no hop before this one."""
@@ -69,13 +63,13 @@ class LocalProjects:
             HostDown: the project is on another host.
             Forbidden: the role, a list of ports or the policy does not allow it, or the project's system user does not exist.
         """
-        await self._access.start()
-        changes = self._access.changes
-        project_route, mapping = await route.resolve_key(self._access, requester.name)
-        next_hop = await self._access.resolve(project_route.key, requester)
+        await self.access.start()
+        changes = self.access.changes
+        project_route, mapping = await route.resolve_key(self.access, requester.name)
+        next_hop = await self.access.resolve(project_route.key, requester)
         if not next_hop.is_local:
             raise HostDown(SERVER)
-        self._access.check(project_route, next_hop, requester)
+        self.access.check(project_route, next_hop, requester)
         target = project_route.parse_below(project_route.path + project_route.query)
         assert isinstance(target, Route)  # or `parse` had returned something else
         owner = _find_owner(next_hop)
@@ -92,20 +86,9 @@ class LocalProjects:
             url_mapping=mapping,
         )
 
-    async def holds(self, to: Destination) -> bool:
-        """See `ProjectAccess.holds`."""
-        return await self._access.holds(to)
-
     def translate(self, error: GatewayError, to: Destination) -> GatewayError:
         """The error itself: the service's errors are those of any port."""
         return error
-
-    def watch(self, open_: Closable, to: Destination) -> None:
-        """See `ProjectAccess.watch`."""
-        self._access.watch(open_, to)
-
-    async def close(self) -> None:
-        await self._access.close()
 
     def _check_port(self, port: int) -> None:
         self._policy.check(Route(LOOPBACK_NAME, port, "", "", ""))
