@@ -1,4 +1,4 @@
-"""An authorizer for hubs: `c.ServerApp.authorizer_class = "jupyter_portproxy.auth.ProjectsOnly"`.
+"""An authorizer for servers with projects: `c.ServerApp.authorizer_class = "jupyter_portproxy.auth.ProjectsOnly"`.
 
 A server with projects is the Jupyter server of its operator, and its users must not control it. They reach projects and the list
 of them, but neither the kernels, files and terminals of this server nor the ports of its machine.

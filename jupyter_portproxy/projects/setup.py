@@ -178,7 +178,7 @@ def _check_login(identity_provider: IdentityProvider, log: logging.Logger) -> No
     if type(identity_provider) in (IdentityProvider, PasswordIdentityProvider):
         log.warning(
             "portproxy: the login of this server (%s) gives its users no lasting names, so they are members of no project. "
-            "Set c.ServerApp.identity_provider_class, for example to 'jupyter_portproxy.auth.HubIdentityProvider'.",
+            "Set c.ServerApp.identity_provider_class to 'jupyter_portproxy.auth.UserPasswords', or to another login with names.",
             type(identity_provider).__name__,
         )
 

@@ -83,7 +83,7 @@ def admin(placements, jp_asyncio_loop):
 
 @pytest.fixture
 def make(placements, admin, jp_asyncio_loop):
-    """Starts a hub's placement; there are two hosts and the project p1 on the first."""
+    """Starts a placement as a server has it; there are two hosts and the project p1 on the first."""
     made = []
 
     async def build(options: PlacementOptions = QUICK) -> Placement:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PlacementOptions:
-    """How a hub reads placements. Times are seconds.
+    """How a server reads placements. Times are seconds.
 
     Attributes:
         heartbeat: between two heartbeats of a host; without three of them it counts as down.

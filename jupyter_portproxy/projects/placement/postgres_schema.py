@@ -259,7 +259,7 @@ REMOVE_HOST = "delete from project_hosts where host_id = $1 returning host_id"
 
 HEARTBEAT = "update project_hosts set last_seen = clock_timestamp() where host_id = $1 returning host_id"
 
-# All hubs have read a change after an hour. The last changes are kept in any case, for the database's clock may be set.
+# All servers have read a change after an hour. The last changes are kept in any case, for the database's clock may be set.
 PRUNE = """
 delete from placement_changes
 where at < clock_timestamp() - interval '1 hour' and id < (select max(id) from placement_changes) - 10000
