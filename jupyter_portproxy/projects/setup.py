@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 class ClosableProjects(Projects, Protocol):
     """Projects that are closed at the end."""
 
+    @property
+    def access(self) -> ProjectAccess: ...
+
     async def close(self) -> None: ...
 
 
@@ -101,8 +104,8 @@ class ProjectsRuntime:
         self.has_users = not projects.believes_credentials
 
     async def start(self) -> None:
-        if self._local_file is not None:
-            await _make_tables(self._local_file, self._log)
+        if self._local_file is not None and await _make_tables(self._local_file, self._log):
+            await self.projects.access.start()  # from now on, services start on ports that no project claims
         if self._heartbeat is not None:
             self._heartbeat.start()
 
@@ -139,7 +142,10 @@ def build(
     _check_login(identity_provider, log)
     path = _projects_path(settings)
     dsn = _dsn(path)
-    projects = LocalProjects(policy, _placement(settings, dsn, SERVER, groups, log), _roles(settings), log)
+    placement = Placement(
+        dsn, hop=SERVER, groups=groups, allows_public=settings.public_projects, on_claims=leases.set_claims, log=log
+    )
+    projects = LocalProjects(policy, placement, _roles(settings), log)
     directory = make_directory(PlacementAdmin(dsn, hop=SERVER, log=log), projects.access)
     return ProjectsRuntime(projects, log, directory=directory, local_file=path)
 
@@ -189,7 +195,8 @@ def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.L
     if name == "placement":
         if not settings.placement_dsn:
             raise TraitError("c.PortProxy.placement_dsn is empty: a hub needs the database of its placements")
-        return _placement(settings, settings.placement_dsn, HUB, groups, log), HUB
+        dsn, allows_public = settings.placement_dsn, settings.public_projects
+        return Placement(dsn, groups=groups, allows_public=allows_public, log=log), HUB
     if name == "registry":
         from .registry.leases import Registry
 
@@ -203,10 +210,6 @@ def _resolver(settings: PortProxy, groups: GroupDirectory | None, log: logging.L
     return built
 
 
-def _placement(settings: PortProxy, dsn: str, hop: str, groups: GroupDirectory | None, log: logging.Logger) -> Placement:
-    return Placement(dsn, hop=hop, groups=groups, allows_public=settings.public_projects, log=log)
-
-
 def _projects_path(settings: PortProxy) -> Path:
     return Path(settings.projects_path or Path(jupyter_data_dir(), "portproxy", "projects.sqlite")).absolute()
 
@@ -215,15 +218,17 @@ def _dsn(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-async def _make_tables(path: Path, log: logging.Logger) -> None:
-    """Make the file and its tables, or migrate them. Look-ups try a file again that could not be used."""
+async def _make_tables(path: Path, log: logging.Logger) -> bool:
+    """Make the file and its tables, or migrate them. False if it cannot be used; look-ups try it again."""
     store = open_store(_dsn(path), log=log)
     try:
         await store.init(store.statements.MIGRATIONS)
+        return True
     except DatabaseUnavailable:
-        pass  # the store has logged it
+        return False  # the store has logged it
     except BadInput as error:
         log.error("portproxy: the placements %s cannot be used: %s", path, error.message)
+        return False
     finally:
         await store.close()
 

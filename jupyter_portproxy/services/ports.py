@@ -27,23 +27,33 @@ MAX_RESERVATIONS = 100
 
 
 class PortLeases:
-    """The allowed ports above 1023, and which of them are leased."""
+    """The allowed ports above 1023, which of them are leased, and which the projects of this machine claim."""
 
     def __init__(self, ranges: Iterable[range]) -> None:
         ranges = (range(max(ports.start, _FIRST_UNPRIVILEGED), ports.stop) for ports in ranges)
         self._ranges = [ports for ports in ranges if ports]
         self._leased: set[int] = set()
+        self._claims = b""
+
+    def set_claims(self, claims: bytes) -> None:
+        """Ports that are leased to their own projects only.
+
+        Args:
+            claims: a byte for each port, 1 for a claimed one.
+        """
+        self._claims = claims
 
     def lease(self, allows: Callable[[int], bool] | None = None) -> int:
         """A port that is free now.
 
         Args:
-            allows: True for ports that may be taken; None for all.
+            allows: True for ports that may be taken; None for all that no project claims.
 
         Raises:
             NoPort: none was found.
         """
-        ports = [port for ports in self._ranges for port in ports if allows is None or allows(port)]
+        may_take = allows or (lambda port: not self._claims[port : port + 1].count(1))
+        ports = [port for ports in self._ranges for port in ports if may_take(port)]
         # All ports are equally likely: one that is allowed by itself belongs to one program, and must not be taken before others.
         for port in random.sample(ports, min(len(ports), _MAX_TRIES)):
             if port not in self._leased and is_free(port):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 
@@ -20,6 +21,7 @@ from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.services.ports import PortLeases
 
 from ..support.identity_providers import NamedUsers
+from ..support.project_sites import local_site, place_locally
 
 LOG = logging.getLogger("test")
 
@@ -185,3 +187,17 @@ async def test_a_project_host_starts_projects_and_a_hub_does_not(tmp_path):
         made(**host, project_starter=["x", "{port}"])
     for hop in made_ones:
         await hop.close()
+
+
+async def test_services_and_reservations_get_no_port_that_a_project_claims(tmp_path):
+    """From the start of the server on, before any request for a project."""
+    with local_site(tmp_path, settings={"allowed_ports": ["15300-15301"]}) as site:
+        admin = PlacementAdmin(site.dsn)
+        await place_locally(admin, "p1", allowed_ports=["15300"])
+        await asyncio.sleep(1)
+        answers = [
+            await site.ask("/proxy/api/reservations", method="POST", content=json.dumps({"name": name}).encode())
+            for name in ("one", "two")
+        ]
+        assert [(answer.status, json.loads(answer.text).get("port")) for answer in answers] == [(201, 15301), (503, None)]
+        await admin.close()

@@ -24,6 +24,18 @@ def test_every_port_is_lent_once():
     assert ports.lease() == first
 
 
+def test_a_port_that_a_project_claims_is_lent_to_that_project_alone():
+    first = free_port(range(31000, 32000))
+    ports = PortLeases([range(first, first + 1)])
+    ports.set_claims(bytes(first) + b"\1" + bytes(65535 - first))
+    with pytest.raises(ServiceFailed, match="No allowed port is free"):
+        ports.lease()
+    assert ports.lease(lambda port: port == first) == first
+    ports.release(first)
+    ports.set_claims(bytes(65536))
+    assert ports.lease() == first
+
+
 def test_the_last_free_port_of_a_range_is_found():
     last = free_port(range(31000, 31400))
     for _ in range(20):

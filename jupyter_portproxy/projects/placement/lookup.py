@@ -110,6 +110,8 @@ class Placement:
         hop: HUB or SERVER, for messages.
         groups: the groups of users; None: there are none.
         allows_public: users may see the projects whose visibility is "public".
+        on_claims: called with the ports that projects of this machine claim (a byte for each port, 1 for a claimed one), when
+            these change.
     """
 
     def __init__(
@@ -120,11 +122,13 @@ class Placement:
         hop: str = HUB,
         groups: GroupDirectory | None = None,
         allows_public: bool = False,
+        on_claims: Callable[[bytes], None] = lambda claims: None,
         log: logging.Logger | None = None,
     ) -> None:
         self.available = False  # the last read of the changes succeeded
         self._options = options or PlacementOptions()
         self._hop, self._groups, self._allows_public = hop, groups, allows_public
+        self._on_claims = on_claims
         self._log = log or logging.getLogger(__name__)
         options = self._options
         self._store = open_store(dsn, timeout=options.timeout, max_connections=options.max_connections, log=self._log)
@@ -359,6 +363,7 @@ class Placement:
         if claims == self._claims:
             return False  # the object stays the same, which makes comparisons fast
         self._claims = bytes(claims)
+        self._on_claims(self._claims)
         return True
 
     async def _read_hosts(self, connection: StoreConnection) -> Sequence[Row]:
