@@ -19,7 +19,7 @@ from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
 from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
-from ..protocol.urls import build_enter_url, parse_enter_url, parse_port
+from ..protocol.urls import build_enter_url, is_below, parse_enter_url, parse_port
 from ..services.manager import ServiceManager
 from .listing import Listing
 from .port_list import Item
@@ -169,7 +169,7 @@ class IndexPageHandler(JupyterHandler):
     def _next_uri(self) -> str:
         """The URL to which the form leads back: one of the gateway's, as the error page of a port has it, or the list."""
         uri = self.get_body_argument("next", "", strip=False)
-        return uri if uri.startswith(self.address) and _TARGET.match(uri) else self.address
+        return uri if is_below(uri, self.address.rstrip("/")) and _TARGET.match(uri) else self.address
 
     def _isolated(self, name: str, url: str) -> str:
         """The URL that leads to the isolated origin of a port or service; empty if it has none."""

@@ -253,9 +253,13 @@ async def test_the_form_leads_back_to_the_gateways_own_urls_alone(submit, jp_bas
     assert (done.status, done.one("Location")) == (303, f"{jp_base_url}{leads_to}")
 
 
-@pytest.mark.parametrize("next_uri", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"])
+ELSEWHERE = ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "BASEproxy/..//evil.example"]
+
+
+@pytest.mark.parametrize("next_uri", [*ELSEWHERE, "BASEproxy/port/21000/%2e%2e/../../lab", "BASEproxyx"])
 async def test_the_form_leads_to_no_other_site(submit, jp_base_url, next_uri):
-    assert (await submit(action="allow", port="21000", next=next_uri)).one("Location") == f"{jp_base_url}proxy/"
+    done = await submit(action="allow", port="21000", next=next_uri.replace("BASE", jp_base_url))
+    assert done.one("Location") == f"{jp_base_url}proxy/"
 
 
 PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
