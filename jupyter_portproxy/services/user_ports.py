@@ -27,6 +27,7 @@ except ImportError:  # Windows: two servers that write at the same moment may lo
 
 MAX_PORTS = 1000
 MAX_SECONDS = 366 * 86400
+_LOCK_TIMEOUT = 0.2  # seconds, in which the event loop stands still
 _DAMAGED = "The list of allowed ports is damaged."
 _FileState = tuple[int, ...]
 
@@ -175,11 +176,22 @@ def _has_ended(allowed: UserPort) -> bool:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock of all processes of the user, for the time of one small write."""
+    """Hold a lock of all processes of the user, for the time of one small write.
+
+    Raises:
+        BadInput: another process holds it; that one may be stopped.
+    """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    end = time.monotonic() + _LOCK_TIMEOUT
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise BadInput("Another program changes the list of allowed ports.", "Try again.") from None
+            time.sleep(0.001)
         yield
     finally:
         os.close(descriptor)

@@ -75,6 +75,21 @@ def test_no_change_of_several_servers_is_lost(path):
     assert [each.port for each in UserPorts(path, LOG).list()] == list(range(2000, 2100))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
+def test_a_program_that_keeps_the_lock_does_not_stop_the_server(ports, path):
+    import fcntl
+
+    ports.add(8501)
+    with path.with_suffix(".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        begun = time.monotonic()
+        for change in (ports.add, ports.remove):
+            with pytest.raises(BadInput, match="Another program changes the list of allowed ports"):
+                change(8501)
+        assert time.monotonic() - begun < 0.5 and ports.get(8501) is not None
+    ports.remove(8501)
+
+
 def test_there_is_a_limit(ports, path):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"ports": {str(port): None for port in range(2000, 2000 + MAX_PORTS)}}))
