@@ -244,13 +244,19 @@ async def test_a_wrong_port_in_the_form_is_one_sentence_above_the_list(submit, p
     ("next_uri", "leads_to"),
     [
         ("proxy/port/21000/x?a=%20b", "proxy/port/21000/x?a=%20b"),
-        ("proxy/enter/21000/", "proxy/enter/21000/"),
         ("lab", "proxy/"), ("../evil", "proxy/"), ("proxy/\r\nX: y", "proxy/"), ("proxy/ä", "proxy/"),
     ],
 )  # fmt: skip
 async def test_the_form_leads_back_to_the_gateways_own_urls_alone(submit, jp_base_url, next_uri, leads_to):
     done = await submit(action="allow", port="21000", next=f"{jp_base_url}{next_uri}")
     assert (done.status, done.one("Location")) == (303, f"{jp_base_url}{leads_to}")
+
+
+async def test_the_form_leads_to_an_isolated_origin_without_a_redirect(submit, jp_base_url):
+    """Which the page's `form-action` would stop."""
+    done = await submit(action="allow", port="21000", next=f"{jp_base_url}proxy/enter/21000/")
+    assert (done.status, done.all("Location")) == (200, [])
+    assert done.one("Refresh") == f"0; url={jp_base_url}proxy/enter/21000/"
 
 
 ELSEWHERE = ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "BASEproxy/..//evil.example"]
