@@ -21,6 +21,9 @@ if certificate:
 if uid != os.getuid():
     os.setgroups([]), os.setgid(uid), os.setuid(uid)
 
+def report(line):
+    os.write(1, f"{line}\\n".encode())  # in one piece: threads report at once
+
 def serve(connection):
     try:
         if context is not None:
@@ -30,10 +33,10 @@ def serve(connection):
             while b"\\r\\n\\r\\n" not in head:
                 more = connection.recv(65536)
                 if not more:
-                    print(len(head), flush=True)
+                    report(len(head))
                     return
                 head += more
-            print("request", flush=True)
+            report("request")
             if b"upgrade: websocket" in head.lower():
                 connection.sendall(b"HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
                     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\\r\\n\\r\\n")
@@ -43,10 +46,10 @@ def serve(connection):
             body = b"%d %s" % (os.getuid(), head.split(b" ")[1])
             connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
     except OSError:
-        print(0, flush=True)
+        report(0)
 
 listener = socket.create_server(("127.0.0.1", port))
-print("up", flush=True)
+report("up")
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
