@@ -106,7 +106,7 @@ export interface IProject {
   /** For owners. */
   members: IProjectMember[] | null;
   /** For owners. */
-  reservations: { name: string; port: number; until: number; used: boolean }[] | null;
+  reservations: IReservation[] | null;
 }
 
 /** A WebSocket that a page of a service opened at a path without a handler. */

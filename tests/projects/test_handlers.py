@@ -9,10 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from jupyter_portproxy.projects.placement.admin import PlacementAdmin
-
 from ..support.jupyter_processes import TOKEN
-from ..support.project_sites import NAMED_USERS, local_site
+from ..support.project_sites import NAMED_USERS, local_site, two_projects
 from ..support.upstreams import answers, free_port, serve
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -31,20 +29,8 @@ def site(tmp_path_factory):
 @pytest.fixture
 def admin(site):
     """The site's placements: ann's project with a member mem and a viewer eve, and bob's, which ann may not see."""
-    admin, loop = PlacementAdmin(site.dsn), asyncio.new_event_loop()
-    loop.run_until_complete(_place(admin))
-    yield admin
-    loop.run_until_complete(admin.close())
-    loop.close()
-
-
-async def _place(admin: PlacementAdmin) -> None:
-    for project in await admin.list():
-        await admin.remove(project.key)
-    await admin.place("of-ann", "local", owner="ann", name="demo", allowed_ports=["15000-15099"])
-    await admin.place("of-bob", "local", owner="bob", name="demo", allowed_ports=["15200-15299"])
-    await admin.add_member("of-ann", "mem", "member")
-    await admin.add_member("of-ann", "eve", "viewer")
+    with two_projects(site, "demo", {"mem": "member", "eve": "viewer"}) as admin:
+        yield admin
 
 
 @pytest.fixture

@@ -104,3 +104,22 @@ async def place_locally(admin: PlacementAdmin, key: str, owner: str = "ann", nam
     await admin.place(key, LOCAL_HOST, owner=owner, name=name, **more)
     await admin.add_member(key, "bob", "member")
     await admin.add_member(key, "eve", "viewer")
+
+
+@contextmanager
+def two_projects(site: LocalSite, name: str, members: Mapping[str, str]) -> Iterator[PlacementAdmin]:
+    """The site's placements, with two projects alone: `of-ann` with that name and those members, and bob's."""
+    admin, loop = PlacementAdmin(site.dsn), asyncio.new_event_loop()
+
+    async def place() -> None:
+        for project in await admin.list():
+            await admin.remove(project.key)
+        await admin.place("of-ann", LOCAL_HOST, owner="ann", name=name, allowed_ports=["15000-15099"])
+        await admin.place("of-bob", LOCAL_HOST, owner="bob", name="demo", allowed_ports=["15200-15299"])
+        for member, role in members.items():
+            await admin.add_member("of-ann", member, role)
+
+    loop.run_until_complete(place())
+    yield admin
+    loop.run_until_complete(admin.close())
+    loop.close()
