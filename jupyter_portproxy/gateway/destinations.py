@@ -186,7 +186,8 @@ class Projects(Protocol):
     """
 
     @property
-    def believes_credentials(self) -> bool: ...
+    def is_behind_hub(self) -> bool:
+        """True if the hop before this one authenticates users; its credential makes its requests trusted."""
 
     def admits(self, credential: str) -> bool: ...
 

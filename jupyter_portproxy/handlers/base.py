@@ -133,7 +133,7 @@ class ProxyRequest:
     def is_vouched_for(self) -> bool:
         """True if the previous hop of a chain has authenticated, authorized and checked the request, and shows a credential."""
         chain = self.gateway.projects
-        return self.route is not None and self.route.is_project and chain is not None and chain.believes_credentials
+        return self.route is not None and self.route.is_project and chain is not None and chain.is_behind_hub
 
     def accept_previous_hop(self) -> None:
         """Take user and client from the previous hop's header.

@@ -83,8 +83,8 @@ class Chain(CheckedProjects):
     # ---- the hop before this one ----
 
     @property
-    def believes_credentials(self) -> bool:
-        """True if the hop before this one authenticates users; its credential makes its requests trusted."""
+    def is_behind_hub(self) -> bool:
+        """See `Projects.is_behind_hub`."""
         return self.hop != HUB
 
     def admits(self, credential: str) -> bool:

@@ -28,7 +28,7 @@ class LocalProjects(CheckedProjects):
         roles: role -> what it may do.
     """
 
-    believes_credentials = False
+    is_behind_hub = False
 
     def __init__(
         self, policy: Policy, resolver: ProjectResolver, roles: Mapping[str, Collection[str]], log: logging.Logger

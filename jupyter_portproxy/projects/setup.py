@@ -101,7 +101,7 @@ class ProjectsRuntime:
     ) -> None:
         self.projects, self._log, self._heartbeat, self.directory = projects, log, heartbeat, directory
         self._local_file = local_file
-        self.has_users = not projects.believes_credentials
+        self.has_users = not projects.is_behind_hub
 
     async def start(self) -> None:
         if self._local_file is not None and await _make_tables(self._local_file, self._log):

@@ -42,7 +42,7 @@ async def test_a_hub_a_project_host_and_a_custom_resolver(tmp_path):
     host = made(project_resolver="registry", registry_path=str(tmp_path / "r"), hop_credentials=["c"])
     other = made(project_resolver="tests.projects.test_setup.plugged")
     assert [hop.projects.hop for hop in (hub, host, other)] == [HUB, PROJECT_HOST, HUB]
-    assert [hop.projects.believes_credentials for hop in (hub, host)] == [False, True]
+    assert [hop.projects.is_behind_hub for hop in (hub, host)] == [False, True]
     for hop in (hub, host):
         await hop.close()
 
