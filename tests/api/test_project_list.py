@@ -29,7 +29,7 @@ def site(request, tmp_path_factory):
 @pytest.fixture
 def admin(site):
     """The site's placements: ann's project with a viewer eve, and bob's, which ann may not see."""
-    with two_projects(site, "a demo", {"eve": "viewer"}) as admin:
+    with two_projects(site, "a demo", "15100-15199", {"eve": "viewer"}) as admin:
         yield admin
 
 
@@ -56,11 +56,11 @@ def submit(site, admin):
 
 
 async def test_an_owner_sees_ports_links_and_forms(site, page):
-    port = free_port(range(15000, 15100))
+    port = free_port(range(15100, 15200))
     async with serve(answers(b"<title>Sold &lt;img&gt; out</title>", b"Content-Type: text/html"), port=port):
         await asyncio.sleep(1.1)
         text = await page()
-    assert "<h3>ann/a demo</h3>" in text and ">ports 15000-15099 &middot; key of-ann<" in text
+    assert "<h3>ann/a demo</h3>" in text and ">ports 15100-15199 &middot; key of-ann<" in text
     assert f'href="/ann/a%20demo/?port={port}" aria-label="Open port {port} of ann/a demo"' in text
     assert f'href="/of-ann/server/{port}/"' in text and "Sold &lt;img&gt; out" in text
     assert 'aria-label="Remove eve from ann/a demo"' in text and "of-bob" not in text
@@ -87,7 +87,7 @@ async def test_the_forms_change_the_project(page, submit, admin):
 
 async def test_a_port_is_reserved_and_released(page, submit):
     assert (await submit(action="reserve", name="web")).status == 303
-    assert re.search(r"reserved port 150\d\d &middot; waits for a program, (10|9) min left", await page())
+    assert re.search(r"reserved port 151\d\d &middot; waits for a program, (10|9) min left", await page())
     assert (await submit(action="release", name="web")).status == 303
     assert "reserved port" not in await page()
 
@@ -120,7 +120,7 @@ async def test_a_viewer_and_a_stranger_change_nothing(submit, admin):
     for user, status in (("eve", 403), ("stranger", 404), ("bob", 404)):
         answer = await submit(user, action="set-ports", ports="15001")
         assert (answer.status, 'class="alert"' in answer.text) == (status, user != "eve")
-    assert (await admin.find("of-ann")).allowed_ports == ("15000-15099",)
+    assert (await admin.find("of-ann")).allowed_ports == ("15100-15199",)
 
 
 async def test_a_foreign_or_large_form_changes_nothing(site, submit, admin):
@@ -129,7 +129,7 @@ async def test_a_foreign_or_large_form_changes_nothing(site, submit, admin):
     assert (await site.ask("/proxy/", None, "POST", fields, content)).status in (403, 404)
     answer = await submit(action="set-ports", ports="1" * 10_000_000)
     assert (answer.status, len(answer.content) < 100_000, "bytes." in answer.text) == (400, True, True)
-    assert (await admin.find("of-ann")).allowed_ports == ("15000-15099",)
+    assert (await admin.find("of-ann")).allowed_ports == ("15100-15199",)
 
 
 async def test_the_events_are_those_of_the_users_own_projects(site, admin):
@@ -144,7 +144,7 @@ async def test_the_events_are_those_of_the_users_own_projects(site, admin):
     assert (event, item["key"], item["role"], item["members"]) == ("changed", "of-ann", "viewer", None)
     event, item = await ann.next_project()
     assert (event, len(item["members"])) == ("changed", 2)
-    port = free_port(range(15000, 15100))
+    port = free_port(range(15100, 15200))
     async with serve(answers(), port=port):
         for watching in (ann, bob):
             assert [live["port"] for live in (await watching.next_project())[1]["ports"]] == [port]

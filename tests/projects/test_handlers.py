@@ -29,7 +29,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def admin(site):
     """The site's placements: ann's project with a member mem and a viewer eve, and bob's, which ann may not see."""
-    with two_projects(site, "demo", {"mem": "member", "eve": "viewer"}) as admin:
+    with two_projects(site, "demo", "15000-15099", {"mem": "member", "eve": "viewer"}) as admin:
         yield admin
 
 

@@ -107,14 +107,17 @@ async def place_locally(admin: PlacementAdmin, key: str, owner: str = "ann", nam
 
 
 @contextmanager
-def two_projects(site: LocalSite, name: str, members: Mapping[str, str]) -> Iterator[PlacementAdmin]:
-    """The site's placements, with two projects alone: `of-ann` with that name and those members, and bob's."""
+def two_projects(site: LocalSite, name: str, ports: str, members: Mapping[str, str]) -> Iterator[PlacementAdmin]:
+    """The site's placements, with two projects alone: `of-ann` with that name, those ports and members, and bob's.
+
+    Tests that run at once see each other's listening sockets: each file has other ports.
+    """
     admin, loop = PlacementAdmin(site.dsn), asyncio.new_event_loop()
 
     async def place() -> None:
         for project in await admin.list():
             await admin.remove(project.key)
-        await admin.place("of-ann", LOCAL_HOST, owner="ann", name=name, allowed_ports=["15000-15099"])
+        await admin.place("of-ann", LOCAL_HOST, owner="ann", name=name, allowed_ports=[ports])
         await admin.place("of-bob", LOCAL_HOST, owner="bob", name="demo", allowed_ports=["15200-15299"])
         for member, role in members.items():
             await admin.add_member("of-ann", member, role)
