@@ -133,7 +133,9 @@ class PortList:
             return error.code, error.message, getattr(error, "allowable_port", None) is not None and listener.mine
         if not _REACHED_BY_LOCALHOST & set(listener.addresses):
             return "not_on_localhost", f"It listens on {', '.join(listener.addresses)} only, not on localhost.", False
-        if not listener.mine and listener.owner not in ("root", "") and not self._gateway.settings.allow_other_users:
+        is_for_one = self._gateway.policy.required_owner(listener.port) is not None
+        is_for_all = listener.owner == "root" or self._gateway.settings.allow_other_users
+        if not listener.mine and listener.owner and (is_for_one or not is_for_all):
             return "other_user", f"It belongs to another user of this machine ({listener.owner}).", False
         return "", "", False
 

@@ -131,7 +131,7 @@ class Policy:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
         self.check(route, handler)
-        owner = self._required_owner(route.port)
+        owner = self.required_owner(route.port)
         if route.host == urls.LOOPBACK_NAME:
             return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route), owner=owner)
         addresses = await resolve_host(route.host, route.port)
@@ -201,7 +201,7 @@ class Policy:
     def _is_user_port(self, port: int) -> bool:
         return self._user_ports is not None and self.may_allow(port) and self._user_ports.get(port) is not None
 
-    def _required_owner(self, port: int) -> int | None:
+    def required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""
         return _own_uid() if self._is_unlisted[port] else None
 

@@ -14,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.api.port_list import Page, PortList, parse_page
+from jupyter_portproxy.config import PortProxy
+from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.services.listeners import MAX_SOCKETS
 
 from ..support.upstreams import answers, free_port, serve
+from ..support.user_services import serve_as
 
 HTML = [("Content-Type", "text/html; charset=utf-8")]
 
@@ -61,6 +64,18 @@ async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gatew
         assert len(await port_list.read()) <= MAX_SOCKETS
         took.append(time.thread_time() - started)
     assert min(took) < 0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
+async def test_a_port_that_is_allowed_for_the_servers_own_user_alone_is_refused_for_others(gateway, probe, monkeypatch):
+    monkeypatch.setattr(gateway, "policy", Policy(PortProxy(allowed_ports="own")))
+    monkeypatch.setattr(gateway.settings, "allow_other_users", True)
+    with serve_as(65002) as other, serve_as(os.getuid()) as own:
+        listed = {item["port"]: item for item in await PortList(gateway, probe, "/", set).read()}
+    assert [(listed[each.port]["allowed"], listed[each.port]["reason_code"]) for each in (own, other)] == [
+        (True, ""),
+        (False, "other_user"),
+    ]
 
 
 async def test_one_bad_item_costs_that_item(gateway, probe, monkeypatch, caplog):

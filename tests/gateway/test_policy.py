@@ -160,7 +160,7 @@ def test_own_stands_for_the_unprivileged_ports(make_gateway):
     assert caught.value.hint.endswith('c.PortProxy.allowed_ports = ["own", 80].')
     assert policy.lease_ports == (range(10000, 20001),)
     more = make_gateway(allowed_ports=["own", 80, "5000-5010"]).policy
-    assert [bool(more._required_owner(port) is None) for port in (80, 5000, 5010, 5011)] == [True, True, True, False]
+    assert [bool(more.required_owner(port) is None) for port in (80, 5000, 5010, 5011)] == [True, True, True, False]
     assert more.lease_ports == (range(80, 81), range(5000, 5011))
 
 
