@@ -219,6 +219,11 @@ class BadInput(GatewayError):
     status, code, title = 400, "bad_input", "Bad request"
 
     @classmethod
+    def value(cls, kind: str, value: object, hint: str) -> BadInput:
+        """A value that is not a name: its text is printed as Python writes it."""
+        return cls(f"Invalid {kind}: {str(value)[:80]!r}.", hint)
+
+    @classmethod
     def name(cls, kind: str, name: object, hint: str) -> BadInput:
         return cls(f"Invalid {kind} name: '{'/'.join(map(_quoted, str(name)[:80].split('/')))}'.", hint)
 
@@ -228,6 +233,13 @@ class NotFound(GatewayError):
 
     def __init__(self, name: str, kind: str = "service") -> None:
         super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", f"The list of {kind}s shows what there is.")
+
+
+class NotAllowedByUser(NotFound):
+    """A port that the user takes back without having allowed it."""
+
+    def __init__(self, port: int) -> None:
+        GatewayError.__init__(self, f"You have not allowed port {port}.", "List those that you have: jupyter portproxy allowed")
 
 
 class ServiceFailed(GatewayError):
@@ -344,9 +356,9 @@ class UnknownProject(ProjectError):
 
 
 class NotPlaced(ProjectError):
-    status, code, title = 503, "not_placed", "The project has no host yet"
-    message = "The {hop} has no host for this project yet."
-    hint = "Try again in a moment."
+    status, code, title = 503, "not_placed", "The project is not placed"
+    message = "This project is not placed on a host."
+    hint = "Try again in a moment, or tell the operator."
     retry_after = 1
 
 

@@ -71,7 +71,7 @@ class UserFile:
         """Raises: BadInput, OSError, UnicodeError"""
         users = dict(self.read())
         if users.pop(name, None) is None:
-            raise BadInput(f"There is no user '{name}'.", "The file of users shows who there is.")
+            raise BadInput(f"There is no user '{name}'.", f"The names are in {self.path}.")
         self._write(users)
 
     def _write(self, users: dict[str, str]) -> None:

@@ -128,7 +128,9 @@ class ApiClient:
         except HTTPError as error:
             if error.code == 403 and not self._credential:
                 error.close()
-                raise CliError("The server has a password and no token: set JUPYTER_TOKEN where it is started.") from None
+                raise CliError(
+                    "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN."
+                ) from None
             raise CliError(_sentence(error)) from None
         except (URLError, OSError) as error:
             raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None

@@ -268,7 +268,7 @@ async def _move(admin: PlacementAdmin, options: Options) -> None:
 
 async def _unplace(admin: PlacementAdmin, options: Options) -> None:
     await admin.unplace(options.key)
-    print_result(options, f"{options.key} has no host.", key=options.key, host=None)
+    print_result(options, f"{options.key} is not placed now.", key=options.key, host=None)
 
 
 async def _remove(admin: PlacementAdmin, options: Options) -> None:
@@ -288,11 +288,11 @@ async def _members(admin: PlacementAdmin, options: Options) -> None:
 
 async def _member(admin: PlacementAdmin, options: Options) -> None:
     if (options.role is None) != options.remove or (options.remove and options.ports is not None):
-        raise CliError("Give a role, or --remove.")
+        raise CliError("Give a role (owner, member or viewer), or --remove.")
     if options.remove:
         await admin.remove_member(options.key, options.user)
         return print_result(
-            options, f"{options.user} is not a member of {options.key}.", key=options.key, user=options.user, role=None
+            options, f"{options.user} is no longer a member of {options.key}.", key=options.key, user=options.user, role=None
         )
     await admin.add_member(options.key, options.user, options.role, _ports(options))
     print_result(

@@ -16,6 +16,7 @@ from functools import partial
 from ..errors import Forbidden, GatewayError, HostDown, RegistryAway, UnknownProject
 from ..gateway.destinations import Destination, Requester
 from ..protocol.project_urls import ProjectRoute
+from ..protocol.urls import print_ports
 from ..services.hooks import RequestHooks
 from ..system import background_tasks
 from ..upstream.closable import Closable, CloseCode
@@ -100,7 +101,9 @@ class ProjectAccess:
             return
         self._check_port(port)
         if not next_hop.allows(port):
-            raise Forbidden(f"Port {port} is not among the ports of this project.", "Start the service on one of them.")
+            own = next_hop.allowed_ports
+            which = f"Start the service on one of them: {print_ports(own)}." if own is not None else "Another project claims it."
+            raise Forbidden(f"Port {port} is not among the ports of this project.", which)
         if not next_hop.allows_user(port):
             raise Forbidden(f"Port {port} is not among your ports of this project.", "Ask its owner for it.")
 

@@ -133,7 +133,7 @@ def require_key(text: str, hop: str) -> None:
 def check_new_key(text: str) -> None:
     """Raise BadInput for a key that no project can have."""
     if not is_key(text):
-        raise BadInput("Invalid project key.", KEY_RULE)
+        raise BadInput.value("project key", text, KEY_RULE)
 
 
 def is_credential(text: object) -> bool:

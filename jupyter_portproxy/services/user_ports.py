@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, NotAllowedByUser
 
 try:
     import fcntl
@@ -88,12 +88,12 @@ class UserPorts:
         """Take a port back.
 
         Raises:
-            NotFound: it was not allowed here.
+            NotAllowedByUser: it was not allowed here.
             BadInput: the file cannot be used.
         """
         with self._change() as ports:
             if ports.pop(port, None) is None:
-                raise NotFound(str(port), "allowed port")
+                raise NotAllowedByUser(port)
 
     # ---- the file ----
 

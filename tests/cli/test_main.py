@@ -250,7 +250,11 @@ def test_the_token_is_sent_to_no_proxy(server, run, home):
 
 def test_a_server_without_a_token_says_what_to_do(home, run):
     with jupyter_server(home, "--IdentityProvider.token=", "--PasswordIdentityProvider.hashed_password=argon2:x"):
-        assert run("list") == (1, "", "The server has a password and no token: set JUPYTER_TOKEN where it is started.\n")
+        assert run("list") == (
+            1,
+            "",
+            "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN.\n",
+        )
 
 
 def test_without_a_server_it_says_so(run):

@@ -55,8 +55,8 @@ async def test_a_projects_life(tmp_path, placement, hosts, database):
     assert placement("member", "p1", "bob", "viewer")[1] == "bob is viewer of p1.\n"
     (two,) = listed()
     assert (two["host"], two["state"], two["members"]) == ("h1", "host up", {"bob": "viewer"})
-    assert placement("member", "p1", "bob", "--remove")[1] == "bob is not a member of p1.\n"
-    assert placement("unplace", "p1")[1] == "p1 has no host.\n"
+    assert placement("member", "p1", "bob", "--remove")[1] == "bob is no longer a member of p1.\n"
+    assert placement("unplace", "p1")[1] == "p1 is not placed now.\n"
     (three,) = listed()
     assert (three["host"], three["state"], three["members"]) == (None, "not placed", {})
 
@@ -70,7 +70,7 @@ async def test_what_places_projects_has_a_short_form(tmp_path, placement, hosts,
     assert json.loads(short("move", "p1", "h2", "--json")[1]) == {"key": "p1", "host": "h2"}
     shown = json.loads(placement("project", "p1", "--json")[1])
     assert (shown["host"], shown["owner"], shown["allowed_ports"]) == ("h2", "ann", ["6000"])
-    assert short("unplace", "p1")[1] == "p1 has no host.\n"
+    assert short("unplace", "p1")[1] == "p1 is not placed now.\n"
     assert short("unplace", "p2") == (1, "", placement("unplace", "p2")[2])
 
 
@@ -127,7 +127,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
     projects = "select * from projects order by project_id"
     before, more = await shared_database.sql(projects), {"PORTPROXY_PLACEMENT": shared_database.dsn}
     code, said, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
-    assert (code, said, error.splitlines()[0]) == (1, "", "Invalid project key.")
+    assert (code, said, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}.")
     assert await shared_database.sql(projects) == before
 
 
@@ -137,33 +137,34 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["host", "h1", "ftp://x"], "Invalid URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
         (["host", "h1", "http://h:80/path"], "Invalid URL of a host: it is not of the form"),
         (["host", "h1", "http://h:99999"], "Invalid URL of a host: its host or its port is invalid."),
-        (["host", "../h", URL], "Invalid name of a host."),
+        (["host", "../h", URL], "Invalid name of a host: '../h'."),
         (["move", "p1", "h1"], "There is no host 'h1'."),
         (["move", "p9", "h7"], "The database has no project 'p9'."),
         (["unplace", "p9"], "The database has no project 'p9'."),
         (["place", "p1", "h9"], "There is no host 'h9'."),
-        (["place", "p1", "h7", "--owner", "\x1b[31m"], "Invalid owner."),
-        (["member", "p1", "bob", "king"], "Invalid role."),
-        (["place", "p1", "h7", "--ports", "0"], "allowed_ports: '0' is not a port or a range of ports"),
-        (["project", "p1", "--ports", ""], "allowed_ports: '' is not a port or a range of ports"),
-        (["project", "p1", "--visibility", "shared"], "Invalid visibility."),
-        (["project", "p1", "--owner", ""], "Invalid owner."),
+        (["place", "p1", "h7", "--owner", "\x1b[31m"], "Invalid owner: '\\x1b[31m'."),
+        (["member", "p1", "bob", "king"], "Invalid role: 'king'."),
+        (["place", "p1", "h7", "--ports", "0"], "'0' is not a port or a range of ports"),
+        (["project", "p1", "--ports", ""], "'' is not a port or a range of ports"),
+        (["project", "p1", "--visibility", "shared"], "Invalid visibility: 'shared'."),
+        (["project", "p1", "--owner", ""], "Invalid owner: ''."),
         (["project", "p1", "--owner", "@team"], "A group cannot own a project."),
         (["project", "p9"], "The database has no project 'p9'."),
         (["remove", "p9"], "The database has no project 'p9'."),
         (["members", "p9"], "The database has no project 'p9'."),
-        (["members", "../p"], "Invalid project key."),
-        (["member", "p1", "@", "viewer"], "Invalid username."),
-        (["member", "p1", "bob", "viewer", "--ports", "80-"], "allowed_ports: '80-' is not a port or a range of ports"),
-        (["member", "p1", "bob", "--remove", "--ports", "80"], "Give a role, or --remove."),
+        (["members", "../p"], "Invalid project key: '../p'."),
+        (["member", "p1", "@", "viewer"], "Invalid username: ''."),
+        (["member", "p1", "bob", "viewer", "--ports", "80-"], "'80-' is not a port or a range of ports"),
+        (["member", "p1", "bob", "--remove", "--ports", "80"], "Give a role (owner, member or viewer), or --remove."),
+        (["member", "p1", "ann", "viewer"], "'ann' owns this project and stays its owner."),
         (["up", "h9"], "There is no host 'h9'."),
-        (["drain", "a/b"], "Invalid name of a host."),
+        (["drain", "a/b"], "Invalid name of a host: 'a/b'."),
         (["remove-host", "h9"], "There is no host 'h9'."),
         (["remove-host", "h7"], "The host has projects."),
         (["member", "p9", "bob", "owner"], "The database has no project 'p9'."),
-        (["member", "p1", "bob"], "Give a role, or --remove."),
-        (["member", "p1", "bob", "viewer", "--remove"], "Give a role, or --remove."),
-        (["member", "p1", "nobody", "--remove"], "That user is not a member of the project."),
+        (["member", "p1", "bob"], "Give a role (owner, member or viewer), or --remove."),
+        (["member", "p1", "bob", "viewer", "--remove"], "Give a role (owner, member or viewer), or --remove."),
+        (["member", "p1", "nobody", "--remove"], "'nobody' is not a member of this project."),
         (["heartbeat", "h9"], "There is no host 'h9'."),
         (["heartbeat", "h7", "--every", "0"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
         (["heartbeat", "h7", "--every", "nan"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
@@ -303,11 +304,11 @@ def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
     ("arguments", "said"),
     [
         (["place", "p1", "--owner", "ann", "--system-user", "no such user"], "--system-user: this machine has no user 'no such"),
-        (["place", "p1", "--owner", "ann", "--name", "a" * 300], "Invalid name.\n"),
-        (["place", "p1", "--owner", "a" * 300], "Invalid owner.\n"),
-        (["place", "p1", "--owner", " "], "Invalid owner.\n"),
-        (["place", "lab", "--owner", "ann"], "Invalid project key.\n"),
-        (["place", "%2F", "--owner", "ann"], "Invalid project key.\n"),
+        (["place", "p1", "--owner", "ann", "--name", "a" * 300], f"Invalid name: {'a' * 80!r}.\n"),
+        (["place", "p1", "--owner", "a" * 300], f"Invalid owner: {'a' * 80!r}.\n"),
+        (["place", "p1", "--owner", " "], "Invalid owner: ' '.\n"),
+        (["place", "lab", "--owner", "ann"], "Invalid project key: 'lab'.\n"),
+        (["place", "%2F", "--owner", "ann"], "Invalid project key: '%2F'.\n"),
         (["place", "p1", "h1", "--owner", "ann"], "There is no host 'h1'.\n"),
         (["place", "p1", "--owner", "ann", "--placement", "sqlite:///"], "The DSN is not the address of a database.\n"),
         (["placement", "init", "--placement", "sqlite:////proc/x/y"], "The file /proc/x/y cannot be used: No such file or"),

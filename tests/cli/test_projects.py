@@ -85,7 +85,7 @@ def test_a_project_ends_with_its_process(run):
 def test_a_bad_key_changes_nothing(run, key):
     for arguments in (["register", key, "40001"], ["lease", key], ["run-project", key]):
         code, said, error = run(*arguments)
-        assert (code, said, error.splitlines()[0]) == (1, "", "Invalid project key."), arguments
+        assert (code, said, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}."), arguments
     code, said, error = run("unregister", key)
     assert (code, said) == (1, "") and error.startswith("The project host has no project '")
     assert json.loads(run("projects", "--json")[1]) == []

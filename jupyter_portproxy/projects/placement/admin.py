@@ -175,6 +175,9 @@ class PlacementAdmin:
         check_new_key(key)
         _check_name(username.removeprefix(GROUP), "username")
         _check_choice(role, ROLES, "role")
+        if role != ROLES[0] and (await self.find(key)).owner == username:
+            hint = f"An operator gives it another owner: jupyter portproxy placement project {key} --owner USER"
+            raise BadInput(f"{username!r} owns this project and stays its owner.", hint)
         try:
             await self._execute(self._sql.ADD_MEMBER, key, username, role, *_split(allowed_ports))
         except ConstraintViolation:
@@ -184,7 +187,7 @@ class PlacementAdmin:
         """Remove a member. The owner of a project stays its owner."""
         check_new_key(key)
         if not await self._execute(self._sql.REMOVE_MEMBER, key, username):
-            raise BadInput("That user is not a member of the project.", "The list of projects shows who is.")
+            raise BadInput(f"{username!r} is not a member of this project.", "The owner cannot be removed.")
 
     async def find(self, key: str) -> ProjectRecord:
         """One project."""
@@ -323,7 +326,7 @@ def _printed(ports: Iterable[object] | None) -> Sequence[str] | None:
     try:
         return [print_ports([numbers]) for numbers in parse_ports(ports)]
     except ValueError as error:
-        raise BadInput(f"allowed_ports: {error}.") from None
+        raise BadInput(f"{error}.") from None
 
 
 def _check_is_remote(host_id: str) -> None:
@@ -332,7 +335,7 @@ def _check_is_remote(host_id: str) -> None:
 
 
 def _unknown_host(host_id: str) -> BadInput:
-    return BadInput(f"There is no host '{host_id}'.", "The list of hosts shows what there is.")
+    return BadInput(f"There is no host '{host_id}'.", "List the hosts: jupyter portproxy placement hosts")
 
 
 def _check(
@@ -357,16 +360,16 @@ def _check(
     if visibility is not None:
         _check_choice(visibility, VISIBILITIES, "visibility")
     if host_id is not None and not _HOST_ID.match(host_id):
-        raise BadInput("Invalid name of a host.", "Use up to 64 letters, digits, '.', '_' and '-'.")
+        raise BadInput.value("name of a host", host_id, "Use up to 64 letters, digits, '.', '_' and '-'.")
     if status is not None:
         _check_choice(status, _STATUSES, "status")
 
 
 def _check_name(name: str, what: str) -> None:
     if not 0 < len(name) <= 255 or not name.isprintable() or name.isspace():
-        raise BadInput(f"Invalid {what}.", "Use 1 to 255 printable characters.")
+        raise BadInput.value(what, name, "Use 1 to 255 printable characters.")
 
 
 def _check_choice(value: str, choices: Sequence[str], what: str) -> None:
     if value not in choices:
-        raise BadInput(f"Invalid {what}.", f"Use one of: {', '.join(choices)}.")
+        raise BadInput.value(what, value, f"Use one of: {', '.join(choices)}.")
