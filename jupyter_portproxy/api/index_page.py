@@ -10,6 +10,7 @@ import json
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.utils import ensure_async
@@ -167,7 +168,12 @@ class IndexPageHandler(JupyterHandler):
             raise _no_such_action()
 
     def _next_uri(self) -> str:
-        """The URL to which the form leads back: one of the gateway's, as the error page of a port has it, or the list."""
+        """The URL to which the form leads back: one of the gateway's, as the error page of a port has it, or the list.
+
+        The fragment of a project's form unfolds the forms beside it, which show the change.
+        """
+        if key := self.get_body_argument("project", ""):
+            return f"{self.address}#project-{quote(key, safe='')}"
         uri = self.get_body_argument("next", "", strip=False)
         return uri if is_below(uri, self.address.rstrip("/")) and _TARGET.match(uri) else self.address
 

@@ -57,13 +57,19 @@ function Project({ project, manager, trans }: { project: IProject; manager: IPor
               {title}
             </a>
             <span className="jp-PortProxy-detail">{`:${port.port}`}</span>
-            <a href={absoluteUrl(port.key_url)} target="_blank" rel="noopener" aria-label={trans.__('Open port %1 of %2 by key', port.port, label)}>
+            <a
+              href={absoluteUrl(port.key_url)}
+              target="_blank"
+              rel="noopener"
+              title={trans.__('For services that expect to be at /')}
+              aria-label={trans.__('Open port %1 of %2 by key', port.port, label)}
+            >
               {trans.__('by key')}
             </a>
           </div>
         );
       })}
-      {project.ports.length ? null : <p className="jp-PortProxy-note">{trans.__('No service of it listens now.')}</p>}
+      {project.ports.length ? null : <p className="jp-PortProxy-note">{trans.__('No live port on this machine.')}</p>}
       {project.members ? <Settings {...{ project, members: project.members, manager, trans }} /> : null}
     </li>
   );

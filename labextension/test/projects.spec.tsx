@@ -70,7 +70,7 @@ describe('the section of projects', () => {
     await live(project('p1'), project('p2'));
     await screen.findByText('ann/p2');
     api.send('changed', { kind: 'project', ...project('p1', { ports: [] }) });
-    await screen.findByText('No service of it listens now.');
+    await screen.findByText('No live port on this machine.');
     api.send('removed', { kind: 'project', ...project('p2') });
     await vi.waitFor(() => expect(screen.queryByText('ann/p2')).toBeNull());
     state.filter = 'nothing';

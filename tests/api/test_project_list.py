@@ -74,7 +74,8 @@ async def test_others_see_nothing_to_change(page, user, sentence):
 
 
 async def test_the_forms_change_the_project(page, submit, admin):
-    assert (await submit(action="set-member", name=MARKUP, role="member")).status == 303
+    done = await submit(action="set-member", name=MARKUP, role="member")
+    assert (done.status, done.one("Location")) == (303, "/proxy/#project-of-ann")
     assert (await submit(action="set-member", name="eve", role="owner")).status == 303
     assert (await submit(action="set-ports", ports=" 15001, 15003-15004 ")).status == 303
     project = await admin.find("of-ann")
@@ -99,10 +100,14 @@ async def test_a_port_is_reserved_and_released(page, submit):
         ({"action": "set-ports", "ports": "abc"}, "Invalid ports: 'abc'.", 'name="ports" value="abc"'),
         ({"action": "set-ports", "ports": "15200"}, "Another project claims the ports 15200.", 'name="ports" value="15200"'),
         ({"action": "set-ports", "ports": MARKUP}, f"Invalid ports: '{MARKUP}'.", 'name="ports" value="&quot;&gt;&lt;img'),
-        ({"action": "set-member", "name": "x" * 300, "role": "owner"}, "Invalid username.", f'name="name" value="{"x" * 300}"'),
-        ({"action": "set-member", "name": "bob", "role": "king"}, "Invalid role.", 'name="name" value="bob"'),
+        (
+            {"action": "set-member", "name": "x" * 300, "role": "owner"},
+            f"Invalid username: '{'x' * 80}'.",
+            f'name="name" value="{"x" * 300}"',
+        ),
+        ({"action": "set-member", "name": "bob", "role": "king"}, "Invalid role: 'king'.", 'name="name" value="bob"'),
         ({"action": "reserve", "name": "a/b"}, "Invalid reservation name: 'a/b'.", 'name="name" value="a/b"'),
-        ({"action": "remove-member", "name": "nobody"}, "That user is not a member of the project.", ""),
+        ({"action": "remove-member", "name": "nobody"}, "'nobody' is not a member of this project.", ""),
         ({"action": "release", "name": "none"}, "There is no reservation named 'none'.", ""),
         ({"action": "start"}, "This page has no such action.", ""),
     ],
