@@ -48,6 +48,7 @@ def start_server(port: int, folder: Path) -> subprocess.Popen[bytes]:
         "ServerApp.port": port,
         "ServerApp.port_retries": 0,
         "ServerApp.root_dir": folder / "files",
+        "ServerApp.default_url": "/proxy/",
         "ServerApp.identity_provider_class": "jupyter_portproxy.auth.UserPasswords",
         "ServerApp.authorizer_class": "jupyter_portproxy.auth.ProjectsOnly",
         "UserPasswords.users_file": folder / "users",
