@@ -234,12 +234,13 @@ class NotFound(GatewayError):
     def __init__(self, name: str, kind: str = "service") -> None:
         super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", f"The list of {kind}s shows what there is.")
 
-
-class NotAllowedByUser(NotFound):
-    """A port that the user takes back without having allowed it."""
-
-    def __init__(self, port: int) -> None:
-        GatewayError.__init__(self, f"You have not allowed port {port}.", "List those that you have: jupyter portproxy allowed")
+    @classmethod
+    def allowed_port(cls, port: int) -> NotFound:
+        """A port that the user takes back without having allowed it."""
+        error = cls(str(port))
+        error.message = f"You have not allowed port {port}."
+        error.hint = "List those that you have: jupyter portproxy allowed"
+        return error
 
 
 class ServiceFailed(GatewayError):
@@ -357,7 +358,7 @@ class UnknownProject(ProjectError):
 
 class NotPlaced(ProjectError):
     status, code, title = 503, "not_placed", "The project is not placed"
-    message = "This project is not placed on a host."
+    message = "The {hop} has not placed this project."
     hint = "Try again in a moment, or tell the operator."
     retry_after = 1
 

@@ -294,6 +294,9 @@ async def _member(admin: PlacementAdmin, options: Options) -> None:
         return print_result(
             options, f"{options.user} is no longer a member of {options.key}.", key=options.key, user=options.user, role=None
         )
+    if options.role != "owner" and (await admin.find(options.key)).owner == options.user:
+        hint = f"Give it another owner: jupyter portproxy placement project {options.key} --owner USER"
+        raise CliError(f"{options.user!r} owns this project and stays its owner.\n{hint}")
     await admin.add_member(options.key, options.user, options.role, _ports(options))
     print_result(
         options, f"{options.user} is {options.role} of {options.key}.", key=options.key, user=options.user, role=options.role

@@ -17,7 +17,7 @@ from functools import partial
 from tornado.web import RequestHandler
 
 from ..config import OWN_PORTS, PortProxy, parse_network
-from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetected, NotAllowedByUser, Unreachable
+from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetected, NotFound, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
 from ..services.user_ports import UserPort, UserPorts
@@ -192,10 +192,10 @@ class Policy:
         """Take back what `allow_for_user` has allowed.
 
         Raises:
-            NotAllowedByUser, BadInput: see `UserPorts.remove`.
+            NotFound, BadInput: see `UserPorts.remove`.
         """
         if self._user_ports is None:
-            raise NotAllowedByUser(port)
+            raise NotFound.allowed_port(port)
         self._user_ports.remove(port)
 
     def _is_user_port(self, port: int) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadInput, NotAllowedByUser
+from ..errors import BadInput, NotFound
 
 try:
     import fcntl
@@ -88,12 +88,12 @@ class UserPorts:
         """Take a port back.
 
         Raises:
-            NotAllowedByUser: it was not allowed here.
+            NotFound: it was not allowed here.
             BadInput: the file cannot be used.
         """
         with self._change() as ports:
             if ports.pop(port, None) is None:
-                raise NotAllowedByUser(port)
+                raise NotFound.allowed_port(port)
 
     # ---- the file ----
 

@@ -182,7 +182,7 @@ def values_target(data: bytes) -> None:
             assert 1 <= ports.start < ports.stop <= 65536
     except ValueError:
         pass
-    permissions.grant_for(text, (), "ada", {text: text}, {}, text)
+    permissions.grant_for(text, (), "ada", {text: text}, {}, is_public=False)
 
 
 def bodies_target(data: bytes) -> None:

@@ -297,7 +297,7 @@ async def test_unplacing_a_project_ends_its_websockets(site):
         await asyncio.wait_for(tunnel.wait_closed(), 2)
         assert tunnel.close_code == 1012
     answer = await site.ask("/p1/port/15000/")
-    assert (answer.status, answer.text.splitlines()[0]) == (503, "This project is not placed on a host.")
+    assert (answer.status, answer.text.splitlines()[0]) == (503, "The server has not placed this project.")
 
 
 async def test_a_change_is_visible_within_a_second_to_repeated_requests(site):

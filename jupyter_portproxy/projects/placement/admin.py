@@ -175,9 +175,6 @@ class PlacementAdmin:
         check_new_key(key)
         _check_name(username.removeprefix(GROUP), "username")
         _check_choice(role, ROLES, "role")
-        if role != ROLES[0] and (await self.find(key)).owner == username:
-            hint = f"An operator gives it another owner: jupyter portproxy placement project {key} --owner USER"
-            raise BadInput(f"{username!r} owns this project and stays its owner.", hint)
         try:
             await self._execute(self._sql.ADD_MEMBER, key, username, role, *_split(allowed_ports))
         except ConstraintViolation:
