@@ -33,7 +33,7 @@ class PortLeases:
         ranges = (range(max(ports.start, _FIRST_UNPRIVILEGED), ports.stop) for ports in ranges)
         self._ranges = [ports for ports in ranges if ports]
         self._leased: set[int] = set()
-        self._claims = b""
+        self._claims = bytes(65536)
 
     def set_claims(self, claims: bytes) -> None:
         """Ports that are leased to their own projects only.
@@ -52,7 +52,7 @@ class PortLeases:
         Raises:
             NoPort: none was found.
         """
-        may_take = allows or (lambda port: not self._claims[port : port + 1].count(1))
+        may_take = allows or (lambda port: not self._claims[port])
         ports = [port for ports in self._ranges for port in ports if may_take(port)]
         # All ports are equally likely: one that is allowed by itself belongs to one program, and must not be taken before others.
         for port in random.sample(ports, min(len(ports), _MAX_TRIES)):

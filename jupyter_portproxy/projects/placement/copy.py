@@ -1,6 +1,6 @@
 """Copies all placements from one database into another: in one transaction, in which every row is read again and compared.
 
-Heartbeats and generations are not copied: hosts send their own, and a server that reads another database begins anew.
+Heartbeats and generations are not copied: hosts send their own, and a server with another DSN reads all of it.
 """
 
 from __future__ import annotations
