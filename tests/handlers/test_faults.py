@@ -438,7 +438,8 @@ WALL_CLOCK = {  # uses of the wall clock: a time that is shown to people, or sen
     "handlers/response.py": 1,  # Date
     "app.py": 1,  # Jupyter's last_activity is a date
     "services/ports.py": 1,  # Reservation.until
-    "services/user_ports.py": 3,  # UserPort.until outlasts the server; the time of the file
+    "services/user_ports.py": 2,  # UserPort.until outlasts the server
+    "services/user_file.py": 1,  # the time of the file
     "api/index_page.py": 1,  # "3 minutes ago"
     "services/manager.py": 2,  # Service.since
 }

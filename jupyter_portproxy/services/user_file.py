@@ -1,0 +1,152 @@
+"""Entries in a JSON file of the user's data folder, which all servers of the user read and write.
+
+A change in the file counts for the next `read`, which compares the file's identity and times with those of the last. States of
+the file: missing (no entries), read, or damaged (no entries, and nothing is written over it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from ..errors import BadInput
+
+try:
+    import fcntl
+except ImportError:  # Windows: two servers that write at the same moment may lose one of the two changes
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK_TIMEOUT = 0.2  # seconds, in which the event loop stands still
+_MAX_SIZE = 4 << 20  # bytes
+_FileState = tuple[int, ...]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class UserDataFile(Generic[K, V]):
+    """The entries in one file, which only its user can read.
+
+    Args:
+        path: of the file; it and its folder are made with the first entry.
+        entries: what they are, for errors and the log: "allowed ports".
+        load: the entries in the file's JSON value. Raises ValueError, RecursionError, OverflowError.
+        dump: the JSON value of the entries.
+
+    Attributes:
+        version: another number after each change that `read` has seen.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        entries: str,
+        load: Callable[[Any], dict[K, V]],
+        dump: Callable[[dict[K, V]], object],
+        log: logging.Logger,
+    ) -> None:
+        self.path, self._what, self._load, self._dump, self._log = path, entries, load, dump, log
+        self._name = str(path)  # os.stat takes it faster than a Path
+        self._state: _FileState | None = None
+        self._entries: dict[K, V] = {}
+        self._damage = ""
+        self.version = 0
+
+    def read(self) -> dict[K, V]:
+        """The entries, not to be changed; the same object as before if the file has not changed."""
+        try:
+            status = os.stat(self._name)
+        except OSError as error:
+            if self._state is not None:
+                self._set(None, {})
+            self._set_damage("" if isinstance(error, FileNotFoundError) else str(error))
+            return self._entries
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if state != self._state:
+            damage = ""
+            try:
+                self._set(state, {})
+                self._entries = self._parse(status)
+            except (OSError, ValueError, RecursionError, OverflowError) as error:
+                damage = str(error)
+            self._set_damage(damage)
+        return self._entries
+
+    def _parse(self, status: os.stat_result) -> dict[K, V]:
+        if os.name == "posix" and status.st_uid != os.getuid():
+            raise PermissionError("it belongs to another user")
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SIZE:
+            raise ValueError(f"it is not a file of at most {_MAX_SIZE} bytes")
+        return self._load(json.loads(self.path.read_bytes()))
+
+    def _set(self, state: _FileState | None, entries: dict[K, V]) -> None:
+        self._state, self._entries = state, entries
+        self.version += 1
+
+    def _set_damage(self, damage: str) -> None:
+        if damage and damage != self._damage:
+            self._log.error("portproxy: the %s in %s cannot be read: %s", self._what, self.path, damage)
+        self._damage = damage
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[dict[K, V]]:
+        """A copy of the entries, to be changed in place and then written. An exception leaves the file as it is.
+
+        Raises:
+            BadInput: the file is damaged, another process changes it, or it cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock():
+                entries = dict(self.read())
+                if self._damage:
+                    hint = f"Mend or delete {self.path.name} in the folder portproxy of Jupyter's data folder."
+                    raise BadInput(f"The list of {self._what} is damaged.", hint)
+                yield entries
+                self._write(json.dumps(self._dump(entries), indent=1))
+        except OSError as error:
+            self._log.error("portproxy: the %s in %s cannot be written: %s", self._what, self.path, error)
+            reason = error.strerror or type(error).__name__
+            raise BadInput(f"The list of {self._what} cannot be written: {reason}.", "See the server's log.") from None
+        self.read()
+
+    def _write(self, content: str) -> None:
+        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")  # mode 0600
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(content)
+            # The system's own times have steps of some milliseconds, in which an inode may be reused.
+            os.utime(temporary, ns=(now := time.time_ns(), now))
+            os.replace(temporary, self.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold a lock of all processes of the user, for the time of one small write.
+
+        Raises:
+            BadInput: another process holds it; that one may be stopped.
+        """
+        descriptor = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        end = time.monotonic() + _LOCK_TIMEOUT
+        try:
+            while fcntl is not None:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise BadInput(f"Another program changes the list of {self._what}.", "Try again.") from None
+                time.sleep(0.001)
+            yield
+        finally:
+            os.close(descriptor)
