@@ -103,7 +103,7 @@ def _call(path: str, verb: str, call: Mapping[str, Any], components: Mapping[str
     body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     if body is not None:
         for name, schema in body["properties"].items():
-            suffix = "" if name in body["required"] else ", optional"
+            suffix = "" if name in body.get("required", ()) else ", optional"
             yield f"- `{name}` in the content, {_type(schema)}{suffix}."
     for status, answer in call["responses"].items():
         if "$ref" not in answer:
@@ -134,6 +134,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "enum" in schema:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    if "oneOf" in schema:
+        return " or ".join(map(_type, schema["oneOf"]))
     kind: Any = schema.get("type", "")
     if isinstance(kind, list):
         return " or ".join(_type({**schema, "type": one}) for one in kind)

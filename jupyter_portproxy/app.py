@@ -49,6 +49,7 @@ from .server_proxy.config import AdoptedConfiguration, ServerProxy
 from .server_proxy.handlers import make_rules
 from .services import logs, templates
 from .services.manager import ServiceManager
+from .services.port_rules import PortRules
 from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 from .services.user_ports import UserPorts
@@ -90,13 +91,14 @@ class PortProxyApp(ExtensionApp):
 
     def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
         server, counters = self._server, Counters()
-        self.user_ports = self._make_user_ports(settings)
+        is_personal, folder = self._is_personal(settings), Path(jupyter_data_dir(), "portproxy")
         self.policy = Policy(
             settings,
             base_url=base_url,
             own_port=lambda: server.port,
             more_ports=config.fixed_ports(adopted.templates.values()),
-            user_ports=self.user_ports,
+            user_ports=UserPorts(folder / "allowed-ports.json", self.log) if is_personal and settings.users_may_allow else None,
+            port_rules=PortRules(folder / "port-rules.json", self.log) if is_personal else None,
             allows_host=adopted.allows_host,
         )
         provider = server.identity_provider
@@ -192,14 +194,12 @@ class PortProxyApp(ExtensionApp):
         directory = self.projects_runtime.directory if self.projects_runtime is not None else None
         return ProjectList(directory, port_list, base_url, self.log) if directory is not None else None
 
-    def _make_user_ports(self, settings: PortProxy) -> UserPorts | None:
-        """The ports that the user allows; None where several people share this server, or none may be allowed."""
+    def _is_personal(self, settings: PortProxy) -> bool:
+        """True if this server has one user: it keeps files for them."""
         provider = type(self._server.identity_provider)
-        is_personal = provider in (IdentityProvider, PasswordIdentityProvider) or _is_at_hub()
-        is_configured = "users_may_allow" in self._server.config.PortProxy
-        if settings.project_resolver or not settings.users_may_allow or not (is_personal or is_configured):
-            return None
-        return UserPorts(Path(jupyter_data_dir(), "portproxy", "allowed-ports.json"), self.log)
+        has_one_user = provider in (IdentityProvider, PasswordIdentityProvider) or _is_at_hub()
+        is_configured = "users_may_allow" in self._server.config.PortProxy and bool(settings.users_may_allow)
+        return not settings.project_resolver and (has_one_user or is_configured)
 
     def _warn_of_open_server(self) -> None:
         """Warn if the authorizer lets every user of a server with projects run code on it, as Jupyter's default does."""

@@ -26,6 +26,7 @@ _MAX_NOTICES = 20
 _MAX_QUEUED = 10_000  # events of a client that does not read
 _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
+_RULE = "port_rule"
 _PROJECTS_INTERVAL = 10.0  # s
 _Key = tuple[str, str]
 K = TypeVar("K")
@@ -70,7 +71,8 @@ class Events:
         self._publish_changes(await self._read_all())
         shown = await self._publish_projects(username) if username is not None else None
         # No await from here to the start of the task: no change after the snapshot is lost, and two watchers share one task.
-        snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in _KINDS}
+        kinds = _KINDS if self._listing.port_rules() is None else (*_KINDS, _RULE)
+        snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in kinds}
         if shown is not None and username is not None:
             snapshot["projects"] = list(shown.values())
             self._published_projects[username] = shown
@@ -153,7 +155,8 @@ class Events:
     async def _read_all(self) -> dict[_Key, Item]:
         ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self._listing.ports()}
         reservations = {("reservation", item["name"]): item for item in self._listing.reservations()}
-        return {**ports, **reservations, **self._read_services()}
+        rules = {(_RULE, item["id"]): item for item in self._listing.port_rules() or []}
+        return {**ports, **reservations, **rules, **self._read_services()}
 
     def _read_services(self) -> dict[_Key, Item]:
         return {("service", item["name"]): item for item in self._listing.services()}

@@ -21,6 +21,7 @@ from ..errors import BadInput, GatewayError
 from ..gateway.policy import Policy
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
 from ..protocol.urls import parse_port
+from ..services import port_rules
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
 from .events import Events
@@ -228,6 +229,34 @@ class UserPortHandler(ProxyAPIHandler):
         self.send_nothing()
 
 
+class PortRulesHandler(ProxyAPIHandler):
+    """`GET port-rules`: the user's rules; `PUT port-rules` makes a rule or replaces the one with the same match (PortRule)."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.send([asdict(rule) for rule in self.policy.port_rules.list()])
+
+    @authenticated
+    @authorized("execute")
+    async def put(self) -> None:
+        rules = self.policy.port_rules
+        rule = rules.put(self.json_body(*port_rules.KEYS))
+        self.listing.scan_again()
+        self.send(asdict(rule))
+
+
+class PortRuleHandler(ProxyAPIHandler):
+    """`DELETE port-rules/ID`: removes the rule."""
+
+    @authenticated
+    @authorized("execute")
+    async def delete(self, rule: str) -> None:
+        self.policy.port_rules.remove(rule)
+        self.listing.scan_again()
+        self.send_nothing()
+
+
 class LogsHandler(ProxyAPIHandler):
     """`GET services/NAME/logs`: its output, at most the last MiB; `?follow=1` streams more until it ends."""
 
@@ -307,6 +336,8 @@ ROUTES: list[tuple[str, type[ProxyAPIHandler]]] = [
     (rf"/proxy/api/reservations/{_NAME}", ReservationHandler),
     (r"/proxy/api/allowed-ports", UserPortsHandler),
     (r"/proxy/api/allowed-ports/(?P<port>[^/]+)", UserPortHandler),
+    (r"/proxy/api/port-rules", PortRulesHandler),
+    (r"/proxy/api/port-rules/(?P<rule>[^/]+)", PortRuleHandler),
     (r"/proxy/api/events", EventsHandler),
     (r"/proxy/api/origins", OriginsHandler),
     (r"/proxy/api/.*", UnknownPathHandler),

@@ -27,6 +27,10 @@ class Listing:
         """Let the next list be a new one, with the page of this port probed again."""
         self._port_list.probe_again(port)
 
+    def scan_again(self) -> None:
+        """Let the next list be a new one."""
+        self._port_list.scan_again()
+
     def services(self) -> list[Item]:
         return describe_all("service", self.service, self._gateway.services.list(), self._gateway.log)
 
@@ -58,6 +62,11 @@ class Listing:
 
     def user_ports(self) -> list[Item]:
         return [asdict(port) for port in self._gateway.policy.user_ports()]
+
+    def port_rules(self) -> list[Item] | None:
+        """The user's rules for ports; None if this server has none."""
+        policy = self._gateway.policy
+        return [asdict(rule) for rule in policy.port_rules.list()] if policy.has_port_rules else None
 
     def templates(self) -> list[Item]:
         return [self._template(template) for template in self._gateway.services.templates.values()]

@@ -1,7 +1,8 @@
 """The listening ports of this machine as the API shows them: who listens, whether the policy allows it, and the page's title.
 
 A scan happens only when the list is read and older than `max_age`. It probes new ports only, and of these only allowed ports of
-the server's own user; a page is kept until its process ends or `probe_again` is called.
+the server's own user that may speak HTTP; a page is kept until its process ends, its scheme changes by a rule of the user's, or
+`probe_again` is called.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class PortList:
         self._scanning = asyncio.Lock()
         self._items: list[Item] = []
         self._services: dict[int, str] = {}  # by port, at the time of the scan
-        self._pages: dict[tuple[int, int], Page] = {}
+        self._pages: dict[tuple[int, int, str], Page] = {}
         self._first_port = 0  # the port that the next scan probes first
 
     async def read(self) -> list[Item]:
@@ -77,7 +78,12 @@ class PortList:
     def probe_again(self, port: int) -> None:
         """Let the next `read` scan, and probe the page of this port first."""
         self._pages = {key: page for key, page in self._pages.items() if key[0] != port}
-        self._first_port, self._scanned_at = port, float("-inf")
+        self._first_port = port
+        self.scan_again()
+
+    def scan_again(self) -> None:
+        """Let the next `read` scan."""
+        self._scanned_at = float("-inf")
 
     async def _find_listeners(self) -> list[Listener]:
         omitted_before, listeners = self._listeners.left_out, await asyncio.to_thread(self._listeners.refresh)
@@ -103,7 +109,8 @@ class PortList:
 
     def _describe(self, listener: Listener) -> Item:
         reason_code, reason, may_allow = self._refusal(listener)
-        page = self._pages.get(_page_key(listener), Page(False))
+        page = self._pages.get(self._page_key(listener), Page(False))
+        scheme = self._gateway.policy.protocol_of(listener.port)
         process = listener.process
         return {
             "port": listener.port,
@@ -119,7 +126,9 @@ class PortList:
             "reason_code": reason_code,
             "may_allow": may_allow,
             "allowed_by_user": not reason_code and self._gateway.policy.is_temporary(listener.port),
-            "url": f"{self._base_url}proxy/port/{listener.port}/" if not reason_code else None,
+            "url": f"{self._base_url}proxy/port/{listener.port}/" if not reason_code and scheme != "tcp" else None,
+            "scheme": scheme,
+            "label": self._gateway.policy.attributes_of(listener.port).label,
             "http": page.http,
             "title": page.title,
             "icon": page.icon,
@@ -142,10 +151,9 @@ class PortList:
     # ---- pages ----
 
     async def _probe_new_pages(self, listeners: list[Listener]) -> None:
-        keys = {_page_key(listener) for listener in listeners}
+        keys = {self._page_key(listener) for listener in listeners}
         self._pages = {key: page for key, page in self._pages.items() if key in keys}
-        excluded = set(self._gateway.settings.unprobed_ports)
-        new = [each for each in listeners if each.mine and each.port not in excluded and _page_key(each) not in self._pages]
+        new = [each for each in listeners if self._may_probe(each) and self._page_key(each) not in self._pages]
         new.sort(key=lambda listener: listener.port != self._first_port)
         slots = asyncio.Semaphore(_MAX_PROBES)
         tasks = [asyncio.ensure_future(self._probe_page(listener, slots)) for listener in new]
@@ -156,8 +164,16 @@ class PortList:
             for task in tasks:
                 task.cancel()
 
+    def _may_probe(self, listener: Listener) -> bool:
+        port, gateway = listener.port, self._gateway
+        return listener.mine and port not in gateway.settings.unprobed_ports and gateway.policy.protocol_of(port) != "tcp"
+
+    def _page_key(self, listener: Listener) -> tuple[int, int, str]:
+        port, process = listener.port, listener.process
+        return port, process.pid if process else 0, self._gateway.policy.protocol_of(port)
+
     async def _probe_page(self, listener: Listener, slots: asyncio.Semaphore) -> None:
-        page = Page(False)
+        page, key = Page(False), self._page_key(listener)
         try:
             if self._refusal(listener)[0]:
                 return
@@ -167,7 +183,7 @@ class PortList:
                 page = parse_page(*response, prefix=f"{self._base_url}proxy/port/{listener.port}")
         except Exception as error:
             self._gateway.log.error("portproxy: the page of port %d cannot be read: %r", listener.port, error)
-        self._pages[_page_key(listener)] = page
+        self._pages[key] = page
 
 
 def describe_all(kind: str, describe: Callable[[T], Item], objects: Iterable[T], log: Logger) -> list[Item]:
@@ -189,7 +205,3 @@ def parse_page(fields: Fields, content: bytes, *, prefix: str) -> Page:
         return Page(True)
     title, icon = page_head.parse_page_head(content)
     return Page(True, title, page_head.build_icon_url(icon, prefix))
-
-
-def _page_key(listener: Listener) -> tuple[int, int]:
-    return listener.port, listener.process.pid if listener.process else 0

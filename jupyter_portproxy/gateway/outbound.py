@@ -59,7 +59,7 @@ class OutboundBuilder:
             self._log.debug("portproxy: not passed on, as only this server may identify the user: %s", ", ".join(names))
         if to.url_mapping is not None:
             fields = to.url_mapping.map_request_fields(fields, client)
-        keep_host = self._policy.keeps_host(to.upstream.port) or (to.service is not None and to.service.template.keep_host)
+        keep_host = self._policy.keeps_host(to.upstream) or (to.service is not None and to.service.template.keep_host)
         out = build_request_fields(
             fields, to.route, to.upstream, client, via=self.via, method=method, keep_host=keep_host, hop=to.hop
         )

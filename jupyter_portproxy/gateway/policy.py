@@ -1,8 +1,8 @@
 """Which ports, hosts and addresses may be reached, and the owner check of what listens there.
 
 Every access decision except the login is made here, before a byte is sent. The policy opens no connection; its only state are
-the netlink sockets of the owner check. Ports that the user allows are in a file (services.user_ports), which is compared at
-each request.
+the netlink sockets of the owner check. Ports that the user allows and the user's rules for ports are in files
+(services.user_file), which are compared at each request.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..config import OWN_PORTS, PortProxy, parse_network
 from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetected, NotFound, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
+from ..services.port_rules import PortAttributes, PortRules
 from ..services.user_ports import UserPort, UserPorts
 from ..system.addresses import LOOPBACK, resolve_host
 from ..system.netlink import SUPPORTED
@@ -49,6 +50,7 @@ class Policy:
         own_port: the Jupyter server's port; None until it listens.
         more_ports: ports that the configuration of jupyter-server-proxy names.
         user_ports: the ports that the user has allowed; None if the user may allow none.
+        port_rules: the user's rules for ports; None if there are none, because several people share the server.
         allows_host: the host list of jupyter-server-proxy, which may be a function of the request's handler and the host.
     """
 
@@ -60,12 +62,13 @@ class Policy:
         own_port: Callable[[], int | None] = lambda: None,
         more_ports: Iterable[int] = (),
         user_ports: UserPorts | None = None,
+        port_rules: PortRules | None = None,
         allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False,
         owners: SocketOwners | None = None,
     ) -> None:
         self._settings, self._log = settings, settings.log
         self._base_url, self._own_port, self._also_allows_host = base_url, own_port, allows_host
-        self._user_ports = user_ports
+        self._user_ports, self._port_rules = user_ports, port_rules
         self._users_may_allow = urls.parse_ports(settings.users_may_allow)
         self._listed_ports = listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
         own = urls.parse_ports(_UNPRIVILEGED) if OWN_PORTS in settings.allowed_ports else ()
@@ -97,9 +100,13 @@ class Policy:
         refused = self._port_allowed.find(0, ports.start, ports.stop)
         return refused if refused >= 0 else None
 
-    def keeps_host(self, port: int) -> bool:
-        """True if services on that port get the client's own Host."""
-        return self._settings.keep_host is True or any(port in ports for ports in self._keep_host_ports)
+    def keeps_host(self, upstream: Upstream) -> bool:
+        """True if that upstream gets the client's own Host."""
+        is_port = _is_local(upstream.host) and not upstream.unix_socket
+        by_rule = self.attributes_of(upstream.port).keep_host if is_port else None
+        if by_rule is not None:
+            return by_rule
+        return self._settings.keep_host is True or any(upstream.port in ports for ports in self._keep_host_ports)
 
     def check(self, route: Route, handler: RequestHandler | None = None) -> None:
         """Refuse a route that the policy does not allow.
@@ -201,6 +208,37 @@ class Policy:
     def _is_user_port(self, port: int) -> bool:
         return self._user_ports is not None and self.may_allow(port) and self._user_ports.get(port) is not None
 
+    # ---- rules for ports ----
+
+    @property
+    def port_rules(self) -> PortRules:
+        """The user's rules.
+
+        Raises:
+            Forbidden: this server has none.
+        """
+        if self._port_rules is None:
+            raise Forbidden(
+                "This server keeps no rules for ports, as several people may use it.",
+                "Set them for your browser: Settings, Ports and services, in JupyterLab.",
+            )
+        return self._port_rules
+
+    @property
+    def has_port_rules(self) -> bool:
+        return self._port_rules is not None
+
+    @property
+    def rules_version(self) -> int:
+        """Another number after each change of the rules: what was decided before does not hold."""
+        return self._port_rules.version if self._port_rules is not None else 0
+
+    def attributes_of(self, port: int) -> PortAttributes:
+        """What the user's rules say about a port of this machine."""
+        return self._port_rules.find(port) if self._port_rules is not None else PortAttributes()
+
+    # ---- what holds for a port ----
+
     def required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""
         return _own_uid() if self._is_unlisted[port] else None
@@ -210,8 +248,13 @@ class Policy:
         return not self._port_allowed[port]
 
     def scheme_of(self, route: Route) -> str:
-        by_configuration = _is_local(route.host) and any(route.port in ports for ports in self._https_ports)
-        return "https" if by_configuration else route.scheme
+        is_https = route.scheme == "https" or (_is_local(route.host) and self.protocol_of(route.port) == "https")
+        return "https" if is_https else "http"
+
+    def protocol_of(self, port: int) -> str:
+        """What a port of this machine speaks by the user's rule or the configuration: "http", "https" or "tcp"."""
+        by_configuration = "https" if any(port in ports for ports in self._https_ports) else "http"
+        return self.attributes_of(port).scheme or by_configuration
 
     def trust_in(self, upstream: Upstream) -> Trust:
         """How the certificate of an https upstream is checked."""

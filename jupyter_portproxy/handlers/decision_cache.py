@@ -7,7 +7,7 @@ three states:
   below the same prefix. `DecisionCache.find` returns it.
 - valid if confirmed: as above, but `may_change`; `pipeline.readmit` calls the identity provider, the authorizer, the chain and
   the service manager again, as far as each had a part in it, before it is used.
-- expired: after `MAX_AGE`. Requests do not prolong it; `keep` removes it.
+- expired: after `MAX_AGE`, or when the user's rules for ports have changed. Requests do not prolong it; `keep` removes it.
 
 `DecisionCache` holds all of them, the oldest first.
 """
@@ -45,6 +45,7 @@ class CachedDecision:
         prefix: of the URLs for which it holds, without the slash; empty if it holds for no other request. With a `url_mapping`
             only those with the same port.
         until: the time (`time.monotonic`) up to which it holds.
+        rules_version: of the user's rules for ports before it was made.
     """
 
     route: BaseRoute
@@ -59,6 +60,7 @@ class CachedDecision:
     fields: Fields
     prefix: str
     until: float
+    rules_version: int
 
     @property
     def may_change(self) -> bool:

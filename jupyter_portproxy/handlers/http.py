@@ -83,6 +83,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
 
     async def _admit(self, route: BaseRoute) -> None:
         started, request, gateway = time.monotonic(), self._request, self._gateway
+        rules_version = gateway.policy.rules_version
         admitted = await pipeline.admit(request, route)
         destination = admitted.destination
         try:
@@ -101,6 +102,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
                 fields=request.fields,
                 prefix=cacheable_prefix(route, destination, admitted.content, request.request.query_arguments),
                 until=started + MAX_AGE,
+                rules_version=rules_version,
             )
         except BaseException:
             admitted.slot.release()

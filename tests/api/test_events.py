@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 
 from jupyter_portproxy.api.events import Events
 from jupyter_portproxy.api.listing import Listing
 from jupyter_portproxy.api.port_list import PortList
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.gateway import Gateway
+from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.gateway.probe import Probe
 
 from ..support.upstreams import free_port
@@ -47,6 +50,31 @@ async def test_two_that_begin_to_watch_at_once_have_one_poll_and_leave_none(gate
     for watch in watches:
         await watch.aclose()
     await eventually(lambda: not polls())
+
+
+async def test_rules_for_ports_are_in_the_snapshot_and_change(gateway, probe):
+    rules = gateway.policy.port_rules
+    first = rules.put({"ports": "8501", "label": "one"})
+    watch = make(gateway, probe, poll_interval=0.05).watch()
+
+    async def next_rule():
+        while (event := await asyncio.wait_for(anext(watch), 10))[1].get("kind") != "port_rule":
+            pass
+        return event
+
+    assert (await anext(watch))[1]["port_rules"] == [asdict(first)]
+    changed = rules.put({"ports": "8501", "label": "two"})
+    assert await next_rule() == ("changed", {"kind": "port_rule", **asdict(changed)})
+    rules.remove(first.id)
+    assert await next_rule() == ("removed", {"kind": "port_rule", **asdict(changed)})
+    await watch.aclose()
+
+
+async def test_a_server_without_rules_for_ports_has_none_in_the_snapshot(gateway, probe, monkeypatch):
+    monkeypatch.setattr(gateway, "policy", Policy(PortProxy()))
+    watch = make(gateway, probe).watch()
+    assert "port_rules" not in (await anext(watch))[1]
+    await watch.aclose()
 
 
 async def test_a_comparison_that_fails_ends_no_watch(gateway, probe):

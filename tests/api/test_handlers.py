@@ -9,7 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from jupyter_portproxy.services.port_rules import KEYS
+
 from ..conftest import TOKEN
+from ..support.identity_providers import NamedUsers, configured
 from ..support.upstreams import free_port, mirror, never_answers, serve
 
 SERVE = """
@@ -269,6 +272,69 @@ async def test_a_port_that_may_not_be_allowed_is_refused(api, body, status, text
 async def test_what_is_no_port_cannot_be_taken_back(api, path):
     status, answer = await api("DELETE", f"allowed-ports/{quote(path, safe='%')}")
     assert (status, answer["message"].partition(":")[0]) == (400, "Invalid port parameter")
+
+
+async def test_a_rule_for_a_port_is_made_listed_replaced_and_removed(api):
+    values = {
+        "ports": "8501",
+        "label": "<b>🙂</b>",
+        "on_appear": "open_once",
+        "scheme": "https",
+        "keep_host": False,
+        "pinned": True,
+    }
+    status, rule = await api("PUT", "port-rules", values)
+    assert (status, rule) == (200, {**values, "id": rule["id"], "process": None})
+    pattern = await api("PUT", "port-rules", {"process": "streamlit"})
+    assert await api("GET", "port-rules") == (200, [rule, pattern[1]])
+    assert await api("PUT", "port-rules", {"ports": "8501", "label": None}) == (
+        *(200, {**rule, "label": "", "on_appear": None, "scheme": None, "keep_host": None, "pinned": False}),
+    )
+    assert (await api("DELETE", f"port-rules/{rule['id']}"))[0] == 204
+    assert await api("GET", "port-rules") == (200, [pattern[1]])
+    status, answer = await api("DELETE", f"port-rules/{rule['id']}")
+    assert (status, answer["message"]) == (404, f"There is no port rule named '{rule['id']}'.")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"ports": "0"}, "Invalid ports: '0'."),
+        ({"ports": "70000"}, "Invalid ports: '70000'."),
+        ({"ports": "9000-8000"}, "Invalid ports: '9000-8000'."),
+        ({"ports": "80", "process": "x"}, "A rule has either 'ports' or 'process'."),
+        ({"process": "["}, "The pattern '[' is not a regular expression: unterminated character set at position 0."),
+        ({"process": "x", "scheme": "tcp"}, "A rule for processes has no 'scheme' and no 'keep_host'."),
+        ({"ports": "80", "label": "<i>🙂</i>🙂🙂" * 30}, "The label has 300 characters."),
+        ({"ports": "80", "id": "x"}, f"The request's content is not an object with keys among {', '.join(KEYS)}."),
+        ([], f"The request's content is not an object with keys among {', '.join(KEYS)}."),
+    ],
+)
+async def test_an_invalid_rule_is_refused_in_one_sentence(api, body, text):
+    status, answer = await api("PUT", "port-rules", body)
+    assert (status, answer["message"], answer["code"]) == (400, text, "bad_input") and answer["hint"]
+    assert await api("GET", "port-rules") == (200, [])
+
+
+async def test_rules_follow_the_permissions_of_jupyter(api, call):
+    assert (await api("GET", "port-rules", token=None))[0] in (302, 403)
+    first = await call("lab")
+    cookies = "; ".join(value.split(";")[0] for value in first.all("Set-Cookie"))
+    with_cookie = {"token": None, "fields": [f"Cookie: {cookies}"]}
+    assert (await api("GET", "port-rules", **with_cookie))[0] == 200
+    for method, path in (("PUT", "port-rules"), ("DELETE", "port-rules/x")):
+        assert (await api(method, path, {"ports": "8501"} if method == "PUT" else None, **with_cookie))[0] == 403
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
+async def test_a_server_of_several_users_keeps_no_rules(api, jp_server_config):
+    for method, path, body in (
+        ("GET", "port-rules", None),
+        ("PUT", "port-rules", {"ports": "80"}),
+        ("DELETE", "port-rules/x", None),
+    ):
+        status, answer = await api(method, path, body, token="user-ann")
+        assert (status, answer["message"]) == (403, "This server keeps no rules for ports, as several people may use it.")
 
 
 @pytest.mark.parametrize(

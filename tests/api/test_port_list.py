@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import sys
 import time
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,8 @@ from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.services.listeners import MAX_SOCKETS
 
-from ..support.upstreams import answers, free_port, serve
+from ..support.identity_providers import configured
+from ..support.upstreams import answers, free_port, says, serve
 from ..support.user_services import serve_as
 
 HTML = [("Content-Type", "text/html; charset=utf-8")]
@@ -76,6 +79,41 @@ async def test_a_port_that_is_allowed_for_the_servers_own_user_alone_is_refused_
         (True, ""),
         (False, "other_user"),
     ]
+
+
+@pytest.mark.parametrize("jp_server_config", [{**configured(), "PortProxy": {"verify_loopback_certificates": False}}])
+async def test_a_rule_gives_a_port_its_label_and_scheme(gateway, probe, jp_server_config):
+    """A port of https is probed by TLS, and one of tcp not at all."""
+    port_list, rules = PortList(gateway, probe, "/", set), gateway.policy.port_rules
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\n\r\n<title>it</title>"
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(tls)
+    async with serve(says(page), tls=tls) as up:
+
+        async def item(**values):
+            if values:
+                rules.put({"ports": str(up.port), **values})
+                port_list.scan_again()
+            found = next(item for item in await port_list.read() if item["port"] == up.port)
+            return found["scheme"], found["http"], found["title"], found["label"], found["url"]
+
+        url = f"/proxy/port/{up.port}/"
+        assert await item() == ("http", False, "", "", url)
+        assert await item(scheme="https", label="<b>mine</b>") == ("https", True, "it", "<b>mine</b>", url)
+        count = len(up.requests)
+        assert await item(scheme="tcp") == ("tcp", False, "", "", None)
+        assert await item(label="again") == ("http", False, "", "again", url)
+        assert len(up.requests) == count == 1
+
+
+async def test_a_port_of_tcp_is_not_connected_to(gateway, probe):
+    gateway.policy.port_rules.put({"ports": "10000-20000", "scheme": "tcp"})
+    with socket.create_server(("127.0.0.1", free_port())) as silent:
+        silent.settimeout(0.5)
+        port = silent.getsockname()[1]
+        assert port in [item["port"] for item in await PortList(gateway, probe, "/", set).read()]
+        with pytest.raises(TimeoutError):
+            silent.accept()
 
 
 async def test_one_bad_item_costs_that_item(gateway, probe, monkeypatch, caplog):

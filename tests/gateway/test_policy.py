@@ -27,6 +27,8 @@ from jupyter_portproxy.errors import (
     Unreachable,
 )
 from jupyter_portproxy.protocol import urls
+from jupyter_portproxy.protocol.urls import Upstream
+from jupyter_portproxy.services.port_rules import PortAttributes, PortRules
 from jupyter_portproxy.services.user_ports import UserPorts
 from jupyter_portproxy.system.netlink import open_netlink
 from jupyter_portproxy.system.socket_owners import user_name
@@ -69,10 +71,15 @@ def user_ports(tmp_path):
     return UserPorts(tmp_path / "allowed-ports.json", logging.getLogger("test"))
 
 
-def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway, user_ports):
+@pytest.fixture
+def port_rules(tmp_path):
+    return PortRules(tmp_path / "port-rules.json", logging.getLogger("test"))
+
+
+def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway, user_ports, tmp_path):
     """Another server of the same user may do either; nothing is kept between two requests."""
     policy = make_gateway(user_ports=user_ports).policy
-    elsewhere = make_gateway(user_ports=UserPorts(user_ports._path, logging.getLogger("test"))).policy
+    elsewhere = make_gateway(user_ports=UserPorts(tmp_path / "allowed-ports.json", logging.getLogger("test"))).policy
     for _ in range(3):
         with pytest.raises(Forbidden, match="outside allowed range") as caught:
             policy.check(route("localhost", 5000))
@@ -149,6 +156,46 @@ async def test_a_port_that_the_user_allows_must_be_the_users_own(make_gateway, u
                     gateway.policy.allow_for_user(port)
                 assert gateway.policy.user_ports() == []
             assert set(theirs.end()) <= {"0"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "setting", "kept"),
+    [
+        (None, [], False),
+        (None, [15000], True),
+        (True, [], True),
+        (False, [15000], False),
+        (False, True, False),
+    ],
+)
+def test_a_rule_for_a_port_of_this_machine_counts_before_keep_host(make_gateway, port_rules, rule, setting, kept):
+    port_rules.put({"ports": "14000-16000", "keep_host": rule})
+    policy = make_gateway(port_rules=port_rules, keep_host=setting).policy
+    assert policy.keeps_host(Upstream("localhost", 15000, ())) == policy.keeps_host(Upstream("127.0.0.1", 15000, ())) == kept
+    for other in (
+        Upstream("10.0.0.7", 15000, ()),
+        Upstream("localhost", 15000, (), "/a/socket"),
+        Upstream("localhost", 13999, ()),
+    ):
+        assert policy.keeps_host(other) == (setting is True or (other.port in (setting or []))), other
+
+
+def test_a_rule_for_a_port_of_this_machine_counts_before_https_ports(make_gateway, port_rules):
+    policy = make_gateway(port_rules=port_rules, https_ports=[15001], allowed_hosts=["10.0.0.7"]).policy
+    assert [policy.protocol_of(port) for port in (15000, 15001)] == ["http", "https"]
+    for port, scheme in ((15000, "https"), (15001, "http"), (15002, "tcp")):
+        port_rules.put({"ports": str(port), "scheme": scheme})
+        assert policy.protocol_of(port) == scheme
+    assert [policy.scheme_of(route("localhost", port)) for port in (15000, 15001, 15002)] == ["https", "http", "http"]
+    assert policy.scheme_of(route("10.0.0.7", 15000)) == "http"
+    assert policy.scheme_of(replace(route("localhost", 15001), scheme="https")) == "https"
+
+
+def test_a_server_of_several_users_has_no_rules(make_gateway):
+    policy = make_gateway().policy
+    assert (policy.has_port_rules, policy.rules_version, policy.attributes_of(15000)) == (False, 0, PortAttributes())
+    with pytest.raises(Forbidden, match="This server keeps no rules for ports, as several people may use it"):
+        _ = policy.port_rules
 
 
 def test_own_stands_for_the_unprivileged_ports(make_gateway):

@@ -19,6 +19,7 @@ from jupyter_portproxy.handlers import decision_cache
 from jupyter_portproxy.protocol.headers import Client
 from jupyter_portproxy.protocol.named_project_urls import UrlMapping
 from jupyter_portproxy.protocol.urls import Route, Upstream
+from jupyter_portproxy.services.port_rules import PortRules
 from jupyter_portproxy.upstream.exchange import Outbound
 
 from ..conftest import TOKEN
@@ -91,6 +92,25 @@ async def test_a_request_that_differs_in_the_path_alone_is_a_hit(ask, hits):
         assert (first.status, second.status, len(hits)) == (200, 200, 1)
         assert up.last.target == "/b%2Fc//d?x=%zz&y" and up.last.fields == seen
         assert not any("token" in value for _, value in up.last.fields)
+
+
+async def test_a_changed_rule_counts_for_the_next_request_of_an_open_connection(ask, hits, gateway, origin, jp_data_dir):
+    """Also if another server of the user changes it."""
+    elsewhere = PortRules(jp_data_dir / "portproxy" / "port-rules.json", gateway.log)
+    async with serve(mirror) as up:
+        send, upstream_host = await ask(), f"localhost:{up.port}"
+
+        async def host():
+            assert (await send(f"port/{up.port}/x")).status == 200
+            return next(value for name, value in up.last.fields if name == "Host")
+
+        for rules in (gateway.policy.port_rules, elsewhere):
+            assert [await host() for _ in range(2)] == [upstream_host] * 2
+            rule = rules.put({"ports": str(up.port), "keep_host": True})
+            assert [await host() for _ in range(2)] == [origin] * 2
+            rules.remove(rule.id)
+            assert await host() == upstream_host
+        assert len(hits) == 9  # the cache was in use
 
 
 async def test_a_cookie_without_a_path_gets_the_folder_of_its_own_request(ask, hits, jp_base_url):
@@ -167,7 +187,7 @@ def admitted(fields, until, begin="/proxy/port/8000"):
     outbound = Outbound("GET", upstream, "/", [])
     client = Client("192.0.2.1", "192.0.2.1", "http", "hub")
     return decision_cache.CachedDecision(
-        destination.route, User("ada"), True, client, destination, outbound, True, False, False, fields, begin, until
+        destination.route, User("ada"), True, client, destination, outbound, True, False, False, fields, begin, until, 0
     )
 
 

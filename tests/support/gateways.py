@@ -59,9 +59,18 @@ def make_gateway():
     """Builds gateways from traits and closes them; `netlink` opens what is asked for owners."""
     made = []
 
-    def build(netlink=open_netlink, base_url="/", own_port=lambda: None, on_activity=lambda: None, user_ports=None, **traits):
+    def build(
+        netlink=open_netlink,
+        base_url="/",
+        own_port=lambda: None,
+        on_activity=lambda: None,
+        user_ports=None,
+        port_rules=None,
+        **traits,
+    ):
         settings, owners = PortProxy(config=Config({"PortProxy": traits})), SocketOwners(netlink)
-        made.append(build_gateway(settings, owners, on_activity, base_url=base_url, own_port=own_port, user_ports=user_ports))
+        files = {"user_ports": user_ports, "port_rules": port_rules}
+        made.append(build_gateway(settings, owners, on_activity, base_url=base_url, own_port=own_port, **files))
         return made[-1]
 
     yield build

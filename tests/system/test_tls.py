@@ -106,6 +106,27 @@ async def test_a_port_that_is_said_to_speak_https_needs_no_word_in_the_url(call,
         assert (await call(f"proxy/{up.port}/")).content == b"hello"
 
 
+async def test_a_rule_of_the_user_makes_a_port_one_of_https(call, good, gateway, wire, origin, jp_base_url):
+    """For its pages and its WebSockets, and from the next request on."""
+    rules = gateway.policy.port_rules
+    async with serve(upstreams.keeps_answering, tls=good) as up, serve(upstreams.echo_frames, tls=good) as socket:
+        ws = f"{jp_base_url}proxy/port/{socket.port}/ws"
+        for scheme, status, upgraded_status in (("https", 200, 101), ("http", 502, 502), ("tcp", 502, 502), (None, 502, 502)):
+            for port in (up.port, socket.port):
+                rules.put({"ports": str(port), "scheme": scheme})
+            assert (await call(f"proxy/port/{up.port}/")).status == status
+            assert await upgrade_status(wire, origin, ws) == upgraded_status
+        assert (await call(f"proxy/https/{up.port}/")).status == 200  # the URL says it
+
+
+@pytest.mark.parametrize("jp_server_config", [{"https_ports": ["10000-20000"]}], indirect=True)
+async def test_a_rule_of_the_user_counts_before_the_configuration(call, gateway, good):
+    async with serve(answers(b"hello"), tls=good) as up:
+        assert (await call(f"proxy/port/{up.port}/")).status == 200
+        gateway.policy.port_rules.put({"ports": str(up.port), "scheme": "http"})
+        assert (await call(f"proxy/port/{up.port}/")).status == 502
+
+
 async def test_a_service_with_an_address_of_its_own(call, good):
     async with serve(answers(b"hello"), tls=good) as up:
         assert (await call(f"proxy/https/127.0.0.1:{up.port}/")).content == b"hello"

@@ -1,0 +1,228 @@
+"""The user's rules for ports: label, what happens when a port appears, scheme, Host. In a file of the data folder (user_file).
+
+A rule has a match, which is a port, a range of ports, or a pattern for processes. The server applies rules for ports alone: a
+pattern of the user's could stop the event loop, so only browsers match it. For each attribute the rule of the port counts
+before those of ranges, the narrowest first; of equal ranges, the older rule.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from ..errors import BadInput, NotFound
+from ..protocol.urls import parse_ports, print_ports
+from .user_file import UserDataFile
+
+MAX_RULES = 500
+MAX_LABEL = 100  # characters
+MAX_PATTERN = 200  # characters
+ON_APPEAR = ("open", "open_once", "preview", "notify", "silent", "ignore")
+SCHEMES = ("http", "https", "tcp")
+KEYS = ("ports", "process", "label", "on_appear", "scheme", "keep_host", "pinned")
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, surrogates, line and paragraph separators
+
+
+@dataclass(frozen=True, slots=True)
+class PortRule:
+    """One rule, as in the API and the file. An attribute that is None or empty is not set by it.
+
+    Attributes:
+        id: of its match.
+        ports: "8501" or "8000-8999"; None if it has a pattern.
+        process: a regular expression for the name and command line of a process; None if it has ports.
+        label: the name of the port.
+        on_appear: one of `ON_APPEAR`.
+        scheme: one of `SCHEMES`.
+        keep_host: services get the browser's own Host.
+        pinned: the port is listed even while no program listens.
+    """
+
+    id: str
+    ports: str | None
+    process: str | None
+    label: str = ""
+    on_appear: str | None = None
+    scheme: str | None = None
+    keep_host: bool | None = None
+    pinned: bool = False
+
+
+class PortAttributes(NamedTuple):
+    """What the rules say about one port; see `PortRule`."""
+
+    label: str = ""
+    on_appear: str | None = None
+    scheme: str | None = None
+    keep_host: bool | None = None
+
+
+class PortRules:
+    """The rules in one file. Methods that change them raise BadInput if it cannot be used.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path, log: logging.Logger) -> None:
+        self._file = UserDataFile(path, "port rules", _load, _dump, log)
+        self._version = -1
+        self._by_width: list[tuple[range, PortRule]] = []
+        self._attributes: dict[int, PortAttributes] = {}  # of ports that were looked up since the last change
+
+    @property
+    def version(self) -> int:
+        """Another number after each change of the rules."""
+        self._file.read()
+        return self._file.version
+
+    def list(self) -> list[PortRule]:
+        """All rules, the oldest first."""
+        return list(self._file.read().values())
+
+    def find(self, port: int) -> PortAttributes:
+        """What the rules with ports say about one."""
+        version = self.version
+        if version != self._version:
+            rules = [(parse_ports([rule.ports])[0], rule) for rule in self.list() if rule.ports is not None]
+            self._version, self._by_width, self._attributes = version, sorted(rules, key=lambda rule: len(rule[0])), {}
+        found = self._attributes.get(port)
+        if found is None:
+            found = self._attributes[port] = _merge([rule for ports, rule in self._by_width if port in ports])
+        return found
+
+    def put(self, values: Mapping[str, object]) -> PortRule:
+        """Make the rule with these values, or replace the one with the same match.
+
+        Args:
+            values: by the names in `KEYS`.
+
+        Raises:
+            BadInput: a value is invalid, or there are too many rules.
+        """
+        rule = parse_rule(values)
+        with self._file.change() as rules:
+            rules[rule.id] = rule
+            if len(rules) > MAX_RULES:
+                raise BadInput(f"There are {MAX_RULES} rules for ports already.", "Remove one that you do not need.")
+        return rule
+
+    def remove(self, id_: str) -> PortRule:
+        """Remove a rule and return it.
+
+        Raises:
+            NotFound
+        """
+        with self._file.change() as rules:
+            removed = rules.pop(id_, None)
+            if removed is None:
+                raise NotFound(id_, "port rule")
+        return removed
+
+
+def parse_rule(values: Mapping[str, object]) -> PortRule:
+    """The rule of a JSON object.
+
+    Raises:
+        BadInput
+    """
+    ports, process = values.get("ports"), values.get("process")
+    if (ports is None) == (process is None):
+        raise BadInput("A rule has either 'ports' or 'process'.", "Send one of them.")
+    match = _parse_pattern(process) if ports is None else _parse_range(ports)
+    pinned = values.get("pinned")
+    if not isinstance(pinned, (bool, type(None))):
+        raise BadInput.value("pinned", pinned, "Send true or false.")
+    rule = PortRule(
+        id=sha256(f"{'process' if ports is None else 'ports'}:{match}".encode()).hexdigest()[:12],
+        ports=None if ports is None else match,
+        process=match if ports is None else None,
+        label=_parse_label(values.get("label")),
+        on_appear=_parse_choice("on_appear", values.get("on_appear"), ON_APPEAR),
+        scheme=_parse_choice("scheme", values.get("scheme"), SCHEMES),
+        keep_host=_parse_choice("keep_host", values.get("keep_host"), (True, False)),
+        pinned=bool(pinned),
+    )
+    if rule.process is not None and (rule.scheme is not None or rule.keep_host is not None):
+        raise BadInput("A rule for processes has no 'scheme' and no 'keep_host'.", "Make a rule for the port.")
+    if rule.pinned and (rule.ports is None or "-" in rule.ports):
+        raise BadInput("'pinned' is for a single port.", "Make a rule for the port.")
+    return rule
+
+
+def _parse_range(ports: object) -> str:
+    try:
+        return print_ports(parse_ports([ports if isinstance(ports, str) else ""]))
+    except ValueError:
+        raise BadInput.value("ports", ports, "Write a port or a range, such as 8501 or 8000-8999, within 1-65535.") from None
+
+
+def _parse_pattern(process: object) -> str:
+    pattern = _parse_text("pattern", process, MAX_PATTERN)
+    if not pattern:
+        raise BadInput("The pattern is empty.", "Write a regular expression, such as streamlit.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadInput(f"The pattern {pattern[:80]!r} is not a regular expression: {error}.", "Correct it.") from None
+    return pattern
+
+
+def _parse_label(label: object) -> str:
+    return "" if label is None else _parse_text("label", label, MAX_LABEL).strip()
+
+
+def _parse_text(name: str, text: object, limit: int) -> str:
+    if not isinstance(text, str):
+        raise BadInput.value(name, text, "Send a text.")
+    if len(text) > limit:
+        raise BadInput(f"The {name} has {len(text)} characters.", f"Use at most {limit}.")
+    if any(unicodedata.category(character) in _CONTROL for character in text):
+        raise BadInput(f"The {name} {text[:80]!r} has a control character.", "Remove it.")
+    return text
+
+
+def _parse_choice(name: str, value: object, choices: tuple[Any, ...]) -> Any:
+    """One of the choices, or None."""
+    if value is None or any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        return value
+    raise BadInput.value(name, value, f"Send one of {', '.join(str(choice).lower() for choice in choices)}, or null.")
+
+
+def _merge(rules: list[PortRule]) -> PortAttributes:
+    """The attributes, each of the first rule that sets it."""
+    label = next((rule.label for rule in rules if rule.label), "")
+    on_appear = next((rule.on_appear for rule in rules if rule.on_appear), None)
+    scheme = next((rule.scheme for rule in rules if rule.scheme), None)
+    keep_host = next((rule.keep_host for rule in rules if rule.keep_host is not None), None)
+    return PortAttributes(label, on_appear, scheme, keep_host)
+
+
+def _load(data: Any) -> dict[str, PortRule]:
+    """Raises: ValueError"""
+    entries = data.get("rules") if isinstance(data, dict) else None
+    if not isinstance(entries, list) or len(entries) > MAX_RULES:
+        raise ValueError(f"it has no list 'rules' of at most {MAX_RULES} entries")
+    rules = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or not entry.keys() <= {*KEYS, "id"}:
+            raise ValueError(f"invalid entry {str(entry)[:80]!r}")
+        try:
+            rule = parse_rule(cast("dict[str, object]", entry))
+        except BadInput as error:
+            raise ValueError(error.message) from None
+        rules[rule.id] = rule
+    return rules
+
+
+def _dump(rules: dict[str, PortRule]) -> object:
+    return {"rules": [asdict(rule) for rule in rules.values()]}
