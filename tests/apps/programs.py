@@ -29,6 +29,11 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _INCUMBENT = Path(sys.prefix, "incumbent")
 
 
+def variables() -> dict[str, str]:
+    """Additions to the environment of a server or an application: the programs of this Python come first."""
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 class Desk:
     """A home folder with every application's files in it."""
 
@@ -47,23 +52,18 @@ class Desk:
         templates.mkdir(parents=True)
         (templates / "apps.json").write_text(json.dumps({app.template: app.recipe for app in apps if app.recipe}))
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """What is to be added to the environment of a server or an application: the programs of this Python come first."""
-        return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
     @contextlib.contextmanager
     def jupyter(self) -> Iterator[Server]:
         """A Jupyter server with this project's extension."""
         options = [f"--ServerApp.root_dir={self.root}", "--LabApp.expose_app_in_browser=True"]
-        with jupyter_server(self.home, *options, more=self.variables) as server:
+        with jupyter_server(self.home, *options, more=variables()) as server:
             yield server
 
     @contextlib.contextmanager
     def incumbent(self) -> Iterator[Server]:
         """A Jupyter server with jupyter-server-proxy instead."""
         chosen = "--ServerApp.jpserver_extensions={'jupyter_portproxy': False, 'jupyter_server_proxy': True}"
-        more = {**self.variables, "PYTHONPATH": os.pathsep.join([str(_INCUMBENT), os.environ.get("PYTHONPATH", "")])}
+        more = {**variables(), "PYTHONPATH": os.pathsep.join([str(_INCUMBENT), os.environ.get("PYTHONPATH", "")])}
         with jupyter_server(self.home, f"--ServerApp.root_dir={self.root}", chosen, more=more) as server:
             yield server
 
@@ -88,9 +88,9 @@ class Desk:
             str(port),
             *command,
         ]
-        variables = environment(self.home, {**self.variables, **more})
+        described = environment(self.home, {**variables(), **more})
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(guarded, cwd=self.root / cwd, env=variables, stdin=subprocess.PIPE, stdout=log, stderr=log)
+            process = subprocess.Popen(guarded, cwd=self.root / cwd, env=described, stdin=subprocess.PIPE, stdout=log, stderr=log)
             assert process.stdin is not None
             try:
                 if not _answers(process, port):
