@@ -28,6 +28,14 @@ const TARGET = {
   }
 } as const;
 
+const PAGE = {
+  type: 'object',
+  properties: {
+    ...TARGET.properties,
+    path: { type: 'string', description: "Path, query and fragment below the target's URL" }
+  }
+} as const;
+
 const SERVICE = { type: 'object', properties: { service: TARGET.properties.service } } as const;
 
 const PORT = { type: 'object', properties: { port: TARGET.properties.port } } as const;
@@ -40,8 +48,8 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.startForm]: TEMPLATE,
   [CommandIDs.showPanel]: { type: 'object', properties: {} },
   [CommandIDs.refresh]: { type: 'object', properties: {} },
-  [CommandIDs.openInLab]: TARGET,
-  [CommandIDs.openInBrowser]: TARGET,
+  [CommandIDs.openInLab]: PAGE,
+  [CommandIDs.openInBrowser]: PAGE,
   [CommandIDs.copyUrl]: TARGET,
   [CommandIDs.showLog]: SERVICE,
   [CommandIDs.restart]: SERVICE,

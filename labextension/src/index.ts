@@ -5,6 +5,7 @@ import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/appu
 import { PageConfig } from '@jupyterlab/coreutils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITerminalTracker } from '@jupyterlab/terminal';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { addIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
@@ -16,6 +17,7 @@ import { showStartDialog, pathCompleter, IChoice } from './form';
 import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
+import { ILocalLink, LocalLinks } from './links';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
 import { PanelState, PortsPanel } from './panel';
@@ -45,7 +47,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'Shows services and ports in a panel, in the launcher and in tabs.',
   autoStart: true,
   requires: [IPortsManager],
-  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer, ILabShell],
+  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer, ILabShell, ITerminalTracker],
   activate: (
     app: JupyterFrontEnd,
     manager: IPortsManager,
@@ -54,7 +56,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
     settings: ISettingRegistry | null,
     restorer: ILayoutRestorer | null,
-    labShell: ILabShell | null
+    labShell: ILabShell | null,
+    terminals: ITerminalTracker | null
   ): void => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
@@ -96,11 +99,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const target = targetOf(args);
       return target && 'service' in target ? manager.service(target.service) : undefined;
     };
+    /** The URL of a target. A restored tab and a printed link have one as an argument, for a target that is not listed or not allowed. */
+    const urlOf = (args: Args, target: Target) => actions.urlOf(target) ?? (typeof args.url === 'string' ? args.url : undefined);
     const hasUrl = (args: Args) => {
       const target = targetOf(args);
       return target !== null && actions.urlOf(target) !== undefined;
     };
-    const isOpenable = (args: Args) => hasUrl(args) && isActive(serviceOf(args) ?? { state: 'up' });
+    const isOpenable = (args: Args) => typeof args.url === 'string' || (hasUrl(args) && isActive(serviceOf(args) ?? { state: 'up' }));
     const isReserved = (args: Args) => {
       const target = targetOf(args);
       return target !== null && 'service' in target && manager.reservations.some(item => item.name === target.service);
@@ -119,17 +124,24 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     const openOutside = (url: string) => void window.open(absoluteUrl(url), '_blank', 'noopener');
     manager.socketLost.connect((_, lost) => actions.reportLostSocket(lost, openOutside));
-    const outsideUrl = (target: Target, url: string): string => {
+    const outsideUrl = (target: Target, url: string, path?: string): string => {
       const entryPath = isolation.entryPath(target);
-      return entryPath === undefined ? url : entryPath + absoluteUrl(url).slice(absoluteUrl(prefixOf(url)).length);
+      const prefix = prefixOf(url);
+      if (entryPath === undefined && path === undefined) {
+        return url;
+      }
+      return (entryPath ?? prefix) + (path ?? absoluteUrl(url).slice(absoluteUrl(prefix).length));
     };
     const openTab = (target: Target, url: string, label: string, icon: string, path?: string, recipe?: IRecipe): void => {
       if (!labShell) {
-        openOutside(outsideUrl(target, url)); // Notebook shows one document only
+        openOutside(outsideUrl(target, url, path)); // Notebook shows one document only
         return;
       }
       const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
       if (open) {
+        if (path !== undefined && path !== open.content.path) {
+          open.content.go(path);
+        }
         shell.activateById(open.id);
         return;
       }
@@ -186,25 +198,25 @@ const plugin: JupyterFrontEndPlugin<void> = {
       trans.__('Open in a Lab Tab'),
       async args => {
         const target = targetOf(args);
-        const url = (target && actions.urlOf(target)) ?? (typeof args.url === 'string' ? args.url : undefined);
+        const url = target && urlOf(args, target);
         await isolation.ready;
-        if (target && url !== undefined) {
+        if (target && url) {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
           const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
           openTab(target, url, label, icon, typeof args.path === 'string' ? args.path : undefined, args.recipe as IRecipe | undefined);
         }
       },
-      { icon: tabIcon, isEnabled: args => isOpenable(args) || typeof args.url === 'string' }
+      { icon: tabIcon, isEnabled: isOpenable }
     );
     add(
       CommandIDs.openInBrowser,
       trans.__('Open in a Browser Tab'),
       args => {
         const target = targetOf(args);
-        const url = target && actions.urlOf(target);
+        const url = target && urlOf(args, target);
         if (target && url) {
-          openOutside(outsideUrl(target, url));
+          openOutside(outsideUrl(target, url, typeof args.path === 'string' ? args.path : undefined));
         }
       },
       { icon: outsideIcon, isEnabled: isOpenable }
@@ -309,6 +321,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       name: widget => widget.id
     });
 
+    // ---- printed links ----
+
+    const addressOf = (link: ILocalLink) => absoluteUrl(outsideUrl({ port: link.port }, link.url, link.path));
+    const links = new LocalLinks(manager, addressOf, (command, link) => void commands.execute(command, { ...link }));
+    if (terminals) {
+      links.followTerminals(terminals);
+    }
+
     // ---- templates and settings ----
 
     if (launcher) {
@@ -324,6 +344,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const read = () => {
           Object.assign(newPorts, loaded.composite);
           state.rules = newPorts.ports;
+          links.isEnabled = loaded.composite.links !== false;
           isolation.isEnabled = loaded.composite.isolate !== false;
         };
         loaded.changed.connect(read);
