@@ -7,6 +7,7 @@ export const CommandIDs = {
   refresh: 'portproxy:refresh',
   openInLab: 'portproxy:open-in-lab',
   openInBrowser: 'portproxy:open-in-browser',
+  openUrl: 'portproxy:open-url',
   copyUrl: 'portproxy:copy-url',
   showLog: 'portproxy:show-log',
   restart: 'portproxy:restart',
@@ -16,6 +17,9 @@ export const CommandIDs = {
   allowPort: 'portproxy:allow-port',
   disallowPort: 'portproxy:disallow-port'
 } as const;
+
+/** jupyter-server-proxy's name for `openUrl`. */
+export const SERVER_PROXY_OPEN = 'server-proxy:open';
 
 /** The subject of a row, a tab or a command: a service by its name, or a port. */
 export type Target = { service: string } | { port: number };
@@ -32,11 +36,23 @@ const PAGE = {
   type: 'object',
   properties: {
     ...TARGET.properties,
-    path: { type: 'string', description: "Path, query and fragment below the target's URL" }
+    path: { type: 'string', description: "Path, query and fragment below the target's URL" },
+    label: { type: 'string', description: 'Label of the tab' }
   }
 } as const;
 
 const SERVICE = { type: 'object', properties: { service: TARGET.properties.service } } as const;
+
+const URL_TO_OPEN = {
+  type: 'object',
+  properties: {
+    url: { type: 'string', description: 'An address: absolute, or relative to the base URL of the server' },
+    title: { type: 'string', description: 'Label of the tab' },
+    id: { type: 'string', description: 'Identity of the tab of a page that belongs to no service' },
+    newBrowserTab: { type: 'boolean', description: 'Open it in a browser tab' }
+  },
+  required: ['url']
+} as const;
 
 const PORT = { type: 'object', properties: { port: TARGET.properties.port } } as const;
 
@@ -50,6 +66,7 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.refresh]: { type: 'object', properties: {} },
   [CommandIDs.openInLab]: PAGE,
   [CommandIDs.openInBrowser]: PAGE,
+  [CommandIDs.openUrl]: URL_TO_OPEN,
   [CommandIDs.copyUrl]: TARGET,
   [CommandIDs.showLog]: SERVICE,
   [CommandIDs.restart]: SERVICE,

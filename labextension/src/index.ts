@@ -20,7 +20,10 @@ import { Tiles } from './launcher';
 import { ILocalLink, LocalLinks } from './links';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
+import { menusPlugin } from './menus';
+import { openUrlPlugin } from './open-url';
 import { PanelState, PortsPanel } from './panel';
+import { runningPlugin, runningTarget } from './running';
 import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, isActive, serviceLabel } from './labels';
@@ -93,6 +96,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       if (args.fromRow) {
         return panel.contextTarget;
       }
+      if (args.fromRunning) {
+        return runningTarget(app);
+      }
       return tabs.currentWidget && tabs.currentWidget === shell.currentWidget ? tabs.currentWidget.target : null;
     };
     const serviceOf = (args: Args) => {
@@ -160,7 +166,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       more: { icon?: LabIcon | ((args: Args) => LabIcon); isEnabled?: (args: Args) => boolean; caption?: string } = {}
     ) => commands.addCommand(id, { label, execute, describedBy: { args: (ARGUMENTS[id] ?? {}) as ReadonlyJSONObject }, ...more });
 
-    add(CommandIDs.showPanel, trans.__('Show Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
+    add(CommandIDs.showPanel, trans.__('Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
     const startForm = async (first: Partial<IChoice>) => {
       await actions.attempt(() => manager.refreshTemplates());
@@ -303,7 +309,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     });
 
     for (const command of Object.values(CommandIDs)) {
-      if (command !== CommandIDs.launch) {
+      if (!('required' in (ARGUMENTS[command] ?? {}))) {
         palette?.addItem({ command, category: trans.__('Services') });
       }
     }
@@ -354,5 +360,6 @@ const plugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
+export { CommandIDs, SERVER_PROXY_OPEN } from './commands';
 export * from './tokens';
-export default [managerPlugin, plugin];
+export default [managerPlugin, plugin, runningPlugin, menusPlugin, openUrlPlugin];

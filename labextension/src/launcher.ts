@@ -18,12 +18,17 @@ export class Tiles {
     this._tiles.dispose();
     this._tiles = new DisposableSet();
     templates
-      .filter(template => template.available && template.launcher)
+      .filter(hasTile)
       .forEach((template, rank) => this._tiles.add(this._launcher.add(tileOf(template, rank))));
   }
 
   private _templates: readonly ITemplate[] = [];
   private _tiles = new DisposableSet();
+}
+
+/** Whether the launcher and the menus offer a template. */
+export function hasTile(template: ITemplate): boolean {
+  return template.available && template.launcher !== '';
 }
 
 function tileOf(template: ITemplate, rank: number): ILauncher.IItemOptions {

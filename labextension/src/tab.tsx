@@ -14,7 +14,7 @@ import type { IPortsManager, IService } from './tokens';
 import { stateText } from './labels';
 
 // For browsers without `window.navigation`, see Frame. Chromium, which has it, shows no PDF in a sandbox with any tokens.
-const SANDBOX =
+export const SANDBOX =
   'allow-same-origin allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-presentation ' +
   'allow-pointer-lock allow-orientation-lock allow-downloads allow-top-navigation-by-user-activation';
 

@@ -222,6 +222,11 @@ def test_a_notebooks_code_runs(shell, block):
 # ---- data ----
 
 
+def check_toolbar(items):
+    for toolbar, (known,) in SCHEMA["jupyter.lab.toolbars"].items():
+        assert [item["name"] for item in items] == [known["name"]], toolbar
+
+
 @of("json")
 def test_json_is_what_it_says(block):
     data = json.loads(block.text)
@@ -230,6 +235,8 @@ def test_json_is_what_it_says(block):
     if "onNewPort" in data:
         assert set(data) <= set(SCHEMA["properties"])
         return jsonschema.validate(data, SCHEMA)
+    if "toolbar" in data:
+        return check_toolbar(data["toolbar"])
     assert data and templates.load_all(data)[1] == []
 
 
