@@ -1,7 +1,8 @@
 """The server-sent events of the API: a snapshot of the listing, its changes, and notices.
 
-While at least one client watches, one background task compares the listing with the last one every `poll_interval`; changes of a
-service's state are published at once. Without watchers there is no task. A notice that comes without watchers waits for the next.
+While at least one client watches, one background task compares the listing with the last one every `poll_interval`, and the
+output of services that are starting more often; changes of a service's state are published at once. Without watchers there is no
+task. A notice that comes without watchers waits for the next.
 Projects are those that the watcher's user may see: they are read again when a port or a project has changed, else each
 `_PROJECTS_INTERVAL`.
 """
@@ -28,6 +29,7 @@ _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
 _RULE = "port_rule"
 _PROJECTS_INTERVAL = 10.0  # s
+_OUTPUT_CHECKS = 4  # in each poll interval, of the output of services that are starting
 _Key = tuple[str, str]
 K = TypeVar("K")
 
@@ -123,7 +125,10 @@ class Events:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_interval)
+            for _ in range(_OUTPUT_CHECKS):
+                await asyncio.sleep(self._poll_interval / _OUTPUT_CHECKS)
+                if any(service.state == "starting" for service in self._services.list()):
+                    self._publish_services()
             has_changed = self._publish_changes(await self._read_all())
             await self._poll_projects(has_changed)
 
@@ -162,6 +167,9 @@ class Events:
         return {("service", item["name"]): item for item in self._listing.services()}
 
     def _service_changed(self, service: Service) -> None:
+        self._publish_services()
+
+    def _publish_services(self) -> None:
         others = {key: item for key, item in self._published.items() if key[0] != "service"}
         self._publish_changes({**others, **self._read_services()})
 

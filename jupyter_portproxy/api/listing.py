@@ -15,6 +15,9 @@ from ..services.ports import Reservation
 from ..services.templates import Template
 from .port_list import Item, PortList, describe_all
 
+_STARTING_LINES = 8
+_STARTING_LENGTH = 200  # characters of a line
+
 
 class Listing:
     def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins | None, base_url: str) -> None:
@@ -49,7 +52,7 @@ class Listing:
             "port": service.endpoint.port or None,
             "url": _first_page(service.prefix, service.template),
             "open_in": service.template.open_in,
-            "last_lines": service.log.last_lines() if service.error and not service.alive else [],
+            "last_lines": _last_lines(service),
         }
 
     def reservations(self) -> list[Item]:
@@ -116,6 +119,13 @@ class Listing:
             case _:
                 return None
         return f"{self._base_url}proxy/enter/{target}/"
+
+
+def _last_lines(service: Service) -> list[str]:
+    """Of a service that has ended by itself; fewer of one that is starting, as each event has all of them."""
+    if service.state == "starting":
+        return [line[:_STARTING_LENGTH] for line in service.last_lines(_STARTING_LINES)]
+    return service.last_lines() if service.error and not service.alive else []
 
 
 def _first_page(prefix: str | None, template: Template) -> str | None:

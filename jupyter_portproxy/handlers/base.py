@@ -27,6 +27,9 @@ from ..errors import (
     Forbidden,
     GatewayError,
     Internal,
+    NotFound,
+    ServiceFailed,
+    ServiceStarting,
     Unauthenticated,
     Unreachable,
     UpstreamTimeout,
@@ -42,11 +45,12 @@ from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import BaseRoute, Redirect, Redirected, Route, ServiceRoute
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
-from . import error_page, hop_trust
+from . import error_page, hop_trust, start_page
 from .error_page import AllowForm
 from .jupyter_request import JupyterRequest, hypothetical_requests, login_check
 from .login_credentials import Credential, login_tokens, logs_in
 from .origin_check import is_jupyter_origin, is_manifest, is_navigation, is_same_site
+from .start_page import StartReport, StartReported, StartView
 
 if TYPE_CHECKING:
     from .decision_cache import CachedDecision
@@ -76,6 +80,7 @@ class ProxyRequest:
     hop = HopHeader()
     destination: Destination | None = None
     responded = False
+    _start: StartReport | None = None  # shown in place of the error of a service that is starting or has ended
     _login_tokens: frozenset[str] = frozenset()
     _close_callback: Callable[[], None] | None = None
 
@@ -286,8 +291,39 @@ class ProxyRequest:
         return await self.gateway.destinations.find_port(route, self.jupyter)
 
     async def resolve_service(self, route: ServiceRoute) -> Destination:
-        """A page navigation to a service that is starting gets an error page that reloads; all other requests wait for it."""
-        return await self.gateway.destinations.find_service(route, wait=not is_navigation(self.request))
+        """A page navigation to a service that is starting gets the start page; all other requests wait for it."""
+        if command := start_page.start_command(self.request):
+            raise StartReported(await self._report_start(route.name, command))
+        is_page = is_navigation(self.request)
+        try:
+            return await self.gateway.destinations.find_service(route, wait=not is_page)
+        except (ServiceStarting, ServiceFailed) as error:
+            raise await self._explain(error, route.name, is_page=is_page) from None
+
+    async def _explain(self, error: GatewayError, name: str, *, is_page: bool) -> GatewayError:
+        """The error with no more of the service's output than the user may read."""
+        services = self.gateway.services
+        try:
+            service = services.service_for(name)
+        except NotFound:  # it could not be started
+            return error
+        has_output = await self.jupyter.may_read()
+        if is_page:
+            self._start = start_page.describe_start(service, has_output=has_output)
+        if has_output:
+            return error
+        return ServiceStarting(name) if isinstance(error, ServiceStarting) else services.failure(service, with_output=False)
+
+    async def _report_start(self, name: str, command: str) -> StartReport:
+        """Raises: NotFound"""
+        services, message = self.gateway.services, ""
+        service = services.service_for(name)
+        if command == "again" and service.state in ("stopping", "down", "failed"):
+            try:
+                service = await services.restart(service.name)
+            except ServiceFailed as error:
+                message = error.message
+        return start_page.describe_start(service, has_output=await self.jupyter.may_read(), message=message)
 
     async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> Destination:
         chain = self.gateway.projects
@@ -346,6 +382,8 @@ class ProxyRequest:
             self.redirect(error.to.location, error.to.status)
         elif isinstance(error, GatewayError):
             self.refuse(error)
+        elif isinstance(error, StartReported):
+            self.respond(200, *start_page.render_report(error.report))
         elif isinstance(error, StreamClosedError):
             self.responded = True  # nothing can be written any more
         else:
@@ -371,7 +409,8 @@ class ProxyRequest:
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             counts.count_upstream_error(error.code)
         allow = self._allow_form(error) if isinstance(error, Forbidden) else None
-        fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow)
+        start = StartView(self._start, self.jupyter_url()) if self._start is not None else None
+        fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow, start)
         self.respond(error.status, fields, body)
 
     def _allow_form(self, error: Forbidden) -> AllowForm | None:
@@ -414,6 +453,10 @@ class ProxyRequest:
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)
         connection.finish()
         self.log_response(status)
+
+    def jupyter_url(self) -> str:
+        """The URL of Jupyter's base URL for links of the gateway's own pages; empty if it is not known."""
+        return self.gateway.base_url
 
     def frame_ancestors(self) -> str:
         """Sources of the CSP directive: which pages may show an error page in a frame."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from tornado.httputil import HTTPServerRequest
@@ -12,9 +14,13 @@ from tornado.template import Loader
 from ..errors import GatewayError, NotFramed, NotTheHub
 from ..protocol.headers import Fields
 from ..protocol.hop_header import REFUSAL_FIELD
+from .start_page import StartView
 
 PAGES = Loader(str(Path(__file__).parents[1]))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
+# A refresh by `meta` does not load a URL with a fragment again.
+_RELOAD_SCRIPT = "setTimeout(() => location.reload(), 1000 * document.currentScript.dataset.pause);"
+_START_SCRIPT = Path(__file__).with_name("start_page.js").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,27 @@ class AllowForm:
 
 
 def render(
-    error: GatewayError, request: HTTPServerRequest, frame_ancestors: str, allow: AllowForm | None = None
+    error: GatewayError,
+    request: HTTPServerRequest,
+    frame_ancestors: str,
+    allow: AllowForm | None = None,
+    start: StartView | None = None,
 ) -> tuple[Fields, bytes]:
     """Header fields and body of an error response, in the form that the request accepts.
 
     Args:
         frame_ancestors: sources of the CSP directive: which pages may show the error in a frame.
         allow: shown on a page for browsers.
+        start: a page for browsers shows this instead.
     """
-    media_type, text = _content(error, request, allow)
-    policy = _POLICY + ("; script-src 'unsafe-inline'" if isinstance(error, NotFramed) else "")
+    media_type, text = _content(error, request, allow, start)
+    policy = _POLICY
+    if isinstance(error, NotFramed):
+        policy += "; script-src 'unsafe-inline'"
+    elif start is not None:
+        policy += f"; script-src {_source_of(_START_SCRIPT)}; connect-src 'self'"
+    elif _reload_pause(error, request) is not None:
+        policy += f"; script-src {_source_of(_RELOAD_SCRIPT)}"
     fields: Fields = [("Retry-After", str(error.retry_after))] if error.retry_after is not None else []
     if isinstance(error, NotTheHub):
         fields.append((REFUSAL_FIELD, "credential"))
@@ -56,11 +73,31 @@ def render(
     return fields, text.encode()
 
 
-def _content(error: GatewayError, request: HTTPServerRequest, allow: AllowForm | None) -> tuple[str, str]:
+def _reload_pause(error: GatewayError, request: HTTPServerRequest) -> int | None:
+    """Seconds after which a page loads itself again; None if it does not, as it would send a form again."""
+    return error.retry_after if request.method == "GET" else None
+
+
+def _source_of(script: str) -> str:
+    """The source expression of the Content-Security-Policy that admits one script (CSP 3, 2.3.1)."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+def _content(
+    error: GatewayError, request: HTTPServerRequest, allow: AllowForm | None, start: StartView | None
+) -> tuple[str, str]:
     accept = request.headers.get("Accept", "")
+    if start is not None:
+        page = PAGES.load("handlers/start_page.html").generate(start=start, about=error.documentation, script=_START_SCRIPT)
+        return "text/html", page.decode()
     if "text/html" in accept:
-        reload = error.retry_after if request.method == "GET" else None
-        page = PAGES.load("handlers/error_page.html").generate(error=error, reload=reload, about=error.documentation, allow=allow)
+        page = PAGES.load("handlers/error_page.html").generate(
+            error=error,
+            reload=_reload_pause(error, request),
+            reload_script=_RELOAD_SCRIPT,
+            about=error.documentation,
+            allow=allow,
+        )
         return "text/html", page.decode()
     if "application/json" in accept:
         return "application/json", json.dumps(error.as_json())

@@ -73,6 +73,11 @@ class JupyterRequest(JupyterHandler):
         if not (await allowed if isinstance(allowed, Awaitable) else allowed):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
+    async def may_read(self) -> bool:
+        """True if the user may see what the API shows of services, such as their logs."""
+        allowed = self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)
+        return bool(await allowed if isinstance(allowed, Awaitable) else allowed)
+
     @property
     def is_stateless(self) -> bool:
         """True if logins follow from the request's fields and the settings alone, as with Jupyter's own identity providers."""

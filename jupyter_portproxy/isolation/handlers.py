@@ -480,12 +480,12 @@ class IsolatedRequest(OriginRequest):
     def login_address(self) -> str:
         """The URL at Jupyter that issues a ticket after the login."""
         target = self.origins.hosts.parse_target(self.request.headers.get("Host", ""))
-        return f"{self._jupyter_url()}proxy/enter/{target}{self.uri}"
+        return f"{self.jupyter_url()}proxy/enter/{target}{self.uri}"
 
     def refuse(self, error: GatewayError) -> None:
         if isinstance(error, Unauthenticated) and is_navigation(self.request):
             is_stuck = is_framed(self.request) and not self.gateway.settings.embedders
-            if is_stuck or not self._jupyter_url():
+            if is_stuck or not self.jupyter_url():
                 message = "You have not come here from Jupyter, or your login there has ended."
                 error = Forbidden(message, "Open the service from Jupyter.")
         super().refuse(error)
@@ -493,7 +493,7 @@ class IsolatedRequest(OriginRequest):
     def frame_ancestors(self) -> str:
         return " ".join(filter(None, ["'self'", self.origins.last_jupyter_origin, *self.gateway.settings.embedders]))
 
-    def _jupyter_url(self) -> str:
+    def jupyter_url(self) -> str:
         """The URL of Jupyter's base URL; empty if that is not known."""
         known = self.origins.last_jupyter_origin
         if self.gateway.settings.jupyter_url:

@@ -162,9 +162,13 @@ class Log:
         """The last bytes in memory, at most `size`."""
         return b"".join(self._pieces)[-size:]
 
-    def last_lines(self, count: int = 20) -> list[str]:
-        """The last lines without colours, at most 400 characters of each."""
-        lines = _CONTROL.sub("", self.tail(64 << 10).decode("utf-8", "replace")).splitlines()
+    def last_lines(self, count: int = 20, begin: int = 0) -> list[str]:
+        """The last lines without colours, at most 400 characters of each.
+
+        Args:
+            begin: bytes that had been written before the first of them.
+        """
+        lines = self._text_since(begin, 64 << 10).splitlines()
         return [line[:400] for line in lines[-count:]]
 
     def cause(self, begin: int) -> str:
@@ -173,12 +177,15 @@ class Log:
         Args:
             begin: bytes that had been written when the program began.
         """
-        size = min(self.written - begin, 16 << 10)
-        text = _CONTROL.sub("", self.tail(size).decode("utf-8", "replace")) if size else ""
-        lines = [line for line in text.splitlines() if any(map(str.isalpha, line))]
+        lines = [line for line in self._text_since(begin, 16 << 10).splitlines() if any(map(str.isalpha, line))]
         outer = [line for line in lines if not line[0].isspace()] or lines  # indented lines continue the line above
         named = [line for line in outer if _ERROR.search(line)]
         return next((line.strip(_FRAME)[:300] for line in reversed(named or outer)), "")
+
+    def _text_since(self, begin: int, limit: int) -> str:
+        """What was written since then, without control sequences: the last `limit` bytes of it."""
+        size = min(self.written - begin, limit)
+        return _CONTROL.sub("", self.tail(size).decode("utf-8", "replace")) if size else ""
 
     def close(self) -> None:
         self._file.close()

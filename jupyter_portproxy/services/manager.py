@@ -94,6 +94,16 @@ class Service:
         """Record a use: the idle time starts again."""
         self.last_used = time.monotonic()
 
+    def last_lines(self, count: int = 20) -> list[str]:
+        """The last lines of the output of its last run."""
+        return self.log.last_lines(count, self.log_offset)
+
+    def reason(self, *, with_output: bool = True) -> str:
+        """Why it is in its state, which may quote its output; else its exit code alone."""
+        if with_output or self.exit_code is None:
+            return self.error if with_output else ""
+        return f"It ended with exit code {self.exit_code}."
+
     async def wait_for_stop(self, seconds: float) -> bool:
         """Wait, at most until it is to be stopped; True in that case."""
         try:
@@ -196,10 +206,18 @@ class ServiceManager:
                 parts.append(_masked(argument.name, value))
         return ", ".join(parts)
 
-    def failure(self, service: Service) -> ServiceFailed:
+    def service_for(self, name: str) -> Service:
+        """The service of a URL, without starting it. Raises: NotFound"""
+        template = self.templates.get(name)
+        other = self._at(template.endpoint) if template is not None else None
+        return other or self.get(name)
+
+    def failure(self, service: Service, *, with_output: bool = True) -> ServiceFailed:
         """Why a service cannot be used, with its last lines."""
-        why = service.error or ("It is being stopped." if service.state == "stopping" else "It is not running.")
-        return ServiceFailed(f"The service '{service.name}' is {service.state}. {why}", service.log.last_lines())
+        default = "It is being stopped." if service.state == "stopping" else "It is not running."
+        why = service.reason(with_output=with_output) or default
+        details = service.last_lines() if with_output else []
+        return ServiceFailed(f"The service '{service.name}' is {service.state}. {why}", details)
 
     # ---- commands ----
 
@@ -405,7 +423,7 @@ class ServiceManager:
                 service.task.cancel()  # it waits for its next restart, or has ended
             service.template, service.arguments, service.endpoint = template, arguments, endpoint
             service.stop_requested.clear()
-            service.exit_code = None
+            service.exit_code, service.log_offset = None, service.log.written
             self._change(service, "starting")
         service.touch()
         service.task = asyncio.get_running_loop().create_task(self._supervise(service), name=f"portproxy service {name}")
@@ -430,6 +448,7 @@ class ServiceManager:
             except ServiceFailed as failure:
                 self._change(service, "failed", f"{error} It is not started again: {failure.message}")
                 return
+            service.log_offset = service.log.written
             self._change(service, "starting", error)
 
     def _count_start(self, name: str) -> None:
@@ -453,7 +472,7 @@ class ServiceManager:
             return "failed", f"It could not be started: {error.strerror}."
         except ValueError:  # half a surrogate pair, for example
             return "failed", "It could not be started: its command or environment has text that cannot be passed to a program."
-        service.log_offset, service.late_error = service.log.written, ""
+        service.late_error = ""
         if service.stop_requested.is_set():
             _close_input(service)
         self.starts[service.template.name] = self.starts.get(service.template.name, 0) + 1

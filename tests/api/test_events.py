@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -14,6 +15,7 @@ from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.gateway import Gateway
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.gateway.probe import Probe
+from jupyter_portproxy.services.templates import load
 
 from ..support.upstreams import free_port
 from ..support.waiting import eventually
@@ -97,4 +99,23 @@ async def test_a_comparison_that_fails_ends_no_watch(gateway, probe):
                 pass
 
         await asyncio.wait_for(until_event(), 10)
+    await watch.aclose()
+
+
+async def test_the_output_of_a_service_is_published_while_it_starts_and_not_afterwards(gateway, probe):
+    program = "import time\nfor n in range(60): print(n, flush=True); time.sleep(0.05)"
+    template = {"command": [sys.executable, "-c", program], "stop_timeout": 1}
+    gateway.services.templates["talks"] = load("talks", template)
+    watch = make(gateway, probe, poll_interval=2.0).watch()
+    await anext(watch)
+    service = gateway.services.start("talks")
+    seen: list[tuple[str, list[str]]] = []
+    while not seen or not seen[-1][1] or int(seen[-1][1][-1]) < 30:
+        _, item = await asyncio.wait_for(anext(watch), 10)
+        if item["kind"] == "service":
+            seen.append((item["state"], item["last_lines"]))
+    assert {state for state, _ in seen} == {"starting"} and 3 <= len(seen) <= 6  # 1.5 s of output
+    assert all(len(lines) <= 8 for _, lines in seen)
+    await gateway.services.stop("talks")
+    assert service.state == "down"
     await watch.aclose()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from hashlib import sha256
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from jupyter_portproxy.errors import Forbidden, NotFramed, NotTheHub, ServiceStarting
+from jupyter_portproxy.errors import Forbidden, NotFramed, NotTheHub, ServiceStarting, Unreachable
 from jupyter_portproxy.handlers.error_page import render
 
 
@@ -47,7 +49,15 @@ def test_a_page_that_may_help_later_reloads_unless_it_would_post_again():
     assert 'http-equiv="refresh"' not in rendered(error, "text/html", "POST")[1]
 
 
-def test_scripts_run_on_the_page_for_a_frame_alone():
+def test_the_script_that_loads_a_page_again_is_the_only_one_that_runs():
+    fields, body = rendered(Unreachable.port(15000), "text/html")
+    script = body.partition('<script data-pause="2">')[2].partition("</script>")[0]
+    source = b64encode(sha256(script.encode()).digest()).decode()
+    assert script and f"; script-src 'sha256-{source}'; frame-ancestors" in fields["Content-Security-Policy"]
+    assert "<script" not in rendered(Unreachable.port(15000), "text/html", "POST")[1]
+
+
+def test_scripts_of_any_kind_run_on_the_page_for_a_frame_alone():
     assert "script-src 'unsafe-inline'" in rendered(NotFramed(), "text/html")[0]["Content-Security-Policy"]
     assert "script-src" not in rendered(Forbidden("No.", "No."), "text/html")[0]["Content-Security-Policy"]
 

@@ -1044,3 +1044,26 @@ async def test_nothing_leads_to_local_names_at_a_hub(at_hub, visitor, gateway, j
 def events(jp_serverapp):
     (extension,) = jp_serverapp.extension_manager.extension_apps["jupyter_portproxy"]
     return extension.events
+
+
+SLEEPS = {"command": [sys.executable, "-c", "import time; print('so far', flush=True); time.sleep(60)"], "start_on_open": True}
+
+
+@pytest.mark.parametrize(
+    "jp_server_config", [{**configured(), "PortProxy": {"service_templates": {"sleeps": {**SLEEPS, "stop_timeout": 1}}}}]
+)
+async def test_the_page_of_a_starting_service_gets_reports_by_the_session_alone(visitor, gateway, jp_base_url, jp_server_config):
+    _, cookie = await visitor.enter("sleeps")
+    host = visitor.host("sleeps")
+    assert not gateway.services.list()  # the way in starts nothing
+    page = await visitor.ask("/a?b", host, [cookie, *PAGE])
+    assert page.status == 503 and "sleeps is starting" in page.text
+    log = f"http://{visitor.origin}{jp_base_url}proxy/api/services/sleeps/logs?follow=1"
+    assert f'href="{log}"' in page.text
+    assert f"frame-ancestors 'self' http://{visitor.origin}" in page.one("Content-Security-Policy")
+    await eventually(lambda: gateway.services.get("sleeps").log.written)
+    fields = ["X-Portproxy-Start: report", "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: same-origin"]
+    assert json.loads((await visitor.ask("/a?b", host, [cookie, *fields])).text)["lines"] == ["so far"]
+    assert (await visitor.ask("/a?b", host, fields)).status == 403
+    other = ["X-Portproxy-Start: again", "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: cross-site", "Origin: https://evil.example"]
+    assert (await visitor.ask("/", host, [cookie, *other], "POST", b"")).status == 403

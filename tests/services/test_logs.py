@@ -24,6 +24,16 @@ def test_a_log_keeps_its_end(tmp_path):
     assert 1 << 20 <= len(log.tail()) < (1 << 20) + 200
 
 
+def test_the_lines_of_a_run_leave_out_those_before(tmp_path):
+    log = Log(logs.prepare(tmp_path / "logs", LOG), "a.log")
+    log.write(b"of the first run\n")
+    begin = log.written
+    assert log.last_lines(begin=begin) == []
+    log.write(b"one\ntwo\n")
+    assert (log.last_lines(begin=begin), log.last_lines(1, begin)) == (["one", "two"], ["two"])
+    log.close()
+
+
 def test_a_full_file_is_kept_beside_the_next_one(tmp_path):
     log = Log(logs.prepare(tmp_path / "logs", LOG), "a.log", max_file_size=10)
     for piece in (b"123456", b"abcdef", b"ABCDEF"):

@@ -260,6 +260,18 @@ async def test_the_cause_is_of_the_last_start(make, tmp_path):
     (tmp_path / "first").unlink()
     await ended(again := manager.start("bad"))
     assert again.error == "It ended with exit code 1 before it was ready."
+    assert (again.last_lines(), again.log.last_lines()) == ([], ["Error: of the first"])
+
+
+async def test_a_failure_is_told_with_and_without_its_output(make):
+    manager = make(bad={"command": [*PYTHON, "print('Error: secret'); raise SystemExit(3)"]})
+    with pytest.raises(NotFound):
+        manager.service_for("bad")
+    await ended(manager.start("bad"))
+    service = manager.service_for("bad")
+    whole, short = manager.failure(service), manager.failure(service, with_output=False)
+    assert whole.message.endswith("before it was ready. Its output: Error: secret") and whole.details == ("Error: secret",)
+    assert (short.message, short.details) == ("The service 'bad' is failed. It ended with exit code 3.", ())
 
 
 async def test_two_clicks_start_one_process(make):
