@@ -48,11 +48,13 @@ from .server_proxy import config
 from .server_proxy.config import AdoptedConfiguration, ServerProxy
 from .server_proxy.handlers import make_rules
 from .services import logs, templates
+from .services.link_variables import LinkVariables
 from .services.manager import ServiceManager
 from .services.port_rules import PortRules
 from .services.ports import PortLeases, Reservations
 from .services.templates import Template
 from .services.user_ports import UserPorts
+from .system.addresses import ephemeral_ports
 
 if TYPE_CHECKING:
     from .projects.setup import ProjectsRuntime
@@ -86,6 +88,7 @@ class PortProxyApp(ExtensionApp):
         timeout = settings.head_timeout
         self.header_timeout = HeaderTimeout(server.web_app, timeout) if timeout else None
         self.settings["portproxy"] = self.gateway
+        self.link_variables = self._make_link_variables(settings, base_url)
         IOLoop.current().add_callback(self._start)
         self.log.info("portproxy: ports %s are reachable below %sproxy/port/", urls.print_ports(self.policy.ports), base_url)
 
@@ -147,6 +150,7 @@ class PortProxyApp(ExtensionApp):
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
 
     async def stop_extension(self) -> None:
+        self.link_variables.remove()
         await self.gateway.drain()
         if self.header_timeout is not None:
             self.header_timeout.stop()
@@ -248,6 +252,14 @@ class PortProxyApp(ExtensionApp):
         for kernel_id in manager.list_kernel_ids():
             ports.update(value for key, value in manager.get_connection_info(kernel_id).items() if key.endswith("_port"))
         return ports
+
+    def _make_link_variables(self, settings: PortProxy, base_url: str) -> LinkVariables:
+        public_urls = (settings.jupyter_url, os.environ.get("JUPYTERHUB_PUBLIC_URL", ""))
+        any_port = self.policy.find_refused(ephemeral_ports()) is None
+        variables = LinkVariables(base_url, public_urls, any_port=any_port)
+        if settings.link_variables:
+            variables.set()
+        return variables
 
     @property
     def _server(self) -> ServerApp:

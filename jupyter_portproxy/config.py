@@ -336,6 +336,13 @@ class PortProxy(LoggingConfigurable):
         Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
     ).tag(config=True)
 
+    link_variables = Bool(
+        True,
+        help="""Set environment variables for kernels and terminals from which programs, such as TensorBoard and Dask, make links
+        that lead through this server. A variable that is set already is left as it is.
+        Example: `c.PortProxy.link_variables = False`.""",
+    ).tag(config=True)
+
     count_activity = Bool(
         True,
         help="""Count traffic of services as activity of this server, so that JupyterHub's idle culler does not stop it.

@@ -1,6 +1,6 @@
 """For notebooks: the URL of a port or service of this environment, and an IFrame that shows it.
 
-Both read environment variables only and send no request to the server. `show` needs IPython.
+Both read environment variables and runtime files, and send no request to the server. `show` needs IPython.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .protocol import urls
 from .protocol.origin_hosts import FRAME_FEATURES
+from .services.link_variables import port_template
 from .services.templates import NAME
 
 if TYPE_CHECKING:
@@ -27,19 +28,22 @@ def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str
 
     Returns:
         A path below this server's base URL (under JupyterHub that of this user's server), such as
-        `/user/ada/proxy/port/8050/`. In a page of the same origin it is a complete link.
+        `/user/ada/proxy/port/8050/`. In a page of the same origin it is a complete link. Where the environment has
+        JUPYTER_PORTPROXY_URL, that is the form of the link, also if it is an absolute URL.
 
     Raises:
         BadRoute: the port is not valid.
         ValueError: the target is neither a port nor a valid name.
     """
-    base_url = os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
     if isinstance(target, int) or target.isdigit():
-        form = "enter" if isolated else "port"
-        return f"{base_url}proxy/{form}/{urls.parse_port(str(target))}/{path.lstrip('/')}"
+        port = urls.parse_port(str(target))
+        if not isolated:
+            template = port_template(os.environ) or urls.build_port_path(_base_url(), "{port}")
+            return template.replace("{port}", str(port)) + path.lstrip("/")
+        target = str(port)
     if not NAME.match(target):
         raise ValueError(f"{target!r} is neither a port nor the name of a service")
-    prefix = f"{base_url}proxy/enter/{target}" if isolated else urls.build_service_path(base_url, target)
+    prefix = f"{_base_url()}proxy/enter/{target}" if isolated else urls.build_service_path(_base_url(), target)
     return f"{prefix}/{path.lstrip('/')}"
 
 
@@ -53,6 +57,14 @@ def show(target: int | str, path: str = "", *, width: str = "100%", height: int 
 
     allow = "; ".join(f"{feature} *" for feature in FRAME_FEATURES)
     return IFrame(url_for(target, path, isolated=isolated), width, height, [f'allow="{allow}"'] if isolated else None)
+
+
+def _base_url() -> str:
+    """The base URL of the server that started this process, as its environment has it, else of a running server."""
+    base_url, is_usual, _ = port_template(os.environ).partition(urls.build_port_path("", "{port}"))
+    if is_usual:
+        return base_url
+    return os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or os.environ.get("JUPYTER_BASE_URL") or _running_base_url()
 
 
 def _running_base_url() -> str:

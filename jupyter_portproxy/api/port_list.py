@@ -126,7 +126,7 @@ class PortList:
             "reason_code": reason_code,
             "may_allow": may_allow,
             "allowed_by_user": not reason_code and self._gateway.policy.is_temporary(listener.port),
-            "url": f"{self._base_url}proxy/port/{listener.port}/" if not reason_code and scheme != "tcp" else None,
+            "url": urls.build_port_path(self._base_url, listener.port) if not reason_code and scheme != "tcp" else None,
             "scheme": scheme,
             "label": self._gateway.policy.attributes_of(listener.port).label,
             "http": page.http,

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
+from ..protocol import urls
 from . import users
 from .api_client import REQUEST_TIMEOUT, ApiClient, find_server
 from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table
@@ -139,7 +140,7 @@ def _path_of(client: ApiClient, target: str) -> str:
     if not target.isdigit():
         return str(client.call("GET", _service_path(target))["url"])
     try:
-        return f"{urlsplit(client.url).path}proxy/port/{parse_port_argument(target)}/"
+        return urls.build_port_path(urlsplit(client.url).path, parse_port_argument(target))
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{error}.") from None
 

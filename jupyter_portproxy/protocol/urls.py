@@ -407,6 +407,11 @@ def build_service_path(base_url: str, name: str) -> str:
     return f"{base_url}proxy/service/{name}"
 
 
+def build_port_path(base_url: str, port: int | str) -> str:
+    """The path-based URL of a port, with a final slash; `port` may be a placeholder."""
+    return f"{base_url}proxy/port/{port}/"
+
+
 def parse_port(text: str) -> int:
     """A port from its decimal digits: ASCII, no sign, no blanks, no leading zero.
 

@@ -36,6 +36,7 @@ from ..system import background_tasks, command_lines
 from .guard import BACKGROUND
 from .health import Health, follow_health
 from .hooks import Endpoint
+from .link_variables import remove_link_variables
 from .logs import Log, prepare
 from .ports import EndpointLeases, PortLeases
 from .templates import NAME, NAME_HINT, Template, TemplateError, program_path
@@ -513,7 +514,7 @@ class ServiceManager:
         if template.hooks is None:  # jupyter-server-proxy starts programs in the server's own working directory, with its PATH
             cwd = os.path.join(self._root_dir, cwd)
             variables = {"PATH": program_path(), "PYTHONUNBUFFERED": "1", **variables}
-        environment = {**remove_secret_variables(os.environ), **variables}
+        environment = {**remove_link_variables(remove_secret_variables(os.environ)), **variables}
         program = _find_program(template, command[0], cwd, environment.get("PATH", os.defpath))
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")

@@ -1,4 +1,6 @@
-"""Name resolution: an upstream's host becomes the IP literals to connect to, looked up once per request."""
+"""Name resolution: an upstream's host becomes the IP literals to connect to, looked up once per request. And the ports that the
+system chooses.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ import socket
 from ..protocol.urls import LOOPBACK_NAME, ip_literal
 
 LOOPBACK = ("127.0.0.1", "::1")
+_EPHEMERAL_PORTS = range(49152, 65536)  # RFC 6335 6
+_PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 
 
 async def resolve_host(host: str, port: int) -> tuple[str, ...]:
@@ -24,3 +28,13 @@ async def resolve_host(host: str, port: int) -> tuple[str, ...]:
     except (OSError, UnicodeError):
         return ()
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
+
+
+def ephemeral_ports() -> range:
+    """The ports from which the system chooses one for a program that listens on port 0: on Linux the kernel's own range."""
+    try:
+        with open(_PORT_RANGE, encoding="ascii") as file:
+            first, last = map(int, file.read().split())
+    except (OSError, ValueError):
+        return _EPHEMERAL_PORTS
+    return range(first, last + 1)

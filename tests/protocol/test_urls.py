@@ -334,6 +334,7 @@ def test_a_service_is_named_by_its_url():
     assert parse_url(f"{prefix}/a%2Fb?c", BASE) == routes.ServiceRoute("my.app", prefix, "/a%2Fb", "?c")
     assert parse_url(f"{prefix}?c", BASE) == routes.ServiceRoute("my.app", prefix, "", "?c")
     assert routes.build_service_path(BASE, "my.app") == prefix
+    assert parse_url(routes.build_port_path(BASE, 8050), BASE) == parse_url(f"{BASE}proxy/port/8050/", BASE)
 
 
 # ---- the short forms, as the last hop of a chain has them ----

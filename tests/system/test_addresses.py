@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from jupyter_portproxy.protocol.urls import ip_literal
-from jupyter_portproxy.system.addresses import resolve_host
+from jupyter_portproxy.system.addresses import ephemeral_ports, resolve_host
 
 
 @pytest.fixture
@@ -72,3 +72,11 @@ async def test_duplicates_are_removed_and_the_order_is_the_systems(lookups):
         (*four, ("10.0.0.2", 80)),
     ]
     assert await resolve_host("many.example", 80) == ("2001:db8::2", "10.0.0.2", "10.0.0.1")
+
+
+def test_the_systems_own_ports_are_those_that_it_gives_out():
+    assert len(ephemeral_ports()) > 1000
+    for _ in range(20):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            assert listener.getsockname()[1] in ephemeral_ports()
