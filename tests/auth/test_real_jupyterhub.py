@@ -308,6 +308,24 @@ async def test_a_guest_with_a_share_code_reaches_services_until_the_share_is_rev
         assert (await guest.open("/hub/home")).path == "/hub/home"
 
 
+# ---- links ----
+
+
+async def test_a_kernel_has_variables_that_make_links(hub: Hub):
+    async with hub.browser() as program:
+        made = await program.call("/user/ada/api/kernels", hub.token("ada"), "POST", b"{}")
+        assert made.status == 201
+        kernel = made.json["id"]
+        try:
+            processes = psutil.process_iter(["cmdline", "environ"])
+            variables = next(each.info["environ"] for each in processes if kernel in " ".join(each.info["cmdline"] or ()))
+        finally:
+            await program.call(f"/user/ada/api/kernels/{kernel}", hub.token("ada"), "DELETE")
+    assert variables["JUPYTER_PORTPROXY_URL"] == "/user/ada/proxy/port/{port}/"
+    assert variables["TENSORBOARD_PROXY_URL"] == "/user/ada/proxy/port/%PORT%/"
+    assert variables["VSCODE_PROXY_URI"].endswith("/user/ada/proxy/port/{{port}}/")
+
+
 # ---- behind Traefik ----
 
 
