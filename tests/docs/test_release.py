@@ -85,6 +85,14 @@ def test_an_issue_form_is_complete(form):
     assert len({item["id"] for item in fields}) == len(fields)
 
 
+def test_the_address_of_the_documentation_is_everywhere_the_same():
+    address = PROJECT["project"]["urls"]["Documentation"]
+    assert json.loads((ROOT / "labextension" / "package.json").read_text())["homepage"] == address
+    schema = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
+    (entry,) = (menu for menu in schema["jupyter.lab.menus"]["main"] if menu["id"] == "jp-mainmenu-help")
+    assert [item["args"]["url"] for item in entry["items"] if "args" in item] == [address]
+
+
 def test_the_site_needs_what_the_docs_extra_has():
     extras = PROJECT["project"]["optional-dependencies"]
     assert set(extras["docs"]) <= set(extras["test"])
