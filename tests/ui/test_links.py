@@ -317,3 +317,23 @@ def test_the_private_names_of_jupyterlab_and_xterm_are_there(page, tmp_path):
     assert page.evaluate(f"{providers}.length >= 2 && {providers}.every(each => typeof each.provideLinks === 'function')")
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text().partition("### In the browser")[2], re.MULTILINE)
     assert rows == sorted(names)
+
+
+# ---- links that programs make of the kernel's environment ----
+
+
+DASK = """from dask.distributed import Client
+client = Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0")
+client"""
+
+
+def test_dasks_link_leads_to_its_dashboard(page, links_server):
+    """Through the page of a port that is not allowed yet. Without Bokeh, the dashboard is one sentence."""
+    run_notebook(page, links_server.files, DASK)
+    link = page.locator(".jp-OutputArea a[href$='/status']").first
+    expect(link).to_have_attribute("href", re.compile(f"^{BASE}proxy/port/[0-9]+/status$"), timeout=60_000)
+    with page.expect_popup() as opened:
+        link.click()
+    opened.value.get_by_role("button", name="Allow").click()
+    expect(opened.value.locator("body")).to_contain_text(re.compile("dask|bokeh", re.IGNORECASE))
+    assert urlsplit(opened.value.url).path == link.get_attribute("href")
