@@ -167,7 +167,7 @@ class PortProxy(LoggingConfigurable):
         Union([Integer(), Unicode()]),
         default_value=[],
         help="""Ports of this machine whose services speak https, so that `proxy/port/N/` reaches them; numbers and ranges.
-        `proxy/https/N/` works for any port.
+        `proxy/https/N/` works for any port. A rule of the user's for a port counts before this list.
         Example: `c.PortProxy.https_ports = [8443]`.""",
     ).tag(config=True)
 
@@ -332,7 +332,7 @@ class PortProxy(LoggingConfigurable):
         default_value=False,
         help="""Send the client's own Host, Origin and Referer to the service instead of the service's address: True, or the
         ports and ranges of the services. Services that check these fields (Bokeh, Vite, Django, Jupyter) must then accept
-        this server's name.
+        this server's name. A rule of the user's for a port counts before this.
         Example: `c.PortProxy.keep_host = [8501, "9000-9100"]`.""",
     ).tag(config=True)
 

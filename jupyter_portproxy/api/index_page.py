@@ -32,12 +32,18 @@ _TARGET = re.compile(r"[\x21-\x7e]{1,8000}\Z")
 _TRANSIENT = ("starting", "stopping")  # states in which the page reloads by itself
 _MAX_CONTENT = 1 << 20  # bytes of a form
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # in s
+_KEEP_HOST = {"": None, "true": True, "false": False}  # by the value of a form's field
+_ON_APPEAR = {
+    "open": "opens by itself", "open_once": "opens once", "preview": "opens beside", "notify": "is reported",
+    "silent": "is not reported", "ignore": "is ignored",
+}  # fmt: skip
 
 
 class IndexPageHandler(JupyterHandler):
     """`GET` lists; `POST` performs a form's action and redirects to the list, or to `next`.
 
-    Fields: action, template, name, argument.NAME, port, next.
+    Fields: action, template, name, argument.NAME, port, ports, label, scheme, keep_host, rule, next. `?ignored=1` also lists the
+    ports that are ignored by a rule for ports.
     """
 
     auth_resource = RESOURCE
@@ -147,8 +153,29 @@ class IndexPageHandler(JupyterHandler):
             change = self.policy.allow_for_user if action == "allow" else self.policy.disallow_for_user
             change(port)
             self.listing.probe_again(port)
+        elif action in ("set-rule", "add-port", "remove-rule"):
+            self._change_rule(action)
+            self.listing.scan_again()
         else:
             raise _no_such_action()
+
+    def _change_rule(self, action: str) -> None:
+        """Raises: GatewayError"""
+        rules = self.policy.port_rules
+        if action == "remove-rule":
+            rules.remove(self.get_body_argument("rule", ""))
+            return
+        ports, keep_host = self.get_body_argument("ports", ""), self.get_body_argument("keep_host", "")
+        before = next((rule for rule in rules.list() if rule.ports == ports), None)
+        values = {
+            "ports": ports,
+            "label": self.get_body_argument("label", ""),
+            "scheme": self.get_body_argument("scheme", "") or None,
+            "keep_host": _KEEP_HOST.get(keep_host, keep_host),
+            "on_appear": before.on_appear if before is not None else None,
+            "pinned": action == "add-port" or (before is not None and before.pinned),
+        }
+        rules.put(values)
 
     async def _change_project(self, action: str, key: str) -> None:
         assert self.project_list is not None
@@ -195,7 +222,11 @@ class IndexPageHandler(JupyterHandler):
             if error.retry_after is not None:
                 self.set_header("Retry-After", str(error.retry_after))
         sees_services = self.sees_services
-        ports = _printable([port for port in await self.listing.ports() if not port["service"]] if sees_services else [])
+        ports = _printable(await self._ports() if sees_services else [])
+        rules = self.listing.port_rules() if sees_services else None
+        ignored = {port["port"] for port in ports if self.policy.attributes_of(port["port"]).on_appear == "ignore"}
+        shows_ignored = error is not None or self.get_query_argument("ignored", "") == "1"
+        shown = [port for port in ports if shows_ignored or port["port"] not in ignored]
         services = _printable(self.listing.services() if sees_services else [])
         projects, problem = await self._projects()
         page = PAGES.load("api/index_page.html").generate(
@@ -206,7 +237,13 @@ class IndexPageHandler(JupyterHandler):
             alive={service["name"] for service in services if service["state"] not in ("down", "failed")},
             reservations=self.listing.reservations() if sees_services else [],
             user_ports=self.listing.user_ports() if sees_services else [],
-            ports=sorted(ports, key=lambda port: (not port["allowed"], port["port"])),
+            ports=sorted(shown, key=lambda port: (not port["allowed"], port["port"])),
+            ignored=len(ignored),
+            shows_ignored=shows_ignored,
+            rules={rule["ports"]: rule for rule in rules} if rules is not None else None,
+            other_rules=[rule for rule in rules or () if rule["ports"] not in {str(port["port"]) for port in shown}],
+            print_rule=_print_rule,
+            to_form=_to_form,
             templates=_printable(self.listing.templates()),
             may_act=sees_services and await self._may(ACTION, RESOURCE),
             may_change=self.sees_projects and await self._may("write", PROJECTS_RESOURCE),
@@ -219,6 +256,13 @@ class IndexPageHandler(JupyterHandler):
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)
+
+    async def _ports(self) -> list[Item]:
+        """The ports without a service, and pinned ones on which no program listens."""
+        listed = await self.listing.ports()
+        pinned = {int(rule["ports"]) for rule in self.listing.port_rules() or () if rule["pinned"]}
+        unused = [{**self.listing.unused_port(port), "unused": True} for port in pinned - {port["port"] for port in listed}]
+        return [port for port in listed if not port["service"]] + unused
 
     async def _projects(self) -> tuple[list[Item] | None, GatewayError | None]:
         """The user's projects, None for no such section; and why they are missing."""
@@ -237,6 +281,21 @@ def _no_such_action() -> BadInput:
 def _split(ports: str) -> list[object] | None:
     """The ports of a text field; None if it is empty."""
     return [item.strip() for item in ports.split(",")] if ports.strip() else None
+
+
+def _to_form(rule: Item | None) -> dict[str, str]:
+    """The values of the form's fields for a rule; None for a new one."""
+    if rule is None:
+        return {}
+    keep_host = next(text for text, value in _KEEP_HOST.items() if value is rule["keep_host"])
+    return {"label": rule["label"], "scheme": rule["scheme"] or "", "keep_host": keep_host}
+
+
+def _print_rule(rule: Item) -> str:
+    """What a rule says, in words; empty if it says nothing."""
+    said = [rule["label"], _ON_APPEAR.get(rule["on_appear"], ""), rule["scheme"] or ""]
+    said += ["" if rule["keep_host"] is None else "the browser's Host" if rule["keep_host"] else "its own Host"]
+    return ", ".join(filter(None, said))
 
 
 def _printable(items: list[Item]) -> list[Item]:

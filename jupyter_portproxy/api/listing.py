@@ -26,6 +26,10 @@ class Listing:
     async def ports(self) -> list[Item]:
         return await self._port_list.read()
 
+    def unused_port(self, port: int) -> Item:
+        """A port on which no program listens, as `ports` lists it if one does."""
+        return self._port_list.describe_unused(port)
+
     def probe_again(self, port: int) -> None:
         """Let the next list be a new one, with the page of this port probed again."""
         self._port_list.probe_again(port)

@@ -75,6 +75,10 @@ class PortList:
         services = {**self._services, **self._services_by_port()}  # a service that ended since the scan still owns its port
         return [{**item, "service": services.get(item["port"])} for item in self._items]
 
+    def describe_unused(self, port: int) -> Item:
+        """The item of a port on which no program listens."""
+        return self._describe(Listener(port, ("127.0.0.1",), "", True, None))
+
     def probe_again(self, port: int) -> None:
         """Let the next `read` scan, and probe the page of this port first."""
         self._pages = {key: page for key, page in self._pages.items() if key[0] != port}

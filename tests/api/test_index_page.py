@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from html import unescape
+from html import escape, unescape
 from urllib.parse import urlencode
 
 import pytest
@@ -238,6 +238,117 @@ async def test_a_port_outside_is_allowed_by_a_form_and_taken_back(call, submit, 
 async def test_a_wrong_port_in_the_form_is_one_sentence_above_the_list(submit, port, status, text):
     page = await submit(action="allow", port=port)
     assert page.status == status and f"<strong>{text}" in page.text and "<h1>Services and ports</h1>" in page.text
+
+
+async def page_text(call, query="") -> str:
+    return " ".join((await call(f"proxy/{query}")).text.split())
+
+
+async def test_a_rule_for_a_port_is_made_changed_and_removed_by_its_form(call, submit, gateway, jp_base_url):
+    rules, label = gateway.policy.port_rules, f'{IMG}"🙂'
+    async with serve(answers(b"<title>theirs</title>", b"Content-Type: text/html")) as up:
+        assert f'aria-label="Rule for port {up.port}"' in await page_text(call)
+        rules.put({"ports": str(up.port), "on_appear": "preview", "pinned": True})
+        form = {"action": "set-rule", "ports": str(up.port), "scheme": "", "keep_host": "true"}
+        done = await submit(**form, label=label)
+        assert (done.status, done.one("Location")) == (303, f"{jp_base_url}proxy/")
+        (rule,) = rules.list()
+        assert (rule.label, rule.scheme, rule.keep_host, rule.on_appear, rule.pinned) == (label, None, True, "preview", True)
+        text, shown = await page_text(call), escape(label)
+        assert f'<h3>{shown}</h3> <p class="quiet">port {up.port}' in text and "&middot; theirs</p>" in text
+        assert f'name="label" value="{shown}"' in text and '<option value="true" selected>' in text
+        assert "Rule: opens beside, the browser&#x27;s Host<span" in text and "<img" not in text
+        assert (await submit(action="set-rule", ports=str(up.port), keep_host="false")).status == 303
+        assert (rules.list()[0].label, rules.list()[0].keep_host) == ("", False)
+        assert f'value="{rule.id}"' in await page_text(call)
+        assert (await submit(action="remove-rule", rule=rule.id)).status == 303
+    assert rules.list() == []
+
+
+async def test_a_port_of_tcp_has_no_link(call, submit):
+    async with serve(answers()) as up:
+        assert f'aria-label="Open port {up.port}"' in await page_text(call)
+        await submit(action="set-rule", ports=str(up.port), scheme="tcp")
+        text = await page_text(call)
+        assert f"port {up.port}" in text and f'aria-label="Open port {up.port}"' not in text and "Rule: tcp<span" in text
+
+
+async def test_a_port_is_added_by_hand_and_listed_while_nothing_listens(call, submit, gateway):
+    port, outside = free_port(), free_port(range(21000, 29000))
+    for added in (port, outside):
+        assert (await submit(action="add-port", ports=f" {added} ", label="by hand")).status == 303
+    text = await page_text(call)
+    for added in (port, outside):
+        assert f'<h3>by hand</h3> <p class="quiet">port {added} &middot; No program listens</p>' in text
+    assert f'aria-label="Open port {port}"' in text and f'aria-label="Allow port {outside}"' in text
+    async with serve(answers(), port=port):
+        await submit(action="set-rule", ports=str(port), label="still pinned")
+        text = await page_text(call)
+        assert text.count(f'aria-label="Open port {port}"') == 1 and "No program listens" in text
+    assert [(rule.label, rule.pinned) for rule in gateway.policy.port_rules.list()] == [("still pinned", True), ("by hand", True)]
+
+
+async def test_ignored_ports_are_counted_and_shown_on_request(call, submit, gateway, jp_base_url):
+    ignored = [gateway.policy.port_rules.put({"ports": "10000-20000", "on_appear": "ignore"})]
+    async with serve(answers()) as one, serve(answers()) as two:
+        gateway.policy.port_rules.put({"ports": str(two.port), "on_appear": "notify"})
+        text = await page_text(call)
+        assert f"port {one.port}" not in text and f'aria-label="Open port {two.port}"' in text
+        assert re.search(rf'[0-9]+ ports? (is|are) ignored <a class="button" href="{jp_base_url}proxy/\?ignored=1"', text)
+        assert "10000-20000 <span" in text and "is ignored</span>" in text  # among the other rules
+        text = await page_text(call, "?ignored=1")
+        assert (
+            f'aria-label="Open port {one.port}"' in text and f'href="{jp_base_url}proxy/" aria-label="Hide ignored ports"' in text
+        )
+        back = await submit(action="set-rule", ports=str(one.port), label="seen", next=f"{jp_base_url}proxy/?ignored=1")
+        assert back.one("Location") == f"{jp_base_url}proxy/?ignored=1"
+        assert (await submit(action="remove-rule", rule=ignored[0].id)).status == 303
+        text = await page_text(call)
+        assert "<h3>seen</h3>" in text and "ignored" not in text
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "sentence"),
+    [
+        ({"action": "add-port", "ports": "0"}, 400, "Invalid ports: &#x27;0&#x27;."),
+        ({"action": "add-port", "ports": "70000"}, 400, "Invalid ports: &#x27;70000&#x27;."),
+        ({"action": "add-port", "ports": "9000-8000"}, 400, "Invalid ports: &#x27;9000-8000&#x27;."),
+        ({"action": "add-port", "ports": "8000-9000"}, 400, "&#x27;pinned&#x27; is for a single port."),
+        ({"action": "add-port", "ports": IMG}, 400, f"Invalid ports: {escape(repr(IMG))}."),
+        ({"action": "add-port"}, 400, "Invalid ports: &#x27;&#x27;."),
+        ({"action": "add-port", "ports": "8501", "label": "<b>🙂</b>x" * 30}, 400, "The label has 270 characters."),
+        ({"action": "set-rule", "ports": "8501", "scheme": "ftp"}, 400, "Invalid scheme: &#x27;ftp&#x27;."),
+        ({"action": "set-rule", "ports": "8501", "keep_host": "perhaps"}, 400, "Invalid keep_host: &#x27;perhaps&#x27;."),
+        ({"action": "remove-rule", "rule": "none"}, 404, "There is no port rule named &#x27;none&#x27;."),
+        ({"action": "remove-rule"}, 404, "There is no port rule named &#x27;&#x27;."),
+    ],
+)
+async def test_a_wrong_rule_is_one_sentence_above_the_list(submit, gateway, form, status, sentence):
+    page = await submit(**form)
+    assert page.status == status and f"<strong>{sentence}</strong>" in page.text and "<h1>Services and ports</h1>" in page.text
+    assert gateway.policy.port_rules.list() == [] and "<img" not in page.text
+    if form["action"] == "add-port":  # what was filled in stays
+        assert f'<input name="ports" value="{escape(form.get("ports", ""))}"' in page.text
+        assert f'<input name="label" value="{escape(form.get("label", ""))}"' in page.text
+
+
+async def test_without_rules_the_page_has_no_forms_for_them(call, submit, gateway, monkeypatch):
+    policy = gateway.policy
+    monkeypatch.setattr(policy, "_port_rules", None)
+    async with serve(answers()) as up:
+        text = await page_text(call)
+        assert f'aria-label="Open port {up.port}"' in text and "Rule" not in text and "Add a port" not in text
+    page = await submit(action="add-port", ports="8501")
+    assert page.status == 403 and "<strong>This server keeps no rules for ports" in page.text
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Viewer)])
+async def test_a_viewer_sees_labels_and_may_not_change_rules(call, submit, gateway, jp_server_config):
+    gateway.policy.port_rules.put({"ports": "10000-20000", "label": "a label"})
+    async with serve(answers()):
+        text = await page_text(call)
+        assert "<h3>a label</h3>" in text and "Rule" not in text and "Add a port" not in text
+    assert (await submit(action="set-rule", ports="8501")).status == 403
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from .apps import build, running
 
 PICTURES = Path(__file__).parents[2] / "artifacts"
 DEMO = Path(__file__).parent / "demo_app.py"
+AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -151,3 +152,33 @@ def test_a_service_is_started_opened_and_stopped_without_jupyterlab(page, server
     page.get_by_role("button", name="Delete files").click()
     page.wait_for_selector("text=Nothing has been started.")
     assert [text for text in said if "Content Security Policy" in text] == []
+
+
+def test_a_port_gets_a_rule_and_is_added_without_jupyterlab(page, server, start_demo):
+    port, later = free_port(), free_port()
+    start_demo(port)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{server}proxy/port/{port}/")
+    page.wait_for_selector("#socket:has-text('the service echoed: hello')", timeout=15_000)
+    page.goto(f"{server}proxy/")
+    page.get_by_text(f"Rule (port {port})").click()
+    form = page.get_by_role("form", name=f"Rule for port {port}")
+    form.get_by_label("Label").fill("<b>My app</b> 🙂")
+    form.get_by_label("Scheme").select_option("tcp")
+    form.get_by_role("button", name=f"Save the rule for port {port}").click()
+    page.wait_for_selector("h3:text-is('<b>My app</b> 🙂')")
+    assert page.get_by_role("link", name=f"Open port {port}").count() == 0
+    page.get_by_text(f"Rule: tcp (port {port})").click()
+    page.get_by_role("button", name=f"Remove the rule for port {port}").click()
+    page.get_by_role("link", name=f"Open port {port}").wait_for()
+    page.get_by_text("Add a port").click()
+    page.get_by_role("form", name="Add a port").get_by_label("Port").fill(str(later))
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.wait_for_selector(f"text=port {later}")
+    page.locator("summary").last.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    targets = page.locator("a, button, summary, input, select").locator("visible=true").all()
+    assert min(target.bounding_box()["height"] for target in targets) >= 44
+    page.evaluate(AXE.read_text())
+    assert page.evaluate("async () => (await axe.run()).violations.map(one => one.id)") == []
+    page.screenshot(path=PICTURES / "page-rules.png", full_page=True)
