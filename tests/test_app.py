@@ -11,8 +11,10 @@ import time
 import urllib.request
 
 import pytest
+from traitlets.config import Config
 
 from .conftest import TOKEN
+from .support.identity_providers import NamedUsers, configured
 from .support.jupyter_processes import jupyter_server, portproxy
 from .support.upstreams import answers, free_port, serve
 
@@ -45,6 +47,27 @@ async def test_activity_can_be_left_uncounted(call, jp_web_app, jp_server_config
     async with serve(answers()) as upstream:
         await call(f"proxy/port/{upstream.port}/")
     assert "portproxy" not in jp_web_app.settings["last_activity_times"]
+
+
+@pytest.mark.parametrize(
+    ("server", "traits", "may_allow", "has_rules"),
+    [
+        ({}, {}, True, True),
+        ({}, {"users_may_allow": []}, False, True),  # an administrator who forbids ports does not forbid rules
+        ({"identity_provider_class": NamedUsers}, {}, False, False),
+        ({"identity_provider_class": NamedUsers}, {"users_may_allow": []}, False, False),
+        ({"identity_provider_class": NamedUsers}, {"users_may_allow": ["1024-65535"]}, True, True),
+        ({}, {"project_resolver": "local", "projects_path": "projects.sqlite"}, False, False),
+        ({}, {"project_resolver": "local", "projects_path": "projects.sqlite", "users_may_allow": [5000]}, False, False),
+    ],
+)
+async def test_a_file_of_the_user_is_kept_where_there_is_one(
+    jp_configurable_serverapp, server, traits, may_allow, has_rules, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    app = jp_configurable_serverapp(config=Config({**configured(**server), "PortProxy": traits}))
+    (extension,) = app.extension_manager.extension_apps["jupyter_portproxy"]
+    assert (extension.policy.may_allow(5000), extension.policy.has_port_rules) == (may_allow, has_rules)
 
 
 # ---- a server in a process of its own ----

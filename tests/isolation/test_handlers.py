@@ -104,6 +104,18 @@ async def test_a_program_needs_one_pair_of_redirects_and_no_cookies(visitor):
             assert (await visitor.ask("/x", visitor.host(up.port), [_cookie_of(answer)])).status == 200
 
 
+async def test_a_rule_for_the_port_counts_from_the_next_request_on(visitor, gateway):
+    rules = gateway.policy.port_rules
+    async with serve(mirror) as up:
+        _, cookie = await visitor.enter(up.port)
+        own, upstream = visitor.host(up.port), f"localhost:{up.port}"
+        for keep_host, host in ((None, upstream), (True, own), (False, upstream), (True, own)):
+            rules.put({"ports": str(up.port), "keep_host": keep_host})
+            for _ in range(2):
+                assert (await visitor.ask("/x", own, [cookie])).status == 200
+                assert up.last.one("Host") == host
+
+
 def _named(user):
     return (f"Authorization: token user-{user}",)
 
