@@ -142,11 +142,8 @@ export class LocalLinks {
 
   private _linkOf(text: string): ILocalLink | null {
     const local = this.isEnabled ? parseLocalUrl(text) : null;
-    if (!local || !this._isProxied(local)) {
-      return null;
-    }
-    const url = this._manager.port(local.port)?.url ?? URLExt.join(basePath(), 'proxy/port', String(local.port), '/');
-    return { ...local, url };
+    const url = (port: number) => URLExt.join(basePath(), 'proxy/port', String(port), '/');
+    return local && this._isProxied(local) ? { ...local, url: url(local.port) } : null;
   }
 
   /**

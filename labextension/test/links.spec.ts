@@ -95,7 +95,7 @@ describe('a link in an output', () => {
 
   it('opens a tab and keeps its text', () => {
     const made = anchor('http://localhost:8050/a?b=1#c');
-    send(made.firstElementChild as Element, 'click');
+    expect(send(made.firstElementChild as Element, 'click')).toBe(false);
     expect(run.mock.calls).toEqual([['portproxy:open-in-lab', link(8050, '/a?b=1#c')]]);
     expect(made.textContent).toBe('text');
   });

@@ -146,6 +146,7 @@ def test_a_link_in_an_output_opens_a_tab(page, links_server):
         anchor.click()
         expect(visible_frame(page).locator("h1")).to_have_text("/deep/er?q=%2F&x=1")
         expect(page.locator(".jp-PortProxy-address input:visible")).to_have_value("/deep/er?q=%2F&x=1#part")
+        assert page.context.pages == [page]  # and no browser tab
         picture(page, "link-output")
         show_notebook(page)
         expect(anchor).to_have_text(url)
