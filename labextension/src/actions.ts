@@ -5,8 +5,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { ApiError } from './api';
 import type { Target } from './commands';
+import { BrowserTab, IOutside } from './starting';
 import { absoluteUrl } from './tab';
-import type { ILostSocket, IPort, IPortsManager, IService } from './tokens';
+import type { ILostSocket, IPort, IPortsManager, IService, ITemplate } from './tokens';
 import { IPortRule, portLabel, ruleFor, serviceLabel } from './labels';
 
 const TOAST_DELAY = 1000;
@@ -29,7 +30,8 @@ export class Actions {
     private readonly _open: Opener,
     private readonly _showLog: (name: string) => void,
     private readonly _edit: (name: string) => void,
-    private readonly _showPanel: () => void
+    private readonly _showPanel: () => void,
+    private readonly _outside: IOutside
   ) {
     _manager.changed.connect(this._removeGonePorts, this);
   }
@@ -57,8 +59,25 @@ export class Actions {
     await this._reportStart(label, () => this._manager.start(template, name, args));
   }
 
-  /** Shows the notification for a start that the server has accepted. */
+  /** Starts a service of a template, and opens its tab at once, which shows the progress. To be called while a click is handled. */
+  async launch({ name: template, title, open_in }: ITemplate): Promise<void> {
+    const tab = this._outside.isUsual(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
+    await this._reportStart(title, async () => {
+      try {
+        const service = await this._manager.start(template);
+        this._show(service, tab);
+        return service;
+      } catch (error) {
+        tab?.close();
+        throw error;
+      }
+    });
+  }
+
+  /** Opens the tab of a service whose start the server has accepted, and shows the notification. */
   async follow(service: IService): Promise<void> {
+    const isOutside = this._outside.isUsual(service.open_in);
+    this._show(service, isOutside ? new BrowserTab(this._trans.__('Starting %1…', serviceLabel(service))) : undefined);
     await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
 
@@ -73,6 +92,14 @@ export class Actions {
       await what();
     } catch (error) {
       Notification.error(messageOf(error), { autoClose: 10_000 });
+    }
+  }
+
+  private _show(service: IService, tab: BrowserTab | undefined): void {
+    if (tab) {
+      tab.go(this._outside.addressOf(service));
+    } else {
+      this._open({ service: service.name }, 'lab');
     }
   }
 

@@ -24,6 +24,7 @@ import { menusPlugin } from './menus';
 import { openUrlPlugin } from './open-url';
 import { PanelState, PortsPanel } from './panel';
 import { runningPlugin, runningTarget } from './running';
+import type { IOutside } from './starting';
 import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, isActive, serviceLabel } from './labels';
@@ -75,7 +76,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const edit = (service: string) => run(CommandIDs.edit, { service });
     const showPanel = () => void commands.execute(CommandIDs.showPanel);
     const open = (target: Target, where = usual(target)) => openIn(where, target);
-    const actions = new Actions(manager, trans, open, showLog, edit, showPanel);
+    const outside: IOutside = {
+      isUsual: openIn => openIn === 'browser' || !labShell,
+      addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
+    };
+    const actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
     const newPorts: INewPortSettings = { onNewPort: 'notify', ports: [] };
     const isolation = new Isolation(apis.get(manager) ?? new Api(app.serviceManager.serverSettings));
 
@@ -194,7 +199,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         } else if (template.arguments.length) {
           void commands.execute(CommandIDs.startForm, { template: template.name });
         } else {
-          void actions.start(template.name, template.title);
+          void actions.launch(template);
         }
       },
       { icon: args => iconOf(templateNamed(args.template)), caption: trans.__('Start or open this service') }

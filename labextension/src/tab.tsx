@@ -10,6 +10,7 @@ import * as React from 'react';
 import { CommandIDs, Target } from './commands';
 import { iconOf, outsideIcon } from './icons';
 import type { Isolation } from './isolation';
+import { Steps } from './starting';
 import type { IPortsManager, IService } from './tokens';
 import { stateText } from './labels';
 
@@ -259,7 +260,7 @@ export function Notice(props: INoticeProps): React.JSX.Element | null {
   const isEnded = service && ['down', 'failed'].includes(service.state);
   const begin = isEnded ? () => run(CommandIDs.restart, target) : recipe && start && !service ? () => start(recipe) : null;
   return (
-    <Message text={text} lines={service?.last_lines ?? []} busy={service?.state === 'starting'}>
+    <Message text={text} lines={service?.last_lines ?? []} steps={service?.state === 'starting' ? <Steps service={service} trans={trans} /> : null}>
       {begin ? <Button label={trans.__('Start')} isAccent onClick={begin} /> : null}
       {service?.state === 'failed' ? <Button label={trans.__('Edit…')} onClick={() => run(CommandIDs.edit, target)} /> : null}
       {service ? <Button label={trans.__('Show log')} onClick={() => run(CommandIDs.showLog, target)} /> : null}
@@ -297,11 +298,12 @@ function Button({ label, isAccent, onClick }: { label: string; isAccent?: boolea
   );
 }
 
-function Message(props: { text: string; lines?: string[]; busy?: boolean; children?: React.ReactNode }): React.JSX.Element {
+function Message(props: { text: string; lines?: string[]; steps?: React.ReactNode; busy?: boolean; children?: React.ReactNode }): React.JSX.Element {
   return (
     <div className="jp-PortProxy-message" role="status">
       <p>{props.text}</p>
       {props.busy ? <progress /> : null}
+      {props.steps}
       {props.lines?.length ? <pre tabIndex={0}>{props.lines.join('\n')}</pre> : null}
       <div className="jp-PortProxy-messageButtons">{props.children}</div>
     </div>

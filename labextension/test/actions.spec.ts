@@ -14,6 +14,7 @@ const open = vi.fn();
 const showLog = vi.fn();
 const edit = vi.fn();
 const showPanel = vi.fn();
+const outside = { isUsual: (where: string) => where === 'browser', addressOf: (item: { url: string }) => `http://outside${item.url}` };
 let api: ScriptedApi;
 let manager: PortsManager;
 let actions: Actions;
@@ -31,7 +32,7 @@ beforeEach(() => {
   Notification.manager.dismiss();
   api = new ScriptedApi();
   manager = new PortsManager(api, new ScriptedVisibility());
-  actions = new Actions(manager, trans, open, showLog, edit, showPanel);
+  actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
 });
 
 afterEach(() => {
@@ -49,6 +50,37 @@ describe('a start', () => {
     expect(notifications()).toEqual([['success', 'A is up.']]);
     press('Open');
     expect(open).toHaveBeenCalledWith({ service: 'a' });
+  });
+
+  it('of a tile opens its tab as soon as the server has accepted it', async () => {
+    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a', { state: 'starting' }) };
+    void actions.launch(template('a'));
+    await vi.advanceTimersByTimeAsync(100);
+    expect(open).toHaveBeenCalledWith({ service: 'a' }, 'lab');
+    expect(notifications()).toEqual([['in-progress', 'Starting a…']]);
+  });
+
+  it('of a tile opens its browser tab in the click, with a text until the server has accepted it', async () => {
+    const tab = { opener: window, document: document.implementation.createHTMLDocument(), location: { replace: vi.fn() }, close: vi.fn() };
+    vi.spyOn(window, 'open').mockReturnValue(tab as unknown as Window);
+    api.answers = { 'POST services': service('a', { state: 'starting' }), 'GET services/a': service('a', { state: 'starting' }) };
+    void actions.launch(template('a', { title: '<b>A', open_in: 'browser' }));
+    expect(window.open).toHaveBeenCalledTimes(1);
+    expect([tab.opener, tab.document.title, tab.document.body.textContent]).toEqual([null, 'Starting <b>A…', 'Starting <b>A…']);
+    expect(tab.location.replace).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(100);
+    expect(tab.location.replace).toHaveBeenCalledWith('http://outside/proxy/service/a/');
+    expect(open).not.toHaveBeenCalled();
+    api.answers = { 'POST services': new ApiError(429, 'Too often.') };
+    void actions.launch(template('b', { open_in: 'browser' }));
+    await vi.advanceTimersByTimeAsync(100);
+    expect(tab.close).toHaveBeenCalledTimes(1);
+    vi.mocked(window.open).mockReturnValue(null); // blocked: the notification has a button
+    api.answers = { 'POST services': service('a') };
+    void actions.launch(template('a', { open_in: 'browser' }));
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(notifications()).toContainEqual(['success', 'a is up.']);
+    vi.mocked(window.open).mockRestore();
   });
 
   it('is reported under the name of the service', async () => {

@@ -222,6 +222,26 @@ describe('a tab without a page', () => {
     manager.dispose();
   });
 
+  it('shows the steps and the last lines of a service that is starting, and then its page', async () => {
+    const api = new ScriptedApi();
+    const manager = new PortsManager(api, new ScriptedVisibility());
+    await Promise.resolve();
+    const onChange = vi.fn();
+    const tab = { target: { service: 'a' }, url: '/proxy/service/a/', label: 'A', manager, trans, run, onChange, isRefused: false };
+    render(<Notice {...tab} openOutside={vi.fn()} />);
+    const starting = service('a', { state: 'starting', last_lines: ['<b>one'] });
+    api.send('snapshot', { ports: [], services: [starting], reservations: [] });
+    expect((await screen.findByText('Waiting for port 15000')).getAttribute('aria-current')).toBe('step');
+    expect(screen.getByText('<b>one').tagName).toBe('PRE');
+    expect(screen.getByText(/^\d+ s since the start$/)).toBeTruthy();
+    expect(onChange).toHaveBeenLastCalledWith('gone');
+    api.send('changed', { kind: 'service', ...starting, last_lines: ['<b>one', 'two'] });
+    await screen.findByText(/two$/);
+    api.send('changed', { kind: 'service', ...service('a') });
+    await vi.waitFor(() => expect(onChange).toHaveBeenLastCalledWith('shown'));
+    manager.dispose();
+  });
+
   it('shows that the server does not answer, and keeps the page meanwhile', async () => {
     const api = new ScriptedApi();
     api.refusal = new ApiError(0, 'The Jupyter server does not answer.', 'Is it running?');

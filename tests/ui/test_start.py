@@ -35,6 +35,14 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], sys.argv[1], "1"])
 PYTHON = [sys.executable, "-c"]
 TEMPLATES = {
     "slow": {"command": [*PYTHON, SLOW, "{port}", "4"], "title": "A slow one", "start_on_open": True, "stop_timeout": 1},
+    "lab": {"command": [*PYTHON, SLOW, "{port}", "4"], "title": "A tab in Lab", "stop_timeout": 1},
+    "asks": {
+        "command": [*PYTHON, SLOW, "{port}", "{parts}"],
+        "title": "It asks",
+        "arguments": [{"name": "parts", "default": "3", "kind": "number"}],
+        "stop_timeout": 1,
+    },
+    "outside": {"command": [*PYTHON, SLOW, "{port}", "3"], "title": "A browser tab", "open_in": "browser", "stop_timeout": 1},
     "fails": {"command": [*PYTHON, FAILS, "{port}", SLOW], "title": "A broken one", "start_on_open": True, "stop_timeout": 1},
 }
 
@@ -132,6 +140,57 @@ def test_a_page_that_is_away_while_it_starts_goes_on(tab, start_server):
     expect(tab.locator("#message")).to_have_text("The Jupyter server does not answer. Trying again…")
     tab.context.set_offline(False)
     expect(tab.locator("#there")).to_be_visible(timeout=15_000)
+
+
+@pytest.fixture
+def lab(tab, start_server):
+    tab.goto(f"{start_server.url}lab?reset", wait_until="commit")
+    tab.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+    tab.wait_for_selector(".jp-LauncherCard", timeout=30_000)
+    return tab
+
+
+def tile(lab: Page, title: str):
+    return lab.locator(f'.jp-LauncherCard:has(p:text-is("{title}"))')
+
+
+def test_a_tile_opens_a_tab_with_the_steps_that_becomes_the_page(lab):
+    begin = time.monotonic()
+    tile(lab, "A tab in Lab").click()
+    notice = lab.locator(".jp-PortProxy-message")
+    expect(notice).to_contain_text("A tab in Lab: Starting.")
+    first = time.monotonic() - begin
+    expect(notice.locator("[aria-current=step]")).to_contain_text("Waiting for port 1")
+    expect(notice.locator("pre")).to_contain_text("part 0 <b>of</b> the model")
+    expect(notice.locator("pre")).to_contain_text("part 2 <b>of</b> the model")
+    picture(lab, "start-tab-light")
+    lab.add_script_tag(path=AXE)
+    found = "async () => (await axe.run('.jp-PortProxy-message')).violations.map(v => [v.id, v.nodes.map(n => n.html)])"
+    assert lab.evaluate(found) == []
+    expect(lab.frame_locator(".jp-PortProxy-frame iframe").locator("#there")).to_be_visible(timeout=15_000)
+    print(f"tile: first step after {first:.2f} s, the page after {time.monotonic() - begin:.2f} s, one click")
+    assert first < 2
+
+
+def test_the_form_leads_to_the_page_too(lab):
+    tile(lab, "It asks").click()
+    lab.click('.jp-Dialog-button:has-text("Start")')
+    expect(lab.locator(".jp-PortProxy-message [aria-current=step]")).to_contain_text("Waiting for port 1")
+    expect(lab.frame_locator(".jp-PortProxy-frame iframe").locator("#there")).to_be_visible(timeout=15_000)
+
+
+def test_a_tile_opens_a_browser_tab_in_the_click(lab):
+    begin = time.monotonic()
+    with lab.context.expect_page() as opened:
+        tile(lab, "A browser tab").click()
+    page = opened.value
+    expect(page.locator("h1")).to_have_text("A browser tab is starting")
+    first = time.monotonic() - begin
+    picture(page, "start-browser-tab")
+    assert page.evaluate("window.opener") is None
+    expect(page.locator("#there")).to_be_visible(timeout=15_000)
+    print(f"tile of a browser tab: first step after {first:.2f} s, the page after {time.monotonic() - begin:.2f} s, one click")
+    assert len(lab.context.pages) == 2
 
 
 def test_an_error_page_at_a_fragment_loads_itself_again(tab, start_server):
