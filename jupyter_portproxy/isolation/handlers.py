@@ -159,7 +159,8 @@ class OriginRequest(ProxyRequest):
         return credentials.find_cookie_values(self.request.headers.get_list("Cookie"), self.cookie_name)
 
     def frame_ancestors(self) -> str:
-        return " ".join(["'self'", *self.gateway.settings.embedders])
+        jupyter = self.origins.last_jupyter_origin if self.is_isolated else ""
+        return " ".join(filter(None, ["'self'", jupyter, *self.gateway.settings.embedders]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ class WellKnownRequest(OriginRequest):
         if entry.nonce:
             if entry.nonce not in map(nonce_of, cookies):
                 raise Forbidden(
-                    f"Your browser keeps no cookie of {self.host}.", "Allow cookies for that address, and open it again."
+                    f"Your browser keeps no cookie of {self.host}.", "Allow cookies for that address, or open the path-based URL."
                 )
         elif self._is_browser() and not await self._has_session(entry, cookies):
             cookie = cookies[0] if cookies else secrets.token_urlsafe(32)
@@ -489,9 +490,6 @@ class IsolatedRequest(OriginRequest):
                 message = "You have not come here from Jupyter, or your login there has ended."
                 error = Forbidden(message, "Open the service from Jupyter.")
         super().refuse(error)
-
-    def frame_ancestors(self) -> str:
-        return " ".join(filter(None, ["'self'", self.origins.last_jupyter_origin, *self.gateway.settings.embedders]))
 
     def jupyter_url(self) -> str:
         """The URL of Jupyter's base URL; empty if that is not known."""

@@ -158,6 +158,8 @@ async def test_a_ticket_needs_the_cookie_of_its_nonce(visitor, jp_server_config)
             last = await visitor.follow(back.one("Location"), [*LINK, *others])
             assert (last.status, last.all("Set-Cookie")) == (403, [])
             assert "keeps no cookie" in last.text
+            # Jupyter's page shows it in the frame that has no cookies.
+            assert last.one("Content-Security-Policy").endswith(f"frame-ancestors 'self' http://{visitor.origin}")
         assert up.connections == 0
 
 
