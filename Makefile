@@ -49,6 +49,7 @@ quick: lint types layers
 
 # In a run of its own: Playwright's loop and pytest-jupyter's cannot share one.
 browser: $(VENV)/ready
+	$(BIN)/python -m tests.ui.engines
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" tests/ui
 
 # The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.

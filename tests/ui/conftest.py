@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from .chromium import launch_options
+
+
+def without_news(home: Path) -> None:
+    """Switches off JupyterLab's question whether to fetch news, which covers a corner of its page."""
+    folder = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
+    folder.mkdir(parents=True)
+    (folder / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
 
 
 @pytest.fixture(scope="session")

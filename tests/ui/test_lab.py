@@ -18,6 +18,7 @@ from playwright.sync_api import Page, expect
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
 from .apps import HTML, running
+from .conftest import without_news
 from .test_pages import DEMO
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +66,7 @@ def lab_server(tmp_path_factory):
     config = home / ".jupyter" / "jupyter_portproxy.d"
     config.mkdir(parents=True)
     (config / "mine.json").write_text(json.dumps(TEMPLATES))
-    news = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
-    news.mkdir(parents=True)
-    (news / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    without_news(home)
     (home / "files").mkdir()
     (home / "files" / "data").mkdir()
     with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as running:
