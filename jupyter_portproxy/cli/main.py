@@ -90,10 +90,10 @@ def _list(client: ApiClient, options: Options) -> None:
         print_table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
     others = [port for port in ports if port["port"] not in {service["port"] for service in services}]
     shown = [port for port in others if options.all or port["allowed"]]
-    links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] for port in shown]
+    links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] or port["scheme"] for port in shown]
     print_table(
         ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
-        [[p["port"], p["process"], p["owner"], p["title"], link] for p, link in zip(shown, links, strict=True)],
+        [[p["port"], p["process"], p["owner"], p["label"] or p["title"], link] for p, link in zip(shown, links, strict=True)],
     )
     if len(shown) < len(others):
         print(f"Not shown, as they cannot be reached: {len(others) - len(shown)}. --all lists them with the reason.")
@@ -279,6 +279,11 @@ def _diagnose_listeners(client: ApiClient, port: int, listeners: list[dict[str, 
     # The server does not probe ports of root (docker's, for example), so nothing is known of them.
     if any(listener["http"] for listener in reachable) or not any(listener["mine"] for listener in reachable):
         return "", ""
+    if all(listener["scheme"] == "tcp" for listener in reachable):
+        return (
+            f"Port {port} is no web page by your rule for it.",
+            "Change or remove the rule if it is one, in the panel or on the page proxy/.",
+        )
     return (
         f"Port {port} is listened on, but does not answer HTTP.",
         "Is it a web service? Does it expect https, or is it still starting? Ports in c.PortProxy.unprobed_ports are not probed.",

@@ -163,6 +163,18 @@ def test_an_error_is_one_sentence(server, run):
     assert run("url", "99999")[2] == "'99999' is not a port: a port is a whole number from 1 to 65535.\n"
 
 
+def test_a_rule_for_a_port_shows_in_the_list_and_the_check(server, run):
+    with socket.create_server(("127.0.0.1", free_port())) as listening:
+        port = listening.getsockname()[1]
+        status, answer = server.call("PUT", "proxy/api/port-rules", {"ports": str(port), "label": "Data base", "scheme": "tcp"})
+        assert status == 200
+        (line,) = [line for line in run("list")[1].splitlines() if line.startswith(f"{port} ")]
+        assert re.search(r"Data base +tcp$", line)
+        code, said, _ = run("check", str(port))
+        assert (code, said.splitlines()[0]) == (1, f"Port {port} is no web page by your rule for it.")
+        server.call("DELETE", f"proxy/api/port-rules/{json.loads(answer)['id']}")
+
+
 def test_a_port_outside_the_range_is_allowed_and_taken_back(server, run):
     port = free_port(range(21000, 29000))
     assert run("allowed")[1] == "No allowed ports.\n\n"
