@@ -441,6 +441,7 @@ WALL_CLOCK = {  # uses of the wall clock: a time that is shown to people, or sen
     "services/user_ports.py": 2,  # UserPort.until outlasts the server
     "services/user_file.py": 1,  # the time of the file
     "api/index_page.py": 1,  # "3 minutes ago"
+    "handlers/start_page.py": 1,  # "for 3 s", from Service.since
     "services/manager.py": 2,  # Service.since
 }
 
