@@ -167,6 +167,7 @@ def test_the_keyboard_opens_a_link_and_a_tab_that_is_open_shows_its_page(page, l
         run_notebook(page, links_server.files, f"print('http://127.0.0.1:{port}/one')", html)
         for name in ("one", "two"):
             anchor = page.locator(".jp-OutputArea-output a", has_text=name)
+            expect(anchor).to_be_visible()  # a hidden one has no focus
             anchor.focus()
             expect(anchor).to_have_attribute("href", re.compile(rf"/a/b/proxy/enter/{port}/{name}$"))
             page.keyboard.press("Enter")
