@@ -161,7 +161,7 @@ class Events:
         ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self._listing.ports()}
         reservations = {("reservation", item["name"]): item for item in self._listing.reservations()}
         rules = {(_RULE, item["id"]): item for item in self._listing.port_rules() or []}
-        return {**ports, **reservations, **rules, **self._read_services()}
+        return {**rules, **ports, **reservations, **self._read_services()}  # a new port is shown by its rule
 
     def _read_services(self) -> dict[_Key, Item]:
         return {("service", item["name"]): item for item in self._listing.services()}

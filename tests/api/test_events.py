@@ -72,6 +72,18 @@ async def test_rules_for_ports_are_in_the_snapshot_and_change(gateway, probe):
     await watch.aclose()
 
 
+async def test_a_rule_is_published_before_the_port_that_appears_with_it(gateway, probe):
+    watch = make(gateway, probe, max_age=0.0, poll_interval=0.05).watch()
+    await anext(watch)
+    gateway.policy.port_rules.put({"ports": str(port := free_port()), "on_appear": "silent"})
+    with socket.create_server(("127.0.0.1", port)):
+        kinds = []
+        while "port" not in kinds:
+            kinds += [item["kind"] for _, item in [await asyncio.wait_for(anext(watch), 10)] if str(port) in str(item)]
+    assert kinds == ["port_rule", "port"]
+    await watch.aclose()
+
+
 async def test_a_server_without_rules_for_ports_has_none_in_the_snapshot(gateway, probe, monkeypatch):
     monkeypatch.setattr(gateway, "policy", Policy(PortProxy()))
     watch = make(gateway, probe).watch()
