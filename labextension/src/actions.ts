@@ -3,25 +3,20 @@
 import { Clipboard, Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import { ApiError } from './api';
+import { messageOf } from './api';
 import type { Target } from './commands';
+import { programName, programPattern, RuleSet } from './rules';
 import { BrowserTab, IOutside } from './starting';
 import { absoluteUrl } from './tab';
 import type { ILostSocket, IPort, IPortsManager, IService, ITemplate } from './tokens';
-import { IPortRule, portLabel, ruleFor, serviceLabel } from './labels';
+import { portLabel, serviceLabel } from './labels';
 
 const TOAST_DELAY = 1000;
 const GATHERING_DELAY = 500;
 const NEW_PORT_DURATION = 20_000;
 
-/** The settings for new ports. */
-export interface INewPortSettings {
-  onNewPort: 'notify' | 'open' | 'silent';
-  ports: readonly IPortRule[];
-}
-
 /** Opens a target; without `where` in its default place. */
-export type Opener = (target: Target, where?: 'lab' | 'browser') => void;
+export type Opener = (target: Target, where?: 'lab' | 'browser' | 'preview') => void;
 
 export class Actions {
   constructor(
@@ -129,16 +124,34 @@ export class Actions {
     }
   }
 
-  /** Announces or opens a new port, or ignores it, according to the settings. */
-  announce(port: IPort, settings: INewPortSettings): void {
-    const action = ruleFor(port, settings.ports)?.action ?? settings.onNewPort;
+  /** Opens or announces a new port, according to the rules. */
+  announce(port: IPort, rules: RuleSet): void {
+    const { on_appear } = rules.of(port);
     const target = { port: port.port };
-    if (action === 'open') {
+    if (on_appear === 'open' || (on_appear === 'open_once' && isFirst(`portproxy-opened:${port.url}`))) {
       this._open(target);
-    } else if (action === 'notify') {
-      this._announced.set(port.port, portLabel(port, settings.ports, this._trans));
+    } else if (on_appear === 'preview') {
+      this._open(target, 'preview');
+    } else if (on_appear === 'notify') {
+      this._announced.set(port.port, portLabel(port, rules, this._trans));
       this._updatePortNotification();
     }
+  }
+
+  /** Makes a rule for the program of a port, and tells how to undo it. */
+  private async _silence(port: IPort): Promise<void> {
+    const trans = this._trans;
+    const rule = await this._manager.setRule({ process: programPattern(port), on_appear: 'silent' });
+    const message = trans.__('New ports of %1 are no longer announced. Later, Edit… in the row of such a port changes that.', programName(port));
+    const undo = { label: trans.__('Undo'), callback: () => void this.attempt(() => this._manager.removeRule(rule.id)) };
+    Notification.info(message, { autoClose: 10_000, actions: [undo] });
+  }
+
+  /** A port of the notification, if all of them are of one program for which a rule can be made. */
+  private get _silencable(): IPort | undefined {
+    const ports = [...this._announced.keys()].map(port => this._manager.port(port));
+    const patterns = new Set(ports.map(port => port && programPattern(port)));
+    return this._manager.portRules && patterns.size === 1 && ports[0]?.process ? ports[0] : undefined;
   }
 
   /** Removes ports that have ended from the notification. */
@@ -173,8 +186,11 @@ export class Actions {
       const message = others.length
         ? trans.__('%1 services are running on new ports: %2', announced.size, listPorts([...announced.keys()]))
         : trans.__('A service is running on port %1 (%2)', first[0], first[1]);
-      const ignore = { label: trans.__('Ignore'), callback: dismissAnd(() => undefined) };
-      const actions = [{ ...show, displayType: 'accent' as const }, ignore];
+      const port = this._silencable;
+      const silence = port && (() => void this.attempt(() => this._silence(port)));
+      const never = silence ? [{ label: trans.__('Never for this process'), callback: dismissAnd(silence) }] : [];
+      const dismiss = { label: trans.__('Dismiss'), callback: dismissAnd(() => undefined) };
+      const actions = [{ ...show, displayType: 'accent' as const }, ...never, dismiss];
       this._notificationId = Notification.info(message, { autoClose: NEW_PORT_DURATION, actions });
     }, GATHERING_DELAY);
   }
@@ -204,6 +220,13 @@ function listPorts(ports: number[]): string {
   return listed.join(', ') + (listed.length < ports.length ? ' …' : '');
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof ApiError ? error.text : String(error);
+/** Whether this is the first call with this key in the session of the browser. */
+function isFirst(key: string): boolean {
+  try {
+    const isKnown = sessionStorage.getItem(key) !== null;
+    sessionStorage.setItem(key, '1');
+    return !isKnown;
+  } catch {
+    return true; // a browser that keeps no storage
+  }
 }

@@ -20,6 +20,11 @@ export class ApiError extends Error {
   }
 }
 
+/** The sentence for people about anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof ApiError ? error.text : String(error);
+}
+
 /** One server-sent event. */
 export interface IEvent {
   event: string;

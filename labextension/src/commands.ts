@@ -1,5 +1,8 @@
 // The names and arguments of the commands. Every action of the user interface is a command.
 
+import type { LabIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+
 export const CommandIDs = {
   launch: 'portproxy:launch',
   startForm: 'portproxy:start-form',
@@ -15,11 +18,24 @@ export const CommandIDs = {
   stop: 'portproxy:stop',
   forget: 'portproxy:forget',
   allowPort: 'portproxy:allow-port',
-  disallowPort: 'portproxy:disallow-port'
+  disallowPort: 'portproxy:disallow-port',
+  editPort: 'portproxy:edit-port',
+  addPort: 'portproxy:add-port',
+  removePort: 'portproxy:remove-port'
 } as const;
 
 /** jupyter-server-proxy's name for `openUrl`. */
 export const SERVER_PROXY_OPEN = 'server-proxy:open';
+
+export type Args = ReadonlyPartialJSONObject;
+
+/** Registers a command. */
+export type AddCommand = (
+  id: string,
+  label: string | ((args: Args) => string),
+  execute: (args: Args) => unknown,
+  more?: { icon?: LabIcon | ((args: Args) => LabIcon); isEnabled?: (args: Args) => boolean; caption?: string }
+) => unknown;
 
 /** The subject of a row, a tab or a command: a service by its name, or a port. */
 export type Target = { service: string } | { port: number };
@@ -64,7 +80,10 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.startForm]: TEMPLATE,
   [CommandIDs.showPanel]: { type: 'object', properties: {} },
   [CommandIDs.refresh]: { type: 'object', properties: {} },
-  [CommandIDs.openInLab]: PAGE,
+  [CommandIDs.openInLab]: {
+    type: 'object',
+    properties: { ...PAGE.properties, preview: { type: 'boolean', description: 'Split to the right, without the focus' } }
+  },
   [CommandIDs.openInBrowser]: PAGE,
   [CommandIDs.openUrl]: URL_TO_OPEN,
   [CommandIDs.copyUrl]: TARGET,
@@ -74,5 +93,8 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.stop]: SERVICE,
   [CommandIDs.forget]: SERVICE,
   [CommandIDs.allowPort]: PORT,
-  [CommandIDs.disallowPort]: PORT
+  [CommandIDs.disallowPort]: PORT,
+  [CommandIDs.editPort]: PORT,
+  [CommandIDs.addPort]: { type: 'object', properties: {} },
+  [CommandIDs.removePort]: PORT
 };

@@ -1,15 +1,12 @@
 // The dialog "Start a service": template, name and arguments.
 
-import { Dialog } from '@jupyterlab/apputils';
 import type { Contents } from '@jupyterlab/services';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { HTMLSelect, ReactWidget } from '@jupyterlab/ui-components';
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { ApiError } from './api';
+import { IFormProps, Refusal, showForm } from './dialog';
 import type { IArgument, ITemplate } from './tokens';
-
-const START_BUTTON = 1; // its index in the dialog
 
 export interface IChoice {
   template: string;
@@ -34,19 +31,16 @@ export function pathCompleter(contents: Pick<Contents.IManager, 'get'>): Complet
   };
 }
 
-interface IFormProps {
+interface IStartProps extends IFormProps<IChoice> {
   templates: readonly ITemplate[];
   /** Initial values of the fields. */
   first: IChoice;
-  /** The server's reason for refusing the input. */
-  problem?: string;
   complete: Complete;
   trans: TranslationBundle;
-  onChange: (choice: IChoice, complete: boolean) => void;
 }
 
 /** The fields. Calls `onChange` with the input, and whether it is complete. */
-export function StartForm({ templates, first, problem, complete, trans, onChange }: IFormProps): React.JSX.Element {
+export function StartForm({ templates, first, problem, complete, trans, onChange }: IStartProps): React.JSX.Element {
   const [name, setName] = React.useState(first.name);
   const [chosen, setChosen] = React.useState(first.template);
   const [values, setValues] = React.useState<Record<string, string>>(
@@ -89,11 +83,7 @@ export function StartForm({ templates, first, problem, complete, trans, onChange
           onChange={event => setName(event.target.value)}
         />
       </label>
-      {problem ? (
-        <p className="jp-PortProxy-problem" role="alert">
-          {problem}
-        </p>
-      ) : null}
+      <Refusal text={problem} />
     </form>
   );
 }
@@ -151,77 +141,6 @@ function Field({ arg, value, complete, onChange }: IFieldProps): React.JSX.Eleme
   );
 }
 
-class Body extends ReactWidget implements Dialog.IBodyWidget<IChoice> {
-  constructor(private readonly _props: Omit<IFormProps, 'onChange' | 'problem'>) {
-    super();
-    this._choice = _props.first;
-  }
-
-  getValue(): IChoice {
-    return this._choice;
-  }
-
-  /** Whether the input is complete; if not, the browser marks the missing field. */
-  check(): boolean {
-    this.node.querySelector('form')?.reportValidity();
-    return this._complete;
-  }
-
-  set problem(problem: string) {
-    this._problem = problem;
-    this.update();
-  }
-
-  protected override render(): React.JSX.Element {
-    return <StartForm {...this._props} problem={this._problem} onChange={this._onChange} />;
-  }
-
-  private _onChange = (choice: IChoice, complete: boolean): void => {
-    this._choice = choice;
-    this._complete = complete;
-    const accept = this.node.closest('.jp-Dialog-content')?.querySelector<HTMLButtonElement>('.jp-Dialog-button.jp-mod-accept');
-    if (accept) {
-      accept.disabled = !complete;
-    }
-  };
-
-  private _choice: IChoice;
-  private _complete = false;
-  private _problem = '';
-}
-
-/**
- * Stays open until the server accepts the input. JupyterLab's own dialog accepts Enter also while Start is disabled.
- */
-class StartDialog extends Dialog<IChoice> {
-  constructor(private readonly _form: Body, private readonly _submit: Submit, trans: TranslationBundle, focused: string) {
-    const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: trans.__('Start') })];
-    super({ title: trans.__('Start a service'), body: _form, buttons, defaultButton: START_BUTTON, focusNodeSelector: focused });
-  }
-
-  override resolve(index: number = START_BUTTON): void {
-    if (index !== START_BUTTON) {
-      super.resolve(index);
-    } else if (!this._isBusy && this._form.check()) {
-      void this._try();
-    }
-  }
-
-  private async _try(): Promise<void> {
-    this._isBusy = true;
-    try {
-      await this._submit(this._form.getValue());
-      super.resolve(START_BUTTON);
-    } catch (error) {
-      this._form.problem = error instanceof ApiError ? error.text : String(error);
-    } finally {
-      this._isBusy = false;
-    }
-  }
-
-  private _isBusy = false;
-}
-
 /** Starts the chosen service; rejects if the server refuses it. */
 export type Submit = (choice: IChoice) => Promise<void>;
 
@@ -234,6 +153,11 @@ export async function showStartDialog(
   trans: TranslationBundle
 ): Promise<void> {
   const begin = { template: templates[0]?.name ?? '', name: '', arguments: {}, ...first };
-  const form = new Body({ templates, first: begin, complete, trans });
-  await new StartDialog(form, submit, trans, first.template === undefined ? 'select' : 'input').launch();
+  await showForm<IChoice>({
+    title: trans.__('Start a service'),
+    accept: trans.__('Start'),
+    focused: first.template === undefined ? 'select' : 'input',
+    form: props => <StartForm {...{ templates, first: begin, complete, trans }} {...props} />,
+    submit
+  });
 }

@@ -7,12 +7,12 @@ import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITerminalTracker } from '@jupyterlab/terminal';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { addIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
-import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { addIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
-import { Actions, INewPortSettings } from './actions';
+import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
-import { ARGUMENTS, CommandIDs, Target } from './commands';
+import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
 import { showStartDialog, pathCompleter, IChoice } from './form';
 import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
@@ -23,13 +23,13 @@ import { PortsManager } from './manager';
 import { menusPlugin } from './menus';
 import { openUrlPlugin } from './open-url';
 import { PanelState, PortsPanel } from './panel';
+import { addRuleCommands } from './rule-commands';
+import type { IRuleSettings } from './rules';
 import { runningPlugin, runningTarget } from './running';
 import type { IOutside } from './starting';
 import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, isActive, serviceLabel } from './labels';
-
-type Args = ReadonlyPartialJSONObject;
 
 const apis = new WeakMap<IPortsManager, IApi>();
 
@@ -65,29 +65,30 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ): void => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
-    const state = new PanelState();
+    const state = new PanelState(manager);
     const tabs = new WidgetTracker<ServiceTab>({ namespace: 'portproxy-tabs' });
     const logs = new WidgetTracker<MainAreaWidget>({ namespace: 'portproxy-logs' });
     const run = (command: string, target: Target) => void commands.execute(command, target);
-    const openIn = (where: 'lab' | 'browser', target: Target) =>
-      run(where === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser, target);
+    const openIn = (where: 'lab' | 'browser' | 'preview', target: Target) =>
+      where === 'browser'
+        ? run(CommandIDs.openInBrowser, target)
+        : void commands.execute(CommandIDs.openInLab, { ...target, preview: where === 'preview' });
     const usual = (target: Target) => ('service' in target ? (manager.service(target.service)?.open_in ?? 'lab') : 'lab');
     const showLog = (service: string) => run(CommandIDs.showLog, { service });
     const edit = (service: string) => run(CommandIDs.edit, { service });
     const showPanel = () => void commands.execute(CommandIDs.showPanel);
-    const open = (target: Target, where = usual(target)) => openIn(where, target);
+    const open: Opener = (target, where = usual(target)) => openIn(where, target);
     const outside: IOutside = {
       isUsual: openIn => openIn === 'browser' || !labShell,
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
-    const newPorts: INewPortSettings = { onNewPort: 'notify', ports: [] };
     const isolation = new Isolation(apis.get(manager) ?? new Api(app.serviceManager.serverSettings));
 
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
     restorer?.add(panel, panel.id);
-    manager.appeared.connect((_, port) => actions.announce(port, newPorts));
+    manager.appeared.connect((_, port) => actions.announce(port, state.rules));
 
     // ---- the target of a command: its arguments, the row of the context menu, or the current tab ----
 
@@ -143,33 +144,36 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
       return (entryPath ?? prefix) + (path ?? absoluteUrl(url).slice(absoluteUrl(prefix).length));
     };
-    const openTab = (target: Target, url: string, label: string, icon: string, path?: string, recipe?: IRecipe): void => {
+    const openTab = (target: Target, url: string, label: string, icon: string, args: Args): void => {
+      const recipe = args.recipe as IRecipe | undefined;
+      const path = typeof args.path === 'string' ? args.path : undefined;
       if (!labShell) {
         openOutside(outsideUrl(target, url, path)); // Notebook shows one document only
         return;
       }
       const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
+      const isPreview = args.preview === true;
       if (open) {
         if (path !== undefined && path !== open.content.path) {
           open.content.go(path);
         }
-        shell.activateById(open.id);
+        if (!isPreview) {
+          shell.activateById(open.id);
+        }
         return;
       }
       const start = (how: IRecipe) => void actions.start(how.template, label, 'service' in target ? target.service : undefined, how.arguments);
       const options = { target, url, label, icon, manager, isolation, trans, run, recipe, start, ...(path ? { path } : {}) };
       const tab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
       void tabs.add(tab);
-      shell.add(tab, 'main', { type: 'Service' });
-      shell.activateById(tab.id);
+      shell.add(tab, 'main', { type: 'Service', ...(isPreview ? { mode: 'split-right', activate: false } : {}) });
+      if (!isPreview) {
+        shell.activateById(tab.id);
+      }
     };
 
-    const add = (
-      id: string,
-      label: string | ((args: Args) => string),
-      execute: (args: Args) => unknown,
-      more: { icon?: LabIcon | ((args: Args) => LabIcon); isEnabled?: (args: Args) => boolean; caption?: string } = {}
-    ) => commands.addCommand(id, { label, execute, describedBy: { args: (ARGUMENTS[id] ?? {}) as ReadonlyJSONObject }, ...more });
+    const add: AddCommand = (id, label, execute, more = {}) =>
+      commands.addCommand(id, { label, execute, describedBy: { args: (ARGUMENTS[id] ?? {}) as ReadonlyJSONObject }, ...more });
 
     add(CommandIDs.showPanel, trans.__('Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
@@ -215,7 +219,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
           const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
-          openTab(target, url, label, icon, typeof args.path === 'string' ? args.path : undefined, args.recipe as IRecipe | undefined);
+          openTab(target, url, label, icon, args);
         }
       },
       { icon: tabIcon, isEnabled: isOpenable }
@@ -313,6 +317,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       isEnabled: args => portOf(args)?.allowed_by_user ?? false
     });
 
+    addRuleCommands(add, manager, actions, targetOf, trans);
+
     for (const command of Object.values(CommandIDs)) {
       if (!('required' in (ARGUMENTS[command] ?? {}))) {
         palette?.addItem({ command, category: trans.__('Services') });
@@ -353,8 +359,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       ?.load(plugin.id)
       .then(loaded => {
         const read = () => {
-          Object.assign(newPorts, loaded.composite);
-          state.rules = newPorts.ports;
+          state.settings = loaded.composite as unknown as IRuleSettings;
           links.isEnabled = loaded.composite.links !== false;
           isolation.isEnabled = loaded.composite.isolate !== false;
         };

@@ -2,17 +2,10 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { IPort, IService, State } from './tokens';
+import type { RuleSet, Subject } from './rules';
+import type { IPort, IService, OnAppear, State } from './tokens';
 
 const MAX_LENGTH = 300;
-
-/** A rule of the settings: the label and the action for matching ports. */
-export interface IPortRule {
-  port?: number;
-  process?: string;
-  label?: string;
-  action?: 'notify' | 'open' | 'silent';
-}
 
 export function stateText(state: State, trans: TranslationBundle): string {
   switch (state) {
@@ -28,6 +21,23 @@ export function stateText(state: State, trans: TranslationBundle): string {
       return trans.__('Stopped');
     case 'failed':
       return trans.__('Failed');
+  }
+}
+
+export function appearText(onAppear: OnAppear, trans: TranslationBundle): string {
+  switch (onAppear) {
+    case 'notify':
+      return trans.__('Show a notification');
+    case 'open':
+      return trans.__('Open it in a tab, each time');
+    case 'open_once':
+      return trans.__('Open it in a tab, once in a browser session');
+    case 'preview':
+      return trans.__('Show it beside the current tab');
+    case 'silent':
+      return trans.__('List it without a notification');
+    case 'ignore':
+      return trans.__('Ignore it: neither listed nor announced');
   }
 }
 
@@ -48,22 +58,12 @@ export function serviceLabel(service: IService): string {
   return service.name === service.template ? service.title : `${service.title} (${service.name})`;
 }
 
-/** The first rule of the settings that matches a port. An invalid regular expression matches nothing. */
-export function ruleFor(port: IPort, rules: readonly IPortRule[]): IPortRule | undefined {
-  return rules.find(rule => {
-    if (rule.port !== undefined) {
-      return rule.port === port.port;
-    }
-    return rule.process !== undefined && matches(rule.process, `${port.process} ${port.command.join(' ')}`);
-  });
-}
-
-export function portLabel(port: IPort, rules: readonly IPortRule[], trans: TranslationBundle): string {
-  return ruleFor(port, rules)?.label || port.title || port.process || trans.__('Port %1', port.port);
+export function portLabel(port: Subject & { title?: string }, rules: RuleSet, trans: TranslationBundle): string {
+  return rules.of(port).label || port.title || port.process || trans.__('Port %1', port.port);
 }
 
 /** The tooltip of a port. */
-export function portTitle(port: IPort, rules: readonly IPortRule[], trans: TranslationBundle): string {
+export function portTitle(port: IPort, rules: RuleSet, trans: TranslationBundle): string {
   const lines = [
     truncate(portLabel(port, rules, trans)),
     trans.__('Port %1 on %2', port.port, port.addresses.join(', ')),
@@ -100,12 +100,4 @@ export function matchesFilter(filter: string, ...texts: (string | number | null)
 
 function truncate(text: string): string {
   return text.length > MAX_LENGTH ? `${text.slice(0, MAX_LENGTH)}…` : text;
-}
-
-function matches(pattern: string, text: string): boolean {
-  try {
-    return new RegExp(pattern).test(text);
-  } catch {
-    return false;
-  }
 }

@@ -7,7 +7,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, eventsOf, IApi, IEvent } from './api';
-import type { Connection, ILostSocket, IPort, IPortsManager, IProject, IReservation, IService, ITemplate } from './tokens';
+import type { Connection, ILostSocket, IPort, IPortRule, IPortsManager, IProject, IReservation, IService, ITemplate } from './tokens';
 
 const FIRST_RETRY_DELAY = 1000;
 const MAX_RETRY_DELAY = 15_000;
@@ -20,13 +20,15 @@ interface ISnapshot {
   services: IService[];
   reservations: IReservation[];
   projects?: IProject[];
+  port_rules?: IPortRule[];
 }
 
 type Item =
   | ({ kind: 'port' } & IPort)
   | ({ kind: 'service' } & IService)
   | ({ kind: 'reservation' } & IReservation)
-  | ({ kind: 'project' } & IProject);
+  | ({ kind: 'project' } & IProject)
+  | ({ kind: 'port_rule' } & IPortRule);
 
 /** The visibility of a document. */
 export interface IVisibility {
@@ -62,6 +64,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get projects(): readonly IProject[] | null {
     return this._projects && [...this._projects.values()];
+  }
+
+  get portRules(): readonly IPortRule[] | null {
+    return this._portRules;
   }
 
   get connection(): Connection {
@@ -162,6 +168,25 @@ export class PortsManager implements IPortsManager, IDisposable {
     for (const item of await this._api.request<IPort[]>('GET', `ports?look=${port}`)) {
       this._put({ kind: 'port', ...item });
     }
+    this._changed.emit();
+  }
+
+  async setRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule> {
+    const stored = await this._api.request<IPortRule>('PUT', 'port-rules', rule);
+    this._put({ kind: 'port_rule', ...stored });
+    this._changed.emit();
+    return stored;
+  }
+
+  async removeRule(id: string): Promise<void> {
+    try {
+      await this._api.request('DELETE', `port-rules/${encodeURIComponent(id)}`);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) {
+        throw error;
+      }
+    }
+    this._dropRule(id);
     this._changed.emit();
   }
 
@@ -297,6 +322,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._services = new Map(snapshot.services.map(service => [service.name, service]));
     this._reservations = new Map(snapshot.reservations.map(reservation => [reservation.name, reservation]));
     this._setProjects(snapshot.projects);
+    this._portRules = snapshot.port_rules ?? null;
     this._hasSnapshot = true;
     if (before) {
       snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._announceNewPort(port));
@@ -314,6 +340,10 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._storeUnlessOld(item);
     } else if (item.kind === 'project') {
       this._projects?.set(item.key, item);
+    } else if (item.kind === 'port_rule') {
+      const rules = this._portRules ?? [];
+      const isKnown = rules.some(rule => rule.id === item.id);
+      this._portRules = isKnown ? rules.map(rule => (rule.id === item.id ? item : rule)) : [...rules, item];
     } else {
       this._reservations.set(item.name, item);
     }
@@ -328,9 +358,15 @@ export class PortsManager implements IPortsManager, IDisposable {
       }
     } else if (item.kind === 'project') {
       this._projects?.delete(item.key);
+    } else if (item.kind === 'port_rule') {
+      this._dropRule(item.id);
     } else {
       this._reservations.delete(item.name);
     }
+  }
+
+  private _dropRule(id: string): void {
+    this._portRules = this._portRules && this._portRules.filter(rule => rule.id !== id);
   }
 
   private _announceNewPort(port: IPort): void {
@@ -343,6 +379,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _services = new Map<string, IService>();
   private _reservations = new Map<string, IReservation>();
   private _projects: Map<string, IProject> | null = null;
+  private _portRules: IPortRule[] | null = null;
   private _templates: ITemplate[] = [];
   private _connection: Connection = 'connecting';
   private _problem = '';

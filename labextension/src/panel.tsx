@@ -1,21 +1,25 @@
 // The Ports panel in the left side bar: services and other ports, a filter, and a button that starts a service.
 
 import { nullTranslator, ITranslator, TranslationBundle } from '@jupyterlab/translation';
-import { addIcon, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@jupyterlab/ui-components';
+import { addIcon, PanelWithToolbar, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
 import { ProjectList } from './projects';
-import type { IPortsManager } from './tokens';
-import { PortRow, ReservationRow, Run, ServiceRow } from './views';
-import { IPortRule, matchesFilter, portLabel, serviceLabel } from './labels';
+import { RuleList } from './rule-list';
+import { IRuleSettings, RuleSet } from './rules';
+import type { IPort, IPortRule, IPortsManager } from './tokens';
+import { PortRow, ReservationRow, Run, ServiceRow, IWaitingPort, WaitingRow } from './views';
+import { matchesFilter, portLabel, serviceLabel } from './labels';
 
 const REDRAW_INTERVAL = 5000;
 
-/** State that the sections share besides the manager: the filter's text and the rules of the settings. */
+/** State that the sections share besides the manager: the filter's text, and the settings for ports. */
 export class PanelState {
+  constructor(private readonly _manager: Pick<IPortsManager, 'portRules'>) {}
+
   get filter(): string {
     return this._filter;
   }
@@ -25,13 +29,20 @@ export class PanelState {
     this._changed.emit();
   }
 
-  get rules(): readonly IPortRule[] {
-    return this._rules;
+  set settings(settings: IRuleSettings) {
+    this._settings = settings;
+    this._rules = undefined;
+    this._changed.emit();
   }
 
-  set rules(rules: readonly IPortRule[]) {
-    this._rules = rules;
-    this._changed.emit();
+  /** The rules of the server and of the settings; another object after each change. */
+  get rules(): RuleSet {
+    const { portRules } = this._manager;
+    if (!this._rules || this._portRules !== portRules) {
+      this._portRules = portRules;
+      this._rules = new RuleSet(portRules ?? [], this._settings);
+    }
+    return this._rules;
   }
 
   get changed(): ISignal<this, void> {
@@ -39,7 +50,9 @@ export class PanelState {
   }
 
   private _filter = '';
-  private _rules: readonly IPortRule[] = [];
+  private _settings: IRuleSettings | undefined;
+  private _portRules: readonly IPortRule[] | null = null;
+  private _rules: RuleSet | undefined;
   private readonly _changed = new Signal<this, void>(this);
 }
 
@@ -111,27 +124,70 @@ function Problem({ manager, trans }: { manager: IPortsManager; trans: Translatio
   ) : null;
 }
 
-export function PortsSection({ manager, state, trans, run }: IProps): React.JSX.Element {
+export function PortsSection({ manager, state, trans, run, onAdd }: IProps & { onAdd: () => void }): React.JSX.Element {
   const now = useLive(manager, state);
+  const [isShown, setShown] = React.useState(false);
   const { rules, filter } = state;
-  const ports = manager.ports
-    .filter(port => !port.service && matchesFilter(filter, portLabel(port, rules, trans), port.port, port.process, port.owner))
-    .sort((a, b) => Number(b.allowed) - Number(a.allowed)); // reachable ports first
-  return ports.length ? (
-    <ul className="jp-PortProxy-list" aria-label={trans.__('Other ports')}>
-      {ports.map(port => (
-        <PortRow key={`${port.port}/${port.pid}`} {...{ port, rules, now, trans, run }} />
-      ))}
-    </ul>
-  ) : (
-    <div className="jp-PortProxy-empty">
-      <p>
-        {filter
-          ? trans.__('No port matches the filter.')
-          : trans.__('No other program listens on a port. Start one, for example in a terminal, and it appears here.')}
-      </p>
-    </div>
+  const listed = portsOf(manager).filter(port => matchesFilter(filter, portLabel(port, rules, trans), port.port, port.process, port.owner));
+  const isIgnored = (port: IListed) => rules.of(port).on_appear === 'ignore';
+  const ignored = listed.filter(isIgnored);
+  const rowOf = (port: IListed) =>
+    'pid' in port ? (
+      <PortRow key={`${port.port}/${port.pid}`} {...{ port, rules, now, trans, run }} />
+    ) : (
+      <WaitingRow key={port.port} {...{ port, rules, now, trans, run }} />
+    );
+  const toggle = isShown ? trans.__('Hide') : trans.__('Show');
+  return (
+    <>
+      {listed.length > ignored.length ? (
+        <ul className="jp-PortProxy-list" aria-label={trans.__('Other ports')}>
+          {listed.filter(port => !isIgnored(port)).map(rowOf)}
+        </ul>
+      ) : (
+        <div className="jp-PortProxy-empty">
+          <p>
+            {filter
+              ? trans.__('No port matches the filter.')
+              : trans.__('No other program listens on a port. Start one, for example in a terminal, and it appears here.')}
+          </p>
+          {filter ? null : (
+            <button className="jp-mod-styled" onClick={onAdd}>
+              {trans.__('Add a port…')}
+            </button>
+          )}
+        </div>
+      )}
+      {ignored.length ? (
+        <p className="jp-PortProxy-ignored">
+          {trans._n('%1 port is ignored.', '%1 ports are ignored.', ignored.length)}{' '}
+          <button className="jp-mod-styled" aria-expanded={isShown} onClick={() => setShown(!isShown)}>
+            {toggle}
+          </button>
+        </p>
+      ) : null}
+      {ignored.length && isShown ? (
+        <ul className="jp-PortProxy-list" aria-label={trans.__('Ignored ports')}>
+          {ignored.map(rowOf)}
+        </ul>
+      ) : null}
+      <RuleList {...{ manager, trans }} />
+    </>
   );
+}
+
+/** A listening port, or one that was added and waits for its program. */
+type IListed = IPort | IWaitingPort;
+
+/** The ports that belong to no service: those that can be reached, those that wait, the others. */
+function portsOf(manager: IPortsManager): IListed[] {
+  const listening = new Set(manager.ports.map(port => port.port));
+  const ports = manager.ports.filter(port => !port.service);
+  const waiting = (manager.portRules ?? [])
+    .filter(rule => rule.pinned && !listening.has(Number(rule.ports)))
+    .map((rule): IWaitingPort => ({ port: Number(rule.ports), process: '', command: [], owner: '' }))
+    .sort((a, b) => a.port - b.port);
+  return [...ports.filter(port => port.allowed), ...waiting, ...ports.filter(port => !port.allowed)];
 }
 
 export function ProjectsSection({ manager, state, trans }: IProps): React.JSX.Element {
@@ -152,11 +208,14 @@ export class PortsPanel extends SidePanel {
     this.node.setAttribute('aria-label', trans.__('Ports and services'));
     this.toolbar.addItem('filter', filterBox(state, trans));
     this.toolbar.addItem('start', button(addIcon, trans.__('Start a service…'), () => commands.execute(CommandIDs.startForm)));
+    const onAdd = () => void commands.execute(CommandIDs.addPort);
     this.toolbar.addItem('refresh', button(refreshIcon, trans.__('Refresh'), () => commands.execute(CommandIDs.refresh)));
     const props: IProps = { manager, state, trans, run, onStart: () => void commands.execute(CommandIDs.startForm) };
     this.node.addEventListener('contextmenu', event => this._setContextTarget(event.target as Element), true);
     this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
-    this.addWidget(section(trans.__('Other ports'), <PortsSection {...props} />));
+    const ports = section(trans.__('Other ports'), <PortsSection {...props} onAdd={onAdd} />);
+    ports.toolbar.addItem('add', button(addIcon, trans.__('Add a port…'), onAdd)); // in the head of the section
+    this.addWidget(ports);
     const addProjects = () => {
       if (manager.projects) {
         manager.changed.disconnect(addProjects);
@@ -186,8 +245,9 @@ export namespace PortsPanel {
   }
 }
 
-function section(title: string, element: React.JSX.Element): ReactWidget {
-  const widget = ReactWidget.create(element);
+function section(title: string, element: React.JSX.Element): PanelWithToolbar {
+  const widget = new PanelWithToolbar();
+  widget.addWidget(ReactWidget.create(element));
   widget.title.label = title;
   widget.addClass('jp-PortProxy-section');
   return widget;

@@ -3,7 +3,8 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { ApiError } from './api';
+import { messageOf } from './api';
+import { Refusal } from './dialog';
 import { matchesFilter } from './labels';
 import { absoluteUrl } from './tab';
 import type { IPortsManager, IProject } from './tokens';
@@ -102,7 +103,7 @@ function Settings({ project, members, manager, trans }: ISettings): React.JSX.El
       <summary aria-label={trans.__('Members and ports of %1', label)}>{trans.__('Members and ports')}</summary>
       {members.map(member => removal(member.name, member.role, trans.__('Remove'), 'members'))}
       {(project.reservations ?? []).map(item => removal(item.name, `:${item.port}`, trans.__('Release'), 'reservations'))}
-      <Problem text={problem} />
+      <Refusal text={problem} />
       <Form
         label={trans.__('Add a member of %1', label)}
         button={trans.__('Add')}
@@ -163,23 +164,11 @@ function Form({ label, button, submit, children }: IForm): React.JSX.Element {
       <button className="jp-mod-styled" disabled={busy} aria-label={`${button}: ${label}`}>
         {button}
       </button>
-      <Problem text={problem} />
+      <Refusal text={problem} />
     </form>
   );
 }
 
-function Problem({ text }: { text: string }): React.JSX.Element | null {
-  return text ? (
-    <p className="jp-PortProxy-problem" role="alert">
-      {text}
-    </p>
-  ) : null;
-}
-
 function split(ports: string): string[] | null {
   return ports.trim() ? ports.split(',').map(item => item.trim()) : null;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof ApiError ? error.text : String(error);
 }

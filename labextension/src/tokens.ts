@@ -41,11 +41,34 @@ export interface IPort {
   may_allow: boolean;
   /** The user of the server has allowed it. */
   allowed_by_user: boolean;
+  /** Null if it cannot be reached, or speaks no HTTP. */
   url: string | null;
   http: boolean;
   title: string;
   icon: string;
   service: string | null;
+}
+
+export type Scheme = 'http' | 'https' | 'tcp';
+
+/** What happens when a program begins to answer on a port. `open_once`: the first time in a session of the browser. */
+export type OnAppear = 'open' | 'open_once' | 'preview' | 'notify' | 'silent' | 'ignore';
+
+/** A rule of the server's user, for exactly one of `ports` and `process`. Null: another rule or the default decides. */
+export interface IPortRule {
+  /** Made by the server from `ports` or `process`. */
+  id: string;
+  /** A port or a range, "8000-8999". */
+  ports: string | null;
+  /** A regular expression on the process's name and command line. */
+  process: string | null;
+  label: string;
+  on_appear: OnAppear | null;
+  /** Only with `ports`, as is `keep_host`. */
+  scheme: Scheme | null;
+  keep_host: boolean | null;
+  /** The port is listed also while no program listens. */
+  pinned: boolean;
 }
 
 export interface IReservation {
@@ -129,6 +152,8 @@ export interface IPortsManager {
   readonly templates: readonly ITemplate[];
   /** Those that the user may see; null if the server has no projects. */
   readonly projects: readonly IProject[] | null;
+  /** In the server's order; null if the server keeps no rules. */
+  readonly portRules: readonly IPortRule[] | null;
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
@@ -154,6 +179,10 @@ export interface IPortsManager {
   changeProject(key: string, method: string, path: string, body?: object): Promise<void>;
   /** Allows a port outside the configured ones for the user of the server, or takes it back. */
   setAllowed(port: number, allowed: boolean): Promise<void>;
+  /** Makes the rule for `ports` or `process`, or replaces it with all its attributes. */
+  setRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule>;
+  /** Removes a rule. One that does not exist any more is no error. */
+  removeRule(id: string): Promise<void>;
   /** The service once it is no longer starting. */
   whenSettled(name: string): Promise<IService>;
 }

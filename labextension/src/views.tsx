@@ -8,8 +8,9 @@ import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
 import { outsideIcon, tabIcon } from './icons';
+import type { RuleSet, Subject } from './rules';
 import type { IPort, IReservation, IService } from './tokens';
-import { formatDuration, IPortRule, portLabel, portTitle, isActive, serviceLabel, stateText, stateTitle } from './labels';
+import { formatDuration, portLabel, portTitle, isActive, serviceLabel, stateText, stateTitle } from './labels';
 
 /** Runs a command for a row. */
 export type Run = (command: string, target: Target) => void;
@@ -161,16 +162,22 @@ export const ReservationRow = React.memo(function ReservationRow(props: { reserv
   );
 });
 
+/** The first one is that of a click on the name. */
 function portActions(port: IPort, trans: TranslationBundle): IAction[] {
+  const edit = editAction(trans);
   if (!port.allowed) {
-    return port.may_allow ? [{ command: CommandIDs.allowPort, label: trans.__('Allow this port'), icon: checkIcon }] : [];
+    return port.may_allow ? [{ command: CommandIDs.allowPort, label: trans.__('Allow this port'), icon: checkIcon }, edit] : [edit];
   }
   const takeBack = { command: CommandIDs.disallowPort, label: trans.__('Do not allow this port any more'), icon: closeIcon };
-  return [...openActions(trans), ...(port.allowed_by_user ? [takeBack] : [])];
+  return [...(port.url === null ? [] : openActions(trans)), edit, ...(port.allowed_by_user ? [takeBack] : [])];
+}
+
+function editAction(trans: TranslationBundle): IAction {
+  return { command: CommandIDs.editPort, label: trans.__('Edit…'), icon: editIcon };
 }
 
 /** A port of a program that is not a service. */
-export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: readonly IPortRule[] } & ICommonProps) {
+export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: RuleSet } & ICommonProps) {
   const { port, rules, now, trans, run } = props;
   return (
     <Row
@@ -183,6 +190,31 @@ export const PortRow = React.memo(function PortRow(props: { port: IPort; rules: 
       {...(port.allowed ? {} : { note: port.reason })}
       dimmed={!port.allowed}
       actions={portActions(port, trans)}
+      run={run}
+    />
+  );
+});
+
+/** A port that was added, while no program listens. */
+export interface IWaitingPort extends Subject {
+  owner: '';
+}
+
+export const WaitingRow = React.memo(function WaitingRow(props: { port: IWaitingPort; rules: RuleSet } & ICommonProps) {
+  const { port, rules, trans, run } = props;
+  const state = trans.__('Waiting for its program');
+  const label = portLabel(port, rules, trans);
+  return (
+    <Row
+      target={{ port: port.port }}
+      label={label}
+      title={`${label}\n${state}`}
+      dot="waiting"
+      dotTitle={state}
+      detail={`:${port.port}`}
+      note={state}
+      dimmed
+      actions={[editAction(trans), { command: CommandIDs.removePort, label: trans.__('Remove'), icon: deleteIcon }]}
       run={run}
     />
   );

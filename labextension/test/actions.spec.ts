@@ -3,12 +3,14 @@
 import { Notification } from '@jupyterlab/apputils';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { Actions, INewPortSettings } from '../src/actions';
+import { Actions } from '../src/actions';
 import { ApiError } from '../src/api';
 import { iconOf } from '../src/icons';
 import { Tiles } from '../src/launcher';
 import { PortsManager } from '../src/manager';
-import { ScriptedApi, ScriptedVisibility, port, service, template, trans } from './samples';
+import { RuleSet } from '../src/rules';
+import type { IPort } from '../src/tokens';
+import { ScriptedApi, ScriptedVisibility, port, rule, service, template, trans } from './samples';
 
 const open = vi.fn();
 const showLog = vi.fn();
@@ -29,6 +31,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   open.mockReset();
   showLog.mockReset();
+  sessionStorage.clear();
   Notification.manager.dismiss();
   api = new ScriptedApi();
   manager = new PortsManager(api, new ScriptedVisibility());
@@ -122,10 +125,10 @@ describe('a start', () => {
 });
 
 describe('a new port', () => {
-  const rules: INewPortSettings = {
+  const rules = new RuleSet([], {
     onNewPort: 'notify',
     ports: [{ port: 15001, action: 'silent' }, { process: 'streamlit', action: 'open' }, { port: 15003, label: 'Mine' }]
-  };
+  });
 
   const gathered = () => vi.advanceTimersByTimeAsync(500);
 
@@ -172,13 +175,69 @@ describe('a new port', () => {
   it.each([
     ['a rule that silences it', port(15001), rules, 0],
     ['a rule that opens it', port(15002, { process: 'streamlit' }), rules, 1],
-    ['silence for all', port(15004), { onNewPort: 'silent', ports: [] }, 0],
-    ['opening all', port(15004), { onNewPort: 'open', ports: [] }, 1]
+    ['silence for all', port(15004), new RuleSet([], { onNewPort: 'silent', ports: [] }), 0],
+    ['ignoring all', port(15004), new RuleSet([], { onNewPort: 'ignore', ports: [] }), 0],
+    ['opening all', port(15004), new RuleSet([], { onNewPort: 'open', ports: [] }), 1]
   ] as const)('is not announced with %s', async (_, found, settings, opened) => {
     actions.announce(found, settings);
     await gathered();
     expect(notifications()).toEqual([]);
     expect(open).toHaveBeenCalledTimes(opened);
+  });
+
+  it('is opened each time, once in the session of the browser, or beside the current tab', () => {
+    const announce = (on_appear: 'open' | 'open_once' | 'preview', number: number) =>
+      [1, 2].forEach(() => actions.announce(port(number), new RuleSet([rule({ ports: '1-65535' }, { on_appear })])));
+    announce('open', 15005);
+    announce('open_once', 15006);
+    announce('preview', 15007);
+    expect(open.mock.calls.map(([target, where]) => [target.port, where])).toEqual([
+      [15005, undefined],
+      [15005, undefined],
+      [15006, undefined],
+      [15007, 'preview'],
+      [15007, 'preview']
+    ]);
+  });
+
+  describe('whose program shall never be announced', () => {
+    const show = async (rules: object, ...ports: IPort[]) => {
+      api.send('snapshot', { ports, services: [], reservations: [], ...rules });
+      await vi.waitFor(() => expect(manager.connection).toBe('live'));
+      ports.forEach(found => actions.announce(found, new RuleSet(manager.portRules ?? [])));
+      await gathered();
+    };
+    const offered = () => Notification.manager.notifications[0]?.options.actions?.map(action => action.label);
+
+    it('gets a rule for its program, which can be undone at once', async () => {
+      const stored = rule({ process: '^python python app\\.py( |$)' }, { on_appear: 'silent', id: 'a' });
+      api.answers = { 'PUT port-rules': stored };
+      await show({ port_rules: [] }, port(15003));
+      press('Never for this process');
+      await vi.waitFor(() => expect(notifications()[0]?.[1]).toMatch(/^New ports of app\.py are no longer announced\. .*Edit…/));
+      expect(api.requests).toEqual([['PUT', 'port-rules', { process: '^python python app\\.py( |$)', on_appear: 'silent' }]]);
+      expect(manager.portRules).toMatchObject([stored]);
+      press('Undo');
+      await vi.waitFor(() => expect(manager.portRules).toEqual([]));
+      expect(api.requests[1]?.slice(0, 2)).toEqual(['DELETE', 'port-rules/a']);
+    });
+
+    it('shows why the server refuses it', async () => {
+      api.answers = { 'PUT port-rules': new ApiError(400, 'There are 500 rules already.') };
+      await show({ port_rules: [] }, port(15003));
+      press('Never for this process');
+      await vi.waitFor(() => expect(notifications()[0]).toEqual(['error', 'There are 500 rules already.']));
+    });
+
+    it.each([
+      ['several ports of one program', { port_rules: [] }, [port(15003), port(15004)], true],
+      ['ports of several programs', { port_rules: [] }, [port(15003), port(15004, { process: 'node' })], false],
+      ['an unknown program', { port_rules: [] }, [port(15003, { process: '', command: [] })], false],
+      ['a server without rules', {}, [port(15003)], false]
+    ])('with %s', async (_, rules, ports, isOffered) => {
+      await show(rules, ...ports);
+      expect(offered()?.includes('Never for this process')).toBe(isOffered);
+    });
   });
 });
 

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ApiError } from '../src/api';
 import { PortsManager } from '../src/manager';
 import type { IPort } from '../src/tokens';
-import { ScriptedApi, ScriptedVisibility, port, service, template } from './samples';
+import { ScriptedApi, ScriptedVisibility, port, rule, service, template } from './samples';
 
 let api: ScriptedApi;
 let page: ScriptedVisibility;
@@ -151,6 +151,54 @@ describe('notices', () => {
     api.send('notice', { kind: 'of-a-later-version' });
     await settle();
     expect([told, changes]).toEqual([[notice], 0]);
+  });
+});
+
+describe('rules for ports', () => {
+  const [one, other] = [rule({ ports: '8501' }, { label: 'one' }), rule({ process: 'x' }, { id: 'a b' })];
+
+  it('are null where the server keeps none', async () => {
+    api.send('snapshot', snapshot());
+    await settle();
+    expect(manager.portRules).toBeNull();
+  });
+
+  it('follow the stream, in the order of the server', async () => {
+    api.send('snapshot', snapshot({ port_rules: [one, other] }));
+    await settle();
+    const before = manager.portRules;
+    api.send('changed', { kind: 'port_rule', ...one, label: 'two' });
+    api.send('changed', { kind: 'port_rule', ...rule({ ports: '9000' }) });
+    api.send('removed', { kind: 'port_rule', ...other });
+    await settle();
+    expect(manager.portRules?.map(({ id, label }) => [id, label])).toEqual([['8501', 'two'], ['9000', '']]);
+    expect(before).toEqual([one, other]);
+  });
+
+  it('are set and removed, and one that is gone already is removed too', async () => {
+    api.answers = { 'PUT port-rules': other, 'DELETE port-rules/8501': new ApiError(404, 'There is no such rule.') };
+    api.send('snapshot', snapshot({ port_rules: [one] }));
+    await settle();
+    expect(await manager.setRule({ process: 'x' })).toEqual(other);
+    expect(manager.portRules?.map(({ id }) => id)).toEqual(['8501', 'a b']);
+    await manager.removeRule('a b');
+    await manager.removeRule('8501');
+    expect(manager.portRules).toEqual([]);
+    expect(api.requests.map(([method, path]) => `${method} ${path}`)).toEqual([
+      'PUT port-rules',
+      'DELETE port-rules/a%20b',
+      'DELETE port-rules/8501'
+    ]);
+  });
+
+  it('stay when the server refuses a change', async () => {
+    const refusal = new ApiError(400, 'The list of rules cannot be written.');
+    api.answers = { 'PUT port-rules': refusal, 'DELETE port-rules/8501': refusal };
+    api.send('snapshot', snapshot({ port_rules: [one] }));
+    await settle();
+    await expect(manager.setRule({ ports: '8501' })).rejects.toBe(refusal);
+    await expect(manager.removeRule('8501')).rejects.toBe(refusal);
+    expect(manager.portRules).toEqual([one]);
   });
 });
 

@@ -28,12 +28,12 @@ function project(key: string, more: Partial<IProject> = {}): IProject {
 describe('the section of projects', () => {
   let api: ScriptedApi;
   let manager: PortsManager;
-  const state = new PanelState();
+  let state: PanelState;
 
   beforeEach(async () => {
-    state.filter = '';
     api = new ScriptedApi();
     manager = new PortsManager(api, new ScriptedVisibility());
+    state = new PanelState(manager);
     await Promise.resolve();
     render(<ProjectsSection {...{ manager, state, trans, run: vi.fn(), onStart: vi.fn() }} />);
   });

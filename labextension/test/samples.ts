@@ -3,7 +3,7 @@
 import { nullTranslator } from '@jupyterlab/translation';
 
 import type { IApi } from '../src/api';
-import type { IPort, IService, ITemplate } from '../src/tokens';
+import type { IPort, IPortRule, IService, ITemplate } from '../src/tokens';
 
 export const trans = nullTranslator.load('jupyter-portproxy');
 
@@ -46,6 +46,22 @@ export function port(number: number, more: Partial<IPort> = {}): IPort {
     title: '',
     icon: '',
     service: null,
+    ...more
+  };
+}
+
+/** A rule of the server; its id is its match. */
+export function rule(match: { ports: string } | { process: string }, more: Partial<IPortRule> = {}): IPortRule {
+  return {
+    id: Object.values(match)[0] ?? '',
+    ports: null,
+    process: null,
+    label: '',
+    on_appear: null,
+    scheme: null,
+    keep_host: null,
+    pinned: false,
+    ...match,
     ...more
   };
 }

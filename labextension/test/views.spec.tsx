@@ -1,6 +1,6 @@
 // The rows, their actions, the empty panel and the form. No title can become markup.
 
-import { cleanup, fireEvent, render, screen } from '@testing-library/react';
+import { cleanup, fireEvent, render, screen, within } from '@testing-library/react';
 import * as React from 'react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -11,8 +11,9 @@ import { PortsManager } from '../src/manager';
 import { PanelState, PortsSection, ServicesSection } from '../src/panel';
 import { Notice } from '../src/tab';
 import { PortRow, ServiceRow } from '../src/views';
-import { formatDuration, matchesFilter, portLabel, ruleFor } from '../src/labels';
-import { ScriptedApi, ScriptedVisibility, port, service, template, trans } from './samples';
+import { formatDuration, matchesFilter, portLabel } from '../src/labels';
+import { RuleSet } from '../src/rules';
+import { ScriptedApi, ScriptedVisibility, port, rule, service, template, trans } from './samples';
 
 const run = vi.fn();
 const common = { now: 60_000, trans, run };
@@ -74,38 +75,55 @@ describe('a row', () => {
     rowOf(<ServiceRow service={service('a', { title, state: 'failed', error: 'It ended.' })} {...common} />);
     expect(screen.getByRole('button', { name: title }).title).toBe(`${title}\nFailed: It ended.`);
     cleanup();
-    rowOf(<PortRow port={port(15000, { title })} rules={[]} {...common} />);
+    rowOf(<PortRow port={port(15000, { title })} rules={new RuleSet()} {...common} />);
     expect(screen.getByRole('button', { name: title }).title.split('\n')[0]).toBe(title);
   });
 
   it('shows markup as text, and truncates long text', () => {
     const title = '<img src=x onerror=alert(1)>';
-    const row = rowOf(<PortRow port={port(15000, { title, command: ['x'.repeat(2000)] })} rules={[]} {...common} />);
+    const row = rowOf(<PortRow port={port(15000, { title, command: ['x'.repeat(2000)] })} rules={new RuleSet()} {...common} />);
     expect(screen.getByText(title)).toBeTruthy();
     expect(row.querySelector('img')).toBeNull();
     expect(row.querySelector('.jp-PortProxy-name')?.getAttribute('title')?.length).toBeLessThan(400);
   });
 
   it('of a port that cannot be reached shows the reason and does nothing', () => {
-    const row = rowOf(<PortRow port={port(80, { allowed: false, url: null, reason: 'Port 80 is outside.' })} rules={[]} {...common} />);
+    const row = rowOf(<PortRow port={port(80, { allowed: false, url: null, reason: 'Port 80 is outside.' })} rules={new RuleSet()} {...common} />);
     expect(screen.getByText('Port 80 is outside.')).toBeTruthy();
-    expect(actionsOf(row)).toEqual([]);
     fireEvent.click(screen.getByRole('button'));
     expect(run).not.toHaveBeenCalled();
+    expect(actionsOf(row)).toEqual(['Edit…']);
+  });
+
+  it.each([
+    [{}, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Edit…']],
+    [{ allowed_by_user: true }, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Edit…', 'Do not allow this port any more']],
+    [{ allowed: false, may_allow: true }, ['Allow this port', 'Edit…']]
+  ])('of a port with %j offers what is possible', (more, offered) => {
+    expect(actionsOf(rowOf(<PortRow port={port(15000, more)} rules={new RuleSet()} {...common} />))).toEqual(offered);
+  });
+
+  it('of a port that speaks no HTTP has no page to open', () => {
+    const rules = new RuleSet([rule({ ports: '15000' }, { scheme: 'tcp', label: 'My database' })]);
+    const row = rowOf(<PortRow port={port(15000, { http: false, url: null })} rules={rules} {...common} />);
+    fireEvent.click(screen.getByRole('button', { name: 'My database' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:edit-port', { port: 15000 });
+    expect(actionsOf(row)).toEqual(['Edit…']);
   });
 });
 
 describe('the sections', () => {
   let api: ScriptedApi;
   let manager: PortsManager;
-  const state = new PanelState();
+  let state: PanelState;
   const onStart = vi.fn();
-  const props = () => ({ manager, state, trans, run, onStart });
+  const onAdd = vi.fn();
+  const props = () => ({ manager, state, trans, run, onStart, onAdd });
 
   beforeEach(async () => {
-    state.filter = '';
     api = new ScriptedApi();
     manager = new PortsManager(api, new ScriptedVisibility());
+    state = new PanelState(manager);
     await Promise.resolve();
   });
   afterEach(() => manager.dispose());
@@ -146,6 +164,63 @@ describe('the sections', () => {
     await live({ ports: [port(80, { allowed: false, reason: 'No.' }), port(15001), port(15000), port(90, { allowed: false, reason: 'No.' })] });
     await vi.waitFor(() => expect(screen.getAllByRole('listitem')).toHaveLength(4));
     expect(screen.getAllByRole('listitem').map(row => row.dataset.port)).toEqual(['15000', '15001', '80', '90']);
+  });
+
+  const listed = () => screen.queryAllByRole('listitem').map(row => row.dataset.port);
+
+  it('list an added port also while no program listens', async () => {
+    render(<PortsSection {...props()} />);
+    const added = rule({ ports: '8501' }, { pinned: true, label: 'Mine' });
+    await live({ ports: [port(80, { allowed: false }), port(15000)], port_rules: [added, rule({ ports: '8502' })] });
+    await vi.waitFor(() => expect(listed().slice(0, 3)).toEqual(['15000', '8501', '80']));
+    expect(screen.getByText('Waiting for its program')).toBeTruthy();
+    fireEvent.click(screen.getByRole('button', { name: 'Mine' }));
+    expect(run).not.toHaveBeenCalled();
+    const row = screen.getByRole('button', { name: 'Mine' }).closest('li') as HTMLElement;
+    expect(actionsOf(row)).toEqual(['Edit…', 'Remove']);
+    api.send('changed', { kind: 'port', ...port(8501) });
+    await vi.waitFor(() => expect(screen.queryByText('Waiting for its program')).toBeNull());
+    fireEvent.click(screen.getByRole('button', { name: 'Mine' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:open-in-lab', { port: 8501 });
+  });
+
+  it('offer to add a port while they list none', async () => {
+    render(<PortsSection {...props()} />);
+    fireEvent.click(screen.getByRole('button', { name: 'Add a port…' }));
+    expect(onAdd).toHaveBeenCalled();
+  });
+
+  it('hide ignored ports, and show them on request', async () => {
+    render(<PortsSection {...props()} />);
+    await live({ ports: [port(15000), port(15001), port(15002)] });
+    state.settings = { onNewPort: 'notify', ports: [{ port: 15000, action: 'ignore' }] };
+    await screen.findByText('1 port is ignored.', { exact: false });
+    api.send('changed', { kind: 'port_rule', ...rule({ ports: '15001' }, { on_appear: 'ignore' }) });
+    await screen.findByText('2 ports are ignored.', { exact: false });
+    expect(listed().slice(0, 1)).toEqual(['15002']);
+    fireEvent.click(screen.getByRole('button', { name: 'Show' }));
+    expect(within(screen.getByRole('list', { name: 'Ignored ports' })).getAllByRole('listitem')).toHaveLength(2);
+    fireEvent.click(screen.getByRole('button', { name: 'Hide' }));
+    expect(screen.queryByRole('list', { name: 'Ignored ports' })).toBeNull();
+    state.settings = { onNewPort: 'notify', ports: [] };
+    api.send('removed', { kind: 'port_rule', ...rule({ ports: '15001' }) });
+    await vi.waitFor(() => expect(screen.queryByText('ignored', { exact: false })).toBeNull());
+  });
+
+  it('list all rules, each of which can be removed', async () => {
+    render(<PortsSection {...props()} />);
+    const rules = [rule({ process: '<b>' }, { on_appear: 'silent' }), rule({ ports: '8501' }, { label: 'Mine', scheme: 'https', keep_host: true })];
+    await live({ port_rules: rules });
+    await screen.findByText('2 rules');
+    expect(screen.getByText("Mine, HTTPS, Keeps the browser's Host")).toBeTruthy();
+    api.answers = { 'DELETE port-rules/%3Cb%3E': new ApiError(400, 'The file is damaged.') };
+    const remove = screen.getByRole('button', { name: 'Remove rule: <b>', hidden: true });
+    fireEvent.click(remove);
+    await screen.findByText('The file is damaged.');
+    api.answers = {};
+    fireEvent.click(remove);
+    await screen.findByText('1 rule');
+    expect(screen.queryByText('The file is damaged.')).toBeNull();
   });
 
   it('list a port of a service only there, and 500 ports at once', async () => {
@@ -277,10 +352,11 @@ describe('labels', () => {
     [-5, '0 s']
   ])('%d seconds are %s', (seconds, text) => expect(formatDuration(1000, (1000 + seconds) * 1000, trans)).toBe(text));
 
-  it('a rule of the settings matches a port or a process', () => {
-    const rules = [{ process: '(' }, { port: 1, label: 'one' }, { process: 'streamlit', label: 'app' }];
-    expect(ruleFor(port(1), rules)?.label).toBe('one');
-    expect(portLabel(port(2, { command: ['python', '-m', 'streamlit'] }), rules, trans)).toBe('app');
+  it('of a port is that of a rule, the title of its page, its process, or its number', () => {
+    const rules = new RuleSet([rule({ ports: '1' }, { label: 'one' })]);
+    expect(portLabel(port(1, { title: 'x' }), rules, trans)).toBe('one');
+    expect(portLabel(port(2, { title: 'x' }), rules, trans)).toBe('x');
+    expect(portLabel(port(2), rules, trans)).toBe('python');
     expect(portLabel(port(2, { process: '' }), rules, trans)).toBe('Port 2');
   });
 

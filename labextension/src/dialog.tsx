@@ -1,0 +1,129 @@
+// A dialog with a form. It stays open, with all that was typed, until the server accepts the input.
+
+import { Dialog } from '@jupyterlab/apputils';
+import { ReactWidget } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { messageOf } from './api';
+
+/** The properties of a form's component. */
+export interface IFormProps<T> {
+  /** The server's reason for refusing the input. */
+  problem?: string;
+  /** Takes the input, whether it is complete, and whether it can be removed. */
+  onChange: (value: T, isComplete: boolean, isRemovable?: boolean) => void;
+}
+
+export interface IFormOptions<T> {
+  title: string;
+  /** Label of the button that submits. */
+  accept: string;
+  /** Selector of the first element with the focus. */
+  focused: string;
+  form: React.ComponentType<IFormProps<T>>;
+  /** Rejects if the server refuses the input. */
+  submit: (value: T) => Promise<void>;
+  /** A button that removes what the form shows. */
+  removal?: { label: string; remove: (value: T) => Promise<void> };
+}
+
+/** The server's message in a form. */
+export function Refusal({ text }: { text: string | undefined }): React.JSX.Element | null {
+  return text ? (
+    <p className="jp-PortProxy-problem" role="alert">
+      {text}
+    </p>
+  ) : null;
+}
+
+class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
+  constructor(private readonly _form: React.ComponentType<IFormProps<T>>) {
+    super();
+  }
+
+  value: T | undefined;
+
+  /** Whether the input is complete; if not, the browser marks the missing field. */
+  check(): boolean {
+    this.node.querySelector('form')?.reportValidity();
+    return this._isComplete;
+  }
+
+  set problem(problem: string) {
+    this._problem = problem;
+    this.update();
+  }
+
+  protected override render(): React.JSX.Element {
+    return <this._form problem={this._problem} onChange={this._onChange} />;
+  }
+
+  private _onChange = (value: T, isComplete: boolean, isRemovable = false): void => {
+    this.value = value;
+    this._isComplete = isComplete;
+    const enable = (button: string, isEnabled: boolean) => {
+      const found = this.node.closest('.jp-Dialog-content')?.querySelector<HTMLButtonElement>(`.jp-Dialog-button.${button}`);
+      if (found) {
+        found.disabled = !isEnabled;
+      }
+    };
+    enable('jp-mod-accept:not(.jp-mod-warn)', isComplete);
+    enable('jp-mod-warn', isRemovable);
+  };
+
+  private _isComplete = false;
+  private _problem = '';
+}
+
+/** JupyterLab's own dialog accepts Enter also while its button is disabled, and closes before the server has answered. */
+class FormDialog<T> extends Dialog<void> {
+  constructor(private readonly _options: IFormOptions<T>) {
+    const { title, accept, focused, form, removal } = _options;
+    const body = new Fields<T>(form);
+    const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: accept })];
+    if (removal) {
+      buttons.unshift(Dialog.warnButton({ label: removal.label }));
+    }
+    super({ title, body, buttons, defaultButton: buttons.length - 1, focusNodeSelector: focused });
+    this._fields = body;
+    this._accept = buttons.length - 1;
+  }
+
+  override resolve(index: number = this._accept): void {
+    const { submit, removal } = this._options;
+    const { value } = this._fields;
+    if (index === this._accept) {
+      if (this._fields.check() && value !== undefined) {
+        void this._try(index, () => submit(value));
+      }
+    } else if (removal && index === 0 && value !== undefined) {
+      void this._try(index, () => removal.remove(value));
+    } else {
+      super.resolve(index);
+    }
+  }
+
+  private async _try(index: number, action: () => Promise<void>): Promise<void> {
+    if (this._isBusy) {
+      return;
+    }
+    this._isBusy = true;
+    try {
+      await action();
+      super.resolve(index);
+    } catch (error) {
+      this._fields.problem = messageOf(error);
+    } finally {
+      this._isBusy = false;
+    }
+  }
+
+  private readonly _fields: Fields<T>;
+  private readonly _accept: number;
+  private _isBusy = false;
+}
+
+/** Shows the dialog; resolves when the server has accepted the input, or the dialog is cancelled. */
+export async function showForm<T>(options: IFormOptions<T>): Promise<void> {
+  await new FormDialog(options).launch();
+}

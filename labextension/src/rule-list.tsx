@@ -1,0 +1,44 @@
+// The list of the rules for ports, where each can be removed, also while no port that it is for is listed.
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { deleteIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { messageOf } from './api';
+import { Refusal } from './dialog';
+import { appearText } from './labels';
+import type { IPortRule, IPortsManager } from './tokens';
+
+export function RuleList({ manager, trans }: { manager: IPortsManager; trans: TranslationBundle }): React.JSX.Element | null {
+  const [problem, setProblem] = React.useState('');
+  const rules = manager.portRules ?? [];
+  const remove = (rule: IPortRule) => void manager.removeRule(rule.id).then(() => setProblem(''), error => setProblem(messageOf(error)));
+  return rules.length ? (
+    <details className="jp-PortProxy-rules">
+      <summary>{trans._n('%1 rule', '%1 rules', rules.length)}</summary>
+      <ul className="jp-PortProxy-list" aria-label={trans.__('Rules')}>
+        {rules.map(rule => (
+          <li key={rule.id}>
+            <span title={summaryOf(rule, trans)}>
+              {rule.ports ?? rule.process} <span className="jp-PortProxy-more">{summaryOf(rule, trans)}</span>
+            </span>
+            <button
+              className="jp-PortProxy-action"
+              title={trans.__('Remove rule')}
+              aria-label={`${trans.__('Remove rule')}: ${rule.ports ?? rule.process}`}
+              onClick={() => remove(rule)}
+            >
+              <deleteIcon.react tag="span" elementSize="normal" />
+            </button>
+          </li>
+        ))}
+      </ul>
+      <Refusal text={problem} />
+    </details>
+  ) : null;
+}
+
+function summaryOf({ label, on_appear, scheme, keep_host }: IPortRule, trans: TranslationBundle): string {
+  const host = keep_host === null ? '' : keep_host ? trans.__("Keeps the browser's Host") : trans.__("Does not keep the browser's Host");
+  return [label, on_appear && appearText(on_appear, trans), scheme?.toUpperCase(), host].filter(Boolean).join(', ');
+}
