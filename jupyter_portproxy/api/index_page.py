@@ -33,9 +33,9 @@ _TRANSIENT = ("starting", "stopping")  # states in which the page reloads by its
 _MAX_CONTENT = 1 << 20  # bytes of a form
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))  # in s
 _KEEP_HOST = {"": None, "true": True, "false": False}  # by the value of a form's field
-_ON_APPEAR = {
-    "open": "opens by itself", "open_once": "opens once", "preview": "opens beside", "notify": "is reported",
-    "silent": "is not reported", "ignore": "is ignored",
+ON_APPEAR_TEXTS = {
+    "open": "opens in a tab", "open_once": "opens in a tab once", "preview": "opens beside the current tab",
+    "notify": "shows a notification", "silent": "shows no notification", "ignore": "is ignored",
 }  # fmt: skip
 
 
@@ -292,10 +292,10 @@ def _to_form(rule: Item | None) -> dict[str, str]:
 
 
 def _print_rule(rule: Item) -> str:
-    """What a rule says, in words; empty if it says nothing."""
-    said = [rule["label"], _ON_APPEAR.get(rule["on_appear"], ""), rule["scheme"] or ""]
-    said += ["" if rule["keep_host"] is None else "the browser's Host" if rule["keep_host"] else "its own Host"]
-    return ", ".join(filter(None, said))
+    """The attributes that a rule sets, as a text; empty if it sets none."""
+    host = {None: "", True: "keeps the browser's Host", False: "does not keep the browser's Host"}[rule["keep_host"]]
+    attributes = [rule["label"], ON_APPEAR_TEXTS.get(rule["on_appear"], ""), (rule["scheme"] or "").upper(), host]
+    return ", ".join(filter(None, attributes))
 
 
 def _printable(items: list[Item]) -> list[Item]:

@@ -70,7 +70,7 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
         <Text label={trans.__('Pattern (regular expression)')} value={matches.process} onChange={setMatch} isRequired />
       ) : null}
       {kind === 'process' ? <PatternNote {...{ pattern: match, port, trans }} /> : null}
-      <Text label={trans.__('Name')} value={attributes.label} onChange={label => set({ label })} />
+      <Text label={trans.__('Label')} value={attributes.label} onChange={label => set({ label })} />
       <AppearChoice value={attributes.on_appear} trans={trans} onChange={on_appear => set({ on_appear })} />
       {kind === 'process' ? null : (
         <>
@@ -198,7 +198,7 @@ export function AddForm({ trans, problem, onChange }: IAddProps): React.JSX.Elem
   return (
     <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
       <Text label={trans.__('Port')} placeholder="8501" value={ports} onChange={setPorts} isRequired />
-      <Text label={trans.__('Name (optional)')} value={attributes.label} onChange={label => setAttributes({ ...attributes, label })} />
+      <Text label={trans.__('Label (optional)')} value={attributes.label} onChange={label => setAttributes({ ...attributes, label })} />
       <SchemeChoice value={attributes.scheme} trans={trans} onChange={scheme => setAttributes({ ...attributes, scheme })} />
       <Refusal text={problem} />
     </form>

@@ -28,7 +28,7 @@ describe('the form of a port', () => {
 
   it('sends all that was chosen', () => {
     show();
-    set('Name', ' <b>😀 ');
+    set('Label', ' <b>😀 ');
     set('When it appears', 'open_once');
     set('Protocol', 'https');
     set("Keep the browser's Host", 'no');
@@ -45,7 +45,7 @@ describe('the form of a port', () => {
 
   it('keeps what was typed when it is for something else', () => {
     show();
-    set('Name', 'Mine');
+    set('Label', 'Mine');
     set('When it appears', 'ignore');
     set('Protocol', 'tcp');
     set('For', 'range');
@@ -81,17 +81,17 @@ describe('the form of a port', () => {
     const range = rule({ ports: '8000-8999' }, { label: 'r', scheme: 'https', keep_host: true });
     const process = rule({ process: 'app' }, { label: 'p', on_appear: 'silent' });
     show(range, process);
-    expect([value('For'), value('Ports'), value('Name'), value("Keep the browser's Host")]).toEqual(['range', '8000-8999', 'r', 'yes']);
+    expect([value('For'), value('Ports'), value('Label'), value("Keep the browser's Host")]).toEqual(['range', '8000-8999', 'r', 'yes']);
     expect(last()[0].replaces).toBe(range);
     expect(last()[2]).toBe(true);
-    set('Name', 'changed');
+    set('Label', 'changed');
     set('For', 'process');
-    expect([value('Pattern (regular expression)'), value('Name')]).toEqual(['app', 'p']);
+    expect([value('Pattern (regular expression)'), value('Label')]).toEqual(['app', 'p']);
     expect(last()[0].replaces).toBe(process);
     set('For', 'port');
-    expect([value('Name'), last()[0].replaces, last()[2]]).toEqual(['', undefined, false]);
+    expect([value('Label'), last()[0].replaces, last()[2]]).toEqual(['', undefined, false]);
     set('For', 'range');
-    expect(value('Name')).toBe('changed');
+    expect(value('Label')).toBe('changed');
   });
 
   it('shows the message of the server as text', () => {
@@ -105,7 +105,7 @@ describe('the form of a port to add', () => {
     render(<AddForm {...{ trans, onChange }} />);
     expect(last()[1]).toBe(false);
     set('Port', ' 8501 ');
-    set('Name (optional)', 'Mine');
+    set('Label (optional)', 'Mine');
     set('Protocol', 'https');
     const added = { ports: '8501', label: 'Mine', on_appear: null, scheme: 'https', keep_host: null, pinned: true };
     expect(last()).toEqual([added, true]);

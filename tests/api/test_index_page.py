@@ -257,7 +257,7 @@ async def test_a_rule_for_a_port_is_made_changed_and_removed_by_its_form(call, s
         text, shown = await page_text(call), escape(label)
         assert f'<h3>{shown}</h3> <p class="quiet">port {up.port}' in text and "&middot; theirs</p>" in text
         assert f'name="label" value="{shown}"' in text and '<option value="true" selected>' in text
-        assert "Rule: opens beside, the browser&#x27;s Host<span" in text and "<img" not in text
+        assert "Rule: opens beside the current tab, keeps the browser&#x27;s Host<span" in text and "<img" not in text
         assert (await submit(action="set-rule", ports=str(up.port), keep_host="false")).status == 303
         assert (rules.list()[0].label, rules.list()[0].keep_host) == ("", False)
         assert f'value="{rule.id}"' in await page_text(call)
@@ -270,7 +270,7 @@ async def test_a_port_of_tcp_has_no_link(call, submit):
         assert f'aria-label="Open port {up.port}"' in await page_text(call)
         await submit(action="set-rule", ports=str(up.port), scheme="tcp")
         text = await page_text(call)
-        assert f"port {up.port}" in text and f'aria-label="Open port {up.port}"' not in text and "Rule: tcp<span" in text
+        assert f"port {up.port}" in text and f'aria-label="Open port {up.port}"' not in text and "Rule: TCP<span" in text
 
 
 async def test_a_port_is_added_by_hand_and_listed_while_nothing_listens(call, submit, gateway):
@@ -294,7 +294,7 @@ async def test_ignored_ports_are_counted_and_shown_on_request(call, submit, gate
         gateway.policy.port_rules.put({"ports": str(two.port), "on_appear": "notify"})
         text = await page_text(call)
         assert f"port {one.port}" not in text and f'aria-label="Open port {two.port}"' in text
-        assert re.search(rf'[0-9]+ ports? (is|are) ignored <a class="button" href="{jp_base_url}proxy/\?ignored=1"', text)
+        assert re.search(rf'[0-9]+ ports? (is|are) ignored\. <a class="button" href="{jp_base_url}proxy/\?ignored=1"', text)
         assert "10000-20000 <span" in text and "is ignored</span>" in text  # among the other rules
         text = await page_text(call, "?ignored=1")
         assert (

@@ -164,11 +164,11 @@ def test_a_port_gets_a_rule_and_is_added_without_jupyterlab(page, server, start_
     page.get_by_text(f"Rule (port {port})").click()
     form = page.get_by_role("form", name=f"Rule for port {port}")
     form.get_by_label("Label").fill("<b>My app</b> 🙂")
-    form.get_by_label("Scheme").select_option("tcp")
+    form.get_by_label("Protocol").select_option("tcp")
     form.get_by_role("button", name=f"Save the rule for port {port}").click()
     page.wait_for_selector("h3:text-is('<b>My app</b> 🙂')")
     assert page.get_by_role("link", name=f"Open port {port}").count() == 0
-    page.get_by_text(f"Rule: tcp (port {port})").click()
+    page.get_by_text(f"Rule: TCP (port {port})").click()
     page.get_by_role("button", name=f"Remove the rule for port {port}").click()
     page.get_by_role("link", name=f"Open port {port}").wait_for()
     page.get_by_text("Add a port").click()
