@@ -7,18 +7,22 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
-from jupyter_portproxy.api import handlers
+from jupyter_portproxy.api import handlers, index_page
 from jupyter_portproxy.projects import handlers as project_handlers
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
+from jupyter_portproxy.services import port_rules
+from jupyter_portproxy.services.port_rules import PortRule
 
 from ..support.project_sites import NAMED_USERS, local_site, place_locally
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
+LAB = Path(__file__).parents[2] / "labextension"
 VERBS = ("get", "post", "put", "patch", "delete")
 RUNS = {
     "web": {"command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"], "stop_timeout": 1},
@@ -55,6 +59,24 @@ def test_no_comma_has_cut_a_description():
         return [path] if node is None else [found for key, child in children for found in cut_in(child, (*path, key))]
 
     assert cut_in(yaml.safe_load(FILE.read_text())) == []
+
+
+def test_the_values_of_a_rule_are_the_same_in_each_place():
+    api = yaml.safe_load(FILE.read_text())
+    put = api["paths"]["/port-rules"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    rule = api["components"]["schemas"]["PortRule"]["properties"]
+    assert set(rule) == {field.name for field in fields(PortRule)} == {"id", *put} == {"id", *port_rules.KEYS}
+    for described in (put, rule):
+        assert described["on_appear"]["oneOf"][0]["enum"] == list(port_rules.ON_APPEAR)
+        assert described["scheme"]["oneOf"][0]["enum"] == list(port_rules.SCHEMES)
+    assert api["components"]["schemas"]["Port"]["properties"]["scheme"]["enum"] == list(port_rules.SCHEMES)
+    assert (put["label"]["maxLength"], put["process"]["maxLength"]) == (port_rules.MAX_LABEL, port_rules.MAX_PATTERN)
+    settings = json.loads((LAB / "schema" / "plugin.json").read_text())["properties"]
+    for described in (settings["onNewPort"], settings["ports"]["items"]["properties"]["action"]):
+        assert set(described["enum"]) == set(port_rules.ON_APPEAR)
+    assert set(index_page.ON_APPEAR_TEXTS) == set(port_rules.ON_APPEAR)
+    source = (LAB / "src" / "rules.ts").read_text()
+    assert re.findall(r"MAX_PATTERN_LENGTH = (\d+)", source) == [str(port_rules.MAX_PATTERN)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
