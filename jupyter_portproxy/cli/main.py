@@ -281,8 +281,8 @@ def _diagnose_listeners(client: ApiClient, port: int, listeners: list[dict[str, 
         return "", ""
     if all(listener["scheme"] == "tcp" for listener in reachable):
         return (
-            f"Port {port} is no web page by your rule for it.",
-            "Change or remove the rule if it is one, in the panel or on the page proxy/.",
+            f"By your rule, port {port} is tcp and not a web page.",
+            "If it is a web page, change or remove the rule in the panel or on the page proxy/.",
         )
     return (
         f"Port {port} is listened on, but does not answer HTTP.",

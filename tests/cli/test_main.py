@@ -171,7 +171,7 @@ def test_a_rule_for_a_port_shows_in_the_list_and_the_check(server, run):
         (line,) = [line for line in run("list")[1].splitlines() if line.startswith(f"{port} ")]
         assert re.search(r"Data base +tcp$", line)
         code, said, _ = run("check", str(port))
-        assert (code, said.splitlines()[0]) == (1, f"Port {port} is no web page by your rule for it.")
+        assert (code, said.splitlines()[0]) == (1, f"By your rule, port {port} is tcp and not a web page.")
         server.call("DELETE", f"proxy/api/port-rules/{json.loads(answer)['id']}")
 
 
