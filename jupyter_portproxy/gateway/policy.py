@@ -220,7 +220,7 @@ class Policy:
         if self._port_rules is None:
             raise Forbidden(
                 "This server keeps no rules for ports, as several people may use it.",
-                "Set them for your browser: Settings, Ports and services, in JupyterLab.",
+                "JupyterLab has such rules in its settings: Settings, Settings Editor, Ports and services.",
             )
         return self._port_rules
 
@@ -230,14 +230,14 @@ class Policy:
 
     @property
     def rules_version(self) -> int:
-        """Another number after each change of the rules: what was decided before does not hold."""
+        """Another number after each change of the rules: decisions made before are not valid any more."""
         return self._port_rules.version if self._port_rules is not None else 0
 
     def attributes_of(self, port: int) -> PortAttributes:
-        """What the user's rules say about a port of this machine."""
+        """The attributes of a port of this machine by the user's rules."""
         return self._port_rules.find(port) if self._port_rules is not None else PortAttributes()
 
-    # ---- what holds for a port ----
+    # ---- attributes of a port ----
 
     def required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""
@@ -252,7 +252,7 @@ class Policy:
         return "https" if is_https else "http"
 
     def protocol_of(self, port: int) -> str:
-        """What a port of this machine speaks by the user's rule or the configuration: "http", "https" or "tcp"."""
+        """The protocol of a port of this machine by the user's rule or the configuration: "http", "https" or "tcp"."""
         by_configuration = "https" if any(port in ports for ports in self._https_ports) else "http"
         return self.attributes_of(port).scheme or by_configuration
 

@@ -298,10 +298,10 @@ class ProxyRequest:
         try:
             return await self.gateway.destinations.find_service(route, wait=not is_page)
         except (ServiceStarting, ServiceFailed) as error:
-            raise await self._explain(error, route.name, is_page=is_page) from None
+            raise await self._limit_output(error, route.name, is_page=is_page) from None
 
-    async def _explain(self, error: GatewayError, name: str, *, is_page: bool) -> GatewayError:
-        """The error with no more of the service's output than the user may read."""
+    async def _limit_output(self, error: GatewayError, name: str, *, is_page: bool) -> GatewayError:
+        """The error with no more of the service's output than the user may read; for a page, its start page likewise."""
         services = self.gateway.services
         try:
             service = services.service_for(name)

@@ -76,8 +76,8 @@ async def readmit(request: ProxyRequest, cached: CachedDecision) -> Slot | None:
     """
     request.begin(cached.route)
     request.restore(cached)
-    has_rules = cached.rules_version == request.gateway.policy.rules_version
-    if not has_rules or (cached.may_change and not await request.still_holds(cached)):
+    has_same_rules = cached.rules_version == request.gateway.policy.rules_version
+    if not has_same_rules or (cached.may_change and not await request.still_holds(cached)):
         request.reset()
         return None
     return request.gateway.limits.exchanges.acquire(cached.user.username, cached.destination.port)

@@ -37,7 +37,7 @@ class StartReport:
         step: 0 while the program is being started, 1 while its port is awaited, 2 when it is ready.
         address: where it is to listen, for people.
         seconds: since the start.
-        message: why it does not run; empty if there is nothing to tell.
+        message: why it does not run; empty if there is no reason.
         has_output: the user may read its log.
         is_over: it will not become ready by itself.
     """

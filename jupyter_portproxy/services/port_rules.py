@@ -1,8 +1,8 @@
-"""The user's rules for ports: label, what happens when a port appears, scheme, Host. In a file of the data folder (user_file).
+"""The user's rules for ports, in a file of their data folder: label, what happens when a port appears, scheme, Host.
 
-A rule has a match, which is a port, a range of ports, or a pattern for processes. The server applies rules for ports alone: a
-pattern of the user's could stop the event loop, so only browsers match it. For each attribute the rule of the port counts
-before those of ranges, the narrowest first; of equal ranges, the older rule.
+A rule is for a port, a range of ports, or the processes that match a pattern. The server applies rules for ports alone: a
+pattern could stop the event loop, so only browsers match it. For each attribute the rule of the port counts before those of
+ranges, the narrowest first; of equal ranges, the older rule.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PortRule:
         label: the name of the port.
         on_appear: one of `ON_APPEAR`.
         scheme: one of `SCHEMES`.
-        keep_host: services get the browser's own Host.
+        keep_host: the service gets the browser's own Host.
         pinned: the port is listed even while no program listens.
     """
 
@@ -56,7 +56,7 @@ class PortRule:
 
 
 class PortAttributes(NamedTuple):
-    """What the rules say about one port; see `PortRule`."""
+    """The attributes of one port by all rules for it; see `PortRule`."""
 
     label: str = ""
     on_appear: str | None = None
@@ -88,15 +88,15 @@ class PortRules:
         return list(self._file.read().values())
 
     def find(self, port: int) -> PortAttributes:
-        """What the rules with ports say about one."""
+        """The attributes of a port by the rules that have ports."""
         version = self.version
         if version != self._version:
             rules = [(parse_ports([rule.ports])[0], rule) for rule in self.list() if rule.ports is not None]
             self._version, self._by_width, self._attributes = version, sorted(rules, key=lambda rule: len(rule[0])), {}
-        found = self._attributes.get(port)
-        if found is None:
-            found = self._attributes[port] = _merge([rule for ports, rule in self._by_width if port in ports])
-        return found
+        attributes = self._attributes.get(port)
+        if attributes is None:
+            attributes = self._attributes[port] = _merge([rule for ports, rule in self._by_width if port in ports])
+        return attributes
 
     def put(self, values: Mapping[str, object]) -> PortRule:
         """Make the rule with these values, or replace the one with the same match.
@@ -130,7 +130,7 @@ class PortRules:
 
 
 def parse_rule(values: Mapping[str, object]) -> PortRule:
-    """The rule of a JSON object. Its pattern may have another syntax: 500 of them take the event loop half a second to compile.
+    """The rule of a JSON object. The syntax of its pattern is not checked: to compile 500 of them takes half a second.
 
     Raises:
         BadInput

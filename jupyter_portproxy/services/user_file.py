@@ -36,7 +36,7 @@ class UserDataFile(Generic[K, V]):
 
     Args:
         path: of the file; it and its folder are made with the first entry.
-        entries: what they are, for errors and the log: "allowed ports".
+        noun: for the entries, in errors and in the log: "allowed ports".
         load: the entries in the file's JSON value. Raises ValueError, RecursionError, OverflowError.
         dump: the JSON value of the entries.
 
@@ -47,12 +47,12 @@ class UserDataFile(Generic[K, V]):
     def __init__(
         self,
         path: Path,
-        entries: str,
+        noun: str,
         load: Callable[[Any], dict[K, V]],
         dump: Callable[[dict[K, V]], object],
         log: logging.Logger,
     ) -> None:
-        self.path, self._what, self._load, self._dump, self._log = path, entries, load, dump, log
+        self.path, self._noun, self._load, self._dump, self._log = path, noun, load, dump, log
         self._name = str(path)  # os.stat takes it faster than a Path
         self._state: _FileState | None = None
         self._entries: dict[K, V] = {}
@@ -92,7 +92,7 @@ class UserDataFile(Generic[K, V]):
 
     def _set_damage(self, damage: str) -> None:
         if damage and damage != self._damage:
-            self._log.error("portproxy: the %s in %s cannot be read: %s", self._what, self.path, damage)
+            self._log.error("portproxy: the %s in %s cannot be read: %s", self._noun, self.path, damage)
         self._damage = damage
 
     @contextlib.contextmanager
@@ -108,13 +108,13 @@ class UserDataFile(Generic[K, V]):
                 entries = dict(self.read())
                 if self._damage:
                     hint = f"Mend or delete {self.path.name} in the folder portproxy of Jupyter's data folder."
-                    raise BadInput(f"The list of {self._what} is damaged.", hint)
+                    raise BadInput(f"The list of {self._noun} is damaged.", hint)
                 yield entries
                 self._write(json.dumps(self._dump(entries), indent=1))
         except OSError as error:
-            self._log.error("portproxy: the %s in %s cannot be written: %s", self._what, self.path, error)
+            self._log.error("portproxy: the %s in %s cannot be written: %s", self._noun, self.path, error)
             reason = error.strerror or type(error).__name__
-            raise BadInput(f"The list of {self._what} cannot be written: {reason}.", "See the server's log.") from None
+            raise BadInput(f"The list of {self._noun} cannot be written: {reason}.", "See the server's log.") from None
         self.read()
 
     def _write(self, content: str) -> None:
@@ -145,7 +145,7 @@ class UserDataFile(Generic[K, V]):
                     break
                 except BlockingIOError:
                     if time.monotonic() > end:
-                        raise BadInput(f"Another program changes the list of {self._what}.", "Try again.") from None
+                        raise BadInput(f"Another program changes the list of {self._noun}.", "Try again.") from None
                 time.sleep(0.001)
             yield
         finally:
