@@ -24,6 +24,7 @@ from ..protocol.urls import parse_port
 from ..services import port_rules
 from ..services.manager import Service, ServiceManager
 from ..services.ports import Reservations
+from ..services.user_file import in_thread
 from .events import Events
 from .listing import Listing
 
@@ -212,7 +213,7 @@ class UserPortsHandler(ProxyAPIHandler):
         port = data.get("port")
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port <= 65535:
             raise BadInput("'port' is not a port.", "Send a number from 1 to 65535.")
-        allowed = self.policy.allow_for_user(port, data.get("seconds"))
+        allowed = await self.policy.allow_for_user(port, data.get("seconds"))
         self.listing.probe_again(port)
         self.send(asdict(allowed))
 
@@ -224,7 +225,7 @@ class UserPortHandler(ProxyAPIHandler):
     @authorized("execute")
     async def delete(self, port: str) -> None:
         number = parse_port(port)
-        self.policy.disallow_for_user(number)
+        await self.policy.disallow_for_user(number)
         self.listing.probe_again(number)
         self.send_nothing()
 
@@ -241,7 +242,7 @@ class PortRulesHandler(ProxyAPIHandler):
     @authorized("execute")
     async def put(self) -> None:
         rules = self.policy.port_rules
-        rule = rules.put(self.json_body(*port_rules.KEYS))
+        rule = await in_thread(rules.put, self.json_body(*port_rules.KEYS))
         self.listing.scan_again()
         self.send(asdict(rule))
 
@@ -252,7 +253,7 @@ class PortRuleHandler(ProxyAPIHandler):
     @authenticated
     @authorized("execute")
     async def delete(self, rule: str) -> None:
-        self.policy.port_rules.remove(rule)
+        await in_thread(self.policy.port_rules.remove, rule)
         self.listing.scan_again()
         self.send_nothing()
 

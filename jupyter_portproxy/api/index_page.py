@@ -22,6 +22,7 @@ from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
 from ..protocol.urls import build_enter_url, is_below, parse_enter_url, parse_port
 from ..services.manager import ServiceManager
+from ..services.user_file import in_thread
 from .listing import Listing
 from .port_list import Item
 from .project_list import ProjectList
@@ -151,19 +152,19 @@ class IndexPageHandler(JupyterHandler):
         elif action in ("allow", "disallow"):
             port = parse_port(self.get_body_argument("port", ""))
             change = self.policy.allow_for_user if action == "allow" else self.policy.disallow_for_user
-            change(port)
+            await change(port)
             self.listing.probe_again(port)
         elif action in ("set-rule", "add-port", "remove-rule"):
-            self._change_rule(action)
+            await self._change_rule(action)
             self.listing.scan_again()
         else:
             raise _no_such_action()
 
-    def _change_rule(self, action: str) -> None:
+    async def _change_rule(self, action: str) -> None:
         """Raises: GatewayError"""
         rules = self.policy.port_rules
         if action == "remove-rule":
-            rules.remove(self.get_body_argument("rule", ""))
+            await in_thread(rules.remove, self.get_body_argument("rule", ""))
             return
         ports, keep_host = self.get_body_argument("ports", ""), self.get_body_argument("keep_host", "")
         before = next((rule for rule in rules.list() if rule.ports == ports), None)
@@ -175,7 +176,7 @@ class IndexPageHandler(JupyterHandler):
             "on_appear": before.on_appear if before is not None else None,
             "pinned": action == "add-port" or (before is not None and before.pinned),
         }
-        rules.put(values)
+        await in_thread(rules.put, values)
 
     async def _change_project(self, action: str, key: str) -> None:
         assert self.project_list is not None

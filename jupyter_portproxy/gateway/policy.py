@@ -21,6 +21,7 @@ from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetect
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
 from ..services.port_rules import PortAttributes, PortRules
+from ..services.user_file import in_thread
 from ..services.user_ports import UserPort, UserPorts
 from ..system.addresses import LOOPBACK, resolve_host
 from ..system.netlink import SUPPORTED
@@ -173,7 +174,7 @@ class Policy:
         """The ports that the user has allowed."""
         return self._user_ports.list() if self._user_ports is not None else []
 
-    def allow_for_user(self, port: int, seconds: object = None) -> UserPort:
+    async def allow_for_user(self, port: int, seconds: object = None) -> UserPort:
         """Allow a port on behalf of the user.
 
         Args:
@@ -193,9 +194,9 @@ class Policy:
             hint = f"The administrator sets the ports that users may allow: c.PortProxy.users_may_allow. {which}"
             raise Forbidden(f"You may not allow port {port}.", hint)
         self.approve_listeners(Upstream(urls.LOOPBACK_NAME, port, LOOPBACK, owner=_own_uid()))
-        return self._user_ports.add(port, seconds)
+        return await in_thread(self._user_ports.add, port, seconds)
 
-    def disallow_for_user(self, port: int) -> None:
+    async def disallow_for_user(self, port: int) -> None:
         """Take back what `allow_for_user` has allowed.
 
         Raises:
@@ -203,7 +204,7 @@ class Policy:
         """
         if self._user_ports is None:
             raise NotFound.allowed_port(port)
-        self._user_ports.remove(port)
+        await in_thread(self._user_ports.remove, port)
 
     def _is_user_port(self, port: int) -> bool:
         return self._user_ports is not None and self.may_allow(port) and self._user_ports.get(port) is not None

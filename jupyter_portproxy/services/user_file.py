@@ -6,6 +6,7 @@ the file: missing (no entries), read, or damaged (no entries, and nothing is wri
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -14,8 +15,11 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..errors import BadInput
 
@@ -24,11 +28,33 @@ try:
 except ImportError:  # Windows: two servers that write at the same moment may lose one of the two changes
     fcntl = None  # type: ignore[assignment]
 
-_LOCK_TIMEOUT = 0.2  # seconds, in which the event loop stands still
+_LOCK_TIMEOUT = 0.2  # seconds
 _MAX_SIZE = 4 << 20  # bytes
 _FileState = tuple[int, ...]
 K = TypeVar("K")
 V = TypeVar("V")
+P = ParamSpec("P")
+T = TypeVar("T")
+_CHANGES = ThreadPoolExecutor(1, thread_name_prefix="portproxy-changes")
+
+
+async def in_thread(change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function that changes a file, in the one thread for changes: it may wait for a lock or the disk."""
+    return await asyncio.get_running_loop().run_in_executor(_CHANGES, partial(change, *args, **kwargs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Content(Generic[K, V]):
+    """What one look has found. It is replaced as a whole, as another thread may read while one changes the file.
+
+    Attributes:
+        state: of the file; None if it does not exist or could not be read.
+        damage: why its entries are unknown; else empty.
+    """
+
+    state: _FileState | None
+    entries: dict[K, V]
+    damage: str
 
 
 class UserDataFile(Generic[K, V]):
@@ -54,30 +80,34 @@ class UserDataFile(Generic[K, V]):
     ) -> None:
         self.path, self._noun, self._load, self._dump, self._log = path, noun, load, dump, log
         self._name = str(path)  # os.stat takes it faster than a Path
-        self._state: _FileState | None = None
-        self._entries: dict[K, V] = {}
-        self._damage = ""
+        self._content: _Content[K, V] = _Content(None, {}, "")
         self.version = 0
 
     def read(self) -> dict[K, V]:
         """The entries, not to be changed; the same object as before if the file has not changed."""
+        return self._look().entries
+
+    def _look(self) -> _Content[K, V]:
+        known = self._content
         try:
             status = os.stat(self._name)
-        except OSError as error:
-            if self._state is not None:
-                self._set(None, {})
-            self._set_damage("" if isinstance(error, FileNotFoundError) else str(error))
-            return self._entries
-        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if state != self._state:
-            damage = ""
+            state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if state == known.state:
+                return known
             try:
-                self._set(state, {})
-                self._entries = self._parse(status)
-            except (OSError, ValueError, RecursionError, OverflowError) as error:
-                damage = str(error)
-            self._set_damage(damage)
-        return self._entries
+                found = _Content(state, self._parse(status), "")
+            except (ValueError, RecursionError, OverflowError) as error:
+                found = _Content(state, {}, str(error))
+        except OSError as error:  # perhaps for a moment alone: the next look reads the file again
+            damage = "" if isinstance(error, FileNotFoundError) else str(error)
+            if known.state is None and known.damage == damage:
+                return known
+            found = _Content(None, {} if known.state else known.entries, damage)
+        if found.damage and found.damage != known.damage:
+            self._log.error("portproxy: the %s in %s cannot be read: %s", self._noun, self.path, found.damage)
+        self._content = found
+        self.version += found.state != known.state
+        return found
 
     def _parse(self, status: os.stat_result) -> dict[K, V]:
         if os.name == "posix" and status.st_uid != os.getuid():
@@ -85,15 +115,6 @@ class UserDataFile(Generic[K, V]):
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SIZE:
             raise ValueError(f"it is not a file of at most {_MAX_SIZE} bytes")
         return self._load(json.loads(self.path.read_bytes()))
-
-    def _set(self, state: _FileState | None, entries: dict[K, V]) -> None:
-        self._state, self._entries = state, entries
-        self.version += 1
-
-    def _set_damage(self, damage: str) -> None:
-        if damage and damage != self._damage:
-            self._log.error("portproxy: the %s in %s cannot be read: %s", self._noun, self.path, damage)
-        self._damage = damage
 
     @contextlib.contextmanager
     def change(self) -> Iterator[dict[K, V]]:
@@ -105,10 +126,11 @@ class UserDataFile(Generic[K, V]):
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._lock():
-                entries = dict(self.read())
-                if self._damage:
+                content = self._look()
+                if content.damage:
                     hint = f"Mend or delete {self.path.name} in the folder portproxy of Jupyter's data folder."
                     raise BadInput(f"The list of {self._noun} is damaged.", hint)
+                entries = dict(content.entries)
                 yield entries
                 self._write(json.dumps(self._dump(entries), indent=1))
         except OSError as error:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from itertools import groupby
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from jupyter_core.paths import jupyter_data_dir
 
 from jupyter_portproxy.services.port_rules import KEYS
 
@@ -315,6 +318,33 @@ async def test_an_invalid_rule_is_refused_in_one_sentence(api, body, text):
     status, answer = await api("PUT", "port-rules", body)
     assert (status, answer["message"], answer["code"]) == (400, text, "bad_input") and answer["hint"]
     assert await api("GET", "port-rules") == (200, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
+async def test_changes_that_take_long_do_not_stop_the_server(api):
+    """Another program keeps the lock; and patterns that take long to compile."""
+    import fcntl
+
+    assert (await api("PUT", "port-rules", {"ports": "80"}))[0] == 200
+    folder, pauses = Path(jupyter_data_dir(), "portproxy"), []
+
+    async def watch() -> None:
+        while True:
+            begun = time.monotonic()
+            await asyncio.sleep(0.01)
+            pauses.append(time.monotonic() - begun)
+
+    watching = asyncio.ensure_future(watch())
+    with (folder / "port-rules.lock").open() as rules, (folder / "allowed-ports.lock").open("w") as ports:
+        fcntl.flock(rules, fcntl.LOCK_EX)
+        fcntl.flock(ports, fcntl.LOCK_EX)
+        changes = [("port-rules", {"ports": "81"}), ("allowed-ports", {"port": 5000})] * 4
+        refused = await asyncio.gather(*(api("PUT", path, body) for path, body in changes))
+    assert {status for status, _ in refused} == {400} and "Another program changes" in refused[0][1]["message"]
+    slow = [{"process": "(?i)" + "[!-\uffff]" * 38 + str(number)} for number in range(4)]
+    assert {status for status, _ in await asyncio.gather(*(api("PUT", "port-rules", body) for body in slow))} == {200}
+    watching.cancel()
+    assert max(pauses) < 0.5
 
 
 async def test_rules_follow_the_permissions_of_jupyter(api, call):

@@ -76,7 +76,7 @@ def port_rules(tmp_path):
     return PortRules(tmp_path / "port-rules.json", logging.getLogger("test"))
 
 
-def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway, user_ports, tmp_path):
+async def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway, user_ports, tmp_path):
     """Another server of the same user may do either; nothing is kept between two requests."""
     policy = make_gateway(user_ports=user_ports).policy
     elsewhere = make_gateway(user_ports=UserPorts(tmp_path / "allowed-ports.json", logging.getLogger("test"))).policy
@@ -84,16 +84,16 @@ def test_a_port_that_the_user_allows_passes_until_it_is_taken_back(make_gateway,
         with pytest.raises(Forbidden, match="outside allowed range") as caught:
             policy.check(route("localhost", 5000))
         assert caught.value.allowable_port == 5000 and "jupyter portproxy allow 5000" in caught.value.hint
-        elsewhere.allow_for_user(5000)
+        await elsewhere.allow_for_user(5000)
         policy.check(route("localhost", 5000))
         with pytest.raises(Forbidden):
             policy.check(route("localhost", 5001))
-        elsewhere.disallow_for_user(5000)
+        await elsewhere.disallow_for_user(5000)
 
 
-def test_a_port_that_the_user_allows_is_one_of_loopback_alone(make_gateway, user_ports):
+async def test_a_port_that_the_user_allows_is_one_of_loopback_alone(make_gateway, user_ports):
     policy = make_gateway(user_ports=user_ports, allowed_hosts=["10.0.0.7"]).policy
-    policy.allow_for_user(5000)
+    await policy.allow_for_user(5000)
     with pytest.raises(Forbidden) as caught:
         policy.check(route("10.0.0.7", 5000))
     assert caught.value.allowable_port is None
@@ -108,14 +108,14 @@ def test_a_port_that_the_user_allows_is_one_of_loopback_alone(make_gateway, user
         (8888, LoopDetected, "leads back to this Jupyter server"),
     ],
 )
-def test_a_port_that_may_not_be_allowed_is_refused_in_one_sentence(make_gateway, user_ports, port, error, text):
+async def test_a_port_that_may_not_be_allowed_is_refused_in_one_sentence(make_gateway, user_ports, port, error, text):
     policy = make_gateway(user_ports=user_ports, own_port=lambda: 8888).policy
     with pytest.raises(error, match=text):
-        policy.allow_for_user(port)
+        await policy.allow_for_user(port)
     assert policy.user_ports() == []
 
 
-def test_an_administrator_narrows_what_users_may_allow_at_once(make_gateway, user_ports):
+async def test_an_administrator_narrows_what_users_may_allow_at_once(make_gateway, user_ports):
     """Also what was allowed before; where users may allow none, the list is not read."""
     user_ports.add(5000)
     narrow = make_gateway(user_ports=user_ports, users_may_allow=["8000-8999"]).policy
@@ -125,9 +125,9 @@ def test_an_administrator_narrows_what_users_may_allow_at_once(make_gateway, use
             policy.check(route("localhost", 5000))
         assert caught.value.allowable_port is None and "portproxy allow" not in caught.value.hint
         with pytest.raises(Forbidden, match="You may not allow port 5000"):
-            policy.allow_for_user(5000)
+            await policy.allow_for_user(5000)
     with pytest.raises(NotFound):
-        make_gateway().policy.disallow_for_user(5000)
+        await make_gateway().policy.disallow_for_user(5000)
 
 
 @linux
@@ -137,7 +137,7 @@ async def test_a_port_that_the_user_allows_must_be_the_users_own(make_gateway, u
     for traits in ({"user_ports": user_ports}, {"allowed_ports": "own"}):
         gateway = make_gateway(allow_other_users=True, **traits)
         if "user_ports" in traits:
-            gateway.policy.allow_for_user(port)
+            await gateway.policy.allow_for_user(port)
         with serve_as(os.getuid(), port):
             for host in ("localhost", "127.0.0.1"):
                 exchange = open_exchange(gateway, "GET", await found(gateway, route(host, port)), [])
@@ -151,9 +151,9 @@ async def test_a_port_that_the_user_allows_must_be_the_users_own(make_gateway, u
                     with pytest.raises(Forbidden, match="belongs to another user"):
                         await attempt
             if "user_ports" in traits:
-                gateway.policy.disallow_for_user(port)
+                await gateway.policy.disallow_for_user(port)
                 with pytest.raises(Forbidden, match="belongs to another user"):
-                    gateway.policy.allow_for_user(port)
+                    await gateway.policy.allow_for_user(port)
                 assert gateway.policy.user_ports() == []
             assert set(theirs.end()) <= {"0"}
 

@@ -125,6 +125,23 @@ def test_a_damaged_file_is_not_written_over(file, path, content, caplog):
     assert file.read() == {"two": 1}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the free descriptors of Linux")
+def test_a_file_that_could_not_be_opened_for_a_moment_is_read_at_the_next_look(file, path):
+    import resource
+
+    put(make(path), "one")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)  # the lowest free one
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor, limits[1]))
+    try:
+        entries = file.read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (entries, file.read()) == ({}, {"one": 1})
+    put(file, "two")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="named pipes of POSIX")
 def test_what_is_no_file_is_not_read(file, path, caplog):
     path.parent.mkdir(parents=True)
