@@ -83,7 +83,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
-    const isolation = new Isolation(apis.get(manager) ?? new Api(app.serviceManager.serverSettings));
+    const requests = apis.get(manager) ?? new Api(app.serviceManager.serverSettings);
+    const isolation = new Isolation(requests);
 
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
@@ -341,7 +342,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     // ---- printed links ----
 
     const addressOf = (link: ILocalLink) => absoluteUrl(outsideUrl({ port: link.port }, link.url, link.path));
-    const links = new LocalLinks(manager, addressOf, (command, link) => void commands.execute(command, { ...link }));
+    const runWith = (command: string, link: ILocalLink) => void commands.execute(command, { ...link });
+    const links = new LocalLinks(manager, addressOf, runWith, () => requests.request('GET', 'ports'));
     if (terminals) {
       links.followTerminals(terminals);
     }

@@ -10,7 +10,7 @@ import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { ITerminalTracker } from '@jupyterlab/terminal';
 
 import { CommandIDs } from './commands';
-import type { IPortsManager } from './tokens';
+import type { IPort, IPortsManager } from './tokens';
 
 // As they are printed: programs that listen on all addresses print 0.0.0.0 or [::].
 const LOCAL_HOSTS = new Set(['localhost', '127.0.0.1', '0.0.0.0', '[::1]', '[::]']);
@@ -42,6 +42,7 @@ export function parseLocalUrl(text: string): ILocalUrl | null {
 
 // Parts of JupyterLab's terminal and of xterm. The names with an underscore are private, see CONTRIBUTING.md.
 interface ITerminalLink {
+  readonly text: string;
   activate(event: MouseEvent, text: string): void;
 }
 
@@ -58,12 +59,14 @@ export class LocalLinks {
   /**
    * @param addressOf - The absolute proxied address of a link, for a browser tab.
    * @param run - Runs a command with a link as its arguments.
+   * @param listPorts - The ports of this moment: a program prints its link before the manager's list has its port.
    * @param page - The address of JupyterLab's page.
    */
   constructor(
     private readonly _manager: IPortsManager,
     private readonly _addressOf: (link: ILocalLink) => string,
     private readonly _run: (command: string, link: ILocalLink) => void,
+    private readonly _listPorts: () => Promise<readonly IPort[]>,
     private readonly _page: Pick<Location, 'hostname'> = window.location
   ) {
     for (const type of ['pointerover', 'focusin', 'click']) {
@@ -107,7 +110,10 @@ export class LocalLinks {
       const provide = provider.provideLinks.bind(provider);
       provider.provideLinks = (row, callback) =>
         provide(row, links => {
-          links?.forEach(link => this._replaceActivate(link));
+          links?.forEach(link => {
+            this._linkOf(link.text); // at a port that is not listed yet, the click finds it
+            this._replaceActivate(link);
+          });
           callback(links);
         });
     }
@@ -151,8 +157,11 @@ export class LocalLinks {
    * gateway cannot reach. The server does not list its own port.
    */
   private _isProxied({ port, path }: ILocalUrl): boolean {
-    const known = this._manager.port(port);
+    const known = this._manager.port(port) ?? this._recentPorts.find(item => item.port === port);
     if (LOCAL_HOSTS.has(this._page.hostname)) {
+      if (!known) {
+        this._readPorts();
+      }
       return known !== undefined && (known.allowed || known.may_allow);
     }
     const base = basePath();
@@ -160,6 +169,22 @@ export class LocalLinks {
     return !isJupyter;
   }
 
+  /** One request at a time, when the pointer or the focus reaches a link. */
+  private _readPorts(): void {
+    this._reading ??= this._listPorts()
+      .then(
+        ports => {
+          this._recentPorts = ports;
+        },
+        () => undefined // the link stays as it is printed
+      )
+      .finally(() => {
+        this._reading = null;
+      });
+  }
+
+  private _recentPorts: readonly IPort[] = [];
+  private _reading: Promise<void> | null = null;
   private readonly _replaced = new WeakMap<HTMLAnchorElement, { printed: string; proxied: string }>();
 }
 

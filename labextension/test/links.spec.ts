@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ILocalLink, ITerminalWidget, LocalLinks, parseLocalUrl } from '../src/links';
 import { PortsManager } from '../src/manager';
+import { IPort } from '../src/tokens';
 import { ScriptedApi, ScriptedVisibility, port } from './samples';
 
 describe('parseLocalUrl', () => {
@@ -52,16 +53,18 @@ let api: ScriptedApi;
 let manager: PortsManager;
 let links: LocalLinks;
 const run = vi.fn();
+const listPorts = vi.fn<() => Promise<IPort[]>>();
 const addressOf = ({ url, path }: ILocalLink) => `http://hub.example${url.slice(0, -1)}${path}`;
 const begin = (hostname: string) => {
   links?.dispose();
-  links = new LocalLinks(manager, addressOf, run, { hostname });
+  links = new LocalLinks(manager, addressOf, run, listPorts, { hostname });
 };
 const link = (number: number, path: string, url = `/proxy/port/${number}/`) => ({ port: number, path, url });
 
 beforeEach(async () => {
   document.body.innerHTML = '';
   run.mockReset();
+  listPorts.mockReset().mockResolvedValue([]);
   api = new ScriptedApi();
   manager = new PortsManager(api, new ScriptedVisibility());
   await vi.waitFor(() => expect(api.opened).toBe(1));
@@ -141,6 +144,27 @@ describe('a link in an output', () => {
     click(made);
     expect([made.href, made.target, run.mock.calls]).toEqual([href, '', []]);
   });
+
+  it('to a port that is not listed yet is found while the pointer is on it', async () => {
+    begin('localhost');
+    const made = anchor('http://localhost:9999/a');
+    listPorts.mockRejectedValueOnce(new Error('away'));
+    send(made, 'pointerover');
+    await new Promise(done => setTimeout(done));
+    expect(made.href).toBe('http://localhost:9999/a');
+    listPorts.mockResolvedValue([port(9999)]);
+    send(made, 'pointerover');
+    send(made, 'pointerover');
+    await new Promise(done => setTimeout(done));
+    expect(listPorts).toHaveBeenCalledTimes(2); // one at a time
+    click(made);
+    expect([made.href, run.mock.calls]).toEqual([
+      'http://hub.example/proxy/port/9999/a',
+      [['portproxy:open-in-lab', link(9999, '/a')]]
+    ]);
+    send(anchor('http://localhost:15000/'), 'pointerover');
+    expect(listPorts).toHaveBeenCalledTimes(2); // none for a port that is listed
+  });
 });
 
 describe('a terminal', () => {
@@ -155,7 +179,8 @@ describe('a terminal', () => {
           item.activate(new MouseEvent('mouseup', options), item.text)
         )
       );
-    return { terminal: terminal as ITerminalWidget, press };
+    const ask = () => provider.provideLinks(1, () => undefined);
+    return { terminal: terminal as ITerminalWidget, press, ask };
   };
 
   it('opens a link in a tab, with Ctrl or the middle button in the browser, and not with the right button', async () => {
@@ -171,6 +196,18 @@ describe('a terminal', () => {
     links.isEnabled = false;
     press();
     expect([own.mock.calls.length, run.mock.calls.length]).toEqual([1, 3]);
+  });
+
+  it('finds a port that is not listed yet when xterm asks for its links, before the click', async () => {
+    begin('localhost');
+    const own = vi.fn();
+    const { terminal, press, ask } = terminalWith('http://localhost:9999/', own);
+    await links.followTerminal(terminal);
+    listPorts.mockResolvedValue([port(9999)]);
+    ask();
+    await new Promise(done => setTimeout(done));
+    press();
+    expect([own.mock.calls, run.mock.calls]).toEqual([[], [['portproxy:open-in-lab', link(9999, '/')]]]);
   });
 
   it('opens other links itself', async () => {

@@ -188,6 +188,21 @@ def test_a_port_that_is_not_allowed_is_allowed_in_its_tab(page, links_server):
         expect(page.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-label')).to_have_text("A stranger")
 
 
+def test_a_port_that_is_not_listed_yet_is_found_when_the_pointer_reaches_its_link(page, links_server):
+    """The list of ports is seconds behind; here it never comes."""
+    page.context.route("**/proxy/api/events*", lambda route: route.abort())
+    open_lab(page, f"{links_server.url}lab?reset")
+    with running(service) as port:
+        run_notebook(page, links_server.files, f"print('http://localhost:{port}/new')")
+        anchor = page.locator(".jp-OutputArea-output a")
+        with page.expect_response(re.compile(r"/a/b/proxy/api/ports(\?|$)")):
+            anchor.hover()
+        with page.context.expect_page() as opened:
+            anchor.click(modifiers=["Control"])
+        expect(opened.value.locator("h1")).to_have_text("/new")
+        assert urlsplit(opened.value.url).port == urlsplit(links_server.url).port
+
+
 def test_of_ten_thousand_links_only_the_one_under_the_pointer_is_touched(page, links_server):
     with running(service) as port:
         wait_for_port(page, port)
