@@ -11,7 +11,7 @@ FRONT := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-projects test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps first-contact code-server old-kernel clean
+.PHONY: run run-projects test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -94,6 +94,11 @@ apps: $(VENV)/ready
 # Clicks and seconds from a program at its own default port to its page; after `make apps`.
 first-contact: $(VENV)/ready
 	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(VENV)/apps/bin/python -m tests.apps.first_contact $(APPS)
+
+# `%tensorboard`, Dask's link and a terminal's link, at a server with a base URL and under JupyterHub; after `make apps`.
+notebook-links: $(VENV)/ready
+	ln -sfn ../chp $(VENV)/apps/chp
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(VENV)/apps/bin/python -m tests.apps.notebook_links $(APPS)
 
 # code-server and the Node.js that it asks for, for `make apps APPS=code-server`: minutes, a compiler and Debian's libkrb5-dev.
 code-server:

@@ -16,7 +16,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,13 @@ from . import programs, vite_dev
 START_TIMEOUT = 120_000  # ms; MLflow's first start makes its database
 PAGE_TIMEOUT = 60_000  # ms
 FLASK = 'from flask import Flask\napp = Flask(__name__)\n@app.get("/")\ndef index():\n    return "<h1>first page</h1>"\n'
+# Without news, and without the offer of a build, which JupyterLab makes for the extension that Dash installs.
+SETTINGS = {
+    ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": json.dumps(
+        {"fetchNews": "false", "checkForUpdates": False}
+    ),
+    ".jupyter/labconfig/page_config.json": json.dumps({"buildCheck": False}),
+}
 STREAMLIT = 'import streamlit as st\nst.title("first page")\n'
 
 
@@ -77,7 +84,8 @@ class Clicks:
 
     def __str__(self) -> str:
         times = ", ".join(f"{seconds:.1f}" for seconds in self._times)
-        return f"{len(self._times)} clicks ({times} s), page after {time.monotonic() - self._begin:.1f} s"
+        number = "1 click" if len(self._times) == 1 else f"{len(self._times)} clicks"
+        return f"{number} ({times} s), page after {time.monotonic() - self._begin:.1f} s"
 
 
 def main() -> int:
@@ -105,25 +113,27 @@ def measure(browser: Browser, program: Program, take: Way) -> str:
             return by_restart(browser, program, home)
         with lab(home, program) as server, lab_page(browser, server) as page:
             start(page, program, home / "files")
-            return str(take(page, server, program))
+            return str(take(page, address_of(server), program))
 
 
 @contextlib.contextmanager
 def lab(home: Path, program: Program, *options: str) -> Iterator[Server]:
-    """A JupyterLab with default settings but for its news; it ends with the programs of its terminals."""
-    settings = home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    """A JupyterLab with default settings but for SETTINGS; it ends with the programs of its terminals."""
     root = home / "files"
-    for path, text in program.files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+    write_files(home, SETTINGS)
+    write_files(root, program.files)
     if "front/index.html" in program.files and not (root / "front/node_modules").exists():
         (root / "front/node_modules").symlink_to(Path(__file__).parents[2] / ".venv/apps/node/node_modules")
     root.mkdir(exist_ok=True)
     where = [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True", *options]
     with jupyter_server(home, *where, more=programs.variables(), module="jupyterlab") as server:
         yield server
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
 
 
 def address_of(server: Server) -> str:
@@ -138,16 +148,15 @@ def lab_page(browser: Browser, server: Server) -> Iterator[Page]:
     try:
         context.request.get(f"{address_of(server)}api/status?token={TOKEN}")  # its cookies are the context's
         page = context.new_page()
-        open_lab(page, server)
+        open_lab(page, address_of(server))
         yield page
     finally:
         context.close()
 
 
-def open_lab(page: Page, server: Server) -> None:
-    question = page.locator("dialog.jp-Dialog")  # Dash installs an extension for which JupyterLab offers a build
-    page.add_locator_handler(question, lambda: question.get_by_role("button", name="Cancel").click())
-    page.goto(f"{address_of(server)}lab?reset", wait_until="commit")
+def open_lab(page: Page, url: str) -> None:
+    """JupyterLab of the server with this base URL."""
+    page.goto(f"{url}lab?reset", wait_until="commit")
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=PAGE_TIMEOUT)
     page.wait_for_function("window.jupyterapp?.commands.hasCommand('portproxy:open-in-lab')", timeout=PAGE_TIMEOUT)
 
@@ -161,7 +170,9 @@ def start(page: Page, program: Program, folder: Path) -> None:
     path = programs.variables()["PATH"]  # a login shell sets its own
     page.keyboard.type(f"PATH={shlex.quote(path)}; cd {folder}; clear\n{program.command}\n")
     listed = """async port => {
-      const answer = await fetch('/proxy/api/ports');
+      const xsrf = /\\b_xsrf=([^;]*)/.exec(document.cookie)?.[1] ?? '';  // JupyterHub reads it with GET too
+      const url = window.jupyterapp.serviceManager.serverSettings.baseUrl + 'proxy/api/ports';
+      const answer = await fetch(url, { headers: { 'X-XSRFToken': xsrf } });
       return (await answer.json()).some(item => item.port === port);
     }"""
     for _ in range(START_TIMEOUT // 500):
@@ -171,7 +182,7 @@ def start(page: Page, program: Program, folder: Path) -> None:
     raise RuntimeError(f"{program.command} does not listen on port {program.port}")
 
 
-def by_panel(page: Page, server: Server, program: Program) -> Clicks:
+def by_panel(page: Page, url: str, program: Program) -> Clicks:
     row, clicks = f'.jp-PortProxy-row[data-port="{program.port}"]', Clicks()
     clicks.click(page, '.jp-SideBar [data-id="jp-portproxy-panel"]')
     clicks.click(page, f'{row} button[title="Allow this port"]', hover=row)
@@ -181,15 +192,15 @@ def by_panel(page: Page, server: Server, program: Program) -> Clicks:
     return clicks
 
 
-def by_address(page: Page, server: Server, program: Program) -> Clicks:
+def by_address(page: Page, url: str, program: Program) -> Clicks:
     clicks = Clicks()
-    page.goto(f"{address_of(server)}proxy/port/{program.port}/")
+    page.goto(f"{url}proxy/port/{program.port}/")
     clicks.click(page, "button:has-text('Allow')")
     page.locator(program.ready).first.wait_for(state="visible", timeout=PAGE_TIMEOUT)
     return clicks
 
 
-def by_link(page: Page, server: Server, program: Program) -> Clicks:
+def by_link(page: Page, url: str, program: Program) -> Clicks:
     """A click on the address that the program has printed in its terminal, then *Allow* in the tab."""
     clicks = Clicks()
     x, y = find_in_terminal(page, rf"http://(localhost|127\.0\.0\.1):{program.port}")
