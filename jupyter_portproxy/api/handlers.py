@@ -66,8 +66,12 @@ class ProxyAPIHandler(APIHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(body))
 
-    def send_service(self, service: Service, status: int = 200) -> None:
-        self.send(self.listing.service(service), status)
+    async def send_service(self, service: Service, status: int = 200) -> None:
+        """Send a service, without its output to a user who may not read it."""
+        item = self.listing.service(service)
+        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", self.auth_resource)):
+            item.update(error=service.reason(with_output=False), last_lines=[])
+        self.send(item, status)
 
     def send_nothing(self) -> None:
         self.set_status(204)
@@ -135,7 +139,7 @@ class ServicesHandler(ProxyAPIHandler):
         await self.services.wait_stopped(name, data["template"])
         running = {service for service in self.services.list() if service.alive}
         service = self.services.start(data["template"], name, arguments)
-        self.send_service(service, 200 if service in running else 201)
+        await self.send_service(service, 200 if service in running else 201)
 
 
 class ServiceHandler(ProxyAPIHandler):
@@ -144,7 +148,7 @@ class ServiceHandler(ProxyAPIHandler):
     @authenticated
     @authorized("read")
     async def get(self, name: str) -> None:
-        self.send_service(self.services.get(name))
+        await self.send_service(self.services.get(name))
 
     @authenticated
     @authorized("execute")
@@ -159,7 +163,7 @@ class RestartHandler(ProxyAPIHandler):
     @authenticated
     @authorized("execute")
     async def post(self, name: str) -> None:
-        self.send_service(await self.services.restart(name))
+        await self.send_service(await self.services.restart(name))
 
 
 class StopHandler(ProxyAPIHandler):
@@ -168,7 +172,7 @@ class StopHandler(ProxyAPIHandler):
     @authenticated
     @authorized("execute")
     async def post(self, name: str) -> None:
-        self.send_service(await self.services.stop(name))
+        await self.send_service(await self.services.stop(name))
 
 
 class ReservationsHandler(ProxyAPIHandler):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.auth import Authorizer
 
 from jupyter_portproxy.services.port_rules import KEYS
 
@@ -123,6 +124,27 @@ async def test_a_service_is_started_reached_logged_restarted_stopped_and_deleted
     assert (await api("DELETE", "services/mine"))[0] == 204
     assert (await api("GET", "services"))[1] == []
     assert (await call("proxy/service/mine/")).status == 404
+
+
+class RunsOnly(Authorizer):
+    """May run services, and not read about them."""
+
+    def is_authorized(self, handler, user, action, resource):
+        return action == "execute"
+
+
+@pytest.mark.parametrize(
+    "jp_server_config", [{**configured(authorizer_class=RunsOnly), "PortProxy": {"service_templates": {"fails": FAILS}}}]
+)
+async def test_who_may_not_read_logs_gets_no_output_with_a_service(api, gateway, jp_server_config):
+    assert (await api("POST", "services", {"template": "fails"}))[0] == 201
+    for _ in range(200):
+        if gateway.services.get("fails").state == "failed":
+            break
+        await asyncio.sleep(0.05)
+    assert "this is why" in gateway.services.get("fails").error
+    status, item = await api("POST", "services/fails/stop", {})
+    assert (status, item["last_lines"], item["error"]) == (200, [], "It ended with exit code 3.")
 
 
 async def test_a_service_on_a_unix_socket_is_reached_by_http_and_websocket(api, call, wire, origin, jp_base_url):
