@@ -160,7 +160,7 @@ class Frame extends Panel {
     const path = source === this.element.contentWindow ? (data as { portproxyNotFramed?: unknown } | null)?.portproxyNotFramed : undefined;
     if (typeof path === 'string' && path.startsWith('/')) {
       // Without dot segments, which would lead from the entry path to other paths of Jupyter.
-      const { pathname, search, hash } = new URL(path, window.location.origin);
+      const { pathname, search, hash } = new URL(window.location.origin + path);
       const prefix = prefixOf(this._options.url);
       this._path = (pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname) + search + hash;
       this._notice.isRefused = true;
