@@ -56,7 +56,7 @@ export class Actions {
 
   /** Starts a service of a template, and opens its tab at once, which shows the progress. To be called while a click is handled. */
   async launch({ name: template, title, open_in }: ITemplate): Promise<void> {
-    const tab = this._outside.isUsual(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
+    const tab = this._outside.isDefault(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
     await this._reportStart(title, async () => {
       try {
         const service = await this._manager.start(template);
@@ -71,7 +71,7 @@ export class Actions {
 
   /** Opens the tab of a service whose start the server has accepted, and shows the notification. */
   async follow(service: IService): Promise<void> {
-    const isOutside = this._outside.isUsual(service.open_in);
+    const isOutside = this._outside.isDefault(service.open_in);
     this._show(service, isOutside ? new BrowserTab(this._trans.__('Starting %1…', serviceLabel(service))) : undefined);
     await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
@@ -138,7 +138,7 @@ export class Actions {
     }
   }
 
-  /** Makes a rule for the program of a port, and tells how to undo it. */
+  /** Makes a rule for the program of a port, and offers to undo it. */
   private async _silence(port: IPort): Promise<void> {
     const trans = this._trans;
     const rule = await this._manager.setRule({ process: programPattern(port), on_appear: 'silent' });

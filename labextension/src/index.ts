@@ -1,4 +1,4 @@
-// The plugins: the model and its user interface. This module connects the parts and registers the commands.
+// The plugins: the model and its user interface. This module connects the parts, and registers the commands of the panel and of pages.
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
@@ -7,14 +7,13 @@ import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITerminalTracker } from '@jupyterlab/terminal';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { addIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { copyIcon, listIcon, refreshIcon } from '@jupyterlab/ui-components';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
 import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
-import { showStartDialog, pathCompleter, IChoice } from './form';
-import { iconOf, outsideIcon, portsIcon, tabIcon } from './icons';
+import { outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { ILocalLink, LocalLinks } from './links';
@@ -23,11 +22,13 @@ import { PortsManager } from './manager';
 import { menusPlugin } from './menus';
 import { openUrlPlugin } from './open-url';
 import { PanelState, PortsPanel } from './panel';
-import { addRuleCommands } from './rule-commands';
+import { addPortCommands } from './port-commands';
 import type { IRuleSettings } from './rules';
 import { runningPlugin, runningTarget } from './running';
+import { addServiceCommands } from './service-commands';
 import type { IOutside } from './starting';
 import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
+import { Targets } from './targets';
 import { IPortsManager, ITemplate } from './tokens';
 import { portLabel, isActive, serviceLabel } from './labels';
 
@@ -79,7 +80,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const showPanel = () => void commands.execute(CommandIDs.showPanel);
     const open: Opener = (target, where = usual(target)) => openIn(where, target);
     const outside: IOutside = {
-      isUsual: openIn => openIn === 'browser' || !labShell,
+      isDefault: openIn => openIn === 'browser' || !labShell,
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
@@ -91,15 +92,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer?.add(panel, panel.id);
     manager.appeared.connect((_, port) => actions.announce(port, state.rules));
 
-    // ---- the target of a command: its arguments, the row of the context menu, or the current tab ----
+    // ---- the target of a command ----
 
-    const targetOf = (args: Args): Target | null => {
-      if (typeof args.service === 'string') {
-        return { service: args.service };
-      }
-      if (typeof args.port === 'number') {
-        return { port: args.port };
-      }
+    const currentTarget = (args: Args): Target | null => {
       if (args.fromRow) {
         return panel.contextTarget;
       }
@@ -108,21 +103,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       }
       return tabs.currentWidget && tabs.currentWidget === shell.currentWidget ? tabs.currentWidget.target : null;
     };
-    const serviceOf = (args: Args) => {
-      const target = targetOf(args);
-      return target && 'service' in target ? manager.service(target.service) : undefined;
-    };
+    const targets = new Targets(manager, currentTarget);
     /** The URL of a target. A restored tab and a printed link have one as an argument, for a target that is not listed or not allowed. */
     const urlOf = (args: Args, target: Target) => actions.urlOf(target) ?? (typeof args.url === 'string' ? args.url : undefined);
     const hasUrl = (args: Args) => {
-      const target = targetOf(args);
+      const target = targets.of(args);
       return target !== null && actions.urlOf(target) !== undefined;
     };
-    const isOpenable = (args: Args) => typeof args.url === 'string' || (hasUrl(args) && isActive(serviceOf(args) ?? { state: 'up' }));
-    const isReserved = (args: Args) => {
-      const target = targetOf(args);
-      return target !== null && 'service' in target && manager.reservations.some(item => item.name === target.service);
-    };
+    const isOpenable = (args: Args) => typeof args.url === 'string' || (hasUrl(args) && isActive(targets.service(args) ?? { state: 'up' }));
     const labelOf = (target: Target): string => {
       if ('service' in target) {
         const service = manager.service(target.service);
@@ -131,7 +119,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const port = manager.port(target.port);
       return port ? portLabel(port, state.rules, trans) : trans.__('Port %1', target.port);
     };
-    const templateNamed = (name: unknown): ITemplate | undefined => manager.templates.find(item => item.name === name);
+    const templateNamed = (name: string): ITemplate | undefined => manager.templates.find(item => item.name === name);
 
     // ---- commands ----
 
@@ -178,42 +166,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
 
     add(CommandIDs.showPanel, trans.__('Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
-    const startForm = async (first: Partial<IChoice>) => {
-      await actions.attempt(() => manager.refreshTemplates());
-      const templates = manager.templates.filter(item => item.available && !item.external);
-      const submit = async (choice: IChoice) => {
-        const service = await manager.start(choice.template, choice.name || undefined, choice.arguments);
-        void actions.follow(service);
-      };
-      await showStartDialog(templates, first, pathCompleter(app.serviceManager.contents), submit, trans);
-    };
-    const startFormOf = (args: Args) => startForm(templateNamed(args.template) ? { template: String(args.template) } : {});
-    add(CommandIDs.startForm, trans.__('Start a Service…'), startFormOf, { icon: addIcon });
-    add(
-      CommandIDs.launch,
-      args => templateNamed(args.template)?.title ?? trans.__('Start'),
-      args => {
-        // Do not await: the launcher ignores clicks while a tile's command is running.
-        const template = templateNamed(args.template);
-        if (!template) {
-          return;
-        }
-        const running = manager.services.find(item => item.template === template.name && ['up', 'unhealthy'].includes(item.state));
-        if (running || template.external) {
-          openIn(template.open_in, { service: running?.name ?? template.name });
-        } else if (template.arguments.length) {
-          void commands.execute(CommandIDs.startForm, { template: template.name });
-        } else {
-          void actions.launch(template);
-        }
-      },
-      { icon: args => iconOf(templateNamed(args.template)), caption: trans.__('Start or open this service') }
-    );
     add(
       CommandIDs.openInLab,
       trans.__('Open in a Lab Tab'),
       async args => {
-        const target = targetOf(args);
+        const target = targets.of(args);
         const url = target && urlOf(args, target);
         await isolation.ready;
         if (target && url) {
@@ -229,7 +186,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       CommandIDs.openInBrowser,
       trans.__('Open in a Browser Tab'),
       args => {
-        const target = targetOf(args);
+        const target = targets.of(args);
         const url = target && urlOf(args, target);
         if (target && url) {
           openOutside(outsideUrl(target, url, typeof args.path === 'string' ? args.path : undefined));
@@ -241,7 +198,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       CommandIDs.copyUrl,
       trans.__('Copy Service URL'),
       args => {
-        const target = targetOf(args);
+        const target = targets.of(args);
         if (target) {
           actions.copyUrl(target);
         }
@@ -252,73 +209,27 @@ const plugin: JupyterFrontEndPlugin<void> = {
       CommandIDs.showLog,
       trans.__('Show Service Log'),
       args => {
-        const target = targetOf(args);
+        const name = targets.serviceName(args);
         const api = apis.get(manager);
-        if (!target || !('service' in target) || !api) {
+        if (name === undefined || !api) {
           return;
         }
         if (!labShell) {
-          openOutside(`${PageConfig.getBaseUrl()}proxy/api/services/${encodeURIComponent(target.service)}/logs?follow=1`);
+          openOutside(`${PageConfig.getBaseUrl()}proxy/api/services/${encodeURIComponent(name)}/logs?follow=1`);
           return;
         }
-        const id = `jp-portproxy-log-${target.service}`;
+        const id = `jp-portproxy-log-${name}`;
         if (!logs.find(widget => widget.id === id)) {
-          const log = makeLog(target.service, api, manager, trans);
+          const log = makeLog(name, api, manager, trans);
           void logs.add(log);
           shell.add(log, 'main', { type: 'Log' });
         }
         shell.activateById(id);
       },
-      { icon: listIcon, isEnabled: args => typeof args.service === 'string' || serviceOf(args) !== undefined }
+      { icon: listIcon, isEnabled: args => typeof args.service === 'string' || targets.service(args) !== undefined }
     );
-    const onService = (what: (name: string) => Promise<unknown>) => (args: Args) => {
-      const target = targetOf(args);
-      return target && 'service' in target ? actions.attempt(() => what(target.service)) : undefined;
-    };
-    const isRunning = (args: Args) => isActive(serviceOf(args) ?? { state: 'down' });
-    const isEnded = (args: Args) => ['down', 'failed'].includes(serviceOf(args)?.state ?? '');
-    add(
-      CommandIDs.restart,
-      args => (isEnded(args) ? trans.__('Start Service') : trans.__('Restart Service')),
-      onService(name => actions.restart(name)),
-      { icon: args => (isEnded(args) ? runIcon : refreshIcon), isEnabled: args => isRunning(args) || isEnded(args) }
-    );
-    add(
-      CommandIDs.edit,
-      trans.__('Edit Service…'),
-      args => {
-        const service = serviceOf(args);
-        return service && startForm({ template: service.template, name: service.name, arguments: service.arguments });
-      },
-      { icon: editIcon, isEnabled: isEnded }
-    );
-    const stop = onService(name => manager.stop(name));
-    add(CommandIDs.stop, trans.__('Stop Service'), stop, { icon: stopIcon, isEnabled: isRunning });
-    add(
-      CommandIDs.forget,
-      args => (isReserved(args) ? trans.__('Release the Port') : trans.__('Remove Service')),
-      onService(name => (manager.service(name) ? manager.forget(name) : manager.release(name))),
-      { icon: deleteIcon, isEnabled: args => isEnded(args) || isReserved(args) }
-    );
-
-    const portOf = (args: Args) => {
-      const target = targetOf(args);
-      return target && 'port' in target ? manager.port(target.port) : undefined;
-    };
-    const setAllowed = (allowed: boolean) => (args: Args) => {
-      const port = portOf(args)?.port;
-      return port === undefined ? undefined : actions.attempt(() => manager.setAllowed(port, allowed));
-    };
-    add(CommandIDs.allowPort, trans.__('Allow This Port'), setAllowed(true), {
-      icon: checkIcon,
-      isEnabled: args => portOf(args)?.may_allow ?? false
-    });
-    add(CommandIDs.disallowPort, trans.__('Do Not Allow This Port Any More'), setAllowed(false), {
-      icon: closeIcon,
-      isEnabled: args => portOf(args)?.allowed_by_user ?? false
-    });
-
-    addRuleCommands(add, manager, actions, targetOf, trans);
+    addServiceCommands(add, { manager, actions, targets, contents: app.serviceManager.contents, openIn, trans });
+    addPortCommands(add, manager, actions, targets, trans);
 
     for (const command of Object.values(CommandIDs)) {
       if (!('required' in (ARGUMENTS[command] ?? {}))) {

@@ -7,9 +7,9 @@ import { MainAreaWidget, Notification, WidgetTracker } from '@jupyterlab/apputil
 import { PageConfig } from '@jupyterlab/coreutils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { IFrame } from '@jupyterlab/ui-components';
-import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
-import { ARGUMENTS, CommandIDs, SERVER_PROXY_OPEN, Target } from './commands';
+import { Args, ARGUMENTS, CommandIDs, SERVER_PROXY_OPEN, Target } from './commands';
 import { iconOf, tabIcon } from './icons';
 import { prefixOf, SANDBOX } from './tab';
 import { IPortsManager } from './tokens';
@@ -73,8 +73,6 @@ class PageTab extends MainAreaWidget<IFrame> {
     this.title.closable = true;
   }
 }
-
-type Args = ReadonlyPartialJSONObject;
 
 export const openUrlPlugin: JupyterFrontEndPlugin<void> = {
   id: 'jupyter-portproxy:open-url',

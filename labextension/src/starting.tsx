@@ -52,6 +52,7 @@ export class BrowserTab {
 
 /** Which services open in a browser tab, and their addresses there. */
 export interface IOutside {
-  isUsual(openIn: 'lab' | 'browser'): boolean;
+  /** Whether a service opens there unless a command opens it elsewhere. */
+  isDefault(openIn: 'lab' | 'browser'): boolean;
   addressOf(service: IService): string;
 }

@@ -16,7 +16,7 @@ const open = vi.fn();
 const showLog = vi.fn();
 const edit = vi.fn();
 const showPanel = vi.fn();
-const outside = { isUsual: (where: string) => where === 'browser', addressOf: (item: { url: string }) => `http://outside${item.url}` };
+const outside = { isDefault: (where: string) => where === 'browser', addressOf: (item: { url: string }) => `http://outside${item.url}` };
 let api: ScriptedApi;
 let manager: PortsManager;
 let actions: Actions;

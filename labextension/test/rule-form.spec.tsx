@@ -1,5 +1,6 @@
 // The forms of a port: the rule that applies, what they send, and what they refuse at once.
 
+import { readFileSync } from 'node:fs';
 import { cleanup, fireEvent, render, screen } from '@testing-library/react';
 import * as React from 'react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -8,6 +9,7 @@ import { AddForm, RuleForm } from '../src/rule-form';
 import type { IPortRule } from '../src/tokens';
 import { port, rule, trans } from './samples';
 
+const SCHEMA = JSON.parse(readFileSync('schema/plugin.json', 'utf8'));
 const onChange = vi.fn();
 const subject = port(8501);
 const last = () => onChange.mock.lastCall ?? [];
@@ -37,10 +39,10 @@ describe('the form of a port', () => {
     expect(last()[0].rule).toEqual(rule);
   });
 
-  it('has six choices and the default', () => {
+  it('has the choices of the settings and the default', () => {
     show();
     const options = [...(screen.getByLabelText('When it appears') as HTMLSelectElement).options].map(option => option.value);
-    expect(options).toEqual(['', 'notify', 'open', 'open_once', 'preview', 'silent', 'ignore']);
+    expect(options).toEqual(['', ...SCHEMA.properties.onNewPort.enum]);
   });
 
   it('keeps what was typed when it is for something else', () => {

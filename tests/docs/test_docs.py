@@ -171,9 +171,10 @@ def test_make_test_runs_the_parts_that_contributing_lists():
 
 def test_contributing_names_files_that_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    files = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|json))`", text.partition("## Layout")[2].partition("## Tests")[0]))
+    files = set(re.findall(r"`((?:\w+/)*[\w-]+\.(?:py|json|tsx?))`", text.partition("## Layout")[2].partition("## Tests")[0]))
     assert len(files) > 30
-    assert [file for file in files if not (ROOT / "jupyter_portproxy" / file).exists() and not (ROOT / file).exists()] == []
+    folders = (ROOT / "jupyter_portproxy", ROOT, ROOT / "labextension" / "src")
+    assert [file for file in files if not any((folder / file).exists() for folder in folders)] == []
 
 
 # ---- python ----
