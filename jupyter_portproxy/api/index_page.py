@@ -176,6 +176,8 @@ class IndexPageHandler(JupyterHandler):
             "on_appear": before.on_appear if before is not None else None,
             "pinned": action == "add-port" or (before is not None and before.pinned),
         }
+        if action == "add-port" and before is not None:  # its fields may be empty, and the rule's row may not show
+            values |= {key: getattr(before, key) for key in ("label", "scheme", "keep_host") if values[key] in ("", None)}
         await in_thread(rules.put, values)
 
     async def _change_project(self, action: str, key: str) -> None:

@@ -28,6 +28,7 @@ ON_APPEAR = ("open", "open_once", "preview", "notify", "silent", "ignore")
 SCHEMES = ("http", "https", "tcp")
 KEYS = ("ports", "process", "label", "on_appear", "scheme", "keep_host", "pinned")
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, surrogates, line and paragraph separators
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # would reorder the text around the label
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _parse_text(name: str, text: object, limit: int) -> str:
         raise BadInput.value(name, text, "Send a text.")
     if len(text) > limit:
         raise BadInput(f"The {name} has {len(text)} characters.", f"Use at most {limit}.")
-    if any(unicodedata.category(character) in _CONTROL for character in text):
+    if any(unicodedata.category(character) in _CONTROL or character in _DIRECTION for character in text):
         raise BadInput(f"The {name} {text[:80]!r} has a control character.", "Remove it.")
     return text
 

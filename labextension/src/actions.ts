@@ -13,6 +13,8 @@ import { portLabel, serviceLabel } from './labels';
 
 const TOAST_DELAY = 1000;
 const GATHERING_DELAY = 500;
+const MAX_OPENED = 5;
+const OPENING_PERIOD = 10_000;
 const NEW_PORT_DURATION = 20_000;
 
 /** Opens a target; without `where` in its default place. */
@@ -128,14 +130,20 @@ export class Actions {
   announce(port: IPort, rules: RuleSet): void {
     const { on_appear } = rules.of(port);
     const target = { port: port.port };
-    if (on_appear === 'open' || (on_appear === 'open_once' && isFirst(`portproxy-opened:${port.url}`))) {
-      this._open(target);
-    } else if (on_appear === 'preview') {
-      this._open(target, 'preview');
-    } else if (on_appear === 'notify') {
+    const opens = on_appear === 'open' || on_appear === 'preview' || (on_appear === 'open_once' && isFirst(`portproxy-opened:${port.url}`));
+    if (opens && this._mayOpen()) {
+      this._open(target, on_appear === 'preview' ? 'preview' : undefined);
+    } else if (opens || on_appear === 'notify') {
       this._announced.set(port.port, portLabel(port, rules, this._trans));
       this._updatePortNotification();
     }
+  }
+
+  /** False if new ports have opened MAX_OPENED tabs within OPENING_PERIOD: one rule may match hundreds of ports. */
+  private _mayOpen(): boolean {
+    const now = Date.now();
+    this._openings = this._openings.filter(time => now - time < OPENING_PERIOD);
+    return this._openings.length < MAX_OPENED && this._openings.push(now) > 0;
   }
 
   /** Makes a rule for the program of a port, and offers to undo it. */
@@ -209,6 +217,8 @@ export class Actions {
   /** Port -> label, for the ports of the current notification. */
   private readonly _announced = new Map<number, string>();
   private _notificationId = '';
+  /** Times of the tabs that new ports have opened, in ms. */
+  private _openings: number[] = [];
   private _gathering: ReturnType<typeof setTimeout> | undefined;
   private _closing: ReturnType<typeof setTimeout> | undefined;
 }

@@ -200,6 +200,14 @@ describe('a new port', () => {
     ]);
   });
 
+  it('opens few tabs at once: the others of a wide rule are announced together', async () => {
+    const all = new RuleSet([rule({ ports: '10000-20000' }, { on_appear: 'open' })]);
+    Array.from({ length: 100 }, (_, index) => actions.announce(port(15000 + index), all));
+    await gathered();
+    expect(open).toHaveBeenCalledTimes(5);
+    expect(notifications().map(([, message]) => message)).toEqual(['95 services are running on new ports: 15005, 15006, 15007, 15008, 15009 …']);
+  });
+
   describe('whose program shall never be announced', () => {
     const show = async (rules: object, ...ports: IPort[]) => {
       api.send('snapshot', { ports, services: [], reservations: [], ...rules });

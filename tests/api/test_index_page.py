@@ -288,6 +288,13 @@ async def test_a_port_is_added_by_hand_and_listed_while_nothing_listens(call, su
     assert [(rule.label, rule.pinned) for rule in gateway.policy.port_rules.list()] == [("still pinned", True), ("by hand", True)]
 
 
+async def test_a_port_that_is_added_keeps_what_its_rule_says_of_fields_that_are_left_empty(submit, gateway):
+    gateway.policy.port_rules.put({"ports": "8501", "label": "before", "scheme": "https", "keep_host": False})
+    assert (await submit(action="add-port", ports="8501", label="", scheme="http")).status == 303
+    (rule,) = gateway.policy.port_rules.list()
+    assert (rule.label, rule.scheme, rule.keep_host, rule.pinned) == ("before", "http", False, True)
+
+
 async def test_ignored_ports_are_counted_and_shown_on_request(call, submit, gateway, jp_base_url):
     ignored = [gateway.policy.port_rules.put({"ports": "10000-20000", "on_appear": "ignore"})]
     async with serve(answers()) as one, serve(answers()) as two:

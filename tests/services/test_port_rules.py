@@ -88,6 +88,7 @@ def test_another_server_sees_a_change_at_once(rules, path):
         ({"ports": "80", "label": "<b>🙂</b>" * 40}, "The label has 320 characters."),
         ({"ports": "80", "label": "a\nb"}, "The label 'a\\nb' has a control character."),
         ({"ports": "80", "label": "\ud800"}, "The label '\\ud800' has a control character."),
+        ({"ports": "80", "label": "a\u202eb"}, "The label 'a\\u202eb' has a control character."),
         ({"ports": "80", "label": 1}, "Invalid label: '1'."),
         ({"ports": "80", "on_appear": "OPEN"}, "Invalid on_appear: 'OPEN'."),
         ({"ports": "80", "on_appear": ["open"]}, "Invalid on_appear: \"['open']\"."),
