@@ -126,14 +126,14 @@ export class Actions {
     }
   }
 
-  /** Opens or announces a new port, according to the rules. */
-  announce(port: IPort, rules: RuleSet): void {
+  /** Opens or announces a new port, according to the rules. A port that a tab shows already (`isShown`) is not announced. */
+  announce(port: IPort, rules: RuleSet, isShown = false): void {
     const { on_appear } = rules.of(port);
     const target = { port: port.port };
     const opens = on_appear === 'open' || on_appear === 'preview' || (on_appear === 'open_once' && isFirst(`portproxy-opened:${port.url}`));
     if (opens && this._mayOpen()) {
       this._open(target, on_appear === 'preview' ? 'preview' : undefined);
-    } else if (opens || on_appear === 'notify') {
+    } else if (opens || (on_appear === 'notify' && !isShown)) {
       this._announced.set(port.port, portLabel(port, rules, this._trans));
       this._updatePortNotification();
     }
@@ -144,6 +144,13 @@ export class Actions {
     const now = Date.now();
     this._openings = this._openings.filter(time => now - time < OPENING_PERIOD);
     return this._openings.length < MAX_OPENED && this._openings.push(now) > 0;
+  }
+
+  /** Removes a port from the notification, because its page is opened by another way. */
+  removeFromNotification(target: Target): void {
+    if ('port' in target && this._announced.delete(target.port)) {
+      this._updatePortNotification();
+    }
   }
 
   /** Makes a rule for the program of a port, and offers to undo it. */

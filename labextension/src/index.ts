@@ -90,7 +90,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
     restorer?.add(panel, panel.id);
-    manager.appeared.connect((_, port) => actions.announce(port, state.rules));
+    const tabOf = (target: Target) => tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
+    manager.appeared.connect((_, port) => actions.announce(port, state.rules, tabOf({ port: port.port }) !== undefined));
 
     // ---- the target of a command ----
 
@@ -140,7 +141,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         openOutside(outsideUrl(target, url, path)); // Notebook shows one document only
         return;
       }
-      const open = tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
+      const open = tabOf(target);
       const isPreview = args.preview === true;
       if (open) {
         if (path !== undefined && path !== open.content.path) {
@@ -177,6 +178,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
           const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
+          actions.removeFromNotification(target);
           openTab(target, url, label, icon, args);
         }
       },
@@ -189,6 +191,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const target = targets.of(args);
         const url = target && urlOf(args, target);
         if (target && url) {
+          actions.removeFromNotification(target);
           openOutside(outsideUrl(target, url, typeof args.path === 'string' ? args.path : undefined));
         }
       },

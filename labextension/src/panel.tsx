@@ -149,7 +149,9 @@ export function PortsSection({ manager, state, trans, run, onAdd }: IProps & { o
           <p>
             {filter
               ? trans.__('No port matches the filter.')
-              : trans.__('No other program listens on a port. Start one, for example in a terminal, and it appears here.')}
+              : ignored.length
+                ? trans.__('No other port is shown.')
+                : trans.__('No other program listens on a port. Start one, for example in a terminal, and it appears here.')}
           </p>
           {filter ? null : (
             <button className="jp-mod-styled" onClick={onAdd}>

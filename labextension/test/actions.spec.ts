@@ -140,6 +140,22 @@ describe('a new port', () => {
     expect(open).toHaveBeenCalledWith({ port: 15003 });
   });
 
+  it('is not announced if a tab shows it, and leaves the notification when its page is opened', async () => {
+    actions.announce(port(15003), rules, true);
+    await gathered();
+    expect(notifications()).toEqual([]);
+    actions.announce(port(15003), rules);
+    actions.announce(port(15004), rules);
+    await gathered();
+    actions.removeFromNotification({ port: 15003 });
+    actions.removeFromNotification({ service: 'a' });
+    await gathered();
+    expect(notifications()).toEqual([['info', 'A service is running on port 15004 (python)']]);
+    actions.removeFromNotification({ port: 15004 });
+    await gathered();
+    expect(notifications()).toEqual([]);
+  });
+
   it('shares one notification with all others while that is shown', async () => {
     for (let number = 15010; number < 15020; number++) {
       actions.announce(port(number), rules);
