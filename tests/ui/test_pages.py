@@ -51,7 +51,9 @@ def test_the_error_page_of_a_port_outside_the_range_allows_it(page, server, star
     assert page.url == f"{server}proxy/port/{port}/?q=1"
     page.goto(f"{server}proxy/")
     page.screenshot(path=PICTURES / "page-allowed.png", full_page=True)
-    page.click(f"button[aria-label='Take port {port} back']")
+    page.evaluate(AXE.read_text())
+    assert page.evaluate("async () => (await axe.run()).violations.map(one => one.id)") == []
+    page.click(f"button[aria-label='Take back port {port}']")
     page.wait_for_selector(f"button[aria-label='Allow port {port}']", timeout=5_000)
     assert page.goto(f"{server}proxy/port/{port}/").status == 403
 
@@ -64,7 +66,7 @@ def test_the_error_page_of_an_isolated_origin_allows_the_port_and_leads_there(pa
     page.wait_for_selector("#socket:has-text('the service echoed: hello')", timeout=5_000)
     assert page.url.startswith(f"http://p{port}.localhost:") and page.url.endswith("/?q=1")
     page.goto(f"{server}proxy/")
-    page.click(f"button[aria-label='Take port {port} back']")
+    page.click(f"button[aria-label='Take back port {port}']")
     page.wait_for_selector(f"button[aria-label='Allow port {port}']", timeout=5_000)
 
 
