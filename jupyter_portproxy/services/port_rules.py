@@ -156,7 +156,7 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
     if rule.process is not None and (rule.scheme is not None or rule.keep_host is not None):
         raise BadInput("A rule for processes has no 'scheme' and no 'keep_host'.", "Make a rule for the port.")
     if rule.pinned and (rule.ports is None or "-" in rule.ports):
-        raise BadInput("'pinned' is for a single port.", "Make a rule for the port.")
+        raise BadInput("Only a single port can be added ('pinned').", "Write one port, such as 8501.")
     return rule
 
 

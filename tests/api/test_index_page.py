@@ -320,7 +320,7 @@ async def test_ignored_ports_are_counted_and_shown_on_request(call, submit, gate
         ({"action": "add-port", "ports": "0"}, 400, "Invalid ports: &#x27;0&#x27;."),
         ({"action": "add-port", "ports": "70000"}, 400, "Invalid ports: &#x27;70000&#x27;."),
         ({"action": "add-port", "ports": "9000-8000"}, 400, "Invalid ports: &#x27;9000-8000&#x27;."),
-        ({"action": "add-port", "ports": "8000-9000"}, 400, "&#x27;pinned&#x27; is for a single port."),
+        ({"action": "add-port", "ports": "8000-9000"}, 400, "Only a single port can be added (&#x27;pinned&#x27;)."),
         ({"action": "add-port", "ports": IMG}, 400, f"Invalid ports: {escape(repr(IMG))}."),
         ({"action": "add-port"}, 400, "Invalid ports: &#x27;&#x27;."),
         ({"action": "add-port", "ports": "8501", "label": "<b>🙂</b>x" * 30}, 400, "The label has 270 characters."),
