@@ -170,7 +170,10 @@ class Unreachable(GatewayError):
 
 class BadUpstream(GatewayError):
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
-    hint = "Look at the service's own log. Does it speak plain HTTP on this port?"
+    hint = (
+        "Look at the service's own log. Does it speak plain HTTP on this port? "
+        "If it speaks https, make a rule for the port, or open proxy/https/N/."
+    )
 
     def __init__(self, cause: str = "no valid HTTP answer") -> None:
         super().__init__(f"The service's answer could not be used: {cause}.")
