@@ -165,7 +165,7 @@ def test_at_its_origin_it_reaches_nothing_of_jupyter(page, jupyter, framed):
         assert page.url == origin_of(jupyter, neighbour)
         place = page
         if framed:
-            page.goto(f"{jupyter}tree")
+            page.goto(f"{jupyter}no-such-page")
             place = frame_in(page, f"{jupyter}proxy/enter/{port}/")
         else:
             page.goto(f"{jupyter}proxy/enter/{port}/")
@@ -255,12 +255,12 @@ def test_a_ticket_of_an_attacker_does_not_log_the_browser_in_as_them(chromium, p
         page.goto(f"{jupyter}proxy/enter/{elsewhere}/")
         theirs = ticket_of(attacker, jupyter, port)
         if way == "frame":  # of a hostile service in a tab of JupyterLab, say
-            page.goto(f"{jupyter}tree")
+            page.goto(f"{jupyter}no-such-page")
             frame = frame_in(page, f"{jupyter}proxy/enter/{elsewhere}/")
             with page.expect_response(lambda answer: "/proxy/enter?" in answer.url):
                 frame.evaluate("url => { location = url }", theirs)
             assert not any("/items/1" in frame.url and "portproxy" not in frame.url for frame in page.frames)
-            page.goto(f"{jupyter}tree")
+            page.goto(f"{jupyter}no-such-page")
             place = frame_in(page, f"{jupyter}proxy/enter/{port}/items/1")
         else:
             if way == "link":
@@ -340,7 +340,7 @@ def test_an_app_with_absolute_links_forms_events_and_a_worker_works_untouched(pa
 
 def test_it_works_in_a_frame_of_jupyters_page_too(page, jupyter):
     with running(rooted) as port:
-        page.goto(f"{jupyter}tree")
+        page.goto(f"{jupyter}no-such-page")
         frame = frame_in(page, f"{jupyter}proxy/enter/{port}/")
         check_rooted(frame)
         check_saving(page, frame)
@@ -359,7 +359,7 @@ CALLS = """async url => {
 def test_services_call_each_other_by_cors_where_the_api_allows_it(page, jupyter):
     """All but a POST of a form's kind, which asks nobody first. On localhost a tab has no cookie of another origin to send."""
     with running(build) as port, running(build) as stranger, running(api_for(port)) as api:
-        page.goto(f"{jupyter}tree")
+        page.goto(f"{jupyter}no-such-page")
         frame_in(page, f"{jupyter}proxy/enter/{api}/x")
         caller = frame_in(page, f"{jupyter}proxy/enter/{port}/x")
         assert caller.evaluate(CALLS, origin_of(jupyter, api)) == ["GET ", "PUT 1", "POST 2", "refused"]
