@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from string import Formatter
 from typing import Any
+from urllib.parse import urlsplit
 
 import traitlets
 from traitlets import Bool, Dict, Enum, Float, Integer, List, TraitError, Unicode, Union
@@ -73,7 +74,11 @@ def _check_hosts(hosts: Sequence[str]) -> None:
 
 
 def _check_jupyter_url(url: str) -> None:
-    if not re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", url):
+    try:
+        is_valid = re.fullmatch(r"https?://[^/?#@\s]+/([^?#\s]*/)?", url) is not None and urlsplit(url).port != 0
+    except ValueError:  # a host in brackets that is no IPv6 address, or a port that is no number
+        is_valid = False
+    if not is_valid:
         raise ValueError(f"{url!r} is not an http(s) URL that ends with a slash")
 
 

@@ -69,6 +69,14 @@ def test_the_gateways_section_has_them_all():
         assert f"--PortProxy.{name}=" in told
 
 
+@pytest.mark.parametrize(
+    "url", ["hub.example.org/", "https://hub.example.org/x", "https://[/", "https://a:b/", "https://a:99999/"]
+)
+def test_a_wrong_address_of_the_server_is_refused(url):
+    with pytest.raises(TraitError, match=r"jupyter_url: .* is not an http"):
+        PortProxy(jupyter_url=url)
+
+
 @pytest.mark.parametrize("token", ["allow-same-origin", "allow-top-navigation", "", "scripts", "allow-scripts; default-src *"])
 def test_a_sandbox_that_can_be_left_is_refused(token):
     with pytest.raises(TraitError, match="sandbox"):
