@@ -44,6 +44,10 @@ export interface IPort {
   /** Null if it cannot be reached, or speaks no HTTP. */
   url: string | null;
   http: boolean;
+  /** By the user's rules for ports or the configuration. */
+  scheme: Scheme;
+  /** By the user's rules for ports; may be empty. */
+  label: string;
   title: string;
   icon: string;
   service: string | null;

@@ -43,6 +43,8 @@ export function port(number: number, more: Partial<IPort> = {}): IPort {
     reason_code: '',
     url: `/proxy/port/${number}/`,
     http: true,
+    scheme: 'http',
+    label: '',
     title: '',
     icon: '',
     service: null,
