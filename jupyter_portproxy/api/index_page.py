@@ -38,13 +38,22 @@ ON_APPEAR_TEXTS = {
     "open": "opens in a tab", "open_once": "opens in a tab once", "preview": "opens beside the current tab",
     "notify": "shows a notification", "silent": "shows no notification", "ignore": "is ignored",
 }  # fmt: skip
+APPEARANCE_CHOICES = {  # the choices of a form, in the panel's order and words
+    "": "As other ports",
+    "notify": "Show a notification",
+    "open": "Open it in a tab, each time",
+    "open_once": "Open it in a tab, once in a browser session",
+    "preview": "Show it beside the current tab",
+    "silent": "List it without a notification",
+    "ignore": "Ignore it: neither listed nor announced",
+}
 
 
 class IndexPageHandler(JupyterHandler):
     """`GET` lists; `POST` performs a form's action and redirects to the list, or to `next`.
 
-    Fields: action, template, name, argument.NAME, port, ports, label, scheme, keep_host, rule, next. `?ignored=1` also lists the
-    ports that are ignored by a rule for ports.
+    Fields: action, template, name, argument.NAME, port, ports, process, label, on_appear, scheme, keep_host, rule, next.
+    `?ignored=1` also lists the ports that are ignored by a rule for ports.
     """
 
     auth_resource = RESOURCE
@@ -167,17 +176,21 @@ class IndexPageHandler(JupyterHandler):
             await in_thread(rules.remove, self.get_body_argument("rule", ""))
             return
         ports, keep_host = self.get_body_argument("ports", ""), self.get_body_argument("keep_host", "")
-        before = next((rule for rule in rules.list() if rule.ports == ports), None)
+        process = self.get_body_argument("process", "") or None
+        match = {"ports": None if process and not ports else ports, "process": process}
+        before = next((rule for rule in rules.list() if {"ports": rule.ports, "process": rule.process} == match), None)
+        on_appear = before.on_appear if before is not None else None
         values = {
-            "ports": ports,
+            **match,
             "label": self.get_body_argument("label", ""),
             "scheme": self.get_body_argument("scheme", "") or None,
             "keep_host": _KEEP_HOST.get(keep_host, keep_host),
-            "on_appear": before.on_appear if before is not None else None,
+            "on_appear": self.get_body_argument("on_appear", on_appear or "") or None,
             "pinned": action == "add-port" or (before is not None and before.pinned),
         }
         if action == "add-port" and before is not None:  # its fields may be empty, and the rule's row may not show
-            values |= {key: getattr(before, key) for key in ("label", "scheme", "keep_host") if values[key] in ("", None)}
+            kept = ("label", "on_appear", "scheme", "keep_host")
+            values |= {key: getattr(before, key) for key in kept if values[key] in ("", None)}
         await in_thread(rules.put, values)
 
     async def _change_project(self, action: str, key: str) -> None:
@@ -247,6 +260,7 @@ class IndexPageHandler(JupyterHandler):
             other_rules=[rule for rule in rules or () if rule["ports"] not in {str(port["port"]) for port in shown}],
             print_rule=_print_rule,
             to_form=_to_form,
+            appearances=APPEARANCE_CHOICES,
             templates=_printable(self.listing.templates()),
             may_act=sees_services and await self._may(ACTION, RESOURCE),
             may_change=self.sees_projects and await self._may("write", PROJECTS_RESOURCE),
@@ -291,7 +305,8 @@ def _to_form(rule: Item | None) -> dict[str, str]:
     if rule is None:
         return {}
     keep_host = next(text for text, value in _KEEP_HOST.items() if value is rule["keep_host"])
-    return {"label": rule["label"], "scheme": rule["scheme"] or "", "keep_host": keep_host}
+    choices = {key: rule[key] or "" for key in ("label", "on_appear", "scheme")}
+    return {**choices, "keep_host": keep_host}
 
 
 def _print_rule(rule: Item) -> str:

@@ -288,6 +288,26 @@ async def test_a_port_is_added_by_hand_and_listed_while_nothing_listens(call, su
     assert [(rule.label, rule.pinned) for rule in gateway.policy.port_rules.list()] == [("still pinned", True), ("by hand", True)]
 
 
+async def test_a_rule_says_what_happens_when_a_port_appears(call, submit, gateway):
+    rules = gateway.policy.port_rules
+    async with serve(answers()) as up:
+        form = {"action": "set-rule", "ports": str(up.port)}
+        assert (await submit(**form, on_appear="ignore", label="mine")).status == 303
+        assert f'aria-label="Open port {up.port}"' not in await page_text(call)
+        assert '<option value="ignore" selected>' in await page_text(call, "?ignored=1")
+        assert (await submit(**form, on_appear="", label="mine")).status == 303
+        assert f'aria-label="Open port {up.port}"' in await page_text(call)
+        assert [(rule.on_appear, rule.label) for rule in rules.list()] == [(None, "mine")]
+
+
+async def test_a_rule_for_a_range_or_for_programs_is_added(call, submit, gateway):
+    for match in ({"ports": "8000-8999", "process": ""}, {"ports": "", "process": "stream.*"}):
+        assert (await submit(action="set-rule", **match, on_appear="silent", label="")).status == 303
+    made = [(rule.ports, rule.process, rule.on_appear) for rule in gateway.policy.port_rules.list()]
+    assert made == [("8000-8999", None, "silent"), (None, "stream.*", "silent")]
+    assert "<p>stream.* <span" in await page_text(call)
+
+
 async def test_a_port_that_is_added_keeps_what_its_rule_says_of_fields_that_are_left_empty(submit, gateway):
     gateway.policy.port_rules.put({"ports": "8501", "label": "before", "scheme": "https", "keep_host": False})
     assert (await submit(action="add-port", ports="8501", label="", scheme="http")).status == 303
@@ -326,6 +346,17 @@ async def test_ignored_ports_are_counted_and_shown_on_request(call, submit, gate
         ({"action": "add-port", "ports": "8501", "label": "<b>🙂</b>x" * 30}, 400, "The label has 270 characters."),
         ({"action": "set-rule", "ports": "8501", "scheme": "ftp"}, 400, "Invalid scheme: &#x27;ftp&#x27;."),
         ({"action": "set-rule", "ports": "8501", "keep_host": "perhaps"}, 400, "Invalid keep_host: &#x27;perhaps&#x27;."),
+        ({"action": "set-rule", "ports": "8501", "on_appear": "x"}, 400, "Invalid on_appear: &#x27;x&#x27;."),
+        (
+            {"action": "set-rule", "ports": "8501", "process": "a"},
+            400,
+            "A rule has either &#x27;ports&#x27; or &#x27;process&#x27;.",
+        ),
+        (
+            {"action": "set-rule", "process": "(a"},
+            400,
+            "The pattern &#x27;(a&#x27; is not a regular expression: missing ), unterminated subpattern at position 0.",
+        ),
         ({"action": "remove-rule", "rule": "none"}, 404, "There is no port rule named &#x27;none&#x27;."),
         ({"action": "remove-rule"}, 404, "There is no port rule named &#x27;&#x27;."),
     ],

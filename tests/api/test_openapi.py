@@ -74,7 +74,9 @@ def test_the_values_of_a_rule_are_the_same_in_each_place():
     settings = json.loads((LAB / "schema" / "plugin.json").read_text())["properties"]
     for described in (settings["onNewPort"], settings["ports"]["items"]["properties"]["action"]):
         assert set(described["enum"]) == set(port_rules.ON_APPEAR)
-    assert set(index_page.ON_APPEAR_TEXTS) == set(port_rules.ON_APPEAR)
+    assert set(index_page.ON_APPEAR_TEXTS) == set(port_rules.ON_APPEAR) == set(index_page.APPEARANCE_CHOICES) - {""}
+    panel_texts = (LAB / "src" / "labels.ts").read_text()
+    assert all(f"trans.__('{text}')" in panel_texts for choice, text in index_page.APPEARANCE_CHOICES.items() if choice)
     source = (LAB / "src" / "rules.ts").read_text()
     assert re.findall(r"MAX_PATTERN_LENGTH = (\d+)", source) == [str(port_rules.MAX_PATTERN)]
 
