@@ -1,7 +1,7 @@
 // The Ports panel in the left side bar: services and other ports, a filter, and a button that starts a service.
 
 import { nullTranslator, ITranslator, TranslationBundle } from '@jupyterlab/translation';
-import { addIcon, PanelWithToolbar, ReactWidget, refreshIcon, SidePanel, ToolbarButton } from '@jupyterlab/ui-components';
+import { addIcon, LabIcon, PanelWithToolbar, ReactWidget, refreshIcon, SidePanel } from '@jupyterlab/ui-components';
 import { ISignal, Signal } from '@lumino/signaling';
 import * as React from 'react';
 
@@ -255,8 +255,13 @@ function section(title: string, element: React.JSX.Element): PanelWithToolbar {
   return widget;
 }
 
-function button(icon: typeof addIcon, tooltip: string, onClick: () => void): ToolbarButton {
-  return new ToolbarButton({ icon, tooltip, onClick });
+/** A button of a toolbar. Those of JupyterLab have an attribute that their role does not allow (`aria-pressed`). */
+function button(icon: LabIcon, label: string, onClick: () => void): ReactWidget {
+  return ReactWidget.create(
+    <button className="jp-PortProxy-action" title={label} aria-label={label} onClick={onClick}>
+      <icon.react tag="span" elementSize="normal" />
+    </button>
+  );
 }
 
 function filterBox(state: PanelState, trans: TranslationBundle): ReactWidget {
