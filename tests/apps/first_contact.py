@@ -4,8 +4,8 @@
     python -m tests.apps.first_contact flask vite
 
 To be run by a Python that has the applications, as `make first-contact` does. A JupyterLab with default settings runs for each
-program; the program is started in one of its terminals, as its documentation says. Ways: the Ports panel, the address typed by
-hand, the link that the program prints, and a restart with another `allowed_ports`, as servers without live permission need it.
+program; the command is typed in one of its terminals. Ways: the Ports panel, the address typed by hand, the link that the program
+prints, and a restart with another `allowed_ports`, which a server without live permission needs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, Error, FrameLocator, Page, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
@@ -41,12 +42,18 @@ STREAMLIT = 'import streamlit as st\nst.title("first page")\n'
 
 @dataclass(frozen=True)
 class Program:
-    """A program at its default port. `ready`: a selector of its page."""
+    """A program at its default port.
+
+    Attributes:
+        ready: a selector of its page.
+        form: of its URL. Streamlit without `server.baseUrlPath` opens a WebSocket at the root, which works at an isolated origin.
+    """
 
     command: str
     port: int
     ready: str
     files: dict[str, str] = field(default_factory=dict)
+    form: str = "proxy/port/"
 
 
 PROGRAMS = {
@@ -56,8 +63,9 @@ PROGRAMS = {
         8501,
         "text=first page",
         {"site.py": STREAMLIT},
+        "proxy/enter/",
     ),
-    "tensorboard": Program("tensorboard --logdir .", 6006, "tf-tensorboard"),
+    "tensorboard": Program("tensorboard --logdir .", 6006, "text=No dashboards are active"),
     "mlflow": Program("mlflow ui", 5000, "#root *"),
     "vite": Program("cd front && node_modules/.bin/vite", 5173, "text=version", vite_dev.APP.files),
 }
@@ -118,7 +126,7 @@ def measure(browser: Browser, program: Program, take: Way) -> str:
 
 @contextlib.contextmanager
 def lab(home: Path, program: Program, *options: str) -> Iterator[Server]:
-    """A JupyterLab with default settings but for SETTINGS; it ends with the programs of its terminals."""
+    """A JupyterLab with default settings but for SETTINGS; at the end, the programs of its terminals are killed."""
     root = home / "files"
     write_files(home, SETTINGS)
     write_files(root, program.files)
@@ -127,7 +135,12 @@ def lab(home: Path, program: Program, *options: str) -> Iterator[Server]:
     root.mkdir(exist_ok=True)
     where = [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True", *options]
     with jupyter_server(home, *where, more=programs.variables(), module="jupyterlab") as server:
-        yield server
+        try:
+            yield server
+        finally:  # Streamlit ignores the end of its terminal
+            for process in psutil.Process(server.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -194,7 +207,7 @@ def by_panel(page: Page, url: str, program: Program) -> Clicks:
 
 def by_address(page: Page, url: str, program: Program) -> Clicks:
     clicks = Clicks()
-    page.goto(f"{url}proxy/port/{program.port}/")
+    page.goto(f"{url}{program.form}{program.port}/")
     clicks.click(page, "button:has-text('Allow')")
     page.locator(program.ready).first.wait_for(state="visible", timeout=PAGE_TIMEOUT)
     return clicks
@@ -202,8 +215,8 @@ def by_address(page: Page, url: str, program: Program) -> Clicks:
 
 def by_link(page: Page, url: str, program: Program) -> Clicks:
     """A click on the address that the program has printed in its terminal, then *Allow* in the tab."""
-    clicks = Clicks()
     x, y = find_in_terminal(page, rf"http://(localhost|127\.0\.0\.1):{program.port}")
+    clicks = Clicks()
     page.mouse.move(x, y)
     page.wait_for_timeout(300)  # the terminal looks for links after the pointer has moved
     page.mouse.click(x, y)
@@ -218,13 +231,13 @@ def by_restart(browser: Browser, program: Program, home: Path) -> str:
     """The only way where users may allow nothing: from the refusal to the page, with another configuration and a restart."""
     with lab(home, program, "--PortProxy.users_may_allow=[]") as server, lab_page(browser, server) as page:
         start(page, program, home / "files")
-        page.goto(f"{address_of(server)}proxy/port/{program.port}/")
+        page.goto(f"{address_of(server)}{program.form}{program.port}/")
         if page.locator("button:has-text('Allow')").count():
             raise RuntimeError("the page offers to allow the port")
         begin = time.monotonic()
     with lab(home, program, f"--PortProxy.allowed_ports={program.port}") as server, lab_page(browser, server) as page:
         start(page, program, home / "files")
-        page.goto(f"{address_of(server)}proxy/port/{program.port}/")
+        page.goto(f"{address_of(server)}{program.form}{program.port}/")
         page.locator(program.ready).first.wait_for(state="visible", timeout=PAGE_TIMEOUT)
     return f"a restart, which ends kernels and terminals; page after {time.monotonic() - begin:.1f} s"
 
@@ -235,8 +248,7 @@ def page_of_tab(page: Page) -> FrameLocator:
 
 def find_in_terminal(page: Page, pattern: str) -> tuple[float, float]:
     """The middle of the first match on the screen of the terminal, in pixels of the page."""
-    found = page.evaluate(
-        """pattern => {
+    look = """pattern => {
           const terminal = [...window.jupyterapp.shell.widgets('main')].find(widget => widget.content?._term).content;
           const { buffer, cols, rows } = terminal._term;
           const box = terminal.node.querySelector('.xterm-screen').getBoundingClientRect();
@@ -249,12 +261,12 @@ def find_in_terminal(page: Page, pattern: str) -> tuple[float, float]:
             }
           }
           return null;
-        }""",
-        pattern,
-    )
-    if found is None:
-        raise RuntimeError(f"no text in the terminal matches {pattern}")
-    return found[0], found[1]
+        }"""
+    for _ in range(40):  # a program may print its address after it listens
+        if found := page.evaluate(look, pattern):
+            return found[0], found[1]
+        page.wait_for_timeout(250)
+    raise RuntimeError(f"no text in the terminal matches {pattern}")
 
 
 WAYS: dict[str, Way] = {
