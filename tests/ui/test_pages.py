@@ -174,7 +174,7 @@ def test_a_port_gets_a_rule_and_is_added_without_jupyterlab(page, server, start_
     page.get_by_role("button", name=f"Remove the rule for port {port}").click()
     page.get_by_role("link", name=f"Open port {port}").wait_for()
     page.get_by_text("Add a port").click()
-    page.get_by_role("form", name="Add a port").get_by_label("Port").fill(str(later))
+    page.get_by_role("form", name="Add a port").get_by_label("Port", exact=True).fill(str(later))
     page.get_by_role("button", name="Add", exact=True).click()
     page.wait_for_selector(f"text=port {later}")
     page.locator("summary").last.click()
