@@ -47,10 +47,10 @@ QUICK := tests/protocol tests/gateway tests/upstream tests/system tests/test_*.p
 quick: lint types layers
 	$(BIN)/python -m pytest $(QUICK) -q -n $(WORKERS) --dist loadfile
 
-# In a run of its own: Playwright's loop and pytest-jupyter's cannot share one. Browsers start slowly beside each other.
+# In a run of its own: Playwright's loop and pytest-jupyter's cannot share one. One file after the other: the panel of one sees the ports of the others.
 browser: $(VENV)/ready
 	$(BIN)/python -m tests.ui.engines
-	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120 tests/ui -n $(WORKERS) --dist loadfile
+	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120 tests/ui
 
 # The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.
 docs: $(VENV)/ready
