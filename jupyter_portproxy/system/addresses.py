@@ -1,6 +1,4 @@
-"""Name resolution: an upstream's host becomes the IP literals to connect to, looked up once per request. And the ports that the
-system chooses.
-"""
+"""What the system gives out: the IP literals of a host name, looked up once per request, and ephemeral ports."""
 
 from __future__ import annotations
 

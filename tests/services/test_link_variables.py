@@ -141,7 +141,7 @@ def test_a_link_in_dasks_files_counts_as_set(tmp_path, file, text, has_link):
 def test_a_file_of_dask_by_its_own_variable_is_read(tmp_path, monkeypatch):
     (tmp_path / "here").write_text("link: /x")
     assert "DASK_DISTRIBUTED__DASHBOARD__LINK" not in links(environment={"DASK_CONFIG": str(tmp_path / "here")})
-    os.mkfifo(tmp_path / "pipe.yaml")  # which nobody writes
+    os.mkfifo(tmp_path / "pipe.yaml")  # without a writer
     assert "DASK_DISTRIBUTED__DASHBOARD__LINK" in links(environment={"DASK_CONFIG": str(tmp_path)})
 
 
