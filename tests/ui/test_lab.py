@@ -594,7 +594,7 @@ def test_a_tab_outlives_its_server_and_starts_its_service_again(chromium, tmp_pa
 def test_a_login_that_has_ended_is_reported(lab):
     lab.context.clear_cookies()
     lab.route(re.compile("proxy/api/"), lambda route: route.fulfill(status=403, body="{}"))
-    lab.click(".jp-PortProxy-panel .jp-ToolbarButtonComponent >> nth=1")
+    lab.get_by_role("region", name="Ports and services").get_by_role("button", name="Refresh").click()
     expect(lab.locator(".jp-PortProxy-problem, .jp-toast-message, .Toastify__toast").first).to_contain_text(
         "Your login has ended.", timeout=10_000
     )
