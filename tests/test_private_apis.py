@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import tornado.util
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 from tornado.iostream import IOStream
@@ -24,6 +25,7 @@ CANARIES = {
     "_read_finished": lambda stream: HTTP1Connection(stream, False),
     "_orig_remote_ip": lambda stream: _HTTPRequestContext(stream, ("127.0.0.1", 1), "http"),
     "_break_cycles": lambda stream: RequestHandler,
+    "_websocket_mask": lambda stream: tornado.util,
     "_new_cookie": lambda stream: RequestHandler.set_cookie.__code__.co_names,
     "conn_params": lambda stream: HTTPServer(Application()),
     "header_timeout": lambda stream: HTTP1ConnectionParameters(),
@@ -49,6 +51,8 @@ def names_of_others() -> set[str]:
             elif isinstance(node, ast.Attribute):
                 is_own = isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self"
                 (own if is_own else used).add(node.attr)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                used.update(alias.name for alias in node.names)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
                 used.add(node.value)
     return {name for name in used if re.match(r"_(?!_|portproxy_)", name)} - own

@@ -1,11 +1,158 @@
-"""The position in a stream of WebSocket frames (RFC 6455 5.2): between two of them, or within one.
+"""WebSocket frames (RFC 6455 5.2): the position in a stream of them, and their content as a stream of bytes.
 
-Only lengths are read; frames are not changed, validated or stored.
+`FrameCursor` reads lengths only, for tunnels whose frames pass unchanged. `FrameParser` and `print_frame` are for raw TCP, where
+one end of a tunnel speaks WebSocket and the other does not: no extensions, and no frame is held back until it is complete.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import IntEnum
+
 _MAX_FRAMES_PER_PIECE = 4096
+_MAX_CONTROL = 125  # bytes
+Mask = Callable[[bytes, bytes], bytes]  # key of four bytes, data -> data XOR the repeated key
+
+
+class Opcode(IntEnum):
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class FrameError(Exception):
+    """A frame that ends the connection. `code` is the close code (RFC 6455 7.4.1)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FrameParser:
+    """Parses the frames that one peer sends.
+
+    A data frame is parsed in pieces, as they arrive: `_left` bytes of its content are missing, and `_key` is its masking key from
+    that byte on. `_content` counts the bytes of the current message. What is not complete (a head, a control frame) is in
+    `_rest`. Only `feed` changes the state; after a FrameError the parser is of no more use.
+
+    Args:
+        masked: True for frames of a client, False for those of a server.
+        mask: see `Mask`.
+    """
+
+    __slots__ = ("_content", "_key", "_left", "_mask", "_masked", "_message_open", "_rest")
+
+    def __init__(self, mask: Mask, *, masked: bool) -> None:
+        self._mask, self._masked = mask, masked
+        self._rest, self._key, self._left, self._content = b"", b"", 0, 0
+        self._message_open = False
+
+    def feed(self, data: bytes) -> list[tuple[Opcode, bytes]]:
+        """Parse the next bytes.
+
+        Returns:
+            BINARY with a piece of a message, or with no bytes for an empty message; CLOSE, PING and PONG with their content.
+
+        Raises:
+            FrameError: the peer violates the protocol, or sends text.
+        """
+        events: list[tuple[Opcode, bytes]] = []
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                end = min(at + self._left, size)
+                events.append((Opcode.BINARY, self._unmask(data[at:end])))
+                self._left -= end - at
+                at = end
+                continue
+            start = self._parse_head(data, at, size, events)
+            if start is None:
+                self._rest = data[at:]
+                break
+            at = start
+        return events
+
+    def _parse_head(self, data: bytes, at: int, size: int, events: list[tuple[Opcode, bytes]]) -> int | None:
+        """Parse the head of the frame at `at`, and all of a control frame; None if that is not complete.
+
+        Returns:
+            where the content of a data frame starts, or a control frame ends.
+        """
+        if size - at < 2:
+            return None
+        first, second = data[at], data[at + 1]
+        opcode, length = self._check_head(first, second), second & 0x7F
+        head = 2
+        if length >= 126:
+            head = 4 if length == 126 else 10
+            if size - at < head:
+                return None
+            length = int.from_bytes(data[at + 2 : at + head], "big")
+            if length >> 63:
+                raise FrameError(1002, "the length of a frame has its highest bit set")
+        if self._masked:
+            head += 4
+        start = at + head
+        if size < start:
+            return None
+        if self._masked:
+            self._key = data[start - 4 : start]
+        if opcode >= Opcode.CLOSE:
+            if size < start + length:
+                return None
+            events.append((opcode, self._unmask(data[start : start + length])))
+            return start + length
+        self._begin_data(opcode, length, is_final=bool(first & 0x80), events=events)
+        return start
+
+    def _check_head(self, first: int, second: int) -> Opcode:
+        """Raises: FrameError"""
+        if first & 0x70:
+            raise FrameError(1002, "a frame uses an extension that was not negotiated")
+        if bool(second & 0x80) != self._masked:
+            raise FrameError(1002, "a frame is masked" if second & 0x80 else "a frame is not masked")
+        try:
+            opcode = Opcode(first & 0x0F)
+        except ValueError:
+            raise FrameError(1002, f"the opcode {first & 0x0F} is unknown") from None
+        if opcode == Opcode.TEXT:
+            raise FrameError(1003, "a message is text; bytes are expected")
+        if opcode >= Opcode.CLOSE:
+            if not first & 0x80 or second & 0x7F > _MAX_CONTROL:
+                raise FrameError(1002, "a control frame is fragmented or has more than 125 bytes")
+        elif (opcode == Opcode.CONTINUATION) != self._message_open:
+            raise FrameError(1002, "a message is continued that has not begun, or begins before the last one has ended")
+        return opcode
+
+    def _begin_data(self, opcode: Opcode, length: int, *, is_final: bool, events: list[tuple[Opcode, bytes]]) -> None:
+        self._content = length if opcode == Opcode.BINARY else self._content + length
+        self._left, self._message_open = length, not is_final
+        if is_final and not self._content:
+            events.append((Opcode.BINARY, b""))
+
+    def _unmask(self, content: bytes) -> bytes:
+        if not self._masked or not content:
+            return content
+        key, turn = self._key, len(content) % 4
+        self._key = key[turn:] + key[:turn]
+        return self._mask(key, content)
+
+
+def print_frame(opcode: Opcode, content: bytes = b"", key: bytes = b"", mask: Mask | None = None) -> bytes:
+    """A message in one frame. `key` and `mask` are for frames of a client; those of a server have neither."""
+    size, bit = len(content), 0x80 if key else 0
+    if size < 126:
+        head = bytes((0x80 | opcode, bit | size))
+    elif size < 1 << 16:
+        head = bytes((0x80 | opcode, bit | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, bit | 127)) + size.to_bytes(8, "big")
+    return head + content if mask is None else head + key + (mask(key, content) if content else b"")
 
 
 class FrameCursor:

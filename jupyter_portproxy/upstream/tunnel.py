@@ -50,15 +50,15 @@ class Tunnel(Closable):
 
     Args:
         on_data: called with the size of each piece that is relayed, in bytes.
-        linger: seconds that a half-closed tunnel stays open, as for a close handshake.
+        linger: seconds that a half-closed tunnel stays open, as for a close handshake; None: until the other end has ended, too.
     """
 
-    def __init__(self, on_data: Callable[[int], None], linger: float = LINGER) -> None:
+    def __init__(self, on_data: Callable[[int], None], linger: float | None = LINGER) -> None:
         self.on_data = on_data
         self._linger = linger
         self._linger_timer: asyncio.TimerHandle | None = None
-        self._client: _End | None = None  # both only while connected
-        self._upstream: _End | None = None
+        self._client: TunnelEnd | None = None  # both only while connected
+        self._upstream: TunnelEnd | None = None
         self._early_shut_down: CloseCode | None = None
 
     async def connect(self, client: IOStream, upstream: IOStream, first: bytes) -> None:
@@ -66,7 +66,7 @@ class Tunnel(Closable):
 
         Both are closed if that fails.
         """
-        one, other = _End(self), _End(self)
+        one, other = self._make_ends()
         try:
             await _take_over(client, one)
             await _take_over(upstream, other)
@@ -76,12 +76,16 @@ class Tunnel(Closable):
             self.run_close_callbacks()
             raise
         self._client, self._upstream = one, other
-        one.write(first)
+        one.write_head(first)
         one.other, other.other = other, one
         one.replay_early_events()
         other.replay_early_events()
         if self._early_shut_down is not None:
             self.shut_down(self._early_shut_down)
+
+    def _make_ends(self) -> tuple[TunnelEnd, TunnelEnd]:
+        """The client's end and the upstream's."""
+        return TunnelEnd(self), TunnelEnd(self)
 
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """Close both ends. A peer that is at a frame boundary gets a close frame first (RFC 6455 5.5.1)."""
@@ -97,12 +101,12 @@ class Tunnel(Closable):
             upstream.write(b"\x88\x82\0\0\0\0" + code.to_bytes(2, "big"))
         self._close_both()
 
-    def end_of_stream(self, other: _End) -> None:
+    def end_of_stream(self, other: TunnelEnd) -> None:
         """The end opposite to `other` is ENDED now."""
         other.write_eof()
         if other.state is not EndState.OPEN:
             self._close_both()
-        elif self._linger_timer is None:
+        elif self._linger_timer is None and self._linger is not None:
             self._linger_timer = asyncio.get_running_loop().call_later(self._linger, self._close_both)
 
     def both_closed(self) -> None:
@@ -117,12 +121,14 @@ class Tunnel(Closable):
                 end.close()
 
 
-class _End(asyncio.Protocol):
+class TunnelEnd(asyncio.Protocol):
+    """One end: what its transport calls, and what the tunnel and the other end call."""
+
     __slots__ = ("_early_events", "frames", "other", "state", "transport", "tunnel")
 
     def __init__(self, tunnel: Tunnel) -> None:
         self.tunnel = tunnel
-        self.other: _End | None = None
+        self.other: TunnelEnd | None = None
         self.state = EndState.OPEN
         self.frames = FrameCursor()
         self.transport: asyncio.Transport | None = None  # None before the connection is taken over and after its loss
@@ -138,6 +144,10 @@ class _End(asyncio.Protocol):
         if other is None:
             self._early_events.append(partial(self.data_received, data))
             return
+        self.relay(data, other)
+
+    def relay(self, data: bytes, other: TunnelEnd) -> None:
+        """Pass on what has arrived."""
         self.frames.feed(data)
         other.write(data)
         self.tunnel.on_data(len(data))
@@ -182,6 +192,11 @@ class _End(asyncio.Protocol):
         for event in events:
             event()
 
+    def write_head(self, data: bytes) -> None:
+        """Write what precedes the relayed bytes, as it is."""
+        if self.transport is not None:
+            self.transport.write(data)
+
     def write(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)
@@ -214,7 +229,7 @@ class _StreamTransport(asyncio.Transport):
     is written.
     """
 
-    def __init__(self, stream: IOStream, end: _End, reading: Awaitable[bytes] | None) -> None:
+    def __init__(self, stream: IOStream, end: TunnelEnd, reading: Awaitable[bytes] | None) -> None:
         super().__init__()
         self._stream, self._end = stream, end
         self._closing = False
@@ -277,7 +292,7 @@ class _StreamTransport(asyncio.Transport):
         self._may_read.set()  # the next read of `_relay` fails
 
 
-async def _take_over(stream: IOStream, end: _End) -> None:
+async def _take_over(stream: IOStream, end: TunnelEnd) -> None:
     """Move a stream's connection to `end`, with the bytes that the stream has read already."""
     reading: asyncio.Future[bytes] | None = None
     try:

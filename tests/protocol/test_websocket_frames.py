@@ -1,4 +1,4 @@
-"""Where a stream of WebSocket frames stands, however it is cut into pieces."""
+"""Where a stream of WebSocket frames stands, and what it carries, however it is cut into pieces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.websocket_frames import FrameCursor
+from jupyter_portproxy.protocol.websocket_frames import FrameCursor, FrameError, FrameParser, Opcode, print_frame
 
 from ..support.raw_clients import frame
 
@@ -56,3 +56,93 @@ def test_any_split_of_any_frames_is_at_a_boundary_exactly_at_their_ends(frames, 
         cursor.feed(data[before:cut])
         before = cut
         assert cursor.at_boundary is (cut in ends), cut
+
+
+# ---- frames with content ----
+
+
+def xor(key: bytes, data: bytes) -> bytes:
+    return bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
+
+
+MESSAGES = st.lists(
+    st.tuples(
+        st.sampled_from([Opcode.BINARY, Opcode.BINARY, Opcode.PING, Opcode.CLOSE]),
+        st.binary(max_size=125) | st.just(bytes(70000)),
+    ),
+    max_size=6,
+)
+
+
+def parsed(parser: FrameParser, data: bytes, cuts: list[int]) -> list[tuple[Opcode, bytes]]:
+    """What the parser returns for `data` in pieces, with the pieces of one message joined."""
+    events: list[tuple[Opcode, bytes]] = []
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        for opcode, content in parser.feed(data[start:end]):
+            if content and opcode == Opcode.BINARY and events and events[-1][0] == Opcode.BINARY and events[-1][1]:
+                events[-1] = (opcode, events[-1][1] + content)
+            else:
+                events.append((opcode, content))
+    return events
+
+
+def joined(messages: list[tuple[Opcode, bytes]]) -> list[tuple[Opcode, bytes]]:
+    events: list[tuple[Opcode, bytes]] = []
+    for opcode, content in messages:
+        if content and opcode == Opcode.BINARY and events and events[-1][0] == Opcode.BINARY and events[-1][1]:
+            events[-1] = (opcode, events[-1][1] + content)
+        else:
+            events.append((opcode, content))
+    return events
+
+
+@settings(deadline=None)
+@given(MESSAGES, st.binary(min_size=4, max_size=4), st.booleans(), st.data())
+def test_what_is_printed_is_parsed_however_it_is_cut(messages, key, masked, chance):
+    messages = [(opcode, content[:125] if opcode >= Opcode.CLOSE else content) for opcode, content in messages]
+    frames = [print_frame(opcode, content, key, xor) if masked else print_frame(opcode, content) for opcode, content in messages]
+    data = b"".join(frames)
+    cuts = sorted(chance.draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    assert parsed(FrameParser(xor, masked=masked), data, cuts) == joined(messages)
+
+
+@pytest.mark.parametrize(
+    ("frames", "events"),
+    [
+        (frame(2, b"ab", fin=False) + frame(0, b"cd"), [(2, b"abcd")]),
+        (frame(2, b"ab", fin=False) + frame(9, b"?") + frame(0, b""), [(2, b"ab"), (9, b"?")]),
+        (frame(2, b"", fin=False) + frame(0, b""), [(2, b"")]),
+        (frame(2, b"", fin=False) + frame(0, b"a"), [(2, b"a")]),
+        (frame(2, b""), [(2, b"")]),
+        (frame(2, b"a") + frame(2, b"") + frame(8, b"\x03\xe8"), [(2, b"a"), (2, b""), (8, b"\x03\xe8")]),
+    ],
+)
+def test_messages(frames, events):
+    assert parsed(FrameParser(xor, masked=True), frames, []) == events
+
+
+@pytest.mark.parametrize(
+    ("masked", "data", "code"),
+    [
+        (True, frame(1, b"text"), 1003),
+        (True, frame(2, b"a", masked=False), 1002),
+        (False, frame(2, b"a"), 1002),
+        (True, b"\xc2\x80\0\0\0\0", 1002),  # compressed, which was not negotiated
+        (True, frame(3, b""), 1002),
+        (True, frame(9, bytes(126)), 1002),
+        (True, frame(8, b"", fin=False), 1002),
+        (True, frame(0, b"a"), 1002),
+        (True, frame(2, b"a", fin=False) + frame(2, b"b"), 1002),
+        (True, b"\x82\xff" + b"\xff" * 8 + bytes(4), 1002),
+    ],
+)
+def test_a_violation_has_its_close_code(masked, data, code):
+    with pytest.raises(FrameError) as refused:
+        FrameParser(xor, masked=masked).feed(data)
+    assert refused.value.code == code
+
+
+def test_a_frame_of_any_size_is_not_held_back():
+    parser = FrameParser(xor, masked=False)
+    assert parser.feed(b"\x82\x7f" + (1 << 40).to_bytes(8, "big") + b"abc") == [(Opcode.BINARY, b"abc")]
+    assert parser.feed(b"de") == [(Opcode.BINARY, b"de")]

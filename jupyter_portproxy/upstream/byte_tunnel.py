@@ -1,0 +1,296 @@
+"""A byte stream through a WebSocket: one end of the tunnel speaks WebSocket, the other is a plain connection.
+
+Raw TCP (`proxy/tcp/N`) has such a tunnel at both sides: the server's, and that of the program that forwards a port. Binary
+messages are the bytes; an empty one is the end of that direction's stream (a half-close). A connection that is reset or lost
+closes the WebSocket with a code other than 1000, and such a code resets the plain connection: a cut never looks like an end.
+
+The ends have the states of `tunnel`. The WebSocket end also has a close handshake (RFC 6455 7.1.1), because closing a socket to
+which the peer still sends resets it, and loses what the peer has not read:
+
+    OPEN   messages may be sent
+    SENT   a close frame has been sent: the connection closes when the peer's arrives, or after `_CLOSE_TIMEOUT` seconds
+    DONE   the peer's close frame has arrived, or it has violated the protocol: the connection closes when all is written
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import cast
+
+from tornado.iostream import IOStream
+from tornado.util import _websocket_mask
+
+from ..protocol.websocket_frames import FrameError, FrameParser, Opcode, print_frame
+from .closable import CloseCode
+from .tunnel import EndState, Tunnel, TunnelEnd
+
+PING_INTERVAL = 25.0  # s; reverse proxies close connections that are idle for 60 s
+_CLOSE_TIMEOUT = 10.0  # s
+_NORMAL, _CUT = 1000, 1011  # close codes (RFC 6455 7.4.1)
+_RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+class CloseHandshake(Enum):
+    OPEN = auto()
+    SENT = auto()
+    DONE = auto()
+
+
+class ByteTunnel(Tunnel):
+    """A relay between a WebSocket (the client's end of `Tunnel`, at both sides) and a plain connection (the upstream's).
+
+    Args:
+        on_data: called with the size of each piece that is relayed, in bytes.
+        dials: True at the side that has opened the WebSocket: it masks its frames, and sends pings.
+        ping_interval: seconds between two pings. If nothing arrives between them, the connection is cut.
+        idle_timeout: seconds without a byte either way, after which both ends are closed; 0: no limit.
+
+    Attributes:
+        close_code: of the peer's close frame, or of its violation of the protocol; None if it has closed without.
+        close_reason: the text of the peer's close frame.
+    """
+
+    def __init__(
+        self,
+        on_data: Callable[[int], None] = lambda size: None,
+        *,
+        dials: bool,
+        ping_interval: float = PING_INTERVAL,
+        idle_timeout: float = 0.0,
+    ) -> None:
+        super().__init__(on_data, linger=None)
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.dials, self.is_heard = dials, True
+        self._has_moved = True
+        self._ping_interval, self._idle_timeout = ping_interval, idle_timeout
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    async def connect(self, client: IOStream, upstream: IOStream, first: bytes = b"") -> None:
+        """Take both streams over and relay until they close; see `Tunnel.connect`. `client` has done its handshake."""
+        await super().connect(client, upstream, first)
+        if self._client is None:
+            return
+        if self.dials:
+            self.call_later(self._ping_interval, self._ping)
+        if self._idle_timeout:
+            self.call_later(self._idle_timeout, self._check_idle)
+
+    def _make_ends(self) -> tuple[TunnelEnd, TunnelEnd]:
+        return WebSocketEnd(self), PlainEnd(self)
+
+    def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
+        """Cut the plain connection, and close the WebSocket with this code."""
+        if code == CloseCode.BAD_GATEWAY:
+            return
+        if self._client is None or self._upstream is None:
+            self._early_shut_down = code
+            return
+        cast(WebSocketEnd, self._client).send_close(code)
+        self._upstream.abort()
+
+    def count(self, size: int) -> None:
+        """Count relayed bytes."""
+        self._has_moved = True
+        self.on_data(size)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back, unless both ends have closed by then."""
+
+        def run() -> None:
+            self._timers.discard(timer)
+            callback()
+
+        timer = asyncio.get_running_loop().call_later(seconds, run)
+        self._timers.add(timer)
+
+    def both_closed(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        super().both_closed()
+
+    def _ping(self) -> None:
+        client = cast(WebSocketEnd, self._client)
+        if not self.is_heard:
+            client.drop()
+            return
+        self.is_heard = False
+        client.ping()
+        self.call_later(self._ping_interval, self._ping)
+
+    def _check_idle(self) -> None:
+        if not self._has_moved:
+            self.shut_down()
+            return
+        self._has_moved = False
+        self.call_later(self._idle_timeout, self._check_idle)
+
+
+class PlainEnd(TunnelEnd):
+    __slots__ = ()
+    tunnel: ByteTunnel
+
+    def relay(self, data: bytes, other: TunnelEnd) -> None:
+        other.write(data)
+        self.tunnel.count(len(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        other = self.other
+        if other is None:
+            super().connection_lost(exc)
+            return
+        self.transport, self.state = None, EndState.CLOSED
+        if exc is not None:
+            other.abort()
+        else:
+            other.close()
+        if other.state is EndState.CLOSED:
+            self.tunnel.both_closed()
+
+    def abort(self) -> None:
+        """Reset the connection, so that its peer does not take the cut for an end."""
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        super().abort()
+
+
+class WebSocketEnd(TunnelEnd):
+    __slots__ = ("_handshake", "_is_paused", "_parser")
+    tunnel: ByteTunnel
+
+    def __init__(self, tunnel: ByteTunnel) -> None:
+        super().__init__(tunnel)
+        self._parser = FrameParser(_websocket_mask, masked=not tunnel.dials)
+        self._handshake, self._is_paused = CloseHandshake.OPEN, False
+
+    # ---- called by the transport ----
+
+    def relay(self, data: bytes, other: TunnelEnd) -> None:
+        self.tunnel.is_heard = True
+        if self._handshake is CloseHandshake.DONE:
+            return
+        try:
+            for opcode, content in self._parser.feed(data):
+                if opcode == Opcode.BINARY:
+                    self._receive(content, other)
+                elif opcode == Opcode.PING and not self._is_paused:  # else the peer reads nothing
+                    self._send(Opcode.PONG, content)
+                elif opcode == Opcode.CLOSE:
+                    self._receive_close(content, other)
+                    return
+        except FrameError as error:
+            self.tunnel.close_code = error.code
+            self.send_close(error.code)
+            self._finish(other, is_complete=False)
+
+    def eof_received(self) -> bool:
+        """The peer's end of stream, which is complete after a close frame alone."""
+        if self.other is None:
+            return super().eof_received()
+        if self.transport is not None:
+            self.transport.close()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        other = self.other
+        if other is None:
+            super().connection_lost(exc)
+            return
+        self.transport = None
+        if self._handshake is CloseHandshake.OPEN:
+            self._end(other, is_complete=False)
+        self.state = EndState.CLOSED
+        if other.state is EndState.CLOSED:
+            self.tunnel.both_closed()
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        super().resume_writing()
+
+    # ---- called by the tunnel and by the other end ----
+
+    def write(self, data: bytes) -> None:
+        self._send(Opcode.BINARY, data)
+
+    def write_eof(self) -> None:
+        self._send(Opcode.BINARY)
+
+    def close(self) -> None:
+        """Both streams have ended."""
+        self.send_close(_NORMAL)
+
+    def abort(self) -> None:
+        """The other end was cut."""
+        self.send_close(_CUT)
+
+    def ping(self) -> None:
+        self._send(Opcode.PING)
+
+    def drop(self) -> None:
+        """Close the connection without a handshake: the peer does not answer."""
+        super().abort()
+
+    def send_close(self, code: int) -> None:
+        if self._handshake is not CloseHandshake.OPEN:
+            return
+        self._send(Opcode.CLOSE, code.to_bytes(2, "big"))
+        self._handshake = CloseHandshake.SENT
+        self.resume()  # the peer's close frame may stand behind data
+        self.tunnel.call_later(_CLOSE_TIMEOUT, self.drop)
+
+    # ---- frames ----
+
+    def _send(self, opcode: Opcode, content: bytes = b"") -> None:
+        if self.transport is None or self._handshake is not CloseHandshake.OPEN:
+            return
+        if self.tunnel.dials:
+            frame = print_frame(opcode, content, os.urandom(4), _websocket_mask)
+        else:
+            frame = print_frame(opcode, content)
+        self.transport.write(frame)
+
+    def _receive(self, content: bytes, other: TunnelEnd) -> None:
+        """A piece of the peer's stream; if empty, its end."""
+        if self._handshake is not CloseHandshake.OPEN or other.state is EndState.CLOSED:
+            return
+        if self.state is EndState.ENDED:
+            raise FrameError(1002, "a message follows the end of the stream")
+        if content:
+            other.write(content)
+            self.tunnel.count(len(content))
+        else:
+            self.state = EndState.ENDED
+            self.tunnel.end_of_stream(other)
+
+    def _receive_close(self, content: bytes, other: TunnelEnd) -> None:
+        code = int.from_bytes(content[:2], "big") if len(content) >= 2 else _NORMAL
+        self.tunnel.close_code, self.tunnel.close_reason = code, content[2:].decode("utf-8", "replace")
+        self.send_close(code)
+        self._finish(other, is_complete=code == _NORMAL)
+
+    def _finish(self, other: TunnelEnd, *, is_complete: bool) -> None:
+        """Nothing more is expected of the peer."""
+        self._handshake = CloseHandshake.DONE
+        if self.transport is not None:
+            self.transport.close()
+        self._end(other, is_complete=is_complete)
+
+    def _end(self, other: TunnelEnd, *, is_complete: bool) -> None:
+        """End the plain connection; reset it unless the peer's stream is complete."""
+        if is_complete or self.state is EndState.ENDED:
+            other.close()
+        else:
+            other.abort()

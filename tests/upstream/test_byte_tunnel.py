@@ -1,0 +1,221 @@
+"""Bytes through a WebSocket between two tunnels, over real sockets: all bytes, half-closes, resets, pings and violations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from tornado.iostream import IOStream
+
+from jupyter_portproxy.upstream.byte_tunnel import ByteTunnel
+from jupyter_portproxy.upstream.closable import CloseCode
+
+from ..support.raw_clients import frame
+from ..support.waiting import eventually
+
+
+@dataclass
+class Plain:
+    """A plain connection's other end."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def read(self, size: int) -> bytes:
+        return await asyncio.wait_for(self.reader.readexactly(size), 10)
+
+    async def rest(self) -> bytes:
+        return await asyncio.wait_for(self.reader.read(), 10)
+
+    def reset(self) -> None:
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+
+@dataclass
+class Chain:
+    """A program - its tunnel - WebSocket - the server's tunnel - a service."""
+
+    program: Plain
+    service: Plain
+    dialling: ByteTunnel
+    serving: ByteTunnel
+    closed: list[object] = field(default_factory=list)
+
+
+async def connected() -> tuple[IOStream, socket.socket]:
+    """Two ends of one TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    return IOStream(accepted), client
+
+
+async def plain_end() -> tuple[IOStream, Plain]:
+    stream, client = await connected()
+    return stream, Plain(*await asyncio.open_connection(sock=client, limit=1 << 16))
+
+
+@contextlib.asynccontextmanager
+async def chain(**options: float) -> AsyncIterator[Chain]:
+    """Both tunnels; at the end they have closed, each once."""
+    (program_stream, program), (service_stream, service) = await plain_end(), await plain_end()
+    websocket, sock = await connected()
+    tunnels = ByteTunnel(dials=True, **options), ByteTunnel(dials=False, **options)
+    linked = Chain(program, service, *tunnels)
+    for one in tunnels:
+        one.add_close_callback(linked.closed.append)
+    await tunnels[1].connect(websocket, service_stream)
+    await tunnels[0].connect(IOStream(sock), program_stream)
+    try:
+        yield linked
+        for end in (program, service):
+            end.writer.transport.abort()
+        await eventually(lambda: len(linked.closed) == 2, 12)
+        assert {id(one) for one in linked.closed} == {id(one) for one in tunnels}
+    finally:
+        for end in (program, service):
+            end.writer.transport.abort()
+
+
+async def test_5_mb_cross_in_both_directions_exactly():
+    data = random.Random(5).randbytes(5_000_000)
+    async with chain() as linked:
+        await asyncio.gather(
+            linked.program.send(data),
+            linked.service.send(data[::-1]),
+            check(linked.service, data),
+            check(linked.program, data[::-1]),
+        )
+
+
+async def check(end: Plain, data: bytes) -> None:
+    assert await end.read(len(data)) == data
+
+
+async def test_each_direction_ends_by_itself():
+    async with chain() as linked:
+        await linked.program.send(b"question")
+        linked.program.writer.write_eof()
+        assert await linked.service.rest() == b"question"
+        await asyncio.sleep(0.2)
+        assert linked.closed == []
+        await linked.service.send(b"answer")
+        linked.service.writer.write_eof()
+        assert await linked.program.rest() == b"answer"
+        await eventually(lambda: len(linked.closed) == 2)
+        assert (linked.dialling.close_code, linked.serving.close_code) == (1000, 1000)
+
+
+@pytest.mark.parametrize("by", ["program", "service"])
+async def test_a_reset_is_a_reset_at_the_other_side(by):
+    async with chain() as linked:
+        one, other = (linked.program, linked.service) if by == "program" else (linked.service, linked.program)
+        await one.send(b"half")
+        assert await other.read(4) == b"half"
+        one.reset()
+        with pytest.raises(ConnectionResetError):
+            await other.rest()
+        await eventually(lambda: len(linked.closed) == 2)
+
+
+async def test_a_lost_websocket_is_a_reset_at_both_sides():
+    async with chain() as linked:
+        await linked.program.send(b"x")
+        assert await linked.service.read(1) == b"x"
+        linked.serving._client.drop()
+        for end in (linked.program, linked.service):
+            with pytest.raises(ConnectionResetError):
+                await end.rest()
+        assert (linked.dialling.close_code, linked.serving.close_code) == (None, None)
+
+
+async def test_a_shutdown_resets_and_sends_its_code():
+    async with chain() as linked:
+        linked.serving.shut_down(CloseCode.POLICY_VIOLATION)
+        for end in (linked.program, linked.service):
+            with pytest.raises(ConnectionResetError):
+                await end.rest()
+        await eventually(lambda: len(linked.closed) == 2)
+        assert linked.dialling.close_code == 1008
+
+
+async def test_back_pressure_reaches_the_sender_and_ends():
+    block, total = bytes(65536), 1024  # 64 MiB: more than the buffers of the kernel and of both tunnels
+    async with chain() as linked:
+        sending = asyncio.create_task(send_all(linked.service, block, total))
+        done, _ = await asyncio.wait({sending}, timeout=1.5)
+        assert not done
+        assert len(await linked.program.rest()) == total * len(block)
+        await sending
+        linked.program.writer.write_eof()
+        await eventually(lambda: len(linked.closed) == 2)
+
+
+async def send_all(end: Plain, block: bytes, total: int) -> None:
+    for _ in range(total):
+        await end.send(block)
+    end.writer.write_eof()
+
+
+async def test_pings_are_answered_and_silence_is_a_cut():
+    async with chain(ping_interval=0.1) as linked:
+        await asyncio.sleep(0.5)
+        assert linked.closed == []
+        linked.serving._client.transport.pause_reading()
+        with pytest.raises(ConnectionResetError):
+            await linked.program.rest()
+        linked.serving._client.transport.resume_reading()
+
+
+async def test_an_idle_connection_is_closed():
+    async with chain(idle_timeout=0.4) as linked:
+        for _ in range(4):
+            await linked.program.send(b".")
+            await asyncio.sleep(0.2)
+        assert linked.closed == []
+        with pytest.raises(ConnectionResetError):
+            await linked.program.rest()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [(frame(1, b"text"), 1003), (frame(2, b"a", masked=False), 1002), (frame(2, b"") + frame(2, b"more"), 1002)],
+)
+async def test_a_violation_closes_with_its_code(data, code):
+    service_stream, service = await plain_end()
+    websocket, sock = await connected()
+    tunnel, closed = ByteTunnel(dials=False), []
+    tunnel.add_close_callback(closed.append)
+    await tunnel.connect(websocket, service_stream, b"HTTP/1.1 101 First\r\n\r\n")
+    client = Plain(*await asyncio.open_connection(sock=sock))
+    await client.send(data)
+    assert await client.rest() == b"HTTP/1.1 101 First\r\n\r\n\x88\x02" + code.to_bytes(2, "big")
+    client.writer.transport.abort()
+    with contextlib.suppress(ConnectionResetError):
+        assert await service.rest() == b""
+    service.writer.transport.abort()
+    await eventually(lambda: closed)
+    assert tunnel.close_code == code
+
+
+async def test_a_client_that_closes_without_an_empty_message_ends_the_stream():
+    service_stream, service = await plain_end()
+    websocket, sock = await connected()
+    tunnel = ByteTunnel(dials=False)
+    await tunnel.connect(websocket, service_stream)
+    client = Plain(*await asyncio.open_connection(sock=sock))
+    await client.send(frame(2, b"all") + frame(8, b"\x03\xe8"))
+    assert await service.rest() == b"all"
+    assert await client.rest() == b"\x88\x02\x03\xe8"
+    for end in (client, service):
+        end.writer.transport.abort()
