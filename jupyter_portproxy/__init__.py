@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .notebook import show, url_for
+if TYPE_CHECKING:
+    from .notebook import show, url_for
+
+    __version__: str
 
 __all__ = ["__version__", "show", "url_for"]
-__version__ = version("jupyter_portproxy")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: the command line needs none of them."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("jupyter_portproxy")
+    elif name in __all__:
+        from . import notebook
+
+        value = getattr(notebook, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

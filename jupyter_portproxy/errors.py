@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.metadata import metadata
 from typing import Any
 from urllib.parse import quote
 
@@ -433,6 +432,8 @@ def _quoted(text: str) -> str:
 
 @cache
 def _documentation_address() -> str:
+    from importlib.metadata import metadata
+
     return find_documentation(metadata("jupyter_portproxy").get_all("Project-URL") or ())
 
 

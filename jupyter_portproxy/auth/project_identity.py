@@ -15,8 +15,9 @@ from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.utils import ensure_async
 from tornado.web import RequestHandler
 
+from ..protocol.credentials import SECRET_VARIABLE
+
 IDENTITY_PROVIDER = "jupyter_portproxy.auth.ProjectIdentityProvider"
-SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (the name of an environment variable)
 
 
 class ProjectIdentityProvider(IdentityProvider):

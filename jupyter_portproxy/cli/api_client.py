@@ -11,12 +11,12 @@ from urllib.request import Request
 
 import psutil
 
-from ..auth.project_identity import SECRET_VARIABLE
 from ..errors import CliError
+from ..protocol.credentials import SECRET_VARIABLE
 from ..protocol.urls import build_enter_url
+from .api_command import REQUEST_TIMEOUT
 from .running_servers import opener, running_servers
 
-REQUEST_TIMEOUT = 30.0  # s without a byte
 _MAX_ERROR_SIZE = 1 << 16  # bytes
 
 

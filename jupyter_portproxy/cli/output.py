@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import logging
 import re
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BadRoute, CliError, GatewayError, UnknownProject
-from ..protocol.urls import parse_port
+
+if TYPE_CHECKING:
+    import logging
 
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
@@ -59,6 +59,8 @@ def read_secret(name: str) -> str:
 
 
 def parse_port_argument(text: str) -> int:
+    from ..protocol.urls import parse_port
+
     try:
         return parse_port(text)
     except BadRoute:
@@ -75,6 +77,8 @@ def parse_duration(text: str) -> float:
 
 def silent_log() -> logging.Logger:
     """A log without output, for code that also raises what it logs: its text may quote a password."""
+    import logging
+
     log = logging.Logger("portproxy console")
     log.addHandler(logging.NullHandler())
     return log
@@ -84,6 +88,8 @@ def add_command(commands: Commands, name: str, work: Work, text: str) -> argpars
     """Add a command with `--json`. `options.run(options)` runs `work`; GatewayErrors become CliErrors."""
 
     def run(options: Options) -> int:
+        import asyncio
+
         try:
             return asyncio.run(work(options)) or 0
         except UnknownProject as error:  # its own hint is for browsers

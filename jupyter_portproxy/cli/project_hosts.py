@@ -5,7 +5,6 @@ Credentials are never printed.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -81,6 +80,8 @@ async def _remove(admin: PlacementAdmin, options: Options) -> None:
 
 async def _heartbeat(admin: PlacementAdmin, options: Options) -> None:
     """With --every, a failure is reported once, and the next heartbeat is tried all the same."""
+    import asyncio
+
     from ..projects.placement.admin import PlacementsUnavailable
 
     if options.every is None:

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_core.paths import jupyter_data_dir
-
 from ..errors import CliError, UnknownProject
 from . import project_hosts
 from .output import Commands, Options, add_command, print_json, print_result, print_table, silent_log
@@ -102,6 +100,8 @@ def _dsn(options: Options) -> str:
 
 
 def _default_path() -> Path:
+    from jupyter_core.paths import jupyter_data_dir
+
     return Path(jupyter_data_dir(), "portproxy", "projects.sqlite")
 
 

@@ -9,15 +9,11 @@ import argparse
 import contextlib
 import os
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from jupyter_core.paths import jupyter_data_dir
-
 from ..errors import CliError, NoPort
-from ..protocol.urls import parse_ports
 from . import project_placement
 from .output import (
     Commands,
@@ -82,6 +78,8 @@ def _add_ports(parser: argparse.ArgumentParser) -> None:
 
 async def _register(options: Options) -> None:
     """A generated secret is printed alone: for `SECRET=$(jupyter portproxy register KEY PORT)`."""
+    import secrets
+
     secret = secrets.token_urlsafe(32) if options.secret_file is None else read_secret(options.secret_file)
     key, port, pid, starts = options.key, options.port, options.pid, options.start_on_request
     project = await _use_registry(options, lambda registry: registry.register(key, port, secret, pid, start_on_request=starts))
@@ -181,10 +179,14 @@ def _given_path(options: Options) -> str:
 
 
 def _path(options: Options) -> Path:
+    from jupyter_core.paths import jupyter_data_dir
+
     return Path(_given_path(options) or Path(jupyter_data_dir()) / "portproxy" / "registry.sqlite")
 
 
 def _ports(options: Options) -> tuple[range, ...]:
+    from ..protocol.urls import parse_ports
+
     try:
         return parse_ports(item.strip() for item in options.ports.split(","))
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from getpass import getpass
 
 from ..errors import CliError
 from .output import Commands, Options, add_command, print_result, read_secret
@@ -40,6 +39,8 @@ def _type_password() -> str:
         raise CliError(
             "Standard input is not a terminal.\nGive the password in a file: --password-file FILE, or - for standard input."
         )
+    from getpass import getpass
+
     first = getpass("Password: ")
     if getpass("The same again: ") != first:
         raise CliError("The two passwords differ.\nRun the command again.")

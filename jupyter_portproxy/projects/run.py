@@ -22,9 +22,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import psutil
 
-from ..auth.project_identity import IDENTITY_PROVIDER, SECRET_VARIABLE
+from ..auth.project_identity import IDENTITY_PROVIDER
 from ..errors import BadInput, CliError, RegistryAway, UnknownProject
-from ..protocol.credentials import remove_secret_variables
+from ..protocol.credentials import SECRET_VARIABLE, remove_secret_variables
 from ..services.ports import is_free
 from .registry.database import retry_while_locked
 from .registry.leases import RegisteredProject, Registry

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name)
+SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (a name: that of the secret of a project's own server)
 _TOKEN_FIELD = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _MAX_XSRF_TOKEN = 1024  # characters of an XSRF token of Jupyter, in any form
 _MAX_COOKIE_NAME = 256  # characters of the name of a login cookie

@@ -17,9 +17,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from jupyter_portproxy.auth.project_identity import SECRET_VARIABLE
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.projects.registry.leases import Registry
+from jupyter_portproxy.protocol.credentials import SECRET_VARIABLE
 
 from ..docs.test_docs import projects_settings
 from ..projects.test_chain import CONTAINER, CREDENTIAL, KEY, SECRET, echo, finish, folder, port_of

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from jupyter_portproxy.auth.project_identity import IDENTITY_PROVIDER, SECRET_VARIABLE
+from jupyter_portproxy.auth.project_identity import IDENTITY_PROVIDER
+from jupyter_portproxy.protocol.credentials import SECRET_VARIABLE
 
 from ..support.jupyter_processes import TOKEN, environment, jupyter_server, portproxy
 from ..support.upstreams import mirror, serve

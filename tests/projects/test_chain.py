@@ -24,9 +24,10 @@ import pytest
 import trustme
 import websockets
 
-from jupyter_portproxy.auth.project_identity import IDENTITY_PROVIDER, SECRET_VARIABLE
+from jupyter_portproxy.auth.project_identity import IDENTITY_PROVIDER
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.projects.registry.leases import Registry
+from jupyter_portproxy.protocol.credentials import SECRET_VARIABLE
 
 from ..support.jupyter_processes import Server, jupyter_server
 from ..support.postgres import Database, make_database

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from jupyter_portproxy.auth.project_identity import SECRET_VARIABLE
 from jupyter_portproxy.errors import RegistryAway
+from jupyter_portproxy.protocol.credentials import SECRET_VARIABLE
 
 from ..support.jupyter_processes import Server, jupyter_server
 from ..support.postgres import Database, make_database
