@@ -15,10 +15,7 @@ which the peer still sends resets it, and loses what the peer has not read:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-import struct
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
@@ -28,12 +25,12 @@ from tornado.util import _websocket_mask
 
 from ..protocol.websocket_frames import FrameError, FrameParser, Opcode, print_frame
 from .closable import CloseCode
+from .connect import reset_on_close
 from .tunnel import EndState, Tunnel, TunnelEnd
 
 PING_INTERVAL = 25.0  # s; reverse proxies close connections that are idle for 60 s
 _CLOSE_TIMEOUT = 10.0  # s
 _NORMAL, _CUT = 1000, 1011  # close codes (RFC 6455 7.4.1)
-_RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class CloseHandshake(Enum):
@@ -54,6 +51,7 @@ class ByteTunnel(Tunnel):
     Attributes:
         close_code: of the peer's close frame, or of its violation of the protocol; None if it has closed without.
         close_reason: the text of the peer's close frame.
+        was_cut: True if one of the streams was lost before its end.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class ByteTunnel(Tunnel):
     ) -> None:
         super().__init__(on_data, linger=None)
         self.close_code: int | None = None
-        self.close_reason = ""
+        self.close_reason, self.was_cut = "", False
         self.dials, self.is_heard = dials, True
         self._has_moved = True
         self._ping_interval, self._idle_timeout = ping_interval, idle_timeout
@@ -92,6 +90,7 @@ class ByteTunnel(Tunnel):
         if self._client is None or self._upstream is None:
             self._early_shut_down = code
             return
+        self.was_cut = True
         cast(WebSocketEnd, self._client).send_close(code)
         self._upstream.abort()
 
@@ -157,9 +156,8 @@ class PlainEnd(TunnelEnd):
     def abort(self) -> None:
         """Reset the connection, so that its peer does not take the cut for an end."""
         sock = self.transport.get_extra_info("socket") if self.transport is not None else None
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        if sock is not None:
+            reset_on_close(sock)
         super().abort()
 
 
@@ -234,6 +232,7 @@ class WebSocketEnd(TunnelEnd):
 
     def abort(self) -> None:
         """The other end was cut."""
+        self.tunnel.was_cut = True
         self.send_close(_CUT)
 
     def ping(self) -> None:
@@ -293,4 +292,5 @@ class WebSocketEnd(TunnelEnd):
         if is_complete or self.state is EndState.ENDED:
             other.close()
         else:
+            self.tunnel.was_cut = True
             other.abort()

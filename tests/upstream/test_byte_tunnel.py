@@ -114,6 +114,7 @@ async def test_each_direction_ends_by_itself():
         assert await linked.program.rest() == b"answer"
         await eventually(lambda: len(linked.closed) == 2)
         assert (linked.dialling.close_code, linked.serving.close_code) == (1000, 1000)
+        assert not linked.dialling.was_cut and not linked.serving.was_cut
 
 
 @pytest.mark.parametrize("by", ["program", "service"])
@@ -126,6 +127,7 @@ async def test_a_reset_is_a_reset_at_the_other_side(by):
         with pytest.raises(ConnectionResetError):
             await other.rest()
         await eventually(lambda: len(linked.closed) == 2)
+        assert linked.dialling.was_cut and linked.serving.was_cut
 
 
 async def test_a_lost_websocket_is_a_reset_at_both_sides():
@@ -137,6 +139,7 @@ async def test_a_lost_websocket_is_a_reset_at_both_sides():
             with pytest.raises(ConnectionResetError):
                 await end.rest()
         assert (linked.dialling.close_code, linked.serving.close_code) == (None, None)
+        assert linked.dialling.was_cut and linked.serving.was_cut
 
 
 async def test_a_shutdown_resets_and_sends_its_code():
@@ -147,6 +150,7 @@ async def test_a_shutdown_resets_and_sends_its_code():
                 await end.rest()
         await eventually(lambda: len(linked.closed) == 2)
         assert linked.dialling.close_code == 1008
+        assert linked.dialling.was_cut and linked.serving.was_cut
 
 
 async def test_back_pressure_reaches_the_sender_and_ends():
