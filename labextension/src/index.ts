@@ -19,6 +19,7 @@ import { Tiles } from './launcher';
 import { ILocalLink, LocalLinks } from './links';
 import { makeLog } from './log';
 import { PortsManager } from './manager';
+import { NewPorts } from './new-ports';
 import { menusPlugin } from './menus';
 import { openUrlPlugin } from './open-url';
 import { PanelState, PortsPanel } from './panel';
@@ -83,7 +84,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       isDefault: openIn => openIn === 'browser' || !labShell,
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
     };
-    const actions = new Actions(manager, trans, open, showLog, edit, showPanel, outside);
+    const actions = new Actions(manager, trans, open, showLog, edit, outside);
+    const newPorts = new NewPorts(manager, trans, open, showPanel, actions);
     const requests = apis.get(manager) ?? new Api(app.serviceManager.serverSettings);
     const isolation = new Isolation(requests);
 
@@ -91,7 +93,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     shell.add(panel, 'left', { rank: 350, type: 'Ports' });
     restorer?.add(panel, panel.id);
     const tabOf = (target: Target) => tabs.find(tab => JSON.stringify(tab.target) === JSON.stringify(target));
-    manager.appeared.connect((_, port) => actions.announce(port, state.rules, tabOf({ port: port.port }) !== undefined));
+    manager.appeared.connect((_, port) => newPorts.announce(port, state.rules, tabOf({ port: port.port }) !== undefined));
 
     // ---- the target of a command ----
 
@@ -178,7 +180,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           const label = typeof args.label === 'string' ? args.label : labelOf(target);
           const shown = 'service' in target ? (manager.service(target.service) ?? templateNamed(target.service)) : undefined;
           const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
-          actions.removeFromNotification(target);
+          newPorts.remove(target);
           openTab(target, url, label, icon, args);
         }
       },
@@ -191,7 +193,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         const target = targets.of(args);
         const url = target && urlOf(args, target);
         if (target && url) {
-          actions.removeFromNotification(target);
+          newPorts.remove(target);
           openOutside(outsideUrl(target, url, typeof args.path === 'string' ? args.path : undefined));
         }
       },
