@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from .chromium import launch_options
@@ -47,6 +47,15 @@ def chromium_without_frame_storage(playwright):
     browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or None, args=["--no-sandbox"])
     yield browser
     browser.close()
+
+
+def watch_errors(page: Page, *, console: bool = False) -> list[str]:
+    """What the page throws from now on, and with `console` also what it logs as an error."""
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    if console:
+        page.on("console", lambda line: errors.append(f"{line.text} {line.location}") if line.type == "error" else None)
+    return errors
 
 
 def log_in(context: BrowserContext, server: str) -> None:

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
 from .apps import HTML, running
-from .conftest import without_news
+from .conftest import watch_errors, without_news
 from .test_pages import DEMO
 
 ROOT = Path(__file__).parents[2]
@@ -86,10 +86,7 @@ def lab(chromium, lab_server):
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(8000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(f"{message.text} {message.location}") if message.type == "error" else None)
-    page.problems = errors
+    errors = page.problems = watch_errors(page, console=True)
     open_lab(page, f"{lab_server.url}lab?token={TOKEN}&reset")
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     page.click('[data-id="jp-portproxy-panel"]')
@@ -555,8 +552,7 @@ def test_axe_finds_nothing_serious(lab, theme):
 def test_a_server_that_is_gone_is_reported(chromium, tmp_path):
     with jupyter_server(tmp_path) as server:
         page = chromium.new_context().new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        errors = watch_errors(page)
         open_lab(page, f"{server.url}lab?token={TOKEN}")
         page.click('[data-id="jp-portproxy-panel"]')
         expect(page.locator(".jp-PortProxy-empty").first).to_be_visible()

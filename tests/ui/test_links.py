@@ -18,6 +18,7 @@ from ..support.hub import PASSWORD, jupyterhub
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
 from .apps import HTML, running
+from .conftest import watch_errors, without_news
 from .test_lab import listener, open_lab, picture
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +53,7 @@ def notebook(*sources: str, markdown: str = "") -> str:
 @pytest.fixture(scope="module")
 def links_server(tmp_path_factory):
     home = tmp_path_factory.mktemp("links")
-    news = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
-    news.mkdir(parents=True)
-    (news / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    without_news(home)
     (home / "files").mkdir()
     arguments = [f"--ServerApp.root_dir={home / 'files'}", "--LabApp.expose_app_in_browser=True"]
     with jupyter_server(home, *arguments, base=BASE, more={"SHELL": "/bin/sh", "PS1": "$ "}) as server:
@@ -69,8 +68,7 @@ def lab_page(chromium, log_in):
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(10_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    errors = watch_errors(page)
     log_in(page)
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     yield page

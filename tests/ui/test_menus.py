@@ -15,14 +15,13 @@ from playwright.sync_api import Page, expect
 
 from ..support.jupyter_processes import jupyter_server
 from .apps import HTML, running
-from .conftest import log_in
+from .conftest import log_in, watch_errors, without_news
 from .test_lab import TEMPLATES, listener, open_lab, picture
 
 INCUMBENT = Path(sys.prefix, "incumbent")
 EXPOSED = ["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"]
 SHOWN = {"toolbar": [{"name": "portproxy", "disabled": False}]}
 SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "application-extension/top-bar": SHOWN,
     "notebook-extension/panel": SHOWN,
 }
@@ -37,6 +36,7 @@ def server(tmp_path_factory):
     config = home / ".jupyter" / "jupyter_portproxy.d"
     config.mkdir(parents=True)
     (config / "mine.json").write_text(json.dumps({name: TEMPLATES[name] for name in ("demo", "pictured")}))
+    without_news(home)
     for name, settings in SETTINGS.items():
         file = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,7 @@ def page(chromium, server):
     log_in(context, server.url)
     page = context.new_page()
     page.set_default_timeout(8000)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("console", lambda line: page.problems.append(f"{line.text} {line.location}") if line.type == "error" else None)
+    page.problems = watch_errors(page, console=True)
     yield page
     picture(page, "last")
     context.close()
@@ -259,9 +257,7 @@ def test_the_extension_of_jupyter_server_proxy_keeps_its_command(chromium, tmp_p
         context = chromium.new_context()
         log_in(context, server.url)
         lab = context.new_page()
-        problems: list[str] = []
-        lab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        lab.on("pageerror", lambda error: problems.append(str(error)))
+        problems = watch_errors(lab, console=True)
         open_lab(lab, f"{server.url}lab")
         lab.wait_for_function("window.jupyterapp.commands.hasCommand('server-proxy:open')")
         execute(lab, "server-proxy:open", id="x", title="X", url=f"{server.url}proxy/", newBrowserTab=False)

@@ -14,18 +14,16 @@ from playwright.sync_api import Browser, Page, expect
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
 from ..support.upstreams import free_port
 from .apps import HTML, running
+from .conftest import watch_errors, without_news
 from .test_lab import AXE, listener, open_lab, open_port, picture
 
 NAME = "Übung 😀 <b onclick=alert(1)>"
-QUIET = {"fetchNews": "false", "checkForUpdates": False}
 
 
 @pytest.fixture(scope="module")
 def lab_server(tmp_path_factory):
     home = tmp_path_factory.mktemp("rules")
-    settings = home / ".jupyter" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(QUIET))
+    without_news(home)
     with jupyter_server(home) as running_server:
         yield running_server
         assert "Traceback" not in running_server.log, running_server.log
@@ -37,8 +35,7 @@ def browser(chromium: Browser, server: Server):
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(8000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    errors = watch_errors(page)
     open_lab(page, f"{server.url}lab?token={TOKEN}&reset")
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     page.click('[data-id="jp-portproxy-panel"]')

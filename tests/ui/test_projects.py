@@ -19,6 +19,7 @@ from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 
 from ..support.jupyter_processes import environment, jupyter_server
 from ..support.upstreams import free_port
+from .conftest import watch_errors
 from .test_lab import AXE, open_lab, picture
 from .test_pages import DEMO
 
@@ -225,13 +226,12 @@ async def _place(dsn: str) -> None:
 
 @pytest.fixture
 def lab(chromium, lab_site):
-    """The section of projects in JupyterLab's panel. What the page throws or logs as an error fails the test."""
+    """The section of projects in JupyterLab's panel. What the page throws fails the test."""
     server, _ = lab_site
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(10_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    errors = watch_errors(page)
     page.goto(f"{server.url}login?next=/lab%3Freset")
     page.fill('input[name="username"]', "ann")
     page.fill('input[name="password"]', "secret")

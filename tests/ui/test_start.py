@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ..support.jupyter_processes import jupyter_server
-from .conftest import log_in
+from .conftest import log_in, watch_errors
 
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
@@ -65,8 +65,7 @@ def tab(chromium, start_server):
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     log_in(context, start_server.url)
     page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    errors = watch_errors(page)
     yield page
     for name in TEMPLATES:
         start_server.call("DELETE", f"proxy/api/services/{name}")
