@@ -23,7 +23,7 @@ at the other end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 from typing import Any, cast
@@ -36,7 +36,6 @@ from .connect import prepare_socket
 
 LINGER = 10.0
 _READ_SIZE = 65536
-_READS_AHEAD = 4
 
 
 class EndState(Enum):
@@ -229,7 +228,7 @@ class _StreamTransport(asyncio.Transport):
     is written.
     """
 
-    def __init__(self, stream: IOStream, end: TunnelEnd, reading: Awaitable[bytes] | None) -> None:
+    def __init__(self, stream: IOStream, end: TunnelEnd) -> None:
         super().__init__()
         self._stream, self._end = stream, end
         self._closing = False
@@ -237,14 +236,13 @@ class _StreamTransport(asyncio.Transport):
         self._may_read.set()
         self._unsent = 0  # bytes
         self._full = False
-        self._task = asyncio.get_running_loop().create_task(self._relay(reading), name="portproxy tls tunnel")
+        self._task = asyncio.get_running_loop().create_task(self._relay(), name="portproxy tls tunnel")
 
-    async def _relay(self, reading: Awaitable[bytes] | None) -> None:
+    async def _relay(self) -> None:
         try:
             while True:
-                self._end.data_received(await (reading or self._stream.read_bytes(_READ_SIZE, partial=True)))
+                self._end.data_received(await self._stream.read_bytes(_READ_SIZE, partial=True))
                 await self._may_read.wait()
-                reading = None
         except StreamClosedError as error:
             self._end.connection_lost(error.real_error if isinstance(error.real_error, Exception) else None)
         finally:
@@ -293,16 +291,15 @@ class _StreamTransport(asyncio.Transport):
 
 
 async def _take_over(stream: IOStream, end: TunnelEnd) -> None:
-    """Move a stream's connection to `end`, with the bytes that the stream has read already."""
-    reading: asyncio.Future[bytes] | None = None
+    """Move a stream's connection to `end`, with the bytes that the stream has read already.
+
+    Nothing more is read through the stream: it would close both directions at the end of one.
+    """
     try:
-        # Bounded: a stream has read one piece at most beyond the head, the rest of a flood stays in the kernel.
-        for _ in range(_READS_AHEAD):
-            reading = asyncio.ensure_future(stream.read_bytes(_READ_SIZE, partial=True))
-            if not reading.done():
-                break
-            end.data_received(reading.result())
-            reading = None
+        while stream._read_buffer_size:
+            end.data_received(await stream.read_bytes(_READ_SIZE, partial=True))
+        if stream.closed():
+            raise StreamClosedError(stream.error)
         sock = stream.socket
         prepare_socket(sock)
     except OSError:
@@ -311,7 +308,7 @@ async def _take_over(stream: IOStream, end: TunnelEnd) -> None:
         end.connection_lost(None)
         return
     if isinstance(stream, SSLIOStream):
-        end.connection_made(_StreamTransport(stream, end, reading))
+        end.connection_made(_StreamTransport(stream, end))
         return
     stream.io_loop.remove_handler(sock)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: end, sock)

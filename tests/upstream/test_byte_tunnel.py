@@ -117,6 +117,25 @@ async def test_each_direction_ends_by_itself():
         assert not linked.dialling.was_cut and not linked.serving.was_cut
 
 
+@pytest.mark.parametrize("early", ["program", "service"])
+async def test_an_end_before_the_tunnel_ends_its_own_direction_alone(early):
+    """As of a program that sends all that it has while the handshake is under way."""
+    (program_stream, program), (service_stream, service) = await plain_end(), await plain_end()
+    one, other = (program, service) if early == "program" else (service, program)
+    await one.send(b"question")
+    one.writer.write_eof()
+    await asyncio.sleep(0.1)
+    websocket, sock = await connected()
+    await ByteTunnel(dials=False).connect(websocket, service_stream)
+    await ByteTunnel(dials=True).connect(IOStream(sock), program_stream)
+    assert await other.rest() == b"question"
+    await other.send(b"answer")
+    other.writer.write_eof()
+    assert await one.rest() == b"answer"
+    for end in (program, service):
+        end.writer.transport.abort()
+
+
 @pytest.mark.parametrize("by", ["program", "service"])
 async def test_a_reset_is_a_reset_at_the_other_side(by):
     async with chain() as linked:
