@@ -14,6 +14,7 @@ from tornado.iostream import IOStream
 
 from jupyter_portproxy.upstream.byte_tunnel import ByteTunnel
 from jupyter_portproxy.upstream.closable import CloseCode
+from jupyter_portproxy.upstream.tunnel import EndState
 
 from ..support.raw_clients import frame
 from ..support.waiting import eventually
@@ -60,15 +61,21 @@ async def connected() -> tuple[IOStream, socket.socket]:
     return IOStream(accepted), client
 
 
-async def plain_end() -> tuple[IOStream, Plain]:
-    stream, client = await connected()
+async def plain_end(send_buffer: int = 0) -> tuple[IOStream, Plain]:
+    """The tunnel's stream and its other end; with a `send_buffer` in bytes, what is written there waits in the tunnel."""
+    if send_buffer:
+        one, client = socket.socketpair()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        stream = IOStream(one)
+    else:
+        stream, client = await connected()
     return stream, Plain(*await asyncio.open_connection(sock=client, limit=1 << 16))
 
 
 @contextlib.asynccontextmanager
-async def chain(**options: float) -> AsyncIterator[Chain]:
+async def chain(send_buffer: int = 0, **options: float) -> AsyncIterator[Chain]:
     """Both tunnels; at the end they have closed, each once."""
-    (program_stream, program), (service_stream, service) = await plain_end(), await plain_end()
+    (program_stream, program), (service_stream, service) = await plain_end(send_buffer), await plain_end()
     websocket, sock = await connected()
     tunnels = ByteTunnel(dials=True, **options), ByteTunnel(dials=False, **options)
     linked = Chain(program, service, *tunnels)
@@ -85,6 +92,7 @@ async def chain(**options: float) -> AsyncIterator[Chain]:
     finally:
         for end in (program, service):
             end.writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 async def test_5_mb_cross_in_both_directions_exactly():
@@ -190,6 +198,32 @@ async def send_all(end: Plain, block: bytes, total: int) -> None:
     end.writer.write_eof()
 
 
+async def test_a_reset_behind_unread_data_is_not_waited_for():
+    async with chain() as linked:
+        linked.program.writer.transport.pause_reading()
+        sending = asyncio.create_task(send_all(linked.service, bytes(65536), 1024))
+        done, _ = await asyncio.wait({sending}, timeout=1)
+        assert not done
+        linked.program.reset()
+        with pytest.raises(ConnectionError):
+            await sending
+        await eventually(lambda: len(linked.closed) == 2, 5)  # the close handshake's own limit is 10 s
+
+
+async def test_a_stream_that_has_ended_arrives_whole_after_a_reset_of_the_other_direction():
+    async with chain(send_buffer=4096) as linked:
+        linked.program.writer.transport.pause_reading()
+        await linked.service.send(bytes(60_000))
+        linked.service.writer.write_eof()
+        await eventually(lambda: linked.dialling._client.state is EndState.ENDED)
+        assert linked.dialling._upstream.transport.get_write_buffer_size() > 0
+        linked.service.reset()
+        await linked.program.send(b"too late")
+        await eventually(lambda: linked.dialling.close_code == 1011)
+        linked.program.writer.transport.resume_reading()
+        assert await linked.program.rest() == bytes(60_000)
+
+
 async def test_pings_are_answered_and_silence_is_a_cut():
     async with chain(ping_interval=0.1) as linked:
         await asyncio.sleep(0.5)
@@ -234,7 +268,8 @@ async def test_a_violation_closes_with_its_code(data, code):
 async def test_a_client_that_closes_without_an_empty_message_ends_the_stream():
     service_stream, service = await plain_end()
     websocket, sock = await connected()
-    tunnel = ByteTunnel(dials=False)
+    tunnel, closed = ByteTunnel(dials=False), []
+    tunnel.add_close_callback(closed.append)
     await tunnel.connect(websocket, service_stream)
     client = Plain(*await asyncio.open_connection(sock=sock))
     await client.send(frame(2, b"all") + frame(8, b"\x03\xe8"))
@@ -242,3 +277,5 @@ async def test_a_client_that_closes_without_an_empty_message_ends_the_stream():
     assert await client.rest() == b"\x88\x02\x03\xe8"
     for end in (client, service):
         end.writer.transport.abort()
+    await eventually(lambda: closed)
+    await asyncio.sleep(0)
