@@ -21,6 +21,10 @@ class CliError(Exception):
     """A command failed: its text goes to standard error, and the exit code is 1."""
 
 
+class ServerUnavailable(CliError):
+    """The server that a command calls does not answer, or not yet; trying again may help."""
+
+
 class GatewayError(Exception):
     """A request or tunnel that the gateway answers itself. A class with a fixed sentence has it as its `message`.
 

@@ -17,7 +17,7 @@ from jupyter_server.utils import ensure_async
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
-from ..errors import BadInput, GatewayError
+from ..errors import BadInput, GatewayError, Unauthenticated
 from ..gateway.policy import Policy
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
 from ..protocol.urls import parse_port
@@ -44,6 +44,10 @@ class ProxyAPIHandler(APIHandler):
     ) -> None:
         self.listing, self.events, self.services, self.reservations = listing, events, services, reservations
         self.policy = policy
+
+    def get_login_url(self) -> str:
+        """Tornado's `authenticated` takes it for a request without a login."""
+        raise Unauthenticated()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]

@@ -1,80 +1,38 @@
-"""The running Jupyter server that a command calls, and a client of its API. Failures are CliErrors with one sentence."""
+"""A client of the API of a Jupyter server, and of the links to it. Failures are CliErrors with one sentence."""
 
 from __future__ import annotations
 
 import json
 import os
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
-from urllib.request import Request
 
-import psutil
-
-from ..errors import CliError
+from ..errors import CliError, ServerUnavailable
 from ..protocol.credentials import SECRET_VARIABLE
 from ..protocol.urls import build_enter_url
 from .api_command import REQUEST_TIMEOUT
-from .running_servers import opener, running_servers
+from .connection import open_socket
+from .refusals import explain_page, explain_refusal, gateway_error
+from .server_address import ServerAddress
 
 _MAX_ERROR_SIZE = 1 << 16  # bytes
 
 
-def find_server(url: str | None, timeout: float = REQUEST_TIMEOUT) -> ApiClient:
-    """A client of the server with this URL; without one, of the only server that runs, or of the nearest.
-
-    Raises:
-        CliError: there is no such server, or several are equally near.
-    """
-    running, ignored = running_servers()
-    if url is not None:
-        running = [info for info in running if info["url"].rstrip("/") == url.rstrip("/")]
-    if not running:
-        raise CliError("\n".join([f"No Jupyter server of yours runs {'here' if url is None else f'at {url}'}.", *ignored]))
-    if len(running) > 1:
-        running = _nearest(running)
-    if len(running) > 1:
-        raise CliError("Several servers run; choose one with --server:\n" + "\n".join(info["url"] for info in running))
-    return ApiClient(running[0], timeout)
-
-
-def _nearest(running: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The server in whose terminal this process runs; else those that no other of the servers started (a nested Jupyter).
-
-    Servers that listen on a Unix socket only have no URL to call and are left out.
-    """
-    by_pid = {int(info["pid"]): info for info in running if not info.get("sock")}
-    for parent in psutil.Process().parents():
-        if parent.pid in by_pid:
-            return [by_pid[parent.pid]]
-    return [info for pid, info in by_pid.items() if not any(parent.pid in by_pid for parent in _parents(pid))]
-
-
-def _parents(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).parents()
-    except psutil.Error:
-        return []  # it has just ended
-
-
 class ApiClient:
-    """The API of one running Jupyter server.
+    """The API of one Jupyter server.
 
     Args:
-        info: the content of its runtime file, `jpserver-PID.json`.
         timeout: seconds without a byte after which a request fails.
     """
 
-    def __init__(self, info: dict[str, Any], timeout: float = REQUEST_TIMEOUT) -> None:
-        self.url = str(info["url"])
-        # Under JupyterHub a server's token is one of the hub's and valid for more than this server: no link may contain it.
-        # The same holds for a project's secret, which its own server accepts.
-        hub_token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-        token = str(info.get("token") or "")
-        self._credential = token or os.environ.get(SECRET_VARIABLE) or hub_token
-        self._link_token = "" if token == hub_token else token
-        self._public_url = _public_url(self.url)
-        self._timeout, self._opener = timeout, opener()
+    def __init__(self, server: ServerAddress, timeout: float = REQUEST_TIMEOUT) -> None:
+        self.server, self.url = server, server.url
+        # No link contains the token of a hub or of a server elsewhere, or a project's secret: they are valid for longer.
+        shared = {os.environ.get(name, "") for name in ("JUPYTERHUB_API_TOKEN", SECRET_VARIABLE)}
+        self._link_token = server.token if server.is_local and server.token not in shared else ""
+        self._public_url = _public_url(self.url) if server.is_local else None
+        self._timeout = timeout
 
     # ---- links for people ----
 
@@ -117,41 +75,76 @@ class ApiClient:
             CliError: with the sentence of the API's error.
         """
         with self.open(method, path, body, no_timeout=no_timeout) as response:
-            text = response.read()
-        return json.loads(text) if text else None
+            try:
+                text = response.read()
+            except (OSError, HTTPException) as error:
+                raise _lost(self.server, error) from None
+        try:
+            return json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            raise explain_page(self.server) from None
 
-    def open(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> Any:
+    def open(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> HTTPResponse:
         """Send a request to the API and return its response, which the caller reads and closes. Raises what `call` raises."""
         content = None if body is None else json.dumps(body).encode()
-        try:
-            return self._send(method, f"proxy/api/{path}", content, None if no_timeout else self._timeout)
-        except HTTPError as error:
-            if error.code == 403 and not self._credential:
-                error.close()
-                raise CliError(
-                    "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN."
-                ) from None
-            raise CliError(_sentence(error)) from None
-        except (URLError, OSError) as error:
-            raise CliError(f"The server at {self.url} does not answer: {getattr(error, 'reason', error)}.") from None
+        response = self._send(method, f"proxy/api/{path}", content, None if no_timeout else self._timeout)
+        if 200 <= response.status < 300:
+            return response
+        raise self._refusal(response, retry=method != "GET")
 
-    def port_error(self, port: int) -> dict[str, str]:
+    def port_error(self, port: int) -> dict[str, Any]:
         """`code`, `message` and `hint` of the gateway's error for a request to this port; empty if the port can be reached."""
         try:
-            self._send("GET", f"proxy/port/{port}/", None, self._timeout).close()
-        except HTTPError as error:
-            with error:
-                return _gateway_error(error.read(_MAX_ERROR_SIZE))
-        except (URLError, OSError):
+            response = self._send("GET", f"proxy/port/{port}/", None, self._timeout)
+            with response:
+                return gateway_error(response.read(_MAX_ERROR_SIZE)) if response.status >= 400 else {}
+        except (ServerUnavailable, OSError, HTTPException):
             return {"code": "unreachable", "message": "", "hint": ""}
-        return {}
 
-    def _send(self, method: str, path: str, content: bytes | None, timeout: float | None) -> Any:
-        fields = {"Authorization": f"token {self._credential}", "Accept": "application/json"}
+    def _send(self, method: str, path: str, content: bytes | None, timeout: float | None) -> HTTPResponse:
+        fields = {"Authorization": f"token {self.server.token}", "Accept": "application/json", "Connection": "close"}
         if content is not None:
             fields["Content-Type"] = "application/json"
-        request = Request(f"{self.url}{path}", content, fields, method=method)  # noqa: S310
-        return self._opener.open(request, timeout=timeout)
+        connection = _Connection(self.server, timeout)
+        try:
+            connection.request(method, f"{self.server.base_path}{path}", content, fields)
+            return connection.getresponse()
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise _lost(self.server, error) from None
+
+    def _refusal(self, response: HTTPResponse, *, retry: bool) -> CliError:
+        """The error for a response. Jupyter refuses a write without a valid login for its XSRF token: a GET shows the reason."""
+        with response:
+            content = response.read(_MAX_ERROR_SIZE)
+        if response.status == 403 and retry:
+            second = self._send("GET", "proxy/api/services", None, self._timeout)
+            with second:
+                if second.status == 403:
+                    response, content = second, second.read(_MAX_ERROR_SIZE)
+        return explain_refusal(self.server, response.status, response.headers, content)
+
+
+class _Connection(HTTPConnection):
+    """One request to a server."""
+
+    def __init__(self, server: ServerAddress, timeout: float | None) -> None:
+        self.default_port = 443 if server.is_https else 80
+        super().__init__(server.host, server.port)
+        self._server, self._timeout = server, timeout
+
+    def connect(self) -> None:
+        self.sock = open_socket(self._server, self._timeout)
+
+
+def _lost(server: ServerAddress, error: Exception) -> CliError:
+    """The error for a connection that ends, or a response that is not HTTP."""
+    match error:
+        case TimeoutError():
+            return ServerUnavailable(f"{server.url} does not answer in time.")
+        case OSError():
+            return ServerUnavailable(f"The connection to {server.url} was lost: {error.strerror or error}.")
+    return ServerUnavailable(f"{server.url} does not answer in HTTP, or its answer was cut.")
 
 
 def _public_url(url: str) -> str | None:
@@ -165,23 +158,3 @@ def _public_url(url: str) -> str | None:
     public, prefix = (os.environ.get(f"JUPYTERHUB_{name}", "") for name in ("PUBLIC_URL", "SERVICE_PREFIX"))
     paths = {unquote(urlsplit(each).path).rstrip("/") for each in (public or prefix, url)}
     return public if (public or prefix) and len(paths) == 1 else None
-
-
-def _gateway_error(content: bytes) -> dict[str, str]:
-    """The gateway's error in a response; empty if the response is a service's own."""
-    try:
-        body = json.loads(content)
-        return {key: str(body[key]) for key in ("code", "message", "hint")}
-    except (ValueError, KeyError, TypeError):
-        return {}
-
-
-def _sentence(error: HTTPError) -> str:
-    with error:
-        if error.code == 404 and "json" not in error.headers.get("Content-Type", ""):
-            return "The server has no jupyter_portproxy; see: jupyter server extension list"
-        try:
-            body = json.loads(error.read())
-            return "\n".join(filter(None, [body["message"], body.get("hint"), *body.get("details", ())]))
-        except (ValueError, KeyError, TypeError):
-            return f"The server answered {error.code} {error.reason}."

@@ -28,11 +28,22 @@ def add_api_command(
         command.add_argument(argument)
 
     def call(options: Options) -> int | None:
-        from .api_client import find_server  # imports what a help text does not need
+        from .api_client import ApiClient  # these import what a help text does not need
+        from .server_choice import choose_server
 
-        return run(find_server(options.server, options.timeout), options)
+        return run(ApiClient(choose_server(options.server, options.ca_file), options.timeout), options)
 
     command.set_defaults(run=call)
+    add_server_options(command)
     if as_json:
         command.add_argument("--json", action="store_true", help="print JSON")
     return command
+
+
+def add_server_options(parser: argparse.ArgumentParser, *, with_server: bool = True) -> None:
+    """Add `--server` and `--ca-file` to a command; before the command's name they are options, too."""
+    text = "the Jupyter server, here or elsewhere, as the browser shows it; by default the only one that runs or is logged in to"
+    if with_server:
+        parser.add_argument("--server", metavar="URL", default=argparse.SUPPRESS, help=text)
+    text = "a PEM file with the certificates that are trusted in place of the system's"
+    parser.add_argument("--ca-file", metavar="FILE", default=argparse.SUPPRESS, help=text)

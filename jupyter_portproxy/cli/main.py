@@ -15,12 +15,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import CliError
-from . import check, links, lists, services, user_ports
-from .api_command import REQUEST_TIMEOUT
+from . import check, links, lists, logins, services, user_ports
+from .api_command import REQUEST_TIMEOUT, add_server_options
 from .output import Options
 
 _PROGRAM = "jupyter portproxy"
-_SUBJECTS = (lists, links, services, user_ports, check)
+_SUBJECTS = (lists, links, services, user_ports, check, logins)
 
 
 def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIMEOUT) -> int:
@@ -44,10 +44,11 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
 
 def _overview(parser: argparse.ArgumentParser, options: Options) -> None:
     """Without a command: the server, its services and ports, and the commands."""
-    from .api_client import find_server
+    from .api_client import ApiClient
+    from .server_choice import choose_server
 
     try:
-        client = find_server(options.server, options.timeout)
+        client = ApiClient(choose_server(options.server, options.ca_file), options.timeout)
         print(f"Jupyter server: {client.url}\n")
         lists.print_lists(client, argparse.Namespace(json=False, all=False))
     except CliError as error:
@@ -74,15 +75,13 @@ def _parse(arguments: list[str], timeout: float) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [COMMAND ...]",
+        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [--ca-file FILE] [COMMAND ...]",
         description="Web services beside your Jupyter server. Without a command: list them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
-    parser.add_argument(
-        "--server", metavar="URL", help="the Jupyter server; by default the only one that runs (see: jupyter server list)"
-    )
-    parser.set_defaults(run=partial(_overview, parser))
+    add_server_options(parser)
+    parser.set_defaults(run=partial(_overview, parser), server=None, ca_file=None)
     commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
     for subject in _SUBJECTS:
         subject.add_commands(commands)

@@ -1,7 +1,8 @@
-"""The running Jupyter servers of this user, found by their runtime files, and connections that reach no other user's process.
+"""The running Jupyter servers of this user, found by their runtime files.
 
-A runtime file may be out of date: another user's process may have its pid and its port by now. Nothing is sent before the owner
-of the connection's other end was checked (Linux), or else the owner of the process.
+A runtime file may be out of date: another user's process may have its pid and its port by now. So the owners of the process and
+of the port are checked here, and that of the connection's other end in `connection`. Without psutil and jupyter_core, as on a
+laptop without Jupyter, no server runs here.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import os
 import socket
 import stat
 from contextlib import closing
-from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
-
-import psutil
-from jupyter_core.paths import allow_insecure_writes, jupyter_runtime_dir
 
 from ..errors import CliError
-from ..system.socket_owners import NotAnswered, OwnerUnknown, SocketOwners, user_name
+from ..system.socket_owners import OwnerUnknown, SocketOwners, user_name
+
+try:
+    import psutil
+    from jupyter_core.paths import allow_insecure_writes, jupyter_runtime_dir
+except ImportError:
+    psutil = None  # type: ignore[assignment]
 
 
 def running_servers() -> tuple[list[dict[str, Any]], list[str]]:
@@ -30,7 +32,10 @@ def running_servers() -> tuple[list[dict[str, Any]], list[str]]:
     Returns:
         the content of the files of running servers, and one sentence for each file that is ignored.
     """
-    running, ignored = [], []
+    running: list[dict[str, Any]] = []
+    ignored: list[str] = []
+    if psutil is None:
+        return running, ignored
     for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
         try:
             info = _read(file)
@@ -41,11 +46,6 @@ def running_servers() -> tuple[list[dict[str, Any]], list[str]]:
         except CliError as error:
             ignored.append(f"{file} is ignored: {error}")
     return running, ignored
-
-
-def opener() -> OpenerDirector:
-    """An opener for URLs of this user's servers. As requests contain the token, it uses no proxy and follows no redirect."""
-    return build_opener(ProxyHandler({}), _Http, _Https, _NoRedirects)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -93,42 +93,20 @@ def _check_listener(info: dict[str, Any]) -> None:
         raise CliError(f"port {parts.port} belongs to another user ({', '.join(map(user_name, users))}).")
 
 
-def _check_connection(sock: socket.socket) -> None:
-    """Raise a CliError if a new connection's other end is not this user's."""
-    local, remote = sock.getsockname(), sock.getpeername()
-    with closing(SocketOwners()) as owners:
-        try:
-            owner = owners.peer_owner(*local[:2], *remote[:2])
-        except NotAnswered:
-            return
-        except OwnerUnknown as error:
-            raise CliError(f"Nothing was sent to port {remote[1]}, as its owner is unknown: {error}.") from None
-    if owner != os.getuid():
-        raise CliError(f"Nothing was sent to port {remote[1]}: it belongs to another user of this machine ({user_name(owner)}).")
+def nearest(running: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The server in whose terminal this process runs; else those that no other of the servers started (a nested Jupyter).
+
+    Servers that listen on a Unix socket only have no URL to call and are left out.
+    """
+    by_pid = {int(info["pid"]): info for info in running if not info.get("sock")}
+    for parent in psutil.Process().parents():
+        if parent.pid in by_pid:
+            return [by_pid[parent.pid]]
+    return [info for pid, info in by_pid.items() if not any(parent.pid in by_pid for parent in _parents(pid))]
 
 
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_connection(self.sock)
-
-
-class _TlsConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_connection(self.sock)
-
-
-class _Http(HTTPHandler):
-    def http_open(self, req: Request) -> Any:
-        return self.do_open(_Connection, req)
-
-
-class _Https(HTTPSHandler):
-    def https_open(self, req: Request) -> Any:
-        return self.do_open(_TlsConnection, req)
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        """Return None, so that the redirect becomes an HTTPError: urllib would send the token to its target."""
+def _parents(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).parents()
+    except psutil.Error:
+        return []  # it has just ended

@@ -49,7 +49,12 @@ def _start(client: ApiClient, options: Options) -> None:
 
 
 def _absolute_paths(client: ApiClient, template: str, arguments: dict[str, str]) -> dict[str, str]:
-    """The arguments that are paths, made absolute here: the server's working directory is another one."""
+    """The arguments that are paths, made absolute here: the server's working directory is another one.
+
+    Of a server elsewhere they stay as typed, and count from its own folder.
+    """
+    if not client.server.is_local:
+        return {}
     templates: list[dict[str, Any]] = client.call("GET", "templates")
     paths = {a["name"] for t in templates if t["name"] == template for a in t["arguments"] if a["kind"] == "path"}
     return {name: str(Path(value).expanduser().absolute()) for name, value in arguments.items() if name in paths and value}

@@ -12,8 +12,6 @@ import json
 import logging
 import os
 import stat
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,11 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..errors import BadInput
-
-try:
-    import fcntl
-except ImportError:  # Windows: two servers that write at the same moment may lose one of the two changes
-    fcntl = None  # type: ignore[assignment]
+from ..system.private_file import hold_lock, replace_file
 
 _LOCK_TIMEOUT = 0.2  # seconds
 _MAX_SIZE = 4 << 20  # bytes
@@ -125,50 +119,18 @@ class UserDataFile(Generic[K, V]):
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._lock():
+            with hold_lock(self.path, _LOCK_TIMEOUT):
                 content = self._look()
                 if content.damage:
                     hint = f"Mend or delete {self.path.name} in the folder portproxy of Jupyter's data folder."
                     raise BadInput(f"The list of {self._noun} is damaged.", hint)
                 entries = dict(content.entries)
                 yield entries
-                self._write(json.dumps(self._dump(entries), indent=1))
+                replace_file(self.path, json.dumps(self._dump(entries), indent=1))
+        except TimeoutError:
+            raise BadInput(f"Another program changes the list of {self._noun}.", "Try again.") from None
         except OSError as error:
             self._log.error("portproxy: the %s in %s cannot be written: %s", self._noun, self.path, error)
             reason = error.strerror or type(error).__name__
             raise BadInput(f"The list of {self._noun} cannot be written: {reason}.", "See the server's log.") from None
         self.read()
-
-    def _write(self, content: str) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(content)
-            # The system's own times have steps of some milliseconds, in which an inode may be reused.
-            os.utime(temporary, ns=(now := time.time_ns(), now))
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold a lock of all processes of the user, for the time of one small write.
-
-        Raises:
-            BadInput: another process holds it; that one may be stopped.
-        """
-        descriptor = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        end = time.monotonic() + _LOCK_TIMEOUT
-        try:
-            while fcntl is not None:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise BadInput(f"Another program changes the list of {self._noun}.", "Try again.") from None
-                time.sleep(0.001)
-            yield
-        finally:
-            os.close(descriptor)

@@ -33,4 +33,5 @@ def test_a_server_without_a_token_says_what_to_do(home, run):
 
 
 def test_without_a_server_it_says_so(run):
-    assert run("list") == (1, "", "No Jupyter server of yours runs here.\n")
+    sentences = "No Jupyter server of yours runs here.\nLog in to a server elsewhere: jupyter portproxy login URL\n"
+    assert run("list") == (1, "", sentences)

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
 
-from jupyter_portproxy.cli.running_servers import opener, running_servers
-from jupyter_portproxy.errors import CliError
+from jupyter_portproxy.cli.running_servers import running_servers
 from jupyter_portproxy.notebook import url_for
 
 from ..support.jupyter_processes import portproxy
-
-root = pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
-LISTEN = """
-import os, socket
-os.setgid(65534), os.setuid(65534)
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-while True:
-    connection, _ = listener.accept()
-    connection.settimeout(5)
-    print(len(connection.recv(100)), flush=True)
-"""
-
-
-@contextlib.contextmanager
-def another_users_server() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process of another user that listens, and prints how many bytes each connection brought."""
-    with subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, int(process.stdout.readline())
-        finally:
-            process.kill()
+from ..support.other_user import another_users_server, root
 
 
 @pytest.fixture
@@ -126,41 +100,12 @@ def test_a_command_sends_no_token_to_another_user(write, tmp_path):
             file = write(pid, port)
             code, said, errors = portproxy(tmp_path, "list", more={"JUPYTER_RUNTIME_DIR": str(tmp_path)})
             assert (code, said) == (1, "")
-            first, second = errors.splitlines()
+            first, second, _ = errors.splitlines()
             assert first == "No Jupyter server of yours runs here."
             assert second.startswith(f"{file} is ignored: ")
             file.unlink()
         process.kill()
         assert process.stdout.read() == ""  # nobody connected
-
-
-@root
-def test_a_port_that_changes_hands_after_the_look_gets_no_byte():
-    with another_users_server() as (process, port):
-        with pytest.raises(
-            CliError, match=rf"^Nothing was sent to port {port}: it belongs to another user of this machine \(nobody\)\.$"
-        ):
-            opener().open(f"http://127.0.0.1:{port}/", timeout=5)
-        assert process.stdout.readline() == "0\n"
-
-
-def test_a_redirect_is_not_followed():
-    """What follows would get the token, too."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
-
-        answering = threading.Thread(target=answer)
-        answering.start()
-        with pytest.raises(HTTPError) as caught:
-            opener().open(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=5)
-        answering.join()
-        assert caught.value.code == 302
-        caught.value.close()
 
 
 @root

@@ -1,0 +1,110 @@
+"""What a response that is not the API's own answer means, in a sentence: a login page, the hub, a reverse proxy, a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from email.message import Message
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from ..errors import CliError, ServerUnavailable, Unauthenticated
+from .server_address import ServerAddress
+
+_LOGIN_SEGMENTS = frozenset(["login", "oauth", "oauth2", "oauth_login", "authorize", "signin", "sso", "saml", "saml2", "cas"])
+_GATEWAY_STATUSES = (502, 503, 504)
+
+
+def explain_refusal(server: ServerAddress, status: int, fields: Message | Mapping[str, str], content: bytes) -> CliError:
+    """The error for a response with a status other than 2xx; also for the refused handshake of a WebSocket.
+
+    Args:
+        fields: the response's header, with a `get` that ignores case, as `http.client` and Tornado have it.
+        content: of the response; its beginning is enough.
+
+    Returns:
+        a ServerUnavailable if trying again may help.
+    """
+    own = gateway_error(content)
+    from_hub = fields.get("X-JupyterHub-Version") is not None
+    if 300 <= status < 400:
+        return _explain_redirect(server, fields.get("Location") or "")
+    if status == 401 or own.get("code") == Unauthenticated.code:
+        return CliError(_not_accepted(server))
+    if own:
+        kind = ServerUnavailable if status in _GATEWAY_STATUSES else CliError
+        return kind("\n".join(filter(None, [own["message"], own["hint"], *own["details"]])))
+    if status == 424 or (from_hub and status in _GATEWAY_STATUSES):
+        return ServerUnavailable(_not_running(server))
+    if status == 404:
+        return CliError(
+            f"{server.url} has no jupyter_portproxy.\nIs this the URL of a Jupyter server? See: jupyter server extension list"
+        )
+    if status in _GATEWAY_STATUSES:
+        return ServerUnavailable(f"The reverse proxy in front of {server.url} answers {_phrase(status)}.\nDoes the server run?")
+    if status == 403:
+        return CliError(f"{server.url} refuses the request (403 Forbidden), without a reason that this program understands.")
+    return CliError(f"{server.url} answers {_phrase(status)}.")
+
+
+def explain_page(server: ServerAddress) -> CliError:
+    """The error for a response that is a page where JSON was expected."""
+    hint = "Is there a login in front of the server that programs cannot pass?"
+    return CliError(f"{server.url} answers with a web page instead of data.\n{hint}")
+
+
+def gateway_error(content: bytes) -> dict[str, Any]:
+    """`code`, `message`, `hint` and `details` of the gateway's error; empty if the response is another program's."""
+    try:
+        body = json.loads(content)
+        found: dict[str, Any] = {key: str(body[key]) for key in ("code", "message", "hint")}
+        return found | {"details": [str(line) for line in body.get("details", ())]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _explain_redirect(server: ServerAddress, location: str) -> CliError:
+    """The token is not sent to where a redirect leads."""
+    try:
+        parts = urlsplit(urljoin(server.url, location))
+        shown, segments = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", parts.path.lower().split("/")
+    except ValueError:
+        return CliError(f"{server.url} answers with a redirect that is not valid.")
+    here = urlsplit(server.url)
+    if _LOGIN_SEGMENTS & {*segments}:
+        return CliError(f"{server.url} leads to a login page ({shown}).\n{_not_accepted(server)}")
+    if parts.netloc == here.netloc and "hub" in segments:
+        after = segments[segments.index("hub") + 1 :][:1]
+        if after == ["user"]:
+            return ServerUnavailable(_not_running(server))
+        return CliError(f"{server.url} is a JupyterHub, not a server.\nA user's server is at https://{here.netloc}/user/NAME/")
+    if (parts.scheme, parts.netloc) != (here.scheme, here.netloc) and parts.path.startswith(here.path):
+        return CliError(
+            f"{server.url} leads to another address, to which the token was not sent.\nUse {parts.scheme}://{parts.netloc}{here.path}"
+        )
+    return CliError(f"{server.url} answers with a redirect to {shown}, which was not followed.")
+
+
+def _not_accepted(server: ServerAddress) -> str:
+    if not server.token:
+        return "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN."
+    if server.is_local:
+        return f"The server at {server.url} does not accept its own token."
+    hint = f"Log in again: jupyter portproxy login {server.url}"
+    if "/user/" in server.base_path:
+        return f"The token for {server.url} is not accepted: it has ended, is another user's, or lacks a scope.\n{hint}"
+    return f"The token for {server.url} is not accepted: it is not this server's, or not any more.\n{hint}"
+
+
+def _not_running(server: ServerAddress) -> str:
+    before = server.base_path.partition("/user/")[0]
+    home = urljoin(server.url, f"{before}/hub/home")
+    return f"JupyterHub has no running server at {server.url}\nStart it: {home}"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
