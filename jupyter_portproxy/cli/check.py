@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError
 from .api_command import add_api_command
-from .links import path_of, print_links
+from .links import forward_command, path_of, print_links
 from .output import Commands, Options, parse_port_argument, print_json
 
 if TYPE_CHECKING:
@@ -59,7 +59,14 @@ def _diagnose_listeners(client: ApiClient, port: int, listeners: list[dict[str, 
     if all(listener["scheme"] == "tcp" for listener in reachable):
         return (
             f"By your rule, port {port} is tcp and not a web page.",
+            f"Reach it with: {forward_command(str(port))}\n"
             "If it is a web page, change or remove the rule in the panel or on the page proxy/.",
+        )
+    if all(listener["tcp"] for listener in reachable):
+        return (
+            f"Port {port} speaks no HTTP.",
+            f"Reach it with: {forward_command(str(port))}\n"
+            "If it speaks https, set that in a rule in the panel or on the page proxy/.",
         )
     return (
         f"Port {port} is listened on, but does not answer HTTP.",

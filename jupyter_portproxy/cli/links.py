@@ -65,7 +65,11 @@ def _links(client: ApiClient, options: Options) -> list[str]:
 def path_of(client: ApiClient, target: str) -> str:
     """The path-based URL of a port or service, without a host."""
     if not target.isdigit():
-        return str(client.call("GET", service_path(target))["url"])
+        url = client.call("GET", service_path(target))["url"]
+        if url is None:
+            reach = forward_command(target)
+            raise CliError(f"The service '{target}' speaks no HTTP, so that it has no URL. Reach it with: {reach}")
+        return str(url)
     try:
         from ..protocol import urls
 
@@ -74,7 +78,16 @@ def path_of(client: ApiClient, target: str) -> str:
         raise CliError(f"{error}.") from None
 
 
-def print_links(client: ApiClient, text: str, target: str, url: str) -> None:
+def forward_command(target: str) -> str:
+    """The command by which programs reach a port or service."""
+    return f"jupyter portproxy forward {target}"
+
+
+def print_links(client: ApiClient, text: str, target: str, url: str | None) -> None:
+    """Print a text and the links to a target; for one without HTTP (None) the command that reaches it."""
+    if url is None:
+        print(f"{text}{forward_command(target)}")
+        return
     best, *others = client.links(target, url)
     print("\n".join([f"{text}{best}", *(f"{_PATH_BASED}{other}" for other in others)]))
     _explain_paths(client)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .api_command import add_api_command
+from .links import forward_command
 from .output import Commands, Options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def print_lists(client: ApiClient, options: Options) -> None:
     has_origins = client.has_origins()
     head = "URL (AND THE PATH-BASED ONE)" if has_origins else "URL"
 
-    def urls(target: str, path: str) -> str:
+    def urls(target: str, path: str | None) -> str:
+        if path is None:  # it speaks no HTTP
+            return forward_command(target)
         return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
     print_table(
@@ -37,7 +40,7 @@ def print_lists(client: ApiClient, options: Options) -> None:
         print_table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
     others = [port for port in ports if port["port"] not in {service["port"] for service in services}]
     shown = [port for port in others if options.all or port["allowed"]]
-    links = [urls(str(port["port"]), port["url"]) if port["url"] else port["reason"] or port["scheme"] for port in shown]
+    links = [port["reason"] or urls(str(port["port"]), None if port["tcp"] else port["url"]) for port in shown]
     print_table(
         ["PORT", "PROCESS", "OWNER", "TITLE", f"{head}, OR WHY NOT" if options.all else head],
         [[p["port"], p["process"], p["owner"], p["label"] or p["title"], link] for p, link in zip(shown, links, strict=True)],

@@ -22,6 +22,15 @@ print("one", flush=True)
 time.sleep(3)
 print("two", flush=True)
 """
+CLOSES = """
+import socketserver, sys
+
+class Closes(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1)
+
+socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Closes).serve_forever()
+"""
 TEMPLATES = {
     "web": {
         "command": [sys.executable, "-c", SERVE, "{port}", "{word}"],
@@ -33,6 +42,7 @@ TEMPLATES = {
         "arguments": [{"name": "folder", "default": ".", "kind": "path"}],
         "stop_timeout": 1,
     },
+    "database": {"command": [sys.executable, "-c", CLOSES, "{port}"], "protocol": "tcp", "stop_timeout": 1},
     "fails": {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "stubborn": {"command": [sys.executable, "-c", STUBBORN], "stop_timeout": 2},
     "leaves": {

@@ -38,6 +38,23 @@ def test_a_service_is_started_listed_read_and_stopped(server, run):
     assert json.loads(run("list", "--json")[1])["services"] == []
 
 
+def test_what_speaks_no_http_is_reached_with_forward(server, run):
+    reach = "jupyter portproxy forward database"
+    assert run("start", "database")[:2] == (0, f"database is up: {reach}\n")
+    (line,) = [line for line in run("list")[1].splitlines() if line.startswith("database ")]
+    assert line.endswith(f"  {reach}")
+    for command in ("url", "open"):
+        code, said, error = run(command, "database")
+        assert (code, said) == (1, "")
+        assert error == f"The service 'database' speaks no HTTP, so that it has no URL. Reach it with: {reach}\n"
+    port = json.loads(run("list", "--json")[1])["services"][0]["port"]
+    code, said, _ = run("check", str(port))
+    assert (code, said.splitlines()[:2]) == (
+        1,
+        [f"Port {port} speaks no HTTP.", f"Reach it with: jupyter portproxy forward {port}"],
+    )
+
+
 def test_a_path_counts_from_the_folder_of_the_command(server, run, home):
     """As in every shell; without one the template's own default counts from the server's folder."""
     (home / "below").mkdir()
