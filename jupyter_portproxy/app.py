@@ -99,6 +99,7 @@ class PortProxyApp(ExtensionApp):
             settings,
             base_url=base_url,
             own_port=lambda: server.port,
+            jupyter_ports=self._jupyter_ports,
             more_ports=config.fixed_ports(adopted.templates.values()),
             user_ports=UserPorts(folder / "allowed-ports.json", self.log) if is_personal and settings.users_may_allow else None,
             port_rules=PortRules(folder / "port-rules.json", self.log) if is_personal else None,

@@ -27,6 +27,7 @@ _SANDBOX_TOKENS = frozenset([*_SANDBOX, "allow-orientation-lock", "allow-pointer
 _EMBEDDER = re.compile(r"https?://(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z", re.ASCII)
 _YEAR = 86400 * 365  # s
 OWN_PORTS = "own"  # in `allowed_ports`
+AS_ALLOWED = "allowed"  # in `tcp_ports`
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -67,6 +68,10 @@ def _check_allowed_ports(value: Sequence[int | str]) -> None:
     _check_ports([item for item in value if item != OWN_PORTS])
 
 
+def _check_tcp_ports(value: Sequence[int | str]) -> None:
+    _check_ports([item for item in value if item != AS_ALLOWED])
+
+
 def _check_hosts(hosts: Sequence[str]) -> None:
     for host in hosts:
         if parse_network(host) is None and not urls.is_name(host.lower()):
@@ -104,16 +109,17 @@ def _check_seconds(seconds: float, minimum: float = 0) -> None:
         raise ValueError(f"{seconds!r} is not a number of seconds between {minimum} and {_YEAR}")
 
 
-_PORT_LISTS = ("allowed_ports", "users_may_allow", "https_ports", "keep_host")
+_PORT_LISTS = ("allowed_ports", "tcp_ports", "users_may_allow", "https_ports", "keep_host")
 _LIMITS = (
     *("max_exchanges", "max_exchanges_per_user", "max_exchanges_per_port"),
     *("max_tunnels", "max_tunnels_per_user", "max_tunnels_per_port"),
     *("max_fields", "max_field_size"),
 )
-_TIMEOUTS = ("first_byte_timeout", "idle_timeout", "head_timeout", "shutdown_grace")
+_TIMEOUTS = ("first_byte_timeout", "idle_timeout", "tcp_idle_timeout", "head_timeout", "shutdown_grace")
 _CHECKS: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(_PORT_LISTS, _check_ports),
     "allowed_ports": _check_allowed_ports,
+    "tcp_ports": _check_tcp_ports,
     **dict.fromkeys(_LIMITS, _check_limit),
     **dict.fromkeys(_TIMEOUTS, _check_seconds),
     "connect_timeout": partial(_check_seconds, minimum=0.001),
@@ -128,10 +134,10 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
 
 
 class PortsTrait(List):  # type: ignore[type-arg]  # in traitlets 5.6 it has no parameters
-    """A list of ports; "own" alone stands for a list of it."""
+    """A list of ports; a word of such lists alone stands for a list of it."""
 
     def validate(self, obj: Any, value: Any) -> Any:
-        return super().validate(obj, [value] if value == OWN_PORTS else value)
+        return super().validate(obj, [value] if value in (OWN_PORTS, AS_ALLOWED) else value)
 
 
 class PortProxy(LoggingConfigurable):
@@ -156,6 +162,16 @@ class PortProxy(LoggingConfigurable):
         servers whose identity provider is neither Jupyter's own nor JupyterHub's, only if it is set: several people may share
         such a server.
         Example: `c.PortProxy.users_may_allow = [5000, "8000-8999"]`.""",
+    ).tag(config=True)
+
+    tcp_ports = PortsTrait(
+        Union([Integer(), Unicode()]),
+        default_value=[AS_ALLOWED],
+        help="""Ports of this machine that raw TCP reaches (`proxy/tcp/N`, the command `forward`), services included:
+        numbers and ranges. "allowed" stands for those that HTTP reaches: `allowed_ports`, what the user has allowed, and services
+        at Unix sockets; `["allowed", 5432]` adds to it. `[]`: no raw TCP. The ports of the Jupyter server and its kernels are
+        refused even if they are listed.
+        Example: `c.PortProxy.tcp_ports = [5432, "15000-15099"]`.""",
     ).tag(config=True)
 
     allowed_hosts = List(
@@ -213,6 +229,12 @@ class PortProxy(LoggingConfigurable):
         help="""Seconds without a byte of the response's content, after which the connection to the client is cut. Does not
         apply to open WebSockets. 0: no limit.
         Example: `c.PortProxy.idle_timeout = 3600`.""",
+    ).tag(config=True)
+
+    tcp_idle_timeout = Float(
+        0.0,
+        help="""Seconds without a byte in either direction, after which a raw TCP connection is closed. 0: no limit.
+        Example: `c.PortProxy.tcp_idle_timeout = 86400`.""",
     ).tag(config=True)
 
     isolate = Enum(

@@ -129,6 +129,40 @@ class ForwardedPort(Forbidden):
         super().__init__(f"Port {port} is forwarded by {rule}, so the owner of the service is unknown.")
 
 
+class TokenOnly(Forbidden):
+    """A handshake for raw TCP without a token in its Authorization field, or by a web page (403)."""
+
+    code, title = "token_only", "Raw TCP needs a token"
+
+    @classmethod
+    def page(cls) -> TokenOnly:
+        return cls("Raw TCP is not for web pages: the request has the field Origin.", "Use a program: jupyter portproxy forward.")
+
+    @classmethod
+    def missing(cls) -> TokenOnly:
+        return cls(
+            "Raw TCP needs a token in the field Authorization: cookies, tokens in the URL and other logins do not count.",
+            "Send Authorization: token TOKEN.",
+        )
+
+    @classmethod
+    def unavailable(cls) -> TokenOnly:
+        return cls(
+            "This server has no token, so that it serves no raw TCP.",
+            "The administrator can set one: c.IdentityProvider.token, or the variable JUPYTER_TOKEN.",
+        )
+
+
+class JupyterPort(Forbidden):
+    """Raw TCP to a port of the Jupyter server or of one of its kernels (403)."""
+
+    code = "jupyter_port"
+    hint = "Raw TCP does not reach them. Name the port of your own program."
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Port {port} is one of the Jupyter server or its kernels.")
+
+
 class NotFramed(Forbidden):
     """A navigation of a frame to a page that forbids framing (403)."""
 
@@ -149,6 +183,24 @@ class MethodRefused(GatewayError):
     """CONNECT and TRACE are not served (405; RFC 9110 9.3.6 and 9.3.8)."""
 
     status, code, title = 405, "method_refused", "Method not allowed"
+
+
+class RawTcp(GatewayError):
+    """An HTTP request for what speaks no HTTP (400). `target`: the port or service."""
+
+    status, code, title = 400, "raw_tcp", "Not a web page"
+
+    def __init__(self, target: str, what: str) -> None:
+        hint = f"Reach it from your own computer: jupyter portproxy forward {_quoted(target)}"
+        super().__init__(what, hint)
+
+    @classmethod
+    def address(cls, target: str) -> RawTcp:
+        return cls(target, "This address carries raw TCP for programs, so that it has no page.")
+
+    @classmethod
+    def service(cls, name: str) -> RawTcp:
+        return cls(name, f"The service '{_quoted(name)}' speaks no HTTP, so that it has no page.")
 
 
 class BadUpgrade(GatewayError):

@@ -22,6 +22,19 @@ def test_ports_that_are_none_are_refused_with_their_value(value):
     assert repr(value[0]) in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [[0], ["own"], ["all"], ["80-"], ["5432-1"]])
+def test_ports_of_raw_tcp_that_are_none_are_refused_with_their_value(value):
+    with pytest.raises(TraitError, match="tcp_ports") as caught:
+        build(tcp_ports=value)
+    assert repr(value[0]) in str(caught.value)
+
+
+def test_the_words_of_port_lists_stand_alone_too():
+    assert build(tcp_ports="allowed").tcp_ports == ["allowed"]
+    with pytest.raises(TraitError, match="allowed_ports"):
+        build(allowed_ports="allowed")
+
+
 def test_a_port_that_is_named_more_than_once_is_kept_once():
     assert build(allowed_ports=["10000-20000", 8888, 8888]).allowed_ports == ["10000-20000", 8888]
 
@@ -50,7 +63,7 @@ def test_hosts_that_are_none_are_refused_with_their_value(value):
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["connect_timeout", "first_byte_timeout", "idle_timeout"])
+@pytest.mark.parametrize("name", ["connect_timeout", "first_byte_timeout", "idle_timeout", "tcp_idle_timeout"])
 def test_seconds_that_cannot_be_waited_are_refused(name):
     for value in (-1, float("nan"), float("inf")):
         with pytest.raises(TraitError, match=name):

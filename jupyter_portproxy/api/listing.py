@@ -55,6 +55,7 @@ class Listing:
             "exit_code": service.exit_code,
             "port": service.endpoint.port or None,
             "url": _first_page(service.prefix, service.template),
+            "scheme": service.template.protocol,
             "open_in": service.template.open_in,
             "last_lines": _last_lines(service),
         }
@@ -88,6 +89,7 @@ class Listing:
             "launcher": template.launcher,
             "external": template.external,
             "url": _first_page(self._gateway.services.prefix(template.name), template),
+            "scheme": template.protocol,
             "available": template.available,
             "hint": template.requires.hint if template.requires and not template.available else "",
             "arguments": [
@@ -133,5 +135,6 @@ def _last_lines(service: Service) -> list[str]:
 
 
 def _first_page(prefix: str | None, template: Template) -> str | None:
-    """The URL of a service's first page; None for a template that does not start when it is opened."""
-    return f"{prefix}/{template.path_info.lstrip('/')}" if prefix is not None else None
+    """The URL of a service's first page; None for a template that does not start when it is opened, and without HTTP."""
+    has_page = prefix is not None and template.protocol != "tcp"
+    return f"{prefix}/{template.path_info.lstrip('/')}" if has_page else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from logging import Logger
 from typing import Any, TypeVar
 
-from ..errors import GatewayError
+from ..errors import BadUpstream, GatewayError
 from ..gateway.gateway import Gateway
 from ..gateway.probe import Probe
 from ..protocol import framing, page_head, urls
@@ -34,11 +34,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The response of a port: whether it speaks HTTP, and the title and icon of its HTML page."""
+    """The response of a port: whether it answers HTTP, and the title and icon of its HTML page.
+
+    Attributes:
+        is_tcp: what it has answered is not HTTP.
+    """
 
     http: bool
     title: str = ""
     icon: str = ""
+    is_tcp: bool = False
 
 
 class PortList:
@@ -134,6 +139,7 @@ class PortList:
             "scheme": scheme,
             "label": self._gateway.policy.attributes_of(listener.port).label,
             "http": page.http,
+            "tcp": scheme == "tcp" or page.is_tcp,
             "title": page.title,
             "icon": page.icon,
         }
@@ -185,6 +191,8 @@ class PortList:
                 response = await self._probe.page(listener.port)
             if response is not None:
                 page = parse_page(*response, prefix=f"{self._base_url}proxy/port/{listener.port}")
+        except BadUpstream:
+            page = Page(False, is_tcp=key[2] == "http")
         except Exception as error:
             self._gateway.log.error("portproxy: the page of port %d cannot be read: %r", listener.port, error)
         self._pages[key] = page

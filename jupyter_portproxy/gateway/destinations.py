@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tornado.web import RequestHandler
 
-from ..errors import GatewayError, Internal, ServiceStarting
+from ..errors import GatewayError, Internal, RawTcp, ServiceStarting
 from ..protocol import urls
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
@@ -91,12 +91,16 @@ class DestinationFinder:
 
         Raises:
             NotFound, ServiceStarting, ServiceFailed
-            Forbidden: its Unix socket belongs to another user.
+            RawTcp: it speaks no HTTP, and the route is not one for raw TCP.
+            Forbidden: its Unix socket belongs to another user, or raw TCP to it is not allowed.
         """
         reservation = self._reservations.get(route.name)
         if reservation is not None and route.name not in self._services:
-            port_route = Route(urls.LOOPBACK_NAME, reservation.port, route.prefix, route.path, route.query)
+            port_route = Route(urls.LOOPBACK_NAME, reservation.port, route.prefix, route.path, route.query, scheme=route.scheme)
             return Destination(port_route, await self._policy.resolve(port_route), is_stable=False)
+        known = self.template_of(route.name)
+        if known is not None and known.protocol == "tcp" and not route.tcp_target:
+            raise RawTcp.service(route.name)
         template = self._services.templates.get(route.name)
         if template is not None and template.external and template.endpoint is not None:
             return self._at(template.endpoint, template, route)
@@ -111,6 +115,9 @@ class DestinationFinder:
 
     def _at(self, endpoint: Endpoint, template: Template, requested: ServiceRoute, service: Service | None = None) -> Destination:
         upstream, hooks = upstream_of(endpoint, template), template.hooks
+        if requested.tcp_target:
+            self._policy.check_tcp(endpoint.port)
+            upstream = replace(upstream, scheme="tcp")
         if upstream.unix_socket:
             check_socket(upstream.unix_socket)
         try:

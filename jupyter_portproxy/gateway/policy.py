@@ -11,13 +11,13 @@ import ipaddress
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from tornado.web import RequestHandler
 
-from ..config import OWN_PORTS, PortProxy, parse_network
-from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, LoopDetected, NotFound, Unreachable
+from ..config import AS_ALLOWED, OWN_PORTS, PortProxy, parse_network
+from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, JupyterPort, LoopDetected, NotFound, Unreachable
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
 from ..services.port_rules import PortAttributes, PortRules
@@ -49,6 +49,7 @@ class Policy:
     Args:
         base_url: the Jupyter server's.
         own_port: the Jupyter server's port; None until it listens.
+        jupyter_ports: the ports of the Jupyter server and its kernels.
         more_ports: ports that the configuration of jupyter-server-proxy names.
         user_ports: the ports that the user has allowed; None if the user may allow none.
         port_rules: the user's rules for ports; None if there are none, because several people share the server.
@@ -61,6 +62,7 @@ class Policy:
         *,
         base_url: str = "/",
         own_port: Callable[[], int | None] = lambda: None,
+        jupyter_ports: Callable[[], Collection[int]] = frozenset,
         more_ports: Iterable[int] = (),
         user_ports: UserPorts | None = None,
         port_rules: PortRules | None = None,
@@ -68,12 +70,15 @@ class Policy:
         owners: SocketOwners | None = None,
     ) -> None:
         self._settings, self._log = settings, settings.log
-        self._base_url, self._own_port, self._also_allows_host = base_url, own_port, allows_host
+        self._base_url, self._own_port, self._jupyter_ports = base_url, own_port, jupyter_ports
+        self._also_allows_host = allows_host
         self._user_ports, self._port_rules = user_ports, port_rules
         self._users_may_allow = urls.parse_ports(settings.users_may_allow)
         self._listed_ports = listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
         own = urls.parse_ports(_UNPRIVILEGED) if OWN_PORTS in settings.allowed_ports else ()
         self.ports = (*listed, *own)
+        self._tcp_ports = urls.parse_ports(ports for ports in settings.tcp_ports if ports != AS_ALLOWED)
+        self._tcp_as_allowed = AS_ALLOWED in settings.tcp_ports
         self.lease_ports = listed or urls.parse_ports(_LEASE_PORTS)
         self._https_ports = urls.parse_ports(settings.https_ports)
         self._keep_host_ports = urls.parse_ports(settings.keep_host if isinstance(settings.keep_host, list) else [])
@@ -118,7 +123,10 @@ class Policy:
         Raises:
             Forbidden: the port is outside allowed_ports, or the host is not in allowed_hosts.
             LoopDetected: the port is this server's own.
+            And what `check_tcp` raises, for raw TCP.
         """
+        if route.scheme == "tcp":  # such a route has no host
+            return self.check_tcp(route.port)
         local = _is_local(route.host)
         if not local and not self._allows_host(route.host) and not self._also_allows_host(handler, route.host):
             remedy = f"The administrator can allow it: c.PortProxy.allowed_hosts = ['{route.host}']."
@@ -139,7 +147,7 @@ class Policy:
             Unreachable: the name does not resolve to an approved address. And all that `check` raises.
         """
         self.check(route, handler)
-        owner = self.required_owner(route.port)
+        owner = None if route.scheme == "tcp" and self.is_tcp_listed(route.port) else self.required_owner(route.port)
         if route.host == urls.LOOPBACK_NAME:
             return Upstream(route.host, route.port, LOOPBACK, scheme=self.scheme_of(route), owner=owner)
         addresses = await resolve_host(route.host, route.port)
@@ -149,6 +157,38 @@ class Policy:
         if any(_is_local(a) for a in approved) and route.port == self._own_port():
             raise LoopDetected()
         return Upstream(route.host, route.port, approved, scheme=self.scheme_of(route), owner=owner)
+
+    def check_tcp(self, port: int) -> None:
+        """Refuse raw TCP to a port of this machine that the policy does not allow.
+
+        Args:
+            port: 0 for a Unix socket.
+
+        Raises:
+            JupyterPort
+            Forbidden: it is outside tcp_ports.
+        """
+        if port and port in self._jupyter_ports():
+            raise JupyterPort(port)
+        self.check_tcp_list(port)
+        if self.is_tcp_listed(port) or not port or self._port_allowed[port] or self._is_user_port(port):
+            return
+        raise self._outside_allowed(port, local=True)
+
+    def check_tcp_list(self, port: int, at: str = "this server") -> None:
+        """Refuse raw TCP to a port that `tcp_ports` excludes; `at` has that setting. Raises: Forbidden"""
+        if self._tcp_as_allowed or self.is_tcp_listed(port):
+            return
+        what = f"Raw TCP to port {port}" if port and self._tcp_ports else "Raw TCP"
+        example = [*self._settings.tcp_ports, port or AS_ALLOWED]
+        raise Forbidden(
+            f"{what} is not allowed by {at}.",
+            f"The administrator can allow it: c.PortProxy.tcp_ports = {json.dumps(example)}.",
+        )
+
+    def is_tcp_listed(self, port: int) -> bool:
+        """True if `tcp_ports` names the port itself: raw TCP reaches it even if HTTP does not."""
+        return any(port in ports for ports in self._tcp_ports)
 
     def _outside_allowed(self, port: int, *, local: bool) -> Forbidden:
         """The error for a port outside `allowed_ports`. `local`: it is one of this machine."""
@@ -249,6 +289,8 @@ class Policy:
         return not self._port_allowed[port]
 
     def scheme_of(self, route: Route) -> str:
+        if route.scheme == "tcp":
+            return "tcp"
         is_https = route.scheme == "https" or (_is_local(route.host) and self.protocol_of(route.port) == "https")
         return "https" if is_https else "http"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import GatewayError
+from ..errors import BadUpstream, GatewayError
 from ..protocol import urls
 from ..protocol.headers import Fields
 from ..protocol.urls import Route, Upstream
@@ -25,13 +25,21 @@ class Probe:
         self._policy, self._connector = policy, connector
 
     async def page(self, port: int) -> tuple[Fields, bytes] | None:
-        """Fields and first 64 KiB of content of a loopback port's response to `GET /`; None without one within two seconds."""
+        """Fields and first 64 KiB of content of a loopback port's response to `GET /`; None without one within two seconds.
+
+        Raises:
+            BadUpstream: what it answers is not HTTP.
+        """
         route = Route(urls.LOOPBACK_NAME, port, "", "/", "")
         upstream = Upstream(route.host, port, LOOPBACK, scheme=self._policy.scheme_of(route))
         fields = [("Host", upstream.authority), ("Accept", "text/html"), ("User-Agent", "jupyter_portproxy")]
         exchange = self._open(upstream, "/", fields)
         try:
             return await asyncio.wait_for(_beginning(exchange), _TIMEOUT)
+        except BadUpstream:
+            if not exchange.head.done() or exchange.head.exception() is not None:
+                raise
+            return None
         except (GatewayError, asyncio.TimeoutError):
             return None
         finally:
@@ -59,7 +67,7 @@ class Probe:
 
 
 def upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
-    return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.scheme)
+    return Upstream(urls.LOOPBACK_NAME, endpoint.port or 80, LOOPBACK, endpoint.unix_socket, template.protocol)
 
 
 async def _beginning(exchange: Exchange) -> tuple[Fields, bytes]:

@@ -2,7 +2,7 @@
 
 It is the first rule of the application's router, and chooses in this order: a decision of the cache; isolated origins; the
 gateway's own URLs; redirects by Referer. All other requests are Jupyter's. It only chooses: requests are decided in `pipeline`,
-served in `http`, `websocket` and `raw_socket`.
+served in `http`, `websocket`, `raw_socket` and `tcp`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application
 
-from ..errors import GatewayError
+from ..errors import GatewayError, RawTcp
 from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import urls
@@ -25,6 +25,7 @@ from .decision_cache import DecisionCache
 from .http import HttpDelegate
 from .raw_socket import RawSocketHandler
 from .referer_redirect import RefererRedirects
+from .tcp import TcpHandler, TcpRequest
 from .websocket import TunnelHandler
 
 _MAX_UPGRADE_CONTENT = 1 << 16  # bytes, that Tornado's handlers keep before they refuse the request
@@ -70,9 +71,8 @@ class PortRouter(Router):
         route = self._route(request, uri, upgrade)
         if route is None:
             return None
-        return delegate_for(
-            ProxyRequest(self._application, request, self._gateway, self._origins), route, self._cache, upgrade=upgrade
-        )
+        kind = TcpRequest if route.tcp_target and upgrade else ProxyRequest
+        return delegate_for(kind(self._application, request, self._gateway, self._origins), route, self._cache, upgrade=upgrade)
 
     def _route(self, request: HTTPServerRequest, uri: str, upgrade: bool) -> BaseRoute | None:
         respelled = urls.respell_prefix(uri, self._base_url)
@@ -117,10 +117,13 @@ def delegate_for(
         cache: keeps the decision about the request, if given.
         upgrade: see `asks_for_websocket`.
     """
+    if route.tcp_target and not upgrade:
+        route = InvalidRoute(RawTcp.address(route.tcp_target))
     if not (upgrade and (route.is_local or route.is_project)):
         return HttpDelegate(request, route, cache)
     hooks = request.gateway.destinations.hooks_of(route.service) if route.service else None
-    handler = RawSocketHandler if hooks is not None and hooks.raw_socket else TunnelHandler
+    is_raw_socket = hooks is not None and hooks.raw_socket
+    handler = TcpHandler if route.tcp_target else RawSocketHandler if is_raw_socket else TunnelHandler
     request.connection.set_max_body_size(_MAX_UPGRADE_CONTENT)
     return request.application.get_handler_delegate(request.request, handler, {"proxy_request": request, "route": route})
 

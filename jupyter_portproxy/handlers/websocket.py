@@ -8,6 +8,7 @@ and the upstream's stream until `get` returns, unless a tunnel has taken them ov
 from __future__ import annotations
 
 from asyncio import Future
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -111,22 +112,32 @@ class TunnelHandler(UpgradeHandler):
             if granted is None:  # the upstream's refusal has been relayed
                 request.responded = True
             else:
-                headers = response.headers(granted).get_all()
-                await self._connect(stream, [*UPGRADE_FIELDS, *headers, *answer_token_subprotocol(request.fields, granted)])
+                own = answer_token_subprotocol(request.fields, granted)
+                fields = [*UPGRADE_FIELDS, *response.headers(granted).get_all(), *own]
+                await self._connect(Tunnel(self._make_counter()), stream, fields)
         except Exception:
             if response.started:
                 response.cut()
                 request.responded = True
             raise
 
-    async def _connect(self, upstream: IOStream, fields: Fields) -> None:
+    def _make_counter(self) -> Callable[[int], None]:
+        """The function that the tunnel calls with the number of bytes that it relays."""
+        admitted = self._admitted
+        return self._gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity)
+
+    def _watch(self, tunnel: Tunnel) -> None:
+        """Let the login and the chain end the tunnel."""
+        self._proxy_request.watch(tunnel, self._admitted.destination)
+
+    async def _connect(self, tunnel: Tunnel, upstream: IOStream, fields: Fields) -> None:
+        """Respond with a 101 with these fields, and hand both connections to the tunnel."""
         request, admitted = self._proxy_request, self._admitted
         first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
-        tunnel = Tunnel(self._gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity))
         self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
         try:
-            request.watch(tunnel, admitted.destination)
+            self._watch(tunnel)
             client = self.detach()
         except BaseException:
             tunnel.run_close_callbacks()  # it has no ends yet that could close it

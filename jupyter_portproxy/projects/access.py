@@ -50,7 +50,7 @@ class ProjectAccess:
     Args:
         hop: this gateway, for messages.
         roles: role -> what it may do; None if the previous hop has checked the members.
-        check_port: raises Forbidden for a port that this server does not allow.
+        check_port: raises Forbidden for a route to a port that this server does not allow.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ProjectAccess:
         resolver: ProjectResolver,
         hop: str,
         roles: Mapping[str, Collection[str]] | None,
-        check_port: Callable[[int], None],
+        check_port: Callable[[ProjectRoute, int], None],
         log: logging.Logger,
     ) -> None:
         self.hop = hop
@@ -99,7 +99,7 @@ class ProjectAccess:
         port = route.port
         if port is None:
             return
-        self._check_port(port)
+        self._check_port(route, port)
         if not next_hop.allows(port):
             own = next_hop.allowed_ports
             which = f"Start the service on one of them: {print_ports(own)}." if own is not None else "Another project claims it."

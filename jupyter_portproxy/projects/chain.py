@@ -160,7 +160,11 @@ class Chain(CheckedProjects):
         # A project's Jupyter reads the hop header only in requests for a port; its own pages get the usual forwarded fields.
         return (("Authorization", f"token {next_hop.credential}"),), HopHeader() if route.port is not None else None
 
-    def _check_port(self, port: int) -> None:
+    def _check_port(self, route: ProjectRoute, port: int) -> None:
+        if route.tcp_target:
+            self._policy.check_tcp_list(port, f"the {self.hop}")
+            if self._policy.is_tcp_listed(port):
+                return
         if not self._policy.allows_port(port):
             raise Forbidden(
                 f"Port {port} is not allowed by the {self.hop}.",

@@ -90,8 +90,8 @@ class LocalProjects(CheckedProjects):
         """The error itself: the service's errors are those of any port."""
         return error
 
-    def _check_port(self, port: int) -> None:
-        self._policy.check(Route(LOOPBACK_NAME, port, "", "", ""))
+    def _check_port(self, route: ProjectRoute, port: int) -> None:
+        self._policy.check(Route(LOOPBACK_NAME, port, "", "", "", scheme="tcp" if route.tcp_target else "http"))
 
 
 def _find_owner(next_hop: NextHop) -> int | None:

@@ -37,6 +37,7 @@ class ProjectRoute(BaseRoute):
         port: of a service there; None for the project's own Jupyter.
         path: the path below the prefix, as sent.
         query: the query with its `?`, as sent.
+        tcp: see `tcp_target`.
     """
 
     is_project: ClassVar[bool] = True
@@ -45,6 +46,11 @@ class ProjectRoute(BaseRoute):
     port: int | None
     path: str
     query: str
+    tcp: str = ""
+
+    @property
+    def tcp_target(self) -> str:
+        return self.tcp
 
     @property
     def start_uri(self) -> str:
@@ -119,7 +125,8 @@ def parse_project_url(uri: str, base_url: str) -> ProjectRoute | Redirect | None
         return Redirect(f"{prefix}/{mark}{query}", 308)
     below = parse_url(uri, f"{prefix}/")
     port = below.port if isinstance(below, Route) else None
-    return ProjectRoute(key, prefix, port, path[len(prefix) :], mark + query)
+    tcp = below.tcp_target if below is not None else ""
+    return ProjectRoute(key, prefix, port, path[len(prefix) :], mark + query, tcp)
 
 
 def is_key(text: object) -> bool:

@@ -50,7 +50,7 @@ class Upstream:
         port: 1 to 65535.
         addresses: IP literals to connect to, in order; policy has approved each.
         unix_socket: path of the Unix socket to connect to instead, if not empty.
-        scheme: "http", or "https" for TLS.
+        scheme: "http", "https" for TLS, or "tcp" for a raw byte stream.
         owner: the uid that must hold the listening socket; None: this server's user or root.
         group: letters, digits, `.`, `_` and `-`; connections are kept for upstreams of the same group alone.
     """
@@ -72,7 +72,7 @@ class Upstream:
     def authority(self) -> str:
         """The value of Host (RFC 9110 7.2), without the scheme's default port."""
         host = bracket_host(self.host)
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
 
 D = TypeVar("D")
@@ -106,7 +106,8 @@ class BaseRoute:
         is_redirect: it leads to another URL only.
         service: name of the service that it leads to; empty for any other route.
         needs_login: False if the response follows from the request alone, without information about this server.
-        scheme: "https" for TLS to the upstream.
+        scheme: "https" for TLS to the upstream; "tcp" for a raw byte stream to it.
+        tcp_target: the port or service of a route for raw TCP; empty for any other route.
     """
 
     __slots__ = ()
@@ -118,6 +119,10 @@ class BaseRoute:
 
     @property
     def service(self) -> str:
+        return ""
+
+    @property
+    def tcp_target(self) -> str:
         return ""
 
     @property
@@ -207,11 +212,15 @@ class Route(BaseRoute):
 
     @property
     def isolated_target(self) -> tuple[str, str] | None:
-        return (str(self.port), self.target) if is_loopback(self.host) else None
+        return (str(self.port), self.target) if is_loopback(self.host) and not self.tcp_target else None
 
     @property
     def stable_prefix(self) -> str:
         return self.prefix if is_loopback(self.host) else ""  # a name may resolve to another address the next time
+
+    @property
+    def tcp_target(self) -> str:
+        return str(self.port) if self.scheme == "tcp" else ""
 
     async def resolve(self, resolver: Resolver[D]) -> D:
         return await resolver.resolve_port(self)
@@ -233,6 +242,7 @@ class ServiceRoute(BaseRoute):
     prefix: str
     path: str
     query: str
+    scheme: str = "http"
 
     @property
     def service(self) -> str:
@@ -240,7 +250,11 @@ class ServiceRoute(BaseRoute):
 
     @property
     def isolated_target(self) -> tuple[str, str] | None:
-        return self.name, f"{self.path or '/'}{self.query}"
+        return None if self.tcp_target else (self.name, f"{self.path or '/'}{self.query}")
+
+    @property
+    def tcp_target(self) -> str:
+        return self.name if self.scheme == "tcp" else ""
 
     @property
     def stable_prefix(self) -> str:
@@ -256,6 +270,8 @@ class ServiceRoute(BaseRoute):
     def canonical(
         self, sees_prefix: Callable[[str], bool], prefix_of: Callable[[str], str | None], *, upgrade: bool
     ) -> BaseRoute:
+        if self.tcp_target:
+            return self
         if not self.path and not sees_prefix(self.name):
             return Redirect(f"{self.prefix}/{self.query}", 308)
         prefix = None if upgrade else prefix_of(self.name)
@@ -313,6 +329,8 @@ def parse_url(uri: str, base_url: str) -> Route | ServiceRoute | Redirect | None
     if path.startswith("service/", len(root)):
         name = path[len(root) + len("service/") :].partition("/")[0]
         return build_service_route(name, uri, f"{root}service/{name}")
+    if path.startswith("tcp/", len(root)):
+        return _parse_tcp_url(path, len(root) + len("tcp/"), query)
     keep_prefix = path.startswith("absolute/", len(root))
     start = len(root) + (len("absolute/") if keep_prefix else 0)
     if not keep_prefix and start == len(path):
@@ -535,6 +553,24 @@ def _parse_port_range(item: object) -> range:
     if not ports:
         raise ValueError(f"{item!r} is not a port or a range of ports: write 8888 or '10000-20000', within 1-65535")
     return ports
+
+
+def _parse_tcp_url(path: str, start: int, query: str) -> Route | ServiceRoute:
+    """`proxy/tcp/N` or `proxy/tcp/service/NAME`, with or without a final slash: an address of raw TCP, below which is nothing.
+
+    Args:
+        start: index of what follows `tcp/`.
+    """
+    is_service = path.startswith("service/", start)
+    target, _, below = path[start + (len("service/") if is_service else 0) :].partition("/")
+    port, prefix = 0 if is_service else parse_port(target), path.removesuffix("/")
+    if query:
+        raise BadRoute("An address of raw TCP has no query.", "Send the token in the field Authorization.")
+    if below:
+        raise BadRoute("An address of raw TCP ends with the port or the service's name.", "For example: proxy/tcp/5432.")
+    if is_service:
+        return ServiceRoute(target, prefix, "", "", "tcp")
+    return Route(LOOPBACK_NAME, port, prefix, "", "", scheme="tcp")
 
 
 def _parse_short_url(path: str, base_url: str, query: str) -> Route | Redirect | None:

@@ -77,7 +77,7 @@ class Template:
         command: program and arguments, with placeholders `{port} {unix_socket} {base_url} {prefix} {name}` and `{argument}`.
         ready: "tcp", or a path: the service is ready when it accepts a connection, or answers there with a status below 500.
         restart: "never" or "on-failure".
-        scheme: "http", or "https" where the service speaks TLS.
+        protocol: "http", "https" where the service speaks TLS, or "tcp" where it speaks no HTTP.
         keep_prefix: the paths of requests keep the prefix.
         keep_host: requests keep the browser's Host, Origin and Referer; for services that make absolute URLs of them.
         path_info: where its first page is, below the prefix.
@@ -99,7 +99,7 @@ class Template:
     stop_timeout: float = 10.0
     idle_timeout: float = 0.0
     restart: str = "never"
-    scheme: str = "http"
+    protocol: str = "http"
     keep_prefix: bool = False
     keep_host: bool = False
     unix_socket: bool = False
@@ -171,6 +171,7 @@ def load(name: str, data: object) -> Template:
             raise TemplateError("it has no command")
         template = Template(name=name, **{"title": name, **values})
         _check_placeholders(template)
+        _check_protocol(template)
     except TemplateError as error:
         raise TemplateError(f"Template '{name}': {error}.") from None
     return template
@@ -241,6 +242,17 @@ def _check_placeholders(template: Template) -> None:
                         f"the placeholder '{{{match[1]}}}' in '{key}' is unknown; "
                         f"there are {', '.join(sorted(allowed))} (write '{{{{' for a brace)"
                     )
+
+
+def _check_protocol(template: Template) -> None:
+    """Refuse keys that have no meaning for a service without HTTP: it has no URL to open, and no page."""
+    if template.protocol != "tcp":
+        return
+    if template.ready != "tcp":
+        raise TemplateError(f"'ready' is {template.ready!r}: with the protocol 'tcp' it can only be 'tcp'")
+    for key in ("start_on_open", "keep_prefix", "keep_host", "path_info"):
+        if getattr(template, key):
+            raise TemplateError(f"'{key}' has no meaning with the protocol 'tcp', as there is no URL to open: leave it out")
 
 
 def _is_encodable(text: str) -> bool:
@@ -333,7 +345,7 @@ _READERS: Mapping[str, Any] = {
     "arguments": _arguments,
     "ready": _ready,
     "restart": _one_of("never", "on-failure"),
-    "scheme": _one_of("http", "https"),
+    "protocol": _one_of("http", "https", "tcp"),
     "open_in": _one_of("lab", "browser"),
     "requires": _requires,
 }

@@ -45,7 +45,7 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
             prepare_socket(stream.socket)
             local, port = (("", 0), 0) if unix_socket else (stream.socket.getsockname(), upstream.port)
             approve(local[0], local[1], address, port, stream.socket.fileno())
-            return stream if upstream.scheme == "http" else await _start_tls(stream, upstream.host, timeout, trust)
+            return stream if upstream.scheme != "https" else await _start_tls(stream, upstream.host, timeout, trust)
         except OSError:
             stream.close()
         except BaseException:

@@ -16,18 +16,21 @@ from dataclasses import replace
 import pytest
 import trustme
 
+from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.errors import (
     BadInput,
     BadUpstream,
     Distrusted,
     Forbidden,
     ForwardedPort,
+    JupyterPort,
     LoopDetected,
     NotFound,
     Unreachable,
 )
+from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.protocol import urls
-from jupyter_portproxy.protocol.urls import Upstream
+from jupyter_portproxy.protocol.urls import Route, Upstream
 from jupyter_portproxy.services.port_rules import PortAttributes, PortRules
 from jupyter_portproxy.services.user_ports import UserPorts
 from jupyter_portproxy.system.netlink import open_netlink
@@ -64,6 +67,78 @@ def test_only_allowed_ports_pass(make_gateway, allowed, port, passes):
         return
     with pytest.raises(Forbidden):
         gateway.policy.check(route("localhost", port))
+
+
+# ---- raw TCP ----
+
+
+def tcp_route(port: int) -> Route:
+    return replace(route("localhost", port), path="", scheme="tcp")
+
+
+@pytest.mark.parametrize(
+    ("traits", "passes", "refused"),
+    [
+        ({}, [10000, 20000], [5432, 9999]),
+        ({"allowed_ports": [5432]}, [5432], [10000]),
+        ({"tcp_ports": ["allowed", 5432]}, [5432, 10000], [5433]),
+        ({"tcp_ports": [5432, "15000-15099"]}, [5432, 15000, 15099], [10000, 15100]),
+        ({"tcp_ports": []}, [], [10000, 5432]),
+    ],
+)
+async def test_raw_tcp_reaches_its_own_ports(make_gateway, traits, passes, refused):
+    policy = make_gateway(**traits).policy
+    for port in passes:
+        upstream = await policy.resolve(tcp_route(port))
+        assert (upstream.scheme, upstream.port) == ("tcp", port)
+    for port in refused:
+        with pytest.raises(Forbidden) as caught:
+            await policy.resolve(tcp_route(port))
+        assert (
+            "tcp_ports" if "tcp_ports" in traits and "allowed" not in traits["tcp_ports"] else "allowed_ports"
+        ) in caught.value.hint
+
+
+async def test_raw_tcp_to_a_port_that_http_does_not_reach_needs_no_other_permission(make_gateway):
+    """The owner is checked as for every listed port: this server's user or root."""
+    policy = make_gateway(tcp_ports=[5432]).policy
+    assert (await policy.resolve(tcp_route(5432))).owner is None
+    with pytest.raises(Forbidden):
+        policy.check(route("localhost", 5432))
+
+
+async def test_what_the_user_allows_counts_for_raw_tcp_unless_the_administrator_lists_ports(make_gateway, user_ports):
+    user_ports.add(5432)
+    policy = make_gateway(user_ports=user_ports).policy
+    assert (await policy.resolve(tcp_route(5432))).owner == os.getuid()
+    for listed in ([], [10000]):
+        with pytest.raises(Forbidden, match="Raw TCP"):
+            make_gateway(user_ports=user_ports, tcp_ports=listed).policy.check(tcp_route(5432))
+
+
+@pytest.mark.parametrize("tcp_ports", [["allowed"], ["allowed", 15000], [15000], []])
+def test_ports_of_jupyter_and_its_kernels_are_never_reached_by_raw_tcp(tcp_ports):
+    kernels = {15000}
+    policy = Policy(PortProxy(tcp_ports=tcp_ports), jupyter_ports=lambda: kernels)
+    for refuse in (lambda: policy.check(tcp_route(15000)), lambda: policy.check_tcp(15000)):
+        with pytest.raises(JupyterPort, match="Port 15000 is one of the Jupyter server or its kernels"):
+            refuse()
+    policy.check(route("localhost", 15000))  # HTTP to it is another matter
+    kernels.clear()
+    if tcp_ports:
+        policy.check_tcp(15000)
+
+
+def test_raw_tcp_to_a_unix_socket_is_allowed_like_http(make_gateway):
+    make_gateway().policy.check_tcp(0)
+    for tcp_ports in ([], [5432]):
+        with pytest.raises(Forbidden, match=r"^Raw TCP.* is not allowed by this server\.$"):
+            make_gateway(tcp_ports=tcp_ports).policy.check_tcp(0)
+
+
+def test_raw_tcp_keeps_the_bytes_whatever_the_port_speaks(make_gateway, port_rules):
+    port_rules.put({"ports": "15000", "scheme": "https"})
+    assert make_gateway(port_rules=port_rules).policy.scheme_of(tcp_route(15000)) == "tcp"
 
 
 @pytest.fixture

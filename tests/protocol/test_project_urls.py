@@ -50,6 +50,17 @@ def test_a_projects_url_is_parsed(base, below, port):
         assert found == ProjectRoute("p-1", f"{base}p-1", port, below, query)
 
 
+def test_raw_tcp_to_a_project_is_told_from_http():
+    for below, port, target in (("tcp/5432", 5432, "5432"), ("tcp/5432/", 5432, "5432"), ("tcp/service/db", None, "db")):
+        found = parse_project_url(f"/hub/p1/proxy/{below}", "/hub/")
+        assert found == ProjectRoute("p1", "/hub/p1", port, f"/proxy/{below}", "", target)
+        assert found.tcp_target == target
+    assert parse_project_url("/p1/proxy/port/5432/tcp/1", "/").tcp_target == ""
+    for wrong in ("tcp/0", "tcp/5432/x", "tcp/5432?token=x"):
+        with pytest.raises(BadRoute):
+            parse_project_url(f"/p1/proxy/{wrong}", "/")
+
+
 @pytest.mark.parametrize(
     "uri", ["/", "/lab/tree", "/api/x", "/P1/x", "/a%2Fb/x", "/../x", "/proxy/port/1/", "/port/1/", "x", "//p/"]
 )

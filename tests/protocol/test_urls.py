@@ -79,6 +79,53 @@ def test_a_url_decides_whether_the_upstream_gets_tls():
     assert [parse_url(ROOT + url, BASE) for url in ("https/", "https/name/", "https/port/8443/")] == [None, None, None]
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_address_of_raw_tcp_names_a_port_or_a_service(slash):
+    port, service = parse_url(f"{ROOT}tcp/5432{slash}", BASE), parse_url(f"{ROOT}tcp/service/my-db{slash}", BASE)
+    assert port == Route("localhost", 5432, f"{ROOT}tcp/5432", "", "", scheme="tcp")
+    assert service == ServiceRoute("my-db", f"{ROOT}tcp/service/my-db", "", "", "tcp")
+    assert (port.tcp_target, service.tcp_target) == ("5432", "my-db")
+    for route in (port, service):
+        assert route.isolated_target is None and route.is_local
+        assert route.canonical(lambda name: False, lambda name: "/elsewhere", upgrade=True) is route
+    others = (parse_url(ROOT + url, BASE) for url in ("port/5432/", "https/5432/", "service/my-db/", "port/5432/tcp/1"))
+    assert [route.tcp_target for route in others] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("tcp/", "Invalid port parameter: "),
+        ("tcp/0", "Invalid port parameter: 0"),
+        ("tcp/65536", "Invalid port parameter: 65536"),
+        ("tcp/05432", "Invalid port parameter: 05432"),
+        ("tcp/+1", "Invalid port parameter: +1"),
+        ("tcp/%35432", "Invalid port parameter: %35432"),
+        ("tcp/\xb2", "Invalid port parameter: %B2"),
+        ("tcp/localhost:22", "Invalid port parameter: localhost:22"),
+        ("tcp/[::1]:22", "Invalid port parameter: [::1]:22"),
+        ("tcp//22", "Invalid port parameter: "),
+        ("%74cp/22", "Invalid port parameter: %74cp"),
+        ("tcp/22/x", "An address of raw TCP ends with the port or the service's name."),
+        ("tcp/22//", "An address of raw TCP ends with the port or the service's name."),
+        ("tcp/22/..", "An address of raw TCP ends with the port or the service's name."),
+        ("tcp/service/a/b", "An address of raw TCP ends with the port or the service's name."),
+        ("tcp/22?token=secret", "An address of raw TCP has no query."),
+        ("tcp/22?", "An address of raw TCP has no query."),
+        ("tcp/service/a?token=secret", "An address of raw TCP has no query."),
+    ],
+)
+def test_a_wrong_address_of_raw_tcp_is_refused(url, said):
+    with pytest.raises(BadRoute) as caught:
+        parse_url(ROOT + url, BASE)
+    assert caught.value.message == said and "secret" not in caught.value.hint
+
+
+@pytest.mark.parametrize("url", ["tcp", "absolute/tcp/22", "https/tcp/22", "TCP/22", "tcp%2F22"])
+def test_other_spellings_are_no_address_of_raw_tcp(url):
+    assert parse_url(ROOT + url, BASE) is None
+
+
 BELOW = words("/a%2Fb /%23 //x// /;a=1;b /../x /%2e%2e/x /%E4 /\xe4 /%zz /? /x? /?? /?a=%26&&= /x#y /%00 /\\x /% /@evil.example")
 BELOW += words("//evil.example/ /http://evil.example/ /absolute/port/1/ /?port=80")
 

@@ -190,7 +190,7 @@ async def test_a_template_says_that_its_service_speaks_https(call, authority, tm
     certificate = tmp_path / "own.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
     command = [sys.executable, "-c", SECURE, "{port}", str(certificate)]
-    gateway.services.templates["secure"] = load("secure", {"command": command, "scheme": "https", "ready": "/"})
+    gateway.services.templates["secure"] = load("secure", {"command": command, "protocol": "https", "ready": "/"})
     started = await call("proxy/api/services", method="POST", content=b'{"template": "secure"}')
     assert started.status == 201
     assert (await call("proxy/service/secure/")).status == 200  # it waits until the service is up

@@ -1,0 +1,113 @@
+"""Raw TCP through a WebSocket, for programs: `proxy/tcp/N` and `proxy/tcp/service/NAME`.
+
+Raw TCP reaches more than HTTP does: databases, shells, debuggers. So nothing that a browser sends by itself logs in here:
+`TcpRequest` accepts a token in the field Authorization alone, and refuses requests with `Origin`, which browsers add to the
+WebSockets of every page. The rest is the pipeline of all requests. The server of the port relays bytes (upstream.byte_tunnel);
+each hop before it relays the next one's WebSocket. The log has a line for the start and the end of each connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from jupyter_server.auth.identity import IdentityProvider
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
+from tornado.websocket import WebSocketProtocol13
+
+from ..errors import TokenOnly
+from ..gateway.gateway import Gateway
+from ..isolation.sessions import Origins
+from ..protocol import credentials
+from ..protocol.headers import UPGRADE_FIELDS
+from ..upstream.byte_tunnel import ByteTunnel
+from ..upstream.tunnel import Tunnel
+from .base import ProxyRequest
+from .websocket import TunnelHandler
+
+_OTHER_LOGINS = ("Cookie", "Sec-WebSocket-Protocol")
+
+
+class TcpRequest(ProxyRequest):
+    """A handshake for raw TCP. Its URL has no query: `protocol.urls` refuses that."""
+
+    def __init__(
+        self, application: Application, request: HTTPServerRequest, gateway: Gateway, isolated: Origins | None = None
+    ) -> None:
+        for name in _OTHER_LOGINS:  # before an identity provider sees them
+            request.headers.pop(name, None)
+        super().__init__(application, request, gateway, isolated)
+
+    async def authenticate(self) -> None:
+        """Find the user by the token.
+
+        Raises:
+            TokenOnly, Unauthenticated, Forbidden, LoginUnavailable
+        """
+        headers, provider = self.request.headers, self.jupyter.identity_provider
+        if "Origin" in headers:
+            raise TokenOnly.page()
+        knows_tokens = bool(provider.token) or type(provider).get_user is not IdentityProvider.get_user
+        if not provider.auth_enabled or not knows_tokens:
+            raise TokenOnly.unavailable()
+        if not credentials.parse_authorization_token(headers.get("Authorization", "")):
+            raise TokenOnly.missing()
+        await super().authenticate()
+        if not self.jupyter.token_authenticated:
+            raise TokenOnly.missing()
+
+
+class TcpHandler(TunnelHandler):
+    """One raw TCP connection."""
+
+    _record: ConnectionRecord
+
+    async def accept(self) -> None:
+        admitted, request = self._admitted, self._proxy_request
+        self._record = ConnectionRecord(self._gateway.log, request.user.username, self._route.tcp_target, request.client.address)
+        if admitted.destination.upstream.scheme != "tcp":  # it is the next hop
+            await super().accept()
+            return
+        self._gateway.begin(is_activity=admitted.is_activity)
+        upstream = await self._dial()
+        tunnel = ByteTunnel(self._make_counter(), dials=False, idle_timeout=self._gateway.settings.tcp_idle_timeout)
+        key = self.request.headers["Sec-WebSocket-Key"]
+        accept = WebSocketProtocol13.compute_accept_value(key)
+        await self._connect(tunnel, upstream, [*UPGRADE_FIELDS, ("Sec-WebSocket-Accept", accept)])
+
+    def _make_counter(self) -> Callable[[int], None]:
+        count, record = super()._make_counter(), self._record
+
+        def count_both(size: int) -> None:
+            record.bytes += size
+            count(size)
+
+        return count_both
+
+    def _watch(self, tunnel: Tunnel) -> None:
+        self._record.begin(tunnel)
+        super()._watch(tunnel)
+
+
+class ConnectionRecord:
+    """What the log says of a connection: who has connected from where to what; at its end also for how long, and how much.
+
+    Attributes:
+        bytes: relayed in both directions.
+    """
+
+    __slots__ = ("_log", "_started", "_what", "bytes")
+
+    def __init__(self, log: logging.Logger, user: str, target: str, address: str) -> None:
+        self._log, self._what = log, f"{target!r} for {user!r} at {address}"
+        self._started, self.bytes = time.monotonic(), 0
+
+    def begin(self, tunnel: Tunnel) -> None:
+        self._log.info("portproxy: raw TCP to %s is open", self._what)
+        tunnel.add_close_callback(self._end)
+
+    def _end(self, tunnel: object) -> None:
+        seconds = time.monotonic() - self._started
+        self._log.info("portproxy: raw TCP to %s has closed after %.1f s and %d bytes", self._what, seconds, self.bytes)
