@@ -49,14 +49,20 @@ class TcpRequest(ProxyRequest):
         headers, provider = self.request.headers, self.jupyter.identity_provider
         if "Origin" in headers:
             raise TokenOnly.page()
-        knows_tokens = bool(provider.token) or type(provider).get_user is not IdentityProvider.get_user
-        if not provider.auth_enabled or not knows_tokens:
+        if not provider.auth_enabled or not _accepts_tokens(provider):
             raise TokenOnly.unavailable()
         if not credentials.parse_authorization_token(headers.get("Authorization", "")):
             raise TokenOnly.missing()
         await super().authenticate()
         if not self.jupyter.token_authenticated:
             raise TokenOnly.missing()
+
+
+def _accepts_tokens(provider: IdentityProvider) -> bool:
+    """False for a provider that looks for Jupyter's own token alone, while there is none."""
+    kind = type(provider)
+    has_own_way = kind.get_user is not IdentityProvider.get_user or kind.get_user_token is not IdentityProvider.get_user_token
+    return bool(provider.token) or has_own_way
 
 
 class TcpHandler(TunnelHandler):

@@ -21,7 +21,7 @@ from jupyter_portproxy.errors import (
 from jupyter_portproxy.gateway.destinations import Destination, Requester
 from jupyter_portproxy.projects.access import JUPYTER, PORTS, START, ProjectAccess, ProjectHooks
 from jupyter_portproxy.projects.model import ANY_PROJECT, ChangeSubscriptions, NextHop
-from jupyter_portproxy.protocol.project_urls import parse_project_url
+from jupyter_portproxy.protocol.project_urls import ProjectRoute, parse_project_url
 from jupyter_portproxy.protocol.urls import Route, Upstream
 from jupyter_portproxy.upstream.closable import Closable, CloseCode
 
@@ -70,8 +70,8 @@ class Open(Closable):
         self.codes.append(code)
 
 
-def check_port(port: int) -> None:
-    if port < 1024:
+def check_port(route: ProjectRoute, port: int) -> None:
+    if port < 1024 or (route.tcp_target and port == 15001):
         raise Forbidden(f"Port {port} is not allowed here.")
 
 
@@ -122,6 +122,18 @@ def destination(hop: NextHop = HOP, path: str = "port/15000/", name: str = "ann"
         (replace(HOP, allowed_ports=(range(15001, 15003),)), "port/15002/", False, ""),
         (replace(HOP, user_ports=(range(15001, 15003),)), "port/15000/", False, "Port 15000 is not among your ports"),
         (replace(HOP, user_ports=()), "lab", False, ""),
+        (HOP, "proxy/tcp/15000", False, ""),
+        (HOP, "proxy/tcp/15001", False, "Port 15001 is not allowed here."),
+        (HOP, "port/15001/", False, ""),
+        (replace(HOP, role="viewer"), "proxy/tcp/15000", False, "As a viewer of this project you may not reach this."),
+        (
+            replace(HOP, allowed_ports=(range(1, 9),)),
+            "proxy/tcp/15000",
+            False,
+            "Port 15000 is not among the ports of this project.",
+        ),
+        (replace(HOP, user_ports=(range(1, 9),)), "proxy/tcp/15000", False, "Port 15000 is not among your ports"),
+        (replace(HOP, role="member"), "proxy/tcp/service/db", False, "As a member of this project you may not reach this."),
     ],
 )
 def test_role_and_lists_of_ports_decide(access, hop, path, posts, sentence):
