@@ -1,16 +1,14 @@
 """The user's rules for ports, in a file of their data folder: label, what happens when a port appears, scheme, Host.
 
-A rule is for a port, a range of ports, or the processes that match a pattern. The server applies rules for ports alone: a
-pattern could stop the event loop, so only browsers match it. For each attribute the rule of the port counts before those of
-ranges, the narrowest first; of equal ranges, the older rule.
+A rule is for a port, a range of ports, or the processes that match a pattern. The server applies rules for ports alone; browsers
+match patterns. For each attribute the rule of the port counts before those of ranges, the narrowest first; of equal ranges, the
+older rule.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import unicodedata
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple, cast
 
 from ..errors import BadInput, NotFound
 from ..protocol.urls import parse_ports, print_ports
+from .process_pattern import check_pattern
 from .user_file import UserDataFile
 
 MAX_RULES = 500
@@ -108,13 +107,9 @@ class PortRules:
         Raises:
             BadInput: a value is invalid, or there are too many rules.
         """
-        rule = parse_rule(values)
-        if rule.process is not None:
-            _check_syntax(rule.process)
+        rule = _parse_new(values)
         with self._file.change() as rules:
-            rules[rule.id] = rule
-            if len(rules) > MAX_RULES:
-                raise BadInput(f"There are {MAX_RULES} rules for ports already.", "Remove one that you do not need.")
+            _store(rules, rule)
         return rule
 
     def remove(self, id_: str) -> PortRule:
@@ -160,6 +155,21 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
     return rule
 
 
+def _parse_new(values: Mapping[str, object]) -> PortRule:
+    """The rule of a request. Raises: BadInput"""
+    rule = parse_rule(values)
+    if rule.process is not None:
+        check_pattern(rule.process)
+    return rule
+
+
+def _store(rules: dict[str, PortRule], rule: PortRule) -> None:
+    """Raises: BadInput: there are too many rules."""
+    rules[rule.id] = rule
+    if len(rules) > MAX_RULES:
+        raise BadInput(f"There are {MAX_RULES} rules for ports already.", "Remove one that you do not need.")
+
+
 def _parse_range(ports: object) -> str:
     try:
         return print_ports(parse_ports([ports if isinstance(ports, str) else ""]))
@@ -172,15 +182,6 @@ def _parse_pattern(process: object) -> str:
     if not pattern:
         raise BadInput("The pattern is empty.", "Write a regular expression, such as streamlit.")
     return pattern
-
-
-def _check_syntax(pattern: str) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadInput(f"The pattern {pattern[:80]!r} is not a regular expression: {error}.", "Correct it.") from None
 
 
 def _parse_label(label: object) -> str:

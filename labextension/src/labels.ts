@@ -2,6 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import { IPatternProblem, MAX_SIZE } from './process-pattern';
 import type { RuleSet, Subject } from './rules';
 import type { IPort, IService, OnAppear, State } from './tokens';
 
@@ -21,6 +22,18 @@ export function stateText(state: State, trans: TranslationBundle): string {
       return trans.__('Stopped');
     case 'failed':
       return trans.__('Failed');
+  }
+}
+
+/** Why a pattern cannot be used. */
+export function patternProblemText(pattern: string, { kind, part }: IPatternProblem, trans: TranslationBundle): string {
+  switch (kind) {
+    case 'syntax':
+      return trans.__('“%1” is not a regular expression.', pattern);
+    case 'unsupported':
+      return trans.__('“%1” has “%2”. Patterns for programs have no look-around, no references and no named groups.', pattern, part);
+    case 'size':
+      return trans.__('“%1” is too large: with its repetitions written out, it may have %2 characters.', pattern, MAX_SIZE);
   }
 }
 

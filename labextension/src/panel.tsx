@@ -173,7 +173,7 @@ export function PortsSection({ manager, state, trans, run, onAdd }: IProps & { o
           {ignored.map(rowOf)}
         </ul>
       ) : null}
-      <RuleList {...{ manager, trans }} />
+      <RuleList {...{ manager, trans }} unused={rules.unused} />
     </>
   );
 }

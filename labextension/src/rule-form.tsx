@@ -5,8 +5,9 @@ import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { IFormProps, Refusal, showForm } from './dialog';
-import { appearText } from './labels';
-import { compile, processText, programPattern, RuleSet, Subject } from './rules';
+import { appearText, patternProblemText } from './labels';
+import { compilePattern } from './process-pattern';
+import { processText, programPattern, RuleSet, Subject } from './rules';
 import type { IPortRule, IPortsManager, OnAppear, Scheme } from './tokens';
 
 /** A rule as the server takes it. */
@@ -53,7 +54,7 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
   const attributes = drafts[draft] ?? attributesOf(known(kind));
   const set = (more: Partial<IAttributes>) => setDrafts({ ...drafts, [draft]: { ...attributes, ...more } });
   const match = matches[kind].trim();
-  const isInvalid = kind === 'process' && match !== '' && !compile(match);
+  const isInvalid = kind === 'process' && match !== '' && !compilePattern(match).pattern;
   const change = { rule: ruleOf(kind, match, attributes), replaces: known(kind) };
   // A layout effect runs before the next event: a click on Save may follow immediately.
   React.useLayoutEffect(() => onChange(change, match !== '' && !isInvalid, !!change.replaces), [JSON.stringify(change), isInvalid]);
@@ -89,16 +90,16 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
   );
 }
 
-/** Refuses what is no regular expression; otherwise shows whether the pattern matches the program of the row. */
+/** Refuses what is no pattern; otherwise shows whether the pattern matches the program of the row. */
 function PatternNote({ pattern, port, trans }: { pattern: string; port: Subject; trans: TranslationBundle }): React.JSX.Element {
-  const found = compile(pattern);
+  const { pattern: found, problem } = compilePattern(pattern);
   const text = processText(port);
-  if (pattern && !found) {
-    return <Refusal text={trans.__('“%1” is not a regular expression.', pattern)} />;
+  if (problem) {
+    return <Refusal text={patternProblemText(pattern, problem, trans)} />;
   }
   return (
     <p className="jp-PortProxy-note" role="status">
-      {text.trim() && (found?.test(text) ? trans.__('It matches %1', text) : trans.__('It does not match %1', text))}
+      {text.trim() && pattern && (found?.matches(text) ? trans.__('It matches %1', text) : trans.__('It does not match %1', text))}
     </p>
   );
 }

@@ -1,4 +1,5 @@
-// The list of the rules for ports, where each can be removed, also while no port that it is for is listed.
+// The list of the rules for ports, where each can be removed, also while no port that it is for is listed; and the patterns that
+// cannot be used.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { deleteIcon } from '@jupyterlab/ui-components';
@@ -6,10 +7,30 @@ import * as React from 'react';
 
 import { messageOf } from './api';
 import { Refusal } from './dialog';
-import { appearText } from './labels';
+import { appearText, patternProblemText } from './labels';
+import type { IUnusedPattern } from './rules';
 import type { IPortRule, IPortsManager } from './tokens';
 
-export function RuleList({ manager, trans }: { manager: IPortsManager; trans: TranslationBundle }): React.JSX.Element | null {
+const MAX_UNUSED = 3;
+
+interface IRuleListProps {
+  manager: IPortsManager;
+  unused: readonly IUnusedPattern[];
+  trans: TranslationBundle;
+}
+
+export function RuleList({ manager, unused, trans }: IRuleListProps): React.JSX.Element {
+  return (
+    <>
+      {unused.slice(0, MAX_UNUSED).map(({ pattern, problem }) => (
+        <Refusal key={pattern} text={trans.__('A rule is not used: %1', patternProblemText(pattern, problem, trans))} />
+      ))}
+      <Rules {...{ manager, trans }} />
+    </>
+  );
+}
+
+function Rules({ manager, trans }: Pick<IRuleListProps, 'manager' | 'trans'>): React.JSX.Element | null {
   const [problem, setProblem] = React.useState('');
   const rules = manager.portRules ?? [];
   const remove = (rule: IPortRule) => void manager.removeRule(rule.id).then(() => setProblem(''), error => setProblem(messageOf(error)));

@@ -3,6 +3,7 @@
 // Each attribute is decided by itself, by the first of these that has it: the server's rule for the port, for the narrowest range,
 // for processes (in their order), the first rule of the settings that matches, `onNewPort`, the default.
 
+import { compilePattern, IPatternProblem, ProcessPattern } from './process-pattern';
 import type { IPort, IPortRule, OnAppear } from './tokens';
 
 const MAX_PATTERN_LENGTH = 200; // as on the server
@@ -33,6 +34,14 @@ export interface IApplied {
   on_appear: OnAppear;
 }
 
+/** A pattern of a rule that cannot be applied. */
+export interface IUnusedPattern {
+  pattern: string;
+  problem: IPatternProblem;
+}
+
+type Matcher = (port: Subject) => boolean;
+
 /** The rules of the server and of the settings at one time. */
 export class RuleSet {
   constructor(
@@ -40,7 +49,13 @@ export class RuleSet {
     private readonly _settings: IRuleSettings = { onNewPort: 'notify', ports: [] }
   ) {
     const byWidth = (one: IPortRule, other: IPortRule) => widthOf(one) - widthOf(other);
-    this._matchers = [...rules].sort(byWidth).map(rule => ({ rule, matches: matcherOf(rule) }));
+    this._matchers = [...rules].sort(byWidth).map(rule => ({ rule, matches: this._matcherOf(rule.ports, rule.process) }));
+    this._settingsMatchers = _settings.ports.map(rule => ({ rule, matches: this._matcherOf(rule.port?.toString() ?? null, rule.process) }));
+  }
+
+  /** The patterns of the rules that match nothing, because they cannot be used. */
+  get unused(): readonly IUnusedPattern[] {
+    return this._unused;
   }
 
   /** The server's rules for a port, the most specific first. */
@@ -54,32 +69,36 @@ export class RuleSet {
       return known;
     }
     const rules = this.matching(port);
-    const { ports, onNewPort } = this._settings;
-    const setting = ports.find(rule => (rule.port === undefined ? isMatch(compile(rule.process), port) : rule.port === port.port));
+    const setting = this._settingsMatchers.find(({ matches }) => matches(port))?.rule;
     const applied = {
       label: rules.find(rule => rule.label)?.label || setting?.label || '',
-      on_appear: rules.find(rule => rule.on_appear)?.on_appear ?? setting?.action ?? onNewPort
+      on_appear: rules.find(rule => rule.on_appear)?.on_appear ?? setting?.action ?? this._settings.onNewPort
     };
     this._applied.set(port, applied);
     return applied;
   }
 
-  private readonly _matchers: { rule: IPortRule; matches: (port: Subject) => boolean }[];
+  private _matcherOf(ports: string | null, process: string | null | undefined): Matcher {
+    if (ports !== null) {
+      const [first, last] = boundsOf(ports);
+      return ({ port }) => first <= port && port <= last;
+    }
+    const { pattern, problem } = process ? compilePattern(process) : {};
+    if (process && problem) {
+      this._unused.push({ pattern: process, problem });
+    }
+    return port => isMatch(pattern, port);
+  }
+
+  private readonly _unused: IUnusedPattern[] = [];
+  private readonly _matchers: { rule: IPortRule; matches: Matcher }[];
+  private readonly _settingsMatchers: { rule: ISettingsRule; matches: Matcher }[];
   private readonly _applied = new WeakMap<Subject, IApplied>();
 }
 
 /** The text that a pattern is searched in. */
 export function processText(port: Subject): string {
   return `${port.process} ${port.command.join(' ')}`;
-}
-
-/** The regular expression; undefined if it is none. */
-export function compile(pattern: string | null | undefined): RegExp | undefined {
-  try {
-    return pattern ? new RegExp(pattern) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Index, in the command line of an interpreter such as Python, of the script or module that it runs; 0 for other programs. */
@@ -121,15 +140,6 @@ function boundsOf(ports: string | null): [number, number] {
   return [Number(first), Number(last)];
 }
 
-function matcherOf(rule: IPortRule): (port: Subject) => boolean {
-  if (rule.ports === null) {
-    const pattern = compile(rule.process);
-    return port => isMatch(pattern, port);
-  }
-  const [first, last] = boundsOf(rule.ports);
-  return ({ port }) => first <= port && port <= last;
-}
-
-function isMatch(pattern: RegExp | undefined, port: Subject): boolean {
-  return pattern !== undefined && pattern.test(processText(port));
+function isMatch(pattern: ProcessPattern | undefined, port: Subject): boolean {
+  return pattern !== undefined && pattern.matches(processText(port));
 }

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 
-import { compile, programName, programPattern, RuleSet } from '../src/rules';
+import { compilePattern } from '../src/process-pattern';
+import { programName, programPattern, RuleSet } from '../src/rules';
 import type { IPortRule } from '../src/tokens';
 import { port, rule } from './samples';
 
@@ -45,6 +46,16 @@ describe('the rules', () => {
     expect(new RuleSet(rules).matching(streamlit).map(({ id }) => id)).toEqual(['8501', '8000-9000', 'run']);
   });
 
+  it('with patterns that cannot be used match nothing, and are named', () => {
+    const set = new RuleSet([rule({ process: '(a' }), rule({ process: 'run' }), rule({ process: '(?=run)' }), rule({ ports: '1' })], settings);
+    expect(set.matching(streamlit).map(({ id }) => id)).toEqual(['run']);
+    expect(set.unused.map(({ pattern, problem }) => [pattern, problem.kind])).toEqual([
+      ['(a', 'syntax'],
+      ['(?=run)', 'unsupported'],
+      ['(', 'syntax']
+    ]);
+  });
+
   it('of 500 are matched with 500 ports in a moment', () => {
     const rules = Array.from({ length: 500 }, (_, index) => rule({ process: `^program${index}( |$)` }, { label: `p${index}` }));
     const ports = Array.from({ length: 500 }, (_, index) => port(index, { process: `program${index}` }));
@@ -75,6 +86,6 @@ describe('the pattern of a program', () => {
   it('has at most 200 characters, and matches', () => {
     const found = port(1, { process: 'python', command: ['python', `/${'a.'.repeat(300)}`] });
     expect(programPattern(found).length).toBeLessThanOrEqual(200);
-    expect(compile(programPattern(found))?.test(`python python /${'a.'.repeat(300)}`)).toBe(true);
+    expect(compilePattern(programPattern(found)).pattern?.matches(`python python /${'a.'.repeat(300)}`)).toBe(true);
   });
 });

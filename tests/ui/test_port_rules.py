@@ -135,15 +135,31 @@ def test_a_rule_is_for_a_range_or_for_programs(lab, lab_server):
 
 
 @contextlib.contextmanager
-def program():
+def program(*arguments: str):
     """A web server of its own process; its port."""
     port = free_port()
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port), *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield port
         finally:
             process.kill()
+
+
+def test_no_pattern_stops_the_page(lab, lab_server):
+    set_rule(lab_server, process="(a+)+$", label="Not matched")
+    set_rule(lab_server, process="(a|aa)+!$", label="Matched")
+    with program("--directory", "a" * 60 + "!") as port:
+        expect(row(lab, port).locator(".jp-PortProxy-label")).to_have_text("Matched", timeout=10_000)
+        act(lab, port, "Edit…")
+        field(lab, "Pattern (regular expression)").fill("(.*a){20}b")
+        expect(lab.locator(".jp-Dialog [role=status]")).to_contain_text("It does not match")
+        field(lab, "Pattern (regular expression)").fill("(?=a)")
+        expect(lab.locator(".jp-Dialog [role=alert]")).to_contain_text("“(?=a)” has “(?=”.")
+        field(lab, "Pattern (regular expression)").fill("(a{99}){99}")
+        expect(lab.locator(".jp-Dialog [role=alert]")).to_contain_text("“(a{99}){99}” is too large")
+        expect(lab.locator('.jp-Dialog-button:has-text("Save")')).to_be_disabled()
+        lab.keyboard.press("Escape")
 
 
 def test_never_for_this_process(lab, lab_server):
@@ -252,12 +268,13 @@ def test_a_server_of_several_people_keeps_no_rules_and_the_settings_apply(chromi
     port = free_port()
     settings = tmp_path / ".jupyter" / "lab" / "user-settings" / "jupyter-portproxy"
     settings.mkdir(parents=True)
-    ports = [{"port": port, "label": "Mine", "action": "preview"}]
+    ports = [{"process": "(?=python)", "label": "Not used"}, {"port": port, "label": "Mine", "action": "preview"}]
     (settings / "plugin.jupyterlab-settings").write_text(json.dumps({"ports": ports}))
     (tmp_path / ".jupyter" / "jupyter_server_config.py").write_text(SEVERAL)
     with jupyter_server(tmp_path) as server, browser(chromium, server) as page, listener(port=port):
         expect(row(page, port).locator(".jp-PortProxy-label")).to_have_text("Mine", timeout=5000)
         expect(page.locator(".jp-PortProxy-frame iframe").content_frame.locator("body")).to_be_visible(timeout=10_000)
+        expect(page.locator(".jp-PortProxy-panel [role=alert]")).to_contain_text("A rule is not used: “(?=python)” has “(?=”.")
         act(page, port, "Edit…")
         expect(page.locator(".jp-Dialog")).to_contain_text("This server keeps no rules for ports, as several people may use it")
         picture(page, "no-rules")
