@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -239,7 +240,10 @@ class UserPortHandler(ProxyAPIHandler):
 
 
 class PortRulesHandler(ProxyAPIHandler):
-    """`GET port-rules`: the user's rules; `PUT port-rules` makes a rule or replaces the one with the same match (PortRule)."""
+    """`GET port-rules`: the user's rules; `PUT port-rules` makes a rule or replaces the one with the same match (PortRule).
+
+    `PATCH port-rules` keeps the attributes that are not sent.
+    """
 
     @authenticated
     @authorized("read")
@@ -249,8 +253,15 @@ class PortRulesHandler(ProxyAPIHandler):
     @authenticated
     @authorized("execute")
     async def put(self) -> None:
-        rules = self.policy.port_rules
-        rule = await in_thread(rules.put, self.json_body(*port_rules.KEYS))
+        await self._store(self.policy.port_rules.put)
+
+    @authenticated
+    @authorized("execute")
+    async def patch(self) -> None:
+        await self._store(self.policy.port_rules.change)
+
+    async def _store(self, change: Callable[[Mapping[str, object]], port_rules.PortRule]) -> None:
+        rule = await in_thread(change, self.json_body(*port_rules.KEYS))
         self.listing.scan_again()
         self.send(asdict(rule))
 

@@ -177,21 +177,18 @@ class IndexPageHandler(JupyterHandler):
             return
         ports, keep_host = self.get_body_argument("ports", ""), self.get_body_argument("keep_host", "")
         process = self.get_body_argument("process", "") or None
-        match = {"ports": None if process and not ports else ports, "process": process}
-        before = next((rule for rule in rules.list() if {"ports": rule.ports, "process": rule.process} == match), None)
-        on_appear = before.on_appear if before is not None else None
         values = {
-            **match,
+            "ports": None if process and not ports else ports,
+            "process": process,
             "label": self.get_body_argument("label", ""),
             "scheme": self.get_body_argument("scheme", "") or None,
             "keep_host": _KEEP_HOST.get(keep_host, keep_host),
-            "on_appear": self.get_body_argument("on_appear", on_appear or "") or None,
-            "pinned": action == "add-port" or (before is not None and before.pinned),
         }
-        if action == "add-port" and before is not None:  # its fields may be empty, and the rule's row may not show
-            kept = ("label", "on_appear", "scheme", "keep_host")
-            values |= {key: getattr(before, key) for key in kept if values[key] in ("", None)}
-        await in_thread(rules.put, values)
+        if "on_appear" in self.request.body_arguments:
+            values["on_appear"] = self.get_body_argument("on_appear") or None
+        if action == "add-port":  # its fields may be empty, and the rule's row may not show
+            values = {key: value for key, value in values.items() if value not in ("", None) or key == "ports"} | {"pinned": True}
+        await in_thread(rules.change, values)
 
     async def _change_project(self, action: str, key: str) -> None:
         assert self.project_list is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -109,6 +109,23 @@ class PortRules:
         """
         rule = _parse_new(values)
         with self._file.change() as rules:
+            _store(rules, rule)
+        return rule
+
+    def change(self, values: Mapping[str, object]) -> PortRule:
+        """Change the given attributes of the rule with the same match, or make a rule with them.
+
+        Args:
+            values: by the names in `KEYS`.
+
+        Raises:
+            BadInput: a value is invalid, or there are too many rules.
+        """
+        rule = _parse_new(values)
+        with self._file.change() as rules:
+            before = rules.get(rule.id)
+            if before is not None:
+                rule = replace(before, **{key: getattr(rule, key) for key in values})
             _store(rules, rule)
         return rule
 

@@ -171,8 +171,16 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._changed.emit();
   }
 
-  async setRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule> {
-    const stored = await this._api.request<IPortRule>('PUT', 'port-rules', rule);
+  setRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule> {
+    return this._storeRule('PUT', rule);
+  }
+
+  changeRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule> {
+    return this._storeRule('PATCH', rule);
+  }
+
+  private async _storeRule(method: string, rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule> {
+    const stored = await this._api.request<IPortRule>(method, 'port-rules', rule);
     this._put({ kind: 'port_rule', ...stored });
     this._changed.emit();
     return stored;

@@ -194,7 +194,9 @@ interface IAddProps extends IFormProps<RuleInput> {
 export function AddForm({ trans, problem, onChange }: IAddProps): React.JSX.Element {
   const [ports, setPorts] = React.useState('');
   const [attributes, setAttributes] = React.useState<IAttributes>({ ...attributesOf(undefined), pinned: true });
-  const rule = ruleOf('port', ports.trim(), attributes);
+  const { label, scheme } = attributes;
+  // Fields that are left empty are not sent: a rule that the port has keeps them.
+  const rule: RuleInput = { ports: ports.trim(), pinned: true, ...(label.trim() ? { label: label.trim() } : {}), ...(scheme ? { scheme } : {}) };
   React.useLayoutEffect(() => onChange(rule, ports.trim() !== ''), [JSON.stringify(rule)]);
   return (
     <form className="jp-PortProxy-form" onSubmit={event => event.preventDefault()}>
@@ -261,15 +263,6 @@ export async function showAddForm(manager: IPortsManager, trans: TranslationBund
     accept: trans.__('Add'),
     focused: 'input',
     form: props => <AddForm {...{ trans }} {...props} />,
-    submit: async added => {
-      const known = manager.portRules?.find(rule => rule.ports === added.ports);
-      await manager.setRule({
-        ...added,
-        label: added.label || known?.label || '',
-        on_appear: known?.on_appear ?? null,
-        scheme: added.scheme ?? known?.scheme ?? null,
-        keep_host: known?.keep_host ?? null
-      });
-    }
+    submit: async rule => void (await manager.changeRule(rule))
   });
 }

@@ -185,6 +185,8 @@ export interface IPortsManager {
   setAllowed(port: number, allowed: boolean): Promise<void>;
   /** Makes the rule for `ports` or `process`, or replaces it with all its attributes. */
   setRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule>;
+  /** Changes the given attributes of the rule for `ports` or `process`, or makes it. */
+  changeRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule>;
   /** Removes a rule. One that does not exist any more is no error. */
   removeRule(id: string): Promise<void>;
   /** The service once it is no longer starting. */

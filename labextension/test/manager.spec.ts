@@ -191,6 +191,16 @@ describe('rules for ports', () => {
     ]);
   });
 
+  it('are changed by the server, which keeps the other attributes', async () => {
+    const changed = { ...one, pinned: true };
+    api.answers = { 'PATCH port-rules': changed };
+    api.send('snapshot', snapshot({ port_rules: [one, other] }));
+    await settle();
+    expect(await manager.changeRule({ ports: '8501', pinned: true })).toEqual(changed);
+    expect(manager.portRules).toMatchObject([changed, other]);
+    expect(api.requests.at(-1)).toEqual(['PATCH', 'port-rules', { ports: '8501', pinned: true }]);
+  });
+
   it('stay when the server refuses a change', async () => {
     const refusal = new ApiError(400, 'The list of rules cannot be written.');
     api.answers = { 'PUT port-rules': refusal, 'DELETE port-rules/8501': refusal };

@@ -103,13 +103,14 @@ describe('the form of a port', () => {
 });
 
 describe('the form of a port to add', () => {
-  it('requires the port', () => {
+  it('requires the port, and sends only what was filled in', () => {
     render(<AddForm {...{ trans, onChange }} />);
     expect(last()[1]).toBe(false);
     set('Port', ' 8501 ');
+    expect(last()).toEqual([{ ports: '8501', pinned: true }, true]);
     set('Label (optional)', 'Mine');
     set('Protocol', 'https');
-    const added = { ports: '8501', label: 'Mine', on_appear: null, scheme: 'https', keep_host: null, pinned: true };
+    const added = { ports: '8501', label: 'Mine', scheme: 'https', pinned: true };
     expect(last()).toEqual([added, true]);
   });
 });

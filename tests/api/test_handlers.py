@@ -316,6 +316,9 @@ async def test_a_rule_for_a_port_is_made_listed_replaced_and_removed(api):
     assert await api("PUT", "port-rules", {"ports": "8501", "label": None}) == (
         *(200, {**rule, "label": "", "on_appear": None, "scheme": None, "keep_host": None, "pinned": False}),
     )
+    changed = {**rule, "label": "new", "on_appear": None, "scheme": "tcp", "keep_host": None, "pinned": False}
+    assert await api("PATCH", "port-rules", {"ports": "8501", "label": "new", "scheme": "tcp"}) == (200, changed)
+    assert await api("PATCH", "port-rules", {"ports": "8501", "pinned": True}) == (200, {**changed, "pinned": True})
     assert (await api("DELETE", f"port-rules/{rule['id']}"))[0] == 204
     assert await api("GET", "port-rules") == (200, [pattern[1]])
     status, answer = await api("DELETE", f"port-rules/{rule['id']}")
@@ -337,8 +340,9 @@ async def test_a_rule_for_a_port_is_made_listed_replaced_and_removed(api):
     ],
 )
 async def test_an_invalid_rule_is_refused_in_one_sentence(api, body, text):
-    status, answer = await api("PUT", "port-rules", body)
-    assert (status, answer["message"], answer["code"]) == (400, text, "bad_input") and answer["hint"]
+    for method in ("PUT", "PATCH"):
+        status, answer = await api(method, "port-rules", body)
+        assert (status, answer["message"], answer["code"]) == (400, text, "bad_input") and answer["hint"]
     assert await api("GET", "port-rules") == (200, [])
 
 
@@ -375,8 +379,8 @@ async def test_rules_follow_the_permissions_of_jupyter(api, call):
     cookies = "; ".join(value.split(";")[0] for value in first.all("Set-Cookie"))
     with_cookie = {"token": None, "fields": [f"Cookie: {cookies}"]}
     assert (await api("GET", "port-rules", **with_cookie))[0] == 200
-    for method, path in (("PUT", "port-rules"), ("DELETE", "port-rules/x")):
-        assert (await api(method, path, {"ports": "8501"} if method == "PUT" else None, **with_cookie))[0] == 403
+    for method, path in (("PUT", "port-rules"), ("PATCH", "port-rules"), ("DELETE", "port-rules/x")):
+        assert (await api(method, path, None if method == "DELETE" else {"ports": "8501"}, **with_cookie))[0] == 403
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=NamedUsers)])
@@ -384,6 +388,7 @@ async def test_a_server_of_several_users_keeps_no_rules(api, jp_server_config):
     for method, path, body in (
         ("GET", "port-rules", None),
         ("PUT", "port-rules", {"ports": "80"}),
+        ("PATCH", "port-rules", {"ports": "80"}),
         ("DELETE", "port-rules/x", None),
     ):
         status, answer = await api(method, path, body, token="user-ann")

@@ -63,9 +63,12 @@ def test_no_comma_has_cut_a_description():
 
 def test_the_values_of_a_rule_are_the_same_in_each_place():
     api = yaml.safe_load(FILE.read_text())
-    put = api["paths"]["/port-rules"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    put, patch = (
+        api["paths"]["/port-rules"][method]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        for method in ("put", "patch")
+    )
     rule = api["components"]["schemas"]["PortRule"]["properties"]
-    assert set(rule) == {field.name for field in fields(PortRule)} == {"id", *put} == {"id", *port_rules.KEYS}
+    assert set(rule) == {field.name for field in fields(PortRule)} == {"id", *put} == {"id", *port_rules.KEYS} and put == patch
     for described in (put, rule):
         assert described["on_appear"]["oneOf"][0]["enum"] == list(port_rules.ON_APPEAR)
         assert described["scheme"]["oneOf"][0]["enum"] == list(port_rules.SCHEMES)

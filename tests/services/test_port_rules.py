@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,18 @@ def test_a_rule_is_made_replaced_and_removed(rules, path):
     assert rules.list() == PortRules(path, LOG).list() == []
     with pytest.raises(NotFound, match=f"There is no port rule named '{made.id}'"):
         rules.remove(made.id)
+
+
+def test_a_change_keeps_the_other_attributes(rules, path):
+    made = rules.change({"ports": "8501", "label": "before", "keep_host": False})
+    assert rules.list() == [made] and (made.label, made.keep_host, made.pinned) == ("before", False, False)
+    changed = rules.change({"ports": " 8501-8501", "process": None, "pinned": True, "scheme": "https"})
+    assert changed == replace(made, pinned=True, scheme="https") and PortRules(path, LOG).list() == [changed]
+    assert rules.change({"ports": "8501", "label": None, "keep_host": None}) == replace(changed, label="", keep_host=None)
+    for values in ({"ports": "8501", "label": "x" * 101}, {"process": "(a"}, {"ports": "8501", "process": "a"}):
+        with pytest.raises(BadInput):
+            rules.change(values)
+    assert [rule.label for rule in rules.list()] == [""]
 
 
 def test_a_replaced_rule_keeps_its_turn_and_the_id_is_that_of_the_match(rules, path):
@@ -81,6 +94,8 @@ def test_another_server_sees_a_change_at_once(rules, path):
         *(({"ports": ports}, f"Invalid ports: {str(ports)!r}.") for ports in (8501, True, ["8501"], {})),
         ({"process": "(a"}, "The pattern '(a' is not a regular expression: missing ), unterminated subpattern at position 0."),
         ({"process": "a{99999999999999}"}, "The pattern 'a{99999999999999}' is not a regular expression: the repetition number"),
+        ({"process": "(?=x)y"}, "The pattern '(?=x)y' has '(?='."),
+        ({"process": "(a{99}){99}"}, "The pattern '(a{99}){99}' is too large."),
         ({"process": "x" * 201}, "The pattern has 201 characters."),
         ({"process": ""}, "The pattern is empty."),
         ({"process": 5}, "Invalid pattern: '5'."),
@@ -94,8 +109,6 @@ def test_another_server_sees_a_change_at_once(rules, path):
         ({"ports": "80", "on_appear": ["open"]}, "Invalid on_appear: \"['open']\"."),
         ({"ports": "80", "scheme": "ftp"}, "Invalid scheme: 'ftp'."),
         ({"ports": "80", "keep_host": "yes"}, "Invalid keep_host: 'yes'."),
-        ({"process": "(?=x)y"}, "The pattern '(?=x)y' has '(?='."),
-        ({"process": "(a{99}){99}"}, "The pattern '(a{99}){99}' is too large."),
         ({"ports": "80", "keep_host": 1}, "Invalid keep_host: '1'."),
         ({"ports": "80", "pinned": 1}, "Invalid pinned: '1'."),
         ({"ports": "80-81", "pinned": True}, "Only a single port can be added ('pinned')."),
@@ -124,6 +137,8 @@ def test_there_is_a_limit(rules, path):
     path.write_text(json.dumps({"rules": [{"ports": str(port)} for port in range(2000, 2000 + MAX_RULES)]}))
     with pytest.raises(BadInput, match="There are 500 rules for ports already"):
         rules.put({"ports": "5000"})
+    with pytest.raises(BadInput, match="There are 500 rules for ports already"):
+        rules.change({"ports": "5000"})
     assert rules.put({"ports": "2000", "label": "not a new one"}) in rules.list() and len(rules.list()) == MAX_RULES
 
 
