@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 TOKEN_SUBPROTOCOL = "v1.token.websocket.jupyter.org"  # noqa: S105 (a name)
 SECRET_VARIABLE = "PORTPROXY_PROJECT_SECRET"  # noqa: S105 (a name: that of the secret of a project's own server)
+ATTACH_TOKEN_START = "portproxy-attach-"  # noqa: S105 (the beginning of each attach token, which is no login anywhere else)
 _TOKEN_FIELD = re.compile(r"(?:token|bearer)\s+(.+)\Z", re.IGNORECASE)
 _MAX_XSRF_TOKEN = 1024  # characters of an XSRF token of Jupyter, in any form
 _MAX_COOKIE_NAME = 256  # characters of the name of a login cookie
@@ -74,7 +75,7 @@ def decode_argument(value: str) -> str:
 def remove_secret_parameters(target: str, secrets: Collection[str]) -> str:
     """A request target or URL without the `token` and `_xsrf` parameters whose value is one of `secrets`; all else stays."""
     path, mark, query = target.partition("?")
-    if not mark or not secrets:
+    if not mark or not (secrets or ATTACH_TOKEN_START in query):
         return target
     left = f"&{query}"
     for pattern in _SECRET_PARAMETERS[: 3 if "#" in query else 2 if ";" in query else 1]:
@@ -96,8 +97,9 @@ def find_token_parameters(target: str) -> list[str]:
 
 
 def is_secret(value: str, secrets: Collection[str]) -> bool:
-    """True for one of `secrets`, also for an XSRF token under another mask."""
-    return value in secrets or (value.startswith("2|") and unmask_xsrf_token(value) in secrets)
+    """True for one of `secrets`, also for an XSRF token under another mask, and for every attach token."""
+    is_masked = value.startswith("2|") and unmask_xsrf_token(value) in secrets
+    return value in secrets or is_masked or value.startswith(ATTACH_TOKEN_START)
 
 
 def unmask_xsrf_token(value: str) -> str:

@@ -361,7 +361,8 @@ def _request_authorization(value: str, context: _Context) -> str | None:
 
 
 def _is_jupyters_authorization(value: str, client: Client) -> bool:
-    return value.strip() in client.secrets or credentials.parse_authorization_token(value) in client.secrets
+    token = credentials.parse_authorization_token(value)
+    return any(credentials.is_secret(each, client.secrets) for each in (value.strip(), token))
 
 
 def _request_origin(value: str, context: _Context) -> str | None:

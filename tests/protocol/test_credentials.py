@@ -192,3 +192,11 @@ def test_login_cookies_are_jupyters_and_the_hubs():
         "username-": "",
     }
     assert find_login_cookies(cookies) == {("username-localhost-8888", "2|1:0|x"), ("jupyterhub-user-ada", "y")}
+
+
+@pytest.mark.parametrize("secrets", [SECRETS, frozenset()])
+def test_an_attach_token_is_a_secret_of_every_server(secrets):
+    token = f"{credentials.ATTACH_TOKEN_START}abc"
+    assert credentials.is_secret(token, secrets) and not credentials.is_secret("abc", secrets)
+    assert credentials.remove_secret_parameters(f"/x?a=1&token={token}", secrets) == "/x?a=1"
+    assert credentials.remove_secret_parameters("/x?a=1&token=abc", secrets) == "/x?a=1&token=abc"

@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.protocol import headers
-from jupyter_portproxy.protocol.credentials import remove_secret_parameters
+from jupyter_portproxy.protocol.credentials import ATTACH_TOKEN_START, remove_secret_parameters
 from jupyter_portproxy.protocol.forwarded import ForwardedClient
 from jupyter_portproxy.protocol.hop_header import HopHeader, parse_hop_header
 from jupyter_portproxy.protocol.url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
@@ -445,6 +445,11 @@ def test_an_authorization_that_authenticates_here_never_leaves(scheme):
 @pytest.mark.parametrize("value", ["Basic dTpw", "Bearer own", "token own", f"Bearer {SECRET}x", "Digest a=b, c=d", "token", ""])
 def test_a_services_own_authorization_crosses(value):
     assert crossed(("Authorization", value)) == [("Authorization", value)]
+
+
+@pytest.mark.parametrize("scheme", ["", "token ", "Bearer ", "bearer\t"])
+def test_an_attach_token_never_crosses(scheme):
+    assert crossed(("Authorization", f"{scheme}{ATTACH_TOKEN_START}abc")) == []
 
 
 @pytest.mark.parametrize("name", ["X-XSRFToken", "X-Xsrftoken", "X_XSRFToken", "x.xsrftoken"])
