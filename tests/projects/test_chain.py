@@ -34,6 +34,7 @@ from ..support.postgres import Database, make_database
 from ..support.project_sites import BARE, NAMED_USERS, ROOT, ProjectSite
 from ..support.raw_clients import Answer, Wire
 from ..support.upstreams import Seen, answers, drips, echo_frames, free_port, mirror, serve
+from ..support.waiting import eventually
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
@@ -871,3 +872,83 @@ async def streaming() -> AsyncIterator[Seen]:
 
     async with serve(sends) as upstream:
         yield upstream
+
+
+# ---- raw TCP ----
+
+
+async def echoes(connection) -> None:
+    """Sends back what it gets, and after its end `end`."""
+    while data := await connection.reader.read(65536):
+        await connection.write(data)
+    await connection.write(b"end")
+
+
+async def handshake(hops, path: str, *fields: str, user: str | None = "ann") -> Answer:
+    return await hops.ask(path, user, fields=(*HANDSHAKE, "Accept: application/json", *fields))
+
+
+async def test_raw_tcp_passes_three_hops_with_its_ends(hops):
+    async with serve(echoes) as up, hops.socket(f"/{KEY}/proxy/tcp/{up.port}") as link:
+        for data in (b"\0\xff", bytes(range(256)) * 2048):
+            await link.send(data)
+            received = b""
+            while len(received) < len(data):
+                received += await asyncio.wait_for(link.recv(), 10)
+            assert received == data
+        await link.send(b"")
+        assert [await link.recv(), await link.recv()] == [b"end", b""]
+        await asyncio.wait_for(link.wait_closed(), 10)
+        assert link.close_code == 1000
+    for server in (hops.hub, hops.host, hops.container):
+        await eventually(lambda server=server: f"raw TCP to '{up.port}' for" in server.log and "has closed after" in server.log)
+    assert f"raw TCP to '{up.port}' for 'ann' at 127.0.0.1 is open" in hops.hub.log
+
+
+async def test_a_hub_requires_the_token_the_role_and_the_ports_for_raw_tcp(hops):
+    async with serve(echoes) as up:
+        path, outside = f"/{KEY}/proxy/tcp/{up.port}", f"/{KEY}/proxy/tcp/{OUT}"
+
+        async def refused(*fields: str, user: str | None = "ann", at: str = path) -> tuple[int, str]:
+            answer = await handshake(hops, at, *fields, user=user)
+            return answer.status, json.loads(answer.content)["code"]
+
+        origin = f"Origin: http://127.0.0.1:{hops.port}"
+        assert await refused(origin) == (403, "token_only")
+        assert await refused(user=None) == (403, "token_only")
+        assert await refused("Authorization: Odd ann", user=None) == (403, "token_only")  # a login, but by no token
+        assert await refused("Sec-WebSocket-Protocol: v1.token.websocket.jupyter.org.user-ann", user=None) == (403, "token_only")
+        assert (await handshake(hops, f"{path}?token=user-ann", user=None)).status == 400
+        assert await refused(at=f"{path}?x") == (400, "bad_route")
+        assert await refused(user="eve") == (403, "forbidden")  # a viewer
+        assert (await refused(user="zoe"))[0] == 404
+        assert await refused(at=outside) == (403, "forbidden")
+        assert await refused(at=f"/{KEY}/proxy/tcp/80") == (403, "forbidden")
+        assert await refused(at=f"/{KEY}/proxy/tcp/0") == (400, "bad_route")
+        assert await refused(at=f"/{KEY}/proxy/tcp/{port_of(hops.container)}") == (403, "forbidden")  # outside all lists
+        await hops.admin.change(KEY, allowed_ports=["1024-65535"])
+        assert up.connections == 0
+        assert (await handshake(hops, path)).status == (await handshake(hops, path, user="bob")).status == 101
+        page = await hops.ask(path, fields=("Accept: application/json",))
+        assert (page.status, json.loads(page.content)["code"]) == (400, "raw_tcp")
+
+
+async def test_a_project_host_serves_raw_tcp_to_its_hub_alone(hops):
+    async with serve(echoes) as up, await Wire.open(port_of(hops.host)) as wire:
+        lines = [f"GET /{KEY}/proxy/tcp/{up.port} HTTP/1.1", f"Host: 127.0.0.1:{port_of(hops.host)}", *HANDSHAKE]
+        await wire.send("\r\n".join([*lines, f"Authorization: token {SECRET}", "", ""]).encode())
+        assert (await wire.answer()).status == 403
+        assert up.connections == 0
+
+
+@pytest.mark.parametrize("change", [revoke, narrow_the_member, make_a_viewer])
+async def test_a_members_raw_tcp_ends_with_the_access(hops, change):
+    await let_in(hops)
+    async with serve(echoes) as up, hops.socket(f"/{KEY}/proxy/tcp/{up.port}", "bob") as link:
+        await link.send(b"x")
+        assert await link.recv() == b"x"
+        begun = time.monotonic()
+        await change(hops, up.port)
+        await asyncio.wait_for(link.wait_closed(), 5)
+        assert (link.close_code, time.monotonic() - begun < 5) == (1008, True)
+        await asyncio.wait_for(up.gone.wait(), 5)  # reset, and no end

@@ -215,6 +215,39 @@ async def test_a_claimed_port_is_reached_by_its_project_alone(site):
             await site.admin.change(KEY, allowed_ports=[claimed.port])
 
 
+async def test_raw_tcp_to_a_project_needs_the_token_the_role_and_the_port(site):
+    """And it ends with the membership."""
+
+    async def echoes(connection) -> None:
+        while data := await connection.reader.read(65536):
+            await connection.write(data)
+
+    async with serve(echoes) as up:
+        path = f"/p1/proxy/tcp/{up.port}"
+
+        async def status(user: str | None = "ann", *fields: str, at: str = path) -> int:
+            return (await site.ask(at, user, fields=(*UPGRADE, *fields))).status
+
+        assert await status("ann", f"Origin: http://127.0.0.1:{site.port}") == 403
+        assert [await status(None), await status(None, "Authorization: Odd ann"), await status("eve")] == [403, 403, 403]
+        assert await status("zoe") == 404
+        assert await status(at=f"/p1/proxy/tcp/{site.port}") == 403
+        assert await status(at="/p1/proxy/tcp/22") == 403
+        assert await status(at=f"{path}?q") == 400
+        await site.admin.place("p2", LOCAL_HOST, owner="cat", allowed_ports=["19990-19999"])
+        await site.until("/p1/port/19990/", 403)
+        assert await status(at="/p1/proxy/tcp/19990") == 403  # another project claims it
+        assert (up.connections, (await site.ask(path)).status) == (0, 400)
+        async with site.socket(path, "bob") as link, site.socket(path, "ann") as other:
+            await link.send(b"x")
+            assert await link.recv() == b"x"
+            await site.admin.remove_member(KEY, "bob")
+            await asyncio.wait_for(link.wait_closed(), 5)
+            assert link.close_code == 1008
+            await other.send(b"y")
+            assert await other.recv() == b"y"
+
+
 async def test_a_claim_ends_what_other_projects_have_open_there(site):
     async with (
         floods() as flood,
