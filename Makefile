@@ -11,7 +11,7 @@ HUB_PROXY := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-projects test quick lint types layers panel unit browser docs package conda soak fuzz versions benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
+.PHONY: run run-projects test quick lint types layers panel unit browser docs package client conda soak fuzz versions benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -118,13 +118,18 @@ versions: $(VENV)/ready
 	$(BIN)/python tests/support/versions.py "$(ROW)"
 
 # What people install: the sdist, and the wheel that is made of it, where there is neither Node nor a compiler.
-package: $(VENV)/ready
+package: $(VENV)/ready client
 	rm -rf build/package && $(BIN)/python -m build --sdist --outdir build/package . >/dev/null
 	$(PYTHON) -m venv build/package/venv
 	env -i HOME=build/package PATH=build/package/venv/bin build/package/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/package build/package/*.tar.gz
 	build/package/venv/bin/python -m pip install --quiet --disable-pip-version-check build/package/*.whl "jupyterlab>=4,<5"
 	env -i HOME=build/package PATH=build/package/venv/bin:/bin jupyter labextension list 2>&1 | grep "jupyter-portproxy.*enabled.*OK"
 	build/package/venv/bin/python -c 'import pathlib, jupyter_portproxy as p; assert pathlib.Path(p.__file__).with_name("py.typed").exists()'
+	env -i build/package/venv/bin/python -I -S dist/jupyter-portproxy.pyz --help | grep -q " login "
+
+# The command line as one file for machines without Jupyter: dist/jupyter-portproxy.pyz.
+client: $(VENV)/ready
+	@$(BIN)/python client/build.py
 
 # What the conda recipe makes, and the recipe's own tests in it, from a channel made for them in build/conda.
 # rattler-build is 0.x: its next one may want something else. A copy of Debian's own Python does not serve here, so not in `test`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,8 @@ def _diagnose_unlisted(client: ApiClient, port: int) -> tuple[str, str]:
 def _check_configuration(options: Options) -> int:
     from dataclasses import asdict
 
+    if find_spec("jupyter_portproxy.server_proxy") is None:
+        raise CliError("A configuration is checked where the server runs.\nInstall jupyter_portproxy there.")
     from ..server_proxy.check import check, read_configuration  # they import Jupyter's server, which takes a second
 
     file = Path(options.config) if options.config is not None else None

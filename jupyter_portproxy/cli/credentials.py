@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import CliError
 from ..system.private_file import hold_lock, replace_file
+from .output import PROGRAM
 from .server_address import check_token, is_same_server
 
 KEYRING, FILE = "keyring", "file"
@@ -73,7 +74,7 @@ class LoginStore:
         token, problem = _keyring("get_password", _SERVICE, login.url)
         if problem or not token:
             reason = problem or "it is not there any more"
-            again = f"Unlock the keyring, or log in again: jupyter portproxy login {login.url}"
+            again = f"Unlock the keyring, or log in again: {PROGRAM} login {login.url}"
             raise CliError(f"The keyring does not give the token for {login.url}: {reason}.\n{again}")
         return str(token)
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_command import add_api_command
-from .output import Commands, Options, parse_port_argument
+from .output import PROGRAM, Commands, Options, parse_port_argument
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -80,7 +80,7 @@ def path_of(client: ApiClient, target: str) -> str:
 
 def forward_command(target: str) -> str:
     """The command by which programs reach a port or service."""
-    return f"jupyter portproxy forward {target}"
+    return f"{PROGRAM} forward {target}"
 
 
 def print_links(client: ApiClient, text: str, target: str, url: str | None) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 from ..errors import CliError
 from . import check, links, lists, logins, services, user_ports
 from .api_command import REQUEST_TIMEOUT, add_server_options
-from .output import Options
+from .output import PROGRAM, Options
 
-_PROGRAM = "jupyter portproxy"
 _SUBJECTS = (lists, links, services, user_ports, check, logins)
 
 
@@ -74,15 +73,15 @@ def _parse(arguments: list[str], timeout: float) -> Options:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=_PROGRAM,
-        usage=f"{_PROGRAM} [-h] [--version] [--server URL] [--ca-file FILE] [COMMAND ...]",
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [-h] [--version] [--server URL] [--ca-file FILE] [COMMAND ...]",
         description="Web services beside your Jupyter server. Without a command: list them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
     add_server_options(parser)
     parser.set_defaults(run=partial(_overview, parser), server=None, ca_file=None)
-    commands = parser.add_subparsers(metavar="COMMAND", prog=_PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
+    commands = parser.add_subparsers(metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
     for subject in _SUBJECTS:
         subject.add_commands(commands)
     for_users = len(commands.choices)
@@ -104,7 +103,8 @@ class _PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        parser.exit(0, f"{version('jupyter_portproxy')}\n")
+        print(version("jupyter_portproxy"))
+        parser.exit()
 
 
 if __name__ == "__main__":

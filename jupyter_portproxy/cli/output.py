@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -15,6 +16,8 @@ from ..errors import BadRoute, CliError, GatewayError, UnknownProject
 if TYPE_CHECKING:
     import logging
 
+# How people call this program. The one file for machines without Jupyter is called by its name.
+PROGRAM = "jupyter portproxy" if os.path.exists(__file__) else os.path.basename(sys.argv[0])
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import CliError, ServerUnavailable, Unauthenticated
+from .output import PROGRAM
 from .server_address import ServerAddress
 
 _LOGIN_SEGMENTS = frozenset(["login", "oauth", "oauth2", "oauth_login", "authorize", "signin", "sso", "saml", "saml2", "cas"])
@@ -91,7 +92,7 @@ def _not_accepted(server: ServerAddress) -> str:
         return "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN."
     if server.is_local:
         return f"The server at {server.url} does not accept its own token."
-    hint = f"Log in again: jupyter portproxy login {server.url}"
+    hint = f"Log in again: {PROGRAM} login {server.url}"
     if "/user/" in server.base_path:
         return f"The token for {server.url} is not accepted: it has ended, is another user's, or lacks a scope.\n{hint}"
     return f"The token for {server.url} is not accepted: it is not this server's, or not any more.\n{hint}"

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import CliError
 from ..protocol.credentials import SECRET_VARIABLE
 from .credentials import LoginStore
+from .output import PROGRAM
 from .running_servers import nearest, running_servers
 from .server_address import ServerAddress, is_same_server, parse_server_url
 
@@ -63,7 +64,7 @@ def choose_server(url: str | None, ca_file: str | None = None) -> ServerAddress:
         )
     if kept:
         return remote_server(kept[0].url, LoginStore().token(kept[0]), ca_file)
-    hint = "Log in to a server elsewhere: jupyter portproxy login URL"
+    hint = f"Log in to a server elsewhere: {PROGRAM} login URL"
     raise CliError("\n".join(["No Jupyter server of yours runs here.", *ignored, hint]))
 
 
@@ -81,7 +82,7 @@ def remote_server(url: str, token: str = "", ca_file: str | None = None) -> Serv
     if not token:
         withheld = next((name for name in _TOKEN_VARIABLES if os.environ.get(name)), None)
         reason = [f"{withheld} is the credential of the server in which this runs, and is not sent there."] if withheld else []
-        raise CliError("\n".join([f"There is no token for {url}", *reason, f"Log in: jupyter portproxy login {url}"]))
+        raise CliError("\n".join([f"There is no token for {url}", *reason, f"Log in: {PROGRAM} login {url}"]))
     return ServerAddress(url, token, server.ca_file)
 
 

@@ -1,0 +1,100 @@
+"""The command line as one file (client/build.py), run by a Python that has no packages, against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import jupyter_portproxy
+
+from .support.jupyter_processes import TOKEN, jupyter_server
+
+ROOT = Path(__file__).parents[1]
+MAX_SIZE = 512 * 1024  # bytes
+PACKAGE = "jupyter_portproxy"
+
+
+def build(target: Path) -> Path:
+    subprocess.run([sys.executable, ROOT / "client" / "build.py", target], check=True, capture_output=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("client") / "jupyter-portproxy.pyz")
+
+
+@pytest.fixture
+def run(client, tmp_path):
+    """Runs the file as on a laptop without Jupyter; returns (exit code, output, errors)."""
+    (home := tmp_path / "laptop").mkdir()
+    variables = {"HOME": str(home), "PATH": os.defpath}
+
+    def command(*arguments: str, given: str = "", program: tuple[str, ...] = ()) -> tuple[int, str, str]:
+        line = [sys.executable, "-I", "-S", *(program or (str(client),)), *arguments]
+        done = subprocess.run(line, env=variables, cwd=home, input=given, capture_output=True, text=True, timeout=40, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return command
+
+
+def test_its_commands_call_a_real_server(run, tmp_path):
+    (home := tmp_path / "server").mkdir()
+    with jupyter_server(home, base="/user/ada/") as server:
+        code, _, errors = run("list")
+        hint = "Log in to a server elsewhere: jupyter-portproxy.pyz login URL"
+        assert (code, errors) == (1, f"No Jupyter server of yours runs here.\n{hint}\n")
+        code, said, errors = run("login", f"{server.url}lab", given=f"{TOKEN}\n")
+        assert (code, said.splitlines()[0], errors) == (0, f"You are logged in to {server.url}", "")
+        assert said.splitlines()[1].endswith("because the library keyring is not installed.")
+        code, said, errors = run("start", "http-server", "--json")
+        assert (code, errors) == (0, ""), server.log
+        assert json.loads(said)["state"] == "up"
+        assert run("url", "http-server", "--path") == (0, f"{server.url}proxy/service/http-server/\n", "")
+        assert run("stop", "http-server") == (0, "http-server is stopped.\n", "")
+        assert run("--version") == (0, f"{jupyter_portproxy.__version__}\n", "")
+
+
+def test_a_help_text_takes_a_quarter_of_a_second_and_names_the_file(run):
+    """The best of some, as other tests run beside this one."""
+    times = []
+    for _ in range(8):
+        started = time.monotonic()
+        code, said, errors = run("--help")
+        times.append(time.monotonic() - started)
+        assert (code, errors, said.splitlines()[0][:30]) == (0, "", "usage: jupyter-portproxy.pyz [")
+        assert "login" in said and "run-project" not in said
+    assert min(times) < 0.25, times
+
+
+def test_what_only_a_server_has_says_so(run):
+    code, _, errors = run("check", "--migrate")
+    assert (code, errors.splitlines()[0]) == (1, "A configuration is checked where the server runs.")
+
+
+def test_each_of_its_modules_imports_without_other_packages(run, client):
+    names = [name.removesuffix(".py").replace("/", ".") for name in zipfile.ZipFile(client).namelist() if name.endswith(".py")]
+    ours = [name.removesuffix(".__init__") for name in names if name.startswith(PACKAGE)]
+    assert f"{PACKAGE}.cli.server_choice" in ours and f"{PACKAGE}.app" not in ours and "tornado.websocket" in names
+    code = f"import sys; sys.path.insert(0, {str(client)!r}); import {', '.join([*ours, 'tornado.websocket'])}"
+    assert run(program=("-c", code)) == (0, "", "")
+
+
+def test_it_is_small_and_the_same_bytes_each_time(client, tmp_path):
+    assert client.stat().st_size < MAX_SIZE
+    assert build(tmp_path / "again.pyz").read_bytes() == client.read_bytes()
+
+
+def test_an_old_python_gets_a_sentence(client):
+    main = zipfile.ZipFile(client).read("__main__.py").decode()
+    check, _, _ = main.partition("from jupyter_portproxy")
+    old = "import sys; sys.version_info, sys.version = (3, 9), '3.9.6 (default)'\n"
+    done = subprocess.run([sys.executable, "-c", old + check], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Python 3.10 or newer is needed; this is 3.9.6\n")
