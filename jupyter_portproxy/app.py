@@ -28,6 +28,10 @@ from .api.listing import Listing
 from .api.metrics import PortProxyCollector
 from .api.port_list import PortList
 from .api.project_list import ProjectList
+from .attachment import api as attachment_api
+from .attachment.connected_agents import ConnectedAgents
+from .attachment.handlers import AttachParts, ControlHandler, DataHandler
+from .attachment.tokens import AttachTokens
 from .config import PortProxy
 from .gateway.connector import Connector
 from .gateway.counters import Counters
@@ -78,9 +82,10 @@ class PortProxyApp(ExtensionApp):
         is_enabled = self._is_enabled(config.INCUMBENT)
         adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
         self.gateway = self._make_gateway(settings, adopted, base_url)
+        self.agents = self._make_agents(settings)
         self.origins, self.decisions = self._make_origins(settings), DecisionCache()
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
-        self.listing = Listing(self.gateway, port_list, self.origins, base_url)
+        self.listing = Listing(self.gateway, port_list, self.origins, base_url, self._list_agents)
         self.project_list = self._make_project_list(port_list, base_url)
         self.events = Events(self.listing, self.services, self.log, self.project_list)
         self.collector = PortProxyCollector(self.gateway, self.services)
@@ -138,6 +143,9 @@ class PortProxyApp(ExtensionApp):
             from .projects.handlers import ROUTES
 
             self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
+        self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
+        attach = {"parts": AttachParts(self.gateway, self.agents)}
+        self.handlers.extend([(r"/proxy/attach", ControlHandler, attach), (r"/proxy/attach/([^/]+)", DataHandler, attach)])
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
@@ -160,6 +168,8 @@ class PortProxyApp(ExtensionApp):
         self.gateway.close()
         if self.projects_runtime is not None:
             await self.projects_runtime.close()
+        if self.agents is not None:
+            self.agents.close()
         await self.services.close()
         self.connector.close()
         self.logins.close()
@@ -198,6 +208,16 @@ class PortProxyApp(ExtensionApp):
         """The list of projects; None where users have none."""
         directory = self.projects_runtime.directory if self.projects_runtime is not None else None
         return ProjectList(directory, port_list, base_url, self.log) if directory is not None else None
+
+    def _make_agents(self, settings: PortProxy) -> ConnectedAgents | None:
+        """The agents that attach services; None where several people share this server."""
+        if not self._is_personal(settings):
+            return None
+        tokens = AttachTokens(Path(jupyter_data_dir(), "portproxy", "attach-tokens.json"), self.log)
+        return ConnectedAgents(tokens, self.services, self.log)
+
+    def _list_agents(self) -> list[dict[str, Any]] | None:
+        return [attachment_api.describe_agent(agent) for agent in self.agents.list()] if self.agents is not None else None
 
     def _is_personal(self, settings: PortProxy) -> bool:
         """True if this server has one user: it keeps files for them."""

@@ -171,6 +171,14 @@ class NotFramed(Forbidden):
     hint = "Open it in a browser tab."
 
 
+class NothingAttaches(Forbidden):
+    """An agent, or a command about agents, at a server that several people use (403)."""
+
+    code, title = "nothing_attaches", "Nothing can be attached here"
+    message = "Nothing can be attached to this server, as several people use it."
+    hint = "Attach to a server of your own."
+
+
 class NotTheHub(Forbidden):
     """A request to a project host that does not come from its hub (403)."""
 

@@ -64,6 +64,7 @@ SAMPLES = [
     errors.HubDistrusted("hub"),
     errors.ForwardedPort(8050),
     errors.NotFramed(),
+    errors.NothingAttaches(),
     errors.NotTheHub(),
     errors.ProjectStopped("project host"),
     errors.ProjectStarting("project host"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tornado.util
+import tornado.websocket
 from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 from tornado.iostream import IOStream
@@ -25,6 +26,8 @@ CANARIES = {
     "_read_finished": lambda stream: HTTP1Connection(stream, False),
     "_orig_remote_ip": lambda stream: _HTTPRequestContext(stream, ("127.0.0.1", 1), "http"),
     "_break_cycles": lambda stream: RequestHandler,
+    "_receive_frame_loop": lambda stream: WebSocketProtocol13,
+    "_WebSocketParams": lambda stream: tornado.websocket,
     "_websocket_mask": lambda stream: tornado.util,
     "_new_cookie": lambda stream: RequestHandler.set_cookie.__code__.co_names,
     "conn_params": lambda stream: HTTPServer(Application()),

@@ -28,6 +28,7 @@ _MAX_QUEUED = 10_000  # events of a client that does not read
 _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
 _RULE = "port_rule"
+_AGENT = "agent"
 _PROJECTS_INTERVAL = 10.0  # s
 _OUTPUT_CHECKS = 4  # in each poll interval, of the output of services that are starting
 _Key = tuple[str, str]
@@ -73,7 +74,8 @@ class Events:
         self._publish_changes(await self._read_all())
         shown = await self._publish_projects(username) if username is not None else None
         # No await from here to the start of the task: no change after the snapshot is lost, and two watchers share one task.
-        kinds = _KINDS if self._listing.port_rules() is None else (*_KINDS, _RULE)
+        lists = {_RULE: self._listing.port_rules(), _AGENT: self._listing.agents()}
+        kinds = (*_KINDS, *(kind for kind, items in lists.items() if items is not None))
         snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in kinds}
         if shown is not None and username is not None:
             snapshot["projects"] = list(shown.values())
@@ -164,13 +166,15 @@ class Events:
         return {**rules, **ports, **reservations, **self._read_services()}  # a new port is shown by its rule
 
     def _read_services(self) -> dict[_Key, Item]:
-        return {("service", item["name"]): item for item in self._listing.services()}
+        """The services, and the agents, which change together."""
+        agents = {(_AGENT, item["name"]): item for item in self._listing.agents() or []}
+        return {**agents, **{("service", item["name"]): item for item in self._listing.services()}}
 
     def _service_changed(self, service: Service) -> None:
         self._publish_services()
 
     def _publish_services(self) -> None:
-        others = {key: item for key, item in self._published.items() if key[0] != "service"}
+        others = {key: item for key, item in self._published.items() if key[0] not in ("service", _AGENT)}
         self._publish_changes({**others, **self._read_services()})
 
     def _publish_changes(self, now: dict[_Key, Item]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 from tornado.httputil import HTTPServerRequest
@@ -20,8 +21,22 @@ _STARTING_LENGTH = 200  # characters of a line
 
 
 class Listing:
-    def __init__(self, gateway: Gateway, port_list: PortList, origins: Origins | None, base_url: str) -> None:
+    """What the API lists.
+
+    Args:
+        agents: the agents that attach services, as the API shows them; None where nothing can be attached.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        port_list: PortList,
+        origins: Origins | None,
+        base_url: str,
+        agents: Callable[[], list[Item] | None] = lambda: None,
+    ) -> None:
         self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
+        self.agents = agents
 
     async def ports(self) -> list[Item]:
         return await self._port_list.read()
@@ -57,6 +72,7 @@ class Listing:
             "url": _first_page(service.prefix, service.template),
             "scheme": service.template.protocol,
             "open_in": service.template.open_in,
+            "agent": service.agent or None,
             "last_lines": _last_lines(service),
         }
 

@@ -9,8 +9,11 @@ States of a service, and what brings it there:
     down       the run has ended: it was stopped, was idle, or ended by itself with exit code 0 after it was ready
     failed     the run could not begin, was not ready in time, or ended otherwise
 
-Each service has one task from its start until no process of it is left (`_supervise`), through all restarts. Only that task and
-`stop` change the state, through `_change`, which calls the subscribers. Each run leases its endpoint and releases it.
+A service that an agent has attached is a process elsewhere: it is up, unhealthy or down by what `report` says, is never started
+here, and `stop` calls `Service.detach`.
+
+Each other service has one task from its start until no process of it is left (`_supervise`), through all restarts. Only that task
+and `stop` change the state, through `_change`, which calls the subscribers. Each run leases its endpoint and releases it.
 """
 
 from __future__ import annotations
@@ -62,6 +65,8 @@ class Service:
         late_error: set while a run that was not ready in time is being stopped.
         log_offset: bytes of the log that earlier runs have written.
         last_used: monotonic time of the last request, or of the last byte in a tunnel.
+        agent: the name of the agent that has attached it; empty for a process of this server.
+        detach: ends the attachment, and reports that it is down.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Service:
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    agent: str = ""
+    detach: Callable[[], None] = lambda: None
 
     def set_state(self, state: ServiceState, error: str = "") -> bool:
         """Returns False if it was in that state already, with the same error."""
@@ -98,6 +105,10 @@ class Service:
     def last_lines(self, count: int = 20) -> list[str]:
         """The last lines of the output of its last run."""
         return self.log.last_lines(count, self.log_offset)
+
+    def write_event(self, text: str) -> None:
+        """Write a line with the time into its log: what happened to an attached service, whose output is elsewhere."""
+        self.log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n".encode())
 
     def reason(self, *, with_output: bool = True) -> str:
         """Why it is in its state, which may quote its output; else its exit code alone."""
@@ -288,7 +299,9 @@ class ServiceManager:
     async def stop(self, name: str) -> Service:
         """Stop a service, or a restart that is due, and wait until no process of it is left."""
         service = self.get(name)
-        if service.task is not None and not service.task.done():
+        if service.agent:
+            service.detach()
+        elif service.task is not None and not service.task.done():
             if service.state == "up":  # stopped by the user: it counts no more among the starts of a crashing program
                 self._recent_starts.pop(name, None)
             if service.alive:
@@ -304,7 +317,14 @@ class ServiceManager:
             await asyncio.wait(tasks)
 
     async def restart(self, name: str) -> Service:
-        """Stop a service and start it with the same arguments, perhaps on another port."""
+        """Stop a service and start it with the same arguments, perhaps on another port.
+
+        Raises:
+            NotFound, ServiceFailed
+            BadInput: an agent has attached it.
+        """
+        if self.get(name).agent:
+            raise BadInput(f"'{name}' was attached from elsewhere and cannot be restarted here.", "Restart its program there.")
         await self.stop(name)
         service = self.get(name)  # another request may have deleted or started it meanwhile
         return service if service.alive else self._begin(name, service.template, service.arguments)
@@ -314,10 +334,7 @@ class ServiceManager:
         service = await self.stop(name)
         while service.alive:  # another request has started it meanwhile
             await self.stop(name)
-        if self._services.get(name) is service:
-            service.log.close()
-            del self._services[name]
-            self._notify(service)
+        self.remove(service)
 
     async def wait_ready(self, service: Service) -> None:
         """Wait until a service that is starting is up.
@@ -327,8 +344,50 @@ class ServiceManager:
         """
         while service.state == "starting":
             await service.changed.wait()
-        if service.state not in ("up", "unhealthy"):
+        # What is silent may answer the next request. An agent has looked at its own port.
+        if service.state not in (("up",) if service.agent else ("up", "unhealthy")):
             raise self.failure(service)
+
+    # ---- services that agents attach ----
+
+    def attach(
+        self, name: str, template: Template, arguments: Mapping[str, str], agent: str, detach: Callable[[], None]
+    ) -> Service:
+        """List a service that an agent has attached, or has attached again. Its Unix socket is the caller's to listen on.
+
+        Args:
+            detach: see `Service`.
+
+        Raises:
+            BadInput: the name is another service's or a template's, or there are too many.
+        """
+        if self._closing:
+            raise ShuttingDown()
+        service = self._services.get(name)
+        if name in self.templates or (service is not None and service.agent != agent):
+            raise BadInput(f"The name '{name}' belongs to another service.", "Choose another name.")
+        if service is None:
+            if len(self._services) >= MAX_SERVICES:
+                raise BadInput(f"There are {MAX_SERVICES} services already.", "Delete one first.")
+            log = Log(prepare(self._directory, self._log), f"{name}.log")
+            endpoint = self._endpoints.lease(name, template)
+            service = Service(name, template, arguments, self._prefix_of(name, template), endpoint, log, "down", agent=agent)
+            self._services[name] = service
+        service.template, service.arguments, service.detach = template, arguments, detach
+        return service
+
+    def report(self, service: Service, state: ServiceState, error: str = "") -> None:
+        """Set the state of an attached service, and write it into its log if it has changed."""
+        if service.set_state(state, error):
+            service.write_event(f"{state}{': ' if error else ''}{error}")
+            self._notify(service)
+
+    def remove(self, service: Service) -> None:
+        """Remove a service that does not run from the list."""
+        if self._services.get(service.name) is service:
+            service.log.close()
+            del self._services[service.name]
+            self._notify(service)
 
     async def close(self) -> None:
         """Stop all services at the same time."""

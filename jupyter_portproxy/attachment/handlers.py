@@ -1,0 +1,275 @@
+"""The WebSockets of agents: `proxy/attach`, an agent's control connection, and `proxy/attach/ID`, one for each data connection.
+
+Both need a credential in the Authorization field. Cookies are not looked at, and a handshake with `Origin` is refused: every
+browser sends one. Refusals before the handshake are JSON, as those of the API.
+
+A control connection begins with the agent's first message, which must come within some seconds. It ends with `Ended` and one of
+the close codes below, when the agent says so (1001), or when nothing has come from the agent for `_SILENCE` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_server.auth.decorator import allow_unauthenticated
+from tornado.iostream import IOStream
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
+
+from ..errors import BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, ShuttingDown, Unauthenticated
+from ..gateway.gateway import Gateway
+from ..protocol import attach_messages, credentials
+from ..protocol.attach_messages import BadMessage, Ended, Hello, Listen, PortHealth, Refused, ServerMessage, clean_sentence
+from ..upstream.byte_tunnel import ByteTunnel
+from .connected_agents import ConnectedAgent, ConnectedAgents
+from .sessions import AttachSession
+from .tokens import AttachToken
+
+FIRST_MESSAGE_TIMEOUT = 10.0  # s
+SILENCE = 60.0  # s; agents send a ping every 25 s
+PING_TIMEOUT = 5.0  # s
+GOODBYE = 1001  # the close code of an agent that ends
+_UNSUPPORTED, _VIOLATION = 1003, 1008  # close codes (RFC 6455 7.4.1)
+_NO_TOKEN = "Send an attach token in the Authorization field; make one: jupyter portproxy attach-token --for 8h"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class AttachParts:
+    """The collaborators of both handlers. Times are in seconds.
+
+    Attributes:
+        agents: None where this server attaches nothing, because several people share it.
+    """
+
+    gateway: Gateway
+    agents: ConnectedAgents | None
+    first_message_timeout: float = FIRST_MESSAGE_TIMEOUT
+    silence: float = SILENCE
+    ping_timeout: float = PING_TIMEOUT
+
+
+class AttachHandler(WebSocketHandler):
+    """What both have in common: authentication, and errors before the handshake."""
+
+    _token: AttachToken
+
+    def initialize(self, parts: AttachParts) -> None:
+        self._parts = parts
+
+    @property
+    def _agents(self) -> ConnectedAgents:
+        if self._parts.agents is None:
+            raise NothingAttaches()
+        return self._parts.agents
+
+    @property
+    def ping_interval(self) -> float | None:
+        """The agent sends the pings."""
+        return None
+
+    @property
+    def max_message_size(self) -> int:
+        return attach_messages.MAX_MESSAGE
+
+    def check_origin(self, origin: str) -> bool:
+        """`_authenticate` has refused every handshake with an Origin."""
+        return True
+
+    @allow_unauthenticated
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            self._authenticate()
+            self._admit(*args)
+        except GatewayError as error:
+            self._refuse(error)
+            return
+        await super().get(*args, **kwargs)
+
+    def _authenticate(self) -> None:
+        """Raises: Forbidden, Unauthenticated"""
+        headers = self.request.headers
+        if "Origin" in headers or "Sec-WebSocket-Origin" in headers:
+            raise Forbidden("A page in a browser may not attach.", "Run: jupyter portproxy attach")
+        token = self._agents.tokens.find(credentials.parse_authorization_token(headers.get("Authorization", "")))
+        if token is None:
+            raise Unauthenticated("The attach token was revoked, has ended, or is none of this server's.", _NO_TOKEN)
+        self._token = token
+
+    def _admit(self, *args: str) -> None:
+        """Raises: GatewayError"""
+
+    def _refuse(self, error: GatewayError) -> None:
+        self.set_status(error.status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(error.as_json()))
+
+
+class ControlHandler(AttachHandler):
+    """A control connection: the `Control` of a session."""
+
+    _agent: ConnectedAgent | None = None
+    _is_open = False
+
+    async def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+        self._is_open, self._heard = True, time.monotonic()
+        self._pong = asyncio.Event()
+        self._timer = asyncio.get_running_loop().call_later(self._parts.first_message_timeout, self._check_first)
+
+    # ---- `Control` ----
+
+    def send(self, message: ServerMessage) -> None:
+        with contextlib.suppress(WebSocketClosedError):
+            self.write_message(attach_messages.print_message(message)).add_done_callback(_ignore_lost)
+
+    async def answers(self) -> bool:
+        self._pong.clear()
+        try:
+            self.ping(b"")
+            await asyncio.wait_for(self._pong.wait(), self._parts.ping_timeout)
+        except (asyncio.TimeoutError, WebSocketClosedError):
+            return False
+        return True
+
+    def end(self, error: GatewayError, *, is_final: bool, code: int = _VIOLATION) -> None:
+        sentence = " ".join(filter(None, [error.message, error.hint]))
+        self.send(Ended(error.code, clean_sentence(sentence), is_final))
+        self.close(code)
+
+    # ---- called by Tornado ----
+
+    async def on_message(self, message: str | bytes) -> None:
+        self._heard = time.monotonic()
+        try:
+            if isinstance(message, bytes):
+                raise BadMessage("A control connection has text messages only.")
+            parsed = attach_messages.parse_agent_message(message)
+            if isinstance(parsed, (Hello, Listen)) != (self._agent is None):
+                raise BadMessage("The first message of a control connection, and only that, is 'hello'.")
+        except BadMessage as error:
+            code = _UNSUPPORTED if isinstance(message, bytes) else _VIOLATION
+            self.end(BadInput(str(error), "Is it the same version of jupyter_portproxy?"), is_final=True, code=code)
+            return
+        await self._handle(parsed)
+
+    def on_ping(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+
+    def on_pong(self, data: bytes) -> None:
+        self._heard = time.monotonic()
+        self._pong.set()
+
+    def on_close(self) -> None:
+        self._is_open = False
+        self._timer.cancel()
+        agent = self._agent
+        if agent is None or self._parts.agents is None:
+            return
+        if self.close_code == GOODBYE:
+            self._parts.agents.end(agent, "The agent has ended.")
+        else:
+            self._parts.agents.lose(agent)
+
+    # ---- parts ----
+
+    async def _handle(self, message: attach_messages.AgentMessage) -> None:
+        match message:
+            case Hello():
+                await self._attach(message)
+            case PortHealth() if self._agent is not None:
+                self._agents.report(self._agent, message)
+            case Refused(id=id_, error=error) if self._agent is not None:
+                self._agent.session.refuse(id_, error)
+
+    async def _attach(self, hello: Hello) -> None:
+        self._timer.cancel()
+        try:
+            agent = await self._agents.attach(hello, self._token, self)
+        except (ShuttingDown, OSError):
+            self.end(ShuttingDown(), is_final=False)
+            return
+        except GatewayError as error:
+            self.end(error, is_final=True)
+            return
+        self._agent = agent
+        if not self._is_open:  # it has gone meanwhile
+            self.on_close()
+            return
+        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
+
+    def _check_first(self) -> None:
+        self.end(BadInput(f"No message came within {self._parts.first_message_timeout:g} s."), is_final=False)
+
+    def _check_silence(self) -> None:
+        if time.monotonic() - self._heard > self._parts.silence:
+            self.close()
+            if self._agent is not None:
+                self._agents.lose(self._agent)
+            return
+        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
+
+
+class DataHandler(AttachHandler):
+    """A data connection: after the handshake a ByteTunnel to the connection that waits for it."""
+
+    _session: AttachSession
+    _id: str
+
+    def _admit(self, *args: str) -> None:
+        (self._id,) = args
+        session = self._agents.find_session(self._id)
+        if session is None or session.credential != self._token.id:
+            raise NotFound(self._id, "waiting connection")
+        self._session = session
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        standard = super().get_websocket_protocol()  # None for an unknown version
+        return DataProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
+
+    async def accept(self) -> None:
+        """Answer the handshake, and connect both streams."""
+        key = self.request.headers.get("Sec-WebSocket-Key", "")
+        head = "\r\n".join([
+            "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {WebSocketProtocol13.compute_accept_value(key)}", "", "",
+        ])  # fmt: skip
+        port, waiting = self._session.take(self._id)
+        tunnel = ByteTunnel(self._make_counter(), dials=False)
+        self._session.add(port, tunnel)
+        try:
+            client: IOStream = self.detach()
+        except BaseException:
+            waiting.close()
+            tunnel.run_close_callbacks()
+            raise
+        await tunnel.connect(client, waiting, head.encode())
+
+    def _make_counter(self) -> Callable[[int], None]:
+        counters = self._parts.gateway.counters
+
+        def count(size: int) -> None:
+            counters.bytes_in_tunnels += size
+
+        return count
+
+
+class DataProtocol(WebSocketProtocol13):
+    """Takes the place of Tornado's protocol, which would read and write the messages itself."""
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        assert isinstance(handler, DataHandler)  # which made it
+        await handler.accept()
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """The tunnel closes the connection."""
+
+
+def _ignore_lost(future: asyncio.Future[None]) -> None:
+    """The connection has ended before a message was written: `on_close` follows."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,227 @@
+"""The agent against a real server: what it serves, how it returns, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import socket
+import time
+
+import pytest
+
+from jupyter_portproxy.attachment.agent import Agent, AgentEnded, AttachedPorts
+from jupyter_portproxy.attachment.local_ports import LocalPorts
+from jupyter_portproxy.upstream.websocket_client import ServerAccess
+
+from ..conftest import TOKEN
+from ..support.upstreams import free_port, mirror, serve
+from ..support.waiting import eventually, settled
+
+
+class Running:
+    """An agent in a task of the test's loop."""
+
+    def __init__(self, access: ServerAccess, name: str, ports) -> None:
+        self.said: list[str] = []
+        self.attached: list[dict[int, str]] = []
+        self.stop = asyncio.Event()
+        offer = AttachedPorts(name, "n0123", ports, LocalPorts("n0123"))
+        self.agent = Agent(access, offer, self.said.append, self.attached.append, first_pause=0.05, health_period=0.05)
+        self.task = asyncio.ensure_future(self.agent.run(self.stop))
+
+    async def ready(self, times: int = 1) -> None:
+        await eventually(lambda: len(self.attached) >= times or self.task.done())
+        assert not self.task.done() or self.task.result()
+
+    async def ended(self) -> str:
+        with pytest.raises(AgentEnded) as caught:
+            await asyncio.wait_for(asyncio.shield(self.task), 5)
+        return str(caught.value)
+
+
+@pytest.fixture
+def attach(agents, origin, jp_base_url):
+    """`async with attach(port, ...) as running`; without a token a new one is made."""
+
+    @contextlib.asynccontextmanager
+    async def start(*ports: int, name: str = "trainer", token: str | None = None, url: str = ""):
+        text = token or agents.tokens.create(3600)[1]
+        running = Running(ServerAccess(url or f"http://{origin}{jp_base_url}", text), name, ports)
+        try:
+            yield running
+        finally:
+            running.stop.set()
+            await asyncio.wait({running.task}, timeout=5)
+            assert running.task.done()
+
+    return start
+
+
+@pytest.fixture
+def states(gateway):
+    return lambda: {service.name: service.state for service in gateway.services.list()}
+
+
+async def test_a_port_of_another_machine_is_a_service(attach, call, states):
+    async with serve(mirror) as upstream, attach(upstream.port) as running:
+        started = time.monotonic()
+        await running.ready()
+        assert time.monotonic() - started < 1 and states() == {f"trainer-{upstream.port}": "up"}
+        answer = await call(f"proxy/service/trainer-{upstream.port}/x?y=1", "POST", content=b"content")
+        assert answer.status == 200 and upstream.last.target == "/x?y=1" and upstream.last.content == b"content"
+        assert upstream.last.one("Authorization") is None
+    assert states() == {f"trainer-{upstream.port}": "down"}
+
+
+async def test_a_large_body_goes_both_ways_unchanged(attach, call):
+    body = random.Random(5).randbytes(8 << 20)
+    async with serve(mirror) as upstream, attach(upstream.port) as running:
+        await running.ready()
+        answer = await call(f"proxy/service/trainer-{upstream.port}/", "POST", content=body)
+        assert answer.status == 200 and upstream.last.content == body
+
+
+async def test_the_health_of_a_port_is_followed(attach, states, gateway):
+    port = free_port()
+    async with attach(port) as running:
+        await running.ready()
+        assert states() == {f"trainer-{port}": "unhealthy"}
+        service = gateway.services.get(f"trainer-{port}")
+        assert service.error == f"Nothing listens on port {port} of n0123."
+        with socket.create_server(("127.0.0.1", port)):
+            await eventually(lambda: service.state == "up")
+        await eventually(lambda: service.state == "unhealthy")
+
+
+async def test_a_program_that_ends_between_two_checks(attach, call, gateway):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with attach(port) as running:
+            running.agent._health_period = 60
+            await running.ready()
+            await asyncio.sleep(0.1)
+            listening.close()
+            assert (await call(f"proxy/service/trainer-{port}/")).status == 502
+            assert gateway.services.get(f"trainer-{port}").error == f"Nothing listens on port {port} of n0123."
+
+
+async def test_the_agent_returns_after_the_loss_of_its_connection(attach, agents, call, states):
+    async with serve(mirror) as upstream, attach(upstream.port) as running:
+        for times in range(1, 4):
+            await running.ready(times)
+            assert (await call(f"proxy/service/trainer-{upstream.port}/")).status == 200
+            agents.list()[0].session.control.ws_connection.stream.close()
+        await running.ready(4)
+        assert states() == {f"trainer-{upstream.port}": "up"}
+        assert running.said and all("is lost. Next attempt in 0.1 s." in said for said in running.said)
+
+
+async def test_a_server_that_is_away_is_dialled_again(agents, attach):
+    async with attach(6006, url=f"http://127.0.0.1:{free_port()}/") as running:
+        await eventually(lambda: len(running.said) > 2)
+        assert "does not answer" in running.said[0] and "Next attempt in 0.1 s." in running.said[0]
+        assert "Next attempt in 0.2 s." in running.said[2]
+
+
+@pytest.mark.parametrize("token", [TOKEN, "portproxy-attach-wrong"])
+async def test_a_token_that_does_not_attach_ends_the_agent(attach, token):
+    async with attach(6006, token=token) as running:
+        assert await running.ended() == (
+            "The attach token was revoked, has ended, or is none of this server's.\n"
+            "Send an attach token in the Authorization field; make one: jupyter portproxy attach-token --for 8h"
+        )
+
+
+async def test_a_server_without_attachment_ends_the_agent(attach, origin):
+    async with attach(6006, url=f"http://{origin}/") as running:
+        assert (await running.ended()).startswith(f"Nothing can be attached at http://{origin}/. Has the server")
+
+
+async def test_a_revoked_token_ends_the_agent(attach, agents):
+    token, text = agents.tokens.create(3600)
+    agents._check_period = 0.05
+    async with attach(6006, token=text) as running:
+        await running.ready()
+        agents.tokens.revoke(token.id)
+        assert await running.ended() == "'trainer' is not attached any more. Its attach token was revoked or has ended."
+
+
+async def test_a_name_that_is_taken_ends_the_second_agent(attach, states):
+    async with attach(6006) as first:
+        await first.ready()
+        async with attach(6006) as second:
+            assert await second.ended() == (
+                "The name 'trainer' is taken by an agent on n0123. "
+                "Choose another name, or detach that agent: jupyter portproxy detach trainer"
+            )
+        assert not first.task.done()
+
+
+async def test_ports_that_are_stopped_at_the_server(attach, gateway):
+    async with attach(6006, 8265) as running:
+        await running.ready()
+        await gateway.services.stop("trainer-6006")
+        await eventually(lambda: running.said == ["Port 6006 was detached at the server."])
+        await gateway.services.delete("trainer-8265")
+        assert await running.ended() == "All ports were detached at the server."
+
+
+async def test_a_detached_agent_ends(attach, agents):
+    async with attach(6006) as running:
+        await running.ready()
+        agents.detach("trainer")
+        assert await running.ended() == "'trainer' is not attached any more. It was detached at the server."
+
+
+async def test_a_connection_to_a_port_that_is_not_attached_is_refused(attach, agents, jp_asyncio_loop):
+    async with attach(6006) as running:
+        await running.ready()
+        session = agents.list()[0].session
+        one, other = socket.socketpair()
+        session._accept(22, one)
+        other.setblocking(False)
+        assert await asyncio.wait_for(jp_asyncio_loop.sock_recv(other, 1), 5) == b""
+        other.close()
+
+
+@pytest.fixture
+def many_descriptors():
+    """Both ends of everything are in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 20000)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.timeout(120)
+async def test_a_thousand_connections_at_once(attach, agents, many_descriptors):
+    async def echo(reader, writer) -> None:
+        writer.write(await reader.readexactly(5))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=2000)
+    port = server.sockets[0].getsockname()[1]
+    async with server, attach(port) as running:
+        await running.ready()
+        path = agents.list()[0].services[port].endpoint.unix_socket
+        before = len(os.listdir("/proc/self/fd"))
+
+        async def talk(number: int) -> bytes:
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(b"%05d" % number)
+            answer = await reader.readexactly(5)
+            await gate.wait()
+            writer.close()
+            return answer
+
+        gate = asyncio.Event()
+        talking = [asyncio.ensure_future(talk(number)) for number in range(1000)]
+        await eventually(lambda: len(agents.list()[0].session._open) == 1000, 60)
+        gate.set()
+        assert await asyncio.gather(*talking) == [b"%05d" % number for number in range(1000)]
+        assert await settled(lambda: len(os.listdir("/proc/self/fd")), 60) <= before
+        await eventually(lambda: not agents.list()[0].session._open and not running.agent._tunnels)
