@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import time
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
 from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
+from ..handlers.origin_check import client_schemes
 from ..protocol.urls import build_enter_url, is_below, parse_enter_url, parse_port
 from ..services.manager import ServiceManager
 from ..services.user_file import in_thread
@@ -224,6 +226,13 @@ class IndexPageHandler(JupyterHandler):
         entrance = build_enter_url(url, name, self.base_url)
         return entrance if entrance != url else ""
 
+    def _forward_command(self, target: str) -> str:
+        """The command by which programs of another computer reach a port or service."""
+        request = self.request
+        scheme = "https" if "https" in client_schemes(request) else request.protocol
+        server = shlex.quote(f"{scheme}://{request.host}{self.base_url}")
+        return f"jupyter portproxy forward {target} --server {server}"
+
     def _arguments(self) -> dict[str, str]:
         """The form's arguments; an empty field stands for the default."""
         given = {key: self.get_body_argument(key) for key in self.request.body_arguments if key.startswith(_ARGUMENT)}
@@ -267,6 +276,7 @@ class IndexPageHandler(JupyterHandler):
             xsrf=self.xsrf_form_html(),
             address=self.address,
             isolated=self._isolated,
+            forward_command=self._forward_command,
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)

@@ -5,6 +5,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { messageOf } from './api';
 import type { Target } from './commands';
+import { copyForwardCommand } from './forward';
 import { BrowserTab, IOutside } from './starting';
 import { absoluteUrl } from './tab';
 import type { ILostSocket, IPortsManager, IService, ITemplate } from './tokens';
@@ -25,10 +26,11 @@ export class Actions {
     private readonly _outside: IOutside
   ) {}
 
-  /** Path of the URL of a target; undefined if the target has ended. */
+  /** Path of the URL of a target; undefined if the target has ended, or speaks no HTTP. */
   urlOf(target: Target): string | undefined {
     if ('port' in target) {
-      return this._manager.port(target.port)?.url ?? undefined;
+      const port = this._manager.port(target.port);
+      return port?.tcp ? undefined : (port?.url ?? undefined);
     }
     const reserved = this._manager.reservations.find(item => item.name === target.service);
     const template = this._manager.templates.find(item => item.name === target.service);
@@ -49,8 +51,8 @@ export class Actions {
   }
 
   /** Starts a service of a template, and opens its tab at once, which shows the progress. To be called while a click is handled. */
-  async launch({ name: template, title, open_in }: ITemplate): Promise<void> {
-    const tab = this._outside.isDefault(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
+  async launch({ name: template, title, open_in, scheme }: ITemplate): Promise<void> {
+    const tab = scheme !== 'tcp' && this._outside.isDefault(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
     await this._reportStart(title, async () => {
       try {
         const service = await this._manager.start(template);
@@ -65,7 +67,7 @@ export class Actions {
 
   /** Opens the tab of a service whose start the server has accepted, and shows the notification. */
   async follow(service: IService): Promise<void> {
-    const isOutside = this._outside.isDefault(service.open_in);
+    const isOutside = service.scheme !== 'tcp' && this._outside.isDefault(service.open_in);
     this._show(service, isOutside ? new BrowserTab(this._trans.__('Starting %1…', serviceLabel(service))) : undefined);
     await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
@@ -103,7 +105,10 @@ export class Actions {
       const startedLabel = serviceLabel(service);
       await toastShown;
       if (service.state === 'up' || service.state === 'unhealthy') {
-        const open = { label: trans.__('Open'), callback: () => this._open({ service: name }) };
+        const open =
+          service.scheme === 'tcp'
+            ? { label: trans.__('Copy forward command'), callback: () => copyForwardCommand({ service: name }, trans) }
+            : { label: trans.__('Open'), callback: () => this._open({ service: name }) };
         const message = trans.__('%1 is up.', startedLabel);
         Notification.update({ id, message, type: 'success', autoClose: 10_000, actions: [open] });
       } else {

@@ -13,6 +13,7 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
 import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
+import { addForwardCommand, isTcp } from './forward';
 import { outsideIcon, portsIcon, tabIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
@@ -72,7 +73,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const logs = new WidgetTracker<MainAreaWidget>({ namespace: 'portproxy-logs' });
     const run = (command: string, target: Target) => void commands.execute(command, target);
     const openIn = (where: 'lab' | 'browser' | 'preview', target: Target) =>
-      where === 'browser'
+      isTcp(target, manager)
+        ? showPanel()
+        : where === 'browser'
         ? run(CommandIDs.openInBrowser, target)
         : void commands.execute(CommandIDs.openInLab, { ...target, preview: where === 'preview' });
     const usual = (target: Target) => ('service' in target ? (manager.service(target.service)?.open_in ?? 'lab') : 'lab');
@@ -82,7 +85,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const open: Opener = (target, where = usual(target)) => openIn(where, target);
     const outside: IOutside = {
       isDefault: openIn => openIn === 'browser' || !labShell,
-      addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url))
+      addressOf: ({ name, url }) => absoluteUrl(outsideUrl({ service: name }, url ?? ''))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, outside);
     const newPorts = new NewPorts(manager, trans, open, showPanel, actions);
@@ -235,6 +238,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     );
     addServiceCommands(add, { manager, actions, targets, contents: app.serviceManager.contents, openIn, trans });
     addPortCommands(add, manager, actions, targets, trans);
+    addForwardCommand(add, targets, trans);
 
     for (const command of Object.values(CommandIDs)) {
       if (!('required' in (ARGUMENTS[command] ?? {}))) {

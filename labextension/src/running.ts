@@ -26,13 +26,17 @@ export function runningServices(
 ): IRunningSessions.IManager {
   const services = () => manager.services.filter(isActive);
   const stop = (service: IService) => run(CommandIDs.stop, { service: service.name });
+  const open = ({ name, scheme, open_in }: IService) => {
+    const inPage = open_in === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser;
+    run(scheme === 'tcp' ? CommandIDs.showPanel : inPage, scheme === 'tcp' ? undefined : { service: name });
+  };
   const item = (service: IService): IRunningSessions.IRunningItem => ({
     context: CONTEXT + service.name,
     icon: () => iconOf(service),
     label: () => serviceLabel(service),
     labelTitle: () => stateTitle(service, trans),
     detail: () => (service.state === 'up' ? '' : stateText(service.state, trans)),
-    open: () => run(service.open_in === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser, { service: service.name }),
+    open: () => open(service),
     shutdown: () => stop(service)
   });
   return {

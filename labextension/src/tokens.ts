@@ -19,7 +19,9 @@ export interface IService {
   error: string;
   exit_code: number | null;
   port: number | null;
-  url: string;
+  /** Null if it speaks no HTTP. */
+  url: string | null;
+  scheme: Scheme;
   open_in: 'lab' | 'browser';
   last_lines: string[];
 }
@@ -44,6 +46,8 @@ export interface IPort {
   /** Null if it cannot be reached, or speaks no HTTP. */
   url: string | null;
   http: boolean;
+  /** It speaks no HTTP, by its scheme or by what it has answered. */
+  tcp: boolean;
   /** By the user's rules for ports or the configuration. */
   scheme: Scheme;
   /** By the user's rules for ports; may be empty. */
@@ -101,6 +105,7 @@ export interface ITemplate {
   launcher: string;
   external: boolean;
   url: string | null;
+  scheme: Scheme;
   available: boolean;
   hint: string;
   arguments: IArgument[];

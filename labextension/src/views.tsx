@@ -126,7 +126,7 @@ function serviceActions(service: IService, trans: TranslationBundle): IAction[] 
     return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, edit, forget] : [start, edit, log, forget];
   }
   return [
-    ...openActions(trans, service.open_in),
+    ...(service.scheme === 'tcp' ? [forwardAction(trans)] : openActions(trans, service.open_in)),
     log,
     { command: CommandIDs.restart, label: trans.__('Restart'), icon: refreshIcon },
     { command: CommandIDs.stop, label: trans.__('Stop'), icon: stopIcon }
@@ -169,7 +169,13 @@ function portActions(port: IPort, trans: TranslationBundle): IAction[] {
     return port.may_allow ? [{ command: CommandIDs.allowPort, label: trans.__('Allow this port'), icon: checkIcon }, edit] : [edit];
   }
   const takeBack = { command: CommandIDs.disallowPort, label: trans.__('Do not allow this port any more'), icon: closeIcon };
-  return [...(port.url === null ? [] : openActions(trans)), edit, ...(port.allowed_by_user ? [takeBack] : [])];
+  const open = port.tcp ? [forwardAction(trans)] : port.url === null ? [] : openActions(trans);
+  return [...open, edit, ...(port.allowed_by_user ? [takeBack] : [])];
+}
+
+/** The action of what speaks no HTTP. */
+function forwardAction(trans: TranslationBundle): IAction {
+  return { command: CommandIDs.copyForwardCommand, label: trans.__('Copy forward command'), icon: copyIcon };
 }
 
 function editAction(trans: TranslationBundle): IAction {

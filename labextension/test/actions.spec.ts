@@ -1,6 +1,6 @@
 // The notifications of a start and of a failure.
 
-import { Notification } from '@jupyterlab/apputils';
+import { Clipboard, Notification } from '@jupyterlab/apputils';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Actions } from '../src/actions';
@@ -13,7 +13,7 @@ import { ScriptedApi, ScriptedVisibility, service, template, trans } from './sam
 const open = vi.fn();
 const showLog = vi.fn();
 const edit = vi.fn();
-const outside = { isDefault: (where: string) => where === 'browser', addressOf: (item: { url: string }) => `http://outside${item.url}` };
+const outside = { isDefault: (where: string) => where === 'browser', addressOf: (item: { url: string | null }) => `http://outside${item.url}` };
 let api: ScriptedApi;
 let manager: PortsManager;
 let actions: Actions;
@@ -89,6 +89,20 @@ describe('a start', () => {
     await vi.advanceTimersByTimeAsync(3000);
     await started;
     expect(notifications()).toEqual([['success', 'A (mine) is up.']]);
+  });
+
+  it('of a service without HTTP opens no tab, and offers the command that reaches it', async () => {
+    const copied = vi.spyOn(Clipboard, 'copyToSystem').mockImplementation(() => undefined);
+    const opened = vi.spyOn(window, 'open');
+    const db = service('db', { scheme: 'tcp', url: null, open_in: 'browser' });
+    api.answers = { 'POST services': db };
+    void actions.launch(template('db', { scheme: 'tcp', open_in: 'browser' }));
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(opened).not.toHaveBeenCalled();
+    expect(open).toHaveBeenCalledWith({ service: 'db' }, 'lab'); // which shows the panel
+    press('Copy forward command');
+    expect(copied).toHaveBeenCalledWith('jupyter portproxy forward db --server http://localhost:3000/');
+    opened.mockRestore();
   });
 
   it('that fails can be edited', async () => {

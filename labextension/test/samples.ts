@@ -20,6 +20,7 @@ export function service(name: string, more: Partial<IService> = {}): IService {
     exit_code: null,
     port: 15000,
     url: `/proxy/service/${name}/`,
+    scheme: 'http',
     open_in: 'lab',
     last_lines: [],
     ...more
@@ -43,6 +44,7 @@ export function port(number: number, more: Partial<IPort> = {}): IPort {
     reason_code: '',
     url: `/proxy/port/${number}/`,
     http: true,
+    tcp: false,
     scheme: 'http',
     label: '',
     title: '',
@@ -78,6 +80,7 @@ export function template(name: string, more: Partial<ITemplate> = {}): ITemplate
     launcher: 'Services',
     external: false,
     url: null,
+    scheme: 'http',
     available: true,
     hint: '',
     arguments: [],

@@ -103,12 +103,32 @@ describe('a row', () => {
     expect(actionsOf(rowOf(<PortRow port={port(15000, more)} rules={new RuleSet()} {...common} />))).toEqual(offered);
   });
 
-  it('of a port that speaks no HTTP has no page to open', () => {
-    const rules = new RuleSet([rule({ ports: '15000' }, { scheme: 'tcp', label: 'My database' })]);
-    const row = rowOf(<PortRow port={port(15000, { http: false, url: null })} rules={rules} {...common} />);
-    fireEvent.click(screen.getByRole('button', { name: 'My database' }));
-    expect(run).toHaveBeenLastCalledWith('portproxy:edit-port', { port: 15000 });
+  it.each([
+    ['up', ['Copy forward command', 'Show log', 'Restart', 'Stop']],
+    ['down', ['Start', 'Edit and start…', 'Show log', 'Remove']]
+  ] as const)('of a service without HTTP that is %s offers the command that reaches it', (state, offered) => {
+    const row = rowOf(<ServiceRow service={service('db', { state, scheme: 'tcp', url: null })} {...common} />);
+    expect(actionsOf(row)).toEqual(offered);
+  });
+
+  it('of a port that has answered no HTTP copies the command that reaches it', () => {
+    const row = rowOf(<PortRow port={port(15432, { http: false, tcp: true, title: 'db' })} rules={new RuleSet()} {...common} />);
+    expect(actionsOf(row)).toEqual(['Copy forward command', 'Edit…']);
+    fireEvent.click(screen.getByRole('button', { name: 'db' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:copy-forward-command', { port: 15432 });
+  });
+
+  it('of a port that cannot be reached offers no command that would fail', () => {
+    const row = rowOf(<PortRow port={port(80, { allowed: false, url: null, tcp: true })} rules={new RuleSet()} {...common} />);
     expect(actionsOf(row)).toEqual(['Edit…']);
+  });
+
+  it('of a port that is tcp by a rule has no page to open', () => {
+    const rules = new RuleSet([rule({ ports: '15000' }, { scheme: 'tcp', label: 'My database' })]);
+    const row = rowOf(<PortRow port={port(15000, { http: false, url: null, scheme: 'tcp', tcp: true })} rules={rules} {...common} />);
+    fireEvent.click(screen.getByRole('button', { name: 'My database' }));
+    expect(run).toHaveBeenLastCalledWith('portproxy:copy-forward-command', { port: 15000 });
+    expect(actionsOf(row)).toEqual(['Copy forward command', 'Edit…']);
   });
 });
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from html import escape, unescape
 from urllib.parse import urlencode
 
 import pytest
 from jupyter_server.auth.authorizer import Authorizer
 
+from jupyter_portproxy.services.templates import load
+
 from ..conftest import TOKEN
-from ..support.upstreams import answers, free_port, serve
+from ..support.upstreams import answers, free_port, says, serve
 from .test_handlers import FAILS, SLOW, WEB
 
 IMG = "<img src=x onerror=alert(1)>"
@@ -29,6 +32,8 @@ CWD = {**WEB, "cwd": "{folder}", "arguments": [{"name": "folder", "default": ""}
 OPENS = {**WEB, "start_on_open": True}
 NEEDS = {**WEB, "title": "Needs it", "requires": {"program": "no-such-program", "hint": "pip install <it>"}}
 TEMPLATES = {"web": WEB, "slow": SLOW, "fails": FAILS, "form": FORM, "cwd": CWD, "opens": OPENS, "needs": NEEDS}
+LISTENS = "import socket, sys, time; s = socket.create_server(('', int(sys.argv[1]))); time.sleep(99)"
+DATABASE = [sys.executable, "-c", LISTENS, "{port}"]
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'self'"
 NAVIGATION = ["Accept: text/html", "Sec-Fetch-Mode: navigate"]
 
@@ -265,12 +270,20 @@ async def test_a_rule_for_a_port_is_made_changed_and_removed_by_its_form(call, s
     assert rules.list() == []
 
 
-async def test_a_port_of_tcp_has_no_link(call, submit):
-    async with serve(answers()) as up:
-        assert f'aria-label="Open port {up.port}"' in await page_text(call)
-        await submit(action="set-rule", ports=str(up.port), scheme="tcp")
-        text = await page_text(call)
-        assert f"port {up.port}" in text and f'aria-label="Open port {up.port}"' not in text and "Rule: TCP<span" in text
+async def test_what_speaks_no_http_has_the_command_that_reaches_it(call, submit, until, origin, jp_base_url, gateway):
+    gateway.services.templates["db"] = load("db", {"command": DATABASE, "protocol": "tcp", "stop_timeout": 1})
+    async with serve(answers()) as web, serve(says(b"SSH-2.0-x\r\n")) as ssh:
+        assert f'aria-label="Open port {web.port}"' in await page_text(call)
+        await submit(action="set-rule", ports=str(web.port), scheme="tcp")
+        await submit(action="start", template="db")
+        text = await until("db", "up")
+        assert f"port {web.port}" in text and "Rule: TCP<span" in text
+        for target in (str(web.port), str(ssh.port), "db"):
+            assert f"<pre>jupyter portproxy forward {target} --server http://{origin}{jp_base_url}</pre>" in text
+            assert f'aria-label="Open port {target}"' not in text and f'aria-label="Open {target}"' not in text
+        assert 'aria-label="Stop db"' in text
+        behind = (await call("proxy/", fields=["X-Forwarded-Proto: https"])).text
+        assert f"forward db --server https://{origin}{jp_base_url}<" in behind
 
 
 async def test_a_port_is_added_by_hand_and_listed_while_nothing_listens(call, submit, gateway):

@@ -21,7 +21,7 @@ from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.services.listeners import MAX_SOCKETS
 
 from ..support.identity_providers import configured
-from ..support.upstreams import answers, free_port, says, serve
+from ..support.upstreams import answers, free_port, never_answers, says, serve
 from ..support.user_services import serve_as
 
 HTML = [("Content-Type", "text/html; charset=utf-8")]
@@ -104,6 +104,24 @@ async def test_a_rule_gives_a_port_its_label_and_scheme(gateway, probe, jp_serve
         assert await item(scheme="tcp") == ("tcp", False, "", "", None)
         assert await item(label="again") == ("http", False, "", "again", url)
         assert len(up.requests) == count == 1
+
+
+async def test_a_port_whose_answer_is_not_http_is_tcp_until_a_rule_says_otherwise(gateway, probe):
+    port_list, rules = PortList(gateway, probe, "/", set), gateway.policy.port_rules
+
+    async def is_tcp(port: int, **values) -> tuple[bool, str, str | None]:
+        if values:
+            rules.put({"ports": str(port), **values})
+            port_list.scan_again()
+        found = next(item for item in await port_list.read() if item["port"] == port)
+        return found["tcp"], found["scheme"], found["url"]
+
+    async with serve(says(b"RFB 003.008\n")) as vnc, serve(answers()) as web, serve(never_answers) as slow:
+        assert await is_tcp(vnc.port) == (True, "http", f"/proxy/port/{vnc.port}/")
+        assert await is_tcp(vnc.port, scheme="https") == (False, "https", f"/proxy/port/{vnc.port}/")
+        assert await is_tcp(vnc.port, scheme="tcp") == (True, "tcp", None)
+        assert [(await is_tcp(up.port))[0] for up in (web, slow)] == [False, False]  # one that is slow may still speak it
+        assert (await is_tcp(web.port, scheme="tcp"))[0]
 
 
 async def test_a_port_of_tcp_is_not_connected_to(gateway, probe):
