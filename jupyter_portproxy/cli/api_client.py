@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
@@ -13,7 +15,7 @@ from ..protocol.credentials import SECRET_VARIABLE
 from ..protocol.urls import build_enter_url
 from .api_command import REQUEST_TIMEOUT
 from .connection import open_socket
-from .refusals import explain_page, explain_refusal, gateway_error
+from .refusals import TokenRefused, explain_hub_token, explain_page, explain_refusal, gateway_error
 from .server_address import ServerAddress
 
 _MAX_ERROR_SIZE = 1 << 16  # bytes
@@ -87,7 +89,7 @@ class ApiClient:
     def open(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> HTTPResponse:
         """Send a request to the API and return its response, which the caller reads and closes. Raises what `call` raises."""
         content = None if body is None else json.dumps(body).encode()
-        response = self._send(method, f"proxy/api/{path}", content, None if no_timeout else self._timeout)
+        response = self._send(method, self._path(f"api/{path}"), content, None if no_timeout else self._timeout)
         if 200 <= response.status < 300:
             return response
         raise self._refusal(response, retry=method != "GET")
@@ -95,19 +97,31 @@ class ApiClient:
     def port_error(self, port: int) -> dict[str, Any]:
         """`code`, `message` and `hint` of the gateway's error for a request to this port; empty if the port can be reached."""
         try:
-            response = self._send("GET", f"proxy/port/{port}/", None, self._timeout)
+            response = self._send("GET", self._path(f"port/{port}/"), None, self._timeout)
             with response:
                 return gateway_error(response.read(_MAX_ERROR_SIZE)) if response.status >= 400 else {}
         except (ServerUnavailable, OSError, HTTPException):
             return {"code": "unreachable", "message": "", "hint": ""}
 
+    def explain(self, status: int, fields: Message | Mapping[str, str], content: bytes) -> CliError:
+        """The error for a response with a status other than 2xx, also for the refused handshake of a WebSocket.
+
+        Of a token that a server of JupyterHub does not accept, the hub says whose it is and what it permits.
+        """
+        error = explain_refusal(self.server, status, fields, content)
+        if isinstance(error, TokenRefused) and self.server.hub_path is not None and self.server.token:
+            with self._send("GET", f"{self.server.hub_path}api/user", None, self._timeout) as response:
+                return explain_hub_token(self.server, response.status, response.read(_MAX_ERROR_SIZE))
+        return error
+
     def _send(self, method: str, path: str, content: bytes | None, timeout: float | None) -> HTTPResponse:
+        """Send a request with the token to a path of the server's origin."""
         fields = {"Authorization": f"token {self.server.token}", "Accept": "application/json", "Connection": "close"}
         if content is not None:
             fields["Content-Type"] = "application/json"
         connection = _Connection(self.server, timeout)
         try:
-            connection.request(method, f"{self.server.base_path}{path}", content, fields)
+            connection.request(method, path, content, fields)
             return connection.getresponse()
         except (OSError, HTTPException) as error:
             connection.close()
@@ -118,11 +132,13 @@ class ApiClient:
         with response:
             content = response.read(_MAX_ERROR_SIZE)
         if response.status == 403 and retry:
-            second = self._send("GET", "proxy/api/services", None, self._timeout)
-            with second:
+            with self._send("GET", self._path("api/services"), None, self._timeout) as second:
                 if second.status == 403:
                     response, content = second, second.read(_MAX_ERROR_SIZE)
-        return explain_refusal(self.server, response.status, response.headers, content)
+        return self.explain(response.status, response.headers, content)
+
+    def _path(self, below: str) -> str:
+        return f"{self.server.base_path}proxy/{below}"
 
 
 class _Connection(HTTPConnection):

@@ -59,10 +59,9 @@ def _read_token(server: ServerAddress, file: str | None) -> str:
         from getpass import getpass
         from urllib.parse import urljoin
 
-        before, user, _ = server.url.partition("/user/")
-        if user:
-            print(f"Make a token at {before}/hub/token", file=sys.stderr)
-        token = getpass(f"Token for {urljoin(server.url, server.base_path)}: ")
+        if server.hub_path is not None:
+            print(f"Make a token at {urljoin(server.url, f'{server.hub_path}token')}", file=sys.stderr)
+        token = getpass(f"Token for {server.url}: ")
     else:
         token = read_secret(file or "-")
     if not token.strip():

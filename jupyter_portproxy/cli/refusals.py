@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from email.message import Message
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import CliError, ServerUnavailable, Unauthenticated
 from .output import PROGRAM
@@ -15,6 +15,10 @@ from .server_address import ServerAddress
 
 _LOGIN_SEGMENTS = frozenset(["login", "oauth", "oauth2", "oauth_login", "authorize", "signin", "sso", "saml", "saml2", "cas"])
 _GATEWAY_STATUSES = (502, 503, 504)
+
+
+class TokenRefused(CliError):
+    """The server does not accept the token."""
 
 
 def explain_refusal(server: ServerAddress, status: int, fields: Message | Mapping[str, str], content: bytes) -> CliError:
@@ -32,12 +36,14 @@ def explain_refusal(server: ServerAddress, status: int, fields: Message | Mappin
     if 300 <= status < 400:
         return _explain_redirect(server, fields.get("Location") or "")
     if status == 401 or own.get("code") == Unauthenticated.code:
-        return CliError(_not_accepted(server))
+        return TokenRefused(_not_accepted(server))
     if own:
         kind = ServerUnavailable if status in _GATEWAY_STATUSES else CliError
         return kind("\n".join(filter(None, [own["message"], own["hint"], *own["details"]])))
     if status == 424 or (from_hub and status in _GATEWAY_STATUSES):
         return ServerUnavailable(_not_running(server))
+    if status == 404 and from_hub and server.hub_path is None:
+        return CliError(_is_hub(server))
     if status == 404:
         return CliError(
             f"{server.url} has no jupyter_portproxy.\nIs this the URL of a Jupyter server? See: jupyter server extension list"
@@ -47,6 +53,23 @@ def explain_refusal(server: ServerAddress, status: int, fields: Message | Mappin
     if status == 403:
         return CliError(f"{server.url} refuses the request (403 Forbidden), without a reason that this program understands.")
     return CliError(f"{server.url} answers {_phrase(status)}.")
+
+
+def explain_hub_token(server: ServerAddress, status: int, content: bytes) -> CliError:
+    """Why a server of JupyterHub does not accept a token, by the response of `GET /hub/api/user` to that token."""
+    owner = unquote(server.base_path.partition("/user/")[2].partition("/")[0])
+    page = urljoin(server.url, f"{server.hub_path}token")
+    if status in (401, 403):
+        reason = "JupyterHub does not know it: it has ended, or was revoked"
+    else:
+        try:
+            user = json.loads(content)["name"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return TokenRefused(_not_accepted(server))
+        reason = f"it is {user}'s" if user != owner else f"it lacks the scope access:servers!user={owner}"
+    return TokenRefused(
+        f"The token for {server.url} is not accepted: {reason}.\nMake another one at {page}\n{_log_in_again(server)}"
+    )
 
 
 def explain_page(server: ServerAddress) -> CliError:
@@ -74,12 +97,12 @@ def _explain_redirect(server: ServerAddress, location: str) -> CliError:
         return CliError(f"{server.url} answers with a redirect that is not valid.")
     here = urlsplit(server.url)
     if _LOGIN_SEGMENTS & {*segments}:
-        return CliError(f"{server.url} leads to a login page ({shown}).\n{_not_accepted(server)}")
+        return TokenRefused(f"{server.url} leads to a login page ({shown}).\n{_not_accepted(server)}")
     if parts.netloc == here.netloc and "hub" in segments:
         after = segments[segments.index("hub") + 1 :][:1]
         if after == ["user"]:
             return ServerUnavailable(_not_running(server))
-        return CliError(f"{server.url} is a JupyterHub, not a server.\nA user's server is at https://{here.netloc}/user/NAME/")
+        return CliError(_is_hub(server))
     if (parts.scheme, parts.netloc) != (here.scheme, here.netloc) and parts.path.startswith(here.path):
         return CliError(
             f"{server.url} leads to another address, to which the token was not sent.\nUse {parts.scheme}://{parts.netloc}{here.path}"
@@ -92,16 +115,21 @@ def _not_accepted(server: ServerAddress) -> str:
         return "The server's login has no token. Where it is Jupyter's own password, start the server with JUPYTER_TOKEN."
     if server.is_local:
         return f"The server at {server.url} does not accept its own token."
-    hint = f"Log in again: {PROGRAM} login {server.url}"
-    if "/user/" in server.base_path:
-        return f"The token for {server.url} is not accepted: it has ended, is another user's, or lacks a scope.\n{hint}"
-    return f"The token for {server.url} is not accepted: it is not this server's, or not any more.\n{hint}"
+    reason = "it has ended, or is not this server's" if server.hub_path is None else "it has ended, or does not permit that"
+    return f"The token for {server.url} is not accepted: {reason}.\n{_log_in_again(server)}"
+
+
+def _log_in_again(server: ServerAddress) -> str:
+    return f"Log in again: {PROGRAM} login {server.url}"
 
 
 def _not_running(server: ServerAddress) -> str:
-    before = server.base_path.partition("/user/")[0]
-    home = urljoin(server.url, f"{before}/hub/home")
+    home = urljoin(server.url, f"{server.hub_path or '/hub/'}home")
     return f"JupyterHub has no running server at {server.url}\nStart it: {home}"
+
+
+def _is_hub(server: ServerAddress) -> str:
+    return f"{server.url} is a JupyterHub, not a server.\nA user's server is at {urljoin(server.url, '/user/NAME/')}"
 
 
 def _phrase(status: int) -> str:

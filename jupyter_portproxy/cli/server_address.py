@@ -76,6 +76,12 @@ class ServerAddress:
         return self._parts.path
 
     @property
+    def hub_path(self) -> str | None:
+        """The path of JupyterHub, if this looks like a server of one: `/user/ada/` -> `/hub/`."""
+        before, user, _ = self.base_path.partition("/user/")
+        return f"{before}/hub/" if user else None
+
+    @property
     def is_loopback(self) -> bool:
         """True for a loopback address and for `localhost` with all names below it (RFC 6761 6.3), which are never looked up."""
         return is_loopback(self.host) or self.host.endswith(".localhost")

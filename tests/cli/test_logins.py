@@ -67,7 +67,7 @@ def test_the_token_is_asked_for_once(elsewhere, laptop):
     [
         ("", "The token is empty."),
         ("\n", "The token is empty."),
-        ("wrong", "The token for {url} is not accepted: it has ended, is another user's, or lacks a scope."),
+        ("wrong", "The token for {url} is not accepted: it has ended, or does not permit that."),
         (
             f"{TOKEN}\n{TOKEN}\n",
             NOT_A_TOKEN,

@@ -8,14 +8,14 @@ from io import BytesIO
 
 import pytest
 
-from jupyter_portproxy.cli.refusals import explain_page, explain_refusal, gateway_error
+from jupyter_portproxy.cli.refusals import explain_hub_token, explain_page, explain_refusal, gateway_error
 from jupyter_portproxy.cli.server_address import ServerAddress
 from jupyter_portproxy.errors import ServerUnavailable
 
 URL = "https://hub.example.org/user/ada/"
 HUB, PLAIN = ServerAddress(URL, "s3cret"), ServerAddress("https://example.org/", "s3cret")
 AGAIN = f"Log in again: jupyter portproxy login {URL}"
-NOT_ACCEPTED = f"The token for {URL} is not accepted: it has ended, is another user's, or lacks a scope.\n{AGAIN}"
+NOT_ACCEPTED = f"The token for {URL} is not accepted: it has ended, or does not permit that.\n{AGAIN}"
 STOPPED = f"JupyterHub has no running server at {URL}\nStart it: https://hub.example.org/hub/home"
 FROM_HUB = {"X-JupyterHub-Version": "6.1"}
 
@@ -86,13 +86,30 @@ def test_the_reason_of_the_gateway_is_passed_on():
 def test_a_request_without_a_valid_login_has_a_code_of_its_own():
     body = json.dumps({"code": "unauthenticated", "message": "x", "hint": "y"}).encode()
     assert str(explained(HUB, 403, content=body)) == NOT_ACCEPTED
-    assert str(explained(PLAIN, 403, content=body)).startswith(
-        "The token for https://example.org/ is not accepted: it is not this server's"
-    )
+    sentence = "The token for https://example.org/ is not accepted: it has ended, or is not this server's."
+    assert str(explained(PLAIN, 403, content=body)).splitlines()[0] == sentence
     local = ServerAddress("http://localhost:8888/", "x", is_local=True)
     assert str(explained(local, 403, content=body)) == "The server at http://localhost:8888/ does not accept its own token."
     local = ServerAddress("http://localhost:8888/", is_local=True)
     assert str(explained(local, 403, content=body)).startswith("The server's login has no token.")
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "reason"),
+    [
+        (403, "{}", "JupyterHub does not know it: it has ended, or was revoked"),
+        (200, '{"name": "bob"}', "it is bob's"),
+        (200, '{"name": "ada"}', "it lacks the scope access:servers!user=ada"),
+    ],
+)
+def test_what_the_hub_says_of_a_token(status, content, reason):
+    first, second, third = str(explain_hub_token(HUB, status, content.encode())).split("\n")
+    assert first == f"The token for {URL} is not accepted: {reason}."
+    assert (second, third) == ("Make another one at https://hub.example.org/hub/token", AGAIN)
+
+
+def test_a_hub_that_says_nothing_of_a_token():
+    assert str(explain_hub_token(HUB, 502, b"<html>")) == NOT_ACCEPTED
 
 
 def test_a_page_where_data_was_expected():
