@@ -15,13 +15,11 @@ from collections.abc import Callable
 from jupyter_server.auth.identity import IdentityProvider
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
-from tornado.websocket import WebSocketProtocol13
 
 from ..errors import TokenOnly
 from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import credentials
-from ..protocol.headers import UPGRADE_FIELDS
 from ..upstream.byte_tunnel import ByteTunnel
 from ..upstream.tunnel import Tunnel
 from .base import ProxyRequest
@@ -76,12 +74,8 @@ class TcpHandler(TunnelHandler):
         if admitted.destination.upstream.scheme != "tcp":  # it is the next hop
             await super().accept()
             return
-        self._gateway.begin(is_activity=admitted.is_activity)
-        upstream = await self._dial()
-        tunnel = ByteTunnel(self._make_counter(), dials=False, idle_timeout=self._gateway.settings.tcp_idle_timeout)
-        key = self.request.headers["Sec-WebSocket-Key"]
-        accept = WebSocketProtocol13.compute_accept_value(key)
-        await self._connect(tunnel, upstream, [*UPGRADE_FIELDS, ("Sec-WebSocket-Accept", accept)])
+        idle_timeout = self._gateway.settings.tcp_idle_timeout
+        await self._accept_bytes(ByteTunnel(self._make_counter(), dials=False, idle_timeout=idle_timeout), [])
 
     def _make_counter(self) -> Callable[[int], None]:
         count, record = super()._make_counter(), self._record

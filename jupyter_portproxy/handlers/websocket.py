@@ -20,6 +20,7 @@ from ..gateway.limits import Slot
 from ..protocol import credentials
 from ..protocol.headers import UPGRADE_FIELDS, Fields, answer_token_subprotocol
 from ..protocol.urls import BaseRoute
+from ..upstream.byte_tunnel import ByteTunnel
 from ..upstream.handshake import request_upgrade
 from ..upstream.tunnel import Tunnel
 from . import pipeline
@@ -44,8 +45,16 @@ class UpgradeHandler(WebSocketHandler):
         """The pipeline has checked it."""
         return True
 
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        standard = super().get_websocket_protocol()  # None for an unknown version
+        return TunnelProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
+
+    async def accept(self) -> None:
+        """Dial, respond to the handshake, and hand both connections to a tunnel."""
+        raise NotImplementedError
+
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Serve the request, to the end of the handshake or of the raw socket."""
+        """Serve the request, to the end of the handshake."""
         try:
             await self._admit()
             await super().get(*args, **kwargs)
@@ -73,53 +82,12 @@ class UpgradeHandler(WebSocketHandler):
             raise StreamClosedError()
         return stream
 
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
-        """End Tornado's response; the gateway's and the upstream's do not pass through this handler."""
-        if not self._proxy_request.responded:
-            return super().finish(chunk)
-        finished: Future[None] = Future()
-        finished.set_result(None)
-        return finished
-
-    def on_finish(self) -> None:
-        """Tornado has responded, with a 101 or with a refusal."""
-        self._proxy_request.responded = True
-        self._gateway.counters.count_response(self.get_status())
-
-    def on_close(self) -> None:
-        """The client has gone, or the request has been served."""
-        if self._upstream is not None:
-            self._upstream.close()
-
-
-class TunnelHandler(UpgradeHandler):
-    """A WebSocket handshake that the upstream grants or refuses."""
-
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        standard = super().get_websocket_protocol()  # None for an unknown version
-        return TunnelProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
-
-    async def accept(self) -> None:
-        """Dial, relay the upstream's response, and connect both streams if it is a 101."""
-        request, admitted, gateway = self._proxy_request, self._admitted, self._gateway
-        destination, cookies = admitted.destination, request.login_cookies()
-        record = partial(request.record_response, logs_success=request.logs_success)
-        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, record)
-        try:
-            head = self._handshake(destination, admitted.is_activity)
-            stream = await self._dial()
-            granted = await request_upgrade(stream, head, response, gateway.settings.first_byte_timeout)
-            if granted is None:  # the upstream's refusal has been relayed
-                request.responded = True
-            else:
-                own = answer_token_subprotocol(request.fields, granted)
-                fields = [*UPGRADE_FIELDS, *response.headers(granted).get_all(), *own]
-                await self._connect(Tunnel(self._make_counter()), stream, fields)
-        except Exception:
-            if response.started:
-                response.cut()
-                request.responded = True
-            raise
+    async def _accept_bytes(self, tunnel: ByteTunnel, fields: Fields) -> None:
+        """Dial, respond with a 101 with these fields besides its own (RFC 6455 4.2.2), and relay bytes."""
+        self._gateway.begin(is_activity=self._admitted.is_activity)
+        upstream = await self._dial()
+        accept = WebSocketProtocol13.compute_accept_value(self.request.headers["Sec-WebSocket-Key"])
+        await self._connect(tunnel, upstream, [*UPGRADE_FIELDS, ("Sec-WebSocket-Accept", accept), *fields])
 
     def _make_counter(self) -> Callable[[int], None]:
         """The function that the tunnel calls with the number of bytes that it relays."""
@@ -146,6 +114,50 @@ class TunnelHandler(UpgradeHandler):
         await tunnel.connect(client, upstream, first)
         request.record_response(101, logs_success=request.logs_success)
 
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """End Tornado's response; the gateway's and the upstream's do not pass through this handler."""
+        if not self._proxy_request.responded:
+            return super().finish(chunk)
+        finished: Future[None] = Future()
+        finished.set_result(None)
+        return finished
+
+    def on_finish(self) -> None:
+        """Tornado has responded, with a 101 or with a refusal."""
+        self._proxy_request.responded = True
+        self._gateway.counters.count_response(self.get_status())
+
+    def on_close(self) -> None:
+        """The client has gone, or the request has been served."""
+        if self._upstream is not None:
+            self._upstream.close()
+
+
+class TunnelHandler(UpgradeHandler):
+    """A WebSocket handshake that the upstream grants or refuses."""
+
+    async def accept(self) -> None:
+        """Dial, relay the upstream's response, and connect both streams if it is a 101."""
+        request, admitted, gateway = self._proxy_request, self._admitted, self._gateway
+        destination, cookies = admitted.destination, request.login_cookies()
+        record = partial(request.record_response, logs_success=request.logs_success)
+        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, record)
+        try:
+            head = self._handshake(destination, admitted.is_activity)
+            stream = await self._dial()
+            granted = await request_upgrade(stream, head, response, gateway.settings.first_byte_timeout)
+            if granted is None:  # the upstream's refusal has been relayed
+                request.responded = True
+            else:
+                own = answer_token_subprotocol(request.fields, granted)
+                fields = [*UPGRADE_FIELDS, *response.headers(granted).get_all(), *own]
+                await self._connect(Tunnel(self._make_counter()), stream, fields)
+        except Exception:
+            if response.started:
+                response.cut()
+                request.responded = True
+            raise
+
     def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
         request = self._proxy_request
         self._gateway.begin(is_activity=is_activity)
@@ -158,7 +170,7 @@ class TunnelProtocol(WebSocketProtocol13):
     """Takes the place of Tornado's protocol: its handler responds as the upstream does, and no frame is read or written."""
 
     async def accept_connection(self, handler: WebSocketHandler) -> None:
-        assert isinstance(handler, TunnelHandler)  # which made it
+        assert isinstance(handler, UpgradeHandler)  # which made it
         await handler.accept()
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:

@@ -41,12 +41,13 @@ class FrameParser:
     Args:
         masked: True for frames of a client, False for those of a server.
         mask: see `Mask`.
+        takes_text: text is parsed as BINARY, without a check of its encoding.
     """
 
-    __slots__ = ("_content", "_key", "_left", "_mask", "_masked", "_message_open", "_rest")
+    __slots__ = ("_content", "_key", "_left", "_mask", "_masked", "_message_open", "_rest", "_takes_text")
 
-    def __init__(self, mask: Mask, *, masked: bool) -> None:
-        self._mask, self._masked = mask, masked
+    def __init__(self, mask: Mask, *, masked: bool, takes_text: bool = False) -> None:
+        self._mask, self._masked, self._takes_text = mask, masked, takes_text
         self._rest, self._key, self._left, self._content = b"", b"", 0, 0
         self._message_open = False
 
@@ -57,7 +58,7 @@ class FrameParser:
             BINARY with a piece of a message, or with no bytes for an empty message; CLOSE, PING and PONG with their content.
 
         Raises:
-            FrameError: the peer violates the protocol, or sends text.
+            FrameError: the peer violates the protocol, or sends text that is not taken.
         """
         events: list[tuple[Opcode, bytes]] = []
         if self._rest:
@@ -120,6 +121,8 @@ class FrameParser:
             opcode = Opcode(first & 0x0F)
         except ValueError:
             raise FrameError(1002, f"the opcode {first & 0x0F} is unknown") from None
+        if opcode == Opcode.TEXT and self._takes_text:
+            opcode = Opcode.BINARY
         if opcode == Opcode.TEXT:
             raise FrameError(1003, "a message is text; bytes are expected")
         if opcode >= Opcode.CLOSE:

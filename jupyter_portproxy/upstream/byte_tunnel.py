@@ -166,11 +166,12 @@ class PlainEnd(TunnelEnd):
 
 class WebSocketEnd(TunnelEnd):
     __slots__ = ("_handshake", "_is_paused", "_parser")
+    takes_text = False
     tunnel: ByteTunnel
 
     def __init__(self, tunnel: ByteTunnel) -> None:
         super().__init__(tunnel)
-        self._parser = FrameParser(_websocket_mask, masked=not tunnel.dials)
+        self._parser = FrameParser(_websocket_mask, masked=not tunnel.dials, takes_text=self.takes_text)
         self._handshake, self._is_paused = CloseHandshake.OPEN, False
 
     # ---- called by the transport ----

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from socket import socketpair
 
 import pytest
 import websockets
+from tornado.iostream import IOStream
+
+from jupyter_portproxy.handlers.raw_socket import RawSocketTunnel
 
 from ..conftest import TOKEN
-from ..support.raw_clients import UPGRADE
+from ..support.raw_clients import UPGRADE, frame
 from ..support.upstreams import free_port, serve
 from ..support.waiting import eventually
 
@@ -75,6 +79,38 @@ async def test_the_clients_end_closes_the_services(connect, gateway):
         await eventually(lambda: gateway.tunnels == 0)
 
 
+async def test_text_is_bytes_and_an_empty_message_nothing(connect, gateway):
+    async with serve(stays, port=PORT) as upstream, connect() as socket:
+        for message in ("gr\xfc\xdfe", "", b"", b"\0\xff"):
+            await socket.send(message)
+        await eventually(lambda: upstream.received == "gr\xfc\xdfe".encode() + b"\0\xff")
+        assert (gateway.tunnels, upstream.gone.is_set()) == (1, False)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011])
+async def test_a_page_that_is_left_resets_no_connection(connect, code):
+    async with serve(stays, port=PORT) as upstream, connect() as socket:
+        await socket.send(b"x")
+        await socket.close(code)
+        await eventually(lambda: upstream.received == b"xclosed")
+
+
+async def test_pings_keep_a_connection_open_and_notice_a_client_that_is_gone():
+    ours, client = socketpair()
+    service, theirs = socketpair()
+    tunnel, closed = RawSocketTunnel(dials=False, ping_interval=0.1), asyncio.Event()
+    tunnel.add_close_callback(lambda tunnel: closed.set())
+    await tunnel.connect(IOStream(ours), IOStream(theirs))
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        assert await asyncio.wait_for(loop.sock_recv(client, 9), 2) == b"\x89\0"
+        await loop.sock_sendall(client, frame(10, b""))
+    await asyncio.wait_for(closed.wait(), 2)
+    client.close()
+    service.close()
+
+
 async def test_a_slow_client_slows_the_service(connect):
     sent = 0
 
@@ -121,8 +157,7 @@ async def test_an_upgrade_to_another_version_is_tornados_426(call, gateway):
     async with serve(stays, port=PORT) as upstream:
         answer = await call("raw/", fields=[*UPGRADE[:2], "Sec-WebSocket-Version: 6", UPGRADE[3]])
         assert (answer.status, answer.one("Sec-WebSocket-Version")[-2:]) == (426, "13")
-        await eventually(lambda: upstream.received == b"closed")
-        assert gateway.limits.tunnels.in_all == 0
+        assert (upstream.connections, gateway.limits.tunnels.in_all) == (0, 0)
 
 
 async def test_a_shutdown_ends_a_socket_whose_service_does_not_read(connect, gateway):
