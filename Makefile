@@ -40,6 +40,7 @@ panel: $(VENV)/ready
 # Files of tests run side by side, each file in one process. WORKERS=0 runs them one after the other.
 WORKERS ?= 2
 unit: $(VENV)/ready
+	$(BIN)/python -m tests.support.tcp_programs
 	$(BIN)/python -m pytest tests --ignore tests/ui -n $(WORKERS) --dist loadfile
 
 # What a contributor runs after each change.

@@ -54,16 +54,21 @@ def dial(server: ServerAddress) -> socket.socket:
     if server.is_loopback or server.is_local:
         sock = _connect(server, _LOOPBACK if server.is_loopback and ip_literal(server.host) is None else (server.host,))
         try:
-            if server.is_local:
-                _check_owner(sock)
-            elif not server.is_https:
-                _check_owner(sock, _ROOT)
+            check_owner(server, sock)
         except BaseException:
             sock.close()
             raise
         return sock
-    proxy = _proxy(server)
-    return _connect(server, (server.host,)) if proxy is None else _tunnel(server, proxy)
+    proxy = find_proxy(server)
+    return _tunnel(server, proxy) if proxy else _connect(server, (server.host,))
+
+
+def check_owner(server: ServerAddress, sock: socket.socket) -> None:
+    """Raise a CliError if the token must not be sent on this new connection, because of whose process the other end is."""
+    if server.is_local:
+        _check_owner(sock)
+    elif server.is_loopback and not server.is_https:
+        _check_owner(sock, _ROOT)
 
 
 def _connect(server: ServerAddress, hosts: tuple[str, ...]) -> socket.socket:
@@ -111,31 +116,39 @@ def _check_owner(sock: socket.socket, *others: int) -> None:
 # ---- the proxy of the environment ----
 
 
-def _proxy(server: ServerAddress) -> str | None:
-    """The URL of the proxy through which connections to this server go; None for a direct connection."""
+def find_proxy(server: ServerAddress) -> str:
+    """The proxy through which connections to this server go, `http://[USER:PASSWORD@]HOST:PORT`; empty for a direct connection.
+
+    Raises:
+        CliError: the environment names one that cannot be used.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     proxies = getproxies()
     proxy = proxies.get("https") or proxies.get("all")
-    return None if not proxy or proxy_bypass(server.authority) or proxy_bypass(server.host) else proxy
+    if server.is_loopback or server.is_local or not proxy or proxy_bypass(server.authority) or proxy_bypass(server.host):
+        return ""
+    text = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        shown = text.rpartition("@")[2]
+        raise CliError(f"The proxy {shown!r} of the environment variable https_proxy cannot be used.\nWrite http://HOST:PORT")
+    return text
 
 
 def _tunnel(server: ServerAddress, proxy: str) -> socket.socket:
     """A connection through an HTTP proxy (RFC 9110 9.3.6)."""
-    text = proxy if "://" in proxy else f"http://{proxy}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port or 80
-    except ValueError:
-        parts, port = urlsplit(""), 0
-    if parts.scheme != "http" or not parts.hostname:
-        shown = text.rpartition("@")[2]
-        raise CliError(f"The proxy {shown!r} of the environment variable https_proxy cannot be used.\nWrite http://HOST:PORT")
+    parts = urlsplit(proxy)
+    port = parts.port or 80
     fields = {}
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         fields["Proxy-Authorization"] = f"Basic {b64encode(user.encode()).decode()}"
-    connection = HTTPConnection(parts.hostname, port, timeout=CONNECT_TIMEOUT)
+    connection = HTTPConnection(parts.hostname or "", port, timeout=CONNECT_TIMEOUT)
     connection.set_tunnel(server.host, server.port, fields)
     try:
         connection.connect()

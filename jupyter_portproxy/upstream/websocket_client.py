@@ -24,7 +24,7 @@ from tornado.websocket import WebSocketProtocol13
 
 from ..errors import BadUpstream, CliError
 from ..protocol.headers import UPGRADE_FIELDS, Fields
-from ..protocol.urls import DEFAULT_PORTS, bracket_host
+from ..protocol.urls import DEFAULT_PORTS, LOOPBACK_NAME, bracket_host, ip_literal, is_loopback
 from ..system.tls import SYSTEM_TRUST, Trust
 from .connect import prepare_socket, start_tls
 from .handshake import request_upgrade
@@ -32,7 +32,8 @@ from .handshake import request_upgrade
 TIMEOUT = 30.0  # s for a connection and its handshake
 _MAX_BODY = 1 << 16  # bytes of a refusal that are read
 _MAX_PROXY_HEAD = 1 << 14  # bytes
-_ADMITTED_CODE = "raw_tcp"  # of the gateway's error for a request that would be admitted, but is no handshake
+_VERSION, _NO_VERSION = "13", "0"  # the second one does not exist, so that a server refuses it with _UPGRADE_REQUIRED
+_UPGRADE_REQUIRED = 426
 _GATEWAY_STATUSES = frozenset({502, 503, 504})  # of a reverse proxy or a hub whose server is away
 _PASSING_CODES = frozenset({"shutting_down", "login_unavailable"})
 _LOGIN_CODES = frozenset({"", "unauthenticated", "token_only"})
@@ -97,8 +98,7 @@ async def open_websocket(access: ServerAccess, path: str, timeout: float = TIMEO
         HandshakeError, CliError: what `access.approve` raises.
     """
     key = b64encode(os.urandom(16)).decode()
-    fields = [*UPGRADE_FIELDS, ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", key)]
-    stream, answer = await _request(access, path, fields, timeout)
+    stream, answer = await _request(access, path, key, _VERSION, timeout)
     if answer is None:
         raise HandshakeError(f"{access.url} does not answer as a WebSocket server: it sent no 101.")
     if dict(_lower(answer)).get("sec-websocket-accept") != WebSocketProtocol13.compute_accept_value(key):
@@ -108,27 +108,30 @@ async def open_websocket(access: ServerAccess, path: str, timeout: float = TIMEO
 
 
 async def check_websocket(access: ServerAccess, path: str, timeout: float = TIMEOUT) -> None:
-    """Check that `open_websocket` would be admitted, without a connection to the service: by a GET that is no handshake.
+    """Check that the server admits the handshake, without a connection to the service.
+
+    The version of WebSocket that is offered does not exist: a server says so when all else is in order (RFC 6455 4.2.2).
 
     Raises:
         HandshakeError, CliError: what `access.approve` raises.
     """
     try:
-        stream, _ = await _request(access, path, [], timeout)
+        stream, _ = await _request(access, path, b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
     except HandshakeError as error:
-        if error.code == _ADMITTED_CODE:
+        if error.status == _UPGRADE_REQUIRED:
             return
         raise
     stream.close()
-    raise HandshakeError(f"{access.url} has no raw TCP at {path}. Is its jupyter_portproxy older than this one?")
+    raise HandshakeError(f"{access.url} does not answer as a WebSocket server.")
 
 
-async def _request(access: ServerAccess, path: str, more: Fields, timeout: float) -> tuple[IOStream, Fields | None]:
-    """Send a GET; the stream and the fields of a 101, or None for another status below 300."""
+async def _request(access: ServerAccess, path: str, key: str, version: str, timeout: float) -> tuple[IOStream, Fields | None]:
+    """Send a handshake; the stream and the fields of a 101, or None for another status below 300."""
     target = urlsplit(urljoin(access.url, path)).path
     authority = urlsplit(access.url).netloc.rpartition("@")[2]
     fields = [("Host", authority), ("Authorization", f"token {access.token}"), ("User-Agent", _USER_AGENT)]
-    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in [*fields, ("Accept", "application/json"), *more])]
+    fields += [("Accept", "application/json"), *UPGRADE_FIELDS, ("Sec-WebSocket-Version", version), ("Sec-WebSocket-Key", key)]
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
     stream, refusal = await _dial(access, timeout), _Refusal()
     with _Deadline(stream, timeout) as deadline:
         try:
@@ -162,6 +165,11 @@ async def _dial(access: ServerAccess, timeout: float) -> IOStream:
 
 
 async def _connect(access: ServerAccess, host: str, port: int, timeout: float) -> IOStream:
+    if (is_loopback(host) and ip_literal(host) is None) or host.endswith(f".{LOOPBACK_NAME}"):  # never looked up (RFC 6761 6.3)
+        try:
+            return await _connect(access, "127.0.0.1", port, timeout)
+        except HandshakeError:
+            host = "::1"
     try:
         stream = await TCPClient().connect(host, port, timeout=timeout)
     except TimeoutError:  # Tornado's

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.timeout(180)  # the commands of a block are programs th
 KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, IdentityProvider, JupyterHub, HubOAuth, Spawner)}
 PACKAGES = {path.name for path in (ROOT / "jupyter_portproxy").iterdir() if (path / "__init__.py").exists()}
 SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
+FORWARD = "docs/forward.md"  # its commands run until a signal: test_forward_docs
 LANGUAGES = {
     **dict.fromkeys(("sh", "python", "json", "nginx", "text"), "test_docs"),  # a developer's sh: test_package_docs
     "yaml": "test_chart_docs",
@@ -98,7 +99,7 @@ def shell(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a POSIX shell")
-@each([block for block in BLOCKS if block.language == "sh" and not block.is_for_a_clone])
+@each([block for block in BLOCKS if block.language == "sh" and not block.is_for_a_clone and block.page != FORWARD])
 def test_commands_run(shell, block):
     text = block.text
     if block.page == "docs/how-to.md":  # a port for each program by hand: others of this machine may have some of them

@@ -30,7 +30,10 @@ def accepts(folder: Path, http: str) -> None:
 
 @contextlib.contextmanager
 def nginx(folder: Path, server: str, upstream: str) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """nginx with a `server` block of a page, before a server at `HOST:PORT`; its port, and who trusts it."""
+    """nginx with a `server` block of a page, before a server at `HOST:PORT`; its port, and who trusts it.
+
+    The certificate is also for `localhost`, and its authority's is in `ca.pem`.
+    """
     port, authority = free_port(range(21000, 29000)), trustme.CA()
     http = server.replace("listen 443 ssl", f"listen 127.0.0.1:{port} ssl").replace("127.0.0.1:8888", upstream)
     process = subprocess.Popen(_command(folder, _written(folder, http, authority)))
@@ -57,7 +60,9 @@ def _command(folder: Path, config: Path) -> list[str]:
 
 
 def _written(folder: Path, http: str, authority: trustme.CA | None = None) -> Path:
-    certificate = (authority or trustme.CA()).issue_cert("jupyter.example.org", "*.apps.example.net")
+    authority = authority or trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("jupyter.example.org", "*.apps.example.net", "localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "all.pem")
     http = re.sub(r"/etc/ssl/jupyter\.(pem|key)", str(folder / "all.pem"), http)
     temporary = "".join(f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))

@@ -44,3 +44,15 @@ def test_a_descriptor_is_kept_alive_and_stays_its_owners():
         assert tcp.fileno() != -1 and tcp.getsockname()
         if hasattr(socket, "TCP_KEEPCNT"):
             assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
+
+
+def test_the_limit_is_raised_as_far_as_it_may():
+    code = """
+import resource
+from jupyter_portproxy.system.descriptors import raise_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 2000))
+raise_limit()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(2000, 2000)\n"

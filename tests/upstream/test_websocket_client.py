@@ -148,13 +148,19 @@ async def test_approve_sees_the_connection_before_the_first_byte():
     assert not up.requests
 
 
-async def test_a_get_that_gets_the_gateways_error_for_raw_tcp_is_admitted():
-    body = {"code": "raw_tcp", "message": "No page.", "hint": ""}
-    async with serve(says(answer("400 Bad Request", body))) as up:
+async def test_a_version_that_does_not_exist_is_refused_last():
+    async with serve(says(answer("426 Upgrade Required", b"", "Sec-WebSocket-Version: 7, 8, 13"))) as up:
         await check_websocket(access(up.port), "proxy/tcp/5432")
-        assert up.last.one("Upgrade") is None
-    async with serve(says(answer("200 OK"))) as up:
-        with pytest.raises(HandshakeError, match="older than this one"):
+        assert (up.last.one("Sec-WebSocket-Version"), up.last.one("Upgrade")) == ("0", "websocket")
+    for response, text in (
+        (answer("200 OK"), "does not answer as a WebSocket server"),
+        (answer("403 Forbidden", FORBIDDEN), "Port 5"),
+    ):
+        async with serve(says(response)) as up:
+            with pytest.raises(HandshakeError, match=text):
+                await check_websocket(access(up.port), "proxy/tcp/5432")
+    async with serve(grants) as up:
+        with pytest.raises(HandshakeError, match="does not answer as a WebSocket server"):
             await check_websocket(access(up.port), "proxy/tcp/5432")
 
 

@@ -1,0 +1,236 @@
+"""Raw TCP from this machine to a Jupyter server: each accepted connection is one WebSocket.
+
+The forwarder has these states. `_watch_server`, which runs after each connection that failed, changes them:
+
+    SERVING   the server has answered last
+    AWAY      it does not answer: it is tried again, with pauses that grow. New connections wait for it for some seconds
+    ENDED     the login does not count any more, or the command ends
+
+AWAY begins and ends with one message each. A connection whose WebSocket cannot be opened is reset, as is one that is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from tornado.iostream import IOStream
+
+from ..errors import CliError
+from ..protocol.forwards import Forward, Remote
+from ..upstream.byte_tunnel import PING_INTERVAL, ByteTunnel
+from ..upstream.connect import reset_on_close
+from ..upstream.websocket_client import TIMEOUT, HandshakeError, ServerAccess, check_websocket, open_websocket
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # s between two attempts to reach a server that is away
+_WAIT = 10.0  # s
+_REPEAT = 10.0  # s after which the same message is printed again
+_ACCEPT_PAUSE = 1.0  # s without descriptors
+_CLOSE_TIMEOUT = 1.0  # s for the close frames at the end
+_RELAY = "portproxy forward"
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class ForwarderState(Enum):
+    SERVING = auto()
+    AWAY = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Where a forwarder's messages go: `say` for what people must see, `detail` for each connection."""
+
+    say: Callable[[str], object]
+    detail: Callable[[str], object]
+
+
+class TcpForwarder:
+    """Connections to ports and services of one server.
+
+    Args:
+        remote: what is tried while the server is away.
+        ping_interval: seconds; see ByteTunnel.
+        timeout: seconds for a connection to the server and its handshake.
+        wait: seconds that a new connection waits for a server that is away.
+    """
+
+    def __init__(
+        self,
+        access: ServerAccess,
+        remote: Remote,
+        messages: Messages,
+        *,
+        ping_interval: float = PING_INTERVAL,
+        timeout: float = TIMEOUT,
+        wait: float = _WAIT,
+    ) -> None:
+        self._access, self._remote, self._messages = access, remote, messages
+        self._ping_interval, self._timeout, self._wait = ping_interval, timeout, wait
+        self._state = ForwarderState.SERVING
+        self._answers = asyncio.Event()  # set while SERVING
+        self._answers.set()
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._watch: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tunnels: set[ByteTunnel] = set()
+        self._said: dict[str, float] = {}
+
+    # ---- life ----
+
+    async def wait_ended(self) -> int:
+        """Wait until the server refuses the login. Raises: HandshakeError, which says so."""
+        return await self._ended
+
+    async def close(self) -> None:
+        """Cut all connections."""
+        self._state = ForwarderState.ENDED
+        relays = [task for task in self._tasks if task.get_name() == _RELAY]
+        for tunnel in tuple(self._tunnels):
+            tunnel.shut_down()
+        if self._tunnels:
+            await asyncio.wait(relays, timeout=_CLOSE_TIMEOUT)
+        tasks = [*self._tasks, *([self._watch] if self._watch is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._ended.done():
+            self._ended.cancel()
+        elif not self._ended.cancelled():
+            self._ended.exception()
+
+    # ---- listening ----
+
+    def serve(self, listener: socket.socket, forward: Forward) -> None:
+        """Accept connections until `close`; the listening socket stays the caller's."""
+        self._start(self._accept(listener, forward), f"portproxy listener {forward.local}")
+
+    async def _accept(self, listener: socket.socket, forward: Forward) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except OSError as error:  # without a descriptor, or that connection is gone already
+                if error.errno in _NO_DESCRIPTORS:
+                    self._say_seldom(
+                        "This process has no file descriptor left for another connection. Raise the limit: ulimit -n"
+                    )
+                await asyncio.sleep(_ACCEPT_PAUSE)
+                continue
+            client = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
+            self._start(self._forward(sock, forward.remote, client), _RELAY)
+
+    def _start(self, work: Awaitable[None], name: str) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- one connection ----
+
+    async def _forward(self, sock: socket.socket, remote: Remote, client: str) -> None:
+        stream = IOStream(sock)
+        try:
+            websocket = await self._open(remote)
+        except CliError as error:
+            self._say_seldom(f"{remote}: {error}")
+            reset_on_close(sock)
+            stream.close()
+            return
+        except BaseException:
+            reset_on_close(sock)
+            stream.close()
+            raise
+        await self.relay(websocket, stream, f"{client} -> {remote}")
+
+    async def relay(self, websocket: IOStream, stream: IOStream, name: str) -> bool:
+        """Relay between an open WebSocket and a plain stream until both have closed; False if that was a cut."""
+        size, begun = 0, time.monotonic()
+
+        def count(more: int) -> None:
+            nonlocal size
+            size += more
+
+        closed = asyncio.Event()
+        tunnel = ByteTunnel(count, dials=True, ping_interval=self._ping_interval)
+        tunnel.add_close_callback(lambda _: closed.set())
+        self._tunnels.add(tunnel)
+        self._messages.detail(f"{name}: open")
+        try:
+            await tunnel.connect(websocket, stream)
+            await closed.wait()
+        finally:
+            self._tunnels.discard(tunnel)
+            how = "cut" if tunnel.was_cut else "closed"
+            self._messages.detail(f"{name}: {how} after {time.monotonic() - begun:.1f} s and {size:,} bytes")
+        if tunnel.was_cut:
+            self._look_after_server()
+        return not tunnel.was_cut
+
+    async def _open(self, remote: Remote) -> IOStream:
+        """A WebSocket to the remote. If the server is away, wait for it once."""
+        if self._state is ForwarderState.SERVING:
+            try:
+                return await open_websocket(self._access, remote.path, self._timeout)
+            except HandshakeError as error:
+                if error.is_login:
+                    self._look_after_server()
+                if not error.is_passing:
+                    raise
+                self._set_away()
+        try:
+            await asyncio.wait_for(self._answers.wait(), self._wait)
+        except asyncio.TimeoutError:
+            raise HandshakeError(f"The server at {self._access.url} does not answer.", is_passing=True) from None
+        return await open_websocket(self._access, remote.path, self._timeout)
+
+    # ---- the server ----
+
+    def _look_after_server(self) -> None:
+        if self._state is not ForwarderState.ENDED and (self._watch is None or self._watch.done()):
+            self._watch = asyncio.get_running_loop().create_task(self._watch_server(), name="portproxy server watch")
+
+    def _set_away(self) -> None:
+        if self._state is ForwarderState.SERVING:
+            self._state = ForwarderState.AWAY
+            self._answers.clear()
+            self._messages.say("The server does not answer; trying again ...")
+        self._look_after_server()
+
+    async def _watch_server(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                await check_websocket(self._access, self._remote.path, self._timeout)
+            except CliError as error:
+                if isinstance(error, HandshakeError) and error.is_passing:
+                    self._set_away()
+                    await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  not all laptops at once
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    continue
+                if isinstance(error, HandshakeError) and error.is_login:
+                    self._end(error)
+                    return
+            break
+        if self._state is ForwarderState.AWAY:
+            self._state = ForwarderState.SERVING
+            self._answers.set()
+            self._messages.say("The server answers again.")
+
+    def _end(self, error: HandshakeError) -> None:
+        self._state = ForwarderState.ENDED
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    def _say_seldom(self, text: str) -> None:
+        now = time.monotonic()
+        self._said = {said: at for said, at in self._said.items() if now - at < _REPEAT}
+        if text not in self._said:
+            self._said[text] = now
+            self._messages.say(text)

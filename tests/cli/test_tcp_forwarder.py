@@ -1,0 +1,255 @@
+"""The forwarder against servers that end, stall, restart and are loaded: no hang, no leak, and few sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from jupyter_portproxy.cli.listening_sockets import close_listener, listen
+from jupyter_portproxy.cli.tcp_forwarder import Messages, TcpForwarder
+from jupyter_portproxy.protocol.forwards import parse_forward
+from jupyter_portproxy.system.descriptors import raise_limit
+from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAccess
+
+from ..support.forwarding import echo, service
+from ..support.jupyter_processes import TOKEN, Server, debugged, jupyter_server
+from ..support.slow_relay import relay
+from ..support.upstreams import answers, free_port, says, serve
+from ..support.waiting import eventually
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals"),
+    pytest.mark.timeout(120),  # servers are started, ended and started again
+]
+
+
+class Running:
+    """A forwarder in this process. `said` has its messages."""
+
+    def __init__(self, port: int, said: list[str], forwarder: TcpForwarder) -> None:
+        self.port, self.said, self.forwarder = port, said, forwarder
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
+
+    async def ask(self, text: bytes = b"hello") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which the echo has answered."""
+        reader, writer = await self.connect()
+        writer.write(text)
+        assert await asyncio.wait_for(reader.readexactly(len(text)), 60) == text
+        return reader, writer
+
+    async def is_reset(self, reader: asyncio.StreamReader) -> bool:
+        try:
+            await asyncio.wait_for(reader.read(), 20)
+            return False
+        except ConnectionResetError:
+            return True
+
+
+@contextlib.asynccontextmanager
+async def forwarding(url: str, remote: int, token: str = TOKEN, **options: float) -> AsyncIterator[Running]:
+    """At its end no task, no descriptor and no timer is left."""
+    tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    said: list[str] = []
+    listener, forward = listen(parse_forward(f"0:{remote}"))
+    access = ServerAccess(url, token)
+    forwarder = TcpForwarder(access, forward.remote, Messages(said.append, lambda text: None), **options)
+    forwarder.serve(listener, forward)
+    try:
+        yield Running(forward.port, said, forwarder)
+    finally:
+        await forwarder.close()
+        close_listener(listener, forward)
+    await eventually(lambda: len(asyncio.all_tasks()) == tasks)
+    await eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+
+
+def debug_state(server: Server) -> dict[str, object]:
+    return json.loads(server.get("debug/state")[1])
+
+
+def state_without_tunnels(server: Server) -> dict[str, object]:
+    """Once all have closed, or after 15 s."""
+    end = time.monotonic() + 15
+    while (state := debug_state(server))["tunnels"] and time.monotonic() < end:
+        time.sleep(0.1)
+    return state
+
+
+# ---- the server ends ----
+
+
+async def test_a_server_that_restarts_is_back_for_new_connections(tmp_path):
+    port = free_port(range(21000, 29000))
+    with service(echo) as up, jupyter_server(tmp_path, port=port) as server:
+        async with forwarding(server.url, up, wait=60) as running:
+            clients = [await running.ask() for _ in range(50)]
+            os.kill(server.process.pid, signal.SIGTERM)
+            assert all([await running.is_reset(reader) for reader, _ in clients])
+            await eventually(lambda: running.said)
+            assert running.said == ["The server does not answer; trying again ..."]
+            late = asyncio.ensure_future(running.ask(b"late"))  # it waits for the server
+            await asyncio.to_thread(server.process.wait, 20)
+            with jupyter_server(tmp_path, port=port):
+                _, writer = await late
+                assert running.said == ["The server does not answer; trying again ...", "The server answers again."]
+                for each in (writer, *(writer for _, writer in clients)):
+                    each.close()
+
+
+async def test_a_connection_does_not_wait_for_ever_for_a_server_that_is_away():
+    async with forwarding(f"http://127.0.0.1:{free_port()}/", 15432, wait=0.3) as running:
+        begun = time.monotonic()
+        clients = [await running.connect() for _ in range(20)]
+        assert all([await running.is_reset(reader) for reader, _ in clients])
+        assert 0.2 < time.monotonic() - begun < 3
+        assert running.said[0] == "The server does not answer; trying again ..."
+        assert len(running.said) == 2 and running.said[1].startswith("15432: The server at http://127.0.0.1:")
+        for _, writer in clients:
+            writer.close()
+
+
+async def test_a_killed_server_is_a_reset_while_data_flows(tmp_path):
+    def endless(sock: socket.socket) -> None:
+        while True:
+            sock.sendall(bytes(1 << 16))
+
+    with service(endless) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up) as running:
+            reader, writer = await running.connect()
+            await reader.readexactly(10_000_000)
+            server.process.kill()
+            assert await running.is_reset(reader)
+            await eventually(lambda: running.said == ["The server does not answer; trying again ..."])
+            writer.close()
+
+
+async def test_a_server_that_stands_still_is_found_out_by_a_ping(tmp_path):
+    """As behind a laptop that slept: the connection is there on this side alone."""
+    with service(echo) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up, ping_interval=0.5, timeout=1) as running:
+            reader, writer = await running.ask()
+            os.kill(server.process.pid, signal.SIGSTOP)
+            try:
+                begun = time.monotonic()
+                assert await running.is_reset(reader)
+                assert time.monotonic() - begun < 5
+                await eventually(lambda: running.said)
+            finally:
+                os.kill(server.process.pid, signal.SIGCONT)
+            await eventually(lambda: len(running.said) == 2, 20)
+            assert running.said == ["The server does not answer; trying again ...", "The server answers again."]
+            writer.close()
+            (await running.ask())[1].close()
+
+
+async def test_pings_keep_a_quiet_connection(tmp_path):
+    """A way that answers late, but within the interval."""
+    with service(echo) as up, jupyter_server(tmp_path) as server, relay(urlsplit(server.url).port) as way:
+        async with forwarding(f"http://127.0.0.1:{way.port}/", up, ping_interval=0.4) as running:
+            reader, writer = await running.ask()
+            way.delay = 0.2
+            await asyncio.sleep(2)
+            writer.write(b"still")
+            assert await asyncio.wait_for(reader.readexactly(5), 5) == b"still"
+            writer.close()
+
+
+async def test_a_refused_login_ends_it():
+    body = b'{"code": "unauthenticated", "message": "This request carries no valid login.", "hint": ""}'
+    refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with serve(says(refusal)) as up, forwarding(f"http://127.0.0.1:{up.port}/", 15432) as running:
+        reader, writer = await running.connect()
+        assert await running.is_reset(reader)
+        writer.close()
+        with pytest.raises(HandshakeError, match="no valid login"):
+            await asyncio.wait_for(running.forwarder.wait_ended(), 5)
+
+
+async def test_a_service_that_refuses_does_not_end_it():
+    body = b'{"code": "forbidden", "message": "Not this port.", "hint": ""}'
+    async with (
+        serve(answers(body, status=b"403 Forbidden")) as up,
+        forwarding(f"http://127.0.0.1:{up.port}/", 15432) as running,
+    ):
+        for _ in range(3):
+            reader, writer = await running.connect()
+            assert await running.is_reset(reader)
+            writer.close()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(running.forwarder.wait_ended()), 0.3)
+        assert running.said == ["15432: Not this port."]
+
+
+# ---- many, and slow ----
+
+
+async def test_1000_connections_at_once(tmp_path):
+    raise_limit()
+    with service(echo) as up, jupyter_server(tmp_path, *debugged(tmp_path)) as server:
+        async with forwarding(server.url, up) as running:
+            (await running.ask())[1].close()
+            await asyncio.sleep(1)
+            before = await asyncio.to_thread(debug_state, server)
+            clients = await asyncio.gather(*(running.ask(b"number %d" % number) for number in range(1000)))
+            during = await asyncio.to_thread(debug_state, server)
+            assert during["tunnels"] == 1000
+            for _, writer in clients:
+                writer.close()
+            await eventually(lambda: len(running.forwarder._tunnels) == 0, 20)
+            after = await asyncio.to_thread(state_without_tunnels, server)
+            assert running.said == []
+            for name in ("tasks", "tunnels", "slots", "objects"):
+                assert after[name] == before[name], name
+            assert after["descriptors"] <= before["descriptors"] + 2
+
+
+@pytest.mark.parametrize("slow", ["client", "service"])
+async def test_a_slow_reader_costs_at_most_1_mb_at_each_end(tmp_path, slow):
+    """20 connections whose data nobody takes: the sender stops, and neither end keeps much."""
+
+    is_over = threading.Event()
+
+    def endless(sock: socket.socket) -> None:
+        while True:
+            sock.sendall(bytes(1 << 16))
+
+    def deaf(sock: socket.socket) -> None:
+        sock.recv(1)
+        is_over.wait()
+
+    with service(endless if slow == "client" else deaf) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up) as running:
+            processes = psutil.Process(server.process.pid), psutil.Process()
+            (await running.connect())[1].close()
+            await asyncio.sleep(0.5)
+            before = [process.memory_info().rss for process in processes]
+            socks = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
+            for sock in socks:
+                sock.setblocking(False)
+            sent = 0
+            for _ in range(40):
+                for sock in socks if slow == "service" else []:
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            sent += sock.send(bytes(1 << 16))
+                await asyncio.sleep(0.05)
+            more = [process.memory_info().rss - first for process, first in zip(processes, before, strict=True)]
+            assert all(growth < 20 << 20 for growth in more), more
+            assert slow == "client" or sent < 20 * (16 << 20), sent
+            is_over.set()
+            for sock in socks:
+                sock.close()
