@@ -287,6 +287,35 @@ async def test_open_websockets_end_with_a_logout_of_the_hub_and_with_a_revoked_t
         assert await refusal(program, path, **by_token) == 403  # nor does that server remember it any longer
 
 
+async def test_raw_tcp_takes_a_token_of_the_hub_alone_and_ends_with_it(hub: Hub):
+    """The browser's login opens any other WebSocket; a token of another user, or without access to the server, none."""
+
+    async def echoes(connection) -> None:
+        while data := await connection.reader.read(65536):
+            await connection.write(data)
+
+    made = hub.api("POST", "users/bob/tokens", {"scopes": ["access:servers!user=bob"]})
+    async with serve(echoes) as up, hub.browser("bob") as browser, hub.browser() as program:
+        path = f"/user/bob/proxy/tcp/{up.port}"
+        url, by_token = f"ws{hub.origin.removeprefix('http')}{path}", {"Authorization": f"token {made['token']}"}
+        assert await refusal(browser, path) == 403
+        assert await refusal(browser, path, **by_token) == 403  # by its Origin
+        assert await refusal(program, f"{path}?token={made['token']}") == 400
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies("/user/bob/").items())
+        for token in (hub.token("ada"), hub.token("bob", "read:users!user=bob"), "wrong", ""):
+            fields = {"Authorization": f"token {token}", "Cookie": cookies}
+            with pytest.raises(websockets.InvalidStatus, match="HTTP 403"):
+                await websockets.connect(url, additional_headers=fields)
+        assert up.connections == 0
+        async with websockets.connect(url, additional_headers=by_token) as link:
+            await link.send(b"hello")
+            assert await link.recv() == b"hello"
+            hub.api("DELETE", f"users/bob/tokens/{made['id']}")
+            await asyncio.wait_for(link.wait_closed(), 30)
+            assert link.close_code == 1008
+        await asyncio.wait_for(up.gone.wait(), 5)
+
+
 async def test_a_guest_with_a_share_code_reaches_services_until_the_share_is_revoked(hub: Hub):
     """The guest keeps the login: only the access to that one server ends."""
     code = hub.api("POST", "share-codes/bob/", {})["code"]
