@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.message import Message
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
@@ -19,6 +19,7 @@ from .refusals import TokenRefused, explain_hub_token, explain_page, explain_ref
 from .server_address import ServerAddress
 
 _MAX_ERROR_SIZE = 1 << 16  # bytes
+_PIECE = 1 << 16  # bytes that are read at once
 
 
 class ApiClient:
@@ -77,22 +78,36 @@ class ApiClient:
             CliError: with the sentence of the API's error.
         """
         with self.open(method, path, body, no_timeout=no_timeout) as response:
-            try:
-                text = response.read()
-            except (OSError, HTTPException) as error:
-                raise _lost(self.server, error) from None
-        try:
-            return json.loads(text) if text else None
-        except (ValueError, RecursionError):
-            raise explain_page(self.server) from None
+            return self.read_json(response)
 
     def open(self, method: str, path: str, body: object = None, *, no_timeout: bool = False) -> HTTPResponse:
         """Send a request to the API and return its response, which the caller reads and closes. Raises what `call` raises."""
         content = None if body is None else json.dumps(body).encode()
         response = self._send(method, self._path(f"api/{path}"), content, None if no_timeout else self._timeout)
-        if 200 <= response.status < 300:
-            return response
-        raise self._refusal(response, retry=method != "GET")
+        if not 200 <= response.status < 300:
+            raise self._refusal(response, retry=method != "GET")
+        if response.headers.get_content_type() == "text/html":
+            response.close()
+            raise explain_page(self.server)
+        return response
+
+    def read_json(self, response: HTTPResponse) -> Any:
+        """The JSON of a response that `open` has returned; None for an empty one. Raises a CliError."""
+        text = b"".join(self.read(response))
+        try:
+            return json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            raise explain_page(self.server) from None
+
+    def read(self, response: HTTPResponse) -> Iterator[bytes]:
+        """The content of a response as it arrives. Raises a CliError if the connection is lost."""
+        try:
+            while data := response.read1(_PIECE):
+                yield data
+            if response.length:  # of the content that was announced
+                raise IncompleteRead(b"", response.length)
+        except (OSError, HTTPException) as error:
+            raise _lost(self.server, error) from None
 
     def port_error(self, port: int) -> dict[str, Any]:
         """`code`, `message` and `hint` of the gateway's error for a request to this port; empty if the port can be reached."""
@@ -122,10 +137,13 @@ class ApiClient:
         connection = _Connection(self.server, timeout)
         try:
             connection.request(method, path, content, fields)
-            return connection.getresponse()
+            response = connection.getresponse()
         except (OSError, HTTPException) as error:
             connection.close()
             raise _lost(self.server, error) from None
+        if connection.sock is not None:
+            connection.sock.close()  # the response has its own file of it
+        return response
 
     def _refusal(self, response: HTTPResponse, *, retry: bool) -> CliError:
         """The error for a response. Jupyter refuses a write without a valid login for its XSRF token: a GET shows the reason."""

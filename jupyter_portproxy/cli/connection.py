@@ -152,7 +152,7 @@ def _tunnel(server: ServerAddress, proxy: str) -> socket.socket:
     connection.set_tunnel(server.host, server.port, fields)
     try:
         connection.connect()
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:  # the last: of a host name that cannot be one
         connection.close()
         name = f"{parts.hostname}:{port}"
         reason = getattr(error, "strerror", None) or error

@@ -95,13 +95,17 @@ class LoginStore:
         return login, problem
 
     def remove(self, login: Login) -> None:
-        """Remove a login and its token. Raises a CliError if the keyring still has the token; the login is kept then."""
-        if login.place == KEYRING and _keyring("get_password", _SERVICE, login.url)[0]:
-            problem = _keyring("delete_password", _SERVICE, login.url)[1]
-            if problem:
-                raise CliError(f"The keyring does not remove the token for {login.url}: {problem}.\nUnlock the keyring.")
+        """Remove a login and its token. Raises a CliError if the keyring still has the token."""
         with self._change() as logins:
             logins[:] = [each for each in logins if each.url != login.url]
+        if login.place == FILE:
+            return
+        found, problem = _keyring("get_password", _SERVICE, login.url)
+        if found:
+            problem = _keyring("delete_password", _SERVICE, login.url)[1]
+        if problem:
+            hint = f"Remove the entry {_SERVICE} there."
+            raise CliError(f"The login is forgotten, but the keyring still has the token for {login.url}: {problem}.\n{hint}")
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[list[Login]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,18 +36,20 @@ def add_commands(commands: Commands) -> None:
 
 def _login(options: Options) -> None:
     """Check a token against the server, and keep it. A token that the server does not accept is not kept."""
-    import os
-
     from .api_client import ApiClient
     from .credentials import KEYRING, LoginStore
-    from .server_address import ServerAddress, parse_server_url
+    from .refusals import explain_page
+    from .server_address import ServerAddress, is_same_server, parse_server_url
 
     url, token = parse_server_url(options.url)
-    server = ServerAddress(url, ca_file=os.path.abspath(options.ca_file) if options.ca_file else "")
+    store = LoginStore()
+    before = [login.ca_file for login in store.logins() if is_same_server(url, login.url)]
+    server = ServerAddress(url, ca_file=os.path.abspath(options.ca_file) if options.ca_file else "".join(before))
     token = token if token and not options.token_file else _read_token(server, options.token_file)
     server = ServerAddress(url, token, server.ca_file)
-    ApiClient(server, options.timeout).call("GET", "services")
-    store = LoginStore()
+    client = ApiClient(server, options.timeout)
+    if not isinstance(client.call("GET", "services"), list):
+        raise explain_page(server)
     login, problem = store.keep(url, token, server.ca_file)
     if options.json:
         return print_json({"url": url, "token_in": login.place, "ca_file": login.ca_file})
@@ -55,13 +58,18 @@ def _login(options: Options) -> None:
 
 
 def _read_token(server: ServerAddress, file: str | None) -> str:
+    if file in (None, "-") and sys.stdin is None:
+        raise CliError("Standard input is closed.\nGive the token in a file: --token-file FILE")
     if file is None and sys.stdin.isatty():
         from getpass import getpass
         from urllib.parse import urljoin
 
         if server.hub_path is not None:
             print(f"Make a token at {urljoin(server.url, f'{server.hub_path}token')}", file=sys.stderr)
-        token = getpass(f"Token for {server.url}: ")
+        try:
+            token = getpass(f"Token for {server.url}: ")
+        except EOFError:
+            token = ""
     else:
         token = read_secret(file or "-")
     if not token.strip():

@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
     try:
         return int(options.run(options) or 0)
     except CliError as error:
-        print(error, file=sys.stderr)
+        # What a server answers may be quoted, and must not reach the terminal as its control characters.
+        print("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -83,7 +83,8 @@ def gateway_error(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content)
         found: dict[str, Any] = {key: str(body[key]) for key in ("code", "message", "hint")}
-        return found | {"details": [str(line) for line in body.get("details", ())]}
+        details = body.get("details")
+        return found | {"details": [str(line) for line in details] if isinstance(details, list) else []}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 

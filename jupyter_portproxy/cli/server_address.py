@@ -136,7 +136,7 @@ def parse_server_url(text: str) -> tuple[str, str]:
         parts = urlsplit(text)
         port = parts.port
         host = (parts.hostname or "").rstrip(".")
-        host = host if host.isascii() else host.encode("idna").decode()
+        host = host if ":" in host else host.encode("idna").decode()  # it also checks the labels of an ASCII name
     except ValueError as error:  # UnicodeError is one
         reason = "its host is not a name or address" if isinstance(error, UnicodeError) else "its host or port is not valid"
         raise CliError(f"Invalid URL: {reason}.\n{_EXAMPLE}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -44,7 +43,7 @@ def _start(client: ApiClient, options: Options) -> None:
     arguments |= _absolute_paths(client, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
     with client.open("POST", "services", body, no_timeout=True) as response:
-        is_new, service = response.status == 201, json.load(response)
+        is_new, service = response.status == 201, client.read_json(response)
     _print_started(client, service, options, is_new=is_new)
 
 
@@ -86,7 +85,7 @@ def _stop(client: ApiClient, options: Options) -> None:
 def _logs(client: ApiClient, options: Options) -> None:
     follow = "?follow=1" if options.follow else ""
     with client.open("GET", service_path(options.name, f"/logs{follow}"), no_timeout=options.follow) as response:
-        while data := response.read1(65536):
+        for data in client.read(response):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 

@@ -23,6 +23,7 @@ from .fresh_environment import OURS, ROOT, Fresh
 from .jupyter_processes import TOKEN, Server, environment, jupyter_server
 from .upstreams import free_port
 
+ELSEWHERE = "https://hub.example.org/user/ada/"  # of the examples: it is the server that runs here, and takes the same token
 __all__ = ["ROOT", "Desk", "desk"]
 PROGRAMS = ("streamlit", "mlflow", "tensorboard", "flask", "panel", "bokeh", "voila", "marimo", "shiny", "code-server", "npx")
 TEMPLATES = {"docs": {"command": ["python", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "{folder}", "{port}"],
@@ -116,10 +117,10 @@ class Desk:
             self.fresh.forget()
         elif not installed and "extension list" in block and "pip install" not in block:
             self.fresh.run(f"pip install {OURS}")
-        block = re.sub(r"\b15000\b", str(self.port), block)
+        block = re.sub(r"\b15000\b", str(self.port), block).replace(ELSEWHERE, self.server.url)
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], env=self._environment(), cwd=self.home, capture_output=True, text=True,
-            timeout=150, check=False,
+            timeout=150, check=False, input=f"{TOKEN}\n",
         )  # fmt: skip
 
     def python(self, block: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -129,6 +130,7 @@ class Desk:
 
     def _environment(self) -> dict[str, str]:
         more = {"DOCS_SHELL": str(self._children), "TOKEN": TOKEN, "SERVER": self.server.url, "BROWSER": "true"}
+        more |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring", "XDG_CONFIG_HOME": ""}
         return {**environment(self.home, more), **self.fresh.variables, "PATH": f"{self.home / 'bin'}:{os.environ['PATH']}"}
 
     def close(self) -> None:
@@ -147,6 +149,9 @@ def desk(home: Path) -> Iterator[Desk]:
         (home / folder).mkdir()
     for file in ("app.py", "docs/reference.py"):
         (home / file).write_text(SERVE)
+    subprocess.run(
+        [sys.executable, ROOT / "client" / "build.py", home / "jupyter-portproxy.pyz"], check=True, capture_output=True
+    )
     fresh = Fresh(home / "fresh", _packages())
     _programs(home / "bin", fresh)
     with jupyter_server(home, more={"PATH": f"{home / 'bin'}:{os.environ['PATH']}"}) as server:
