@@ -1,14 +1,19 @@
 // The log of a service in a tab: its output, followed while it runs and after each start.
 
-import { MainAreaWidget } from '@jupyterlab/apputils';
+import type { ILabShell, JupyterFrontEnd } from '@jupyterlab/application';
+import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { listIcon } from '@jupyterlab/ui-components';
 import { Widget } from '@lumino/widgets';
 
 import { ApiError, IApi, textOf } from './api';
+import { AddCommand, CommandIDs } from './commands';
+import type { Targets } from './targets';
 import type { IPortsManager } from './tokens';
 import { serviceLabel } from './labels';
 
+const ID_PREFIX = 'jp-portproxy-log-';
 const MAX_LOG_LENGTH = 1 << 20;
 /** Colours, titles and character sets of terminals (ECMA-48: control sequences, control strings, other escape sequences). */
 const CONTROL = /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)|[ -/]*[0-OQ-WYZ\\`-~])|\u009b[0-?]*[ -/]*[@-~]/g;
@@ -82,9 +87,9 @@ class LogView extends Widget {
   private _abort: AbortController | undefined;
 }
 
-export function makeLog(name: string, api: IApi, manager: IPortsManager, trans: TranslationBundle): MainAreaWidget {
+function makeLog(name: string, api: IApi, manager: IPortsManager, trans: TranslationBundle): MainAreaWidget {
   const widget = new MainAreaWidget({ content: new LogView(name, api, manager, trans) });
-  widget.id = `jp-portproxy-log-${name}`;
+  widget.id = ID_PREFIX + name;
   const updateTitle = () => {
     const service = manager.service(name); // undefined if a tab is restored before the list is loaded
     widget.title.label = trans.__('Log: %1', service ? serviceLabel(service) : name);
@@ -95,4 +100,41 @@ export function makeLog(name: string, api: IApi, manager: IPortsManager, trans: 
   widget.title.icon = listIcon;
   widget.title.closable = true;
   return widget;
+}
+
+/** The name of the service whose log a tab shows. */
+export function serviceOfLog(tab: Widget): string {
+  return tab.id.slice(ID_PREFIX.length);
+}
+
+export interface ILogParts {
+  shell: JupyterFrontEnd.IShell;
+  labShell: ILabShell | null;
+  manager: IPortsManager;
+  targets: Targets;
+  logs: WidgetTracker<MainAreaWidget>;
+  api: IApi;
+  trans: TranslationBundle;
+}
+
+/** Adds the command that shows a log in its tab; without a `labShell` in a tab of the browser. */
+export function addLogCommand(add: AddCommand, { shell, labShell, manager, targets, logs, api, trans }: ILogParts): void {
+  const show = (name: string) => {
+    if (!labShell) {
+      window.open(`${PageConfig.getBaseUrl()}proxy/api/services/${encodeURIComponent(name)}/logs?follow=1`, '_blank', 'noopener');
+      return;
+    }
+    const id = ID_PREFIX + name;
+    if (!logs.find(widget => widget.id === id)) {
+      const log = makeLog(name, api, manager, trans);
+      void logs.add(log);
+      shell.add(log, 'main', { type: 'Log' });
+    }
+    shell.activateById(id);
+  };
+  const showNamed = (name: string | undefined) => (name === undefined ? undefined : show(name));
+  add(CommandIDs.showLog, trans.__('Show Service Log'), args => showNamed(targets.serviceName(args)), {
+    icon: listIcon,
+    isEnabled: args => typeof args.service === 'string' || targets.service(args) !== undefined
+  });
 }
