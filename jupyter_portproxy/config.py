@@ -167,7 +167,7 @@ class PortProxy(LoggingConfigurable):
     tcp_ports = PortsTrait(
         Union([Integer(), Unicode()]),
         default_value=[AS_ALLOWED],
-        help="""Ports of this machine that raw TCP reaches (`proxy/tcp/N`, the command `forward`), services included:
+        help="""Ports of this machine that raw TCP reaches (`proxy/tcp/N`, `jupyter portproxy forward`), services included:
         numbers and ranges. "allowed" stands for those that HTTP reaches: `allowed_ports`, what the user has allowed, and services
         at Unix sockets; `["allowed", 5432]` adds to it. `[]`: no raw TCP. The ports of the Jupyter server and its kernels are
         refused even if they are listed.

@@ -56,17 +56,17 @@ class Server:
     """One server on a port of its own, in a folder of its own. `connect` makes a database for each test."""
 
     def __init__(self) -> None:
-        self._user = _unprivileged()
+        self.user = _unprivileged()
         self._directory = Path(tempfile.mkdtemp(prefix="pg"))
         self._databases = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
-        if self._user is not None:
-            os.chown(self._directory, self._user.pw_uid, self._user.pw_gid)
+        if self.user is not None:
+            os.chown(self._directory, self.user.pw_uid, self.user.pw_gid)
         problems = []
         for folder in binaries():
             try:
-                self._binaries = self._reachable(folder)
+                self.binaries = self._reachable(folder)
                 self._initialise()
                 self.start()
                 return
@@ -86,7 +86,7 @@ class Server:
     def start(self) -> None:
         self.port = self.port or free_port(range(33000, 34000))
         options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
-        command = [self._binaries / "postgres", "-D", self._directory / "data", "-k", self._directory, "-p", str(self.port)]
+        command = [self.binaries / "postgres", "-D", self._directory / "data", "-k", self._directory, "-p", str(self.port)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, *options], stdout=log, stderr=log, **self._as_user())
         end = time.monotonic() + 20
@@ -119,7 +119,7 @@ class Server:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _initialise(self) -> None:
-        command = [self._binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-A", "trust", "--no-sync"]
+        command = [self.binaries / "initdb", "-D", self._directory / "data", "-U", "postgres", "-A", "trust", "--no-sync"]
         done = subprocess.run(
             [*command, "-E", "UTF8", "--locale=C"],
             stdout=subprocess.PIPE,
@@ -131,7 +131,7 @@ class Server:
 
     def _reachable(self, folder: Path) -> Path:
         """The folder itself, or a copy of the installation if the user of the server may not enter it."""
-        if self._user is None or _may_enter(folder, self._user):
+        if self.user is None or _may_enter(folder, self.user):
             return folder
         copy = self._directory / "copy"
         wheel, site = folder.parents[1], folder.parents[2]
@@ -156,9 +156,9 @@ class Server:
 
     def _as_user(self) -> dict[str, object]:
         same = {"cwd": self._directory, "stdin": subprocess.DEVNULL}
-        if self._user is None:
+        if self.user is None:
             return same
-        return {**same, "user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": [], "umask": 0o077}
+        return {**same, "user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": [], "umask": 0o077}
 
 
 def _unprivileged() -> struct_passwd | None:
