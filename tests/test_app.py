@@ -119,10 +119,10 @@ def test_is_installed_enabled_and_valid(jupyter):
 )
 def test_bad_settings_stop_the_start_with_one_sentence(jupyter, setting, sentence):
     process = jupyter("server", "--no-browser", "--allow-root", f"--ServerApp.port={free_port()}", setting)
-    said = process.stdout.read()
+    output = process.stdout.read()
     assert process.returncode == 1
-    assert f"Bad config encountered during initialization: {sentence}" in said
-    assert "Traceback" not in said
+    assert f"Bad config encountered during initialization: {sentence}" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
@@ -180,8 +180,8 @@ def test_the_file_of_the_application_counts_and_the_command_line_is_above_it(tmp
     more = {"PYTHONPATH": str(tmp_path)}
     arguments = [f"--PortProxy.allowed_ports={given}"] if given else []
     with jupyter_server(tmp_path, *arguments, more=more, module=module) as server:
-        status, said = server.get("proxy/port/15007/")
-        assert (status, said.partition("\n")[0]) == (403, f"Port 15007 is outside allowed range ({given or 15005})")
+        status, output = server.get("proxy/port/15007/")
+        assert (status, output.partition("\n")[0]) == (403, f"Port 15007 is outside allowed range ({given or 15005})")
         assert '"docs"' in server.get("server-proxy/servers-info")[1]
     found = portproxy(tmp_path, "check", "--migrate", more=more)[1]
     assert f"works     c.ServerProxy.servers['docs']['port']  ({folder / file})" in found

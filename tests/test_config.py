@@ -77,9 +77,9 @@ def test_every_trait_is_documented_with_an_example():
 
 
 def test_the_gateways_section_has_them_all():
-    told = PortProxy.class_get_help()
+    help_text = PortProxy.class_get_help()
     for name in PortProxy.class_own_traits(config=True):
-        assert f"--PortProxy.{name}=" in told
+        assert f"--PortProxy.{name}=" in help_text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_command_that_starts_projects(command):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "sentence"),
     [
         ([], "no argument has {key}"),
         (["x", "{{key}}"], "no argument has {key}"),
@@ -123,6 +123,6 @@ def test_a_command_that_starts_projects(command):
         (["x", "{key"], "expected '}'"),
     ],
 )
-def test_a_command_that_cannot_start_projects(command, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_command_that_cannot_start_projects(command, sentence):
+    with pytest.raises(ValueError, match=sentence):
         check_command(command)

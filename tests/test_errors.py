@@ -177,11 +177,11 @@ def test_the_error_for_another_host_without_a_listener():
     assert error.retry_after > 0
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (5.0, "5 s"), (0.5, "0.5 s")])
+@pytest.mark.parametrize(("seconds", "limit"), [(5, "5 s"), (5.0, "5 s"), (0.5, "0.5 s")])
 @pytest.mark.parametrize("make", [UpstreamTimeout.connect, UpstreamTimeout.first_byte], ids=["connect", "first_byte"])
-def test_a_timeout_says_how_long_it_waited_and_which_trait_changes_it(make, seconds, said):
+def test_a_timeout_says_how_long_it_waited_and_which_trait_changes_it(make, seconds, limit):
     error = make(seconds)
-    assert f"within {said}." in error.message
+    assert f"within {limit}." in error.message
     assert f"c.PortProxy.{make.__name__}_timeout" in error.hint
 
 

@@ -450,11 +450,11 @@ async def test_the_port_of_a_service_that_has_just_ended_is_no_strangers(api, ca
     up = await until(api, "mine", "up")
     async with serve(never_answers):
         await asyncio.sleep(1.1)  # what was seen before is not fresh any more
-        asked = asyncio.ensure_future(api("GET", "ports"))
+        pending = asyncio.ensure_future(api("GET", "ports"))
         await asyncio.sleep(0.5)
         assert (await api("POST", "services/mine/stop", {}))[1]["state"] == "down"
-        assert not asked.done()
-        listed = {item["port"]: item["service"] for item in (await asked)[1]}
+        assert not pending.done()
+        listed = {item["port"]: item["service"] for item in (await pending)[1]}
     assert listed.get(up["port"], "mine") == "mine"
 
 
@@ -520,15 +520,15 @@ async def test_responses_about_a_restart_can_be_put_in_order(api, wire, origin, 
         await asyncio.wait_for(anext(pieces), 5)
         status, answer = await api("POST", "services/late/restart", {})
         assert (status, answer["state"]) == (200, "starting")
-        told = []
-        while not told or told[-1]["state"] != "up" or told[-1]["since"] < answer["since"]:
+        events = []
+        while not events or events[-1]["state"] != "up" or events[-1]["since"] < answer["since"]:
             item = json.loads((await asyncio.wait_for(anext(pieces), 10)).decode().strip().split("\n")[1][6:])
-            told += [item] if item["kind"] == "service" else []
-    told = [next(same) for _, same in groupby(told, lambda item: item["since"])]  # new output changes no state
-    states = [item["state"] for item in told if item["since"] > answer["since"]]
+            events += [item] if item["kind"] == "service" else []
+    events = [next(same) for _, same in groupby(events, lambda item: item["since"])]  # new output changes no state
+    states = [item["state"] for item in events if item["since"] > answer["since"]]
     assert states == ["up"]
-    assert [item["state"] for item in told][-4:] == ["stopping", "down", "starting", "up"]
-    times = [item["since"] for item in told]
+    assert [item["state"] for item in events][-4:] == ["stopping", "down", "starting", "up"]
+    times = [item["since"] for item in events]
     assert times == sorted(set(times)) and answer["since"] == times[-2]
 
 

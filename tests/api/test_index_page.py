@@ -48,14 +48,14 @@ def configured(**more) -> dict:
 
 
 class Viewer(Authorizer):
-    """Lets everybody look, and nobody act."""
+    """Lets every user look, and none act."""
 
     def is_authorized(self, handler, user, action, resource):
         return action == "read"
 
 
 class Blind(Authorizer):
-    """Lets nobody look."""
+    """Lets no user look."""
 
     def is_authorized(self, handler, user, action, resource):
         return (action, resource) != ("read", "portproxy")

@@ -116,8 +116,8 @@ def start(server: Server, app: App) -> None:
     Raises:
         RuntimeError: it did not; with what the server says of it.
     """
-    asked = {"template": app.template, "name": app.name, "arguments": dict(app.arguments)}
-    status, text = server.call("POST", "proxy/api/services", asked)
+    body = {"template": app.template, "name": app.name, "arguments": dict(app.arguments)}
+    status, text = server.call("POST", "proxy/api/services", body)
     until = time.monotonic() + UP
     while status in (200, 201) and time.monotonic() < until:
         state = json.loads(text)["state"]

@@ -75,6 +75,6 @@ def version_of(app: App) -> str:
         about = Path(sys.prefix, "node", "node_modules", package, "package.json")
         return str(json.loads(about.read_text())["version"]) if about.exists() else ""
     for package in app.debian[:1]:
-        asked = ["dpkg-query", "--show", "--showformat=${source:Upstream-Version}", package]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout if shutil.which(asked[0]) else ""
+        command = ["dpkg-query", "--show", "--showformat=${source:Upstream-Version}", package]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout if shutil.which(command[0]) else ""
     return ""

@@ -88,7 +88,7 @@ def _listening(page: Page, address: str, complaints: set[str]) -> Iterator[None]
         if request.failure != "net::ERR_ABORTED":  # a page that is left gives up what it was loading
             note(f"{request.method} {request.url} {request.failure}")
 
-    def said(message: ConsoleMessage) -> None:
+    def on_console(message: ConsoleMessage) -> None:
         if message.type == "error" and "Failed to load resource" not in message.text:  # told above
             note(message.text)
 
@@ -97,12 +97,12 @@ def _listening(page: Page, address: str, complaints: set[str]) -> Iterator[None]
 
     page.on("response", answered)
     page.on("requestfailed", failed)
-    page.on("console", said)
+    page.on("console", on_console)
     page.on("pageerror", threw)
     try:
         yield
     finally:
         page.remove_listener("response", answered)
         page.remove_listener("requestfailed", failed)
-        page.remove_listener("console", said)
+        page.remove_listener("console", on_console)
         page.remove_listener("pageerror", threw)

@@ -51,9 +51,9 @@ async def test_a_service_gets_its_own_token_but_not_the_secret(project):
 def test_its_commands_log_in_and_print_no_secret(project):
     more = {SECRET_VARIABLE: SECRET}
     assert portproxy(project.home, "list", more=more)[0] == 0
-    code, printed, told = portproxy(project.home, "url", "15000", more=more)
+    code, printed, errors = portproxy(project.home, "url", "15000", more=more)
     assert (code, printed.partition("proxy/")[0]) == (0, project.url.replace("127.0.0.1", "localhost"))
-    assert SECRET not in printed + told
+    assert SECRET not in printed + errors
 
 
 def test_without_a_secret_it_does_not_start(tmp_path):

@@ -1,4 +1,4 @@
-"""A real JupyterHub: two users, each behind the hub's front and login; nothing of JupyterHub is faked and nothing skipped."""
+"""A real JupyterHub: two users, each behind the hub's reverse proxy and login; nothing is faked or skipped."""
 
 from __future__ import annotations
 
@@ -244,12 +244,12 @@ async def test_the_command_line_works_in_a_users_terminal_and_shows_no_token(hub
         ).stdout
 
     assert json.loads(await asyncio.to_thread(run, "list", "--json"))["services"] == []
-    said = await asyncio.to_thread(run, "start", "who", "--name", "by-command")
-    assert "by-command is up: " in said and "/user/ada/proxy/service/by-command/" in said
-    assert "token" not in said and variables["JUPYTERHUB_API_TOKEN"] not in said
+    output = await asyncio.to_thread(run, "start", "who", "--name", "by-command")
+    assert "by-command is up: " in output and "/user/ada/proxy/service/by-command/" in output
+    assert "token" not in output and variables["JUPYTERHUB_API_TOKEN"] not in output
     variables["JUPYTERHUB_PUBLIC_URL"] = "https://hub.example.org/user/ada/"  # as of a hub that knows its own
-    said = await asyncio.to_thread(run, "url", "by-command")
-    assert said == "https://hub.example.org/user/ada/proxy/service/by-command/\n"
+    output = await asyncio.to_thread(run, "url", "by-command")
+    assert output == "https://hub.example.org/user/ada/proxy/service/by-command/\n"
     await asyncio.to_thread(run, "stop", "by-command")
 
 
@@ -360,24 +360,29 @@ async def test_a_kernel_has_variables_that_make_links(hub: Hub):
 
 @pytest.fixture
 def behind_traefik(tmp_path):
-    with jupyterhub(tmp_path, server_settings(), "ada/second", front="traefik") as running:
+    with jupyterhub(tmp_path, server_settings(), "ada/second", reverse_proxy="traefik") as running:
         yield running
 
 
 async def test_a_named_server_behind_traefik(behind_traefik: Hub):
     hub = behind_traefik
-    async with serve(mirror) as up, echo() as (port, handshakes), hub.browser("ada/second") as browser, hub.browser() as nobody:
+    async with (
+        serve(mirror) as up,
+        echo() as (port, handshakes),
+        hub.browser("ada/second") as browser,
+        hub.browser() as anonymous,
+    ):
         prefix = f"/user/ada/second/proxy/port/{up.port}"
-        assert (await nobody.open(f"{prefix}/")).path.startswith("/hub/login?next=")
-        assert await refusal(nobody, f"/user/ada/second/proxy/port/{port}/") == 403
+        assert (await anonymous.open(f"{prefix}/")).path.startswith("/hub/login?next=")
+        assert await refusal(anonymous, f"/user/ada/second/proxy/port/{port}/") == 403
         assert (up.connections, handshakes) == (0, [])
         # Traefik passes targets byte for byte, as this gateway does.
         page = await browser.fetch(f"{prefix}/x%2Fy?a=%20", "POST", b"content")
         assert (page.status, page.json["target"], page.json["content"]) == (200, "/x%2Fy?a=%20", "content")
         assert up.last.one("X-Forwarded-Prefix") == up.last.one("X-Forwarded-Context") == prefix
         assert (up.last.one("X-Forwarded-Proto"), up.last.one("Cookie")) == ("http", None)
-        said = {"X_Forwarded_Proto": "https", "X_Forwarded_Port": "443", "X_Forwarded_Host": "hub.example"}
-        await browser.fetch(f"{prefix}/", **said)  # as a front that Traefik trusts
-        assert [up.last.one(name.replace("_", "-")) for name in said] == ["https", "443", "hub.example"]
+        forwarded = {"X_Forwarded_Proto": "https", "X_Forwarded_Port": "443", "X_Forwarded_Host": "hub.example"}
+        await browser.fetch(f"{prefix}/", **forwarded)  # as a reverse proxy that Traefik trusts
+        assert [up.last.one(name.replace("_", "-")) for name in forwarded] == ["https", "443", "hub.example"]
         await says_back(browser, f"/user/ada/second/proxy/port/{port}/ws")
         assert handshakes[0].path == "/ws"

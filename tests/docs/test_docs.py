@@ -166,8 +166,8 @@ def test_make_test_runs_the_parts_that_contributing_lists():
     rows = re.findall(r"^\| `make ([\w-]+)` \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     whole = set(planned("test"))
     assert len(rows) > 5
-    for part, told in rows:
-        assert (set(planned(part)) <= whole) != told.startswith("not part of `make test`"), part
+    for part, description in rows:
+        assert (set(planned(part)) <= whole) != description.startswith("not part of `make test`"), part
 
 
 def test_contributing_names_files_that_are_there():

@@ -40,8 +40,8 @@ async def test_posts_streams_and_websockets_pass_the_reverse_proxy(tmp_path):
                     answer = await connection.answer()
                     assert answer.status == 200
                 async with await ask("GET", up.port) as connection:
-                    told = dict(json.loads((await connection.answer()).text)["fields"])
-                    assert (told["X-Forwarded-Proto"], told["X-Forwarded-Host"]) == ("https", "jupyter.example.org")
+                    received = dict(json.loads((await connection.answer()).text)["fields"])
+                    assert (received["X-Forwarded-Proto"], received["X-Forwarded-Host"]) == ("https", "jupyter.example.org")
                 async with await ask("GET", echo.port, *UPGRADE) as connection:
                     assert (await connection.head()).status == 101
                     await connection.send(b"ping")

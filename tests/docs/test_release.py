@@ -36,10 +36,12 @@ def test_the_version_stands_in_one_place():
 
 
 def test_the_metadata_is_complete():
-    said = metadata("jupyter_portproxy")
-    assert said["License-Expression"] == "BSD-3-Clause"
-    assert {"Typing :: Typed", "Framework :: Jupyter :: JupyterLab :: Extensions :: Prebuilt"} <= set(said.get_all("Classifier"))
-    assert "jupyterlab-extension" in said["Keywords"]
+    described = metadata("jupyter_portproxy")
+    assert described["License-Expression"] == "BSD-3-Clause"
+    assert {"Typing :: Typed", "Framework :: Jupyter :: JupyterLab :: Extensions :: Prebuilt"} <= set(
+        described.get_all("Classifier")
+    )
+    assert "jupyterlab-extension" in described["Keywords"]
     assert (ROOT / "jupyter_portproxy" / "py.typed").exists()
 
 

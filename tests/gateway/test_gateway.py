@@ -39,12 +39,12 @@ async def test_content_must_move_within_idle_timeout(make_gateway):
 
 
 async def test_traffic_counts_as_activity_once_a_second(make_gateway):
-    told = []
+    reports = []
     for count, expected in ((True, 1), (False, 1)):
-        gateway = make_gateway(count_activity=count, on_activity=lambda: told.append(1))
+        gateway = make_gateway(count_activity=count, on_activity=lambda: reports.append(1))
         for _ in range(5):
             gateway.record_activity()
-        assert len(told) == expected
+        assert len(reports) == expected
 
 
 async def test_close_ends_exchanges_in_flight_and_refuses_new_ones(make_gateway):

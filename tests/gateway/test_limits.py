@@ -87,8 +87,10 @@ async def test_one_exchange_too_many_is_refused_by_name(call, wire, origin, jp_b
         await eventually(lambda: len(up.requests) == 2)
         refused = await call(f"proxy/port/{up.port}/", fields=[*login, "Accept: application/json"], token=None)
         assert (refused.status, refused.one("Retry-After")) == (status, "2")
-        said = json.loads(refused.text)
-        assert said["code"] == "too_many" and f"({name})" in said["message"] and f"c.PortProxy.{name} = 4" in said["hint"]
+        problem = json.loads(refused.text)
+        assert (
+            problem["code"] == "too_many" and f"({name})" in problem["message"] and f"c.PortProxy.{name} = 4" in problem["hint"]
+        )
         page = await call(f"proxy/port/{up.port}/", fields=[*login, "Accept: text/html"], token=None)
         assert page.status == status and name in page.text
         assert len(up.requests) == 2

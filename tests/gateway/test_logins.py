@@ -37,13 +37,13 @@ class Login:
     """A login that holds as long as `answer` says, and counts the questions."""
 
     def __init__(self, answer=True):
-        self.answer, self.asked = answer, 0
+        self.answer, self.checks = answer, 0
 
     def make(self):
         return self.is_valid
 
     async def is_valid(self):
-        self.asked += 1
+        self.checks += 1
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -60,12 +60,12 @@ async def test_one_question_for_all_that_a_login_has_opened_and_none_for_what_is
         watched.watch("a", login.make, open_)
         assert number == 0 or watched._logins["a"].is_valid == login.is_valid
     watched.watch("b", other.make, last := Open())
-    await eventually(lambda: other.asked > 2)
-    assert abs(login.asked - other.asked) <= 1  # once per round, however much is open
+    await eventually(lambda: other.checks > 2)
+    assert abs(login.checks - other.checks) <= 1  # once per round, however much is open
     last.run_close_callbacks()
-    asked = other.asked
-    await eventually(lambda: login.asked > asked + 3)
-    assert other.asked <= asked + 1
+    checks = other.checks
+    await eventually(lambda: login.checks > checks + 3)
+    assert other.checks <= checks + 1
     login.answer = False
     await eventually(lambda: all(open_.codes == [1008] for open_ in opened))
     await eventually(lambda: watched._task.done())
@@ -79,7 +79,7 @@ async def test_a_question_that_fails_or_hangs_ends_nothing_and_holds_up_no_other
         bad.is_valid = asyncio.Event().wait
     watched.watch("bad", bad.make, stays)
     watched.watch("good", good.make, goes)
-    await eventually(lambda: good.asked > 2)
+    await eventually(lambda: good.checks > 2)
     good.answer = False
     await eventually(lambda: goes.codes == [1008])
     assert stays.codes == []
@@ -107,10 +107,10 @@ class Revoking(IdentityProvider):
     login_age = 0.1
     revoked: frozenset[str] = frozenset()
     is_away = False
-    asked = 0
+    checks = 0
 
     def get_user(self, handler):
-        self.asked += 1
+        self.checks += 1
         if self.is_away:
             raise HTTPError(503)
         name = handler.request.headers.get("X-User", "")
@@ -153,8 +153,8 @@ async def test_tunnels_and_responses_in_flight_end_with_the_login(
                 await connection.send("\r\n".join([*start, *fields, "", ""]).encode())
                 assert (await connection.head()).status == status
                 connections.append(connection)
-        provider.is_away, asked = True, provider.asked
-        await eventually(lambda: provider.asked > asked + 4)
+        provider.is_away, checks = True, provider.checks
+        await eventually(lambda: provider.checks > checks + 4)
         provider.is_away = False
         end("eve", provider, authorizer)
         for connection in opened["eve"]:

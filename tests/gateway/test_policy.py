@@ -613,8 +613,8 @@ async def test_a_port_of_the_expected_user_alone_is_reached(make_gateway, certif
     with ExitStack() as stack:
         ann, bob, own = (stack.enter_context(serve_as(uid, 0, certificate if tls else None)) for uid in (ANN, BOB, os.getuid()))
         gateway = make_gateway(**settings, https_ports=[ann.port, bob.port, own.port] if tls else [])
-        said = await reach(gateway, ann.port, way, ANN)
-        assert said == ("connected" if way == "upgrade" else f"{ANN} /")
+        outcome = await reach(gateway, ann.port, way, ANN)
+        assert outcome == ("connected" if way == "upgrade" else f"{ANN} /")
         for service, name in ((bob, f"uid {BOB}"), (own, user_name(os.getuid()))):
             with pytest.raises(Forbidden) as caught:
                 await reach(gateway, service.port, way, ANN)

@@ -90,12 +90,12 @@ async def test_the_beginning_of_the_next_head_behind_a_request_counts():
         assert await lasted(wire, time.monotonic()) < TIMEOUT + 0.4
 
 
-@pytest.mark.parametrize("asked", [b"", ASK])
-async def test_an_idle_connection_is_closed_by_the_servers_own_limit(asked):
+@pytest.mark.parametrize("first_request", [b"", ASK])
+async def test_an_idle_connection_is_closed_by_the_servers_own_limit(first_request):
     async with served(idle=1.5) as (port, _), await Wire.open(port) as wire:
         begun = time.monotonic()
-        await wire.send(asked)
-        assert asked == b"" or (await wire.answer()).text == "here"
+        await wire.send(first_request)
+        assert first_request == b"" or (await wire.answer()).text == "here"
         assert 1.45 < await lasted(wire, begun) < 2.2
 
 

@@ -20,8 +20,8 @@ def request(**fields):
 
 
 def described(trusted, is_last_hop):
-    asked = request(X_Portproxy_Hop="peers=10.0.0.1&host=hub", X_Portproxy_Authorization="Basic x", Cookie="_xsrf=2|secret")
-    return describe_client(asked, trusted=trusted, is_last_hop=is_last_hop, tokens=frozenset({"t"}), login_cookie="login")
+    received = request(X_Portproxy_Hop="peers=10.0.0.1&host=hub", X_Portproxy_Authorization="Basic x", Cookie="_xsrf=2|secret")
+    return describe_client(received, trusted=trusted, is_last_hop=is_last_hop, tokens=frozenset({"t"}), login_cookie="login")
 
 
 @pytest.mark.parametrize(("trusted", "is_last_hop"), [(False, False), (True, False), (False, True)])

@@ -446,8 +446,8 @@ async def test_the_log_names_a_header_line_that_cannot_pass_once(call, caplog):
     async with serve(answers(head="X-\u00dcber: secret\r\n: nameless".encode())) as up:
         for _ in range(3):
             await call(f"proxy/port/{up.port}/")
-    told = [record.getMessage() for record in caplog.records if "cannot pass" in record.getMessage()]
-    assert len(told) == 2 and "X-" in told[0] and "secret" not in told[0] and ": nameless" in told[1]
+    warnings = [record.getMessage() for record in caplog.records if "cannot pass" in record.getMessage()]
+    assert len(warnings) == 2 and "X-" in warnings[0] and "secret" not in warnings[0] and ": nameless" in warnings[1]
 
 
 # ---- manifests ----
@@ -457,12 +457,16 @@ async def test_the_log_names_a_header_line_that_cannot_pass_once(call, caplog):
     "path", ["proxy/port/15000/manifest.json", "proxy/port/1/x", "proxy/service/none/m", "proxy/absolute/port/15000/a"]
 )
 async def test_a_manifest_without_cookies_is_empty_and_reveals_nothing(call, path):
-    asked = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Mode: cors"]
-    answer = await call(path, token=None, fields=[*asked, "Sec-Fetch-Site: same-origin"])
+    metadata = ["Sec-Fetch-Dest: manifest", "Sec-Fetch-Mode: cors"]
+    answer = await call(path, token=None, fields=[*metadata, "Sec-Fetch-Site: same-origin"])
     assert (answer.status, answer.content, answer.one("Content-Type")) == (200, b"{ }", "application/manifest+json")
-    for fields in (asked, [*asked, "Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Dest: script", "Sec-Fetch-Site: same-origin"]):
+    for fields in (
+        metadata,
+        [*metadata, "Sec-Fetch-Site: cross-site"],
+        ["Sec-Fetch-Dest: script", "Sec-Fetch-Site: same-origin"],
+    ):
         assert (await call(path, token=None, fields=fields)).status == 403
-    assert (await call(path, "POST", [*asked, "Sec-Fetch-Site: same-origin"], b"", token=None)).status == 403
+    assert (await call(path, "POST", [*metadata, "Sec-Fetch-Site: same-origin"], b"", token=None)).status == 403
 
 
 async def test_a_manifest_with_a_login_is_the_services(call):

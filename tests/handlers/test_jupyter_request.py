@@ -65,8 +65,8 @@ async def test_an_identity_provider_that_checks_xsrf_tokens_accepts_requests_of_
 @pytest.mark.parametrize("jp_server_config", [configured(identity_provider_class=Hub)])
 async def test_a_redirect_to_the_login_keeps_its_cookie_even_beside_a_services_own_password(call, jp_server_config):
     fields = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Authorization: Basic b2Y6YS1zZXJ2aWNl"]
-    for asked in (fields, fields[:2]):
-        answer = await call("proxy/port/15000/", fields=asked, token=None)
+    for sent in (fields, fields[:2]):
+        answer = await call("proxy/port/15000/", fields=sent, token=None)
         assert (answer.status, answer.one("Location")) == (302, "/hub/api/oauth2/authorize?state=state")
         assert answer.one("Set-Cookie").startswith("jupyterhub-user-ada-oauth-state=")
 

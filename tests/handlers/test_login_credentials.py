@@ -71,7 +71,7 @@ ODD, OWN = Credential("Odd ann", True), Credential("own", False)
 
 
 @pytest.mark.parametrize(
-    ("ask", "asked", "credential", "is_login"),
+    ("ask", "received", "credential", "is_login"),
     [
         (provider("ann: Odd ann"), request("/x", FIELD), ODD, True),
         (provider("ann: Odd ann", "ann: login=ann"), request("/x", FIELD, COOKIE), ODD, True),
@@ -82,11 +82,11 @@ ODD, OWN = Credential("Odd ann", True), Credential("own", False)
         (provider("ann: token=own"), request("/x?token=own"), OWN, True),
         (provider("ann: token own"), request("/x?token=own"), OWN, True),
         (provider("ann: login=ann"), request("/x?token=own", COOKIE), OWN, False),
-        (provider("ann: login=ann", always=""), request("/away?token=own", COOKIE), OWN, True),  # nobody can tell
+        (provider("ann: login=ann", always=""), request("/away?token=own", COOKIE), OWN, True),  # it cannot be told
     ],
 )
-async def test_a_credential_logs_in_alone_or_nothing_does_without_it(ask, asked, credential, is_login):
-    assert await logs_in(credential, asked, ask) is is_login
+async def test_a_credential_logs_in_alone_or_nothing_does_without_it(ask, received, credential, is_login):
+    assert await logs_in(credential, received, ask) is is_login
 
 
 async def test_a_credential_alone_is_tried_without_anything_else():
@@ -95,6 +95,6 @@ async def test_a_credential_alone_is_tried_without_anything_else():
     def find(uri, headers):
         seen.append((uri, dict(headers.get_all())))
 
-    asked = request("/x?y=1", FIELD, COOKIE)
-    assert not await logs_in_alone(Credential("a b&", False), asked, partial(Asked, find))
+    received = request("/x?y=1", FIELD, COOKIE)
+    assert not await logs_in_alone(Credential("a b&", False), received, partial(Asked, find))
     assert seen == [("/x", {"Host": "a"}), ("/x?token=a%20b%26", {"Host": "a", "Authorization": "token a b&"})]

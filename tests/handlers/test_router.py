@@ -125,9 +125,9 @@ async def test_a_cached_decision_is_logged_like_others(wire, origin, jp_base_url
             head = f"GET {jp_base_url}proxy/port/{up.port}/{n} HTTP/1.1\r\nHost: {origin}\r\nAuthorization: token {TOKEN}\r\n\r\n"
             await connection.send(head.encode())
             assert (await connection.answer()).status == 404
-    told = [record.getMessage() for record in caplog.records if f"/proxy/port/{up.port}/" in record.getMessage()]
-    assert len(told) == 2
-    first, second = (re.sub(r"/[01] \(|[\d.]+ms", "", text) for text in told)
+    lines = [record.getMessage() for record in caplog.records if f"/proxy/port/{up.port}/" in record.getMessage()]
+    assert len(lines) == 2
+    first, second = (re.sub(r"/[01] \(|[\d.]+ms", "", text) for text in lines)
     assert first == second and first.startswith("404 GET ")
 
 

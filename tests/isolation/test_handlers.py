@@ -136,8 +136,10 @@ async def test_a_ticket_of_another_user_does_not_log_in(visitor, fields, has_bee
         assert first.one("Location").startswith(f"http://{visitor.origin}/")
         kept = had or [_cookie_of(first)]
         assert (await visitor.ask("/x", host, [*kept, *PAGE])).status == (200 if had else 302)  # no session, or Ada's own still
-        nobody = await visitor.follow(first.one("Location"), fields)
-        assert "ticket" not in urlsplit(nobody.one("Location") or "").path and host not in (nobody.one("Location") or "")[:40]
+        anonymous = await visitor.follow(first.one("Location"), fields)
+        assert (
+            "ticket" not in urlsplit(anonymous.one("Location") or "").path and host not in (anonymous.one("Location") or "")[:40]
+        )
         back = await visitor.follow(first.one("Location"), [*_named("ada"), *fields])
         if fields is FRAME:  # it did not begin as Ada's request
             assert back.status == 403
@@ -734,15 +736,15 @@ async def test_a_service_calls_another_of_the_same_user_by_cors(visitor):
     async with serve(cors) as up, serve(mirror) as asking:
         host, caller = visitor.host(up.port), f"http://{visitor.host(asking.port)}"
         origin = f"Origin: {caller}"
-        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403  # nobody is there
+        assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403  # no program listens there
         _, cookie = await visitor.enter(up.port)
         assert (await visitor.ask("/x", host, [origin, *PREFLIGHT], "OPTIONS")).status == 403  # nor with the caller
         assert (await visitor.ask("/x", host, [origin, *CALL, cookie])).status == 403
         assert up.connections == 0
         await visitor.enter(asking.port)
-        asked = [("OPTIONS", PREFLIGHT), ("GET", [*CALL, cookie]), ("PUT", [*CALL, cookie]), ("DELETE", [cookie])]
-        asked += [("POST", [*CALL, cookie, "Content-Type: application/json"]), ("GET", [cookie])]
-        for method, fields in asked:
+        calls = [("OPTIONS", PREFLIGHT), ("GET", [*CALL, cookie]), ("PUT", [*CALL, cookie]), ("DELETE", [cookie])]
+        calls += [("POST", [*CALL, cookie, "Content-Type: application/json"]), ("GET", [cookie])]
+        for method, fields in calls:
             answer = await visitor.ask("/x", host, [origin, *fields], method)
             assert (answer.status, answer.one("Access-Control-Allow-Origin")) == (200, caller), method
             assert up.last.one("Origin") == f"http://localhost:{asking.port}"
@@ -750,7 +752,10 @@ async def test_a_service_calls_another_of_the_same_user_by_cors(visitor):
         refused += [
             ("POST", [*CALL, cookie, f"Content-Type: {kind}"]) for kind in ("text/plain", "multipart/form-data; boundary=x")
         ]
-        refused += [("POST", [*CALL, cookie]), ("GET", [*UPGRADE, "Sec-Fetch-Mode: websocket", cookie])]  # asks nobody first
+        refused += [
+            ("POST", [*CALL, cookie]),
+            ("GET", [*UPGRADE, "Sec-Fetch-Mode: websocket", cookie]),
+        ]  # sent without a preflight
         refused += [("GET", ["Sec-Fetch-Mode: no-cors", "Sec-Fetch-Site: cross-site", cookie])]
         refused += [
             ("POST", ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: cross-site", "Content-Type: application/json", cookie])
@@ -999,11 +1004,11 @@ async def test_a_service_started_without_its_prefix_has_that_path_for_itself(vis
     ],
 )
 async def test_local_names_are_not_tried_where_a_gateway_has_changed_the_host(visitor, jp_base_url, host, forwarded, found):
-    asked = [f"Authorization: token {TOKEN}", *forwarded]
-    answer = await visitor.ask(f"{jp_base_url}proxy/api/origins", host, asked)
-    told = json.loads(answer.text)
-    assert told["origin"] == (f"http://p{{target}}.{host}" if found else None)
-    probe = told["probe"]
+    calls = [f"Authorization: token {TOKEN}", *forwarded]
+    answer = await visitor.ask(f"{jp_base_url}proxy/api/origins", host, calls)
+    listed = json.loads(answer.text)
+    assert listed["origin"] == (f"http://p{{target}}.{host}" if found else None)
+    probe = listed["probe"]
     assert probe == (f"http://p1.{host}/.well-known/portproxy/hello" if found else None)
 
 
@@ -1022,16 +1027,16 @@ async def assert_no_local_names(ask, base_url, port, gateway):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "listed",
     [
         ["X-Forwarded-Host: abc-8888.app.example", "X-Forwarded-Proto: https"],
         ["Forwarded: for=192.0.2.1;host=abc.example;proto=https"],
         ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https"],
     ],
 )
-async def test_nothing_leads_to_local_names_where_a_reverse_proxy_has_changed_the_host(visitor, gateway, jp_base_url, told):
+async def test_nothing_leads_to_local_names_where_a_reverse_proxy_has_changed_the_host(visitor, gateway, jp_base_url, listed):
     async def ask(uri, fields=()):
-        return await visitor.ask(uri, visitor.origin, [f"Authorization: token {TOKEN}", *told, *fields])
+        return await visitor.ask(uri, visitor.origin, [f"Authorization: token {TOKEN}", *listed, *fields])
 
     async with serve(mirror) as up:
         await assert_no_local_names(ask, jp_base_url, up.port, gateway)

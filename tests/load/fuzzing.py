@@ -191,10 +191,10 @@ def bodies_target(data: bytes) -> None:
         value = json.loads(data)
     except (ValueError, RecursionError):
         value = data.decode("latin-1")
-    asked = value if isinstance(value, dict) else {"name": value, "seconds": value}
+    arguments = value if isinstance(value, dict) else {"name": value, "seconds": value}
     reservations = Reservations(PortLeases([range(10000, 10100)]))
     try:
-        made = reservations.reserve(asked.get("name"), asked.get("seconds", 600))
+        made = reservations.reserve(arguments.get("name"), arguments.get("seconds", 600))
         assert NAME.match(made.name) and 10000 <= made.port < 10100
     except GatewayError as error:
         _safe(error)

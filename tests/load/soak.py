@@ -151,13 +151,13 @@ class Soak:
         body = pieces() if self.chance.random() < 0.5 else data
         try:
             async with session.request(method, self.url(target, f"upload?id={name}"), data=body) as answer:
-                said = await answer.text()
+                response_text = await answer.text()
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:
             return self.ended("put", target, False, error)
         if status == 200:
-            self.acknowledge(target, name, data, said)
-        self.ended("put", target, status == 200, f"{status} {said[:200]}")
+            self.acknowledge(target, name, data, response_text)
+        self.ended("put", target, status == 200, f"{status} {response_text[:200]}")
 
     async def curl_get(self, session: aiohttp.ClientSession) -> None:
         target, (path, expected) = self.pick(), self.asked_blob()
@@ -177,8 +177,8 @@ class Soak:
         command = ["curl", "-sS", "-H", f"Authorization: token {TOKEN}", "-w", "%{stderr}%{http_code}", *options, url]
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
-        out, said = await process.communicate(given)
-        return process.returncode, int(re.findall(rb"\d{3}\Z", said.strip())[0]), out
+        out, response_text = await process.communicate(given)
+        return process.returncode, int(re.findall(rb"\d{3}\Z", response_text.strip())[0]), out
 
     async def events(self, session: aiohttp.ClientSession) -> None:
         """Server-sent events: none is missing, none is twice, and a clean end is the true end."""
@@ -238,9 +238,9 @@ class Soak:
         self.next += 1
         return f"u{self.next}"
 
-    def acknowledge(self, target: Target, name: str, data: bytes, said: str) -> None:
+    def acknowledge(self, target: Target, name: str, data: bytes, response_text: str) -> None:
         expected = hashlib.sha256(data).hexdigest()
-        if said != expected:
+        if response_text != expected:
             raise Wrong(f"upload {name}: another sum has been acknowledged")
         self.acknowledged[name] = (target.name, len(data), expected)
 
@@ -297,7 +297,7 @@ class Soak:
                     began[name] += 1
                 else:
                     took[name] = (target.name, int(rest[0]), rest[1])
-        if lost := {name for name, told in self.acknowledged.items() if took.get(name) != told}:
+        if lost := {name for name, taken in self.acknowledged.items() if took.get(name) != taken}:
             raise Wrong(f"acknowledged and lost: {sorted(lost)[:5]}")
         if twice := [name for name, times in began.items() if times > 1]:
             raise Wrong(f"uploads that were sent more than once: {twice[:5]}")

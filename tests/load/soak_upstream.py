@@ -43,19 +43,19 @@ class Upstream:
             while True:
                 head = await connection.head()
                 path, _, query = head.target.partition("?")
-                asked = getattr(self, f"_{path.strip('/')}", self._silence)  # other programs of this machine look in, too
-                await asked(connection, head, dict(parse_qsl(query)))
+                arguments = getattr(self, f"_{path.strip('/')}", self._silence)  # other programs of this machine look in, too
+                await arguments(connection, head, dict(parse_qsl(query)))
         writer.close()
 
-    async def _blob(self, connection: Connection, head, asked) -> None:
-        data = blob(int(asked["seed"]), int(asked["size"]))
-        chunked, slow = "chunked" in asked, float(asked.get("pause", 0))
+    async def _blob(self, connection: Connection, head, arguments) -> None:
+        data = blob(int(arguments["seed"]), int(arguments["size"]))
+        chunked, slow = "chunked" in arguments, float(arguments.get("pause", 0))
         framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(data)
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n%b\r\n\r\n" % framing)
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
-            if "cut" in asked and start + PIECE > len(data) // 2:
-                if asked["cut"] == "reset":
+            if "cut" in arguments and start + PIECE > len(data) // 2:
+                if arguments["cut"] == "reset":
                     connection.reset()
                 raise ConnectionError
             await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
@@ -64,35 +64,35 @@ class Upstream:
         if chunked:
             await connection.write(b"0\r\n\r\n")
 
-    async def _upload(self, connection: Connection, head, asked) -> None:
-        self._journal.write(f"began {asked['id']}\n".encode())
+    async def _upload(self, connection: Connection, head, arguments) -> None:
+        self._journal.write(f"began {arguments['id']}\n".encode())
         summed, size = hashlib.sha256(), 0
         async for piece in _content(connection, head):
             summed.update(piece)
             size += len(piece)
-        self._journal.write(f"took {asked['id']} {size} {summed.hexdigest()}\n".encode())
+        self._journal.write(f"took {arguments['id']} {size} {summed.hexdigest()}\n".encode())
         text = summed.hexdigest().encode()
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
 
-    async def _events(self, connection: Connection, head, asked) -> None:
+    async def _events(self, connection: Connection, head, arguments) -> None:
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for number in range(int(asked["count"])):
-            text = f"id: {number}\ndata: {event(int(asked['seed']), number)}\n\n".encode()
+        for number in range(int(arguments["count"])):
+            text = f"id: {number}\ndata: {event(int(arguments['seed']), number)}\n\n".encode()
             await connection.write(b"%x\r\n%b\r\n" % (len(text), text))
             await asyncio.sleep(0.02)
         await connection.write(b"0\r\n\r\n")
 
-    async def _page(self, connection: Connection, head, asked) -> None:
+    async def _page(self, connection: Connection, head, arguments) -> None:
         await connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\npage")
 
-    async def _stall(self, connection: Connection, head, asked) -> None:
+    async def _stall(self, connection: Connection, head, arguments) -> None:
         await connection.until_closed()
 
-    async def _junk(self, connection: Connection, head, asked) -> None:
+    async def _junk(self, connection: Connection, head, arguments) -> None:
         await connection.write(random.randbytes(300))
         raise ConnectionError
 
-    async def _silence(self, connection: Connection, head, asked) -> None:
+    async def _silence(self, connection: Connection, head, arguments) -> None:
         raise ConnectionError
 
 

@@ -58,7 +58,7 @@ class Hops(ProjectSite):
     dsn: str
     registry: Registry
     registry_file: Path
-    authority: trustme.CA  # the hub trusts it, and nobody else
+    authority: trustme.CA  # the hub trusts it alone
     admin: PlacementAdmin = field(init=False)  # of the running test's loop
 
     @property
@@ -169,7 +169,7 @@ def port_of(server: Server) -> int:
     return int(server.url.split(":")[2].split("/")[0])
 
 
-def told(answer: Answer) -> dict:
+def echo_of(answer: Answer) -> dict:
     assert answer.status == 200, answer.text
     return json.loads(answer.text)
 
@@ -181,13 +181,13 @@ def values(request: dict, name: str) -> list[str]:
 async def test_a_request_passes_three_hops_byte_for_byte_and_without_a_secret(hops):
     async with serve(mirror) as upstream:
         odd = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4;x=1?q=%20&port=1&a=b%26"
-        request = told(await hops.ask(odd, fields=("X-Portproxy-Hop: credential=mine&user=eve&chain=mine", "Cookie: a=b")))
+        request = echo_of(await hops.ask(odd, fields=("X-Portproxy-Hop: credential=mine&user=eve&chain=mine", "Cookie: a=b")))
         assert request["target"] == odd  # the last hop keeps the path
         for form in ("server", "proxy", "proxy/port"):
-            short = told(await hops.ask(f"/{KEY}/{form}/{upstream.port}/x?y"))
+            short = echo_of(await hops.ask(f"/{KEY}/{form}/{upstream.port}/x?y"))
             assert short["target"] == "/x?y"
             assert values(short, "X-Forwarded-Prefix") == [f"/{KEY}/{form}/{upstream.port}"]
-        posted = told(await hops.ask(f"/{KEY}/server/{upstream.port}/x", method="POST", content=b"\0\xff" * 9))
+        posted = echo_of(await hops.ask(f"/{KEY}/server/{upstream.port}/x", method="POST", content=b"\0\xff" * 9))
         assert posted["content"] == "\0\xff" * 9
         everything = json.dumps(request)
     for secret in (SECRET, CREDENTIAL, "user-ann", "X-Portproxy", "mine"):
@@ -206,7 +206,7 @@ async def test_a_service_behind_three_hops_gets_the_same_client_fields_as_behind
     """What the hops tell each other in a field of their own is in everybody's fields again."""
     false = ("X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.example", "X-Portproxy-Hop: for=192.0.2.9&host=evil.example")
     async with serve(mirror) as upstream, serve(echo_frames) as frames:
-        request = told(await hops.ask(f"/{KEY}/port/{upstream.port}/x", fields=false))
+        request = echo_of(await hops.ask(f"/{KEY}/port/{upstream.port}/x", fields=false))
         async with await Wire.open(hops.port) as wire:
             lines = [f"GET /{KEY}/port/{frames.port}/x HTTP/1.1", f"Host: 127.0.0.1:{hops.port}", *HANDSHAKE, *false]
             await wire.send("\r\n".join([*lines, "Authorization: token user-ann", "", ""]).encode())
@@ -229,7 +229,7 @@ async def test_a_service_behind_three_hops_finds_one_story(hops, scheme):
             if scheme == "https":  # the hub's login compares it with its own scheme; a client that is no browser sends none
                 fields = fields[1:]
             path = f"/{KEY}/{form}/{upstream.port}/x"
-            request = told(await hops.ask(path, method="POST", content=b"", fields=tuple(fields)))
+            request = echo_of(await hops.ask(path, method="POST", content=b"", fields=tuple(fields)))
             host = f"localhost:{upstream.port}"
             assert values(request, "Host") == [host] and values(request, "X-Forwarded-Host") == []
             assert values(request, "Origin") == ([f"http://{host}"] if scheme == "http" else [])
@@ -242,8 +242,8 @@ async def test_the_projects_own_jupyter_gets_the_client_in_common_fields(hops):
         hops.registry.register("told", container.port, SECRET)
         await hops.admin.place("told", "one", owner="ann")
         await hops.until("/told/x", 200)
-        request = told(await hops.ask("/told/x"))
-        service = told(await hops.ask("/told/port/15000/x"))
+        request = echo_of(await hops.ask("/told/x"))
+        service = echo_of(await hops.ask("/told/port/15000/x"))
     hops.registry.unregister("told")
     await hops.admin.unplace("told")
     assert values(request, "X-Forwarded-Host") == [f"127.0.0.1:{hops.port}"] and values(request, "X-Portproxy-Hop") == []
@@ -274,18 +274,18 @@ async def test_a_services_own_authorization_arrives_and_no_secret_does(hops, for
     async with serve(mirror) as upstream:
         path = f"/{form.format(key=KEY, port=upstream.port)}/x?port={upstream.port}&q"
         for own in OWN:
-            request = told(await hops.ask(f"{path}&token=user-ann", None, fields=(f"Authorization: {own}", *bad)))
+            request = echo_of(await hops.ask(f"{path}&token=user-ann", None, fields=(f"Authorization: {own}", *bad)))
             assert values(request, "Authorization") == [own]
             assert "token" not in request["target"] and request["target"].endswith("q")
             clean(request, "bWluZQ==", "mine")
         for own in ("token user-ann", "Bearer user-ann", "bearer  user-bob ", f"token {SECRET}"):
             more = "" if "user-" in own else "&token=user-ann"
             answer = await hops.ask(f"{path}{more}", None, fields=(f"Authorization: {own}", *bad))
-            assert values(told(answer), "Authorization") == []
-            clean(told(answer), "bWluZQ==")
-        odd = told(await hops.ask(path, None, fields=("Authorization: Odd ann", "Cookie: a=b")))
+            assert values(echo_of(answer), "Authorization") == []
+            clean(echo_of(answer), "bWluZQ==")
+        odd = echo_of(await hops.ask(path, None, fields=("Authorization: Odd ann", "Cookie: a=b")))
         assert values(odd, "Authorization") == []  # it let the request in, whatever it is
-        plain = told(await hops.ask(path, fields=bad))
+        plain = echo_of(await hops.ask(path, fields=bad))
         assert values(plain, "Authorization") == []
         clean(plain, "bWluZQ==")
 
@@ -328,14 +328,14 @@ async def test_a_service_by_its_projects_name_byte_for_byte(hops, owner):
             ("/\xe4/%zz/../x//", "?q=%20&&a=b%26&="),
             ("/x", "?a&b=%2B+"),
         ]:
-            for asked in (f"?port={n}{query.replace('?', '&', 1)}", f"{query}&port={n}" if query else f"?port={n}"):
-                request = told(await hops.ask(f"/{owner}/proj{path}{asked}"))
+            for arguments in (f"?port={n}{query.replace('?', '&', 1)}", f"{query}&port={n}" if query else f"?port={n}"):
+                request = echo_of(await hops.ask(f"/{owner}/proj{path}{arguments}"))
                 assert request["target"].encode("latin-1") == f"/{owner}/proj{path}{query}".encode("latin-1")
         assert values(request, "Host") == [f"localhost:{n}"]
-        posted = told(await hops.ask(f"/{owner}/proj/x?port={n}", method="POST", content=b"\0\xff" * 9))
+        posted = echo_of(await hops.ask(f"/{owner}/proj/x?port={n}", method="POST", content=b"\0\xff" * 9))
         assert posted["content"] == "\0\xff" * 9
         referer = f"Referer: http://127.0.0.1:{hops.port}/{owner}/proj/a%2F?b&port={n}"
-        request = told(await hops.ask(f"/{owner}/proj/x?port={n}", fields=(referer,)))
+        request = echo_of(await hops.ask(f"/{owner}/proj/x?port={n}", fields=(referer,)))
         assert values(request, "Referer") == [f"http://localhost:{n}/{owner}/proj/a%2F?b"]
 
 
@@ -343,8 +343,8 @@ async def test_a_named_service_follows_the_ports_and_the_members(hops):
     async with serve(mirror) as upstream:
         n = upstream.port
         bad = [f"port={n}&port={n}", "port=99999", "port=x", "port"]
-        for asked, status in [*((text, 400) for text in bad), ("port=22", 403), ("q", 404), ("", 404)]:
-            assert (await hops.ask(f"/ann/proj/?{asked}")).status == status, asked
+        for arguments, status in [*((text, 400) for text in bad), ("port=22", 403), ("q", 404), ("", 404)]:
+            assert (await hops.ask(f"/ann/proj/?{arguments}")).status == status, arguments
         for user, status in [("ann", 200), ("bob", 200), ("eve", 403), ("zed", 404), (None, 403)]:
             before = len(upstream.requests)
             answer = await hops.ask(f"/ann/proj/x?port={n}", user)
@@ -364,10 +364,10 @@ async def test_a_key_comes_before_a_name(hops):
         await hops.admin.heartbeat("two")
         await hops.admin.place("ann", "two", owner="bob")  # ann may not see it, and keeps her names
         path, end = f"/ann/proj/x?port={upstream.port}", time.monotonic() + 5
-        while (answer := await hops.ask(path, "bob")).status != 200 or told(answer)["target"] != path:
+        while (answer := await hops.ask(path, "bob")).status != 200 or echo_of(answer)["target"] != path:
             assert time.monotonic() < end and answer.status in (200, 502), answer  # 502 until the hub has read the heartbeat
             await asyncio.sleep(0.05)
-        assert told(await hops.ask(f"/ann/proj/x?port={upstream.port}"))["target"] == "/ann/proj/x"
+        assert echo_of(await hops.ask(f"/ann/proj/x?port={upstream.port}"))["target"] == "/ann/proj/x"
         await hops.admin.remove("ann")
 
 
@@ -513,7 +513,7 @@ async def test_a_name_of_any_letters_passes_as_a_field(hops):
         await hops.admin.heartbeat("two")
         await hops.admin.move(KEY, "two")
         _, answer = await hops.until(f"/{KEY}/x", 200, quote(name))
-    (word,) = values(told(answer), "X-Portproxy-Hop")
+    (word,) = values(echo_of(answer), "X-Portproxy-Hop")
     assert word.startswith(f"credential=other&user={quote(name)}&permission=start&")
     await hops.admin.remove_member(KEY, name)
 
@@ -547,8 +547,8 @@ async def test_a_hub_with_another_credential_is_logged_by_the_host(hops):
     assert (refused.value.response.status_code, "hop_credentials" in refused.value.response.body.decode()) == (502, True)
     posted = await hops.ask(f"/{KEY}/port/15000/x", method="POST", content=b"x" * 100_000)
     assert posted.status == 502
-    said = hops.host.log.count("is not in c.PortProxy.hop_credentials")
-    assert 1 <= said <= 2 or time.monotonic() - begun > 60, "not for each request"
+    warnings = hops.host.log.count("is not in c.PortProxy.hop_credentials")
+    assert 1 <= warnings <= 2 or time.monotonic() - begun > 60, "not for each request"
     assert "not-the-credential" not in hops.host.log
 
 
@@ -621,15 +621,15 @@ async def test_https_to_the_project_host(hops, secure_host):
     await hops.admin.set_host("secure", secure_host.url.rstrip("/"), CREDENTIAL)
     await hops.admin.heartbeat("secure")
     async with serve(mirror) as upstream, echo() as port:
-        via = values(told(await hops.ask(f"/{KEY}/port/{upstream.port}/")), "Via")[0].split(", ")[1]
+        via = values(echo_of(await hops.ask(f"/{KEY}/port/{upstream.port}/")), "Via")[0].split(", ")[1]
         await hops.admin.move(KEY, "secure")
         path, now = f"/{KEY}/port/{upstream.port}/a%2Fb//%E4?x", via
         end = time.monotonic() + 5
         while now == via:  # until it is another host
             _, answer = await hops.until(path, 200)
-            now = values(told(answer), "Via")[0].split(", ")[1]
+            now = values(echo_of(answer), "Via")[0].split(", ")[1]
             assert time.monotonic() < end
-        request = told(await hops.ask(path, method="POST", content=b"\0\xff" * 300_000))
+        request = echo_of(await hops.ask(path, method="POST", content=b"\0\xff" * 300_000))
         assert (request["target"], len(request["content"])) == (path, 600_000)
         assert values(request, "X-Forwarded-Proto") == ["http"]
         async with hops.socket(f"/{KEY}/port/{port}/ws") as tunnel:
@@ -726,7 +726,7 @@ async def test_a_moved_projects_tunnels_close_with_1012_and_the_next_request_lan
             await hops.admin.move(KEY, "two")
             await asyncio.wait_for(tunnel.wait_closed(), 3)
             assert tunnel.close_code == 1012
-        request = told(await hops.ask(f"/{KEY}/port/{port}/x"))
+        request = echo_of(await hops.ask(f"/{KEY}/port/{port}/x"))
         assert values(request, "X-Portproxy-Hop")[0].startswith("credential=other&user=ann&permission=start&")
         assert values(request, "Authorization") == []
 
@@ -758,7 +758,7 @@ async def cut(wire: Wire, seconds: float) -> bool:
 async def let_in(hops) -> None:
     """Bob is a member, and may reach all ports."""
     await hops.admin.add_member(KEY, "bob", "member", None)
-    await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")  # nobody listens there
+    await hops.until(f"/{KEY}/port/{19_999}/", 502, "bob")  # no program listens there
 
 
 async def revoke(hops, port: int) -> None:

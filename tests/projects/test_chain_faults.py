@@ -53,7 +53,7 @@ class Chain:
         return answer.status, answer.text.splitlines()[0]
 
     async def new(self) -> str:
-        """The URL of a project that nobody has asked for: once the hub knows it, it is the host that knows no such project."""
+        """The URL of a project that was not looked up yet: once the hub knows it, it is the host that knows no such project."""
         key = next(KEYS)
         await self.hops.admin.place(key, "one", owner="ann")
         await asyncio.sleep(0.2)  # until the hub has seen this, and what was changed before
@@ -223,8 +223,8 @@ async def test_the_registry_is_damaged(chain: Chain, tmp_path):
     (tmp_path / "bad").write_bytes(b"SQLite format 3\0" + os.urandom(8192))
     os.replace(tmp_path / "bad", path)
     await eventually_is(chain, STATUS, 503)
-    status, said = await chain.ask(STATUS)
-    assert (status, said) == (503, "The project host cannot look up projects just now.")
+    status, message = await chain.ask(STATUS)
+    assert (status, message) == (503, "The project host cannot look up projects just now.")
     for leftover in beside(path):
         os.unlink(leftover)
     os.replace(tmp_path / "good", path)

@@ -62,7 +62,7 @@ async def renew(site: LocalSite) -> None:
         await site.until(f"/{MARK}/port/{free_port()}/", 404 if member.__name__ == "remove_member" else 502, "bob")
 
 
-def told(answer) -> dict:
+def echo_of(answer) -> dict:
     assert answer.status == 200, answer.text
     return json.loads(answer.text)
 
@@ -113,7 +113,7 @@ async def test_what_the_service_gets(site, path, target, prefix):
     """One pass of the gateway: one Via, one client in Forwarded, no field of a hop, no credential."""
     async with serve(mirror) as upstream:
         path, target, prefix = (text and text.replace("PORT", str(upstream.port)) for text in (path, target, prefix))
-        request = told(await site.ask(path, fields=["X-Portproxy-Hop: credential=x&user=eve"]))
+        request = echo_of(await site.ask(path, fields=["X-Portproxy-Hop: credential=x&user=eve"]))
     fields = {name.lower(): value for name, value in request["fields"]}
     assert request["target"] == target
     assert fields.get("x-forwarded-prefix") == prefix
@@ -162,7 +162,7 @@ async def test_names_with_any_characters(site, owner):
     async with serve(mirror) as upstream:
         path = f"/{quote(owner, safe='')}/{quote(owner, safe='')}/x"
         _, answer = await site.until(f"{path}?port={upstream.port}", 200, quote(owner))
-        assert told(answer)["target"] == path
+        assert echo_of(answer)["target"] == path
 
 
 # ---- ports ----
@@ -352,7 +352,7 @@ async def test_a_project_that_is_renamed_leaves_its_name_within_a_second(site):
     async with serve(mirror) as upstream, await Wire.open(site.port) as wire:
         path = f"/ann/proj/x?port={upstream.port}"
         await site.send(wire, path)
-        assert told(await wire.answer())
+        assert echo_of(await wire.answer())
         await site.admin.change(KEY, name="other")
         begun = time.monotonic()
         while (await site.ask(path)).status == 200:

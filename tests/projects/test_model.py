@@ -86,15 +86,15 @@ def test_a_credential_is_not_printed():
 
 
 def test_subscribers_are_notified_until_they_end_it_and_do_not_affect_each_other(caplog):
-    told = []
+    events = []
     subscribers = ChangeSubscriptions(logging.getLogger("test"))
     subscribers.add(lambda key: 1 / 0)
-    end = subscribers.add(told.append)
+    end = subscribers.add(events.append)
     subscribers.notify(["a", "b"])
     end()
     end()
     subscribers.notify(["c"])
-    assert told == ["a", "b"] and len(caplog.records) == 3 and caplog.text.count("ZeroDivisionError") == 3
+    assert events == ["a", "b"] and len(caplog.records) == 3 and caplog.text.count("ZeroDivisionError") == 3
 
 
 @pytest.mark.parametrize(

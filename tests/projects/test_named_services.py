@@ -24,7 +24,7 @@ from ..support.project_sites import ProjectSite, local_site, place_locally
 from ..support.raw_clients import Wire
 from ..support.upstreams import answers, drips, free_port, mirror, serve
 from . import test_chain
-from .test_chain import redirects, told, values
+from .test_chain import echo_of, redirects, values
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the host's registry needs POSIX processes"),
@@ -100,7 +100,7 @@ async def test_methods_and_bodies(site, method, content):
 )
 async def test_the_service_gets_the_query_without_its_port(site, before, after):
     async with serve(mirror) as upstream:
-        request = told(await site.get(f"/ann/proj/a%2Fb//x{before.replace('PORT', str(upstream.port))}"))
+        request = echo_of(await site.get(f"/ann/proj/a%2Fb//x{before.replace('PORT', str(upstream.port))}"))
     assert request["target"] == f"/ann/proj/a%2Fb//x{after}"
     assert values(request, "X-Forwarded-Prefix") == [f"/{site.key}/server/{upstream.port}"]
     assert values(request, "Host") == [f"localhost:{upstream.port}"]
@@ -160,7 +160,7 @@ async def test_streams(site):
         await site.site.send(wire, f"/ann/proj/up?port={upstream.port}", method="POST", fields=["Transfer-Encoding: chunked"])
         for piece in (b"5\r\nport=\r\n", b"1\r\n7\r\n", b"0\r\n\r\n"):
             await wire.send(piece)
-        assert told(await asyncio.wait_for(wire.answer(), 10))["content"] == "port=7"
+        assert echo_of(await asyncio.wait_for(wire.answer(), 10))["content"] == "port=7"
     content = bytes(range(256)) * (1 << 18)
     async with serve(answers(content)) as upstream:
         answer = await site.get(f"/ann/proj/large?port={upstream.port}")
@@ -189,7 +189,7 @@ async def test_requests_that_repeat_each_other_reach_the_port_that_each_names(si
         for number in range(6):
             upstream = (one, two)[number % 2] if number < 4 else one
             await site.site.send(wire, f"/ann/proj/{number}?q={number}&port={upstream.port}")
-            assert told(await asyncio.wait_for(wire.answer(), 5))["target"] == f"/ann/proj/{number}?q={number}"
+            assert echo_of(await asyncio.wait_for(wire.answer(), 5))["target"] == f"/ann/proj/{number}?q={number}"
             assert upstream.last.target == f"/ann/proj/{number}?q={number}"
         await site.site.send(wire, f"/ann/proj/x?port={one.port}&port={one.port}")
         assert (await wire.answer()).status == 400

@@ -107,17 +107,17 @@ def left(processes: list[psutil.Process], seconds: float = 15) -> list[psutil.Pr
 def test_a_project_comes_up_and_ends_with_its_command(host, how, base):
     below = ("--base-url", base) if base != "/" else ()
     process = host.start("p1", "--json", "--ports", "44000-44999", *below, "--", "--ServerApp.log_level=DEBUG")
-    said = json.loads("".join(process.stdout.readline() for _ in range(6)))
+    printed = json.loads("".join(process.stdout.readline() for _ in range(6)))
     (row,) = host.listed()
-    assert (row.key, row.state, row.http_port, row.pid) == ("p1", "running", said["port"], said["pid"])
-    assert said["address"] == f"http://127.0.0.1:{said['port']}{base}p1/" and 44000 <= said["port"] <= 44999
+    assert (row.key, row.state, row.http_port, row.pid) == ("p1", "running", printed["port"], printed["pid"])
+    assert printed["address"] == f"http://127.0.0.1:{printed['port']}{base}p1/" and 44000 <= printed["port"] <= 44999
     secret = host.secret("p1")
-    assert get(f"{said['address']}api", secret) == get(f"{said['address']}api/status", secret) == 200
+    assert get(f"{printed['address']}api", secret) == get(f"{printed['address']}api/status", secret) == 200
     outside = free_port(range(21000, 29000))
-    assert get(f"{said['address']}proxy/port/{outside}/", secret) == 502, "nothing listens there; the port is not refused"
-    assert get(f"{said['address']}api/status", TOKEN) == get(f"{said['address']}api/status", None) == 403
+    assert get(f"{printed['address']}proxy/port/{outside}/", secret) == 502, "nothing listens there; the port is not refused"
+    assert get(f"{printed['address']}api/status", TOKEN) == get(f"{printed['address']}api/status", None) == 403
     processes = family(process)
-    server = psutil.Process(said["pid"])
+    server = psutil.Process(printed["pid"])
     assert server in processes and "--ServerApp.log_level=DEBUG" in server.cmdline()
     for one in [*processes, psutil.Process(process.pid)]:
         assert secret not in " ".join(one.cmdline())
@@ -237,8 +237,8 @@ def test_a_server_that_cannot_start_is_an_error(host):
 
 def test_a_token_of_its_configuration_is_no_login_of_a_project(host):
     process = host.start("p1", "--json", "--", "--IdentityProvider.token=other", "--PasswordIdentityProvider.hashed_password=x")
-    said = json.loads("".join(process.stdout.readline() for _ in range(6)))
-    status = f"{said['address']}api/status"
+    printed = json.loads("".join(process.stdout.readline() for _ in range(6)))
+    status = f"{printed['address']}api/status"
     assert (get(status, host.secret("p1")), get(status, "other"), get(status, "")) == (200, 403, 403)
 
 

@@ -168,8 +168,8 @@ async def test_the_button_starts_it_and_a_failure_is_shown(chain):
         await chain.start(POST, Requester("eve", posts=True))
     with pytest.raises(UnknownProject):
         await chain.start(ProjectRoute("p2", "/p2", None, "/proxy/start", ""), Requester("ann", True, True))
-    for asked, asker in [(POST, ANN), (PAGE, Requester("ann", True, True))]:
-        assert await chain.start(asked, asker) is None
+    for request, asker in [(POST, ANN), (PAGE, Requester("ann", True, True))]:
+        assert await chain.start(request, asker) is None
     assert chain.host.count() == 0
     redirect = await chain.start(POST, Requester("ann", True, True))
     assert (redirect.location, redirect.status) == ("/p1/lab", 303)

@@ -74,9 +74,9 @@ def test_the_fields_of_a_reverse_proxy_come_first():
     }
 
 
-@pytest.mark.parametrize(("said", "scheme"), [("gopher", "http"), ("", "http"), (" , HTTPS", "https")])
-def test_an_invalid_forwarded_scheme_is_ignored(said, scheme):
-    assert build_forwarded_client({"x-forwarded-proto": said}, "192.0.2.1", "http", "a").scheme == scheme
+@pytest.mark.parametrize(("value", "scheme"), [("gopher", "http"), ("", "http"), (" , HTTPS", "https")])
+def test_an_invalid_forwarded_scheme_is_ignored(value, scheme):
+    assert build_forwarded_client({"x-forwarded-proto": value}, "192.0.2.1", "http", "a").scheme == scheme
 
 
 def test_the_address_in_x_real_ip_counts_without_x_forwarded_for():
@@ -112,7 +112,7 @@ def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
 
 
 @pytest.mark.parametrize(
-    ("said", "left"),
+    ("value", "left"),
     [
         ("for=1.1.1.1;host=hub.example;proto=https;by=_a", "for=1.1.1.1;by=_a"),
         ('FOR="[::1]:47" ; Host="a;b, c" ;PROTO=https, for=2.2.2.2;host="x', 'FOR="[::1]:47", for=2.2.2.2'),
@@ -120,9 +120,9 @@ def test_the_first_of_several_hosts_is_the_one_that_the_browser_named():
         ("", ""),
     ],
 )
-def test_a_request_that_names_the_services_address_names_no_other(said, left):
+def test_a_request_that_names_the_services_address_names_no_other(value, left):
     fields = fields_of(
-        ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", said).with_service_origin(
+        ForwardedClient("https", "hub.example", ("192.0.2.1",), "8443", "1.1.1.1", value).with_service_origin(
             "http", "localhost:15000"
         )
     )

@@ -195,8 +195,8 @@ def test_cookies_stay_below_the_prefix(sent, seen):
 
 def test_cookies_of_followed_redirects_are_sent_and_come_back():
     journey = RedirectFollower(ALIAS, AT, CLIENT)
-    asked = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
-    assert journey.map_request_fields(asked) == asked
+    inbound = [("Cookie", "old=1; new=0"), ("Accept", "*/*")]
+    assert journey.map_request_fields(inbound) == inbound
     lines = [
         "new=1; Path=/p1/server/6006/",
         "deep=1; Path=/p1/server/6006/ann/proj/x",
@@ -204,10 +204,10 @@ def test_cookies_of_followed_redirects_are_sent_and_come_back():
         "past=; expires=Thu, 01 Jan 1970",
     ]
     journey.follow([("Location", "/p1/server/6006/ann/proj/"), *(("Set-Cookie", line) for line in lines)])
-    assert journey.map_request_fields(asked) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
+    assert journey.map_request_fields(inbound) == [("Accept", "*/*"), ("Cookie", "old=1; new=1")]
     assert journey.map_request_fields([("Cookie", "gone=1")]) == [("Cookie", "new=1")]
-    told = journey.map_response_fields([("Set-Cookie", "last=1"), ("X", "y")])
-    assert [value.partition(";")[0] for name, value in told if name == "Set-Cookie"] == [
+    sent = journey.map_response_fields([("Set-Cookie", "last=1"), ("X", "y")])
+    assert [value.partition(";")[0] for name, value in sent if name == "Set-Cookie"] == [
         "new=1",
         "deep=1",
         "gone=1",

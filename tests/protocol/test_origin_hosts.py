@@ -142,8 +142,8 @@ def test_the_local_form_is_for_those_who_are_there(target, jupyters, host):
     ],
 )
 def test_local_names_are_for_browsers_of_this_machine(names, fields, host):
-    asked = SimpleNamespace(headers={"Host": "localhost:8888", **fields}, protocol="http", version="HTTP/1.1")
-    assert names.find_host("15000", asked) == host
+    request = SimpleNamespace(headers={"Host": "localhost:8888", **fields}, protocol="http", version="HTTP/1.1")
+    assert names.find_host("15000", request) == host
 
 
 @given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?", fullmatch=True), st.text(min_size=1, max_size=5))

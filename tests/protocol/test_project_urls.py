@@ -78,9 +78,9 @@ def test_a_project_without_its_slash_is_sent_there():
 @pytest.mark.parametrize("uri", ["/p1/", "/p1/lab?a=%20&b", "/p1/port/6006/\xe4//..;/%E4?", "/b/p1/x"])
 def test_a_start_redirects_to_the_requested_page(uri):
     base = "/b/" if uri.startswith("/b/") else "/"
-    asked = parse_project_url(uri, base)
-    start = parse_project_url(asked.start_uri, base)
-    assert asked.start_uri.isascii() and start.is_start and not asked.is_start
+    route = parse_project_url(uri, base)
+    start = parse_project_url(route.start_uri, base)
+    assert route.start_uri.isascii() and start.is_start and not route.is_start
     assert start.next_uri == uri
 
 

@@ -93,7 +93,7 @@ def test_an_address_of_raw_tcp_names_a_port_or_a_service(slash):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "expected_message"),
     [
         ("tcp/", "Invalid port parameter: "),
         ("tcp/0", "Invalid port parameter: 0"),
@@ -115,10 +115,10 @@ def test_an_address_of_raw_tcp_names_a_port_or_a_service(slash):
         ("tcp/service/a?token=secret", "An address of raw TCP has no query."),
     ],
 )
-def test_a_wrong_address_of_raw_tcp_is_refused(url, said):
+def test_a_wrong_address_of_raw_tcp_is_refused(url, expected_message):
     with pytest.raises(BadRoute) as caught:
         parse_url(ROOT + url, BASE)
-    assert caught.value.message == said and "secret" not in caught.value.hint
+    assert caught.value.message == expected_message and "secret" not in caught.value.hint
 
 
 @pytest.mark.parametrize("url", ["tcp", "absolute/tcp/22", "https/tcp/22", "TCP/22", "tcp%2F22"])
@@ -154,10 +154,10 @@ def test_a_missing_slash_is_added_by_a_308_that_keeps_the_query(form, query):
 @pytest.mark.parametrize("form", ["absolute/port/8050", "absolute/8050", "absolute/https/lab.example:8050"])
 @pytest.mark.parametrize("query", ["", "?", "?q=%2F&q", "?a/b"])
 def test_a_service_that_sees_its_prefix_sees_that_the_slash_is_missing(form, query):
-    asked = parse_url(ROOT + form + query, BASE)
-    assert (asked.prefix, asked.path, asked.target) == (ROOT + form, "", ROOT + form + query)
-    assert asked.with_slash == f"{ROOT}{form}/{query}"
-    assert parse_url(asked.with_slash, BASE).with_slash == ""
+    parsed = parse_url(ROOT + form + query, BASE)
+    assert (parsed.prefix, parsed.path, parsed.target) == (ROOT + form, "", ROOT + form + query)
+    assert parsed.with_slash == f"{ROOT}{form}/{query}"
+    assert parse_url(parsed.with_slash, BASE).with_slash == ""
 
 
 @pytest.mark.parametrize(
@@ -251,16 +251,16 @@ def test_brackets_are_for_ipv6_only():
 @given(url=RAW | st.builds("{}{}{}".format, st.sampled_from(["port/", "absolute/", "?port=", "[", "80", "a:"]), RAW, RAW))
 def test_any_url_is_a_route_a_redirect_to_one_nothing_or_a_bad_route(url):
     try:
-        asked = parse_url(ROOT + url, BASE)
+        parsed = parse_url(ROOT + url, BASE)
     except BadRoute:
         return
-    if isinstance(asked, Redirect):
-        assert asked.status in (307, 308)
-        asked, url = parse_url(asked.location, BASE), asked.location.removeprefix(ROOT)
-        assert isinstance(asked, Route)
-    if asked is not None:
-        assert asked.prefix + asked.path + asked.query == ROOT + url
-        assert 1 <= asked.port <= 65535 and (asked.path.startswith("/") or (asked.keep_prefix and not asked.path))
+    if isinstance(parsed, Redirect):
+        assert parsed.status in (307, 308)
+        parsed, url = parse_url(parsed.location, BASE), parsed.location.removeprefix(ROOT)
+        assert isinstance(parsed, Route)
+    if parsed is not None:
+        assert parsed.prefix + parsed.path + parsed.query == ROOT + url
+        assert 1 <= parsed.port <= 65535 and (parsed.path.startswith("/") or (parsed.keep_prefix and not parsed.path))
 
 
 @given(st.text())

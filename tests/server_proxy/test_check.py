@@ -53,9 +53,9 @@ def check(tmp_path):
         folder.mkdir(exist_ok=True)
         for name, text in files.items():
             (folder / f"jupyter_{name}_config.py").write_text(text)
-        code, said, errors = portproxy(tmp_path, "check", "--migrate", "--json")
+        code, output, errors = portproxy(tmp_path, "check", "--migrate", "--json")
         assert errors == ""
-        answer = json.loads(said)
+        answer = json.loads(output)
         assert answer["ready"] == (code == 0)
         found = {finding["option"]: finding for finding in answer["findings"] if not finding["option"].startswith("entry point")}
         return code, found
@@ -74,8 +74,8 @@ def test_what_needs_attention_is_named_with_the_line_to_write(check):
     code, found = check(server=BAD)
     assert code == 1
     servers = "c.ServerProxy.servers"
-    told = {name: (finding["verdict"], finding["write"]) for name, finding in found.items() if finding["verdict"] != "works"}
-    assert told == {
+    verdicts = {name: (finding["verdict"], finding["write"]) for name, finding in found.items() if finding["verdict"] != "works"}
+    assert verdicts == {
         f"{servers}['typo']['absolute_urls']": ("ignored", "Write 'absolute_url' instead."),
         f"{servers}['typo']['launcher_entry']['titel']": ("ignored", "Write 'title' instead."),
         f"{servers}['lab']": ("ignored", "Correct it, or take it out."),
@@ -114,8 +114,8 @@ def test_a_file_that_raises_is_a_finding_and_the_others_are_read(check):
 def test_one_file_can_be_named(tmp_path):
     file = tmp_path / "one.json"
     file.write_text(json.dumps({"ServerProxy": {"servers": {"a": {"port": 8050}}}, "PortProxy": {"allowed_ports": [8050]}}))
-    code, said, _ = portproxy(tmp_path, "check", "--migrate", "--config", str(file))
-    assert (code, said.splitlines()[0], said.splitlines()[-1]) == (
+    code, output, _ = portproxy(tmp_path, "check", "--migrate", "--config", str(file))
+    assert (code, output.splitlines()[0], output.splitlines()[-1]) == (
         0, f"works     c.ServerProxy.servers['a']['port']  ({file})", "Everything works as it is.",
     )  # fmt: skip
     assert portproxy(tmp_path, "check", "--migrate", "--config", "none.py")[::2] == (1, "There is no file none.py.\n")
@@ -130,15 +130,15 @@ def test_entry_points_are_tried(tmp_path):
     )
     good = "def good():\n    return {'port': 8050, 'path_info': 'x', 'launcher_entry': {'timeout': 5}}\n"
     (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no disk')\n")
-    code, said, _ = portproxy(tmp_path, "check", "--migrate", more={"PYTHONPATH": str(tmp_path)})
+    code, output, _ = portproxy(tmp_path, "check", "--migrate", more={"PYTHONPATH": str(tmp_path)})
     assert code == 1
-    assert "works     entry point good  (odd:good)" in said
-    assert "ignored   entry point raises  (odd:raises)\n          It is left out: OSError: no disk.\n" in said
-    assert "ignored   entry point good['path_info']  (odd:good)\n" in said
-    assert "ignored   entry point good['launcher_entry']['timeout']  (odd:good)\n" in said
-    assert "It is left out: It imports jupyter_server_proxy, which is not installed.\n" in said
+    assert "works     entry point good  (odd:good)" in output
+    assert "ignored   entry point raises  (odd:raises)\n          It is left out: OSError: no disk.\n" in output
+    assert "ignored   entry point good['path_info']  (odd:good)\n" in output
+    assert "ignored   entry point good['launcher_entry']['timeout']  (odd:good)\n" in output
+    assert "It is left out: It imports jupyter_server_proxy, which is not installed.\n" in output
     remedy = "pip install jupyter-server-proxy && jupyter server extension disable jupyter_server_proxy"
-    assert f"-> Its extension may stay disabled: {remedy}\n" in said
+    assert f"-> Its extension may stay disabled: {remedy}\n" in output
 
 
 def test_its_lab_extension_is_a_finding_until_it_is_disabled(tmp_path):

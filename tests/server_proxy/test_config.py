@@ -236,7 +236,7 @@ async def test_one_that_ends_at_once_says_why_and_is_not_started_for_ever(call):
 async def test_plain_ports_are_rewritten_and_listed_hosts_allowed(call, jp_server_config):
     async with serve(answers(b"hello")) as upstream:
         assert (await call(f"proxy/port/{upstream.port}/")).text == "HELLO"
-        assert (await call(f"proxy/127.0.0.3:{upstream.port}/")).status == 502  # loopback: allowed, and nobody there
+        assert (await call(f"proxy/127.0.0.3:{upstream.port}/")).status == 502  # loopback: allowed, without a listener
         assert (await call(f"proxy/10.1.2.3:{upstream.port}/")).status == 403
     stream = answers(b"data: x\n\n", head=b"Content-Type: text/event-stream")
     async with serve(stream) as upstream:
@@ -291,8 +291,8 @@ async def test_where_it_is_enabled_itself_it_keeps_its_names(tmp_path, packages)
         assert (status, "Hello Jupyter-server-proxy" in page) == (200, True)
         assert "Via:" not in page  # it did not come through this gateway
         async with serve(mirror) as upstream:
-            _, told = await asyncio.to_thread(server.get, f"proxy/{upstream.port}/x")
-        assert "via" in {name.lower() for name, _ in json.loads(told)["fields"]}  # ports stay ours
+            _, echoed = await asyncio.to_thread(server.get, f"proxy/{upstream.port}/x")
+        assert "via" in {name.lower() for name, _ in json.loads(echoed)["fields"]}  # ports stay ours
         assert not {"hello", "www"} & {item["name"] for item in json.loads(server.get("proxy/api/templates")[1])}
         assert server.log.count("jupyter server extension disable jupyter_server_proxy") == 1
         assert "keeps its names (hello, www)" in server.log

@@ -104,8 +104,8 @@ async def test_a_service_is_started_with_its_endpoint_and_stopped(make):
     assert service.state == "starting"
     await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (service.state, service.exit_code) == ("up", None)
-    said = service.log.tail().decode()
-    assert said.startswith(f"serving ['{service.endpoint.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
+    text = service.log.tail().decode()
+    assert text.startswith(f"serving ['{service.endpoint.port}', '/b/proxy/service/mine', 'mine', '/b/'] mine!")
     await manager.stop("mine")
     assert service.state == "down"
     assert not await answers(service)
@@ -194,18 +194,18 @@ async def test_a_service_that_has_ended_gives_its_name_to_the_next(scripts):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         ({"scrpt": "b.py"}, "The template 'web' has no argument 'scrpt'. It has script, word."),
         ({"script": "no.py"}, "The argument 'script': there is no file or folder '{folder}/no.py'."),
         ({"script": "other/no"}, "The argument 'script': there is no file or folder '{folder}/other/no'."),
     ],
 )
-async def test_what_cannot_run_is_refused_before_and_while_another_one_runs(scripts, tmp_path, arguments, said):
+async def test_what_cannot_run_is_refused_before_and_while_another_one_runs(scripts, tmp_path, arguments, text):
     for _ in range(2):
         with pytest.raises(BadInput) as refused:
             scripts.start("web", arguments=arguments)
-        assert refused.value.message == said.format(folder=tmp_path)
+        assert refused.value.message == text.format(folder=tmp_path)
         scripts.start("web")
     assert len(scripts.list()) == 1
 
@@ -233,7 +233,7 @@ raise SystemExit(1)
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "text"),
     [
         ("print('loading\\nthis is why\\n\\n---'); raise SystemExit(2)", "2 before it was ready. Its output: this is why"),
         ("import no_such", "1 before it was ready. Its output: ModuleNotFoundError: No module named 'no_such'"),
@@ -243,12 +243,12 @@ raise SystemExit(1)
         ("raise SystemExit(2)", "2 before it was ready."),
     ],
 )
-async def test_a_failed_start_says_why(make, program, said):
+async def test_a_failed_start_says_why(make, program, text):
     manager = make(bad={"command": [*PYTHON, program], "environment": {"PYTHONIOENCODING": "utf-8"}})
     for _ in range(2):
         service = manager.start("bad")
         await ended(service)
-        assert service.error == f"It ended with exit code {said}"
+        assert service.error == f"It ended with exit code {text}"
     assert "\x1b" not in "".join(service.log.last_lines())
 
 
@@ -332,7 +332,7 @@ async def test_long_names_have_sockets_of_their_own(make):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "text"),
     [
         (["true", "\ud800"], "It could not be started: its command or environment has text that cannot be passed to a program."),
         (["no-such-program"], "The program 'no-such-program' is not installed."),
@@ -345,11 +345,11 @@ async def test_long_names_have_sockets_of_their_own(make):
         ([*PYTHON, "import os; os.kill(os.getpid(), 9)"], "It ended with exit code 137 before it was ready."),
     ],
 )
-async def test_a_command_that_does_not_become_a_service_says_why(make, command, said):
+async def test_a_command_that_does_not_become_a_service_says_why(make, command, text):
     manager = make(bad={"command": command})
     service = manager.start("bad")
     await ended(service)
-    assert (service.state, service.error) == ("failed", said)
+    assert (service.state, service.error) == ("failed", text)
     with pytest.raises(ServiceFailed, match="The service 'bad' is failed"):
         await manager.wait_ready(service)
 
@@ -728,11 +728,11 @@ async def test_a_server_of_jupyter_server_proxys_kind_has_the_servers_own_enviro
     manager.templates["theirs"] = read_server("theirs", {"command": [program.name], "environment": {"NAMED": "{port}"}}, "/", [])
     service = manager.start(kind)
     await eventually(lambda: service.exit_code is not None)
-    said = service.log.tail().decode()
+    text = service.log.tail().decode()
     if kind == "ours":
-        assert said == "of the environment\n"
+        assert text == "of the environment\n"
         return
-    lines = dict(line.split("=", 1) for line in said.split("\0") if "=" in line)
+    lines = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
     given = {**os.environ, "NAMED": str(service.endpoint.port)}
     assert {name: lines.get(name) for name in given.keys() | lines.keys() - {"PWD", "SHLVL", "_"}} == given
 

@@ -29,7 +29,7 @@ def test_every_shipped_template_is_valid_and_uses_its_endpoint():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({}, "has no command"),
         ({"command": []}, "has no command"),
@@ -65,11 +65,11 @@ def test_every_shipped_template_is_valid_and_uses_its_endpoint():
         ([], "is not a mapping of keys"),
     ],
 )
-def test_what_is_wrong_is_named(data, said):
+def test_what_is_wrong_is_named(data, message):
     with pytest.raises(TemplateError) as caught:
         load("mine", data)
     assert str(caught.value).startswith("Template 'mine': ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "a\0", "a" * 65, "ü", "a b", "-a"])

@@ -62,9 +62,9 @@ def render(folder: Path) -> RenderedVariant:
 
 def named(recipe: dict[str, Any]) -> list[Requirement]:
     """All that the recipe asks for: to build, to run, and to be tested."""
-    asked = [line for part in recipe["requirements"].values() for line in part]
-    asked += [line for test in recipe["tests"] for line in test.get("requirements", {}).get("run", [])]
-    return [Requirement(line) for line in asked if line.split()[0] != "python"]
+    listed = [line for part in recipe["requirements"].values() for line in part]
+    listed += [line for test in recipe["tests"] for line in test.get("requirements", {}).get("run", [])]
+    return [Requirement(line) for line in listed if line.split()[0] != "python"]
 
 
 def copy_python(prefix: Path) -> None:
@@ -128,8 +128,8 @@ class Channel:
         """As conda writes them. conda has no extras: who asks for one asks for its packages."""
         for line in self.found[canonicalize_name(name)].requires or ():
             wanted = Requirement(line)
-            always, asked = (wanted.marker is None or wanted.marker.evaluate({"extra": one}) for one in ("", extra))
-            if not asked or (extra and always):
+            always, listed = (wanted.marker is None or wanted.marker.evaluate({"extra": one}) for one in ("", extra))
+            if not listed or (extra and always):
                 continue
             plain = canonicalize_name(wanted.name)
             yield f"{self.names.get(plain, plain)} {wanted.specifier}".strip()

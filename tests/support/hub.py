@@ -77,9 +77,9 @@ c.Spawner.environment = {{
     "JUPYTER_PLATFORM_DIRS": "0",
 }}
 """
-FRONTS = {
+REVERSE_PROXIES = {
     "configurable-http-proxy": """
-c.ConfigurableHTTPProxy.command = {front!r}
+c.ConfigurableHTTPProxy.command = {proxy_command!r}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api_port}"
 """,
     "traefik": """
@@ -93,7 +93,9 @@ c.TraefikProxy.extra_static_config = {{"entryPoints": {{"http": {{"forwardedHead
 """,
 }
 NEEDED = ("jupyterhub", "jupyterhub_traefik_proxy", "jupyterlab")
-FRONT = Path(sys.prefix, "chp", "node_modules", "configurable-http-proxy", "bin", "configurable-http-proxy")  # npm's
+CONFIGURABLE_HTTP_PROXY = Path(
+    sys.prefix, "chp", "node_modules", "configurable-http-proxy", "bin", "configurable-http-proxy"
+)  # npm's
 
 
 @dataclass
@@ -228,11 +230,11 @@ def jupyterhub(
     folder: Path,
     settings: str,
     *servers: str,
-    front: str = "configurable-http-proxy",
+    reverse_proxy: str = "configurable-http-proxy",
     users: Iterable[str] = (),
     more: str = "",
 ) -> Iterator[Hub]:
-    """Runs JupyterHub behind that front, with these servers (`NAME` or `NAME/SERVER`), until the end of the block.
+    """Runs JupyterHub behind that reverse proxy, with these servers (`NAME` or `NAME/SERVER`), until the end of the block.
 
     Args:
         settings: a `jupyter_server_config.py` for all users.
@@ -250,11 +252,11 @@ def jupyterhub(
     (config / "jupyter_server_config.py").write_text(f"{settings}\nc.PortProxy.service_templates = {{'who': {who!r}}}\n")
     values: dict[str, Any] = {"port": free_port(_PORTS), "hub_port": free_port(_PORTS), "api_port": free_port(_PORTS)}
     values.update(token=HUB_TOKEN, password=PASSWORD, users=users, scopes=SCOPES, seconds=SECONDS)
-    values.update(homes=f"{folder}/{{username}}", configs=str(config), front=_front())
-    (folder / "jupyterhub_config.py").write_text((CONFIG + FRONTS[front]).format(**values) + more)
-    with log.open("w") as said:
+    values.update(homes=f"{folder}/{{username}}", configs=str(config), proxy_command=_proxy_command())
+    (folder / "jupyterhub_config.py").write_text((CONFIG + REVERSE_PROXIES[reverse_proxy]).format(**values) + more)
+    with log.open("w") as output:
         command = [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"]
-        process = subprocess.Popen(command, env=environment(folder), cwd=folder, stdout=said, stderr=said)
+        process = subprocess.Popen(command, env=environment(folder), cwd=folder, stdout=output, stderr=output)
     hub = Hub(f"http://127.0.0.1:{values['port']}", log, process.pid)
     try:
         _wait_for(hub, process)
@@ -267,11 +269,13 @@ def jupyterhub(
 _PORTS = range(21000, 29000)
 
 
-def _front() -> list[str]:
+def _proxy_command() -> list[str]:
     """The command of configurable-http-proxy."""
     node = shutil.which("node") or shutil.which("node", path=str(Path(sys.executable).parent))
-    assert node and FRONT.exists(), f"not installed: npm install --prefix {FRONT.parents[3]} configurable-http-proxy"
-    return [node, str(FRONT)]
+    assert node and CONFIGURABLE_HTTP_PROXY.exists(), (
+        f"not installed: npm install --prefix {CONFIGURABLE_HTTP_PROXY.parents[3]} configurable-http-proxy"
+    )
+    return [node, str(CONFIGURABLE_HTTP_PROXY)]
 
 
 def _wait_for(hub: Hub, process: subprocess.Popen[bytes]) -> None:
@@ -286,7 +290,7 @@ def _wait_for(hub: Hub, process: subprocess.Popen[bytes]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """The hub stops its servers and its front; what is left of them is killed."""
+    """The hub stops its servers and its reverse proxy; what is left of them is killed."""
     with contextlib.suppress(psutil.NoSuchProcess):
         started = psutil.Process(process.pid).children(recursive=True)
         process.terminate()

@@ -87,8 +87,8 @@ def jupyter_server(
     if certificate is not None:
         command += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]
     origin = f"https://localhost:{port}" if certificate is not None else f"http://127.0.0.1:{port}"
-    with log.open("w") as said:
-        process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=said)
+    with log.open("w") as output:
+        process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=output)
     server = Server(f"{origin}{base}", process, log)
     try:
         _wait_for(server)

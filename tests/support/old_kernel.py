@@ -52,11 +52,11 @@ def main(package: str = "") -> int:
         subprocess.run(["dpkg", "-x", next(folder.glob("*.deb")), "kernel"], cwd=folder, check=True)
         with subprocess.Popen(_qemu(folder), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as machine:
             try:
-                said = machine.communicate(timeout=SECONDS)[0].decode(errors="replace")
+                output = machine.communicate(timeout=SECONDS)[0].decode(errors="replace")
             finally:
                 machine.kill()
-    print(said[said.find("== Linux") :] if "== Linux" in said else said)
-    code = re.search(r"== exit code (\d+)", said)
+    print(output[output.find("== Linux") :] if "== Linux" in output else output)
+    code = re.search(r"== exit code (\d+)", output)
     return int(code[1]) if code else 1
 
 

@@ -179,13 +179,13 @@ async def mirror(connection: Connection) -> None:
     """Tells as JSON what it was sent."""
     while True:
         request = await connection.request()
-        told = {
+        description = {
             "method": request.method,
             "target": request.target,
             "fields": request.fields,
             "content": request.content.decode("latin-1"),
         }
-        body = b"" if request.method == "HEAD" else json.dumps(told).encode()
+        body = b"" if request.method == "HEAD" else json.dumps(description).encode()
         await connection.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )

@@ -55,8 +55,8 @@ def interpreter(version: str) -> str:
         path = shutil.which(candidate) if candidate else None
         if path is None:
             continue
-        said = subprocess.run([path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True)
-        if said.stdout.strip() == version:
+        done = subprocess.run([path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True)
+        if done.stdout.strip() == version:
             return path
     raise SystemExit(f"Python {version} is missing. Install it (for example: uv python install {version}) and try again.")
 

@@ -19,14 +19,14 @@ def lookups(monkeypatch):
     class Lookups(list):
         answer = None
 
-    asked, system = Lookups(), socket.getaddrinfo
+    queries, system = Lookups(), socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **more):
-        asked.append((host, port))
-        return system(host, port, *args, **more) if asked.answer is None else asked.answer
+        queries.append((host, port))
+        return system(host, port, *args, **more) if queries.answer is None else queries.answer
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return asked
+    return queries
 
 
 async def test_localhost_is_loopback_without_a_lookup(lookups):

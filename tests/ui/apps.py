@@ -109,11 +109,15 @@ def api_for(caller: int) -> App:
 
     def answer(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
         allowed = f"http://localhost:{caller}"
-        told = {"Content-Type": "text/plain"}
+        request_fields = {"Content-Type": "text/plain"}
         if fields.get("origin") == allowed:
-            told |= {"Access-Control-Allow-Origin": allowed, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
-            told |= {"Access-Control-Allow-Methods": "PUT", "Access-Control-Allow-Headers": "content-type, x-mine"}
-        return 200, told, f"{method} {content.decode()}".encode()
+            request_fields |= {
+                "Access-Control-Allow-Origin": allowed,
+                "Access-Control-Allow-Credentials": "true",
+                "Vary": "Origin",
+            }
+            request_fields |= {"Access-Control-Allow-Methods": "PUT", "Access-Control-Allow-Headers": "content-type, x-mine"}
+        return 200, request_fields, f"{method} {content.decode()}".encode()
 
     return answer
 
@@ -125,8 +129,8 @@ def running(app: App) -> Iterator[int]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            told = {name.lower(): value for name, value in self.headers.items()}
-            status, fields, body = app(self.command, self.path, content, told)
+            request_fields = {name.lower(): value for name, value in self.headers.items()}
+            status, fields, body = app(self.command, self.path, content, request_fields)
             self.send_response(status)
             for name, value in fields.items():
                 self.send_header(name, value)

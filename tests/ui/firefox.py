@@ -143,7 +143,7 @@ def firefox(home: Path) -> Iterator[tuple[str, Window]]:
         "--remote-debugging-port",
         "0",
     ]
-    with log.open("w") as said, process(command, {"HOME": str(home)}, stdout=said, stderr=said) as started:
+    with log.open("w") as output, process(command, {"HOME": str(home)}, stdout=output, stderr=output) as started:
         until = time.monotonic() + 30
         while not (found := re.search(r"WebDriver BiDi listening on (ws://\S+)\n", log.read_text())):
             assert time.monotonic() < until and started.poll() is None, log.read_text()

@@ -357,7 +357,7 @@ CALLS = """async url => {
 
 
 def test_services_call_each_other_by_cors_where_the_api_allows_it(page, jupyter):
-    """All but a POST of a form's kind, which asks nobody first. On localhost a tab has no cookie of another origin to send."""
+    """All but a POST of a form's kind, which has no preflight. On localhost a tab has no cookie of another origin to send."""
     with running(build) as port, running(build) as stranger, running(api_for(port)) as api:
         page.goto(f"{jupyter}no-such-page")
         frame_in(page, f"{jupyter}proxy/enter/{api}/x")
@@ -417,7 +417,7 @@ def test_a_split_build_runs_twice_at_a_path_based_url_unless_it_is_built_for_any
     main = (built / "index.html").read_text().partition('src="')[2].partition('"')[0]
     with running(files(built)) as port:
         again = f"/proxy/port/{port}{main}"  # not where a redirect of the first one leads: what breaks by it is a matter of luck
-        with page.expect_request(lambda asked: asked.url.endswith(again) and asked.redirected_from is None):
+        with page.expect_request(lambda sent: sent.url.endswith(again) and sent.redirected_from is None):
             page.goto(f"{jupyter}proxy/port/{port}/")
     with running(files(react_build(base="./"))) as port:
         page.goto(f"{jupyter}proxy/port/{port}/")

@@ -426,7 +426,7 @@ def test_a_tab_may_do_what_a_browser_tab_may(lab, isolated):
 def test_a_page_that_forbids_frames_is_said_to_and_opened_outside(lab, isolated):
     cases = [(name, *case) for name, values in FORBIDS.items() for case in values]
     for name, value, shown in cases:
-        with running(lambda *asked, field={name: value}: (200, {**HTML, **field}, b"<h1>hello</h1>")) as port:
+        with running(lambda *request_parts, field={name: value}: (200, {**HTML, **field}, b"<h1>hello</h1>")) as port:
             element = open_port(lab, port)
             if shown:
                 expect(element.content_frame.locator("h1")).to_have_text("hello", timeout=10_000)

@@ -133,8 +133,8 @@ def test_a_page_of_another_site_reaches_no_service(page, server, start_demo, chr
 
 
 def test_a_service_is_started_opened_and_stopped_without_jupyterlab(page, server):
-    said = []
-    page.on("console", lambda message: said.append(message.text))
+    messages = []
+    page.on("console", lambda message: messages.append(message.text))
     page.set_viewport_size({"width": 360, "height": 740})
     page.goto(f"{server}proxy/")
     page.get_by_text("Static files").click()
@@ -153,7 +153,7 @@ def test_a_service_is_started_opened_and_stopped_without_jupyterlab(page, server
     page.wait_for_selector("text=/^down for/", timeout=20_000)
     page.get_by_role("button", name="Delete files").click()
     page.wait_for_selector("text=Nothing has been started.")
-    assert [text for text in said if "Content Security Policy" in text] == []
+    assert [text for text in messages if "Content Security Policy" in text] == []
 
 
 def test_a_port_gets_a_rule_and_is_added_without_jupyterlab(page, server, start_demo):

@@ -92,9 +92,9 @@ def display() -> Iterator[str]:
     """A display of the X server that draws into memory."""
     reading, writing = os.pipe()
     command = [program("Xvfb"), "-displayfd", str(writing), "-screen", "0", f"{WIDTH}x{HEIGHT + 100}x24", "-nolisten", "tcp"]
-    with process(command, pass_fds=[writing], stderr=subprocess.DEVNULL), os.fdopen(reading) as said:
+    with process(command, pass_fds=[writing], stderr=subprocess.DEVNULL), os.fdopen(reading) as output:
         os.close(writing)
-        number = said.readline().strip()
+        number = output.readline().strip()
         assert number, "Xvfb has ended."
         yield f":{number}"
 

@@ -26,12 +26,12 @@ def approve(*ends) -> None:
 
 
 async def test_dial_connects_to_the_first_address_that_accepts_and_has_it_approved():
-    asked = []
+    checks = []
     async with serve(echo_frames, "::1") as seen:
-        stream = await dial(upstream(seen.port), lambda *ends: asked.append((ends, seen.received)), 5)
+        stream = await dial(upstream(seen.port), lambda *ends: checks.append((ends, seen.received)), 5)
         assert stream.socket.getpeername()[:2] == ("::1", seen.port)
         assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert asked == [((*stream.socket.getsockname()[:2], "::1", seen.port, stream.socket.fileno()), b"")]
+        assert checks == [((*stream.socket.getsockname()[:2], "::1", seen.port, stream.socket.fileno()), b"")]
         stream.close()
 
 

@@ -242,9 +242,9 @@ async def test_each_piece_is_there_as_soon_as_it_was_written(transport):
 
 async def test_200_exchanges_at_once_all_complete(transport):
     async with serve(mirror) as seen:
-        asked = [ask(transport, seen.port, "PUT", [b"%d" % n], target=f"/{n}") for n in range(100)]
-        asked += [ask(transport, seen.port, target=f"/{n}") for n in range(100, 200)]
-        got = [json.loads(content) for _, content in await asyncio.gather(*asked)]
+        inbound = [ask(transport, seen.port, "PUT", [b"%d" % n], target=f"/{n}") for n in range(100)]
+        inbound += [ask(transport, seen.port, target=f"/{n}") for n in range(100, 200)]
+        got = [json.loads(content) for _, content in await asyncio.gather(*inbound)]
     assert [one["target"] for one in got] == [f"/{n}" for n in range(200)]
     assert [one["content"] for one in got] == [str(n) for n in range(100)] + [""] * 100
     assert len(transport) == 0
@@ -573,9 +573,9 @@ async def test_fetch_is_that_of_any_client(transport):
     async with serve(mirror) as seen:
         response = await transport.fetch(f"http://127.0.0.1:{seen.port}/a?b", headers={"X-A": "1"})
         assert (response.code, response.headers["Content-Type"]) == (200, "application/json")
-        asked = json.loads(response.body)
-    assert asked["target"] == "/a?b"
-    assert asked["fields"] == [["Host", f"127.0.0.1:{seen.port}"], ["X-A", "1"]]
+        inbound = json.loads(response.body)
+    assert inbound["target"] == "/a?b"
+    assert inbound["fields"] == [["Host", f"127.0.0.1:{seen.port}"], ["X-A", "1"]]
     async with serve(answers(status=b"404 Not Found")) as seen:
         with pytest.raises(HTTPClientError, match="404"):
             await transport.fetch(f"http://127.0.0.1:{seen.port}/")

@@ -23,11 +23,11 @@ class Source:
         self.values: dict[str, int] = {}
         self.gate = asyncio.Event()
         self.gate.set()
-        self.asked: list[str] = []
+        self.queries: list[str] = []
         self.cache: Cache[int] = Cache(self.ask, lambda value: value >= 0, most)
 
     async def ask(self, key: str) -> int:
-        self.asked.append(key)
+        self.queries.append(key)
         value = self.values.get(key, -1)
         await self.gate.wait()
         if value == 13:
@@ -58,7 +58,7 @@ async def test_a_thousand_that_ask_at_once_ask_once():
     tasks = await asking(source, count=1000)
     source.gate.set()
     assert await asyncio.gather(*tasks) == [1] * 1000
-    assert source.asked == ["k"] and source.cache.query_count == 1
+    assert source.queries == ["k"] and source.cache.query_count == 1
 
 
 @pytest.mark.parametrize("change", [lambda c: c.drop("k"), lambda c: c.clear(), lambda c: c.mark_all_stale(FOREVER)])
@@ -70,7 +70,7 @@ async def test_an_answer_from_before_a_change_is_thrown_away(change):
     change(source.cache)
     source.gate.set()
     assert await asyncio.gather(*tasks) == [2, 2, 2]
-    assert source.cache.get("k") == 2 and source.asked == ["k", "k"]
+    assert source.cache.get("k") == 2 and source.queries == ["k", "k"]
 
 
 async def test_a_lookup_after_a_change_does_not_join_one_from_before():
@@ -96,7 +96,7 @@ async def test_what_never_stands_still_is_answered_all_the_same():
         await asyncio.sleep(0.01)
     source.gate.set()
     assert await asyncio.wait_for(task, 1) == 1
-    assert len(source.asked) <= 4
+    assert len(source.queries) <= 4
 
 
 async def test_a_failure_reaches_all_waiters_and_is_not_kept():

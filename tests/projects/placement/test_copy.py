@@ -126,8 +126,8 @@ async def test_a_copy_that_differs_is_undone(pair, open_admin, monkeypatch, chan
             await connection.fetch(target.statements.REMOVE_MEMBER, "p1", "cy")
 
     monkeypatch.setattr(copying, "_insert", insert_and_change)
-    said = "The source has changed meanwhile" if change == "source" else "The copy differs from its source"
-    with pytest.raises(BadInput, match=said):
+    sentence = "The source has changed meanwhile" if change == "source" else "The copy differs from its source"
+    with pytest.raises(BadInput, match=sentence):
         await copy_placements(source.dsn, destination.dsn, log=LOG)
     two = open_admin(destination)
     assert await two.list() == [] and {host.host_id for host in await two.hosts()} <= {"local"}
@@ -135,7 +135,7 @@ async def test_a_copy_that_differs_is_undone(pair, open_admin, monkeypatch, chan
 
 async def test_the_database_that_is_not_there_is_named(tmp_path):
     one = await make_file(tmp_path / "a.sqlite")
-    for source, destination, said in (
+    for source, destination, sentence in (
         (f"sqlite:///{tmp_path}/none", one.dsn, "The source: The database has no tables of placements yet.\n"),
         ("postgresql://x@127.0.0.1:1/x", one.dsn, "The source: The database does not answer."),
         (one.dsn, "postgresql://x@127.0.0.1:1/x", "The destination: The database does not answer."),
@@ -143,4 +143,4 @@ async def test_the_database_that_is_not_there_is_named(tmp_path):
     ):
         with pytest.raises(DatabaseUnavailable) as caught:
             await copy_placements(source, destination, log=LOG)
-        assert caught.value.reason.startswith(said)
+        assert caught.value.reason.startswith(sentence)

@@ -108,28 +108,28 @@ async def test_a_new_placement_is_visible_at_once(make, admin):
 
 
 async def test_a_moved_project_is_at_the_new_host_and_subscribers_are_notified(make, admin):
-    placement, told = await make(), []
-    end = placement.subscribe(told.append)
+    placement, changed = await make(), []
+    end = placement.subscribe(changed.append)
     first = await placement.resolve("p1", None)
     await admin.move("p1", "h2")
-    await eventually(lambda: told == ["p1"], 1)
+    await eventually(lambda: changed == ["p1"], 1)
     second = await placement.resolve("p1", None)
     assert second.host == "two.example" and second.credential == "credential-h2" and second.generation > first.generation
     await admin.unplace("p1")
-    await eventually(lambda: told == ["p1", "p1"], 1)
+    await eventually(lambda: changed == ["p1", "p1"], 1)
     await refused(placement, NotPlaced)
     end()
     await admin.remove("p1")
     await until(placement, is_kind(UnknownProject), seconds=1)
-    assert len(told) == 2
+    assert len(changed) == 2
 
 
 async def test_a_host_that_is_somewhere_else_now_is_news_for_all(make, admin):
-    placement, told = await make(), []
-    placement.subscribe(told.append)
+    placement, changed = await make(), []
+    placement.subscribe(changed.append)
     first = await placement.resolve("p1", None)
     await admin.set_host("h1", "http://10.0.0.9:8001", "other")
-    await eventually(lambda: told == [ANY_PROJECT], 1)
+    await eventually(lambda: changed == [ANY_PROJECT], 1)
     second = await placement.resolve("p1", None)
     assert (second.host, second.credential) == ("10.0.0.9", "other") and second.generation > first.generation
 
@@ -149,31 +149,31 @@ class Team:
     """Who is in which group, as a login knows it."""
 
     def __init__(self, **groups):
-        self.groups, self.told = groups, []
+        self.groups, self.changed = groups, []
 
     def groups_of(self, username):
         return self.groups.get(username, ())
 
     def subscribe(self, callback):
-        self.told.append(callback)
+        self.changed.append(callback)
 
 
 async def test_a_group_lets_its_users_in_while_they_are_in_it(make, admin, placements):
     await make()
-    team, told = Team(eve=["team"], zed=["others"]), []
+    team, changed = Team(eve=["team"], zed=["others"]), []
     placement = Placement(placements.dsn, QUICK, groups=team)
     await placement.start()
-    placement.subscribe(told.append)
+    placement.subscribe(changed.append)
     await refused(placement, UnknownProject, "p1", "eve")
     await admin.add_member("p1", "@team", "member", ["6001-6002"])
-    await eventually(lambda: told == ["p1"], 1)
+    await eventually(lambda: changed == ["p1"], 1)
     target = await placement.resolve("p1", "eve")
     assert target.role == "member" and target.allows_user(6001) and not target.allows_user(6003)
-    for nobody in ("zed", "team", "@team", ""):
-        await refused(placement, UnknownProject, "p1", nobody)
+    for stranger in ("zed", "team", "@team", ""):
+        await refused(placement, UnknownProject, "p1", stranger)
     team.groups.clear()
-    team.told[0]()
-    assert told == ["p1", ANY_PROJECT], "whoever holds a tunnel asks again"
+    team.changed[0]()
+    assert changed == ["p1", ANY_PROJECT], "whoever holds a tunnel asks again"
     await refused(placement, UnknownProject, "p1", "eve")
     await placement.close()
 
@@ -267,11 +267,11 @@ async def test_without_tables_there_is_no_placement_until_there_are(empty_placem
 
 
 async def test_a_subscriber_that_fails_does_not_affect_others(make, admin, caplog):
-    placement, told = await make(), []
+    placement, changed = await make(), []
     placement.subscribe(lambda key: 1 / 0)
-    placement.subscribe(told.append)
+    placement.subscribe(changed.append)
     await admin.move("p1", "h2")
-    await eventually(lambda: told == ["p1"], 1)
+    await eventually(lambda: changed == ["p1"], 1)
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -285,10 +285,10 @@ async def test_a_project_is_found_by_its_owner_and_name_without_asking_again(mak
     await admin.place("p1", "h1", owner="ann", name="My 'Proj'")
     await asyncio.wait_for(heard.wait(), 5)  # what it knew is forgotten then
     await until_found(placement, "My 'Proj'", "p1")
-    asked, before = placement._projects.query_count, placement._keys.query_count
+    queries, before = placement._projects.query_count, placement._keys.query_count
     for asker in ("ann", "bob", None):
         assert await placement.find("ann", "My 'Proj'", asker) == "p1"
-    assert (placement._projects.query_count, placement._keys.query_count) == (asked, before)
+    assert (placement._projects.query_count, placement._keys.query_count) == (queries, before)
     for owner, name, asker in [("ann", "My 'Proj'", "eve"), ("bob", "My 'Proj'", "bob"), ("ann", "my 'proj'", "ann")]:
         with pytest.raises(UnknownProject):
             await placement.find(owner, name, asker)

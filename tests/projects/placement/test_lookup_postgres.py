@@ -109,11 +109,11 @@ async def test_a_row_that_makes_no_sense_is_a_fault_of_its_project_alone(make, a
     assert (await placement.resolve("p2", None)).host == "two.example"
     await asyncio.sleep(0.3)
     await refused(placement, HostDown)
-    said = len(caplog.messages)
+    logged = len(caplog.messages)
     for _ in range(20):
         await refused(placement, HostDown)
         await asyncio.sleep(0.02)
-    assert len(caplog.messages) == said <= 2, "it is said when it is read, not at each request and each look"
+    assert len(caplog.messages) == logged <= 2, "it is said when it is read, not at each request and each look"
 
 
 async def test_a_lost_notification_delays_a_change_by_a_second(make, admin, database):
@@ -148,10 +148,10 @@ async def test_an_answer_from_before_a_change_is_thrown_away(make, admin, monkey
     monkeypatch.setattr(placement._store, "fetch", slowly)
     asking = asyncio.create_task(placement.resolve("p1", None))
     await asyncio.sleep(0.1)
-    told = []
-    placement.subscribe(told.append)
+    changed = []
+    placement.subscribe(changed.append)
     await admin.move("p1", "h2")
-    await eventually(lambda: told, 1)
+    await eventually(lambda: changed, 1)
     gate.set()
     assert (await asking).host == "two.example"
     assert (await placement.resolve("p1", None)).host == "two.example"
@@ -170,12 +170,12 @@ async def test_what_is_kept_is_bounded(make, database):
 
 async def test_a_hundred_thousand_projects(make, database):
     placement = await make(PlacementOptions(max_projects=100_000))
-    told = []
-    placement.subscribe(told.append)
+    changed = []
+    placement.subscribe(changed.append)
     await database.sql(
         "insert into projects (project_id, owner, host_id) select 'n' || n, 'ann', 'h1' from generate_series(1, 100000) n"
     )
-    await eventually(lambda: told == [ANY_PROJECT], 5)
+    await eventually(lambda: changed == [ANY_PROJECT], 5)
     keys = [f"n{number}" for number in range(1, 100_001, 50)]
     begun = time.perf_counter()
     for key in keys:
@@ -200,9 +200,9 @@ async def test_a_server_that_is_not_there_is_said_once(caplog):
 
 
 async def test_a_restart(make, database):
-    placement, told = await make(), []
+    placement, changed = await make(), []
     await placement.resolve("p1", None)
-    placement.subscribe(told.append)
+    placement.subscribe(changed.append)
     database.server.stop()
     try:
         await eventually(lambda: not placement.available, 3)
@@ -210,16 +210,16 @@ async def test_a_restart(make, database):
         await refused(placement, RegistryAway, "p9")
     finally:
         database.server.start()
-    await eventually(lambda: told == [ANY_PROJECT], 3)
+    await eventually(lambda: changed == [ANY_PROJECT], 3)
     assert await placement.resolve("p1", None)
     await refused(placement, UnknownProject, "p9")
 
 
 async def test_changes_during_an_interruption_are_found(make, database, monkeypatch):
     """Not even the table of changes tells of it: all is asked again after each gap."""
-    placement, told, gate = await make(), [], asyncio.Event()
+    placement, changed, gate = await make(), [], asyncio.Event()
     await placement.resolve("p1", None)
-    placement.subscribe(told.append)
+    placement.subscribe(changed.append)
     connect = placement._store.connect
 
     async def later():
@@ -233,7 +233,7 @@ async def test_changes_during_an_interruption_are_found(make, database, monkeypa
     assert (await placement.resolve("p1", None)).host == "10.0.0.1"
     gate.set()
     await until(placement, is_at("two.example"), seconds=1)
-    assert told == [ANY_PROJECT]
+    assert changed == [ANY_PROJECT]
 
 
 async def test_connections_are_terminated_again_and_again(make, admin, database):
@@ -255,12 +255,12 @@ async def test_a_database_that_hangs(make, database):
     database.server.pause()
     try:
         while time.monotonic() - begun < 2:
-            asked = time.monotonic()
+            called_at = time.monotonic()
             assert (await placement.resolve("p1", "ann")).host == "10.0.0.1"
-            assert time.monotonic() - asked < 0.1, "what is known does not wait"
-            asked = time.monotonic()
+            assert time.monotonic() - called_at < 0.1, "what is known does not wait"
+            called_at = time.monotonic()
             await refused(placement, RegistryAway, "p9")
-            assert time.monotonic() - asked < 1, "what is not known waits for half a second at most"
+            assert time.monotonic() - called_at < 1, "what is not known waits for half a second at most"
             await asyncio.sleep(0.05)
         assert not placement.available
         await until(placement, is_kind(RegistryAway), seconds=3)
@@ -278,9 +278,9 @@ async def test_a_database_that_is_slow(make, database):
     transaction = blocker.transaction()
     await transaction.start()
     await blocker.execute("lock table projects in access exclusive mode")
-    asked = time.monotonic()
+    called_at = time.monotonic()
     results = await asyncio.gather(*(placement.resolve(f"n{n}", None) for n in range(50)), return_exceptions=True)
-    assert all(isinstance(result, RegistryAway) for result in results) and time.monotonic() - asked < 1.5
+    assert all(isinstance(result, RegistryAway) for result in results) and time.monotonic() - called_at < 1.5
     assert (await placement.resolve("p1", None)).host == "10.0.0.1"
     await transaction.rollback()
     await blocker.close()
@@ -318,7 +318,7 @@ async def test_a_database_that_is_read_only(make, database):
 
 
 async def test_without_notifications_polling_does(make, admin, monkeypatch):
-    """As on a standby server, which lets nobody listen."""
+    """As on a standby server, which refuses LISTEN."""
     monkeypatch.setattr(schema, "CHANNEL", "c'; nonsense")
     placement = await make()
     await placement.resolve("p1", None)

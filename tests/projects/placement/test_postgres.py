@@ -158,8 +158,10 @@ for make in (Placement, PlacementAdmin):
         print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
-    said = "Placements are in PostgreSQL, and the package asyncpg is not installed: pip install 'jupyter_portproxy[postgres]'\n"
-    assert done.stdout == said * 2, done.stderr
+    sentence = (
+        "Placements are in PostgreSQL, and the package asyncpg is not installed: pip install 'jupyter_portproxy[postgres]'\n"
+    )
+    assert done.stdout == sentence * 2, done.stderr
 
 
 def test_asyncpg_is_imported_when_it_is_needed_only():

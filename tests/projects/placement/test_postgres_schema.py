@@ -30,7 +30,7 @@ async def now(database) -> str:
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "recorded"),
     [
         ("insert into projects (project_id, owner) values ('p3', 'bob'), ('p4', 'bob')", ["p3", "p4"]),
         ("update projects set host_id = 'h2'", ["p1", "p2"]),
@@ -44,11 +44,11 @@ async def now(database) -> str:
         ("update project_hosts set last_seen = clock_timestamp()", []),
     ],
 )
-async def test_every_change_is_recorded_also_one_by_plain_sql(database, statement, told):
+async def test_every_change_is_recorded_also_one_by_plain_sql(database, statement, recorded):
     await fill(database)
     before = await now(database)
     await database.sql(statement)
-    assert await changes(database, before) == told
+    assert await changes(database, before) == recorded
     assert await changes(database, await now(database)) == []
 
 

@@ -127,11 +127,11 @@ async def test_a_local_project(placement, admin):
     assert first.is_local and first.system_user == "ann" and first.allows(15000) and not first.allows(16000)
     assert second.is_local and second.system_user is None and not second.allows(15000) and second.allows(16000)
     assert second == await placement.resolve("p2", "bob")
-    told = []
-    placement.subscribe(told.append)
+    changed = []
+    placement.subscribe(changed.append)
     begun = time.monotonic()
     await admin.change("p1", allowed_ports=["16000"])
-    await eventually(lambda: ANY_PROJECT in told)
+    await eventually(lambda: ANY_PROJECT in changed)
     assert time.monotonic() - begun < 0.5
     third = await placement.resolve("p2", "bob")
     assert third != second and third.allows(15000) and not third.allows(16000)

@@ -89,8 +89,8 @@ async def test_a_damaged_file_is_said_once_and_known_projects_are_served_for_a_w
 
 
 async def test_a_deleted_file_and_its_successor(serve, database, admin):
-    placement, told = await serve(), []
-    placement.subscribe(told.append)
+    placement, changed = await serve(), []
+    placement.subscribe(changed.append)
     await admin.close()
     database.path.unlink()
     await eventually(lambda: not placement.available, 1)
@@ -101,7 +101,7 @@ async def test_a_deleted_file_and_its_successor(serve, database, admin):
     assert caught.value.reason.startswith("The database has no tables of placements yet.\n")
     assert not database.path.exists(), "nothing but init makes it"
     await admin.init()
-    await eventually(lambda: told == [ANY_PROJECT], 2)
+    await eventually(lambda: changed == [ANY_PROJECT], 2)
     await refused(placement, UnknownProject, "p1", "ann")
     await admin.place("p1", None, owner="eve")
     await until(placement, is_kind(NotPlaced), seconds=1)
@@ -109,9 +109,9 @@ async def test_a_deleted_file_and_its_successor(serve, database, admin):
 
 
 async def test_a_replaced_file_is_noticed_and_nothing_of_the_old_one_is_served(serve, database, admin, tmp_path):
-    placement, told = await serve(), []
+    placement, changed = await serve(), []
     assert await placement.find("ann", "demo", "ann") == "p1"
-    placement.subscribe(told.append)
+    placement.subscribe(changed.append)
     other = await make_file(tmp_path / "other.sqlite")
     theirs = PlacementAdmin(other.dsn)
     for number in range(20):  # as many changes as the first file has, and more
@@ -120,7 +120,7 @@ async def test_a_replaced_file_is_noticed_and_nothing_of_the_old_one_is_served(s
     await theirs.close()
     begun = time.monotonic()
     os.replace(other.path, database.path)
-    await eventually(lambda: told == [ANY_PROJECT], 2)
+    await eventually(lambda: changed == [ANY_PROJECT], 2)
     assert time.monotonic() - begun < 1
     await refused(placement, UnknownProject, "p1", "ann")
     target = await placement.resolve("p1", "eve")
@@ -185,8 +185,8 @@ async def test_a_full_disk_loses_nothing(serve, database, admin):
     placement = await serve()
     command = [sys.executable, "-c", FILL, database.dsn]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
-    said, listed = done.stdout.splitlines()
-    number, _, reason = said.partition(" ")
+    first_line, listed = done.stdout.splitlines()
+    number, _, reason = first_line.partition(" ")
     assert reason == f"The file {database.path} cannot be used: disk I/O error."
     assert int(listed) == int(number) + 1 == len(await admin.list())
     await admin.place("later", "local", owner="ann")
@@ -201,6 +201,6 @@ async def test_tables_of_another_version(serve, database, admin, number):
     fresh = PlacementAdmin(database.dsn)
     with pytest.raises(PlacementsUnavailable) as caught:
         await fresh.list()
-    said = "are of an earlier version" if number == 0 else "A newer version of jupyter_portproxy has made these tables."
-    assert said in caught.value.reason
+    sentence = "are of an earlier version" if number == 0 else "A newer version of jupyter_portproxy has made these tables."
+    assert sentence in caught.value.reason
     await fresh.close()

@@ -50,7 +50,7 @@ def claims(db) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.parametrize(
-    ("statement", "told"),
+    ("statement", "recorded"),
     [
         ("insert into projects (project_id, owner) values ('p3', 'bob'), ('p4', 'bob')", ["p3", "p4"]),
         ("update projects set host_id = 'h2'", ["p1", "p2"]),
@@ -64,10 +64,10 @@ def claims(db) -> list[tuple[int, int, str]]:
         ("update project_hosts set last_seen = 1.0", []),
     ],
 )
-def test_every_change_is_recorded_also_one_by_plain_sql(db, statement, told):
+def test_every_change_is_recorded_also_one_by_plain_sql(db, statement, recorded):
     before = now(db)
     db.execute(statement)
-    assert changes(db, before) == told
+    assert changes(db, before) == recorded
     assert changes(db, now(db)) == []
 
 

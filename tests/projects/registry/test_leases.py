@@ -145,14 +145,14 @@ async def test_deleted_while_running(make, path):
     registry = make()
     await registry.start()
     registry.register("p1", 40001, "s")
-    told = []
-    registry.subscribe(told.append)
+    changed = []
+    registry.subscribe(changed.append)
     path.unlink()
     await refused(registry, RegistryAway)
     registry.register("p2", 40002, "s")
     assert (await target(registry, "p2")).port == 40002
     await refused(registry, UnknownProject)
-    assert told == ["p1", "p2"]
+    assert changed == ["p1", "p2"]
 
 
 @pytest.mark.parametrize("call", ["set_state", "unregister"])
@@ -375,24 +375,24 @@ def test_ports_of_projects_are_not_lent(registry):
 
 
 async def test_subscribers_are_notified_of_changes_here_and_elsewhere(make, path):
-    registry, told = make(), []
-    end = registry.subscribe(told.append)
+    registry, changed = make(), []
+    end = registry.subscribe(changed.append)
     await registry.start()
     made = registry.register("p1", 40001, "s")
-    assert told == ["p1"]
+    assert changed == ["p1"]
     elsewhere = make()
     elsewhere.register("p2", 40002, "s")
-    await eventually(lambda: told == ["p1", "p2"], 1)
+    await eventually(lambda: changed == ["p1", "p2"], 1)
     elsewhere.set_state("p1", "stopped", made.generation)
-    await eventually(lambda: told == ["p1", "p2", "p1"], 1)
+    await eventually(lambda: changed == ["p1", "p2", "p1"], 1)
     elsewhere.unregister("p1")
-    await eventually(lambda: told == ["p1", "p2", "p1", "p1"], 1)
+    await eventually(lambda: changed == ["p1", "p2", "p1", "p1"], 1)
     registry.report_failure("p2", 1)
     assert (await target(registry, "p2")).port == 40002
     end()
     elsewhere.unregister("p2")
     await refused(registry, UnknownProject, "p2")
-    assert len(told) == 4
+    assert len(changed) == 4
 
 
 async def test_what_another_process_writes_is_seen_by_the_next_request(registry, path):
