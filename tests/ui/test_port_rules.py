@@ -228,7 +228,8 @@ def test_a_port_that_speaks_no_http_has_no_page(lab):
         save(lab)
         expect(row(lab, port).locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Listens", timeout=5000)
         row(lab, port).hover()
-        assert [button.get_attribute("title") for button in row(lab, port).locator(".jp-PortProxy-action").all()] == ["Edit…"]
+        titles = [button.get_attribute("title") for button in row(lab, port).locator(".jp-PortProxy-action").all()]
+        assert titles == ["Copy forward command", "Edit…"]
 
 
 def test_a_preview_does_not_take_the_focus(lab, lab_server):
