@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import jupyter_portproxy
 
 from .support.jupyter_processes import TOKEN, jupyter_server
+from .support.upstreams import free_port
 
 ROOT = Path(__file__).parents[1]
 MAX_SIZE = 512 * 1024  # bytes
@@ -60,6 +63,34 @@ def test_its_commands_call_a_real_server(run, tmp_path):
         assert run("url", "http-server", "--path") == (0, f"{server.url}proxy/service/http-server/\n", "")
         assert run("stop", "http-server") == (0, "http-server is stopped.\n", "")
         assert run("--version") == (0, f"{jupyter_portproxy.__version__}\n", "")
+
+
+def test_it_forwards_a_port(run, client, tmp_path):
+    """Without Tornado's C extension: the masking of the frames must not be a loop over bytes."""
+    (home := tmp_path / "server").mkdir()
+    code = (
+        f"import sys; sys.path.insert(0, {str(client)!r}); from {PACKAGE}.upstream.byte_tunnel import MASK; print(MASK.__name__)"
+    )
+    assert run(program=("-c", code)) == (0, "mask_by_integers\n", "")
+    with jupyter_server(home) as server, socket.create_server(("127.0.0.1", free_port())) as listener:
+        forward = f"0:{listener.getsockname()[1]}"
+        command = [sys.executable, "-I", "-S", client, "--server", f"{server.url}?token={TOKEN}", "forward", "--json", forward]
+        with subprocess.Popen(command, env={"HOME": str(tmp_path), "PATH": os.defpath}, stdout=subprocess.PIPE) as program:
+            try:
+                port = json.loads(program.stdout.readline())["port"]
+                with socket.create_connection(("127.0.0.1", port)) as near:
+                    far, _ = listener.accept()
+                    sent = os.urandom(1 << 20)
+                    sending = threading.Thread(target=near.sendall, args=(sent,))
+                    sending.start()
+                    with far, far.makefile("rb") as received:
+                        assert received.read(len(sent)) == sent
+                        far.sendall(b"thanks")
+                        assert near.recv(10) == b"thanks"
+                    sending.join()
+            finally:
+                program.terminate()
+        assert program.returncode == 0
 
 
 def test_a_help_text_takes_a_quarter_of_a_second_and_names_the_file(run):

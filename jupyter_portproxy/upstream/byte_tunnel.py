@@ -19,16 +19,19 @@ import os
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import lru_cache
+from types import BuiltinFunctionType
 from typing import cast
 
 from tornado.iostream import IOStream
 from tornado.util import _websocket_mask
 
-from ..protocol.websocket_frames import FrameError, FrameParser, Opcode, print_frame
+from ..protocol.websocket_frames import FrameError, FrameParser, Mask, Opcode, mask_by_integers, print_frame
 from .closable import CloseCode
 from .connect import reset_on_close
 from .tunnel import EndState, Tunnel, TunnelEnd
 
+# Tornado's, if it has its C extension.
+MASK: Mask = _websocket_mask if isinstance(_websocket_mask, BuiltinFunctionType) else mask_by_integers
 PING_INTERVAL = 25.0  # s; reverse proxies close connections that are idle for 60 s
 _CLOSE_TIMEOUT = 10.0  # s
 _NORMAL, _CUT = 1000, 1011  # close codes (RFC 6455 7.4.1)
@@ -171,7 +174,7 @@ class WebSocketEnd(TunnelEnd):
 
     def __init__(self, tunnel: ByteTunnel) -> None:
         super().__init__(tunnel)
-        self._parser = FrameParser(_websocket_mask, masked=not tunnel.dials, takes_text=self.takes_text)
+        self._parser = FrameParser(MASK, masked=not tunnel.dials, takes_text=self.takes_text)
         self._handshake, self._is_paused = CloseHandshake.OPEN, False
 
     # ---- called by the transport ----
@@ -259,10 +262,7 @@ class WebSocketEnd(TunnelEnd):
     def _send(self, opcode: Opcode, content: bytes = b"") -> None:
         if self.transport is None or self._handshake is not CloseHandshake.OPEN:
             return
-        if self.tunnel.dials:
-            frame = print_frame(opcode, content, os.urandom(4), _websocket_mask)
-        else:
-            frame = print_frame(opcode, content)
+        frame = print_frame(opcode, content, os.urandom(4), MASK) if self.tunnel.dials else print_frame(opcode, content)
         self.transport.write(frame)
 
     def _receive(self, content: bytes, other: TunnelEnd) -> None:

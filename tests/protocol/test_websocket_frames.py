@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.websocket_frames import FrameCursor, FrameError, FrameParser, Opcode, print_frame
+from jupyter_portproxy.protocol.websocket_frames import (
+    FrameCursor,
+    FrameError,
+    FrameParser,
+    Opcode,
+    mask_by_integers,
+    print_frame,
+)
 
 from ..support.raw_clients import frame
 
@@ -146,3 +153,8 @@ def test_a_frame_of_any_size_is_not_held_back():
     parser = FrameParser(xor, masked=False)
     assert parser.feed(b"\x82\x7f" + (1 << 40).to_bytes(8, "big") + b"abc") == [(Opcode.BINARY, b"abc")]
     assert parser.feed(b"de") == [(Opcode.BINARY, b"de")]
+
+
+@given(st.binary(min_size=4, max_size=4), st.binary(max_size=200))
+def test_data_is_masked_byte_by_byte_with_the_repeated_key(key, data):
+    assert mask_by_integers(key, data) == bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
