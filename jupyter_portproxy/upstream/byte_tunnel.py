@@ -185,11 +185,11 @@ class WebSocketEnd(TunnelEnd):
             return
         try:
             for opcode, content in self._parser.feed(data):
-                if opcode == Opcode.BINARY:
+                if opcode is Opcode.BINARY:
                     self._receive(content, other)
-                elif opcode == Opcode.PING and not self._is_paused:  # else the peer reads nothing
+                elif opcode is Opcode.PING and not self._is_paused:  # else the peer reads nothing
                     self._send(Opcode.PONG, content)
-                elif opcode == Opcode.CLOSE:
+                elif opcode is Opcode.CLOSE:
                     self._receive_close(content, other)
                     return
         except FrameError as error:

@@ -158,3 +158,24 @@ def test_a_frame_of_any_size_is_not_held_back():
 @given(st.binary(min_size=4, max_size=4), st.binary(max_size=200))
 def test_data_is_masked_byte_by_byte_with_the_repeated_key(key, data):
     assert mask_by_integers(key, data) == bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 2, 5, 119, 124, 125, 126, 127, 129, 200])
+def test_a_message_by_itself_is_parsed_as_one_in_a_stream(size, masked):
+    """Short ones have a way of their own. Before the second message there is a ping, after it a part of a third one."""
+    content = bytes(range(size))
+    message = frame(2, content, masked=masked)
+    alone, streamed = (FrameParser(xor, masked=masked) for _ in range(2))
+    assert alone.feed(message) == alone.feed(message) == [(Opcode.BINARY, content)]
+    events = streamed.feed(message + frame(9, b"", masked=masked) + message + message[:1])
+    assert events == [(Opcode.BINARY, content), (Opcode.PING, b""), (Opcode.BINARY, content)]
+    rest = b"".join(data for _, data in streamed.feed(message[1:]))
+    assert (rest, streamed.feed(message)) == (content, [(Opcode.BINARY, content)])
+
+
+def test_a_short_message_within_another_is_refused():
+    parser = FrameParser(xor, masked=False)
+    assert parser.feed(b"\x02\x01a") == [(Opcode.BINARY, b"a")]
+    with pytest.raises(FrameError):
+        parser.feed(b"\x82\x01b")
