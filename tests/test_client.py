@@ -118,6 +118,28 @@ def test_each_of_its_modules_imports_without_other_packages(run, client):
     assert run(program=("-c", code)) == (0, "", "")
 
 
+# What Windows does not have.
+WINDOWS = """
+import importlib, os, socket, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+for module, names in ((os, ("fork", "getuid", "geteuid")), (socket, ("AF_NETLINK", "AF_UNIX", "SO_PEERCRED", "TCP_INFO"))):
+    for name in names:
+        delattr(module, name)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it removes what Linux has")
+def test_each_of_its_modules_imports_without_posix(run, client):
+    names = [name.removesuffix(".py").replace("/", ".") for name in zipfile.ZipFile(client).namelist() if name.endswith(".py")]
+    ours = [name.removesuffix(".__init__") for name in names if name.startswith(PACKAGE)]
+    code = f"{WINDOWS}\nsys.path.insert(0, {str(client)!r})\nfor name in {ours!r}:\n    importlib.import_module(name)"
+    assert run(program=("-c", code)) == (0, "", "")
+
+
 def test_it_is_small_and_the_same_bytes_each_time(client, tmp_path):
     assert client.stat().st_size < MAX_SIZE
     assert build(tmp_path / "again.pyz").read_bytes() == client.read_bytes()

@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     login.add_argument("--token-file", metavar="FILE", help=text)
     add_server_options(login, with_server=False)
     logout.add_argument("url", metavar="URL", nargs="?", help="of the server; not needed if there is one login")
-    login.set_defaults(run=lambda options: _list(options) if options.url is None else _login(options))
+    login.set_defaults(run=lambda options: _list(options) if _url(options) is None else _login(options))
     logout.set_defaults(run=_logout)
     logins.set_defaults(run=_list)
     for command in (login, logins):
@@ -41,7 +41,7 @@ def _login(options: Options) -> None:
     from .refusals import explain_page
     from .server_address import ServerAddress, is_same_server, parse_server_url
 
-    url, token = parse_server_url(options.url)
+    url, token = parse_server_url(_url(options) or "")
     store = LoginStore()
     before = [login.ca_file for login in store.logins() if is_same_server(url, login.url)]
     server = ServerAddress(url, ca_file=os.path.abspath(options.ca_file) if options.ca_file else "".join(before))
@@ -83,15 +83,22 @@ def _logout(options: Options) -> None:
 
     store = LoginStore()
     logins = store.logins()
-    if options.url is not None:
-        url = parse_server_url(options.url)[0]
+    given = _url(options)
+    if given is not None:
+        url = parse_server_url(given)[0]
         logins = [login for login in logins if is_same_server(url, login.url)]
     if not logins:
-        raise CliError(f"You are not logged in to {url}" if options.url is not None else "You are not logged in to any server.")
+        raise CliError(f"You are not logged in to {url}" if given is not None else "You are not logged in to any server.")
     if len(logins) > 1:
         raise CliError("There are several logins; name one:\n" + "\n".join(login.url for login in logins))
     store.remove(logins[0])
     print(f"The token for {logins[0].url} is forgotten here. It stays valid until it ends or you revoke it at the server.")
+
+
+def _url(options: Options) -> str | None:
+    """The URL that is given, after the command or as `--server` before it."""
+    url: str | None = options.url or options.server
+    return url
 
 
 def _list(options: Options) -> None:

@@ -51,7 +51,7 @@ def explain_refusal(server: ServerAddress, status: int, fields: Message | Mappin
     if status in _GATEWAY_STATUSES:
         return ServerUnavailable(f"The reverse proxy in front of {server.url} answers {_phrase(status)}.\nDoes the server run?")
     if status == 403:
-        return CliError(f"{server.url} refuses the request (403 Forbidden), without a reason that this program understands.")
+        return CliError(f"{server.url} refuses the request (403 Forbidden) and gives no reason.")
     return CliError(f"{server.url} answers {_phrase(status)}.")
 
 
@@ -83,6 +83,8 @@ def gateway_error(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content)
         found: dict[str, Any] = {key: str(body[key]) for key in ("code", "message", "hint")}
+        if not found["message"]:
+            return {}
         details = body.get("details")
         return found | {"details": [str(line) for line in details] if isinstance(details, list) else []}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -81,7 +81,7 @@ def remote_server(url: str, token: str = "", ca_file: str | None = None) -> Serv
     token = token or variable_token(server, os.environ) or (LoginStore().token(kept) if kept else "")
     if not token:
         withheld = next((name for name in _TOKEN_VARIABLES if os.environ.get(name)), None)
-        reason = [f"{withheld} is the credential of the server in which this runs, and is not sent there."] if withheld else []
+        reason = [f"{withheld} is that of the server in which this command runs, and is not sent to another."] if withheld else []
         raise CliError("\n".join([f"There is no token for {url}", *reason, f"Log in: {PROGRAM} login {url}"]))
     return ServerAddress(url, token, server.ca_file)
 

@@ -85,8 +85,11 @@ def test_a_token_that_is_not_accepted_is_not_kept(elsewhere, laptop, given, sent
 def test_the_token_is_read_from_a_file_or_the_url(elsewhere, laptop):
     (laptop.home / "token").write_text(f"{TOKEN}\n")
     assert laptop("login", elsewhere.url, "--token-file", "token")[0] == 0
-    assert laptop("logout")[0] == 0
+    assert laptop("--server", elsewhere.url, "logout")[0] == 0
     assert laptop("login", f"{elsewhere.url}lab?token={TOKEN}")[0] == 0
+    assert laptop("--server", elsewhere.url, "login", given="wrong")[0] == 1
+    assert laptop("--server", elsewhere.url, "login", given=TOKEN)[0] == 0
+    assert len(json.loads(laptop("logins", "--json")[1])) == 1
     assert laptop("login", elsewhere.url, "--token-file", "none")[::2] == (
         1,
         "The file none cannot be read: No such file or directory.\n",

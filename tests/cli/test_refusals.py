@@ -62,7 +62,7 @@ def explained(server, status, fields=None, content=b""):
         (404, {}, f"{URL} has no jupyter_portproxy.\nIs this the URL of a Jupyter server? See: jupyter server extension list"),
         (502, {}, f"The reverse proxy in front of {URL} answers 502 Bad Gateway.\nDoes the server run?"),
         (504, {}, f"The reverse proxy in front of {URL} answers 504 Gateway Timeout.\nDoes the server run?"),
-        (403, {}, f"{URL} refuses the request (403 Forbidden), without a reason that this program understands."),
+        (403, {}, f"{URL} refuses the request (403 Forbidden) and gives no reason."),
         (429, {}, f"{URL} answers 429 Too Many Requests."),
         (599, {}, f"{URL} answers 599."),
     ],

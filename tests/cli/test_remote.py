@@ -135,7 +135,7 @@ def test_the_token_of_the_server_in_which_a_command_runs_stays_there(hub: Hub, l
         url = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/user/ada/"
         for other in (url, f"{hub.origin}/user/bob/"):
             code, _, errors = laptop("--server", other, "list", **variables)
-            reason = "JUPYTERHUB_API_TOKEN is the credential of the server in which this runs, and is not sent there."
+            reason = "JUPYTERHUB_API_TOKEN is that of the server in which this command runs, and is not sent to another."
             assert (code, errors.splitlines()[:2]) == (1, [f"There is no token for {other}", reason])
         with pytest.raises(TimeoutError):
             elsewhere.accept()

@@ -83,7 +83,7 @@ def test_the_order_of_tokens(alone, monkeypatch):
         choose_server("https://elsewhere.example.org/")
     assert str(caught.value).splitlines() == [
         "There is no token for https://elsewhere.example.org/",
-        "JUPYTER_TOKEN is the credential of the server in which this runs, and is not sent there.",
+        "JUPYTER_TOKEN is that of the server in which this command runs, and is not sent to another.",
         "Log in: jupyter portproxy login https://elsewhere.example.org/",
     ]
 
