@@ -235,7 +235,8 @@ class BadUpstream(GatewayError):
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
     hint = (
         "Look at the service's own log. Does it speak plain HTTP on this port? "
-        "If it speaks https, make a rule for the port, or open proxy/https/N/."
+        "If it speaks https, make a rule for the port, or open proxy/https/N/. If it speaks no HTTP, programs reach it: "
+        "jupyter portproxy forward N."
     )
 
     def __init__(self, cause: str = "no valid HTTP answer") -> None:

@@ -120,6 +120,9 @@ class PortList:
         reason_code, reason, may_allow = self._refusal(listener)
         page = self._pages.get(self._page_key(listener), Page(False))
         scheme = self._gateway.policy.protocol_of(listener.port)
+        is_tcp = scheme == "tcp" or page.is_tcp
+        if self._gateway.policy.allows_only_tcp(listener.port):
+            scheme, is_tcp = "tcp", True
         process = listener.process
         return {
             "port": listener.port,
@@ -139,20 +142,22 @@ class PortList:
             "scheme": scheme,
             "label": self._gateway.policy.attributes_of(listener.port).label,
             "http": page.http,
-            "tcp": scheme == "tcp" or page.is_tcp,
+            "tcp": is_tcp,
             "title": page.title,
             "icon": page.icon,
         }
 
     def _refusal(self, listener: Listener) -> tuple[str, str, bool]:
         """Why a port cannot be reached, as a stable code and a sentence (both empty if it can), and if its user may allow it."""
+        is_only_tcp = self._gateway.policy.allows_only_tcp(listener.port)
         try:
-            self._gateway.policy.check(Route(urls.LOOPBACK_NAME, listener.port, "", "/", ""))
+            scheme = "tcp" if is_only_tcp else "http"
+            self._gateway.policy.check(Route(urls.LOOPBACK_NAME, listener.port, "", "/", "", scheme=scheme))
         except GatewayError as error:
             return error.code, error.message, getattr(error, "allowable_port", None) is not None and listener.mine
         if not _REACHED_BY_LOCALHOST & set(listener.addresses):
             return "not_on_localhost", f"It listens on {', '.join(listener.addresses)} only, not on localhost.", False
-        is_for_one = self._gateway.policy.required_owner(listener.port) is not None
+        is_for_one = self._gateway.policy.required_owner(listener.port) is not None and not is_only_tcp
         is_for_all = listener.owner == "root" or self._gateway.settings.allow_other_users
         if not listener.mine and listener.owner and (is_for_one or not is_for_all):
             return "other_user", f"It belongs to another user of this machine ({listener.owner}).", False
@@ -175,8 +180,9 @@ class PortList:
                 task.cancel()
 
     def _may_probe(self, listener: Listener) -> bool:
-        port, gateway = listener.port, self._gateway
-        return listener.mine and port not in gateway.settings.unprobed_ports and gateway.policy.protocol_of(port) != "tcp"
+        port, policy = listener.port, self._gateway.policy
+        speaks_http = policy.protocol_of(port) != "tcp" and not policy.allows_only_tcp(port)
+        return listener.mine and port not in self._gateway.settings.unprobed_ports and speaks_http
 
     def _page_key(self, listener: Listener) -> tuple[int, int, str]:
         port, process = listener.port, listener.process

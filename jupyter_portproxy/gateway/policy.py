@@ -186,6 +186,10 @@ class Policy:
             f"The administrator can allow it: c.PortProxy.tcp_ports = {json.dumps(example)}.",
         )
 
+    def allows_only_tcp(self, port: int) -> bool:
+        """True if raw TCP reaches the port, by `tcp_ports`, and HTTP does not."""
+        return self.is_tcp_listed(port) and not self._port_allowed[port] and not self._is_user_port(port)
+
     def is_tcp_listed(self, port: int) -> bool:
         """True if `tcp_ports` names the port itself: raw TCP reaches it even if HTTP does not."""
         return any(port in ports for ports in self._tcp_ports)

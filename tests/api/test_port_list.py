@@ -124,6 +124,22 @@ async def test_a_port_whose_answer_is_not_http_is_tcp_until_a_rule_says_otherwis
         assert (await is_tcp(web.port, scheme="tcp"))[0]
 
 
+@pytest.mark.parametrize(
+    "jp_server_config",
+    [
+        {
+            "ServerApp": {"jpserver_extensions": {"jupyter_portproxy": True}},
+            "PortProxy": {"allowed_ports": ["10000-14999"], "tcp_ports": ["15000-19999"]},
+        }
+    ],
+)
+async def test_a_port_that_raw_tcp_alone_reaches_is_listed_as_that(gateway, probe, jp_server_config):
+    async with serve(answers(), port=free_port(range(15000, 20000))) as up:
+        (item,) = [item for item in await PortList(gateway, probe, "/", set).read() if item["port"] == up.port]
+        assert (item["allowed"], item["tcp"], item["scheme"], item["url"]) == (True, True, "tcp", None)
+        assert (item["reason"], item["may_allow"], up.connections) == ("", False, 0)
+
+
 async def test_a_port_of_tcp_is_not_connected_to(gateway, probe):
     gateway.policy.port_rules.put({"ports": "10000-20000", "scheme": "tcp"})
     with socket.create_server(("127.0.0.1", free_port())) as silent:

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import re
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from ..support.forwarding import service as tcp_service
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
 from .apps import HTML, running
@@ -29,6 +31,11 @@ FILES = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
 OPENS = """import http.server, os, sys
 os.stat(sys.argv[2])
 http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")"""
+LISTENS = [
+    *(sys.executable, "-c"),
+    "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)",
+    "{port}",
+]
 TEMPLATES = {
     "demo": {"title": "Demonstration", "command": [sys.executable, str(DEMO), "{port}"], "stop_timeout": 1},
     "asks": {
@@ -45,6 +52,7 @@ TEMPLATES = {
         for theme in ("light", "dark")
     },
     "pictured": {"title": "Pictured", "icon": "/static/favicons/favicon.ico?of=pictured", "command": [sys.executable, "-c", ""]},
+    "database": {"title": "Database", "command": LISTENS, "protocol": "tcp", "stop_timeout": 1},
     "fails": {"title": "Broken", "command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "opens": {
         "title": "Opens a file",
@@ -181,6 +189,41 @@ def test_a_service_from_its_tile_to_its_end(lab, lab_server):
     open_lab(lab, f"{lab_server.url}lab")
     expect(frame.locator("#socket")).to_have_text("the service echoed: hello", timeout=20_000)
     assert origin_of_tab(lab, lab_server) == "pdemo.localhost"
+
+
+def test_what_speaks_no_http_has_the_command_that_reaches_it(lab, lab_server):
+    """In the notification, in the row and in its menu; nothing opens a tab."""
+
+    def copied() -> str:
+        return lab.evaluate("navigator.clipboard.readText()")
+
+    lab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    command = f"jupyter portproxy forward {{}} --server {lab_server.url}"
+    tile(lab, "Database").click()
+    lab.wait_for_selector("text=Database is up.", timeout=15_000)
+    lab.click('.jp-toast-button:text-is("Copy forward command")')
+    assert copied() == command.format("database")
+    row(lab, "database").hover()
+    titles = row(lab, "database").locator(".jp-PortProxy-action").evaluate_all("all => all.map(button => button.title)")
+    assert titles == ["Copy forward command", "Show log", "Restart", "Stop"]
+    picture(lab, "tcp")
+    lab.evaluate("navigator.clipboard.writeText('')")
+    row(lab, "database").locator(".jp-PortProxy-name").click()
+    assert copied() == command.format("database")
+    expect(lab.locator(".jp-PortProxy-frame")).to_have_count(0)
+
+    def answers(connection: socket.socket) -> None:
+        connection.sendall(b"RFB 003.008\n")
+
+    with tcp_service(answers) as port:
+        other = lab.locator(f'.jp-PortProxy-row[data-port="{port}"]')
+        other.wait_for(timeout=10_000)
+        other.click(button="right")
+        expect(lab.locator('.lm-Menu-item:has-text("Open in a Lab Tab")')).to_have_class(re.compile("lm-mod-disabled"))
+        lab.click('.lm-Menu-itemLabel:text-is("Copy Forward Command")')
+        assert copied() == command.format(port)
+    act(lab, "database", "Stop")
+    expect(row(lab, "database").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Stopped", timeout=10_000)
 
 
 def test_the_form_asks_and_completes_paths(lab):
