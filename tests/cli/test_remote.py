@@ -159,6 +159,7 @@ def test_through_a_proxy_to_a_server_behind_nginx(tmp_path, laptop):
         assert (code, said.splitlines()[0]) == (0, f"You are logged in to {url}"), errors
         kept = json.loads(laptop("logins", "--json", **variables)[1])
         assert kept == [{"url": url, "token_in": "file", "ca_file": str(laptop.home / "ca.pem")}]
+        assert laptop("login", url, given=TOKEN, **variables)[0] == 0  # the file is remembered
         assert json.loads(laptop("list", "--json", **variables)[1])["services"] == []
         assert {head.split()[1] for head in proxy.heads} == {"jupyter.example.org:443"}
         assert TOKEN.encode() not in proxy.passed and TOKEN not in "".join(proxy.heads)

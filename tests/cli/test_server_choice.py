@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import trustme
 
 from jupyter_portproxy.cli.credentials import LoginStore
 from jupyter_portproxy.cli.server_address import ServerAddress
@@ -120,3 +121,15 @@ def test_a_server_that_runs_here_needs_no_login_by_whatever_name(tmp_path):
             )
         code, said, _ = portproxy(tmp_path, "list", "--json", "--server", server.url)
         assert (code, json.loads(said)["services"]) == (0, [])
+
+
+def test_a_server_that_runs_here_with_a_certificate_of_its_own(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "all.pem")
+    with jupyter_server(tmp_path, certificate=tmp_path / "all.pem") as server:
+        code, _, errors = portproxy(tmp_path, "list", "--json")
+        host = server.url.split("/")[2]
+        assert (code, errors.split(" is not trusted: ")[0]) == (1, f"The certificate of {host}")
+        code, said, errors = portproxy(tmp_path, "--ca-file", "ca.pem", "list", "--json")
+        assert (code, json.loads(said)["services"]) == (0, []), errors
