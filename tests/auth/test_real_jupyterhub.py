@@ -16,7 +16,9 @@ import websockets
 
 from ..docs.test_docs import server_settings
 from ..gateway.test_policy import foreign_port
+from ..support import forwarding
 from ..support.hub import Browser, Hub, jupyterhub
+from ..support.jupyter_processes import environment
 from ..support.upstreams import ALLOWED, free_port, mirror, says, serve
 from ..support.waiting import eventually
 
@@ -314,6 +316,26 @@ async def test_raw_tcp_takes_a_token_of_the_hub_alone_and_ends_with_it(hub: Hub)
             await asyncio.wait_for(link.wait_closed(), 30)
             assert link.close_code == 1008
         await asyncio.wait_for(up.gone.wait(), 5)
+
+
+def test_forward_through_the_hub_ends_with_its_token(hub: Hub, tmp_path):
+    made = hub.api("POST", "users/bob/tokens", {"scopes": ["access:servers!user=bob"]})
+    options = ["--server", f"{hub.origin}/user/bob/lab/tree/a.ipynb"]
+    with forwarding.service(forwarding.echo) as port:
+        for token in (hub.token("ada"), hub.token("bob", "read:users!user=bob")):  # another user's, and one without access
+            command = [*forwarding.COMMAND, "forward", *options, f"0:{port}"]
+            variables = environment(tmp_path, {"JUPYTER_TOKEN": token})
+            done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
+            assert (done.returncode, done.stdout) == (1, "") and len(done.stderr.splitlines()) == 2, done.stderr
+            assert token not in done.stderr
+        with forwarding.forwarding(tmp_path, f"0:{port}", options=options, more={"JUPYTER_TOKEN": made["token"]}) as forward:
+            with forward.connect(30) as sock:
+                sock.sendall(b"hello")
+                assert sock.recv(5) == b"hello"
+                hub.api("DELETE", f"users/bob/tokens/{made['id']}")
+                assert forwarding.is_reset(sock)
+            assert forward.wait() == 1
+            assert forward.said.count("\n") == 2, forward.said
 
 
 async def test_a_guest_with_a_share_code_reaches_services_until_the_share_is_revoked(hub: Hub):

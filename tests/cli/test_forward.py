@@ -16,6 +16,7 @@ import time
 import pytest
 
 from ..support.forwarding import COMMAND, count, echo, forwarding, is_reset, read_all, reset, say_and_hear, service
+from ..support.fresh_environment import ROOT
 from ..support.jupyter_processes import TOKEN, environment, jupyter_server
 from ..support.upstreams import free_port
 
@@ -242,6 +243,17 @@ def test_stdio_takes_a_pipe_a_file_and_nothing(run, tmp_path):
         with (tmp_path / "file").open("rb") as file:
             assert run("forward", "--stdio", str(counting), input=None, stdin=file) == (0, b"3000000", "")
         assert run("forward", "--stdio", str(counting), input=None, stdin=subprocess.DEVNULL) == (0, b"0", "")
+
+
+def test_the_client_in_one_file_forwards_without_any_package(server, tmp_path):
+    """Its frames are masked without Tornado's C extension."""
+    data, file = random.Random(4).randbytes(3_000_000), tmp_path / "client.pyz"
+    subprocess.run([sys.executable, ROOT / "client" / "build.py", file], check=True, capture_output=True)
+    with service(echo) as port:
+        command = [sys.executable, "-I", "-S", file, "--server", server.url, "forward", "--stdio", str(port)]
+        variables = {"HOME": str(tmp_path), "JUPYTER_TOKEN": TOKEN}
+        done = subprocess.run(command, input=data, env=variables, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
 
 
 def test_stdio_at_a_terminal_ends_when_the_service_does(home, server):

@@ -21,10 +21,13 @@ from jupyter_portproxy.cli.listening_sockets import close_listener, listen
 from jupyter_portproxy.cli.tcp_forwarder import Messages, TcpForwarder
 from jupyter_portproxy.protocol.forwards import parse_forward
 from jupyter_portproxy.system.descriptors import raise_limit
+from jupyter_portproxy.system.tls import SYSTEM_TRUST, Trust
 from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAccess
 
+from ..docs.test_nginx_docs import LOCATION, MAP, TLS
 from ..support.forwarding import echo, service
 from ..support.jupyter_processes import TOKEN, Server, debugged, jupyter_server
+from ..support.nginx import nginx
 from ..support.slow_relay import relay
 from ..support.upstreams import answers, free_port, says, serve
 from ..support.waiting import eventually
@@ -60,12 +63,12 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def forwarding(url: str, remote: int, token: str = TOKEN, **options: float) -> AsyncIterator[Running]:
+async def forwarding(url: str, remote: int, trust: Trust = SYSTEM_TRUST, **options: float) -> AsyncIterator[Running]:
     """At its end no task, no descriptor and no timer is left."""
     tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
     said: list[str] = []
     listener, forward = listen(parse_forward(f"0:{remote}"))
-    access = ServerAccess(url, token)
+    access = ServerAccess(url, TOKEN, trust)
     forwarder = TcpForwarder(access, forward.remote, Messages(said.append, lambda text: None), **options)
     forwarder.serve(listener, forward)
     try:
@@ -154,6 +157,27 @@ async def test_a_server_that_stands_still_is_found_out_by_a_ping(tmp_path):
             assert running.said == ["The server does not answer; trying again ...", "The server answers again."]
             writer.close()
             (await running.ask())[1].close()
+
+
+async def test_pings_keep_a_quiet_connection_behind_a_reverse_proxy_with_a_limit(tmp_path):
+    """nginx cuts what is quiet for `proxy_read_timeout`: 60 s by default, 1 s here."""
+    trusts = ["--ServerApp.trust_xheaders=True", "--ServerApp.allow_remote_access=True"]
+    location = LOCATION.replace("proxy_read_timeout 1d", "proxy_read_timeout 1s")
+    assert location != LOCATION
+    with service(echo) as up, jupyter_server(tmp_path, *trusts) as server:
+        front = nginx(tmp_path, f"{MAP} server {{ listen 443 ssl; {TLS} {location} }}", urlsplit(server.url).netloc)
+        with front as (port, _):
+            url, trust = f"https://localhost:{port}/", Trust(str(tmp_path / "ca.pem"))
+            async with forwarding(url, up, trust=trust, ping_interval=0.3) as running:
+                reader, writer = await running.ask()
+                await asyncio.sleep(3)
+                writer.write(b"still")
+                assert await asyncio.wait_for(reader.readexactly(5), 5) == b"still"
+                writer.close()
+            async with forwarding(url, up, trust=trust, ping_interval=60) as running:
+                reader, writer = await running.ask()
+                assert await running.is_reset(reader)
+                writer.close()
 
 
 async def test_pings_keep_a_quiet_connection(tmp_path):

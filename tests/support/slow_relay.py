@@ -11,8 +11,8 @@ from collections.abc import Iterator
 class Relay:
     """`port` leads to the server's; what that says arrives `delay` seconds late."""
 
-    def __init__(self, to: int) -> None:
-        self.delay, self.port, self._to = 0.0, 0, to
+    def __init__(self, to: int, port: int = 0) -> None:
+        self.delay, self.port, self._to = 0.0, port, to
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready, self._end, self._loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
@@ -27,7 +27,7 @@ class Relay:
         self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
@@ -64,8 +64,8 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relay(to: int) -> Iterator[Relay]:
-    made = Relay(to)
+def relay(to: int, port: int = 0) -> Iterator[Relay]:
+    made = Relay(to, port)
     made.start()
     try:
         yield made
