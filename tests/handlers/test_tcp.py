@@ -6,15 +6,19 @@ import asyncio
 import json
 import logging
 import re
+import ssl
 import sys
+from pathlib import Path
 
 import pytest
+import trustme
 import websockets
 
 from jupyter_portproxy.server_proxy.config import read_server
 from jupyter_portproxy.services.templates import load
 
 from ..conftest import TOKEN
+from ..support.jupyter_processes import jupyter_server
 from ..support.raw_clients import UPGRADE, Answer
 from ..support.upstreams import free_port, serve
 from ..support.waiting import eventually
@@ -321,3 +325,51 @@ async def test_the_log_has_who_what_how_much_and_how_long(connect, gateway, capl
         assert re.fullmatch(rf"{what} has closed after [0-9]+\.[0-9] s and 10 bytes", lines[1])
     assert gateway.counters.bytes_in_tunnels == before + 10
     assert TOKEN not in caplog.text
+
+
+# ---- a server with TLS ----
+
+
+def test_a_server_with_tls_carries_the_same(tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    with jupyter_server(tmp_path, certificate=tmp_path / "own.pem") as server:
+        asyncio.run(talk_over_tls(server.url, tmp_path / "ca.pem"))
+        assert "Traceback" not in server.log, server.log
+
+
+async def talk_over_tls(url: str, authority: Path) -> None:
+    async def resets(connection) -> None:
+        await connection.reader.readexactly(1)
+        connection.reset()
+
+    fields = {"Authorization": f"token {TOKEN}"}
+    context = ssl.create_default_context(cafile=str(authority))
+
+    def opened(port: int):
+        return websockets.connect(
+            f"wss{url.removeprefix('https')}proxy/tcp/{port}", additional_headers=fields, ssl=context, max_size=None
+        )
+
+    async with serve(echoes) as up, opened(up.port) as link:
+        data = bytes(range(256)) * 8192
+        sending, received = asyncio.ensure_future(link.send(data)), b""
+        while len(received) < len(data):
+            received += await asyncio.wait_for(link.recv(), 10)
+        await sending
+        assert received == data
+        await link.send(b"")
+        assert [await link.recv(), await link.recv()] == [b"end", b""]
+        await asyncio.wait_for(link.wait_closed(), 5)
+        assert link.close_code == 1000
+    async with serve(resets) as up, opened(up.port) as link:
+        await link.send(b"x")
+        await asyncio.wait_for(link.wait_closed(), 5)
+        assert link.close_code == 1011
+    async with serve(echoes) as up:
+        link = await opened(up.port)
+        await link.send(b"x")
+        assert await link.recv() == b"x"
+        link.transport.abort()
+        await asyncio.wait_for(up.gone.wait(), 5)  # a reset
