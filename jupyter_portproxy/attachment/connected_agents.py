@@ -208,7 +208,7 @@ class ConnectedAgents:
     def _attach_port(self, agent: ConnectedAgent, port: int) -> None:
         """Raises: BadInput, OSError"""
         name, where = f"{agent.name}-{port}", f"{agent.host}:{port}"
-        template = Template("attached", (), title=name, arguments=(_ADDRESS,), unix_socket=True, external=True)
+        template = Template(name, (), title=name, arguments=(_ADDRESS,), unix_socket=True, external=True)
         detach = partial(self._detach_port, agent, port)
         service = self._services.attach(name, template, {"address": where}, agent.name, detach)
         agent.services[port] = service

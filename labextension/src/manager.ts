@@ -7,7 +7,19 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, eventsOf, IApi, IEvent } from './api';
-import type { Connection, ILostSocket, IPort, IPortRule, IPortsManager, IProject, IReservation, IService, ITemplate } from './tokens';
+import type {
+  Connection,
+  IAgent,
+  IAttachToken,
+  ILostSocket,
+  IPort,
+  IPortRule,
+  IPortsManager,
+  IProject,
+  IReservation,
+  IService,
+  ITemplate
+} from './tokens';
 
 const FIRST_RETRY_DELAY = 1000;
 const MAX_RETRY_DELAY = 15_000;
@@ -21,6 +33,7 @@ interface ISnapshot {
   reservations: IReservation[];
   projects?: IProject[];
   port_rules?: IPortRule[];
+  agents?: IAgent[];
 }
 
 type Item =
@@ -28,7 +41,8 @@ type Item =
   | ({ kind: 'service' } & IService)
   | ({ kind: 'reservation' } & IReservation)
   | ({ kind: 'project' } & IProject)
-  | ({ kind: 'port_rule' } & IPortRule);
+  | ({ kind: 'port_rule' } & IPortRule)
+  | ({ kind: 'agent' } & IAgent);
 
 /** The visibility of a document. */
 export interface IVisibility {
@@ -68,6 +82,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get portRules(): readonly IPortRule[] | null {
     return this._portRules;
+  }
+
+  get agents(): readonly IAgent[] | null {
+    return this._agents;
   }
 
   get connection(): Connection {
@@ -196,6 +214,18 @@ export class PortsManager implements IPortsManager, IDisposable {
     }
     this._dropRule(id);
     this._changed.emit();
+  }
+
+  async detach(agent: string): Promise<void> {
+    await this._api.request('DELETE', `attached/${encodeURIComponent(agent)}`);
+  }
+
+  attachTokens(): Promise<IAttachToken[]> {
+    return this._api.request('GET', 'attach-tokens');
+  }
+
+  async revokeToken(id: string): Promise<void> {
+    await this._api.request('DELETE', `attach-tokens/${encodeURIComponent(id)}`);
   }
 
   async whenSettled(name: string): Promise<IService> {
@@ -331,6 +361,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._reservations = new Map(snapshot.reservations.map(reservation => [reservation.name, reservation]));
     this._setProjects(snapshot.projects);
     this._portRules = snapshot.port_rules ?? null;
+    this._agents = snapshot.agents ?? null;
     this._hasSnapshot = true;
     if (before) {
       snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._announceNewPort(port));
@@ -352,6 +383,8 @@ export class PortsManager implements IPortsManager, IDisposable {
       const rules = this._portRules ?? [];
       const isKnown = rules.some(rule => rule.id === item.id);
       this._portRules = isKnown ? rules.map(rule => (rule.id === item.id ? item : rule)) : [...rules, item];
+    } else if (item.kind === 'agent') {
+      this._agents = [...this._otherAgents(item.name), item].sort((a, b) => a.name.localeCompare(b.name));
     } else {
       this._reservations.set(item.name, item);
     }
@@ -368,9 +401,15 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._projects?.delete(item.key);
     } else if (item.kind === 'port_rule') {
       this._dropRule(item.id);
+    } else if (item.kind === 'agent') {
+      this._agents = this._otherAgents(item.name);
     } else {
       this._reservations.delete(item.name);
     }
+  }
+
+  private _otherAgents(name: string): IAgent[] {
+    return (this._agents ?? []).filter(agent => agent.name !== name);
   }
 
   private _dropRule(id: string): void {
@@ -388,6 +427,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _reservations = new Map<string, IReservation>();
   private _projects: Map<string, IProject> | null = null;
   private _portRules: IPortRule[] | null = null;
+  private _agents: IAgent[] | null = null;
   private _templates: ITemplate[] = [];
   private _connection: Connection = 'connecting';
   private _problem = '';

@@ -5,12 +5,13 @@ import { addIcon, LabIcon, PanelWithToolbar, ReactWidget, refreshIcon, SidePanel
 import { ISignal, Signal } from '@lumino/signaling';
 import * as React from 'react';
 
+import { AgentGroups, AttachTokens, isGrouped } from './attached';
 import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
 import { ProjectList } from './projects';
 import { RuleList } from './rule-list';
 import { IRuleSettings, RuleSet } from './rules';
-import type { IPort, IPortRule, IPortsManager } from './tokens';
+import type { IPort, IPortRule, IPortsManager, IService } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow, IWaitingPort, WaitingRow } from './views';
 import { matchesFilter, portLabel, serviceLabel } from './labels';
 
@@ -91,18 +92,18 @@ export function useLive(manager: IPortsManager, state: PanelState): number {
 export function ServicesSection({ manager, state, trans, run, onStart }: IProps): React.JSX.Element {
   const now = useLive(manager, state);
   const services = manager.services.filter(s => matchesFilter(state.filter, serviceLabel(s), s.runs ?? '', s.port, s.state));
+  const rowOf = (service: IService) => <ServiceRow key={service.name} {...{ service, now, trans, run }} />;
   const reservations = manager.reservations.filter(r => matchesFilter(state.filter, r.name, r.port) && !manager.service(r.name));
   return (
     <>
       <Problem manager={manager} trans={trans} />
       {services.length + reservations.length ? (
         <ul className="jp-PortProxy-list" aria-label={trans.__('Services')}>
-          {services.map(service => (
-            <ServiceRow key={service.name} {...{ service, now, trans, run }} />
-          ))}
+          {services.filter(service => !isGrouped(manager, service)).map(rowOf)}
           {reservations.map(reservation => (
             <ReservationRow key={reservation.name} {...{ reservation, now, trans, run }} />
           ))}
+          <AgentGroups {...{ manager, services, rowOf, now, trans }} />
         </ul>
       ) : (
         <div className="jp-PortProxy-empty">
@@ -112,6 +113,7 @@ export function ServicesSection({ manager, state, trans, run, onStart }: IProps)
           </button>
         </div>
       )}
+      <AttachTokens {...{ manager, trans }} />
     </>
   );
 }

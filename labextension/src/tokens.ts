@@ -23,7 +23,31 @@ export interface IService {
   url: string | null;
   scheme: Scheme;
   open_in: 'lab' | 'browser';
+  /** The agent that has attached it from elsewhere; null for a service of this machine. */
+  agent?: string | null;
   last_lines: string[];
+}
+
+/** A program that attaches services from elsewhere. */
+export interface IAgent {
+  name: string;
+  host: string;
+  /** `lost` returns by itself. */
+  state: 'up' | 'lost' | 'ended';
+  since: number;
+  error: string;
+  /** The `id` of its attach token. */
+  token: string;
+  services: string[];
+}
+
+/** A token with which agents attach services. Times are in seconds since 1970. */
+export interface IAttachToken {
+  id: string;
+  name: string;
+  created: number;
+  until: number;
+  used: number | null;
 }
 
 export interface IPort {
@@ -163,6 +187,8 @@ export interface IPortsManager {
   readonly projects: readonly IProject[] | null;
   /** In the server's order; null if the server keeps no rules. */
   readonly portRules: readonly IPortRule[] | null;
+  /** Those that attach services; null if nothing can be attached to the server. */
+  readonly agents: readonly IAgent[] | null;
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
@@ -194,6 +220,10 @@ export interface IPortsManager {
   changeRule(rule: Partial<Omit<IPortRule, 'id'>>): Promise<IPortRule>;
   /** Removes a rule. One that does not exist any more is no error. */
   removeRule(id: string): Promise<void>;
+  /** Ends an agent. */
+  detach(agent: string): Promise<void>;
+  attachTokens(): Promise<IAttachToken[]>;
+  revokeToken(id: string): Promise<void>;
   /** The service once it is no longer starting. */
   whenSettled(name: string): Promise<IService>;
 }

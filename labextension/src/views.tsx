@@ -98,7 +98,7 @@ interface ICommonProps {
   run: Run;
 }
 
-/** A service that was started here. */
+/** A service that was started here, or attached from elsewhere. */
 export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, run }: { service: IService } & ICommonProps) {
   const listens = service.port !== null && !['down', 'failed'].includes(service.state);
   return (
@@ -110,7 +110,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
       dot={service.state}
       dotTitle={stateText(service.state, trans)}
       detail={[listens ? `:${service.port}` : '', formatDuration(service.since, now, trans)].filter(Boolean).join('  ')}
-      {...(service.state === 'failed' ? { note: service.error } : {})}
+      {...(service.state === 'failed' || (service.agent && service.error) ? { note: service.error } : {})}
       actions={serviceActions(service, trans)}
       run={run}
     />
@@ -119,6 +119,9 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
 
 function serviceActions(service: IService, trans: TranslationBundle): IAction[] {
   const log = { command: CommandIDs.showLog, label: trans.__('Show log'), icon: listIcon };
+  if (!isActive(service) && service.agent) {
+    return [log, { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon }];
+  }
   if (!isActive(service)) {
     const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
     const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
@@ -128,8 +131,8 @@ function serviceActions(service: IService, trans: TranslationBundle): IAction[] 
   return [
     ...(service.scheme === 'tcp' ? [forwardAction(trans)] : openActions(trans, service.open_in)),
     log,
-    { command: CommandIDs.restart, label: trans.__('Restart'), icon: refreshIcon },
-    { command: CommandIDs.stop, label: trans.__('Stop'), icon: stopIcon }
+    ...(service.agent ? [] : [{ command: CommandIDs.restart, label: trans.__('Restart'), icon: refreshIcon }]),
+    { command: CommandIDs.stop, label: service.agent ? trans.__('Detach') : trans.__('Stop'), icon: stopIcon }
   ];
 }
 
