@@ -31,6 +31,7 @@ from .api.project_list import ProjectList
 from .attachment import api as attachment_api
 from .attachment.connected_agents import ConnectedAgents
 from .attachment.handlers import AttachParts, ControlHandler, DataHandler
+from .attachment.reverse import ReverseListeners
 from .attachment.tokens import AttachTokens
 from .config import PortProxy
 from .gateway.connector import Connector
@@ -83,6 +84,8 @@ class PortProxyApp(ExtensionApp):
         adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
         self.gateway = self._make_gateway(settings, adopted, base_url)
         self.agents = self._make_agents(settings)
+        listens = settings.reverse_forwarding and self._is_personal(settings)
+        self.reverse = ReverseListeners(self.policy, self.log) if listens else None
         self.origins, self.decisions = self._make_origins(settings), DecisionCache()
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
         self.listing = Listing(self.gateway, port_list, self.origins, base_url, self._list_agents)
@@ -144,8 +147,10 @@ class PortProxyApp(ExtensionApp):
 
             self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
         self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
-        attach = {"parts": AttachParts(self.gateway, self.agents)}
-        self.handlers.extend([(r"/proxy/attach", ControlHandler, attach), (r"/proxy/attach/([^/]+)", DataHandler, attach)])
+        attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
+        for path, is_reverse in (("/proxy/attach", False), ("/proxy/reverse", True)):
+            arguments = {"parts": attach_parts, "is_reverse": is_reverse}
+            self.handlers.extend([(path, ControlHandler, arguments), (rf"{path}/([^/]+)", DataHandler, arguments)])
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
@@ -170,6 +175,8 @@ class PortProxyApp(ExtensionApp):
             await self.projects_runtime.close()
         if self.agents is not None:
             self.agents.close()
+        if self.reverse is not None:
+            self.reverse.close()
         await self.services.close()
         self.connector.close()
         self.logins.close()

@@ -179,6 +179,14 @@ class NothingAttaches(Forbidden):
     hint = "Attach to a server of your own."
 
 
+class NotReversed(Forbidden):
+    """`forward --reverse` to a server that does not listen for others (403)."""
+
+    code, title = "not_reversed", "Ports cannot be forwarded to this server"
+    message = "Ports of other machines cannot be forwarded to this server."
+    hint = "The administrator can allow it on a server of one person: c.PortProxy.reverse_forwarding = True."
+
+
 class NotTheHub(Forbidden):
     """A request to a project host that does not come from its hub (403)."""
 

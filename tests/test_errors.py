@@ -65,6 +65,7 @@ SAMPLES = [
     errors.ForwardedPort(8050),
     errors.NotFramed(),
     errors.NothingAttaches(),
+    errors.NotReversed(),
     errors.NotTheHub(),
     errors.ProjectStopped("project host"),
     errors.ProjectStarting("project host"),

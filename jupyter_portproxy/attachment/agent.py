@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -41,7 +41,6 @@ from ..upstream.websocket_client import HandshakeError, ServerAccess, open_webso
 from .control_connection import ControlConnection
 from .local_ports import LocalPorts
 
-PATH = "proxy/attach"
 GOODBYE = 1001  # the close code by which the server knows that the agent has ended
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # s
 _HEALTH_PERIOD = 2.0  # s
@@ -57,7 +56,10 @@ class AgentEnded(CliError):
 class Offer(Protocol):
     """What a control connection offers to the server."""
 
-    ports: Sequence[int]
+    path: str  # of the control connection, below the server's base URL
+
+    @property
+    def ports(self) -> Sequence[int]: ...
 
     async def first_message(self) -> Hello | Listen: ...
 
@@ -81,6 +83,7 @@ class AttachedPorts:
     """
 
     def __init__(self, name: str, host: str, ports: Sequence[int], local_ports: LocalPorts) -> None:
+        self.path = "proxy/attach"
         self.ports: list[int] = list(dict.fromkeys(ports))
         self._name, self._host, self._local_ports = name, host, local_ports
         self._instance = secrets.token_urlsafe(16)
@@ -98,6 +101,38 @@ class AttachedPorts:
 
     def remove(self, port: int) -> None:
         self.ports.remove(port)
+
+    def close(self) -> None:
+        self._local_ports.close()
+
+
+class ReversePorts:
+    """The offer of `forward --reverse`: ports of this machine, each beside the server at a port of its own.
+
+    Args:
+        pairs: port beside the server -> port of this machine.
+    """
+
+    def __init__(self, host: str, pairs: Mapping[int, int], local_ports: LocalPorts) -> None:
+        self.path = "proxy/reverse"
+        self._pairs, self._host, self._local_ports = dict(pairs), host, local_ports
+        self._instance = secrets.token_urlsafe(16)
+
+    @property
+    def ports(self) -> Sequence[int]:
+        return list(self._pairs)
+
+    async def first_message(self) -> Listen:
+        return Listen(self._host, self._instance, tuple(self._pairs))
+
+    async def dial(self, port: int) -> IOStream:
+        return await self._local_ports.dial(self._pairs[port])
+
+    async def find_error(self, port: int) -> None:
+        """The server lists no state of these."""
+
+    def remove(self, port: int) -> None:
+        del self._pairs[port]
 
     def close(self) -> None:
         self._local_ports.close()
@@ -152,7 +187,7 @@ class Agent:
 
     async def _attach_once(self, stop: asyncio.Event) -> str:
         """One control connection, from its handshake to its end; returns why it has ended. Raises: AgentEnded"""
-        opening = asyncio.ensure_future(ControlConnection.open(self._access, PATH))
+        opening = asyncio.ensure_future(ControlConnection.open(self._access, self._offer.path))
         if not await _unless(stop, opening):
             return ""
         try:
@@ -235,7 +270,7 @@ class Agent:
             return
         try:
             async with self._handshakes:
-                websocket = await open_websocket(self._access, f"{PATH}/{id_}")
+                websocket = await open_websocket(self._access, f"{self._offer.path}/{id_}")
         except (CliError, asyncio.CancelledError) as error:
             local.close()
             if isinstance(error, asyncio.CancelledError):

@@ -1,7 +1,8 @@
 """The WebSockets of agents: `proxy/attach`, an agent's control connection, and `proxy/attach/ID`, one for each data connection.
 
-Both need a credential in the Authorization field. Cookies are not looked at, and a handshake with `Origin` is refused: every
-browser sends one. Refusals before the handshake are JSON, as those of the API.
+`proxy/reverse` and `proxy/reverse/ID` are the same for ports that lead the other way (reverse). All need a credential in the
+Authorization field: an attach token, or at `proxy/reverse` one of the server's user. Cookies are not looked at, and a handshake
+with `Origin` is refused: every browser sends one. Refusals before the handshake are JSON, as those of the API.
 
 A control connection begins with the agent's first message, which must come within some seconds. It ends with `Ended` and one of
 the close codes below, when the agent says so (1001), or when nothing has come from the agent for `_SILENCE` seconds.
@@ -15,18 +16,21 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
-from ..errors import BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, ShuttingDown, Unauthenticated
+from ..errors import BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, NotReversed, ShuttingDown, Unauthenticated
 from ..gateway.gateway import Gateway
+from ..handlers.tcp import TcpRequest
 from ..protocol import attach_messages, credentials
 from ..protocol.attach_messages import BadMessage, Ended, Hello, Listen, PortHealth, Refused, ServerMessage, clean_sentence
 from ..upstream.byte_tunnel import ByteTunnel
 from .connected_agents import ConnectedAgent, ConnectedAgents
+from .reverse import ReverseClient, ReverseListeners
 from .sessions import AttachSession
 from .tokens import AttachToken
 
@@ -44,22 +48,29 @@ class AttachParts:
 
     Attributes:
         agents: None where this server attaches nothing, because several people share it.
+        reverse: None unless clients may forward ports of their machines to this server.
     """
 
     gateway: Gateway
     agents: ConnectedAgents | None
+    reverse: ReverseListeners | None = None
     first_message_timeout: float = FIRST_MESSAGE_TIMEOUT
     silence: float = SILENCE
     ping_timeout: float = PING_TIMEOUT
 
 
 class AttachHandler(WebSocketHandler):
-    """What both have in common: authentication, and errors before the handshake."""
+    """What both have in common: authentication, and errors before the handshake.
 
-    _token: AttachToken
+    Of the credential the ID of the attach token is kept, or the hash: a data connection must show the same.
+    """
 
-    def initialize(self, parts: AttachParts) -> None:
-        self._parts = parts
+    _token: AttachToken | None = None
+    _credential: str
+    _login: TcpRequest | None = None
+
+    def initialize(self, parts: AttachParts, is_reverse: bool) -> None:
+        self._parts, self._is_reverse = parts, is_reverse
 
     @property
     def _agents(self) -> ConnectedAgents:
@@ -83,22 +94,37 @@ class AttachHandler(WebSocketHandler):
     @allow_unauthenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
         try:
-            self._authenticate()
+            await self._authenticate()
             self._admit(*args)
         except GatewayError as error:
             self._refuse(error)
             return
         await super().get(*args, **kwargs)
 
-    def _authenticate(self) -> None:
-        """Raises: Forbidden, Unauthenticated"""
+    async def _authenticate(self) -> None:
+        """Raises: Forbidden, Unauthenticated, LoginUnavailable"""
         headers = self.request.headers
         if "Origin" in headers or "Sec-WebSocket-Origin" in headers:
             raise Forbidden("A page in a browser may not attach.", "Run: jupyter portproxy attach")
-        token = self._agents.tokens.find(credentials.parse_authorization_token(headers.get("Authorization", "")))
-        if token is None:
+        text = credentials.parse_authorization_token(headers.get("Authorization", ""))
+        if self._is_reverse:
+            if self._parts.reverse is None:
+                raise NotReversed()
+            self._credential = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            await self._log_in()
+            return
+        self._token = self._agents.tokens.find(text)
+        if self._token is None:
             raise Unauthenticated("The attach token was revoked, has ended, or is none of this server's.", _NO_TOKEN)
-        self._token = token
+        self._credential = self._token.id
+
+    async def _log_in(self) -> None:
+        """Authenticate and authorize by the token alone. Raises: Forbidden, Unauthenticated, LoginUnavailable"""
+        if self.request.query:
+            raise Forbidden("This address has no parameters.", "Send the token in the Authorization field.")
+        self._login = TcpRequest(self.application, self.request, self._parts.gateway)
+        await self._login.authenticate()
+        await self._login.authorize()
 
     def _admit(self, *args: str) -> None:
         """Raises: GatewayError"""
@@ -113,6 +139,7 @@ class ControlHandler(AttachHandler):
     """A control connection: the `Control` of a session."""
 
     _agent: ConnectedAgent | None = None
+    _client: ReverseClient | None = None
     _is_open = False
 
     async def open(self, *args: str, **kwargs: str) -> None:
@@ -149,8 +176,10 @@ class ControlHandler(AttachHandler):
             if isinstance(message, bytes):
                 raise BadMessage("A control connection has text messages only.")
             parsed = attach_messages.parse_agent_message(message)
-            if isinstance(parsed, (Hello, Listen)) != (self._agent is None):
-                raise BadMessage("The first message of a control connection, and only that, is 'hello'.")
+            is_first, first = self._agent is None and self._client is None, Listen if self._is_reverse else Hello
+            if is_first != isinstance(parsed, first) or (not is_first and isinstance(parsed, (Hello, Listen))):
+                name = "listen" if self._is_reverse else "hello"
+                raise BadMessage(f"The first message of this connection, and only that, is '{name}'.")
         except BadMessage as error:
             code = _UNSUPPORTED if isinstance(message, bytes) else _VIOLATION
             self.end(BadInput(str(error), "Is it the same version of jupyter_portproxy?"), is_final=True, code=code)
@@ -167,6 +196,8 @@ class ControlHandler(AttachHandler):
     def on_close(self) -> None:
         self._is_open = False
         self._timer.cancel()
+        if self._client is not None and self._parts.reverse is not None:
+            self._parts.reverse.end(self._client)
         agent = self._agent
         if agent is None or self._parts.agents is None:
             return
@@ -179,28 +210,42 @@ class ControlHandler(AttachHandler):
 
     async def _handle(self, message: attach_messages.AgentMessage) -> None:
         match message:
-            case Hello():
-                await self._attach(message)
+            case Hello() | Listen():
+                await self._begin(message)
             case PortHealth() if self._agent is not None:
                 self._agents.report(self._agent, message)
-            case Refused(id=id_, error=error) if self._agent is not None:
-                self._agent.session.refuse(id_, error)
+            case Refused(id=id_, error=error):
+                for session in (each.session for each in (self._agent, self._client) if each is not None):
+                    session.refuse(id_, error)
 
-    async def _attach(self, hello: Hello) -> None:
+    async def _begin(self, first: Hello | Listen) -> None:
         self._timer.cancel()
         try:
-            agent = await self._agents.attach(hello, self._token, self)
+            if isinstance(first, Hello):
+                await self._attach(first)
+            else:
+                self._listen(first)
         except (ShuttingDown, OSError):
             self.end(ShuttingDown(), is_final=False)
             return
         except GatewayError as error:
             self.end(error, is_final=True)
             return
-        self._agent = agent
         if not self._is_open:  # it has gone meanwhile
             self.on_close()
             return
         self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
+
+    async def _attach(self, hello: Hello) -> None:
+        """Raises: BadInput, Forbidden, ShuttingDown, OSError"""
+        assert self._token is not None  # `_authenticate`
+        self._agent = await self._agents.attach(hello, self._token, self)
+
+    def _listen(self, wanted: Listen) -> None:
+        """Raises: BadInput, Forbidden, OSError"""
+        assert self._parts.reverse is not None and self._login is not None  # `_authenticate`
+        self._client = self._parts.reverse.listen(wanted, self._credential, self)
+        self._login.watch_login(self._client)
 
     def _check_first(self) -> None:
         self.end(BadInput(f"No message came within {self._parts.first_message_timeout:g} s."), is_final=False)
@@ -210,6 +255,8 @@ class ControlHandler(AttachHandler):
             self.close()
             if self._agent is not None:
                 self._agents.lose(self._agent)
+            if self._client is not None and self._parts.reverse is not None:
+                self._parts.reverse.end(self._client)
             return
         self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
 
@@ -222,8 +269,9 @@ class DataHandler(AttachHandler):
 
     def _admit(self, *args: str) -> None:
         (self._id,) = args
-        session = self._agents.find_session(self._id)
-        if session is None or session.credential != self._token.id:
+        sessions = self._parts.reverse if self._is_reverse else self._agents
+        session = sessions.find_session(self._id) if sessions is not None else None
+        if session is None or session.credential != self._credential:
             raise NotFound(self._id, "waiting connection")
         self._session = session
 

@@ -365,6 +365,10 @@ class ProxyRequest:
         """End a tunnel or exchange with its login, and when its project moves or its user may not reach that any more."""
         if self.gateway.projects is not None:
             self.gateway.projects.watch(open_, destination)
+        self.watch_login(open_)
+
+    def watch_login(self, open_: Closable) -> None:
+        """End something with the login of this request."""
         if self.is_revocable:
             self.gateway.logins.watch(self._login_key(), partial(login_check, self.jupyter), open_)
 

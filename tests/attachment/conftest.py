@@ -19,9 +19,9 @@ class WireAgent:
         self.control: WebSocketClientConnection
         self._open: list[WebSocketClientConnection] = []
 
-    async def connect(self, path: str = "", **fields: str) -> WebSocketClientConnection:
+    async def connect(self, path: str = "", target: str = "attach", **fields: str) -> WebSocketClientConnection:
         headers = {"Authorization": f"token {self.token}", **{name.replace("_", "-"): value for name, value in fields.items()}}
-        connection = await websocket_connect(HTTPRequest(f"{self.url}proxy/attach{path}", headers=headers))
+        connection = await websocket_connect(HTTPRequest(f"{self.url}proxy/{target}{path}", headers=headers))
         self._open.append(connection)
         return connection
 

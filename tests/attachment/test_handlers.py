@@ -168,7 +168,7 @@ async def test_an_attach_token_never_reaches_a_service(wire_agent, agents, call)
     [
         ("{", 1008, "A message is not JSON."),
         ('{"type": "hi"}', 1008, "A message is not an object whose type is one of hello, listen, health, refused."),
-        ('{"type": "health", "port": 6006, "error": ""}', 1008, "The first message of a control connection, and only that,"),
+        ('{"type": "health", "port": 6006, "error": ""}', 1008, "The first message of this connection, and only that,"),
         (b"{}", 1003, "A control connection has text messages only."),
     ],
 )
@@ -185,7 +185,7 @@ async def test_a_second_hello_ends_the_connection(wire_agent, agents):
     agent = wire_agent()
     await agent.attach()
     await agent.send("hello", name="x", host="n0123", instance=INSTANCE, ports=[1], errors={})
-    assert (await agent.read())["sentence"].startswith("The first message of a control connection, and only that, is 'hello'.")
+    assert (await agent.read())["sentence"].startswith("The first message of this connection, and only that, is 'hello'.")
     assert await agent.read() is None
     await eventually(lambda: [each.state.value for each in agents.list()] == ["lost"])
 
