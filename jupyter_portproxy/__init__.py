@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .notebook import show, url_for
+    from .notebook import attach, show, url_for
 
     __version__: str
 
-__all__ = ["__version__", "show", "url_for"]
+__all__ = ["__version__", "attach", "show", "url_for"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""For notebooks: the URL of a port or service of this environment, and an IFrame that shows it.
+"""For notebooks: the URL of a port or service of this environment, an IFrame that shows it, and `attach` for a remote kernel.
 
-Both read environment variables and runtime files, and send no request to the server. `show` needs IPython.
+The first two read environment variables and runtime files, and send no request to the server. `show` needs IPython.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from .services.templates import NAME
 
 if TYPE_CHECKING:
     from IPython.display import IFrame
+
+    from .attachment.background import Attachment
 
 
 def url_for(target: int | str, path: str = "", *, isolated: bool = False) -> str:
@@ -57,6 +59,49 @@ def show(target: int | str, path: str = "", *, width: str = "100%", height: int 
 
     allow = "; ".join(f"{feature} *" for feature in FRAME_FEATURES)
     return IFrame(url_for(target, path, isolated=isolated), width, height, [f'allow="{allow}"'] if isolated else None)
+
+
+def attach(
+    *ports: int,
+    server: str,
+    name: str = "",
+    token: str = "",
+    ca_file: str | None = None,
+    any_owner: bool = False,
+    timeout: float = 30.0,
+) -> Attachment:
+    """Attach ports of the machine where this kernel runs to a Jupyter server elsewhere, as `jupyter portproxy attach` does.
+
+    It runs in a thread of its own, beside an event loop that runs already.
+
+    Args:
+        ports: on which programs of this user listen here, or will.
+        server: the server's URL, as the browser shows it.
+        name: of the services, before `-PORT`; by default this machine's.
+        token: of `jupyter portproxy attach-token`; by default that in the environment variable PORTPROXY_ATTACH_TOKEN.
+        ca_file: a PEM file with the certificates that are trusted in place of the system's.
+        any_owner: also attach ports of other users of this machine.
+        timeout: seconds for the first attempt; a server that does not answer in time is dialled again.
+
+    Returns:
+        an object with the addresses in `urls`, and `close()`.
+
+    Raises:
+        CliError: nothing can be attached there; the text says why.
+    """
+    import socket
+
+    from .attachment.agent import AttachedPorts
+    from .attachment.background import Attachment
+    from .attachment.local_ports import LocalPorts
+    from .cli import attach as command
+    from .protocol.attach_messages import clean_host
+
+    access = command.attach_access(server, token or os.environ.get(command.TOKEN_VARIABLE, "").strip(), ca_file)
+    host = clean_host(socket.gethostname())
+    checked = [urls.parse_port(str(port)) for port in ports]
+    offer = AttachedPorts(command.check_name(name or host), host, checked, LocalPorts(host, any_owner=any_owner))
+    return Attachment(access, offer, name or host, timeout)
 
 
 def _base_url() -> str:

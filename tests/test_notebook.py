@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_portproxy import show, url_for
-from jupyter_portproxy.errors import BadRoute
+from jupyter_portproxy import attach, show, url_for
+from jupyter_portproxy.errors import BadRoute, CliError
 
 
 @pytest.fixture
@@ -59,3 +59,24 @@ def test_an_isolated_page_may_use_what_the_notebook_may(base):
     assert 'allow="' not in show(8050)._repr_html_()
     shown = show(8050, isolated=True)._repr_html_()
     assert all(f"{feature} *" in shown for feature in ("clipboard-write", "fullscreen", "microphone", "storage-access"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"server": "hub"}, "There is no attach token"),
+        ({"server": "hub", "token": "abc"}, "This is no attach token"),
+        ({"server": "hub", "token": "portproxy-attach-a"}, "Invalid URL: 'hub' does not begin with https://"),
+        ({"server": "http://hub.example/", "token": "portproxy-attach-a"}, "is not encrypted"),
+        ({"server": "https://hub.example/", "token": "portproxy-attach-a", "name": "a/b"}, "Invalid name: 'a/b'"),
+    ],
+)
+def test_what_cannot_be_attached_is_one_sentence(monkeypatch, arguments, sentence):
+    monkeypatch.delenv("PORTPROXY_ATTACH_TOKEN", raising=False)
+    with pytest.raises(CliError, match=sentence):
+        attach(6006, **arguments)
+
+
+def test_an_invalid_port_is_not_attached():
+    with pytest.raises(BadRoute, match="Invalid port parameter: 70000"):
+        attach(70000, server="https://hub.example/", token="portproxy-attach-a")

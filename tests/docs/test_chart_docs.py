@@ -18,7 +18,7 @@ from ..support.jupyter_processes import jupyter_server
 from ..support.markdown_blocks import BLOCKS, Block
 from ..support.nginx import accepts
 
-YAML = {block: yaml.safe_load(block.text) for block in BLOCKS if block.language == "yaml"}
+YAML = {block: yaml.safe_load(block.text) for block in BLOCKS if block.language == "yaml" and block.page != "docs/attach.md"}
 VALUES = list(YAML)
 FILES = [file for block in VALUES for file in YAML[block].get("singleuser", {}).get("extraFiles", {}).values()]
 

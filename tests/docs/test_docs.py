@@ -42,6 +42,7 @@ KNOWN = {cls.__name__: cls for cls in (PortProxy, ServerProxy, ServerApp, Identi
 PACKAGES = {path.name for path in (ROOT / "jupyter_portproxy").iterdir() if (path / "__init__.py").exists()}
 SCHEMA = json.loads((ROOT / "labextension" / "schema" / "plugin.json").read_text())
 FORWARD = "docs/forward.md"  # its commands run until a signal: test_forward_docs
+ATTACH = "docs/attach.md"  # all of its blocks: test_attach_docs
 LANGUAGES = {
     **dict.fromkeys(("sh", "python", "json", "nginx", "text"), "test_docs"),  # a developer's sh: test_package_docs
     "yaml": "test_chart_docs",
@@ -99,7 +100,7 @@ def shell(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the blocks are for a POSIX shell")
-@each([block for block in BLOCKS if block.language == "sh" and not block.is_for_a_clone and block.page != FORWARD])
+@each([block for block in BLOCKS if block.language == "sh" and not block.is_for_a_clone and block.page not in (FORWARD, ATTACH)])
 def test_commands_run(shell, block):
     text = block.text
     if block.page == "docs/how-to.md":  # a port for each program by hand: others of this machine may have some of them
@@ -215,7 +216,7 @@ def test_a_configuration_loads_and_names_settings_that_there_are(block):
     check_config(loaded(block.text))
 
 
-@each([block for block in BLOCKS if block.language == "python" and not is_config(block)])
+@each([block for block in BLOCKS if block.language == "python" and not is_config(block) and block.page != ATTACH])
 def test_a_notebooks_code_runs(shell, block):
     hub = {"JUPYTERHUB_SERVICE_PREFIX": "/user/ada/"} if block.page == "docs/jupyterhub.md" else {}
     done = shell.python(block.text, **hub)
