@@ -40,6 +40,8 @@ def add_commands(commands: Commands) -> None:
     command.add_argument(
         "--stdio", action="store_true", help="join standard input and output to one REMOTE, for ssh's ProxyCommand"
     )
+    text = "the other way: each REMOTE:LOCAL makes a port of this machine one beside the server, at 127.0.0.1"
+    command.add_argument("--reverse", action="store_true", help=text)
     command.add_argument("-v", "--verbose", action="store_true", help="print a line for each connection")
 
 
@@ -52,6 +54,10 @@ def _forward(client: ApiClient, options: Options) -> int:
     logging.getLogger("tornado").addHandler(logging.NullHandler())  # what it warns of is in our sentences
     raise_limit()
     access = server_access(client.server)
+    if options.reverse:
+        from .reverse import forward_reverse
+
+        return asyncio.run(forward_reverse(access, options))
     return asyncio.run(_forward_to_stdio(access, options) if options.stdio else _forward_ports(access, options))
 
 
