@@ -230,9 +230,9 @@ class Unreachable(GatewayError):
     retry_after = 2
 
     @classmethod
-    def port(cls, port: int) -> Unreachable:
-        hint = f"Is the service running? Try: python3 -m http.server {port}"
-        return cls(f"Failed to connect to service on port {port}.", hint)
+    def port(cls, port: int, *, is_http: bool = True) -> Unreachable:
+        example = f" Try: python3 -m http.server {port}" if is_http else ""
+        return cls(f"Failed to connect to service on port {port}.", f"Is the service running?{example}")
 
     @classmethod
     def host(cls, authority: str) -> Unreachable:

@@ -56,7 +56,9 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
 
 def unreachable(upstream: Upstream) -> Unreachable:
     """The error for an upstream none of whose addresses accepts a connection."""
-    return Unreachable.port(upstream.port) if upstream.host == "localhost" else Unreachable.host(upstream.authority)
+    if upstream.host == "localhost":
+        return Unreachable.port(upstream.port, is_http=upstream.scheme != "tcp")
+    return Unreachable.host(upstream.authority)
 
 
 def prepare_socket(sock: socket.socket) -> None:

@@ -173,7 +173,8 @@ async def test_the_policy_decides(shake, gateway, jp_serverapp, monkeypatch):
     for port in (1, 22, 9999, 20001, 65535):
         assert code_of(await shake(port, LOGIN)) == (403, "forbidden")
     assert code_of(await shake(jp_serverapp.port, LOGIN)) == (403, "jupyter_port")
-    assert code_of(await shake(free_port(), LOGIN)) == (502, "unreachable")
+    answer = await shake(free_port(), LOGIN)
+    assert (code_of(answer), json.loads(answer.content)["hint"]) == ((502, "unreachable"), "Is the service running?")
     for wrong in ("0", "65536", "x", "015432", "localhost:22", "22/x", "service/a/b"):
         assert code_of(await shake(wrong, LOGIN)) == (400, "bad_route")
     assert code_of(await shake("service/none", LOGIN)) == (404, "not_found")
