@@ -207,8 +207,8 @@ class RawTcp(GatewayError):
     status, code, title = 400, "raw_tcp", "Not a web page"
 
     def __init__(self, target: str, what: str) -> None:
-        hint = f"Reach it from your own computer: jupyter portproxy forward {_quoted(target)}"
-        super().__init__(what, hint)
+        name = "/".join(map(_quoted, target.split("/")))  # in a project: KEY/NAME
+        super().__init__(what, f"Reach it from your own computer: jupyter portproxy forward {name}")
 
     @classmethod
     def address(cls, target: str) -> RawTcp:

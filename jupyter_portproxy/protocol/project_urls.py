@@ -37,7 +37,7 @@ class ProjectRoute(BaseRoute):
         port: of a service there; None for the project's own Jupyter.
         path: the path below the prefix, as sent.
         query: the query with its `?`, as sent.
-        tcp: see `tcp_target`.
+        tcp: the port or service there of a route for raw TCP; else empty.
     """
 
     is_project: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class ProjectRoute(BaseRoute):
 
     @property
     def tcp_target(self) -> str:
-        return self.tcp
+        return f"{self.key}/{self.tcp}" if self.tcp else ""
 
     @property
     def start_uri(self) -> str:

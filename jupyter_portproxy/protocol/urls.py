@@ -107,7 +107,7 @@ class BaseRoute:
         service: name of the service that it leads to; empty for any other route.
         needs_login: False if the response follows from the request alone, without information about this server.
         scheme: "https" for TLS to the upstream; "tcp" for a raw byte stream to it.
-        tcp_target: the port or service of a route for raw TCP; empty for any other route.
+        tcp_target: of a route for raw TCP the port or service, in a project `KEY/` and that; empty for any other route.
     """
 
     __slots__ = ()

@@ -900,9 +900,10 @@ async def test_raw_tcp_passes_three_hops_with_its_ends(hops):
         assert [await link.recv(), await link.recv()] == [b"end", b""]
         await asyncio.wait_for(link.wait_closed(), 10)
         assert link.close_code == 1000
-    for server in (hops.hub, hops.host, hops.container):
-        await eventually(lambda server=server: f"raw TCP to '{up.port}' for" in server.log and "has closed after" in server.log)
-    assert f"raw TCP to '{up.port}' for 'ann' at 127.0.0.1 is open" in hops.hub.log
+    target = f"{KEY}/{up.port}"
+    for server, name in ((hops.hub, target), (hops.host, target), (hops.container, up.port)):
+        await eventually(lambda: f"raw TCP to '{name}' for" in server.log and "has closed after" in server.log)  # noqa: B023
+    assert f"raw TCP to '{target}' for 'ann' at 127.0.0.1 is open" in hops.hub.log
 
 
 async def test_a_hub_requires_the_token_the_role_and_the_ports_for_raw_tcp(hops):
@@ -931,6 +932,7 @@ async def test_a_hub_requires_the_token_the_role_and_the_ports_for_raw_tcp(hops)
         assert (await handshake(hops, path)).status == (await handshake(hops, path, user="bob")).status == 101
         page = await hops.ask(path, fields=("Accept: application/json",))
         assert (page.status, json.loads(page.content)["code"]) == (400, "raw_tcp")
+        assert f"jupyter portproxy forward {KEY}/{up.port}" in page.text
 
 
 async def test_a_project_host_serves_raw_tcp_to_its_hub_alone(hops):

@@ -54,7 +54,7 @@ def test_raw_tcp_to_a_project_is_told_from_http():
     for below, port, target in (("tcp/5432", 5432, "5432"), ("tcp/5432/", 5432, "5432"), ("tcp/service/db", None, "db")):
         found = parse_project_url(f"/hub/p1/proxy/{below}", "/hub/")
         assert found == ProjectRoute("p1", "/hub/p1", port, f"/proxy/{below}", "", target)
-        assert found.tcp_target == target
+        assert found.tcp_target == f"p1/{target}"
     assert parse_project_url("/p1/proxy/port/5432/tcp/1", "/").tcp_target == ""
     for wrong in ("tcp/0", "tcp/5432/x", "tcp/5432?token=x"):
         with pytest.raises(BadRoute):
