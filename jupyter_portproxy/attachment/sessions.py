@@ -27,6 +27,7 @@ from ..errors import GatewayError, NotFound
 from ..protocol.attach_messages import Open, ServerMessage
 from ..system.descriptors import is_scarce
 from ..upstream.byte_tunnel import ByteTunnel
+from ..upstream.connect import reset_on_close
 
 OPEN_TIMEOUT = 30.0  # s, from a new connection to the WebSocket that serves it
 MAX_WAITING = 2048  # connections
@@ -151,4 +152,5 @@ class AttachSession:
     def _end_waiting(self, id_: str) -> None:
         waiting = self._waiting.pop(id_)
         waiting.timer.cancel()
+        reset_on_close(waiting.stream.socket)
         waiting.stream.close()

@@ -27,7 +27,7 @@ from tornado.util import _websocket_mask
 
 from ..protocol.websocket_frames import FrameError, FrameParser, Mask, Opcode, mask_by_integers, print_frame
 from .closable import CloseCode
-from .connect import reset_on_close
+from .connect import reset_on_close, was_cut
 from .tunnel import EndState, Tunnel, TunnelEnd
 
 # Tornado's, if it has its C extension.
@@ -139,12 +139,24 @@ class ByteTunnel(Tunnel):
 
 
 class PlainEnd(TunnelEnd):
-    __slots__ = ()
+    __slots__ = ("_is_cut",)
     tunnel: ByteTunnel
+
+    def __init__(self, tunnel: ByteTunnel) -> None:
+        super().__init__(tunnel)
+        self._is_cut = False
 
     def relay(self, data: bytes, other: TunnelEnd) -> None:
         other.write(data)
         self.tunnel.count(len(data))
+
+    def eof_received(self) -> bool:
+        sock = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if self.other is None or sock is None or not was_cut(sock):
+            return super().eof_received()
+        self._is_cut = True
+        super().abort()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         other = self.other
@@ -152,7 +164,7 @@ class PlainEnd(TunnelEnd):
             super().connection_lost(exc)
             return
         self.transport, self.state = None, EndState.CLOSED
-        if exc is not None:
+        if exc is not None or self._is_cut:
             other.abort()
         else:
             other.close()

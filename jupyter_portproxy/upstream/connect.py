@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 
 from tornado.iostream import IOStream, SSLIOStream
 
@@ -22,6 +23,7 @@ from ..system.descriptors import is_scarce, keep_alive
 from ..system.tls import SYSTEM_TRUST, Trust
 from .exchange import Approve
 
+_cut_names: set[bytes] = set()  # of Unix sockets whose peer in this process has cut the connection
 _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
@@ -41,6 +43,8 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
         except OSError:  # this machine has no addresses of that family
             continue
         try:
+            if unix_socket and upstream.scheme == "tcp":
+                _name_socket(stream.socket)
             await _connect(stream, address if unix_socket else (address, upstream.port), timeout)
             prepare_socket(stream.socket)
             local, port = (("", 0), 0) if unix_socket else (stream.socket.getsockname(), upstream.port)
@@ -69,10 +73,32 @@ def prepare_socket(sock: socket.socket) -> None:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Let the close of a TCP connection reset it, so that its peer does not take a cut for an end (RFC 9293 3.10.4)."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError):
+    """Let the close of a connection reset it, so that its peer does not take a cut for an end (RFC 9293 3.10.4).
+
+    A Unix socket cannot be reset. If its peer is one of this process that `dial` has named, `was_cut` tells that peer.
+    """
+    with contextlib.suppress(OSError):  # it is not connected any more
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        elif isinstance(name := sock.getpeername(), bytes):
+            _cut_names.add(name)
+
+
+def was_cut(sock: socket.socket) -> bool:
+    """True if the end of stream at a Unix socket is a cut by `reset_on_close`; once for each connection."""
+    with contextlib.suppress(OSError):
+        name = sock.getsockname() if sock.family == getattr(socket, "AF_UNIX", None) else ""
+        if isinstance(name, bytes) and name in _cut_names:
+            _cut_names.discard(name)
+            return True
+    return False
+
+
+def _name_socket(sock: socket.socket) -> None:
+    """Give a Unix socket a name of its own, by which its peer in this process finds it (unix(7), autobind). Linux only."""
+    if sys.platform == "linux":
+        sock.bind("")
+        _cut_names.discard(sock.getsockname())  # of an earlier connection, which was gone before it saw the cut
 
 
 def _open_socket(address: str) -> socket.socket:

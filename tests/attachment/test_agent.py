@@ -8,9 +8,12 @@ import os
 import random
 import resource
 import socket
+import sys
 import time
 
 import pytest
+from tornado.httpclient import HTTPRequest
+from tornado.websocket import websocket_connect
 
 from jupyter_portproxy.attachment.agent import Agent, AgentEnded, AttachedPorts
 from jupyter_portproxy.attachment.local_ports import LocalPorts
@@ -185,6 +188,57 @@ async def test_a_connection_to_a_port_that_is_not_attached_is_refused(attach, ag
         other.setblocking(False)
         assert await asyncio.wait_for(jp_asyncio_loop.sock_recv(other, 1), 5) == b""
         other.close()
+
+
+async def raw(server_url: str, port: int):
+    """Raw TCP to the service, with `hello` sent."""
+    headers = {"Authorization": f"token {TOKEN}"}
+    websocket = await websocket_connect(HTTPRequest(f"{server_url}proxy/tcp/service/trainer-{port}", headers=headers))
+    await websocket.write_message(b"hello", binary=True)
+    return websocket
+
+
+async def read_to_end(websocket) -> tuple[bytes, int]:
+    """The bytes until the other side's end, and the close code."""
+    received = b""
+    while message := await websocket.read_message():
+        received += message
+    if message is not None:  # an end of stream, which this side answers
+        await websocket.write_message(b"", binary=True)
+        assert await websocket.read_message() is None
+    return received, websocket.close_code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Unix sockets have names of their own on Linux alone")
+@pytest.mark.parametrize("ends", ["whole", "reset", "detached", "lost", "refused"])
+async def test_a_cut_of_raw_tcp_is_no_end(attach, agents, server_url, ends):
+    async def program(reader, writer) -> None:
+        writer.write(await reader.readexactly(5))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        if ends == "reset":
+            writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            writer.transport.abort()
+        elif ends == "whole":
+            writer.close()
+        else:
+            await reader.read()
+            writer.close()
+
+    server = await asyncio.start_server(program, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, attach(port) as running:
+        await running.ready()
+        if ends == "refused":
+            running.agent._offer.remove(port)  # the agent does not serve it, and nothing was sent yet
+        websocket = await raw(server_url, port)
+        if ends in ("detached", "lost"):
+            assert await websocket.read_message() == b"hello"
+            agents.detach("trainer") if ends == "detached" else agents.list()[0].session.control.ws_connection.stream.close()
+        received, code = await read_to_end(websocket)
+        assert (code == 1000) == (ends == "whole")
+        assert received == (b"hello" if ends in ("whole", "reset") else b"")
+        websocket.close()
 
 
 @pytest.fixture

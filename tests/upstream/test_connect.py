@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 import time
 
 import pytest
 
 from jupyter_portproxy.errors import Forbidden, Unreachable, UpstreamTimeout
 from jupyter_portproxy.protocol.urls import Upstream
-from jupyter_portproxy.upstream.connect import dial
+from jupyter_portproxy.upstream.connect import dial, reset_on_close, was_cut
 
 from ..support.upstreams import Connection, echo_frames, free_port, serve
 
@@ -72,3 +73,20 @@ async def test_dial_gives_up_in_time():
             await dial(upstream(listener.getsockname()[1]), approve, 0.3)
         assert 0.2 < time.monotonic() - start < 2
         assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Unix sockets have names of their own on Linux alone")
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+async def test_the_cut_of_a_unix_socket_is_told_once(tmp_path, scheme):
+    path = str(tmp_path / "a.sock")
+    at_socket = Upstream("localhost", 80, ("127.0.0.1",), path, scheme)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        streams = [await dial(at_socket, approve, 5) for _ in range(2)]
+        accepted = [listening.accept()[0] for _ in streams]
+        reset_on_close(accepted[0])
+        expected = [scheme == "tcp", False, False]
+        assert [was_cut(streams[0].socket), was_cut(streams[0].socket), was_cut(streams[1].socket)] == expected
+        for each in (*streams, *accepted):
+            each.close()
