@@ -73,6 +73,12 @@ def test_another_login_at_a_server_replaces_the_first(store):
     assert [(login.url, login.token) for login in store.logins()] == [(ADA.rstrip("/"), "three"), (BOB, "two")]
 
 
+def test_a_url_that_is_spelled_differently_leaves_no_old_token_in_the_keyring(with_keyring):
+    with_keyring.keep(ADA, "one", "")
+    with_keyring.keep(ADA.rstrip("/"), "two", "")
+    assert [keyring.get_password("jupyter-portproxy", url) for url in (ADA, ADA.rstrip("/"))] == [None, "two"]
+
+
 def test_a_keyring_that_fails_later_leaves_no_old_token_in_it(with_keyring, backend):
     with_keyring.keep(ADA, "one", "")
     works = keyring.get_keyring()
