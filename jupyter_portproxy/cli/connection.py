@@ -38,7 +38,7 @@ def open_socket(server: ServerAddress, timeout: float | None = CONNECT_TIMEOUT) 
         ServerUnavailable: the server does not answer; trying again may help.
         CliError: the server must not be used: its certificate or its port is not the one that was expected.
     """
-    sock = dial(server)
+    sock = _dial(server)
     try:
         if server.is_https:
             sock = _wrap(sock, server)
@@ -49,8 +49,8 @@ def open_socket(server: ServerAddress, timeout: float | None = CONNECT_TIMEOUT) 
     return sock
 
 
-def dial(server: ServerAddress) -> socket.socket:
-    """The TCP connection below `open_socket`, for programs that do TLS themselves. Raises what `open_socket` raises."""
+def _dial(server: ServerAddress) -> socket.socket:
+    """The TCP connection below TLS."""
     if server.is_loopback or server.is_local:
         sock = _connect(server, _LOOPBACK if server.is_loopback and ip_literal(server.host) is None else (server.host,))
         try:
