@@ -13,6 +13,7 @@ of the ServiceManager, and are down while it is not up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -140,7 +141,8 @@ class ConnectedAgents:
         self._log.info("portproxy: '%s' on %s is attached by the token %s", agent.name, agent.host, token.id)
         if self._task is None or self._task.done():
             self._task = background_tasks.run("attach tokens", self._check_tokens, self._log)
-        await in_thread(self.tokens.record_use, token.id)
+        with contextlib.suppress(BadInput):  # the file cannot be written, which is in the log
+            await in_thread(self.tokens.record_use, token.id)
         return agent
 
     def report(self, agent: ConnectedAgent, health: PortHealth) -> None:

@@ -46,6 +46,12 @@ async def test_the_services_of_an_agent(agents, services, token, jp_base_url):
     assert states(services)["trainer-8265"] == "up"
 
 
+async def test_a_use_that_cannot_be_noted_is_no_failure(agents, services, token):
+    agents.tokens.record_use = lambda id_: agents.tokens.create(-1)  # raises BadInput, also for root
+    await agents.attach(hello(), token, RecordedControl())
+    assert states(services) == {"trainer-6006": "up"} and agents.list()[0].state is AgentState.UP
+
+
 async def test_a_live_name_is_taken(agents, services, token):
     await agents.attach(hello(), token, RecordedControl())
     for other_token in (token, agents.tokens.create(60)[0]):
