@@ -32,10 +32,11 @@ def print_lists(client: ApiClient, options: Options) -> None:
             return forward_command(target)
         return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
-    print_table(
-        ["SERVICE", "STATE", "PORT", "RUNS", head],
-        [[s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"])] for s in services],
-    )
+    rows = {s["name"]: [s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"])] for s in services}
+    print_table(["SERVICE", "STATE", "PORT", "RUNS", head], [rows[s["name"]] for s in services if not s.get("agent")])
+    for agent in client.call("GET", "attached") if any(s.get("agent") for s in services) else ():
+        own = [s["name"] for s in services if s["agent"] == agent["name"]]
+        print_table([f"{agent['name']} on {agent['host']}", "STATE", "PORT", "RUNS", head], [rows[name] for name in own])
     if reservations:
         print_table(["RESERVED", "PORT", head], [[r["name"], r["port"], urls(r["name"], r["url"])] for r in reservations])
     others = [port for port in ports if port["port"] not in {service["port"] for service in services}]

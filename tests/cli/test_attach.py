@@ -113,7 +113,8 @@ def test_an_attached_port_is_listed_within_a_second(agent, server, program, run)
     name = f"trainer-{program}"
     assert states(server) == {name: "up"} and server.get(f"proxy/service/{name}/") == (200, "hello")
     listed = run("list")[1]
-    assert re.search(rf"^{name} +up +- +\S+:{program} ", listed, re.MULTILINE)
+    assert re.search(rf"^trainer on \S+ +STATE .*\n{name} +up +- +\S+:{program} ", listed, re.MULTILINE)
+    assert listed.startswith("No services.\n")
     code, said, _ = run("attached")
     assert code == 0 and re.search(rf"^trainer +\S+ +up .* {name}$", said, re.MULTILINE)
     assert attached.end() == (0, "")
