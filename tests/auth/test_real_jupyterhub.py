@@ -7,6 +7,8 @@ import contextlib
 import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from datetime import datetime, timezone
 
 import aiohttp
@@ -336,6 +338,42 @@ def test_forward_through_the_hub_ends_with_its_token(hub: Hub, tmp_path):
                 assert forwarding.is_reset(sock)
             assert forward.wait() == 1
             assert forward.said.count("\n") == 2, forward.said
+
+
+def test_attach_through_the_hub_needs_no_token_of_the_hub(hub: Hub, tmp_path):
+    """The hub's reverse proxy passes an attach token on; the hub does not know it, and it opens nothing else."""
+    home, bob = f"{hub.origin}/user/bob/", hub.token("bob")
+
+    def call(token: str, method: str, path: str, body: object = None) -> tuple[int, str]:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{home}{path}", content, {"Authorization": f"token {token}"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    status, made = call(bob, "POST", "proxy/api/attach-tokens", {"seconds": 600})
+    assert status == 201
+    token = json.loads(made)["token"]
+    with forwarding.service(forwarding.echo) as port:
+        command = [*forwarding.COMMAND, "attach", "--server", f"{home}lab", "--name", "job", str(port)]
+        variables = environment(tmp_path, {"PORTPROXY_ATTACH_TOKEN": token})
+        with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as agent:
+            assert agent.stdout.readline() == f"Port {port} is attached: {home}proxy/service/job-{port}/\n"
+            more, options = {"JUPYTER_TOKEN": bob}, ["--server", home]
+            with (
+                forwarding.forwarding(tmp_path, f"0:job-{port}", options=options, more=more) as forward,
+                forward.connect(30) as sock,
+            ):
+                sock.sendall(b"hello")
+                assert sock.recv(5) == b"hello"
+            for path in ("api/contents", "proxy/api/services", f"proxy/service/job-{port}/"):
+                assert call(token, "GET", path)[0] == 403, path
+            assert call(token, "POST", "proxy/api/attach-tokens", {"seconds": 60})[0] == 403
+            agent.terminate()
+            assert agent.wait(10) == 0
 
 
 async def test_a_guest_with_a_share_code_reaches_services_until_the_share_is_revoked(hub: Hub):
