@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .api_command import add_api_command
-from .output import PROGRAM, Commands, Options
+from .output import PROGRAM, Commands, Options, printable
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,8 +66,10 @@ def server_access(server: ServerAddress) -> ServerAccess:
     from ..system.tls import Trust
     from ..upstream.websocket_client import ServerAccess
     from .connection import check_owner, find_proxy
+    from .refusals import explain_refusal
 
-    return ServerAccess(server.url, server.token, Trust(server.ca_file), find_proxy(server), partial(check_owner, server))
+    trust, approve, explain = Trust(server.ca_file), partial(check_owner, server), partial(explain_refusal, server)
+    return ServerAccess(server.url, server.token, trust, find_proxy(server), approve, explain)
 
 
 # ---- ports ----
@@ -155,7 +157,7 @@ def _messages(options: Options) -> Messages:
     from .tcp_forwarder import Messages
 
     def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     return Messages(say, say if options.verbose else lambda text: None)
 

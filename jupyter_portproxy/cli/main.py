@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import CliError
 from . import attach, check, forward, links, lists, logins, services, user_ports
 from .api_command import REQUEST_TIMEOUT, add_server_options
-from .output import PROGRAM, Options
+from .output import PROGRAM, Options, printable
 
 _SUBJECTS = (lists, links, services, user_ports, check, forward, attach, logins)
 
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
     try:
         return int(options.run(options) or 0)
     except CliError as error:
-        # What a server answers may be quoted, and must not reach the terminal as its control characters.
-        print("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in str(error)), file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -50,6 +50,11 @@ def print_result(options: Options, text: str, **values: object) -> None:
     print(text, flush=True)
 
 
+def printable(text: str) -> str:
+    """The text without control characters: what a server answers may be quoted, and must not command the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def read_secret(name: str) -> str:
     """A file's text without its line end; `-` is standard input. Raises a CliError if it cannot be read."""
     try:

@@ -26,7 +26,7 @@ from ..errors import CliError
 from ..protocol.forwards import Forward, Remote
 from ..upstream.byte_tunnel import PING_INTERVAL, ByteTunnel
 from ..upstream.connect import reset_on_close
-from ..upstream.websocket_client import TIMEOUT, HandshakeError, ServerAccess, check_websocket, open_websocket
+from ..upstream.websocket_client import NO_DESCRIPTORS, TIMEOUT, HandshakeError, ServerAccess, check_websocket, open_websocket
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # s between two attempts to reach a server that is away
 _WAIT = 10.0  # s
@@ -34,6 +34,7 @@ _REPEAT = 10.0  # s after which the same message is printed again
 _ACCEPT_PAUSE = 1.0  # s without descriptors
 _CLOSE_TIMEOUT = 1.0  # s for the close frames at the end
 _RELAY = "portproxy forward"
+_SERVICE_RESET = 1011  # the close code for a reset at either side: the server is well
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -92,14 +93,16 @@ class TcpForwarder:
         """Cut all connections."""
         self._state = ForwarderState.ENDED
         relays = [task for task in self._tasks if task.get_name() == _RELAY]
+        others = [task for task in (*self._tasks, self._watch) if task is not None and task not in relays]
+        for task in others:
+            task.cancel()
         for tunnel in tuple(self._tunnels):
             tunnel.shut_down()
-        if self._tunnels:
+        if relays:
             await asyncio.wait(relays, timeout=_CLOSE_TIMEOUT)
-        tasks = [*self._tasks, *([self._watch] if self._watch is not None else [])]
-        for task in tasks:
+        for task in relays:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*relays, *others, return_exceptions=True)
         if not self._ended.done():
             self._ended.cancel()
         elif not self._ended.cancelled():
@@ -118,9 +121,7 @@ class TcpForwarder:
                 sock, address = await loop.sock_accept(listener)
             except OSError as error:  # without a descriptor, or that connection is gone already
                 if error.errno in _NO_DESCRIPTORS:
-                    self._say_seldom(
-                        "This process has no file descriptor left for another connection. Raise the limit: ulimit -n"
-                    )
+                    self._say_seldom(NO_DESCRIPTORS)
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
             client = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
@@ -165,11 +166,14 @@ class TcpForwarder:
         try:
             await tunnel.connect(websocket, stream)
             await closed.wait()
+        except asyncio.CancelledError:
+            tunnel.shut_down()
+            raise
         finally:
             self._tunnels.discard(tunnel)
             how = "cut" if tunnel.was_cut else "closed"
             self._messages.detail(f"{name}: {how} after {time.monotonic() - begun:.1f} s and {size:,} bytes")
-        if tunnel.was_cut:
+        if tunnel.was_cut and tunnel.close_code != _SERVICE_RESET:
             self._look_after_server()
         return not tunnel.was_cut
 

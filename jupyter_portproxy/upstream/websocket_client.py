@@ -7,16 +7,18 @@ of that one request alone: no redirect is followed. Every failure is a `Handshak
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import responses
 from urllib.parse import unquote, urljoin, urlsplit
 
+from tornado.httputil import HTTPHeaders
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 from tornado.tcpclient import TCPClient
 from tornado.util import TimeoutError
@@ -29,12 +31,13 @@ from ..system.tls import SYSTEM_TRUST, Trust
 from .connect import prepare_socket, start_tls
 from .handshake import request_upgrade
 
+NO_DESCRIPTORS = "This process has no file descriptor left for another connection. Raise the limit: ulimit -n"
 TIMEOUT = 30.0  # s for a connection and its handshake
 _MAX_BODY = 1 << 16  # bytes of a refusal that are read
 _MAX_PROXY_HEAD = 1 << 14  # bytes
 _VERSION, _NO_VERSION = "13", "0"  # the second one does not exist, so that a server refuses it with _UPGRADE_REQUIRED
 _UPGRADE_REQUIRED = 426
-_GATEWAY_STATUSES = frozenset({502, 503, 504})  # of a reverse proxy or a hub whose server is away
+_AWAY_STATUSES = frozenset({424, 502, 503, 504})  # of a reverse proxy or a hub whose server is away
 _PASSING_CODES = frozenset({"shutting_down", "login_unavailable"})
 _LOGIN_CODES = frozenset({"", "unauthenticated", "token_only"})
 _USER_AGENT = "jupyter-portproxy"
@@ -69,13 +72,15 @@ class ServerAccess:
         trust: for an https URL.
         proxy: URL of the HTTP proxy (`http://[USER:PASSWORD@]HOST:PORT`) for an https URL; empty: none.
         approve: sees a new connection before the first byte is sent on it; it raises a CliError.
+        explain: status, fields and content of a refused handshake -> the sentence for people.
     """
 
     url: str
-    token: str
+    token: str = field(repr=False)
     trust: Trust = SYSTEM_TRUST
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     approve: Callable[[socket.socket], object] | None = None
+    explain: Callable[[int, HTTPHeaders, bytes], object] | None = None
 
     @property
     def host(self) -> str:
@@ -168,7 +173,9 @@ async def _connect(access: ServerAccess, host: str, port: int, timeout: float) -
     if (is_loopback(host) and ip_literal(host) is None) or host.endswith(f".{LOOPBACK_NAME}"):  # never looked up (RFC 6761 6.3)
         try:
             return await _connect(access, "127.0.0.1", port, timeout)
-        except HandshakeError:
+        except HandshakeError as error:
+            if not error.is_passing:
+                raise
             host = "::1"
     try:
         stream = await TCPClient().connect(host, port, timeout=timeout)
@@ -178,6 +185,8 @@ async def _connect(access: ServerAccess, host: str, port: int, timeout: float) -
         text = f"The name {host} of {_whose(access, 'the')} cannot be resolved: {error.strerror}."
         raise HandshakeError(text, is_passing=True) from None
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise HandshakeError(NO_DESCRIPTORS) from None
         raise HandshakeError(f"{_whose(access)} does not answer: {_reason(error)}.", is_passing=True) from None
     prepare_socket(stream.socket)
     return stream
@@ -200,7 +209,7 @@ async def _pass_proxy(stream: IOStream, access: ServerAccess, timeout: float) ->
     version, _, status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     if not version.startswith("HTTP/1.") or not status.startswith("2"):
         text = f"{_whose(access)} refused the connection to {there}: {status or version}."
-        raise HandshakeError(text, is_passing=status[:3] in map(str, _GATEWAY_STATUSES))
+        raise HandshakeError(text, is_passing=status[:3] in map(str, _AWAY_STATUSES))
 
 
 async def _start_tls(stream: IOStream, access: ServerAccess, timeout: float) -> IOStream:
@@ -245,10 +254,12 @@ class _Refusal:
     """Collects a response that is not a 101: the ResponseWriter of `request_upgrade`."""
 
     def __init__(self) -> None:
-        self.status, self._reason, self._fields, self._body = 0, "", dict[str, str](), b""
+        self.status, self._fields, self._body = 0, HTTPHeaders(), b""
 
     async def start(self, status: int, reason: str, fields: Fields) -> None:
-        self.status, self._reason, self._fields = status, reason, dict(_lower(fields))
+        self.status = status
+        for name, value in fields:
+            self._fields.add(name, value)
 
     async def write(self, data: bytes) -> None:
         if len(self._body) < _MAX_BODY:
@@ -261,36 +272,25 @@ class _Refusal:
         """Its status is known, and that is enough."""
 
     def error(self, access: ServerAccess, target: str) -> HandshakeError:
-        code, message, hint = self._gateway_error()
-        if code:
-            text = "\n".join(filter(None, [message, hint]))
-            return HandshakeError(text, self.status, code, is_passing=code in _PASSING_CODES)
-        if self.status < 400:
-            return self._redirected(access, target)
-        if self.status == 404:
-            text = f"{access.url} has no raw TCP. Has the server jupyter_portproxy, and is it as new as this one?"
-            return HandshakeError(text, 404)
-        reason = self._reason or responses.get(self.status, "")
-        text = f"The server at {access.url} answered {self.status} {reason}".rstrip() + "."
-        if self.status in (401, 403):
-            text += " Is the token valid, and for this server?"
-        return HandshakeError(text, self.status, is_passing=self.status in _GATEWAY_STATUSES)
+        code, message = self._gateway_error()
+        text = message or f"The server at {access.url} answered {self.status} {responses.get(self.status, '')}".rstrip() + "."
+        if access.explain is not None:
+            text = str(access.explain(self.status, self._fields, self._body))
+        is_away = self.status in _AWAY_STATUSES or self._leads_to_hub(access.url, target)
+        return HandshakeError(text, self.status, code, is_passing=code in _PASSING_CODES if code else is_away)
 
-    def _redirected(self, access: ServerAccess, target: str) -> HandshakeError:
+    def _leads_to_hub(self, url: str, target: str) -> bool:
         """A hub redirects to `/hub/user/...` while the user's server does not run; other redirects lead to a login."""
-        location = urlsplit(urljoin(urljoin(access.url, target), self._fields.get("location", "")))
-        if location.path.endswith(f"/hub{target}"):
-            return HandshakeError(f"The server at {access.url} does not run. Start it at the hub.", self.status, is_passing=True)
-        where = location._replace(query="", fragment="").geturl()
-        text = f"{access.url} redirects to {where}. If that is a login page, the token is not valid here."
-        return HandshakeError(text, self.status)
+        location = urlsplit(urljoin(urljoin(url, target), self._fields.get("Location") or ""))
+        return 300 <= self.status < 400 and location.path.endswith(f"/hub{target}")
 
-    def _gateway_error(self) -> tuple[str, str, str]:
+    def _gateway_error(self) -> tuple[str, str]:
+        """Code, and message with hint; empty if the response is another program's."""
         try:
             body = json.loads(self._body)
-            return str(body["code"]), str(body["message"]), str(body.get("hint") or "")
-        except (ValueError, KeyError, TypeError):
-            return "", "", ""
+            return str(body["code"]), "\n".join(filter(None, [str(body["message"]), str(body.get("hint") or "")]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return "", ""
 
 
 def _lower(fields: Fields) -> list[tuple[str, str]]:
