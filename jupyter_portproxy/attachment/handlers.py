@@ -39,7 +39,7 @@ SILENCE = 60.0  # s; agents send a ping every 25 s
 PING_TIMEOUT = 5.0  # s
 GOODBYE = 1001  # the close code of an agent that ends
 _UNSUPPORTED, _VIOLATION = 1003, 1008  # close codes (RFC 6455 7.4.1)
-_NO_TOKEN = "Send an attach token in the Authorization field; make one: jupyter portproxy attach-token --for 8h"  # noqa: S105
+_NO_TOKEN = "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,9 @@ class AttachHandler(WebSocketHandler):
             return
         self._token = self._agents.tokens.find(text)
         if self._token is None:
-            raise Unauthenticated("The attach token was revoked, has ended, or is none of this server's.", _NO_TOKEN)
+            raise Unauthenticated(
+                "The attach token is not valid: it was revoked, has ended, or belongs to another user.", _NO_TOKEN
+            )
         self._credential = self._token.id
 
     async def _log_in(self) -> None:

@@ -35,7 +35,9 @@ class ReverseClient(Closable):
 
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         is_final = code is CloseCode.POLICY_VIOLATION
-        self.session.control.end(BadInput("Your login has ended." if is_final else "The server ends."), is_final=is_final)
+        self.session.control.end(
+            BadInput("Your login has ended." if is_final else "The server is shutting down."), is_final=is_final
+        )
 
 
 class ReverseListeners:

@@ -133,8 +133,8 @@ async def test_a_server_that_is_away_is_dialled_again(agents, attach):
 async def test_a_token_that_does_not_attach_ends_the_agent(attach, token):
     async with attach(6006, token=token) as running:
         assert await running.ended() == (
-            "The attach token was revoked, has ended, or is none of this server's.\n"
-            "Send an attach token in the Authorization field; make one: jupyter portproxy attach-token --for 8h"
+            "The attach token is not valid: it was revoked, has ended, or belongs to another user.\n"
+            "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"
         )
 
 

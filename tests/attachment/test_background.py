@@ -51,7 +51,7 @@ async def test_it_is_attached_until_it_is_closed(attach, agents, origin, jp_base
 
 
 async def test_what_cannot_be_attached_is_raised(attach):
-    with pytest.raises(CliError, match="The attach token was revoked, has ended, or is none of this server's"):
+    with pytest.raises(CliError, match="The attach token is not valid: it was revoked, has ended, or belongs to another user"):
         await attach("portproxy-attach-wrong")
     await eventually(lambda: not threads())
 
