@@ -236,7 +236,7 @@ class ControlHandler(AttachHandler):
         if not self._is_open:  # it has gone meanwhile
             self.on_close()
             return
-        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
+        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 4, self._check_silence)
 
     async def _attach(self, hello: Hello) -> None:
         """Raises: BadInput, Forbidden, ShuttingDown, OSError"""
@@ -260,7 +260,7 @@ class ControlHandler(AttachHandler):
             if self._client is not None and self._parts.reverse is not None:
                 self._parts.reverse.end(self._client)
             return
-        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 2, self._check_silence)
+        self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 4, self._check_silence)
 
 
 class DataHandler(AttachHandler):
