@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 
-_MAX_FRAMES_PER_PIECE = 4096
+_MAX_FRAMES_PER_PIECE = 4096  # whose lengths are read
+_MAX_PARSED = 1024  # frames at once: 5 ms
 _MAX_CONTROL = 125  # bytes
 _SHORT_HEAD = 0x82  # the first byte of a binary message in one frame
 Mask = Callable[[bytes, bytes], bytes]  # key of four bytes, data -> data XOR the repeated key
@@ -46,18 +47,21 @@ class FrameParser:
     that byte on. `_content` counts the bytes of the current message. What is not complete (a head, a control frame) is in
     `_rest`. Only `feed` changes the state; after a FrameError the parser is of no more use.
 
+    Thousands of tiny frames take long. So one call parses `_MAX_PARSED` of them at most; `is_behind` is True while
+    `_rest` has more, which `feed(b"")` parses.
+
     Args:
         masked: True for frames of a client, False for those of a server.
         mask: see `Mask`.
         takes_text: text is parsed as BINARY, without a check of its encoding.
     """
 
-    __slots__ = ("_content", "_key", "_left", "_mask", "_masked", "_message_open", "_rest", "_takes_text")
+    __slots__ = ("_content", "_key", "_left", "_mask", "_masked", "_message_open", "_rest", "_takes_text", "is_behind")
 
     def __init__(self, mask: Mask, *, masked: bool, takes_text: bool = False) -> None:
         self._mask, self._masked, self._takes_text = mask, masked, takes_text
         self._rest, self._key, self._left, self._content = b"", b"", 0, 0
-        self._message_open = False
+        self._message_open = self.is_behind = False
 
     def feed(self, data: bytes) -> list[tuple[Opcode, bytes]]:
         """Parse the next bytes.
@@ -74,7 +78,7 @@ class FrameParser:
         events: list[tuple[Opcode, bytes]] = []
         if self._rest:
             data, self._rest = self._rest + data, b""
-        at, size = 0, len(data)
+        at, size, left_frames = 0, len(data), _MAX_PARSED
         while at < size:
             if self._left:
                 end = min(at + self._left, size)
@@ -82,11 +86,12 @@ class FrameParser:
                 self._left -= end - at
                 at = end
                 continue
-            start = self._parse_head(data, at, size, events)
+            start = self._parse_head(data, at, size, events) if left_frames else None
             if start is None:
                 self._rest = data[at:]
                 break
-            at = start
+            at, left_frames = start, left_frames - 1
+        self.is_behind = at < size and not left_frames
         return events
 
     def _feed_short(self, data: bytes) -> bytes | None:

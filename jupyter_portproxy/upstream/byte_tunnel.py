@@ -180,14 +180,17 @@ class PlainEnd(TunnelEnd):
 
 
 class WebSocketEnd(TunnelEnd):
-    __slots__ = ("_handshake", "_is_paused", "_parser")
+    """Reading stands still while the other end is full (`_is_held`), and while the parser is behind."""
+
+    __slots__ = ("_handshake", "_is_held", "_is_paused", "_parser")
     takes_text = False
     tunnel: ByteTunnel
 
     def __init__(self, tunnel: ByteTunnel) -> None:
         super().__init__(tunnel)
         self._parser = FrameParser(MASK, masked=not tunnel.dials, takes_text=self.takes_text)
-        self._handshake, self._is_paused = CloseHandshake.OPEN, False
+        self._handshake = CloseHandshake.OPEN
+        self._is_held = self._is_paused = False
 
     # ---- called by the transport ----
 
@@ -195,19 +198,17 @@ class WebSocketEnd(TunnelEnd):
         self.tunnel.is_heard = True
         if self._handshake is CloseHandshake.DONE:
             return
+        was_behind = self._parser.is_behind
         try:
-            for opcode, content in self._parser.feed(data):
-                if opcode is Opcode.BINARY:
-                    self._receive(content, other)
-                elif opcode is Opcode.PING and not self._is_paused:  # else the peer reads nothing
-                    self._send(Opcode.PONG, content)
-                elif opcode is Opcode.CLOSE:
-                    self._receive_close(content, other)
-                    return
+            self._take(self._parser.feed(data), other)
         except FrameError as error:
             self.tunnel.close_code = error.code
             self.send_close(error.code)
             self._finish(other, is_complete=False)
+            return
+        if self._parser.is_behind and not was_behind:
+            super().pause()
+            asyncio.get_running_loop().call_soon(self._catch_up)
 
     def eof_received(self) -> bool:
         """The peer's end of stream, which is complete after a close frame alone."""
@@ -229,6 +230,16 @@ class WebSocketEnd(TunnelEnd):
         if other.state is EndState.CLOSED:
             self.tunnel.both_closed()
 
+    def _catch_up(self) -> None:
+        """Parse some more of what has arrived; the rest of the program runs in between."""
+        other = self.other
+        if other is None or self.transport is None:
+            return
+        self._parser.is_behind = False
+        self.relay(b"", other)
+        if not self._parser.is_behind and not self._is_held:
+            super().resume()
+
     def pause_writing(self) -> None:
         self._is_paused = True
         super().pause_writing()
@@ -238,6 +249,15 @@ class WebSocketEnd(TunnelEnd):
         super().resume_writing()
 
     # ---- called by the tunnel and by the other end ----
+
+    def pause(self) -> None:
+        self._is_held = True
+        super().pause()
+
+    def resume(self) -> None:
+        self._is_held = False
+        if not self._parser.is_behind:
+            super().resume()
 
     def write(self, data: bytes) -> None:
         self._send(Opcode.BINARY, data)
@@ -276,6 +296,30 @@ class WebSocketEnd(TunnelEnd):
             return
         frame = print_frame(opcode, content, os.urandom(4), MASK) if self.tunnel.dials else print_frame(opcode, content)
         self.transport.write(frame)
+
+    def _take(self, events: list[tuple[Opcode, bytes]], other: TunnelEnd) -> None:
+        """Pass on what was parsed: pieces at once, and one pong for all pings, as each write is a system call."""
+        pieces: list[bytes] = []
+        ping: bytes | None = None
+        for opcode, content in events:
+            if opcode is Opcode.BINARY and content:
+                pieces.append(content)
+            elif opcode is Opcode.PING:
+                ping = content  # the last one is enough (RFC 6455 5.5.3)
+            elif opcode is not Opcode.PONG:
+                self._receive_pieces(pieces, other)
+                if opcode is Opcode.CLOSE:
+                    self._receive_close(content, other)
+                    return
+                self._receive(b"", other)
+        self._receive_pieces(pieces, other)
+        if ping is not None and not self._is_paused:  # else the peer reads nothing
+            self._send(Opcode.PONG, ping)
+
+    def _receive_pieces(self, pieces: list[bytes], other: TunnelEnd) -> None:
+        if pieces:
+            self._receive(pieces[0] if len(pieces) == 1 else b"".join(pieces), other)
+            pieces.clear()
 
     def _receive(self, content: bytes, other: TunnelEnd) -> None:
         """A piece of the peer's stream; if empty, its end."""

@@ -179,3 +179,24 @@ def test_a_short_message_within_another_is_refused():
     assert parser.feed(b"\x02\x01a") == [(Opcode.BINARY, b"a")]
     with pytest.raises(FrameError):
         parser.feed(b"\x82\x01b")
+
+
+@pytest.mark.parametrize("kind", [frame(2, b"x"), frame(9, b"x"), frame(2, bytes(300))])
+def test_many_frames_are_parsed_a_part_at_a_time(kind):
+    parser, parts = FrameParser(mask_by_integers, masked=True), [5000 * kind]
+    events = []
+    while parts or parser.is_behind:
+        found = parser.feed(parts.pop() if parts else b"")
+        assert len(found) <= 1024
+        events += found
+    assert events == 5000 * FrameParser(mask_by_integers, masked=True).feed(kind)
+
+
+def test_a_parser_that_is_behind_takes_more():
+    parser, data = FrameParser(mask_by_integers, masked=True), b"".join(frame(2, str(number).encode()) for number in range(3000))
+    events = parser.feed(data[:-3])
+    assert parser.is_behind
+    events += parser.feed(data[-3:])
+    while parser.is_behind:
+        events += parser.feed(b"")
+    assert b"".join(content for _, content in events) == "".join(map(str, range(3000))).encode()

@@ -279,3 +279,36 @@ async def test_a_client_that_closes_without_an_empty_message_ends_the_stream():
         end.writer.transport.abort()
     await eventually(lambda: closed)
     await asyncio.sleep(0)
+
+
+async def test_a_flood_of_tiny_frames_leaves_time_for_others():
+    """The bytes stay exact, and one pong responds to many pings: each write is a system call."""
+    service_stream, service = await plain_end()
+    websocket, sock = await connected()
+    tunnel, turns, pong = ByteTunnel(dials=False), 0, frame(10, b"p", masked=False)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    content = bytes(number % 251 for number in range(20_000))
+    flood = b"".join(frame(2, content[at : at + 1]) + frame(9, b"p") for at in range(len(content)))
+    with sock:
+        sending = asyncio.get_running_loop().run_in_executor(None, sock.sendall, flood + frame(2, b""))
+        await asyncio.sleep(0.2)
+        others = asyncio.ensure_future(take_turns())
+        await tunnel.connect(websocket, service_stream)
+        assert await service.rest() == content
+        assert turns >= 2 * len(content) // 1024
+        others.cancel()
+        await sending
+        service.writer.close()
+        received = b""
+        while data := await asyncio.get_running_loop().run_in_executor(None, sock.recv, 1 << 16):
+            received += data
+            if received.endswith(b"\x88\x02\x03\xe8"):
+                sock.sendall(frame(8, b"\x03\xe8"))
+    pongs = received.count(pong)
+    assert 1 <= pongs < 2000 and received == pongs * pong + frame(2, b"", masked=False) + b"\x88\x02\x03\xe8"
