@@ -7,6 +7,7 @@ reservation ends when it is released, when its time passes without a listener, o
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 import tempfile
@@ -22,6 +23,7 @@ from .templates import NAME, NAME_HINT, Template
 
 _MAX_TRIES = 1000
 _FIRST_UNPRIVILEGED = 1024
+_MAX_FOLDER = 57  # bytes; a socket's path below it has 46 more, and 103 at most on macOS
 MAX_RESERVED_SECONDS = 86400
 MAX_RESERVATIONS = 100
 
@@ -85,7 +87,7 @@ class EndpointLeases:
         if not template.unix_socket:
             return Endpoint(self._ports.lease())
         if self._directory is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="portproxy-")
+            self._directory = tempfile.TemporaryDirectory(prefix="portproxy-", dir=_short_folder())
         # Short, because its path has 107 bytes at most (unix(7)), and different for each name.
         path = Path(self._directory.name, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
         path.unlink(missing_ok=True)
@@ -97,6 +99,11 @@ class EndpointLeases:
     def close(self) -> None:
         if self._directory is not None:
             self._directory.cleanup()
+
+
+def _short_folder() -> str | None:
+    """Where the directory of sockets is made: the folder for temporary files (None), unless its path is too long for them."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _MAX_FOLDER else None  # noqa: S108 (a private directory there)
 
 
 @dataclass(slots=True)

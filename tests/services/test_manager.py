@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -323,6 +324,18 @@ async def test_a_unix_socket_is_a_place(make):
     assert os.stat(directory).st_mode & 0o077 == 0
     await manager.close()
     assert not os.path.exists(directory)  # noqa: ASYNC240
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no Unix sockets here")
+async def test_a_long_folder_for_temporary_files_leaves_sockets_usable(make, tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    program = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(60)"
+    manager = make(web={"command": [*PYTHON, program, "{unix_socket}"], "unix_socket": True})
+    service = manager.start("web", "n" * 60)
+    await asyncio.wait_for(manager.wait_ready(service), 10)
+    assert os.stat(os.path.dirname(service.endpoint.unix_socket)).st_mode & 0o077 == 0
 
 
 async def test_long_names_have_sockets_of_their_own(make):
