@@ -163,6 +163,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
         self._was_attached = self._is_attached = False
+        self._why_ended = ""  # the last connection, as the server said
 
     async def run(self, stop: asyncio.Event) -> None:
         """Attach, again after each loss of the connection, until `stop` is set.
@@ -187,6 +188,7 @@ class Agent:
 
     async def _attach_once(self, stop: asyncio.Event) -> str:
         """One control connection, from its handshake to its end; returns why it has ended. Raises: AgentEnded"""
+        self._why_ended = ""
         opening = asyncio.ensure_future(ControlConnection.open(self._access, self._offer.path))
         if not await _unless(stop, opening):
             return ""
@@ -213,7 +215,7 @@ class Agent:
                 checking.cancel()
             await control.close(GOODBYE)
             await self._end_connections()
-        return f"The connection to {self._access.url} is lost."
+        return self._why_ended or f"The connection to {self._access.url} is lost."
 
     async def _greet(self, control: ControlConnection, stop: asyncio.Event) -> None:
         """Send the first message, and wait for the answer. Raises: AgentEnded, BadMessage"""
@@ -253,8 +255,10 @@ class Agent:
                 self._report(f"Port {port} was detached at the server.")
                 if not self._offer.ports:
                     raise AgentEnded("All ports were detached at the server.")
-            case Ended(sentence=sentence, is_final=True):
-                raise AgentEnded(sentence)
+            case Ended(sentence=sentence, is_final=is_final):
+                if is_final:
+                    raise AgentEnded(sentence)
+                self._why_ended = sentence
 
     # ---- data connections ----
 

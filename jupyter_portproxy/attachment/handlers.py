@@ -227,8 +227,13 @@ class ControlHandler(AttachHandler):
                 await self._attach(first)
             else:
                 self._listen(first)
-        except (ShuttingDown, OSError):
-            self.end(ShuttingDown(), is_final=False)
+        except ShuttingDown as error:
+            self.end(error, is_final=False)
+            return
+        except OSError as error:
+            self._parts.gateway.log.error("portproxy: the ports of %s cannot be attached: %s", first.host, error)
+            why = error.strerror or error
+            self.end(BadInput(f"The server cannot listen for the ports: {why}.", "See the server's log."), is_final=False)
             return
         except GatewayError as error:
             self.end(error, is_final=True)

@@ -15,6 +15,7 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
+from jupyter_portproxy.attachment import connected_agents
 from jupyter_portproxy.attachment.agent import Agent, AgentEnded, AttachedPorts
 from jupyter_portproxy.attachment.local_ports import LocalPorts
 from jupyter_portproxy.upstream.websocket_client import ServerAccess
@@ -120,6 +121,21 @@ async def test_the_agent_returns_after_the_loss_of_its_connection(attach, agents
         await running.ready(4)
         assert states() == {f"trainer-{upstream.port}": "up"}
         assert running.said and all("is lost. Next attempt in 0.1 s." in said for said in running.said)
+
+
+async def test_a_server_that_cannot_listen_says_why_and_is_dialled_again(attach, agents, states, monkeypatch, caplog):
+    async with serve(mirror) as upstream:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                connected_agents, "bind_unix_socket", lambda path, **more: (_ for _ in ()).throw(OSError(28, "No space"))
+            )
+            async with attach(upstream.port) as running:
+                await eventually(lambda: len(running.said) > 1)
+                assert running.said[0].startswith("The server cannot listen for the ports: No space. See the server's log. Next")
+                assert "the ports of n0123 cannot be attached: [Errno 28] No space" in caplog.text and agents.list() == []
+                patch.undo()
+                await running.ready()
+                assert states() == {f"trainer-{upstream.port}": "up"}
 
 
 async def test_a_server_that_is_away_is_dialled_again(agents, attach):
