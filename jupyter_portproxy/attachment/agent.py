@@ -24,6 +24,7 @@ from tornado.iostream import IOStream
 
 from ..errors import CliError, GatewayError, Unreachable
 from ..protocol.attach_messages import (
+    AGENT_ENDS,
     Attached,
     BadMessage,
     Detach,
@@ -41,7 +42,6 @@ from ..upstream.websocket_client import HandshakeError, ServerAccess, open_webso
 from .control_connection import ControlConnection
 from .local_ports import LocalPorts
 
-GOODBYE = 1001  # the close code by which the server knows that the agent has ended
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # s
 _HEALTH_PERIOD = 2.0  # s
 _NO_ATTACHMENT = "Nothing can be attached at {}. Has the server jupyter_portproxy, and is it as new as this one?"
@@ -213,7 +213,7 @@ class Agent:
         finally:
             if checking is not None:
                 checking.cancel()
-            await control.close(GOODBYE)
+            await control.close(AGENT_ENDS)
             await self._end_connections()
         return self._why_ended or f"The connection to {self._access.url} is lost."
 

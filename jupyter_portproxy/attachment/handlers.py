@@ -5,7 +5,7 @@ Authorization field: an attach token, or at `proxy/reverse` one of the server's 
 with `Origin` is refused: every browser sends one. Refusals before the handshake are JSON, as those of the API.
 
 A control connection begins with the agent's first message, which must come within some seconds. It ends with `Ended` and one of
-the close codes below, when the agent says so (1001), or when nothing has come from the agent for `_SILENCE` seconds.
+the close codes below, with that of an agent that ends (1001), or when nothing has come from the agent for `SILENCE` seconds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.iostream import IOStream
-from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..errors import BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, NotReversed, ShuttingDown, Unauthenticated
 from ..gateway.gateway import Gateway
 from ..handlers.tcp import TcpRequest
+from ..handlers.websocket import SWITCHING_PROTOCOLS, DetachingHandler, print_head
 from ..protocol import attach_messages, credentials
 from ..protocol.attach_messages import BadMessage, Ended, Hello, Listen, PortHealth, Refused, ServerMessage, clean_sentence
 from ..upstream.byte_tunnel import ByteTunnel
@@ -37,7 +38,6 @@ from .tokens import AttachToken
 FIRST_MESSAGE_TIMEOUT = 10.0  # s
 SILENCE = 60.0  # s; agents send a ping every 25 s
 PING_TIMEOUT = 5.0  # s
-GOODBYE = 1001  # the close code of an agent that ends
 _UNSUPPORTED, _VIOLATION = 1003, 1008  # close codes (RFC 6455 7.4.1)
 _NO_TOKEN = "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"  # noqa: S105
 
@@ -62,7 +62,7 @@ class AttachParts:
 class AttachHandler(WebSocketHandler):
     """What both have in common: authentication, and errors before the handshake.
 
-    Of the credential the ID of the attach token is kept, or the hash: a data connection must show the same.
+    `_credential` is the ID of the attach token, or the hash of another token: a data connection must have the same one.
     """
 
     _token: AttachToken | None = None
@@ -203,7 +203,7 @@ class ControlHandler(AttachHandler):
         agent = self._agent
         if agent is None or self._parts.agents is None:
             return
-        if self.close_code == GOODBYE:
+        if self.close_code == attach_messages.AGENT_ENDS:
             self._parts.agents.end(agent, "The agent has ended.")
         else:
             self._parts.agents.lose(agent)
@@ -268,7 +268,7 @@ class ControlHandler(AttachHandler):
         self._timer = asyncio.get_running_loop().call_later(self._parts.silence / 4, self._check_silence)
 
 
-class DataHandler(AttachHandler):
+class DataHandler(AttachHandler, DetachingHandler):
     """A data connection: after the handshake a ByteTunnel to the connection that waits for it."""
 
     _session: AttachSession
@@ -282,17 +282,9 @@ class DataHandler(AttachHandler):
             raise NotFound(self._id, "waiting connection")
         self._session = session
 
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        standard = super().get_websocket_protocol()  # None for an unknown version
-        return DataProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
-
     async def accept(self) -> None:
-        """Answer the handshake, and connect both streams."""
-        key = self.request.headers.get("Sec-WebSocket-Key", "")
-        head = "\r\n".join([
-            "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-            f"Sec-WebSocket-Accept: {WebSocketProtocol13.compute_accept_value(key)}", "", "",
-        ])  # fmt: skip
+        """Respond to the handshake, and connect both streams."""
+        head = print_head(SWITCHING_PROTOCOLS, self.accept_fields())
         port, waiting = self._session.take(self._id)
         tunnel = ByteTunnel(self._make_counter(), dials=False)
         self._session.add(port, tunnel)
@@ -302,7 +294,7 @@ class DataHandler(AttachHandler):
             waiting.close()
             tunnel.run_close_callbacks()
             raise
-        await tunnel.connect(client, waiting, head.encode())
+        await tunnel.connect(client, waiting, head)
 
     def _make_counter(self) -> Callable[[int], None]:
         counters = self._parts.gateway.counters
@@ -311,17 +303,6 @@ class DataHandler(AttachHandler):
             counters.bytes_in_tunnels += size
 
         return count
-
-
-class DataProtocol(WebSocketProtocol13):
-    """Takes the place of Tornado's protocol, which would read and write the messages itself."""
-
-    async def accept_connection(self, handler: WebSocketHandler) -> None:
-        assert isinstance(handler, DataHandler)  # which made it
-        await handler.accept()
-
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """The tunnel closes the connection."""
 
 
 def _ignore_lost(future: asyncio.Future[None]) -> None:

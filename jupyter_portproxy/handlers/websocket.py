@@ -2,7 +2,8 @@
 
 Upgrades are served by handlers of tornado.websocket: the pipeline admits the request, Tornado checks the handshake (400, 426),
 and the client gets the upstream's response to it. `UpgradeHandler` is the part that raw_socket has in common. It owns the slot
-and the upstream's stream until `get` returns, unless a tunnel has taken them over.
+and the upstream's stream until `get` returns, unless a tunnel has taken them over. `DetachingHandler` is what the WebSockets of
+agents (attachment) have in common with it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,38 @@ from . import pipeline
 from .base import ProxyRequest
 from .response import RelayedResponse
 
+SWITCHING_PROTOCOLS = "HTTP/1.1 101 Switching Protocols"
 
-class UpgradeHandler(WebSocketHandler):
+
+class DetachingHandler(WebSocketHandler):
+    """A handshake that Tornado checks and `accept` responds to. The connection then belongs to a tunnel."""
+
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        standard = super().get_websocket_protocol()  # None for an unknown version
+        return DetachingProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
+
+    async def accept(self) -> None:
+        """Respond to the handshake, and hand the connection to a tunnel."""
+        raise NotImplementedError
+
+    def accept_fields(self) -> Fields:
+        """The fields of a 101 that follow from the request (RFC 6455 4.2.2)."""
+        key = self.request.headers["Sec-WebSocket-Key"]
+        return [*UPGRADE_FIELDS, ("Sec-WebSocket-Accept", WebSocketProtocol13.compute_accept_value(key))]
+
+
+class DetachingProtocol(WebSocketProtocol13):
+    """Takes the place of Tornado's protocol: its handler responds to the handshake, and no frame is read or written."""
+
+    async def accept_connection(self, handler: WebSocketHandler) -> None:
+        assert isinstance(handler, DetachingHandler)  # which made it
+        await handler.accept()
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Nothing is open here: the handler owns the upstream's stream, and the tunnel closes what it has taken over."""
+
+
+class UpgradeHandler(DetachingHandler):
     _admitted: pipeline.Admitted
     _slot: Slot | None = None
     _upstream: IOStream | None = None
@@ -44,14 +75,6 @@ class UpgradeHandler(WebSocketHandler):
     def check_origin(self, origin: str | None = None) -> bool:
         """The pipeline has checked it."""
         return True
-
-    def get_websocket_protocol(self) -> WebSocketProtocol | None:
-        standard = super().get_websocket_protocol()  # None for an unknown version
-        return TunnelProtocol(self, False, standard.params) if isinstance(standard, WebSocketProtocol13) else None
-
-    async def accept(self) -> None:
-        """Dial, respond to the handshake, and hand both connections to a tunnel."""
-        raise NotImplementedError
 
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Serve the request, to the end of the handshake."""
@@ -86,8 +109,7 @@ class UpgradeHandler(WebSocketHandler):
         """Dial, respond with a 101 with these fields besides its own (RFC 6455 4.2.2), and relay bytes."""
         self._gateway.begin(is_activity=self._admitted.is_activity)
         upstream = await self._dial()
-        accept = WebSocketProtocol13.compute_accept_value(self.request.headers["Sec-WebSocket-Key"])
-        await self._connect(tunnel, upstream, [*UPGRADE_FIELDS, ("Sec-WebSocket-Accept", accept), *fields])
+        await self._connect(tunnel, upstream, [*self.accept_fields(), *fields])
 
     def _make_counter(self) -> Callable[[int], None]:
         """The function that the tunnel calls with the number of bytes that it relays."""
@@ -101,7 +123,7 @@ class UpgradeHandler(WebSocketHandler):
     async def _connect(self, tunnel: Tunnel, upstream: IOStream, fields: Fields) -> None:
         """Respond with a 101 with these fields, and hand both connections to the tunnel."""
         request, admitted = self._proxy_request, self._admitted
-        first = _print_head("HTTP/1.1 101 Switching Protocols", fields)
+        head = print_head(SWITCHING_PROTOCOLS, fields)
         self._gateway.add_tunnel(tunnel, admitted.slot)
         self._slot = None
         try:
@@ -111,7 +133,7 @@ class UpgradeHandler(WebSocketHandler):
             tunnel.run_close_callbacks()  # it has no ends yet that could close it
             raise
         self._upstream, request.responded = None, True
-        await tunnel.connect(client, upstream, first)
+        await tunnel.connect(client, upstream, head)
         request.record_response(101, logs_success=request.logs_success)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
@@ -163,20 +185,10 @@ class TunnelHandler(UpgradeHandler):
         self._gateway.begin(is_activity=is_activity)
         fields = self._gateway.outbound.build_fields(destination, request.fields, request.client)
         target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
-        return _print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
+        return print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
 
 
-class TunnelProtocol(WebSocketProtocol13):
-    """Takes the place of Tornado's protocol: its handler responds as the upstream does, and no frame is read or written."""
-
-    async def accept_connection(self, handler: WebSocketHandler) -> None:
-        assert isinstance(handler, UpgradeHandler)  # which made it
-        await handler.accept()
-
-    def close(self, code: int | None = None, reason: str | None = None) -> None:
-        """Nothing is open here: the handler owns the upstream's stream, and the tunnel closes what it has taken over."""
-
-
-def _print_head(start_line: str, fields: Fields) -> bytes:
+def print_head(start_line: str, fields: Fields) -> bytes:
+    """The head of a request or response as it is sent."""
     lines = [start_line, *(f"{name}: {value}" for name, value in fields), "", ""]
     return "\r\n".join(lines).encode("latin-1")

@@ -18,6 +18,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+AGENT_ENDS = 1001  # the close code of an agent that does not dial again (RFC 6455 7.4.1)
 MAX_MESSAGE = 1 << 16  # bytes
 MAX_PORTS = 32  # of one agent
 MAX_NAME = 58  # characters, as the name of a service has a port after it
