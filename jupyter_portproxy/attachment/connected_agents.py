@@ -196,7 +196,10 @@ class ConnectedAgents:
             return
         if not is_same and await known.session.control.answers():
             raise BadInput(f"The name '{hello.name}' is taken by an agent on {known.host}.", hint)
-        self.lose(known)
+        if known.state is AgentState.UP:
+            self.lose(known)
+            # It may be a machine that has slept: it dials again, where its old connection would stay open for nothing.
+            known.session.control.end(BadInput("The agent did not answer for some seconds."), is_final=False)
         await self._free_name(hello, token)  # another agent may have come meanwhile
 
     def _make_agent(self, hello: Hello, token: AttachToken, control: Control) -> ConnectedAgent:

@@ -81,6 +81,19 @@ async def test_a_name_is_free_once_its_agent_does_not_answer(agents, services, t
     )
     assert [type(result).__name__ for result in results] == ["ConnectedAgent", "BadInput"]
     assert agents.list()[0].host == "n9"
+    assert control.ended == [("The agent did not answer for some seconds.", False)]  # so that it dials again, if it lives
+
+
+async def test_an_agent_that_did_not_answer_returns_to_its_name(agents, services, token):
+    """As of a machine that sleeps while an agent with another token wants its name."""
+    control = RecordedControl()
+    control.is_alive = False
+    await agents.attach(hello(), token, control)
+    with pytest.raises(BadInput):
+        await agents.attach(hello(instance="another-instance-of-it"), agents.tokens.create(60)[0], RecordedControl())
+    assert states(services) == {"trainer-6006": "down"} and [is_final for _, is_final in control.ended] == [False]
+    await agents.attach(hello(), token, RecordedControl())
+    assert states(services) == {"trainer-6006": "up"}
 
 
 async def test_a_lost_name_is_kept_for_its_token(agents, services, token):
