@@ -6,8 +6,8 @@ States of an agent:
     lost    it has ended without a goodbye: the name is kept for the agent's token, so that the agent returns by itself
     ended   the agent has ended, or was detached, or its token has ended: the name is free
 
-`attach` makes it up; `lose` and `end` leave that state. An agent that has ended is listed for ten minutes. Its services are those
-of the ServiceManager, and are down while it is not up.
+`attach` makes it up; `lose` and `end` leave that state. An agent that has ended is listed for ten minutes, or until another one
+needs its place. Its services are those of the ServiceManager, and are down while it is not up.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ConnectedAgents:
         await self._free_name(hello, token)
         self._forget_ended()
         known = self._agents.get(hello.name)
-        if known is None and len(self._agents) >= MAX_AGENTS:
+        if known is None and not self._has_place():
             raise BadInput(f"There are {MAX_AGENTS} agents already.", "Detach one: jupyter portproxy detach NAME")
         unwanted = known.unwanted if known is not None and known.instance == hello.instance else set()
         wanted = [port for port in hello.ports if port not in unwanted]
@@ -250,13 +250,25 @@ class ConnectedAgents:
                 self._services.report(service, "down", why)
         self._log.info("portproxy: '%s' on %s is not attached any more. %s", agent.name, agent.host, why)
 
+    def _has_place(self) -> bool:
+        """Whether one more agent can be listed; in a full list the one that ended first makes room."""
+        if len(self._agents) < MAX_AGENTS:
+            return True
+        ended = [agent for agent in self._agents.values() if agent.state is AgentState.ENDED]
+        if ended:
+            self._forget(min(ended, key=lambda agent: agent.since))
+        return bool(ended)
+
     def _forget_ended(self) -> None:
         now = time.time()
         for agent in list(self._agents.values()):
             if agent.state is AgentState.ENDED and not 0 <= now - agent.since < _ENDED_KEPT:
-                del self._agents[agent.name]
-                for service in agent.services.values():
-                    self._services.remove(service)
+                self._forget(agent)
+
+    def _forget(self, agent: ConnectedAgent) -> None:
+        del self._agents[agent.name]
+        for service in agent.services.values():
+            self._services.remove(service)
 
     async def _check_tokens(self) -> None:
         while any(agent.state is not AgentState.ENDED for agent in self._agents.values()):

@@ -186,3 +186,17 @@ async def test_the_number_of_agents_is_limited(agents, token, monkeypatch):
     await agents.attach(hello(), token, RecordedControl())
     with pytest.raises(BadInput, match="There are 1 agents already"):
         await agents.attach(hello("other"), token, RecordedControl())
+
+
+async def test_an_agent_that_has_ended_makes_room(agents, services, token, monkeypatch):
+    """A job attaches under a name of its own, so that many names end soon after each other."""
+    monkeypatch.setattr(connected_agents, "MAX_AGENTS", 2)
+    first, second = [await agents.attach(hello(name), token, RecordedControl()) for name in ("job-1", "job-2")]
+    agents.end(second, "The agent has ended.")
+    agents.end(first, "The agent has ended.")
+    for name in ("job-3", "job-4"):
+        await agents.attach(hello(name), token, RecordedControl())
+        assert len(agents.list()) == len(states(services)) == 2
+    assert states(services) == {"job-3-6006": "up", "job-4-6006": "up"}
+    with pytest.raises(BadInput, match="There are 2 agents already"):
+        await agents.attach(hello("job-5"), token, RecordedControl())
