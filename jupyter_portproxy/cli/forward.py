@@ -63,13 +63,12 @@ def _forward(client: ApiClient, options: Options) -> int:
 
 def server_access(server: ServerAddress) -> ServerAccess:
     """What `open_websocket` takes. Raises: CliError, if the environment names a proxy that cannot be used."""
-    from ..system.tls import Trust
     from ..upstream.websocket_client import ServerAccess
     from .connection import check_owner, find_proxy
     from .refusals import explain_refusal
 
-    trust, approve, explain = Trust(server.ca_file), partial(check_owner, server), partial(explain_refusal, server)
-    return ServerAccess(server.url, server.token, trust, find_proxy(server), approve, explain)
+    approve, explain = partial(check_owner, server), partial(explain_refusal, server)
+    return ServerAccess(server.url, server.token, server.trust, find_proxy(server), approve, explain)
 
 
 # ---- ports ----

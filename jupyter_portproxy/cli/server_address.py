@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from ..errors import CliError
 from ..protocol.urls import DEFAULT_PORTS, bracket_host, is_loopback
+from ..system.netlink import SUPPORTED
 from ..system.tls import Trust, check_bundle
 
 # Segments after which a URL is one of Jupyter's pages, of its API, or of this extension: the base URL ends before them.
@@ -32,7 +33,9 @@ class ServerAddress:
         url: the base URL as `parse_server_url` returns it, with a slash at its end and without a query.
         token: for the Authorization field; empty if there is none.
         ca_file: path of a PEM file with the certificates that are trusted; empty: the system's.
-        is_local: it was found by its runtime file, so it runs on this machine for this user.
+        is_local: it was found by its runtime file, so it runs on this machine for this user. Its certificate is for the name that
+            browsers use, which the runtime file does not have: where the kernel tells who owns the other end (Linux), that check
+            takes the place of the certificate's, unless there is a `ca_file`.
 
     Raises:
         CliError: the token would cross a network unencrypted, contains what a header field may not, or the file cannot be used.
@@ -86,9 +89,13 @@ class ServerAddress:
         """True for a loopback address and for `localhost` with all names below it (RFC 6761 6.3), which are never looked up."""
         return is_loopback(self.host) or self.host.endswith(".localhost")
 
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.ca_file, verified=bool(self.ca_file) or not (self.is_local and SUPPORTED))
+
     @cached_property
     def tls_context(self) -> ssl.SSLContext:
-        context = Trust(self.ca_file).context
+        context = self.trust.context
         context.set_alpn_protocols(["http/1.1"])
         return context
 

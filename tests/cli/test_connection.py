@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import socket
 import ssl
+import sys
 import threading
 
 import pytest
@@ -121,6 +122,24 @@ def test_a_certificate_for_another_name_or_out_of_date_is_refused(tmp_path):
     with tls_server("localhost", not_before=past, not_after=past + datetime.timedelta(1)) as (port, authority):
         said = _sentence(trusting(authority, tmp_path, f"https://localhost:{port}/"))
         assert said == f"The certificate of localhost:{port} has expired.\nIts administrator must renew it."
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the owner of the other end is known on Linux only")
+def test_the_own_server_of_this_machine_may_have_any_certificate(tmp_path):
+    """The kernel says whose process it is; its certificate is for the name in browsers, or self-signed."""
+    with tls_server("hub.example.org") as (port, authority):
+        url = f"https://localhost:{port}/"
+        assert _reads(ServerAddress(url, "s3cret", is_local=True)) == b"ok"
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        assert "is for another name" in _sentence(ServerAddress(url, "s3cret", str(tmp_path / "ca.pem"), is_local=True))
+
+
+@root
+def test_a_port_of_another_user_gets_no_tls_handshake():
+    with another_users_server() as (process, port):
+        said = _sentence(ServerAddress(f"https://127.0.0.1:{port}/", "s3cret", is_local=True))
+        assert said == f"Nothing was sent to port {port}: it belongs to another user of this machine (nobody)."
+        assert process.stdout.readline() == "0\n"
 
 
 def test_a_port_that_speaks_no_tls():
