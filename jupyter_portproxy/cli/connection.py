@@ -66,7 +66,7 @@ def _dial(server: ServerAddress) -> socket.socket:
 def check_owner(server: ServerAddress, sock: socket.socket) -> None:
     """Raise a CliError if the token must not be sent on this new connection, because of whose process the other end is."""
     if server.is_local:
-        _check_owner(sock)
+        _check_owner(sock, must_be_known=server.is_https and not server.trust.verified)
     elif server.is_loopback and not server.is_https:
         _check_owner(sock, _ROOT)
 
@@ -97,17 +97,21 @@ def _explain(authority: str, host: str, error: OSError | None) -> str:
     return f"The server at {authority} does not answer: {getattr(error, 'strerror', None) or error}."
 
 
-def _check_owner(sock: socket.socket, *others: int) -> None:
-    """Raise a CliError if the other end of a new connection belongs neither to this user nor to one of the `others`."""
+def _check_owner(sock: socket.socket, *others: int, must_be_known: bool = False) -> None:
+    """Raise a CliError if the other end of a new connection belongs neither to this user nor to one of the `others`.
+
+    Args:
+        must_be_known: there is no other check, so that a kernel without an answer (a sandbox) ends the connection too.
+    """
     if not hasattr(os, "getuid"):
         return
     local, remote = sock.getsockname(), sock.getpeername()
     with closing(SocketOwners()) as kernel:
         try:
             owner = kernel.peer_owner(*local[:2], *remote[:2])
-        except NotAnswered:
-            return
         except OwnerUnknown as error:
+            if isinstance(error, NotAnswered) and not must_be_known:
+                return
             raise CliError(f"Nothing was sent to port {remote[1]}, as its owner is unknown: {error}.") from None
     if owner not in (os.getuid(), *others):
         raise CliError(f"Nothing was sent to port {remote[1]}: it belongs to another user of this machine ({user_name(owner)}).")

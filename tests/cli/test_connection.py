@@ -16,6 +16,7 @@ import trustme
 from jupyter_portproxy.cli.connection import open_socket
 from jupyter_portproxy.cli.server_address import ServerAddress
 from jupyter_portproxy.errors import CliError, ServerUnavailable
+from jupyter_portproxy.system.socket_owners import NotAnswered, SocketOwners
 
 from ..support.connect_proxy import connect_proxy
 from ..support.other_user import another_users_server, root
@@ -132,6 +133,21 @@ def test_the_own_server_of_this_machine_may_have_any_certificate(tmp_path):
         assert _reads(ServerAddress(url, "s3cret", is_local=True)) == b"ok"
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         assert "is for another name" in _sentence(ServerAddress(url, "s3cret", str(tmp_path / "ca.pem"), is_local=True))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as above")
+def test_any_certificate_needs_a_kernel_that_names_the_owner(monkeypatch):
+    """A sandbox may not. Over http it stays as it is."""
+
+    def answer_nothing(*_: object) -> None:
+        raise NotAnswered("the system reports neither end of the connection")
+
+    monkeypatch.setattr(SocketOwners, "peer_owner", answer_nothing)
+    with tls_server("hub.example.org") as (port, _):
+        said = _sentence(ServerAddress(f"https://localhost:{port}/", "s3cret", is_local=True))
+        assert said.startswith(f"Nothing was sent to port {port}, as its owner is unknown: ")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        open_socket(ServerAddress(f"http://localhost:{listener.getsockname()[1]}/", is_local=True)).close()
 
 
 @root
