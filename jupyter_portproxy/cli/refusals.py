@@ -123,6 +123,8 @@ def _not_accepted(server: ServerAddress) -> str:
 
 
 def _log_in_again(server: ServerAddress) -> str:
+    if server.token_source:
+        return f"It comes from {server.token_source}, which counts before a login. Correct it there, or remove it."
     return f"Log in again: {PROGRAM} login {server.url}"
 
 

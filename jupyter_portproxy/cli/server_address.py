@@ -36,6 +36,7 @@ class ServerAddress:
         is_local: it was found by its runtime file, so it runs on this machine for this user. Its certificate is for the name that
             browsers use, which the runtime file does not have: where the kernel tells who owns the other end (Linux), that check
             takes the place of the certificate's, unless there is a `ca_file`.
+        token_source: what the token was taken from, if that counts before a login: "the variable JUPYTER_TOKEN".
 
     Raises:
         CliError: the token would cross a network unencrypted, contains what a header field may not, or the file cannot be used.
@@ -45,6 +46,7 @@ class ServerAddress:
     token: str = field(default="", repr=False)
     ca_file: str = ""
     is_local: bool = False
+    token_source: str = ""
 
     def __post_init__(self) -> None:
         check_token(self.token)

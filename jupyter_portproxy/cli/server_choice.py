@@ -78,12 +78,16 @@ def remote_server(url: str, token: str = "", ca_file: str | None = None) -> Serv
     kept = next((login for login in LoginStore().logins() if is_same_server(url, login.url)), None)
     if kept is not None:
         server = ServerAddress(url, ca_file=server.ca_file or kept.ca_file)
-    token = token or variable_token(server, os.environ) or (LoginStore().token(kept) if kept else "")
+    source = "the URL"
+    if not token and (token := variable_token(server, os.environ)):
+        source = f"the variable {next(name for name in _TOKEN_VARIABLES if os.environ.get(name, '').strip())}"
+    if not token and kept:
+        token, source = LoginStore().token(kept), ""
     if not token:
         withheld = next((name for name in _TOKEN_VARIABLES if os.environ.get(name)), None)
         reason = [f"{withheld} is that of the server in which this command runs, and is not sent to another."] if withheld else []
         raise CliError("\n".join([f"There is no token for {url}", *reason, f"Log in: {PROGRAM} login {url}"]))
-    return ServerAddress(url, token, server.ca_file)
+    return ServerAddress(url, token, server.ca_file, token_source=source)
 
 
 def variable_token(server: ServerAddress, variables: Mapping[str, str]) -> str:
