@@ -75,7 +75,7 @@ def _list(client: ApiClient, options: Options) -> None:
     if options.json:
         return print_json({"agents": agents, "tokens": tokens})
     print_table(
-        ["ATTACHED", "ON", "STATE", "SINCE", "TOKEN", "SERVICES"],
+        ["AGENT", "ON", "STATE", "SINCE", "TOKEN", "SERVICES"],
         [[a["name"], a["host"], a["state"], _time(a["since"]), a["token"], " ".join(a["services"])] for a in agents],
     )
     print_table(

@@ -129,8 +129,8 @@ async def _forward_to_stdio(access: ServerAccess, options: Options) -> int:
     from .standard_streams import StandardStreams
     from .tcp_forwarder import TcpForwarder
 
-    if len(options.arguments) != 1 or options.json:
-        raise CliError(f"--stdio joins one REMOTE and prints nothing else: {PROGRAM} forward --stdio 22")
+    if len(options.arguments) != 1 or ":" in options.arguments[0] or options.json:
+        raise CliError(f"--stdio joins one REMOTE and prints nothing else: {PROGRAM} forward --stdio 15022")
     remote, stop = parse_remote(options.arguments[0]), _stop_signals()
     forwarder = TcpForwarder(access, remote, _messages(options))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PROGRAM = "jupyter portproxy" if os.path.exists(__file__) else os.path.basename(sys.argv[0])
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
+MAX_DURATION = 366 * 86400  # s, that servers accept
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 Options = argparse.Namespace
 Commands = Any  # argparse's _SubParsersAction
@@ -80,7 +81,10 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time: write a number and s, m, h or d, for example 8h")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not 0 < seconds <= MAX_DURATION:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0 of at most {MAX_DURATION // 86400} days")
+    return seconds
 
 
 def silent_log() -> logging.Logger:

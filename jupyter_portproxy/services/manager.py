@@ -414,7 +414,7 @@ class ServiceManager:
             if argument.kind == "path" and argument.must_exist and filled[argument.name] and not _exists(path):
                 raise BadInput(
                     f"The argument '{argument.name}': there is no file or folder '{path}'.",
-                    "Paths count from the folder that the file browser shows, and on the command line from the current folder.",
+                    "Paths count from the folder that the file browser shows; in the server's terminals from the current one.",
                 )
         return filled
 

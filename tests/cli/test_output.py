@@ -8,8 +8,18 @@ import json
 
 import pytest
 
-from jupyter_portproxy.cli.output import add_command, parse_port_argument, print_result, print_table, read_secret
+from jupyter_portproxy.attachment import tokens as attach_tokens
+from jupyter_portproxy.cli.output import (
+    MAX_DURATION,
+    add_command,
+    parse_duration,
+    parse_port_argument,
+    print_result,
+    print_table,
+    read_secret,
+)
 from jupyter_portproxy.errors import BadInput, CliError
+from jupyter_portproxy.services import user_ports
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "+80", "8_0", "٨٠", "²", "", "x", "80 "])
@@ -17,6 +27,17 @@ def test_what_is_no_port_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a port"):
         parse_port_argument(text)
     assert parse_port_argument("65535") == 65535
+
+
+@pytest.mark.parametrize("text", ["", "8", "10x", "-1h", "0m", "367d", "8h30m"])
+def test_what_is_no_duration_is_refused_as_it_was_typed(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^{text!r} is not a time"):
+        parse_duration(text)
+
+
+def test_durations():
+    assert [parse_duration(text) for text in ("90s", "30m", "1.5h", "366d")] == [90, 1800, 5400, MAX_DURATION]
+    assert MAX_DURATION == attach_tokens.MAX_SECONDS == user_ports.MAX_SECONDS
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys):
