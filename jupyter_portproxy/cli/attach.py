@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin
 
 from ..errors import CliError
 from .api_command import add_api_command, add_server_options
-from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table, read_secret
+from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table, printable, read_secret
 
 if TYPE_CHECKING:
     import asyncio
@@ -136,7 +136,7 @@ async def run_agent(access: ServerAccess, offer: Offer, print_addresses: Callabl
     from ..attachment.agent import Agent
 
     def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
     stop = asyncio.Event()
     code = _stop_by_signals(stop)

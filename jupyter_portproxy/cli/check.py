@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CliError
 from .api_command import add_api_command
 from .links import forward_command, path_of, print_links
-from .output import Commands, Options, parse_port_argument, print_json
+from .output import Commands, Options, parse_port_argument, print_json, printable
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -39,7 +39,7 @@ def _check(client: ApiClient, options: Options) -> int:
     if options.json:
         print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
-        print(f"{problem}\n{remedy}")
+        print(printable(f"{problem}\n{remedy}"))
     else:
         unlisted = "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
         listed = "answers HTTP" if any(listener["http"] for listener in listeners) else "can be reached"

@@ -51,7 +51,7 @@ def _overview(parser: argparse.ArgumentParser, options: Options) -> None:
         print(f"Jupyter server: {client.url}\n")
         lists.print_lists(client, argparse.Namespace(json=False, all=False))
     except CliError as error:
-        print(f"{error}\n")
+        print(f"{printable(str(error))}\n")
     print(parser.epilog)
 
 

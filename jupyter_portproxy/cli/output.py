@@ -36,7 +36,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     if not rows:
         print(f"No {head[0].lower()}s.\n")
         return
-    lines = [list(head), *(["-" if cell in (None, "") else str(cell) for cell in row] for row in rows)]
+    lines = [list(head), *(["-" if cell in (None, "") else _printable_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head) - 1)]
     width = max(40, shutil.get_terminal_size((120, 24)).columns) if sys.stdout.isatty() else 1000
     for line in lines:
@@ -48,12 +48,16 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def print_result(options: Options, text: str, **values: object) -> None:
     if options.json:
         return print_json(values)
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def printable(text: str) -> str:
     """The text without control characters: what a server answers may be quoted, and must not command the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _printable_line(value: object) -> str:
+    return printable(str(value)).replace("\n", " ").replace("\t", " ")
 
 
 def read_secret(name: str) -> str:

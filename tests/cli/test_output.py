@@ -47,6 +47,13 @@ def test_columns_are_as_wide_as_what_is_in_them(capsys):
     assert capsys.readouterr().out == "No projects.\n\n"
 
 
+def test_what_a_server_says_does_not_command_the_terminal(capsys):
+    print_table(["NAME", "STATE"], [["\x1b]0;title\x07a\nb\tc", "\x9b31m\u202eup"]])
+    assert capsys.readouterr().out.splitlines()[1] == "�]0;title�a b c  �31m�up"
+    print_result(argparse.Namespace(json=False), "\x1b[31mone\ntwo")
+    assert capsys.readouterr().out == "�[31mone\ntwo\n"
+
+
 def test_a_secret_is_read_without_the_end_of_its_line(tmp_path, monkeypatch):
     (tmp_path / "s").write_text("s3cret\r\n")
     assert read_secret(str(tmp_path / "s")) == "s3cret"
