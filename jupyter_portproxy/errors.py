@@ -84,6 +84,14 @@ class Unauthenticated(GatewayError):
     hint = "Log in to Jupyter, or send an API token."
 
 
+class BadAttachToken(Unauthenticated):
+    """An agent without a valid attach token (403)."""
+
+    code, title = "bad_attach_token", "The attach token is not valid"
+    message = "The attach token is not valid: it was revoked, has ended, or belongs to another user."
+    hint = "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"
+
+
 class NotEntered(Unauthenticated):
     """A request to an isolated origin without a session there (403; a page navigation is redirected to Jupyter instead)."""
 

@@ -52,6 +52,7 @@ SAMPLES = [
     errors.FieldsTooLarge.size("Cookie\r\n<b>", 9000, 8000),
     errors.TooManyRedirects(10),
     errors.Unauthenticated(),
+    errors.BadAttachToken(),
     errors.NotEntered(),
     errors.Unreachable.host("lab.example:8050"),
     errors.Unreachable.port(8050),

@@ -23,7 +23,7 @@ from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from ..errors import BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, NotReversed, ShuttingDown, Unauthenticated
+from ..errors import BadAttachToken, BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, NotReversed, ShuttingDown
 from ..gateway.gateway import Gateway
 from ..handlers.tcp import TcpRequest
 from ..handlers.websocket import SWITCHING_PROTOCOLS, DetachingHandler, print_head
@@ -39,7 +39,6 @@ FIRST_MESSAGE_TIMEOUT = 10.0  # s
 SILENCE = 60.0  # s; agents send a ping every 25 s
 PING_TIMEOUT = 5.0  # s
 _UNSUPPORTED, _VIOLATION = 1003, 1008  # close codes (RFC 6455 7.4.1)
-_NO_TOKEN = "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +114,7 @@ class AttachHandler(WebSocketHandler):
             return
         self._token = self._agents.tokens.find(text)
         if self._token is None:
-            raise Unauthenticated(
-                "The attach token is not valid: it was revoked, has ended, or belongs to another user.", _NO_TOKEN
-            )
+            raise BadAttachToken()
         self._credential = self._token.id
 
     async def _log_in(self) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
-from ..errors import CliError
+from ..errors import BadAttachToken, CliError
 from .api_command import add_api_command, add_server_options
 from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table, printable, read_secret
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "PORTPROXY_ATTACH_TOKEN"  # noqa: S105 (a name)
 _NO_TOKEN = (
     f"There is no attach token: give --token-file FILE, set {TOKEN_VARIABLE}, or send it to standard input.\n"
-    "Make one where you use Jupyter: jupyter portproxy attach-token --for 8h"
+    f"{BadAttachToken.hint}"
 )
 
 
@@ -171,7 +171,7 @@ def attach_access(url: str | None, token: str, ca_file: str | None) -> ServerAcc
     if not token:
         raise CliError(_NO_TOKEN)
     if not token.startswith(ATTACH_TOKEN_START):
-        raise CliError("This is no attach token. Make one: jupyter portproxy attach-token --for 8h")
+        raise CliError(f"This is no attach token.\n{BadAttachToken.hint}")
     base, _ = parse_server_url(url)
     return server_access(ServerAddress(base, token, os.path.abspath(ca_file) if ca_file else ""))
 

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import CliError, ServerUnavailable, Unauthenticated
+from ..errors import BadAttachToken, CliError, ServerUnavailable, Unauthenticated
+from ..protocol.credentials import ATTACH_TOKEN_START
 from .output import PROGRAM
 from .server_address import ServerAddress
 
@@ -123,6 +124,8 @@ def _not_accepted(server: ServerAddress) -> str:
 
 
 def _log_in_again(server: ServerAddress) -> str:
+    if server.token.startswith(ATTACH_TOKEN_START):
+        return BadAttachToken.hint
     if server.token_source:
         return f"It comes from {server.token_source}, which counts before a login. Correct it there, or remove it."
     return f"Log in again: {PROGRAM} login {server.url}"

@@ -117,11 +117,11 @@ async def test_only_an_attach_token_in_the_authorization_field_attaches(wire_age
     token, text = agents.tokens.create(3600)
     for wrong in (TOKEN, "", text[:-1], token.id):
         status, code, message = await refusal(wire_agent(wrong or " ").connect(path))
-        assert (status, code) == (403, "unauthenticated") and "attach token" in message
+        assert (status, code) == (403, "bad_attach_token") and "attach token" in message
     assert (await refusal(wire_agent(TOKEN).connect(f"{path}?token={text}")))[0] == 403
     assert (await refusal(wire_agent(TOKEN).connect(path, Cookie=f"token={text}")))[0] == 403
     agents.tokens.revoke(token.id)
-    assert (await refusal(wire_agent(text).connect(path)))[1] == "unauthenticated"
+    assert (await refusal(wire_agent(text).connect(path)))[1] == "bad_attach_token"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from jupyter_portproxy.errors import BadAttachToken
+
 from ..support.jupyter_processes import TOKEN, environment, jupyter_server
 from ..support.upstreams import free_port
 
@@ -144,6 +146,8 @@ def test_detach_by_name_and_by_token(agent, program, run, server):
         1,
         "'trainer' is not attached any more. Its attach token was revoked or has ended.\n",
     )
+    refused = agent("--name", "trainer", str(program), token=text)
+    assert refused.process.communicate(timeout=10) == ("", f"{BadAttachToken.message}\n{BadAttachToken.hint}\n")
     code, _, errors = run("detach", "nothing")
     assert (code, errors) == (
         1,
@@ -178,7 +182,7 @@ def test_the_name_of_a_live_agent_is_taken(agent, program, server):
     [
         (["6006"], {}, "", "Name the Jupyter server: --server https://hub.example.org/user/ada/"),
         (["6006", *HUB], {}, "", "There is no attach token: give --token-file FILE,"),
-        (["6006", *HUB], {}, "abc", "This is no attach token. Make one:"),
+        (["6006", *HUB], {}, "abc", "This is no attach token.\nMake one where you use Jupyter:"),
         (["6006", *HUB], {"PORTPROXY_ATTACH_TOKEN": TOKEN}, "", "This is no attach token."),
         (["6006", "--server", "http://hub.example.org/"], WELL_FORMED, "",
          "http://hub.example.org/ is not encrypted, and the token would be readable on the way."),

@@ -10,7 +10,7 @@ import pytest
 
 from jupyter_portproxy.cli.refusals import explain_hub_token, explain_page, explain_refusal, gateway_error
 from jupyter_portproxy.cli.server_address import ServerAddress
-from jupyter_portproxy.errors import ServerUnavailable
+from jupyter_portproxy.errors import BadAttachToken, ServerUnavailable
 
 URL = "https://hub.example.org/user/ada/"
 HUB, PLAIN = ServerAddress(URL, "s3cret"), ServerAddress("https://example.org/", "s3cret")
@@ -92,6 +92,13 @@ def test_a_request_without_a_valid_login_has_a_code_of_its_own():
     assert str(explained(local, 403, content=body)) == "The server at http://localhost:8888/ does not accept its own token."
     local = ServerAddress("http://localhost:8888/", is_local=True)
     assert str(explained(local, 403, content=body)).startswith("The server's login has no token.")
+
+
+def test_an_attach_token_is_not_logged_in_with():
+    server = ServerAddress(URL, "portproxy-attach-x")
+    refused = BadAttachToken()
+    assert str(explained(server, 403, content=json.dumps(refused.as_json()).encode())) == f"{refused.message}\n{refused.hint}"
+    assert str(explained(server, 302, {"Location": "/hub/login"})).splitlines()[-1] == refused.hint
 
 
 @pytest.mark.parametrize(
