@@ -30,7 +30,8 @@ pytestmark = pytest.mark.timeout(180)  # the first test of each hub waits for it
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    with jupyterhub(tmp_path_factory.mktemp("hub"), server_settings(), "ada", "bob") as running:
+    settings = f"{server_settings()}\nc.PortProxy.reverse_forwarding = True\n"
+    with jupyterhub(tmp_path_factory.mktemp("hub"), settings, "ada", "bob") as running:
         yield running
 
 
@@ -338,6 +339,28 @@ def test_forward_through_the_hub_ends_with_its_token(hub: Hub, tmp_path):
                 assert forwarding.is_reset(sock)
             assert forward.wait() == 1
             assert forward.said.count("\n") == 2, forward.said
+
+
+async def test_a_reverse_forward_takes_a_token_of_the_hub_alone_and_ends_with_it(hub: Hub):
+    made = hub.api("POST", "users/bob/tokens", {"scopes": ["access:servers!user=bob"]})
+    url, remote = f"ws{hub.origin.removeprefix('http')}/user/bob/proxy/reverse", free_port()
+    for token in (hub.token("ada"), hub.token("bob", "read:users!user=bob"), "wrong"):
+        with pytest.raises(websockets.InvalidStatus, match="HTTP 403"):
+            await websockets.connect(url, additional_headers={"Authorization": f"token {token}"})
+    async with websockets.connect(url, additional_headers={"Authorization": f"token {made['token']}"}) as control:
+        await control.send(json.dumps({"type": "listen", "host": "laptop", "instance": "an-instance-of-it", "ports": [remote]}))
+        assert json.loads(await control.recv())["type"] == "attached"
+        reader, writer = await asyncio.open_connection("127.0.0.1", remote)
+        assert json.loads(await control.recv())["type"] == "open"
+        hub.api("DELETE", f"users/bob/tokens/{made['id']}")
+        ended = json.loads(await asyncio.wait_for(control.recv(), 30))
+        assert (ended["type"], ended["sentence"], ended["is_final"]) == ("ended", "Your login has ended.", True)
+        await asyncio.wait_for(control.wait_closed(), 5)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", remote)
 
 
 def test_attach_through_the_hub_needs_no_token_of_the_hub(hub: Hub, tmp_path):
