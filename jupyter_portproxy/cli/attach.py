@@ -5,23 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
 from ..errors import BadAttachToken, CliError
 from .api_command import add_api_command, add_server_options
-from .output import Commands, Options, parse_duration, parse_port_argument, print_json, print_table, printable, read_secret
+from .output import Commands, Options, parse_duration, parse_port_operand, print_json, print_table, read_secret
+from .relay_command import exit_code_of_signals, print_message, run_relay, server_access
 
 if TYPE_CHECKING:
-    import asyncio
-
     from ..attachment.agent import Offer
     from ..upstream.websocket_client import ServerAccess
     from .api_client import ApiClient
@@ -106,19 +102,14 @@ def _time(seconds: float) -> str:
 
 
 def _attach(options: Options) -> int:
-    import asyncio
-    import logging
     import socket
 
     from ..attachment.agent import AttachedPorts
     from ..attachment.local_ports import LocalPorts
     from ..protocol.attach_messages import clean_host
-    from ..system.descriptors import raise_limit
 
-    logging.getLogger("tornado").addHandler(logging.NullHandler())  # what it warns of is in our sentences
-    ports = [_port(argument) for argument in options.arguments]
+    ports = [parse_port_operand(argument) for argument in options.arguments]
     access = attach_access(options.server, _read_token(options.token_file), options.ca_file)
-    raise_limit()
     host = clean_host(socket.gethostname())
     offer = AttachedPorts(check_name(options.name or host), host, ports, LocalPorts(host, any_owner=options.any_owner))
 
@@ -126,7 +117,7 @@ def _attach(options: Options) -> int:
         for port, path in sorted(addresses.items()):
             print(f"Port {port} is attached: {urljoin(access.url, path)}", flush=True)
 
-    return asyncio.run(run_agent(access, offer, print_addresses))
+    return run_relay(run_agent(access, offer, print_addresses))
 
 
 async def run_agent(access: ServerAccess, offer: Offer, print_addresses: Callable[[dict[int, str]], None]) -> int:
@@ -135,35 +126,15 @@ async def run_agent(access: ServerAccess, offer: Offer, print_addresses: Callabl
 
     from ..attachment.agent import Agent
 
-    def say(text: str) -> None:
-        print(printable(text), file=sys.stderr, flush=True)
-
-    stop = asyncio.Event()
-    code = _stop_by_signals(stop)
-    await Agent(access, offer, say, print_addresses).run(stop)
-    return code[0]
-
-
-def _stop_by_signals(stop: asyncio.Event) -> list[int]:
-    """Let SIGINT and SIGTERM set the event. Returns the exit code, in a list. Windows has KeyboardInterrupt instead."""
-    import asyncio
-
-    code = [0]
-
-    def end(value: int) -> None:
-        code[0] = value
-        stop.set()
-
-    for number, value in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
-        with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, partial(end, value))
-    return code
+    stop, code = asyncio.Event(), exit_code_of_signals()
+    code.add_done_callback(lambda _: stop.set())
+    await Agent(access, offer, print_message, print_addresses).run(stop)
+    return await code
 
 
 def attach_access(url: str | None, token: str, ca_file: str | None) -> ServerAccess:
     """How a server is dialled with an attach token. Raises: CliError"""
     from ..protocol.credentials import ATTACH_TOKEN_START
-    from .forward import server_access
     from .server_address import ServerAddress, parse_server_url
 
     if url is None:
@@ -183,15 +154,6 @@ def check_name(name: str) -> str:
     if not NAME.match(name):
         raise CliError(f"Invalid name: {name[:80]!r}. Use up to {MAX_NAME} letters, digits, '.', '_' and '-'.")
     return name
-
-
-def _port(text: str) -> int:
-    import argparse
-
-    try:
-        return parse_port_argument(text)
-    except argparse.ArgumentTypeError as error:
-        raise CliError(f"{error}.") from None
 
 
 def _read_token(file: str | None) -> str:

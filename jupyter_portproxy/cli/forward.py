@@ -6,25 +6,21 @@ all messages go to standard error.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import sys
 from collections.abc import Awaitable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from .api_command import add_api_command
-from .output import PROGRAM, Commands, Options, printable
+from .output import PROGRAM, Commands, Options
+from .relay_command import exit_code_of_signals, print_message, run_relay, server_access
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
     from ..protocol.forwards import Forward
     from ..upstream.websocket_client import ServerAccess
     from .api_client import ApiClient
-    from .server_address import ServerAddress
     from .tcp_forwarder import Messages
 
 _TEXT = "Forward ports of this machine to ports or services beside the server."
@@ -46,29 +42,12 @@ def add_commands(commands: Commands) -> None:
 
 
 def _forward(client: ApiClient, options: Options) -> int:
-    import asyncio
-    import logging
-
-    from ..system.descriptors import raise_limit
-
-    logging.getLogger("tornado").addHandler(logging.NullHandler())  # what it warns of is in our sentences
-    raise_limit()
     access = server_access(client.server)
     if options.reverse:
         from .reverse import forward_reverse
 
-        return asyncio.run(forward_reverse(access, options))
-    return asyncio.run(_forward_to_stdio(access, options) if options.stdio else _forward_ports(access, options))
-
-
-def server_access(server: ServerAddress) -> ServerAccess:
-    """What `open_websocket` takes. Raises: CliError, if the environment names a proxy that cannot be used."""
-    from ..upstream.websocket_client import ServerAccess
-    from .connection import check_owner, find_proxy
-    from .refusals import explain_refusal
-
-    approve, explain = partial(check_owner, server), partial(explain_refusal, server)
-    return ServerAccess(server.url, server.token, server.trust, find_proxy(server), approve, explain)
+        return run_relay(forward_reverse(access, options))
+    return run_relay(_forward_to_stdio(access, options) if options.stdio else _forward_ports(access, options))
 
 
 # ---- ports ----
@@ -80,7 +59,7 @@ async def _forward_ports(access: ServerAccess, options: Options) -> int:
     from .tcp_forwarder import TcpForwarder
 
     forwards = [parse_forward(argument) for argument in options.arguments]
-    stop, listeners = _stop_signals(), list[tuple["socket.socket", "Forward"]]()
+    stop, listeners = exit_code_of_signals(), list[tuple["socket.socket", "Forward"]]()
     forwarder = TcpForwarder(access, forwards[0].remote, _messages(options))
     try:
         listeners += (listen(forward) for forward in forwards)
@@ -88,7 +67,7 @@ async def _forward_ports(access: ServerAccess, options: Options) -> int:
         for sock, forward in listeners:
             forwarder.serve(sock, forward)
             _print_forward(access, forward, options)
-        return await _first(forwarder.wait_ended(), stop)
+        return await _result_of_first(forwarder.wait_ended(), stop)
     finally:
         await forwarder.close()
         for sock, forward in listeners:
@@ -131,7 +110,7 @@ async def _forward_to_stdio(access: ServerAccess, options: Options) -> int:
 
     if len(options.arguments) != 1 or ":" in options.arguments[0] or options.json:
         raise CliError(f"--stdio joins one REMOTE and prints nothing else: {PROGRAM} forward --stdio 15022")
-    remote, stop = parse_remote(options.arguments[0]), _stop_signals()
+    remote, stop = parse_remote(options.arguments[0]), exit_code_of_signals()
     forwarder = TcpForwarder(access, remote, _messages(options))
 
     async def relay() -> int:
@@ -144,7 +123,7 @@ async def _forward_to_stdio(access: ServerAccess, options: Options) -> int:
         return 0 if is_whole else 1
 
     try:
-        return await _first(relay(), stop)
+        return await _result_of_first(relay(), stop)
     finally:
         await forwarder.close()
 
@@ -155,13 +134,10 @@ async def _forward_to_stdio(access: ServerAccess, options: Options) -> int:
 def _messages(options: Options) -> Messages:
     from .tcp_forwarder import Messages
 
-    def say(text: str) -> None:
-        print(printable(text), file=sys.stderr, flush=True)
-
-    return Messages(say, say if options.verbose else lambda text: None)
+    return Messages(print_message, print_message if options.verbose else lambda text: None)
 
 
-async def _first(*works: Awaitable[int]) -> int:
+async def _result_of_first(*works: Awaitable[int]) -> int:
     """The result of the work that ends first; the other work is cancelled."""
     import asyncio
 
@@ -173,20 +149,3 @@ async def _first(*works: Awaitable[int]) -> int:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _stop_signals() -> asyncio.Future[int]:
-    """The exit code after SIGINT or SIGTERM. Windows has KeyboardInterrupt instead."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[int] = loop.create_future()
-
-    def stop(code: int) -> None:
-        if not stopped.done():
-            stopped.set_result(code)
-
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop, code)
-    return stopped

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_command import add_api_command
-from .output import PROGRAM, Commands, Options, parse_port_argument
+from .output import PROGRAM, Commands, Options, parse_port_operand
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -70,12 +69,9 @@ def path_of(client: ApiClient, target: str) -> str:
             reach = forward_command(target)
             raise CliError(f"The service '{target}' speaks no HTTP, so that it has no URL. Reach it with: {reach}")
         return str(url)
-    try:
-        from ..protocol import urls
+    from ..protocol import urls
 
-        return urls.build_port_path(urlsplit(client.url).path, parse_port_argument(target))
-    except argparse.ArgumentTypeError as error:
-        raise CliError(f"{error}.") from None
+    return urls.build_port_path(urlsplit(client.url).path, parse_port_operand(target))
 
 
 def forward_command(target: str) -> str:

@@ -72,12 +72,21 @@ def read_secret(name: str) -> str:
 
 
 def parse_port_argument(text: str) -> int:
+    """For argparse."""
     from ..protocol.urls import parse_port
 
     try:
         return parse_port(text)
     except BadRoute:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: a port is a whole number from 1 to 65535") from None
+
+
+def parse_port_operand(text: str) -> int:
+    """A port among `arguments`, which argparse does not parse. Raises: CliError"""
+    try:
+        return parse_port_argument(text)
+    except argparse.ArgumentTypeError as error:
+        raise CliError(f"{error}.") from None
 
 
 def parse_duration(text: str) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import socket
 from typing import TYPE_CHECKING
 
 from ..errors import CliError
 from .attach import run_agent
-from .output import Options, parse_port_argument
+from .output import Options, parse_port_operand
 
 if TYPE_CHECKING:
     from ..upstream.websocket_client import ServerAccess
@@ -44,11 +43,11 @@ def parse_pairs(arguments: list[str]) -> dict[int, int]:
     for argument in arguments:
         remote, separator, local = argument.partition(":")
         try:
-            port = parse_port_argument(remote)
-            here = parse_port_argument(local) if separator else port
-        except argparse.ArgumentTypeError as error:
-            raise CliError(f"{error}.\nWrite REMOTE:LOCAL, for example 27000:27000.") from None
+            port = parse_port_operand(remote)
+            local_port = parse_port_operand(local) if separator else port
+        except CliError as error:
+            raise CliError(f"{error}\nWrite REMOTE:LOCAL, for example 27000:27000.") from None
         if port in pairs:
             raise CliError(f"Port {port} of the server is named twice.")
-        pairs[port] = here
+        pairs[port] = local_port
     return pairs

@@ -14,6 +14,7 @@ from jupyter_portproxy.cli.output import (
     add_command,
     parse_duration,
     parse_port_argument,
+    parse_port_operand,
     print_result,
     print_table,
     read_secret,
@@ -26,6 +27,9 @@ from jupyter_portproxy.services import user_ports
 def test_what_is_no_port_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not a port"):
         parse_port_argument(text)
+    with pytest.raises(CliError, match=r"is not a port: a port is a whole number from 1 to 65535\.$"):
+        parse_port_operand(text)
+    assert parse_port_operand("1") == 1
     assert parse_port_argument("65535") == 65535
 
 
