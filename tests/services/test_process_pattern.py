@@ -15,7 +15,7 @@ from jupyter_portproxy.services.process_pattern import check_pattern
 CASES = json.loads(Path(__file__).with_name("process_patterns.json").read_text())
 
 
-@pytest.mark.parametrize("pattern", [*{pattern for pattern, _, _ in CASES["matches"]}, *CASES["largest"]])
+@pytest.mark.parametrize("pattern", [*dict.fromkeys(pattern for pattern, _, _ in CASES["matches"]), *CASES["largest"]])
 def test_a_pattern_is_accepted(pattern):
     check_pattern(pattern)
 
