@@ -24,7 +24,7 @@ from functools import partial
 
 from tornado.netutil import bind_unix_socket
 
-from ..errors import BadInput, GatewayError, NotFound
+from ..errors import BadInput, GatewayError, LoginUnavailable, NotFound
 from ..protocol.attach_messages import Attached, Detach, Hello, PortHealth
 from ..services.manager import Service, ServiceManager
 from ..services.templates import Argument, Template
@@ -33,7 +33,7 @@ from ..system import background_tasks
 from ..system.netlink import SUPPORTED
 from ..system.socket_owners import unix_peer_owner
 from .sessions import OPEN_TIMEOUT, AttachSession, Control
-from .tokens import AttachToken, AttachTokens
+from .tokens import UNREADABLE, AttachToken, AttachTokens
 
 MAX_AGENTS = 50
 _ENDED_KEPT = 600.0  # s
@@ -197,9 +197,8 @@ class ConnectedAgents:
         if not is_same and await known.session.control.answers():
             raise BadInput(f"The name '{hello.name}' is taken by an agent on {known.host}.", hint)
         if known.state is AgentState.UP:
-            self.lose(known)
             # It may be a machine that has slept: it dials again, where its old connection would stay open for nothing.
-            known.session.control.end(BadInput("The agent did not answer for some seconds."), is_final=False)
+            self._cut(known, BadInput("The agent did not answer for some seconds."))
         await self._free_name(hello, token)  # another agent may have come meanwhile
 
     def _make_agent(self, hello: Hello, token: AttachToken, control: Control) -> ConnectedAgent:
@@ -240,6 +239,11 @@ class ConnectedAgents:
         if was_up:
             control.end(BadInput(f"'{agent.name}' is not attached any more. {why}"), is_final=True)
 
+    def _cut(self, agent: ConnectedAgent, error: GatewayError) -> None:
+        """Close the connection of an agent, which dials again."""
+        self.lose(agent)
+        agent.session.control.end(error, is_final=False)
+
     def _leave(self, agent: ConnectedAgent, state: AgentState, why: str) -> None:
         if state is agent.state or agent.state is AgentState.ENDED:
             return
@@ -273,6 +277,10 @@ class ConnectedAgents:
     async def _check_tokens(self) -> None:
         while any(agent.state is not AgentState.ENDED for agent in self._agents.values()):
             await asyncio.sleep(self._check_period)
+            if not self.tokens.is_readable:  # for a moment perhaps, as on a network's file system
+                for agent in [agent for agent in self._agents.values() if agent.state is AgentState.UP]:
+                    self._cut(agent, LoginUnavailable(*UNREADABLE))
+                continue
             for id_ in {agent.token for agent in self._agents.values()}:
                 if self.tokens.get(id_) is None:
                     self.end_token(id_)

@@ -23,7 +23,17 @@ from jupyter_server.auth.decorator import allow_unauthenticated
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from ..errors import BadAttachToken, BadInput, Forbidden, GatewayError, NotFound, NothingAttaches, NotReversed, ShuttingDown
+from ..errors import (
+    BadAttachToken,
+    BadInput,
+    Forbidden,
+    GatewayError,
+    LoginUnavailable,
+    NotFound,
+    NothingAttaches,
+    NotReversed,
+    ShuttingDown,
+)
 from ..gateway.gateway import Gateway
 from ..handlers.tcp import TcpRequest
 from ..handlers.websocket import SWITCHING_PROTOCOLS, DetachingHandler, print_head
@@ -33,7 +43,7 @@ from ..upstream.byte_tunnel import ByteTunnel
 from .connected_agents import ConnectedAgent, ConnectedAgents
 from .reverse import ReverseClient, ReverseListeners
 from .sessions import AttachSession
-from .tokens import AttachToken
+from .tokens import UNREADABLE, AttachToken
 
 FIRST_MESSAGE_TIMEOUT = 10.0  # s
 SILENCE = 60.0  # s; agents send a ping every 25 s
@@ -114,7 +124,7 @@ class AttachHandler(WebSocketHandler):
             return
         self._token = self._agents.tokens.find(text)
         if self._token is None:
-            raise BadAttachToken()
+            raise BadAttachToken() if self._agents.tokens.is_readable else LoginUnavailable(*UNREADABLE)
         self._credential = self._token.id
 
     async def _log_in(self) -> None:

@@ -22,6 +22,7 @@ from ..services.templates import NAME, NAME_HINT
 from ..services.user_file import UserDataFile
 
 MAX_TOKENS = 100
+UNREADABLE = ("The server cannot read its list of attach tokens now.", "See the server's log.")  # message and hint
 MAX_SECONDS = 366 * 86400
 _SECRET_SIZE = 32  # bytes of randomness
 _ID_SIZE = 4  # bytes
@@ -62,6 +63,11 @@ class AttachTokens:
     def list(self) -> list[AttachToken]:
         """All tokens that have not ended, the oldest first."""
         return sorted((each for each in self._file.read().values() if not each.has_ended), key=lambda each: each.created)
+
+    @property
+    def is_readable(self) -> bool:
+        """False while the file is damaged or cannot be read: no token is valid then, and none has ended for good."""
+        return not self._file.damage
 
     def get(self, id_: str) -> AttachToken | None:
         """A token that has not ended; None if there is none, or not any more."""

@@ -81,6 +81,11 @@ class UserDataFile(Generic[K, V]):
         """The entries, not to be changed; the same object as before if the file has not changed."""
         return self._look().entries
 
+    @property
+    def damage(self) -> str:
+        """Why the entries are unknown now; else empty."""
+        return self._look().damage
+
     def _look(self) -> _Content[K, V]:
         known = self._content
         try:

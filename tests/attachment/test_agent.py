@@ -123,6 +123,19 @@ async def test_the_agent_returns_after_the_loss_of_its_connection(attach, agents
         assert running.said and all("is lost. Next attempt in 0.1 s." in said for said in running.said)
 
 
+async def test_a_list_of_tokens_that_cannot_be_read_is_waited_for(attach, agents, states):
+    _, token = agents.tokens.create(3600)
+    path = agents.tokens._file.path
+    text = path.read_bytes()
+    path.write_text("{")
+    async with serve(mirror) as upstream, attach(upstream.port, token=token) as running:
+        await eventually(lambda: len(running.said) > 1)
+        assert running.said[0].startswith("The server cannot read its list of attach tokens now.")
+        path.write_bytes(text)
+        await running.ready()
+        assert states() == {f"trainer-{upstream.port}": "up"}
+
+
 async def test_a_server_that_cannot_listen_says_why_and_is_dialled_again(attach, agents, states, monkeypatch, caplog):
     async with serve(mirror) as upstream:
         with monkeypatch.context() as patch:

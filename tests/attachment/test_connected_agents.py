@@ -181,6 +181,22 @@ async def test_a_token_that_ends_ends_its_agents(agents, services, token):
     assert states(services) == {"trainer-6006": "down", "other-6006": "up"}
 
 
+async def test_a_list_of_tokens_that_cannot_be_read_ends_no_agent_for_good(agents, services, token):
+    """As on a network's file system that is away for a moment; until it is back, no token is valid."""
+    agents._check_period = 0.05
+    control, path = RecordedControl(), agents.tokens._file.path
+    await agents.attach(hello(), token, control)
+    text = path.read_bytes()
+    path.write_text("{")
+    await eventually(lambda: control.ended)
+    assert control.ended == [("The server cannot read its list of attach tokens now.", False)]
+    assert states(services) == {"trainer-6006": "down"} and agents.list()[0].state is AgentState.LOST
+    path.write_bytes(text)
+    await asyncio.sleep(0.2)
+    await agents.attach(hello(), token, control)
+    assert len(control.ended) == 1 and states(services) == {"trainer-6006": "up"}
+
+
 async def test_the_number_of_agents_is_limited(agents, token, monkeypatch):
     monkeypatch.setattr(connected_agents, "MAX_AGENTS", 1)
     await agents.attach(hello(), token, RecordedControl())
