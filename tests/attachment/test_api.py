@@ -113,7 +113,7 @@ async def test_agents_are_in_the_events(extension, wire_agent, agents):
 
 async def test_a_refusal_is_json(call):
     answer = await call("proxy/attach", token="wrong")
-    assert answer.status == 403 and json.loads(answer.content)["code"] == "unauthenticated"
+    assert answer.status == 403 and json.loads(answer.content)["code"] == "bad_attach_token"
 
 
 class TestSharedServers:
