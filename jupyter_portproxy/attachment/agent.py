@@ -67,10 +67,10 @@ class Offer(Protocol):
         """A connection to what the port stands for. Raises: GatewayError"""
 
     async def find_error(self, port: int) -> str | None:
-        """Why the port cannot be reached; empty if it can. None if the server need not know."""
+        """Why the port cannot be reached; empty if it can. None if the server lists no errors of it."""
 
     def remove(self, port: int) -> None:
-        """The server does not want the port any more."""
+        """The port was detached at the server."""
 
     def close(self) -> None: ...
 
@@ -158,7 +158,7 @@ class Agent:
     ) -> None:
         self._access, self._offer, self._report, self._on_attached = access, offer, report, on_attached
         self._first_pause, self._health_period = first_pause, health_period
-        self._errors: dict[int, str] = {}  # by port, what the server knows
+        self._errors: dict[int, str] = {}  # by port, as last sent
         self._tunnels: set[ByteTunnel] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
@@ -190,7 +190,7 @@ class Agent:
         """One control connection, from its handshake to its end; returns why it has ended. Raises: AgentEnded"""
         self._why_ended = ""
         opening = asyncio.ensure_future(ControlConnection.open(self._access, self._offer.path))
-        if not await _unless(stop, opening):
+        if not await _wait_unless_stopped(stop, opening):
             return ""
         try:
             control = opening.result()
@@ -204,7 +204,7 @@ class Agent:
             raise AgentEnded(str(error)) from None
         checking: asyncio.Task[None] | None = None
         try:
-            await self._greet(control, stop)
+            await self._send_first_message(control, stop)
             if not stop.is_set():
                 checking = asyncio.get_running_loop().create_task(self._check_health(control), name="portproxy agent health")
                 await self._serve(control, stop)
@@ -217,28 +217,28 @@ class Agent:
             await self._end_connections()
         return self._why_ended or f"The connection to {self._access.url} is lost."
 
-    async def _greet(self, control: ControlConnection, stop: asyncio.Event) -> None:
+    async def _send_first_message(self, control: ControlConnection, stop: asyncio.Event) -> None:
         """Send the first message, and wait for the answer. Raises: AgentEnded, BadMessage"""
         first = await self._offer.first_message()
         self._errors = dict(first.errors) if isinstance(first, Hello) else {}
         await control.send(first)
         reading = asyncio.ensure_future(asyncio.wait_for(control.read(), _ANSWER_TIMEOUT))
-        if await _unless(stop, reading):
+        if await _wait_unless_stopped(stop, reading):
             with contextlib.suppress(asyncio.TimeoutError):
-                self._take(control, reading.result())
+                self._receive(control, reading.result())
 
     async def _serve(self, control: ControlConnection, stop: asyncio.Event) -> None:
         """Read messages until the connection ends. Raises: AgentEnded, BadMessage"""
         while self._is_attached:
             reading = asyncio.ensure_future(control.read())
-            if not await _unless(stop, reading):
+            if not await _wait_unless_stopped(stop, reading):
                 return
             message = reading.result()
             if message is None:
                 return
-            self._take(control, message)
+            self._receive(control, message)
 
-    def _take(self, control: ControlConnection, message: ServerMessage | None) -> None:
+    def _receive(self, control: ControlConnection, message: ServerMessage | None) -> None:
         """Raises: AgentEnded"""
         match message:
             case Attached(addresses=addresses):
@@ -302,7 +302,7 @@ class Agent:
                     await control.send(PortHealth(port, self._errors[port]))
 
 
-async def _unless(stop: asyncio.Event, work: asyncio.Future[object] | Awaitable[object]) -> bool:
+async def _wait_unless_stopped(stop: asyncio.Event, work: asyncio.Future[object] | Awaitable[object]) -> bool:
     """Wait until `work` is done, or `stop` is set: then cancel it. True if it is done."""
     task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())

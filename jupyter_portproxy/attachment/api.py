@@ -80,7 +80,7 @@ class AttachedAgentHandler(AttachAPIHandler):
 
 def describe_agent(agent: ConnectedAgent) -> dict[str, Any]:
     """Schema `Agent` of docs/openapi.yaml."""
-    services = [service.name for port, service in sorted(agent.services.items()) if port not in agent.unwanted]
+    services = [service.name for port, service in sorted(agent.services.items()) if port not in agent.detached]
     return {
         "name": agent.name,
         "host": agent.host,

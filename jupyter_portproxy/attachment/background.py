@@ -32,14 +32,14 @@ class Attachment:
         self.urls: dict[int, str] = {}
         self._offer, self._access = offer, access
         self._status = "It is being attached."
-        self._first: Future[None] = Future()
+        self._first_attempt: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"portproxy attach {name}", daemon=True)
         self._thread.start()
         try:
             with contextlib.suppress(FutureTimeoutError):
-                self._first.result(timeout)
+                self._first_attempt.result(timeout)
         except BaseException:
             self.close()
             raise
@@ -62,9 +62,9 @@ class Attachment:
             self._status = "It is detached."
         except CliError as error:
             self._status = str(error)
-            self._finish_first(error)
+            self._end_first_attempt(error)
         finally:
-            self._finish_first(None)
+            self._end_first_attempt(None)
             self._loop.close()
 
     def _report(self, sentence: str) -> None:
@@ -73,8 +73,8 @@ class Attachment:
     def _set_urls(self, addresses: dict[int, str]) -> None:
         self.urls = {port: urljoin(self.server, path) for port, path in addresses.items()}
         self._status = ""
-        self._finish_first(None)
+        self._end_first_attempt(None)
 
-    def _finish_first(self, error: Exception | None) -> None:
-        if not self._first.done():
-            self._first.set_exception(error) if error is not None else self._first.set_result(None)
+    def _end_first_attempt(self, error: Exception | None) -> None:
+        if not self._first_attempt.done():
+            self._first_attempt.set_exception(error) if error is not None else self._first_attempt.set_result(None)

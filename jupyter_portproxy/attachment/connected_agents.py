@@ -56,7 +56,7 @@ class ConnectedAgent:
         token: the ID of its attach token.
         since: time of the change to its state, in seconds since 1970.
         services: by port.
-        unwanted: ports that the user has detached while the agent runs.
+        detached: ports that the user has detached while the agent runs.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ConnectedAgent:
     since: float = field(default_factory=time.time)
     error: str = ""
     services: dict[int, Service] = field(default_factory=dict)
-    unwanted: set[int] = field(default_factory=set)
+    detached: set[int] = field(default_factory=set)
 
 
 class ConnectedAgents:
@@ -101,7 +101,7 @@ class ConnectedAgents:
 
     def find_session(self, id_: str) -> AttachSession | None:
         """The session of the waiting connection with this ID."""
-        return next((agent.session for agent in self._agents.values() if agent.session.has(id_)), None)
+        return next((agent.session for agent in self._agents.values() if agent.session.is_waiting(id_)), None)
 
     # ---- the life of an agent ----
 
@@ -116,14 +116,14 @@ class ConnectedAgents:
         known = self._agents.get(hello.name)
         if known is None and not self._has_place():
             raise BadInput(f"There are {MAX_AGENTS} agents already.", "Detach one: jupyter portproxy detach NAME")
-        unwanted = known.unwanted if known is not None and known.instance == hello.instance else set()
-        wanted = [port for port in hello.ports if port not in unwanted]
-        if not wanted:
+        detached = known.detached if known is not None and known.instance == hello.instance else set()
+        listed = [port for port in hello.ports if port not in detached]
+        if not listed:
             raise BadInput(f"All ports of '{hello.name}' were detached at the server.", "Start the agent again.")
         agent = self._make_agent(hello, token, control)
-        agent.unwanted = unwanted
+        agent.detached = detached
         try:
-            for port in wanted:
+            for port in listed:
                 self._attach_port(agent, port)
         except (GatewayError, OSError):
             agent.session.close()
@@ -133,7 +133,7 @@ class ConnectedAgents:
             self._services.remove(service)
         self._agents[hello.name] = agent
         control.send(Attached({port: f"{service.prefix}/" for port, service in agent.services.items()}))
-        for port in unwanted & set(hello.ports):
+        for port in detached & set(hello.ports):
             control.send(Detach(port))
         for port, service in agent.services.items():
             service.write_event(f"attached from {agent.host} as port {port} of '{agent.name}'")
@@ -148,7 +148,7 @@ class ConnectedAgents:
     def report(self, agent: ConnectedAgent, health: PortHealth) -> None:
         """Take over what an agent says about one of its ports; about others, nothing happens."""
         service = agent.services.get(health.port)
-        if service is not None and agent.state is AgentState.UP and health.port not in agent.unwanted:
+        if service is not None and agent.state is AgentState.UP and health.port not in agent.detached:
             self._services.report(service, "unhealthy" if health.error else "up", health.error)
 
     def lose(self, agent: ConnectedAgent) -> None:
@@ -226,7 +226,7 @@ class ConnectedAgents:
 
     def _detach_port(self, agent: ConnectedAgent, port: int) -> None:
         """What stopping a service does."""
-        agent.unwanted.add(port)
+        agent.detached.add(port)
         agent.session.stop_port(port)
         self._services.report(agent.services[port], "down", "It was detached.")
         if agent.state is AgentState.UP:
@@ -250,7 +250,7 @@ class ConnectedAgents:
         agent.state, agent.error, agent.since = state, why, time.time()
         agent.session.close()
         for port, service in agent.services.items():
-            if port not in agent.unwanted:
+            if port not in agent.detached:
                 self._services.report(service, "down", why)
         self._log.info("portproxy: '%s' on %s is not attached any more. %s", agent.name, agent.host, why)
 

@@ -155,7 +155,7 @@ class ControlHandler(AttachHandler):
         self.set_nodelay(True)
         self._is_open, self._heard = True, time.monotonic()
         self._pong = asyncio.Event()
-        self._timer = asyncio.get_running_loop().call_later(self._parts.first_message_timeout, self._check_first)
+        self._timer = asyncio.get_running_loop().call_later(self._parts.first_message_timeout, self._end_without_message)
 
     # ---- `Control` ----
 
@@ -185,15 +185,15 @@ class ControlHandler(AttachHandler):
             if isinstance(message, bytes):
                 raise BadMessage("A control connection has text messages only.")
             parsed = attach_messages.parse_agent_message(message)
-            is_first, first = self._agent is None and self._client is None, Listen if self._is_reverse else Hello
-            if is_first != isinstance(parsed, first) or (not is_first and isinstance(parsed, (Hello, Listen))):
-                name = "listen" if self._is_reverse else "hello"
+            name, kind = ("listen", Listen) if self._is_reverse else ("hello", Hello)
+            is_first = self._agent is None and self._client is None
+            if isinstance(parsed, kind if is_first else (Hello, Listen)) is not is_first:
                 raise BadMessage(f"The first message of this connection, and only that, is '{name}'.")
         except BadMessage as error:
             code = _UNSUPPORTED if isinstance(message, bytes) else _VIOLATION
             self.end(BadInput(str(error), "Is it the same version of jupyter_portproxy?"), is_final=True, code=code)
             return
-        await self._handle(parsed)
+        await self._receive(parsed)
 
     def on_ping(self, data: bytes) -> None:
         self._heard = time.monotonic()
@@ -217,17 +217,17 @@ class ControlHandler(AttachHandler):
 
     # ---- parts ----
 
-    async def _handle(self, message: attach_messages.AgentMessage) -> None:
+    async def _receive(self, message: attach_messages.AgentMessage) -> None:
         match message:
             case Hello() | Listen():
-                await self._begin(message)
+                await self._receive_first(message)
             case PortHealth() if self._agent is not None:
                 self._agents.report(self._agent, message)
             case Refused(id=id_, error=error):
                 for session in (each.session for each in (self._agent, self._client) if each is not None):
                     session.refuse(id_, error)
 
-    async def _begin(self, first: Hello | Listen) -> None:
+    async def _receive_first(self, first: Hello | Listen) -> None:
         self._timer.cancel()
         try:
             if isinstance(first, Hello):
@@ -261,7 +261,7 @@ class ControlHandler(AttachHandler):
         self._client = self._parts.reverse.listen(wanted, self._credential, self)
         self._login.watch_login(self._client)
 
-    def _check_first(self) -> None:
+    def _end_without_message(self) -> None:
         self.end(BadInput(f"No message came within {self._parts.first_message_timeout:g} s."), is_final=False)
 
     def _check_silence(self) -> None:

@@ -49,7 +49,7 @@ class ReverseListeners:
 
     def find_session(self, id_: str) -> AttachSession | None:
         """The session of the waiting connection with this ID."""
-        return next((client.session for client in self._clients.values() if client.session.has(id_)), None)
+        return next((client.session for client in self._clients.values() if client.session.is_waiting(id_)), None)
 
     def listen(self, wanted: Listen, credential: object, control: Control) -> ReverseClient:
         """Listen on all of the ports, and answer the client.

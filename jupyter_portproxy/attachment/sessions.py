@@ -116,7 +116,7 @@ class AttachSession:
         self._open[tunnel] = port
         tunnel.add_close_callback(self._open.pop)  # type: ignore[arg-type]
 
-    def has(self, id_: str) -> bool:
+    def is_waiting(self, id_: str) -> bool:
         return id_ in self._waiting
 
     def refuse(self, id_: str, error: str) -> None:

@@ -61,7 +61,7 @@ def explain_hub_token(server: ServerAddress, status: int, content: bytes) -> Cli
     owner = unquote(server.base_path.partition("/user/")[2].partition("/")[0])
     page = urljoin(server.url, f"{server.hub_path}token")
     if status in (401, 403):
-        reason = "JupyterHub does not know it: it has ended, or was revoked"
+        reason = "it is unknown to JupyterHub: it has ended, or was revoked"
     else:
         try:
             user = json.loads(content)["name"]

@@ -46,9 +46,9 @@ class ForwarderState(Enum):
 
 @dataclass(frozen=True)
 class Messages:
-    """Where a forwarder's messages go: `say` for what people must see, `detail` for each connection."""
+    """Where a forwarder's messages go: `notice` for what people must see, `detail` for each connection."""
 
-    say: Callable[[str], object]
+    notice: Callable[[str], object]
     detail: Callable[[str], object]
 
 
@@ -81,7 +81,7 @@ class TcpForwarder:
         self._watch: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._tunnels: set[ByteTunnel] = set()
-        self._said: dict[str, float] = {}
+        self._printed: dict[str, float] = {}
 
     # ---- life ----
 
@@ -121,7 +121,7 @@ class TcpForwarder:
                 sock, address = await loop.sock_accept(listener)
             except OSError as error:  # without a descriptor, or that connection is gone already
                 if error.errno in _NO_DESCRIPTORS:
-                    self._say_seldom(NO_DESCRIPTORS)
+                    self._print_seldom(NO_DESCRIPTORS)
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
             client = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
@@ -140,7 +140,7 @@ class TcpForwarder:
         try:
             websocket = await self._open(remote)
         except CliError as error:
-            self._say_seldom(f"{remote}: {error}")
+            self._print_seldom(f"{remote}: {error}")
             reset_on_close(sock)
             stream.close()
             return
@@ -174,7 +174,7 @@ class TcpForwarder:
             how = "cut" if tunnel.was_cut else "closed"
             self._messages.detail(f"{name}: {how} after {time.monotonic() - begun:.1f} s and {size:,} bytes")
         if tunnel.was_cut and tunnel.close_code != _SERVICE_RESET:
-            self._look_after_server()
+            self._start_watch()
         return not tunnel.was_cut
 
     async def _open(self, remote: Remote) -> IOStream:
@@ -184,7 +184,7 @@ class TcpForwarder:
                 return await open_websocket(self._access, remote.path, self._timeout)
             except HandshakeError as error:
                 if error.is_login:
-                    self._look_after_server()
+                    self._start_watch()
                 if not error.is_passing:
                     raise
                 self._set_away()
@@ -196,7 +196,7 @@ class TcpForwarder:
 
     # ---- the server ----
 
-    def _look_after_server(self) -> None:
+    def _start_watch(self) -> None:
         if self._state is not ForwarderState.ENDED and (self._watch is None or self._watch.done()):
             self._watch = asyncio.get_running_loop().create_task(self._watch_server(), name="portproxy server watch")
 
@@ -204,8 +204,8 @@ class TcpForwarder:
         if self._state is ForwarderState.SERVING:
             self._state = ForwarderState.AWAY
             self._answers.clear()
-            self._messages.say("The server does not answer; trying again ...")
-        self._look_after_server()
+            self._messages.notice("The server does not answer; trying again ...")
+        self._start_watch()
 
     async def _watch_server(self) -> None:
         pause = _FIRST_PAUSE
@@ -225,16 +225,16 @@ class TcpForwarder:
         if self._state is ForwarderState.AWAY:
             self._state = ForwarderState.SERVING
             self._answers.set()
-            self._messages.say("The server answers again.")
+            self._messages.notice("The server answers again.")
 
     def _end(self, error: HandshakeError) -> None:
         self._state = ForwarderState.ENDED
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    def _say_seldom(self, text: str) -> None:
+    def _print_seldom(self, text: str) -> None:
         now = time.monotonic()
-        self._said = {said: at for said, at in self._said.items() if now - at < _REPEAT}
-        if text not in self._said:
-            self._said[text] = now
-            self._messages.say(text)
+        self._printed = {notice: at for notice, at in self._printed.items() if now - at < _REPEAT}
+        if text not in self._printed:
+            self._printed[text] = now
+            self._messages.notice(text)

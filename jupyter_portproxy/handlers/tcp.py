@@ -92,7 +92,7 @@ class TcpHandler(TunnelHandler):
 
 
 class ConnectionRecord:
-    """What the log says of a connection: who has connected from where to what; at its end also for how long, and how much.
+    """The lines of a connection in the log: user, address and target; at its end also the duration and the number of bytes.
 
     Attributes:
         bytes: relayed in both directions.

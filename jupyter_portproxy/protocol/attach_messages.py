@@ -5,7 +5,7 @@
                        Refused             a connection cannot be served, and why
     server -> agent    Attached            the answer to the first message
                        Open                a connection has come: dial `proxy/attach/ID` and the local port
-                       Detach              a port is not wanted any more
+                       Detach              a port was detached at the server
                        Ended               the connection ends, and whether dialling again helps
 
 Field values are checked here, so that both sides may use them without a look.

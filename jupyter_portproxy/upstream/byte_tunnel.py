@@ -57,6 +57,7 @@ class ByteTunnel(Tunnel):
         close_code: of the peer's close frame, or of its violation of the protocol; None if it has closed without.
         close_reason: the text of the peer's close frame.
         was_cut: True if one of the streams was lost before its end.
+        is_heard: True if anything has arrived from the WebSocket's peer since the last ping.
     """
 
     def __init__(

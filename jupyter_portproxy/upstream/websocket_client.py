@@ -162,7 +162,7 @@ async def _dial(access: ServerAccess, timeout: float) -> IOStream:
         if access.approve is not None:
             access.approve(stream.socket)
         if access.proxy:
-            await _pass_proxy(stream, access, timeout)
+            await _connect_through_proxy(stream, access, timeout)
         return await _start_tls(stream, access, timeout) if access.is_tls else stream
     except BaseException:
         stream.close()
@@ -180,19 +180,19 @@ async def _connect(access: ServerAccess, host: str, port: int, timeout: float) -
     try:
         stream = await TCPClient().connect(host, port, timeout=timeout)
     except TimeoutError:  # Tornado's
-        raise HandshakeError(f"{_whose(access)} did not answer within {timeout:g} s.", is_passing=True) from None
+        raise HandshakeError(f"{_peer_name(access)} did not answer within {timeout:g} s.", is_passing=True) from None
     except socket.gaierror as error:
-        text = f"The name {host} of {_whose(access, 'the')} cannot be resolved: {error.strerror}."
+        text = f"The name {host} of {_peer_name(access, 'the')} cannot be resolved: {error.strerror}."
         raise HandshakeError(text, is_passing=True) from None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise HandshakeError(NO_DESCRIPTORS) from None
-        raise HandshakeError(f"{_whose(access)} does not answer: {_reason(error)}.", is_passing=True) from None
+        raise HandshakeError(f"{_peer_name(access)} does not answer: {_reason(error)}.", is_passing=True) from None
     prepare_socket(stream.socket)
     return stream
 
 
-async def _pass_proxy(stream: IOStream, access: ServerAccess, timeout: float) -> None:
+async def _connect_through_proxy(stream: IOStream, access: ServerAccess, timeout: float) -> None:
     """RFC 9110 9.3.6."""
     parts, there = urlsplit(access.proxy), f"{bracket_host(access.host)}:{access.port}"
     lines = [f"CONNECT {there} HTTP/1.1", f"Host: {there}", f"User-Agent: {_USER_AGENT}"]
@@ -205,10 +205,10 @@ async def _pass_proxy(stream: IOStream, access: ServerAccess, timeout: float) ->
             head = await stream.read_until(b"\r\n\r\n", max_bytes=_MAX_PROXY_HEAD)
         except (StreamClosedError, UnsatisfiableReadError):
             deadline.check(access.url)
-            raise HandshakeError(f"{_whose(access)} closed the connection.", is_passing=True) from None
+            raise HandshakeError(f"{_peer_name(access)} closed the connection.", is_passing=True) from None
     version, _, status = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     if not version.startswith("HTTP/1.") or not status.startswith("2"):
-        text = f"{_whose(access)} refused the connection to {there}: {status or version}."
+        text = f"{_peer_name(access)} refused the connection to {there}: {status or version}."
         raise HandshakeError(text, is_passing=status[:3] in map(str, _AWAY_STATUSES))
 
 
@@ -297,8 +297,8 @@ def _lower(fields: Fields) -> list[tuple[str, str]]:
     return [(name.lower(), value) for name, value in fields]
 
 
-def _whose(access: ServerAccess, article: str = "The") -> str:
-    """The one that is connected to: the proxy, without its password, or the server."""
+def _peer_name(access: ServerAccess, article: str = "The") -> str:
+    """The other end of the TCP connection for sentences: the proxy, without its password, or the server."""
     if not access.proxy:
         return f"{article} server at {access.url}"
     parts = urlsplit(access.proxy)

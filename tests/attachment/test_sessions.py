@@ -69,9 +69,9 @@ async def test_a_connection_waits_until_it_is_taken(session, path):
     stream = await client(path)
     await eventually(lambda: session.control.sent)
     (message,) = session.control.sent
-    assert message == Open(message.id, 6006) and len(message.id) == 32 and session.has(message.id)
+    assert message == Open(message.id, 6006) and len(message.id) == 32 and session.is_waiting(message.id)
     port, waiting = session.take(message.id)
-    assert port == 6006 and not session.has(message.id)
+    assert port == 6006 and not session.is_waiting(message.id)
     await stream.write(b"hello")
     assert await waiting.read_bytes(5) == b"hello"
     with pytest.raises(NotFound):
@@ -96,7 +96,7 @@ async def test_a_connection_that_is_not_served_is_closed(session, path, reports,
     stream = await client(path)
     with pytest.raises(StreamClosedError):
         await stream.read_bytes(1)
-    assert not session.has(session.control.sent[0].id) and reports == []
+    assert not session.is_waiting(session.control.sent[0].id) and reports == []
     assert "did not serve a connection to port 6006 within 0.2 s" in caplog.text
 
 
@@ -123,7 +123,7 @@ async def test_the_end_closes_everything(session, path):
     stream = await client(path)
     await eventually(lambda: session.control.sent)
     session.close()
-    assert session.is_closed and not session.has(session.control.sent[0].id)
+    assert session.is_closed and not session.is_waiting(session.control.sent[0].id)
     with pytest.raises(StreamClosedError):
         await stream.read_bytes(1)
     with pytest.raises(OSError):
@@ -137,7 +137,7 @@ async def test_one_port_ends_without_the_others(session, path, tmp_path):
     session.stop_port(6006)
     with pytest.raises(StreamClosedError):
         await ended.read_bytes(1)
-    assert [session.has(message.id) for message in session.control.sent] == [
+    assert [session.is_waiting(message.id) for message in session.control.sent] == [
         message.port == 8265 for message in session.control.sent
     ]
     other.close()

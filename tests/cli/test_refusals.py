@@ -104,7 +104,7 @@ def test_an_attach_token_is_not_logged_in_with():
 @pytest.mark.parametrize(
     ("status", "content", "reason"),
     [
-        (403, "{}", "JupyterHub does not know it: it has ended, or was revoked"),
+        (403, "{}", "it is unknown to JupyterHub: it has ended, or was revoked"),
         (200, '{"name": "bob"}', "it is bob's"),
         (200, '{"name": "ada"}', "it lacks the scope access:servers!user=ada"),
     ],

@@ -104,7 +104,7 @@ def test_why_a_hub_refuses(hub: Hub, laptop):
 
     advice = [f"Make another one at {hub.origin}/hub/token", f"Log in again: jupyter portproxy login {url}"]
     reasons = {
-        "it-has-ended": "JupyterHub does not know it: it has ended, or was revoked",
+        "it-has-ended": "it is unknown to JupyterHub: it has ended, or was revoked",
         hub.token("bob"): "it is bob's",
         hub.token("ada", "read:users!user=ada"): "it lacks the scope access:servers!user=ada",
     }
