@@ -318,7 +318,7 @@ class ProxyRequest:
         """Raises: NotFound"""
         services, message = self.gateway.services, ""
         service = services.service_for(name)
-        if command == "again" and service.state in ("stopping", "down", "failed"):
+        if command == "again" and not service.agent and service.state in ("stopping", "down", "failed"):
             try:
                 service = await services.restart(service.name)
             except ServiceFailed as error:

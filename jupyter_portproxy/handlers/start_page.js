@@ -3,6 +3,7 @@
 const FIELD = "X-Portproxy-Start";
 const POLL_PAUSE = 400; // ms
 const RETRY_PAUSE = 2000; // ms
+const AWAITED = ["unhealthy", "down"]; // of what is attached from elsewhere, for hours perhaps
 const main = document.querySelector("main");
 const part = name => document.getElementById(name);
 let begin = performance.now() - 1000 * Number(main.dataset.seconds);
@@ -53,7 +54,7 @@ async function follow(method = "GET", command = "report") {
   let pause = POLL_PAUSE;
   try {
     const report = await send(method, command);
-    if (report === null || report.state === "up" || report.state === "unhealthy") {
+    if (report === null || report.step === 2) {
       if (report !== null) {
         show(report);
       }
@@ -64,6 +65,7 @@ async function follow(method = "GET", command = "report") {
     if (report.is_over) {
       return;
     }
+    pause = AWAITED.includes(report.state) ? RETRY_PAUSE : POLL_PAUSE;
   } catch {
     write("message", "The Jupyter server does not answer. Trying again…");
     pause = RETRY_PAUSE;

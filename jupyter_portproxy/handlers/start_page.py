@@ -27,6 +27,11 @@ _HEADINGS = {
     "down": "{} is stopped",
     "failed": "{} has failed",
 }
+_ATTACHED_HEADINGS = {  # of what an agent has attached
+    **_HEADINGS,
+    "unhealthy": "{} does not answer",
+    "down": "{} is not attached",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,12 @@ class StartReport:
     """What a user may see of a service that is starting or has ended.
 
     Attributes:
-        step: 0 while the program is being started, 1 while its port is awaited, 2 when it is ready.
+        step: 0 while the program is being started, 1 while its port is awaited, 2 when it is ready, so that the page is loaded.
         address: where it is to listen, for people.
         seconds: since the start.
         message: why it does not run; empty if there is no reason.
         has_output: the user may read its log.
-        is_over: it will not become ready by itself.
+        is_over: it will not become ready by itself. What an agent has attached may, and is not started here.
     """
 
     name: str
@@ -93,18 +98,20 @@ def describe_start(service: Service, *, has_output: bool, message: str = "") -> 
     endpoint, template = service.endpoint, service.template
     title = template.title if service.name == template.name else f"{template.title} ({service.name})"
     is_running = service.task is not None and not service.task.done()  # also between two runs of a service that is restarted
-    step = 2 if service.state in ("up", "unhealthy") else 0 if service.process is None else 1
+    # What is silent may answer the next request, but an agent has looked at its own port.
+    is_ready = service.state == "up" or (service.state == "unhealthy" and not service.agent)
+    step = 2 if is_ready else 0 if service.process is None else 1
     return StartReport(
         name=service.name,
         state=service.state,
-        heading=_HEADINGS[service.state].format(title),
+        heading=(_ATTACHED_HEADINGS if service.agent else _HEADINGS)[service.state].format(title),
         step=step,
         address=f"port {endpoint.port}" if endpoint.port else "its socket",
         seconds=round(max(time.time() - service.since, 0), 1),
         message=message or service.reason(with_output=has_output),
         lines=tuple(service.last_lines()) if has_output else (),
         has_output=has_output,
-        is_over=service.state in ("down", "failed") and not is_running,
+        is_over=service.state in ("down", "failed") and not is_running and not service.agent,
     )
 
 

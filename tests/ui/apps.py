@@ -123,8 +123,8 @@ def api_for(caller: int) -> App:
 
 
 @contextlib.contextmanager
-def running(app: App) -> Iterator[int]:
-    """The application on a port of its own."""
+def running(app: App, port: int | None = None) -> Iterator[int]:
+    """The application on this port, or on one of its own."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
@@ -145,7 +145,7 @@ def running(app: App) -> Iterator[int]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port or free_port()), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

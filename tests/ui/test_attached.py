@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..support.jupyter_processes import environment, jupyter_server
+from ..support.upstreams import free_port
 from .apps import rooted, running
 from .conftest import without_news
 from .test_lab import picture
@@ -82,6 +83,35 @@ def test_an_attached_service_in_the_panel(lab, lab_server, attach):
         row.hover()
         row.locator('button[title="Remove"]').click()
         expect(row).to_have_count(0)
+
+
+def test_the_page_of_a_port_on_which_nothing_listens_waits_for_it(lab, lab_server, attach):
+    """Without loading itself again and again meanwhile; where the agent is lost, likewise."""
+    port, loads = free_port(), []
+    agent = attach(port)
+    agent.stdout.readline()
+    page = lab.context.new_page()
+    page.on("framenavigated", lambda frame: loads.append(frame.url))
+    page.goto(f"{lab_server.url}proxy/service/trainer-{port}/")
+    expect(page.locator("h1")).to_have_text(f"trainer-{port} does not answer")
+    expect(page.locator("#message")).to_have_text(f"Nothing listens on port {port} of {agent_host(lab_server)}.")
+    page.wait_for_timeout(3000)
+    agent.kill()
+    expect(page.locator("h1")).to_have_text(f"trainer-{port} is not attached", timeout=5000)
+    expect(page.locator("#message")).to_contain_text("is lost. It returns by itself.")
+    expect(page.get_by_role("button")).to_have_count(0)
+    page.wait_for_timeout(1000)
+    assert len(loads) == 1
+    page.goto(f"{lab_server.url}proxy/")
+    expect(page.get_by_role("button", name=f"Delete trainer-{port}")).to_be_visible()
+    expect(page.get_by_role("button", name=f"Start trainer-{port}")).to_have_count(0)
+    page.go_back()
+    with running(rooted, port):
+        attach(port)
+        expect(page.locator("#fetched")).to_have_text("visits=1", timeout=10_000)
+        page.goto(f"{lab_server.url}proxy/")
+        expect(page.get_by_role("button", name=f"Stop trainer-{port}")).to_be_visible()
+        expect(page.get_by_role("button", name=f"Restart trainer-{port}")).to_have_count(0)
 
 
 def agent_host(server) -> str:
