@@ -102,7 +102,8 @@ def test_why_a_hub_refuses(hub: Hub, laptop):
         assert (code, said, given in errors) == (1, "", False)
         return errors.splitlines()
 
-    advice = [f"Make another one at {hub.origin}/hub/token", f"Log in again: jupyter portproxy login {url}"]
+    source = "It comes from the variable JUPYTERHUB_API_TOKEN, which counts before a login. Correct it there, or remove it."
+    advice = [f"Make another one at {hub.origin}/hub/token", source]
     reasons = {
         "it-has-ended": "it is unknown to JupyterHub: it has ended, or was revoked",
         hub.token("bob"): "it is bob's",
