@@ -234,7 +234,7 @@ class PortProxy(LoggingConfigurable):
     reverse_forwarding = Bool(
         False,
         help="""Let the user of this server forward ports of their own machine to it, by `jupyter portproxy forward --reverse
-        27000:27000`: this server listens on 127.0.0.1, on an allowed port, for programs of its own user (Linux; on other systems
+        17000:27000`: this server listens on 127.0.0.1, on an allowed port, for programs of its own user (Linux; on other systems
         for all users of the machine). No effect on servers that several people use.
         Example: `c.PortProxy.reverse_forwarding = True`.""",
     ).tag(config=True)

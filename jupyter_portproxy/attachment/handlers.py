@@ -173,7 +173,7 @@ class ControlHandler(AttachHandler):
         return True
 
     def end(self, error: GatewayError, *, is_final: bool, code: int = _VIOLATION) -> None:
-        sentence = " ".join(filter(None, [error.message, error.hint]))
+        sentence = " ".join(filter(None, [f"{error.message.removesuffix('.')}.", error.hint]))
         self.send(Ended(error.code, clean_sentence(sentence), is_final))
         self.close(code)
 

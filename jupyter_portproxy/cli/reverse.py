@@ -46,7 +46,7 @@ def parse_pairs(arguments: list[str]) -> dict[int, int]:
             port = parse_port_operand(remote)
             local_port = parse_port_operand(local) if separator else port
         except CliError as error:
-            raise CliError(f"{error}\nWrite REMOTE:LOCAL, for example 27000:27000.") from None
+            raise CliError(f"{error}\nWrite REMOTE:LOCAL, for example 17000:27000.") from None
         if port in pairs:
             raise CliError(f"Port {port} of the server is named twice.")
         pairs[port] = local_port

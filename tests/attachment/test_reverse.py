@@ -78,7 +78,7 @@ async def test_a_port_on_which_nothing_listens_at_the_client(forward, caplog):
 
 async def test_a_port_that_is_not_allowed(forward):
     async with forward({80: 8000}) as (task, _):
-        assert (await ended(task)).startswith("Port 80 is outside allowed range (10000-20000)")
+        assert (await ended(task)).startswith("Port 80 is outside allowed range (10000-20000). ")
 
 
 async def test_a_port_that_is_in_use(forward):
