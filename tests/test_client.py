@@ -53,12 +53,12 @@ def test_its_commands_call_a_real_server(run, tmp_path):
         code, _, errors = run("list")
         hint = "Log in to a server elsewhere: jupyter-portproxy.pyz login URL"
         assert (code, errors) == (1, f"No Jupyter server of yours runs here.\n{hint}\n")
-        code, said, errors = run("login", f"{server.url}lab", given=f"{TOKEN}\n")
-        assert (code, said.splitlines()[0], errors) == (0, f"You are logged in to {server.url}", "")
-        assert said.splitlines()[1].endswith("because the library keyring is not installed.")
-        code, said, errors = run("start", "http-server", "--json")
+        code, output, errors = run("login", f"{server.url}lab", given=f"{TOKEN}\n")
+        assert (code, output.splitlines()[0], errors) == (0, f"You are logged in to {server.url}", "")
+        assert output.splitlines()[1].endswith("because the library keyring is not installed.")
+        code, output, errors = run("start", "http-server", "--json")
         assert (code, errors) == (0, ""), server.log
-        assert json.loads(said)["state"] == "up"
+        assert json.loads(output)["state"] == "up"
         assert run("url", "http-server", "--path") == (0, f"{server.url}proxy/service/http-server/\n", "")
         assert run("stop", "http-server") == (0, "http-server is stopped.\n", "")
         assert run("--version") == (0, f"{jupyter_portproxy.__version__}\n", "")
@@ -95,10 +95,10 @@ def test_it_forwards_a_port(run, client, tmp_path):
 def test_a_help_text_takes_a_quarter_of_a_second_and_names_the_file(run):
     """In time of the processor, as other tests run beside this one."""
     before = os.times()
-    code, said, errors = run("--help")
+    code, output, errors = run("--help")
     after = os.times()
-    assert (code, errors, said.splitlines()[0][:30]) == (0, "", "usage: jupyter-portproxy.pyz [")
-    assert "login" in said and "run-project" not in said
+    assert (code, errors, output.splitlines()[0][:30]) == (0, "", "usage: jupyter-portproxy.pyz [")
+    assert "login" in output and "run-project" not in output
     assert after.children_user + after.children_system - before.children_user - before.children_system < 0.25
 
 

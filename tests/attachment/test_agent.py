@@ -29,11 +29,11 @@ class Running:
     """An agent in a task of the test's loop."""
 
     def __init__(self, access: ServerAccess, name: str, ports) -> None:
-        self.said: list[str] = []
+        self.reports: list[str] = []
         self.attached: list[dict[int, str]] = []
         self.stop = asyncio.Event()
         offer = AttachedPorts(name, "n0123", ports, LocalPorts("n0123"))
-        self.agent = Agent(access, offer, self.said.append, self.attached.append, first_pause=0.05, health_period=0.05)
+        self.agent = Agent(access, offer, self.reports.append, self.attached.append, first_pause=0.05, health_period=0.05)
         self.task = asyncio.ensure_future(self.agent.run(self.stop))
 
     async def ready(self, times: int = 1) -> None:
@@ -120,7 +120,7 @@ async def test_the_agent_returns_after_the_loss_of_its_connection(attach, agents
             agents.list()[0].session.control.ws_connection.stream.close()
         await running.ready(4)
         assert states() == {f"trainer-{upstream.port}": "up"}
-        assert running.said and all("is lost. Next attempt in 0.1 s." in said for said in running.said)
+        assert running.reports and all("is lost. Next attempt in 0.1 s." in report for report in running.reports)
 
 
 async def test_a_list_of_tokens_that_cannot_be_read_is_waited_for(attach, agents, states):
@@ -129,8 +129,8 @@ async def test_a_list_of_tokens_that_cannot_be_read_is_waited_for(attach, agents
     text = path.read_bytes()
     path.write_text("{")
     async with serve(mirror) as upstream, attach(upstream.port, token=token) as running:
-        await eventually(lambda: len(running.said) > 1)
-        assert running.said[0].startswith("The server cannot read its list of attach tokens now.")
+        await eventually(lambda: len(running.reports) > 1)
+        assert running.reports[0].startswith("The server cannot read its list of attach tokens now.")
         path.write_bytes(text)
         await running.ready()
         assert states() == {f"trainer-{upstream.port}": "up"}
@@ -143,8 +143,10 @@ async def test_a_server_that_cannot_listen_says_why_and_is_dialled_again(attach,
                 connected_agents, "bind_unix_socket", lambda path, **more: (_ for _ in ()).throw(OSError(28, "No space"))
             )
             async with attach(upstream.port) as running:
-                await eventually(lambda: len(running.said) > 1)
-                assert running.said[0].startswith("The server cannot listen for the ports: No space. See the server's log. Next")
+                await eventually(lambda: len(running.reports) > 1)
+                assert running.reports[0].startswith(
+                    "The server cannot listen for the ports: No space. See the server's log. Next"
+                )
                 assert "the ports of n0123 cannot be attached: [Errno 28] No space" in caplog.text and agents.list() == []
                 patch.undo()
                 await running.ready()
@@ -153,9 +155,9 @@ async def test_a_server_that_cannot_listen_says_why_and_is_dialled_again(attach,
 
 async def test_a_server_that_is_away_is_dialled_again(agents, attach):
     async with attach(6006, url=f"http://127.0.0.1:{free_port()}/") as running:
-        await eventually(lambda: len(running.said) > 2)
-        assert "does not answer" in running.said[0] and "Next attempt in 0.1 s." in running.said[0]
-        assert "Next attempt in 0.2 s." in running.said[2]
+        await eventually(lambda: len(running.reports) > 2)
+        assert "does not answer" in running.reports[0] and "Next attempt in 0.1 s." in running.reports[0]
+        assert "Next attempt in 0.2 s." in running.reports[2]
 
 
 @pytest.mark.parametrize("token", [TOKEN, "portproxy-attach-wrong"])
@@ -196,7 +198,7 @@ async def test_ports_that_are_stopped_at_the_server(attach, gateway):
     async with attach(6006, 8265) as running:
         await running.ready()
         await gateway.services.stop("trainer-6006")
-        await eventually(lambda: running.said == ["Port 6006 was detached at the server."])
+        await eventually(lambda: running.reports == ["Port 6006 was detached at the server."])
         await gateway.services.delete("trainer-8265")
         assert await running.ended() == "All ports were detached at the server."
 

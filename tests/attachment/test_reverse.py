@@ -27,17 +27,17 @@ def jp_server_config(jp_server_config):
 
 @pytest.fixture
 def forward(origin, jp_base_url):
-    """`async with forward({remote: local})` runs a client; yields its task and what it was told."""
+    """`async with forward({remote: local})` runs a client; yields its task and its reports."""
 
     @contextlib.asynccontextmanager
     async def start(pairs, token=TOKEN):
-        stop, told = asyncio.Event(), []
+        stop, reports = asyncio.Event(), []
         offer = ReversePorts("laptop", pairs, LocalPorts("laptop"))
         access = ServerAccess(f"http://{origin}{jp_base_url}", token)
-        task = asyncio.ensure_future(Agent(access, offer, told.append, told.append, first_pause=0.05).run(stop))
-        await eventually(lambda: told or task.done())
+        task = asyncio.ensure_future(Agent(access, offer, reports.append, reports.append, first_pause=0.05).run(stop))
+        await eventually(lambda: reports or task.done())
         try:
-            yield task, told
+            yield task, reports
         finally:
             stop.set()
             await asyncio.wait({task}, timeout=5)
@@ -55,8 +55,8 @@ async def ended(task) -> str:
 async def test_a_port_beside_the_server_leads_to_the_client(forward, gateway):
     remote = free_port()
     async with serve(mirror) as upstream:
-        async with forward({remote: upstream.port}) as (_, told):
-            assert told == [{remote: f"127.0.0.1:{remote}"}]
+        async with forward({remote: upstream.port}) as (_, reports):
+            assert reports == [{remote: f"127.0.0.1:{remote}"}]
             reader, writer = await asyncio.open_connection("127.0.0.1", remote)
             writer.write(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
             assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
@@ -98,8 +98,8 @@ async def test_another_user_of_the_machine_is_cut_before_the_first_byte(forward)
         process = await asyncio.create_subprocess_exec(
             "python3", "-c", code, user=65534, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        said, errors = await process.communicate()
-        assert said == b"b''\n" or b"Connection reset" in errors
+        output, errors = await process.communicate()
+        assert output == b"b''\n" or b"Connection reset" in errors
         assert upstream.connections == 0
 
 
@@ -126,7 +126,7 @@ async def test_a_data_connection_needs_the_same_token(forward, wire_agent, exten
     remote = free_port()
     async with forward({remote: free_port()}):
         (client,) = extension.reverse._clients.values()
-        client.session.control.send = lambda message: None  # the client is not told
+        client.session.control.send = lambda message: None  # the client gets no message
         _, writer = await asyncio.open_connection("127.0.0.1", remote)
         await eventually(lambda: client.session._waiting)
         (id_,) = client.session._waiting
@@ -138,10 +138,10 @@ async def test_a_data_connection_needs_the_same_token(forward, wire_agent, exten
 
 async def test_a_client_that_returns_takes_its_port_again(forward, extension):
     remote = free_port()
-    async with forward({remote: free_port()}) as (_, told):
+    async with forward({remote: free_port()}) as (_, reports):
         (client,) = extension.reverse._clients.values()
         client.session.control.ws_connection.stream.close()
-        await eventually(lambda: told.count({remote: f"127.0.0.1:{remote}"}) == 2)
+        await eventually(lambda: reports.count({remote: f"127.0.0.1:{remote}"}) == 2)
         assert len(extension.reverse._clients) == 1
 
 

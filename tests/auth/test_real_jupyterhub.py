@@ -338,7 +338,7 @@ def test_forward_through_the_hub_ends_with_its_token(hub: Hub, tmp_path):
                 hub.api("DELETE", f"users/bob/tokens/{made['id']}")
                 assert forwarding.is_reset(sock)
             assert forward.wait() == 1
-            assert forward.said.count("\n") == 2, forward.said
+            assert forward.messages.count("\n") == 2, forward.messages
 
 
 async def test_a_reverse_forward_takes_a_token_of_the_hub_alone_and_ends_with_it(hub: Hub):

@@ -38,9 +38,9 @@ def server(tmp_path):
 @pytest.mark.parametrize("template", ["below", "below-socket"])
 def test_a_nested_server_is_not_taken_for_the_one_that_started_it(server, tmp_path, template):
     assert portproxy(tmp_path, "start", template)[0] == 0
-    code, said, errors = portproxy(tmp_path, "list", "--json")
+    code, output, errors = portproxy(tmp_path, "list", "--json")
     assert (code, errors) == (0, "")
-    assert [service["name"] for service in json.loads(said)["services"]] == [template]
+    assert [service["name"] for service in json.loads(output)["services"]] == [template]
 
 
 def test_of_two_servers_one_must_be_named_or_run_the_command(server, tmp_path):
@@ -142,5 +142,5 @@ def test_another_programs_json_is_no_login(tmp_path, body):
 def test_a_log_that_is_cut_is_a_sentence(tmp_path):
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     with answering(head + b"5\r\nhello\r\n5\r\nhe") as (url, _):
-        code, said, errors = portproxy(tmp_path, "--server", url, "logs", "-f", "mine")
-    assert (code, said[:5], errors) == (1, "hello", f"{CUT.format(url=url)}\n")
+        code, output, errors = portproxy(tmp_path, "--server", url, "logs", "-f", "mine")
+    assert (code, output[:5], errors) == (1, "hello", f"{CUT.format(url=url)}\n")

@@ -56,7 +56,7 @@ def program():
 
 
 class Agent:
-    """A process of `jupyter portproxy attach`. `said` is its standard output, `errors` the other one."""
+    """A process of `jupyter portproxy attach`."""
 
     def __init__(self, home, token: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "jupyter_portproxy", "attach", *arguments]
@@ -101,12 +101,12 @@ def states(server) -> dict[str, str]:
 
 
 def test_a_token_alone_is_printed_to_standard_output(run, server):
-    code, said, errors = run("attach-token", "--for", "30m", "--name", "trainer")
-    assert code == 0 and re.fullmatch(r"portproxy-attach-[A-Za-z0-9_-]{43}\n", said)
+    code, output, errors = run("attach-token", "--for", "30m", "--name", "trainer")
+    assert code == 0 and re.fullmatch(r"portproxy-attach-[A-Za-z0-9_-]{43}\n", output)
     assert re.search(r"It is valid until .*\. Revoke it: jupyter portproxy detach [0-9a-f]{8}", errors)
     token = json.loads(run("attached", "--json")[1])["tokens"][0]
     assert token["name"] == "trainer" and abs(token["until"] - time.time() - 1800) < 30
-    assert said.strip() not in run("attached")[1] + run("attached", "--json")[1]
+    assert output.strip() not in run("attached")[1] + run("attached", "--json")[1]
 
 
 def test_an_attached_port_is_listed_within_a_second(agent, server, program, run):
@@ -117,8 +117,8 @@ def test_an_attached_port_is_listed_within_a_second(agent, server, program, run)
     listed = run("list")[1]
     assert re.search(rf"^trainer on \S+ +STATE .*\n{name} +up +- +\S+:{program} ", listed, re.MULTILINE)
     assert listed.startswith("No services.\n")
-    code, said, _ = run("attached")
-    assert code == 0 and re.search(rf"^trainer +\S+ +up .* {name}$", said, re.MULTILINE)
+    code, output, _ = run("attached")
+    assert code == 0 and re.search(rf"^trainer +\S+ +up .* {name}$", output, re.MULTILINE)
     assert attached.end() == (0, "")
     wait_for(lambda: states(server) == {name: "down"})
     assert "down: The agent has ended." in run("logs", name)[1]

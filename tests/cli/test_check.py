@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need P
 
 def test_check_explains(server, run):
     port = free_port()
-    code, said, _ = run("check", str(port))
-    assert (code, said.splitlines()[0]) == (1, f"Nothing listens on port {port} of the server's machine.")
+    code, output, _ = run("check", str(port))
+    assert (code, output.splitlines()[0]) == (1, f"Nothing listens on port {port} of the server's machine.")
     with socket.create_server(("127.0.0.1", port)):
         assert run("check", str(port))[1].startswith(f"Port {port} is listened on, but does not answer HTTP.\n")
     outside = free_port(range(30000, 40000))
-    code, said, _ = run("check", str(outside))
-    assert (code, said.splitlines()[:2]) == (
+    code, output, _ = run("check", str(outside))
+    assert (code, output.splitlines()[:2]) == (
         1,
         [
             f"Nothing listens on port {outside} of the server's machine.",
@@ -31,19 +31,19 @@ def test_check_explains(server, run):
         ],
     )
     with socket.create_server(("127.0.0.1", outside)):
-        code, said, _ = run("check", str(outside), "--json")
-        told = json.loads(said)
-        assert told["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
-        assert f'c.PortProxy.allowed_ports = ["10000-20000", {outside}]' in told["remedy"]
+        code, output, _ = run("check", str(outside), "--json")
+        result = json.loads(output)
+        assert result["problem"] == f"Port {outside} is outside allowed range (10000-20000)"
+        assert f'c.PortProxy.allowed_ports = ["10000-20000", {outside}]' in result["remedy"]
     own = run("check", server.url.rstrip("/").rpartition(":")[2])[1]
     assert "is this Jupyter server's own." in own and "Nothing listens" not in own
     with socket.create_server(("127.0.0.2", port)):
-        said = run("check", str(port))[1].splitlines()
-        assert said == ["It listens on 127.0.0.2 only, not on localhost.", "Let the service listen on 127.0.0.1 or 0.0.0.0."]
+        lines = run("check", str(port))[1].splitlines()
+        assert lines == ["It listens on 127.0.0.2 only, not on localhost.", "Let the service listen on 127.0.0.1 or 0.0.0.0."]
     web = json.loads(run("start", "web", "--json")[1])
-    said = run("check", str(web["port"]))[1].splitlines()
-    assert said[0].startswith(f"Port {web['port']} answers HTTP: http://") and f"/proxy/enter/{web['port']}/" in said[0]
-    assert said[1].startswith("Path-based URL, for programs too: http://") and f"/proxy/port/{web['port']}/" in said[1]
+    lines = run("check", str(web["port"]))[1].splitlines()
+    assert lines[0].startswith(f"Port {web['port']} answers HTTP: http://") and f"/proxy/enter/{web['port']}/" in lines[0]
+    assert lines[1].startswith("Path-based URL, for programs too: http://") and f"/proxy/port/{web['port']}/" in lines[1]
 
 
 class Gateway:

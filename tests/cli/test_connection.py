@@ -76,10 +76,10 @@ def trusting(authority: trustme.CA, folder, url: str) -> ServerAddress:
 
 def test_a_server_that_does_not_answer():
     port = free_port()
-    said = _sentence(ServerAddress(f"http://localhost:{port}/"), ServerUnavailable)
-    assert said == f"The server at localhost:{port} does not answer: the connection is refused."
-    said = _sentence(ServerAddress("https://hub.invalid/"), ServerUnavailable)
-    assert said.startswith("The name hub.invalid does not resolve.\n")
+    sentence = _sentence(ServerAddress(f"http://localhost:{port}/"), ServerUnavailable)
+    assert sentence == f"The server at localhost:{port} does not answer: the connection is refused."
+    sentence = _sentence(ServerAddress("https://hub.invalid/"), ServerUnavailable)
+    assert sentence.startswith("The name hub.invalid does not resolve.\n")
 
 
 # ---- other users of this machine ----
@@ -89,8 +89,8 @@ def test_a_server_that_does_not_answer():
 @pytest.mark.parametrize("is_local", [True, False])
 def test_a_port_of_another_user_gets_no_byte(is_local):
     with another_users_server() as (process, port):
-        said = _sentence(ServerAddress(f"http://127.0.0.1:{port}/", "s3cret", is_local=is_local))
-        assert said == f"Nothing was sent to port {port}: it belongs to another user of this machine (nobody)."
+        sentence = _sentence(ServerAddress(f"http://127.0.0.1:{port}/", "s3cret", is_local=is_local))
+        assert sentence == f"Nothing was sent to port {port}: it belongs to another user of this machine (nobody)."
         assert process.stdout.readline() == "0\n"
 
 
@@ -107,22 +107,22 @@ def test_a_port_of_this_user_is_used_by_every_name_of_loopback():
 def test_a_certificate_of_an_unknown_authority_is_refused_unless_its_file_is_given(tmp_path):
     with tls_server("localhost") as (port, authority):
         url = f"https://localhost:{port}/"
-        said = _sentence(ServerAddress(url, "s3cret"))
-        assert said.startswith(f"The certificate of localhost:{port} is not trusted: ") and "--ca-file FILE" in said
+        sentence = _sentence(ServerAddress(url, "s3cret"))
+        assert sentence.startswith(f"The certificate of localhost:{port} is not trusted: ") and "--ca-file FILE" in sentence
         assert _reads(trusting(authority, tmp_path, url)) == b"ok"
         assert "is not trusted" in _sentence(trusting(trustme.CA(), tmp_path, url))
 
 
 def test_a_certificate_for_another_name_or_out_of_date_is_refused(tmp_path):
     with tls_server("other.example.org") as (port, authority):
-        said = _sentence(trusting(authority, tmp_path, f"https://localhost:{port}/"))
-        assert said.startswith(f"The certificate of localhost:{port} is for another name.\n")
-        said = _sentence(trusting(authority, tmp_path, f"https://127.0.0.1:{port}/"))
-        assert said.startswith(f"The certificate of 127.0.0.1:{port} is for another name.\n")
+        sentence = _sentence(trusting(authority, tmp_path, f"https://localhost:{port}/"))
+        assert sentence.startswith(f"The certificate of localhost:{port} is for another name.\n")
+        sentence = _sentence(trusting(authority, tmp_path, f"https://127.0.0.1:{port}/"))
+        assert sentence.startswith(f"The certificate of 127.0.0.1:{port} is for another name.\n")
     past = datetime.datetime(2020, 1, 1)
     with tls_server("localhost", not_before=past, not_after=past + datetime.timedelta(1)) as (port, authority):
-        said = _sentence(trusting(authority, tmp_path, f"https://localhost:{port}/"))
-        assert said == f"The certificate of localhost:{port} has expired.\nIts administrator must renew it."
+        sentence = _sentence(trusting(authority, tmp_path, f"https://localhost:{port}/"))
+        assert sentence == f"The certificate of localhost:{port} has expired.\nIts administrator must renew it."
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the owner of the other end is known on Linux only")
@@ -144,8 +144,8 @@ def test_any_certificate_needs_a_kernel_that_names_the_owner(monkeypatch):
 
     monkeypatch.setattr(SocketOwners, "peer_owner", answer_nothing)
     with tls_server("hub.example.org") as (port, _):
-        said = _sentence(ServerAddress(f"https://localhost:{port}/", "s3cret", is_local=True))
-        assert said.startswith(f"Nothing was sent to port {port}, as its owner is unknown: ")
+        sentence = _sentence(ServerAddress(f"https://localhost:{port}/", "s3cret", is_local=True))
+        assert sentence.startswith(f"Nothing was sent to port {port}, as its owner is unknown: ")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         open_socket(ServerAddress(f"http://localhost:{listener.getsockname()[1]}/", is_local=True)).close()
 
@@ -153,8 +153,8 @@ def test_any_certificate_needs_a_kernel_that_names_the_owner(monkeypatch):
 @root
 def test_a_port_of_another_user_gets_no_tls_handshake():
     with another_users_server() as (process, port):
-        said = _sentence(ServerAddress(f"https://127.0.0.1:{port}/", "s3cret", is_local=True))
-        assert said == f"Nothing was sent to port {port}: it belongs to another user of this machine (nobody)."
+        sentence = _sentence(ServerAddress(f"https://127.0.0.1:{port}/", "s3cret", is_local=True))
+        assert sentence == f"Nothing was sent to port {port}: it belongs to another user of this machine (nobody)."
         assert process.stdout.readline() == "0\n"
 
 
@@ -169,9 +169,9 @@ def test_a_port_that_speaks_no_tls():
         answering = threading.Thread(target=answer)
         answering.start()
         port = listener.getsockname()[1]
-        said = _sentence(ServerAddress(f"https://localhost:{port}/", "s3cret"))
+        sentence = _sentence(ServerAddress(f"https://localhost:{port}/", "s3cret"))
         answering.join()
-    assert said == f"localhost:{port} does not speak TLS as https needs it: wrong version number."
+    assert sentence == f"localhost:{port} does not speak TLS as https needs it: wrong version number."
 
 
 # ---- proxies ----
@@ -205,18 +205,18 @@ def test_loopback_needs_no_proxy(tmp_path, monkeypatch, name):
         monkeypatch.setenv(name, proxy.url)
         assert _reads(trusting(authority, tmp_path, f"https://localhost:{port}/")) == b"ok"
         assert proxy.heads == []
-        said = _sentence(ServerAddress("https://hub.example.org/"))
-        assert "is not trusted" in said or "is for another name" in said
+        sentence = _sentence(ServerAddress("https://hub.example.org/"))
+        assert "is not trusted" in sentence or "is for another name" in sentence
         assert len(proxy.heads) == 1
 
 
 def test_a_proxy_that_refuses(monkeypatch):
     with connect_proxy(1, b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://ada:s3cret@"))
-        said = _sentence(ServerAddress("https://hub.example.org/"), ServerUnavailable)
+        sentence = _sentence(ServerAddress("https://hub.example.org/"), ServerUnavailable)
     host = proxy.url.removeprefix("http://")
     reason = "Tunnel connection failed: 407 Proxy Authentication Required"
-    assert said == f"hub.example.org:443 is not reached through the proxy {host} of https_proxy: {reason}."
+    assert sentence == f"hub.example.org:443 is not reached through the proxy {host} of https_proxy: {reason}."
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,8 @@ def test_a_proxy_that_refuses(monkeypatch):
 )
 def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
     monkeypatch.setenv("https_proxy", proxy)
-    said = _sentence(ServerAddress("https://hub.example.org/"))
+    sentence = _sentence(ServerAddress("https://hub.example.org/"))
     assert (
-        said.endswith(" of the environment variable https_proxy cannot be used.\nWrite http://HOST:PORT") and "s3cret" not in said
+        sentence.endswith(" of the environment variable https_proxy cannot be used.\nWrite http://HOST:PORT")
+        and "s3cret" not in sentence
     )

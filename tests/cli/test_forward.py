@@ -77,7 +77,7 @@ def test_json_has_an_object_for_each_line(home, server):
         with socket.create_connection(("::1", second["port"]), 10) as sock:
             sock.sendall(b"over IPv6")
             assert sock.recv(9, socket.MSG_WAITALL) == b"over IPv6"
-        assert forward.said == ""
+        assert forward.messages == ""
 
 
 def test_an_address_that_others_reach_gets_a_warning_and_v_prints_connections(home, server):
@@ -88,7 +88,7 @@ def test_an_address_that_others_reach_gets_a_warning_and_v_prints_connections(ho
             source = sock.getsockname()[1]
         forward.wait_for("closed after")
         local = forward.rows[0]["local"]
-        warning, opened, closed = forward.said.splitlines()
+        warning, opened, closed = forward.messages.splitlines()
         assert warning == f"Every machine that reaches {local} can use it, with your login."
         assert opened == f"127.0.0.1:{source} -> {port}: open"
         assert closed.startswith(f"127.0.0.1:{source} -> {port}: closed after 0.") and closed.endswith(" s and 10 bytes")
@@ -127,7 +127,7 @@ def test_each_direction_ends_by_itself(home, server):
             time.sleep(0.2)
             sock.sendall(b"all")
         forward.process.send_signal(0)
-        assert forward.said == ""
+        assert forward.messages == ""
 
 
 def test_a_reset_stays_a_reset_in_both_directions(home, server):
@@ -162,14 +162,14 @@ def test_a_reset_stays_a_reset_in_both_directions(home, server):
 def test_a_port_that_is_taken_is_named_with_a_way_out(run):
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
-        code, said, errors = run("forward", f"{port}:15432")
-        assert (code, said) == (1, b"")
+        code, output, errors = run("forward", f"{port}:15432")
+        assert (code, output) == (1, b"")
         taken_by = f"Port {port} of this machine is taken (127.0.0.1:{port})."
         assert errors == f"{taken_by} Choose another one, or 0 for a free one: 0:15432\n"
-    code, _, said = run("forward", "192.0.2.1:0:15432")
-    assert (code, said) == (1, "This machine has no address 192.0.2.1.\n")
-    code, _, said = run("forward", "0:15432", "65536")
-    assert (code, said) == (1, "Invalid port in '65536': '65536'. A port is a whole number from 1 to 65535.\n")
+    code, _, errors = run("forward", "192.0.2.1:0:15432")
+    assert (code, errors) == (1, "This machine has no address 192.0.2.1.\n")
+    code, _, errors = run("forward", "0:15432", "65536")
+    assert (code, errors) == (1, "Invalid port in '65536': '65536'. A port is a whole number from 1 to 65535.\n")
 
 
 def test_unix_sockets_on_this_machine(home, server, run, tmp_path):
@@ -201,21 +201,21 @@ def test_unix_sockets_on_this_machine(home, server, run, tmp_path):
 
 
 def test_a_port_that_is_not_allowed_is_refused_at_the_start(run):
-    code, said, errors = run("forward", "0:15999", "0:9")
-    assert (code, said) == (1, b"")
+    code, output, errors = run("forward", "0:15999", "0:9")
+    assert (code, output) == (1, b"")
     assert errors.startswith("Port 9 is outside allowed range (10000-20000)")
     code, _, errors = run("forward", "0:nothing")
     assert (code, errors.splitlines()[0]) == (1, "There is no service named 'nothing'.")
 
 
-def test_a_port_on_which_nothing_listens_is_said_when_it_is_used(home, server):
+def test_a_port_on_which_nothing_listens_is_reported_when_it_is_used(home, server):
     port = free_port()
     with forwarding(home, f"0:{port}") as forward:
         for _ in range(3):
             with forward.connect() as sock:
                 assert is_reset(sock)
         forward.wait_for(f"{port}: Failed to connect to service on port {port}.")
-        assert forward.said.count("Failed to connect") == 1  # and not once for each attempt
+        assert forward.messages.count("Failed to connect") == 1  # and not once for each attempt
         with service(echo, port), forward.connect() as sock:
             sock.sendall(b"now")
             assert sock.recv(3) == b"now"
@@ -241,10 +241,10 @@ def test_connections_beyond_the_limit_of_descriptors_are_refused_with_a_sentence
             assert sock.recv(5) == b"again"
         first.close()
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, output = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert {line.partition(": ")[2] or line for line in said.splitlines()} <= {NO_DESCRIPTORS, "ulimit -n"}, said
-    assert "no file descriptor left" in said
+    assert {line.partition(": ")[2] or line for line in output.splitlines()} <= {NO_DESCRIPTORS, "ulimit -n"}, output
+    assert "no file descriptor left" in output
 
 
 def test_a_wrong_token_ends_it_at_the_start(home, server, run):
@@ -252,10 +252,10 @@ def test_a_wrong_token_ends_it_at_the_start(home, server, run):
     info = json.loads(files[0].read_text())
     files[0].write_text(json.dumps({**info, "token": "wrong"}))
     try:
-        code, said, errors = run("forward", "0:15999")
+        code, output, errors = run("forward", "0:15999")
     finally:
         files[0].write_text(json.dumps(info))
-    assert (code, said) == (1, b"")
+    assert (code, output) == (1, b"")
     assert errors.endswith("does not accept its own token.\n"), errors
     assert TOKEN not in errors
 
@@ -305,14 +305,14 @@ def test_stdio_fails_with_one_sentence(run):
         reset(sock)
 
     with service(cuts) as port:
-        code, said, errors = run("forward", "--stdio", str(port), given=b"")
-        assert (code, said, errors) == (1, b"half", f"The connection to {port} was cut.\n")
-    code, said, errors = run("forward", "--stdio", str(free := free_port()))
-    assert (code, said) == (1, b"")
+        code, output, errors = run("forward", "--stdio", str(port), given=b"")
+        assert (code, output, errors) == (1, b"half", f"The connection to {port} was cut.\n")
+    code, output, errors = run("forward", "--stdio", str(free := free_port()))
+    assert (code, output) == (1, b"")
     hint = "Is the service running?"
     assert errors == f"Failed to connect to service on port {free}.\n{hint}\n"
     for arguments in (["1", "2"], ["--json", "1"], ["1:2"]):
-        code, said, errors = run("forward", "--stdio", *arguments)
+        code, output, errors = run("forward", "--stdio", *arguments)
         assert (code, errors) == (
             1,
             "--stdio joins one REMOTE and prints nothing else: jupyter portproxy forward --stdio 15022\n",

@@ -67,7 +67,7 @@ class Way:
             self.home, f"0:{self.remote(port)}", options=["--server", self.url, *self.options], more=self.more
         ) as running:
             yield running.ports[0]
-            assert "cut" not in running.said and "does not answer" not in running.said
+            assert "cut" not in running.messages and "does not answer" not in running.messages
 
     def proxy_command(self, port: int) -> str:
         return shlex.join([*COMMAND, "--server", self.url, *self.options, "forward", "--stdio", self.remote(port)])

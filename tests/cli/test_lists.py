@@ -21,7 +21,7 @@ def test_a_rule_for_a_port_shows_in_the_list_and_the_check(server, run):
         assert status == 200
         (line,) = [line for line in run("list")[1].splitlines() if line.startswith(f"{port} ")]
         assert re.search(rf"Data base +jupyter portproxy forward {port}$", line)
-        code, said, _ = run("check", str(port))
-        assert (code, said.splitlines()[0]) == (1, f"By your rule, port {port} is tcp and not a web page.")
-        assert said.splitlines()[1] == f"Reach it with: jupyter portproxy forward {port}"
+        code, output, _ = run("check", str(port))
+        assert (code, output.splitlines()[0]) == (1, f"By your rule, port {port} is tcp and not a web page.")
+        assert output.splitlines()[1] == f"Reach it with: jupyter portproxy forward {port}"
         server.call("DELETE", f"proxy/api/port-rules/{json.loads(answer)['id']}")

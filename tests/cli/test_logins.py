@@ -43,19 +43,19 @@ def laptop(tmp_path):
 def test_the_token_is_asked_for_once(elsewhere, laptop):
     assert laptop("list")[2].splitlines()[0] == "No Jupyter server of yours runs here."
     file = laptop.home / ".config" / "jupyter-portproxy" / "logins.json"
-    code, said, errors = laptop("login", f"{elsewhere.url}lab/tree", given=f"{TOKEN}\n")
+    code, output, errors = laptop("login", f"{elsewhere.url}lab/tree", given=f"{TOKEN}\n")
     where = f"file {file}, which only you can read, because there is no keyring on this machine"
-    assert (code, said, errors) == (0, f"You are logged in to {elsewhere.url}\nThe token is kept in the {where}.\n", "")
+    assert (code, output, errors) == (0, f"You are logged in to {elsewhere.url}\nThe token is kept in the {where}.\n", "")
     assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
     assert json.loads(laptop("list", "--json")[1])["services"] == []
     assert json.loads(laptop("--server", elsewhere.url, "list", "--json")[1])["services"] == []
-    code, said, _ = laptop("logins")
-    assert (code, said.splitlines()[0].split(), TOKEN in said) == (0, ["LOGIN", "TOKEN", "IN", "CA", "FILE"], False)
-    assert said.splitlines()[1].split() == [elsewhere.url, "file", "-"]
+    code, output, _ = laptop("logins")
+    assert (code, output.splitlines()[0].split(), TOKEN in output) == (0, ["LOGIN", "TOKEN", "IN", "CA", "FILE"], False)
+    assert output.splitlines()[1].split() == [elsewhere.url, "file", "-"]
     assert laptop("login") == laptop("logins")
     assert json.loads(laptop("logins", "--json")[1]) == [{"url": elsewhere.url, "token_in": "file", "ca_file": ""}]
-    code, said, _ = laptop("logout")
-    assert (code, said.split(" is forgotten")[0]) == (0, f"The token for {elsewhere.url}")
+    code, output, _ = laptop("logout")
+    assert (code, output.split(" is forgotten")[0]) == (0, f"The token for {elsewhere.url}")
     assert TOKEN not in file.read_text()
     assert laptop("logout")[::2] == (1, "You are not logged in to any server.\n")
     assert laptop("logout", elsewhere.url)[::2] == (1, f"You are not logged in to {elsewhere.url}\n")
@@ -77,8 +77,8 @@ def test_the_token_is_asked_for_once(elsewhere, laptop):
     ],
 )
 def test_a_token_that_is_not_accepted_is_not_kept(elsewhere, laptop, given, sentence):
-    code, said, errors = laptop("login", elsewhere.url, given=given)
-    assert (code, said, errors.splitlines()[0]) == (1, "", sentence.format(url=elsewhere.url))
+    code, output, errors = laptop("login", elsewhere.url, given=given)
+    assert (code, output, errors.splitlines()[0]) == (1, "", sentence.format(url=elsewhere.url))
     assert laptop("logins")[1] == "No logins.\n\n"
 
 
@@ -98,8 +98,8 @@ def test_the_token_is_read_from_a_file_or_the_url(elsewhere, laptop):
 
 def test_with_a_keyring_the_file_has_no_token(elsewhere, laptop):
     keyring = {"PYTHON_KEYRING_BACKEND": "keyrings.alt.file.PlaintextKeyring"}
-    code, said, _ = laptop("login", elsewhere.url, given=TOKEN, **keyring)
-    assert (code, said.splitlines()[1]) == (0, "The token is kept in the keyring.")
+    code, output, _ = laptop("login", elsewhere.url, given=TOKEN, **keyring)
+    assert (code, output.splitlines()[1]) == (0, "The token is kept in the keyring.")
     assert TOKEN not in (laptop.home / ".config" / "jupyter-portproxy" / "logins.json").read_text()
     assert laptop("list", **keyring)[0] == 0
     code, _, errors = laptop("list")

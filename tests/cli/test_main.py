@@ -15,10 +15,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need P
 
 def test_without_a_command_it_shows_what_runs_and_the_commands_in_groups(server, run):
     run("start", "web", "--name", "mine")
-    code, said, errors = run()
-    assert (code, errors, said.splitlines()[0]) == (0, "", f"Jupyter server: {server.url.replace('127.0.0.1', 'localhost')}")
-    assert re.search(r"^mine +up +[0-9]+ .*/proxy/service/mine/", said, re.MULTILINE)
-    _, users, operators = re.split(r"^Commands:\n|^For the operators of hubs and project hosts:\n", said, flags=re.MULTILINE)
+    code, output, errors = run()
+    assert (code, errors, output.splitlines()[0]) == (0, "", f"Jupyter server: {server.url.replace('127.0.0.1', 'localhost')}")
+    assert re.search(r"^mine +up +[0-9]+ .*/proxy/service/mine/", output, re.MULTILINE)
+    _, users, operators = re.split(r"^Commands:\n|^For the operators of hubs and project hosts:\n", output, flags=re.MULTILINE)
     assert "  start        Start a service from a template" in users and "  check " in users and "move" not in users
     assert "  move         Put a project on another host.\n" in operators and "  run-project " in operators
     assert users in run("--help")[1] and operators in run("--help")[1]

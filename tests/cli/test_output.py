@@ -87,7 +87,7 @@ def test_a_command_says_what_it_refuses(capsys):
     options = parser.parse_args(["refuse"])
     with pytest.raises(CliError, match=r"^That is wrong\.\nDo this\.$"):
         options.run(options)
-    for arguments, said in ((["answer"], "It is so.\n"), (["answer", "--json"], json.dumps({"so": True}, indent=2) + "\n")):
+    for arguments, output in ((["answer"], "It is so.\n"), (["answer", "--json"], json.dumps({"so": True}, indent=2) + "\n")):
         options = parser.parse_args(arguments)
         assert options.run(options) == 0
-        assert capsys.readouterr().out == said
+        assert capsys.readouterr().out == output

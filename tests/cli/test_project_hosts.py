@@ -71,8 +71,8 @@ async def test_heartbeats_go_on_through_a_restart_of_the_database(tmp_path, plac
         database.server.stop()
         assert (await asyncio.wait_for(process.stderr.readline(), 20)).startswith(b"The database ")
         database.server.start()
-        while (said := await asyncio.wait_for(process.stderr.readline(), 20)) != b"The database answers again.\n":
-            assert said.startswith(b"The database "), "it is still starting"
+        while (line := await asyncio.wait_for(process.stderr.readline(), 20)) != b"The database answers again.\n":
+            assert line.startswith(b"The database "), "it is still starting"
         await _seen_after(database, second)
         assert process.returncode is None
     finally:

@@ -31,8 +31,8 @@ def hosts(placement):
 
 async def test_tables_are_made_by_init(tmp_path, empty_database):
     dsn = ("--placement", empty_database.dsn)
-    code, _, said = portproxy(tmp_path, "placement", "hosts", *dsn)
-    assert (code, said.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
+    code, _, errors = portproxy(tmp_path, "placement", "hosts", *dsn)
+    assert (code, errors.splitlines()[1]) == (1, "Make them: jupyter portproxy placement init")
     assert portproxy(tmp_path, "placement", "init", *dsn) == (0, "The tables of placements are up to date (schema 4).\n", "")
     assert json.loads(portproxy(tmp_path, "placement", "init", "--json", *dsn)[1]) == {"schema": 4}
     assert portproxy(tmp_path, "placement", "hosts", *dsn)[1] == "No hosts.\n\n"
@@ -118,21 +118,21 @@ async def test_members_and_groups_have_roles_and_ports(placement, hosts):
 
 async def test_tables_of_an_earlier_version_are_an_error(placement, database):
     await database.sql("alter table project_members drop column allowed_ports")
-    said = "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init\n"
-    assert placement("members", "p1") == (1, "", said)
+    sentence = "The tables of placements are of an earlier version.\nRun: jupyter portproxy placement init\n"
+    assert placement("members", "p1") == (1, "", sentence)
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
 async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
     projects = "select * from projects order by project_id"
     before, more = await shared_database.sql(projects), {"PORTPROXY_PLACEMENT": shared_database.dsn}
-    code, said, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
-    assert (code, said, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}.")
+    code, output, error = portproxy(tmp_path, "placement", "place", key, "h1", "--owner", "ann", more=more)
+    assert (code, output, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}.")
     assert await shared_database.sql(projects) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["host", "h1", "ftp://x"], "Invalid URL of a host: it is not of the form http://HOST:PORT or https://HOST:PORT."),
         (["host", "h1", "http://h:80/path"], "Invalid URL of a host: it is not of the form"),
@@ -170,7 +170,7 @@ async def test_a_bad_key_changes_nothing(tmp_path, shared_database, key):
         (["heartbeat", "h7", "--every", "nan"], "--every: heartbeats are sent every 0.1 to 3600 seconds."),
     ],
 )
-async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arguments, said):
+async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arguments, sentence):
     database, more = shared_database, {"PORTPROXY_PLACEMENT": shared_database.dsn}
     await database.sql(
         "insert into project_hosts (host_id, internal_url, credential) values ('h7', 'http://h:1', 'c') on conflict do nothing"
@@ -178,12 +178,12 @@ async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arg
     await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h7') on conflict do nothing")
     arguments += ["--credential", "c"] if arguments[0] == "host" else []
     code, out, error = portproxy(tmp_path, "placement", *arguments, more=more)
-    assert (code, out, error.startswith(said)) == (1, "", True), error
+    assert (code, out, error.startswith(sentence)) == (1, "", True), error
     assert len(error.splitlines()) <= 2
 
 
 @pytest.mark.parametrize(
-    ("dsn", "said"),
+    ("dsn", "sentence"),
     [
         ("postgresql://ann:geheim@127.0.0.1:{closed}/x", "The database does not answer.\n"),
         ("postgresql://ann:geheim@127.0.0.1:{open}/x", "The database does not take this user or password.\n"),
@@ -194,11 +194,11 @@ async def test_bad_input_is_refused_in_a_sentence(tmp_path, shared_database, arg
         ("geheim", "The DSN is not the address of a database.\n"),
     ],
 )
-async def test_the_error_of_a_wrong_dsn_has_no_password(tmp_path, postgres_server, dsn, said):
+async def test_the_error_of_a_wrong_dsn_has_no_password(tmp_path, postgres_server, dsn, sentence):
     whole = dsn.format(closed=free_port(), open=postgres_server.port)
     for arguments in (("placement", "init"), ("placement", "hosts"), ("projects",)):
         code, out, error = portproxy(tmp_path, *arguments, "--placement", whole)
-        assert (code, out) == (1, "") and error.startswith(said), error
+        assert (code, out) == (1, "") and error.startswith(sentence), error
         assert "geheim" not in error
 
 
@@ -225,9 +225,9 @@ def local(tmp_path):
 
 
 def test_without_a_dsn_it_is_a_file_in_jupyters_data_folder(tmp_path):
-    said = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
+    sentence = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
     for command in (("placement", "projects"), ("placement", "member", "p1", "bob", "viewer"), ("placement", "project", "p1")):
-        assert portproxy(tmp_path, *command) == (1, "", said)
+        assert portproxy(tmp_path, *command) == (1, "", sentence)
     path = tmp_path / ".local/share/jupyter/portproxy/projects.sqlite"
     assert not path.exists()
     assert portproxy(tmp_path, "placement", "init")[0] == 0
@@ -238,8 +238,8 @@ def test_without_a_dsn_it_is_a_file_in_jupyters_data_folder(tmp_path):
 
 def test_the_first_project_makes_the_default_file_and_no_other(tmp_path):
     other = tmp_path / "other.sqlite"
-    said = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
-    assert portproxy(tmp_path, "place", "p1", "--owner", "ann", "--placement", f"sqlite:///{other}") == (1, "", said)
+    sentence = "The database has no tables of placements yet.\nMake them: jupyter portproxy placement init\n"
+    assert portproxy(tmp_path, "place", "p1", "--owner", "ann", "--placement", f"sqlite:///{other}") == (1, "", sentence)
     assert portproxy(tmp_path, "place", "p1", "--owner", "ann") == (0, "p1 is on this machine.\n", "")
     assert [(tmp_path / ".local/share/jupyter/portproxy/projects.sqlite").exists(), other.exists()] == [True, False]
 
@@ -275,8 +275,8 @@ def test_projects_of_this_machine(local):
 
 def test_with_other_hosts_a_place_needs_one(local):
     assert local("placement", "host", "h1", URL, "--credential", "c")[0] == 0
-    said = "Give the host of the project.\nList the hosts: jupyter portproxy placement hosts\n"
-    assert local("place", "p1", "--owner", "ann") == (1, "", said)
+    sentence = "Give the host of the project.\nList the hosts: jupyter portproxy placement hosts\n"
+    assert local("place", "p1", "--owner", "ann") == (1, "", sentence)
     assert local("place", "p1", "h1", "--owner", "ann") == (0, "p1 is on h1.\n", "")
     assert local("place", "p1", "--name", "x") == (0, "p1 is on h1.\n", "")
 
@@ -289,8 +289,8 @@ def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
     assert local("place", "p1", "--owner", "ann", "--ports", "15000-15099")[0] == 0
     assert local("placement", "member", "p1", "bob", "viewer")[0] == 0
     first = f"sqlite:///{tmp_path}/.local/share/jupyter/portproxy/projects.sqlite"
-    said = "Copied and verified row by row: 1 project, 1 member, 1 host.\n"
-    assert local("placement", "copy", first, empty_database.dsn) == (0, said, "")
+    sentence = "Copied and verified row by row: 1 project, 1 member, 1 host.\n"
+    assert local("placement", "copy", first, empty_database.dsn) == (0, sentence, "")
     last = f"sqlite:///{tmp_path}/b.sqlite"
     counts = {"projects": 1, "members": 1, "hosts": 1}
     assert json.loads(local("placement", "copy", empty_database.dsn, last, "--json")[1]) == counts
@@ -301,7 +301,7 @@ def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["place", "p1", "--owner", "ann", "--system-user", "no such user"], "--system-user: this machine has no user 'no such"),
         (["place", "p1", "--owner", "ann", "--name", "a" * 300], f"Invalid name: {'a' * 80!r}.\n"),
@@ -320,8 +320,8 @@ def test_all_is_copied_to_postgres_and_back(tmp_path, local, empty_database):
         (["placement", "copy", "nonsense", "nonsense"], "The source: The DSN is not the address of a database.\n"),
     ],
 )
-def test_bad_input_for_a_file_is_refused_in_a_sentence(local, arguments, said):
+def test_bad_input_for_a_file_is_refused_in_a_sentence(local, arguments, sentence):
     code, out, error = local(*arguments)
-    assert (code, out, error.startswith(said)) == (1, "", True), error
+    assert (code, out, error.startswith(sentence)) == (1, "", True), error
     assert len(error.splitlines()) <= 2
     assert json.loads(local("placement", "projects", "--json")[1]) == []

@@ -48,8 +48,8 @@ def secret_of(path, jp_asyncio_loop):
 
 
 def test_a_projects_life(run, tmp_path, secret_of):
-    code, said, _ = run("lease", "p1", "--ports", "42000-42999, 43000")
-    port = said.strip()
+    code, output, _ = run("lease", "p1", "--ports", "42000-42999, 43000")
+    port = output.strip()
     assert (code, 42000 <= int(port) <= 43000) == (0, True)
     assert json.loads(run("lease", "p1", "--ports", "42000-43000", "--json")[1]) == {"key": "p1", "port": int(port)}
     (tmp_path / "secret").write_text("s3cret\n")
@@ -84,10 +84,10 @@ def test_a_project_ends_with_its_process(run):
 @pytest.mark.parametrize("key", BAD_KEYS)
 def test_a_bad_key_changes_nothing(run, key):
     for arguments in (["register", key, "40001"], ["lease", key], ["run-project", key]):
-        code, said, error = run(*arguments)
-        assert (code, said, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}."), arguments
-    code, said, error = run("unregister", key)
-    assert (code, said) == (1, "") and error.startswith("The project host has no project '")
+        code, output, error = run(*arguments)
+        assert (code, output, error.splitlines()[0]) == (1, "", f"Invalid project key: {key[:80]!r}."), arguments
+    code, output, error = run("unregister", key)
+    assert (code, output) == (1, "") and error.startswith("The project host has no project '")
     assert json.loads(run("projects", "--json")[1]) == []
 
 
@@ -106,8 +106,8 @@ def test_bad_input_is_refused_in_a_sentence(run):
 
 
 def test_projects_without_configuration_are_an_error(tmp_path, run):
-    said = "There are neither placements nor a registry.\nMake the placements: jupyter portproxy placement init\n"
-    assert portproxy(tmp_path, "projects") == (1, "", said)
+    sentence = "There are neither placements nor a registry.\nMake the placements: jupyter portproxy placement init\n"
+    assert portproxy(tmp_path, "projects") == (1, "", sentence)
     assert portproxy(tmp_path, "lease", "p1")[0] == 0, "by default it is in Jupyter's data folder"
     assert (tmp_path / ".local/share/jupyter/portproxy/registry.sqlite").stat().st_mode & 0o777 == 0o600
     assert portproxy(tmp_path, "projects") == (0, "No projects.\n\n", "")
@@ -140,8 +140,8 @@ async def test_both_databases_are_listed(run, path, database):
     await database.sql("insert into projects (project_id, owner, host_id) values ('p1', 'ann', 'h1')")
     assert run("register", "p2", "40001")[0] == 0
     more = {"PORTPROXY_REGISTRY": str(path), "PORTPROXY_PLACEMENT": database.dsn}
-    code, said, _ = run("projects", more=more)
-    assert [line.split() for line in said.splitlines()[1:3]] == [
+    code, output, _ = run("projects", more=more)
+    assert [line.split() for line in output.splitlines()[1:3]] == [
         ["p1", "h1", "host", "silent", "ann"],
         ["p2", "40001", "running", "-"],
     ]
@@ -149,8 +149,8 @@ async def test_both_databases_are_listed(run, path, database):
     assert [(row["from"], row["key"]) for row in rows] == [("placement", "p1"), ("registry", "p2")]
     assert "s3cret" not in json.dumps(rows)
     away = {**more, "PORTPROXY_PLACEMENT": f"postgresql://ann:geheim@127.0.0.1:{free_port()}/x"}
-    code, said, error = run("projects", more=away)
-    assert code == 1 and "p2" in said and error == "The database does not answer.\n"
+    code, output, error = run("projects", more=away)
+    assert code == 1 and "p2" in output and error == "The database does not answer.\n"
 
 
 def test_the_jupyter_command_finds_them(tmp_path):

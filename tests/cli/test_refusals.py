@@ -133,7 +133,7 @@ def test_what_is_not_the_gateways_error(content):
 def test_a_token_that_counts_before_the_login_is_named():
     """To log in again would not help."""
     for url in (URL, "https://example.org/"):
-        said = str(explained(ServerAddress(url, "s3cret", token_source="the variable JUPYTER_TOKEN"), 401))
-        assert said.splitlines()[1:] == [
+        sentence = str(explained(ServerAddress(url, "s3cret", token_source="the variable JUPYTER_TOKEN"), 401))
+        assert sentence.splitlines()[1:] == [
             "It comes from the variable JUPYTER_TOKEN, which counts before a login. Correct it there, or remove it."
         ]

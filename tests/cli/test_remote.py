@@ -45,15 +45,15 @@ def laptop(tmp_path):
 
 def test_all_commands_work_from_afar(hub: Hub, laptop):
     token, url = hub.token("ada"), f"{hub.origin}/user/ada/"
-    code, said, errors = laptop("login", f"{url}lab/workspaces/x", given=token)
-    assert (code, said.splitlines()[0]) == (0, f"You are logged in to {url}"), errors
+    code, output, errors = laptop("login", f"{url}lab/workspaces/x", given=token)
+    assert (code, output.splitlines()[0]) == (0, f"You are logged in to {url}"), errors
     everything = []
 
     def run(*arguments: str, **more: str) -> str:
-        code, said, errors = laptop(*arguments, **more)
+        code, output, errors = laptop(*arguments, **more)
         assert (code, errors) == (0, ""), arguments
-        everything.append(said)
-        return said
+        everything.append(output)
+        return output
 
     assert "who " in run("templates")
     started = run("start", "who", "--name", "mine")
@@ -98,8 +98,8 @@ def test_why_a_hub_refuses(hub: Hub, laptop):
     url = f"{hub.origin}/user/ada/"
 
     def refused(*arguments: str, given: str, where: str = url) -> list[str]:
-        code, said, errors = laptop("--server", where, *arguments, JUPYTERHUB_API_TOKEN=given)
-        assert (code, said, given in errors) == (1, "", False)
+        code, output, errors = laptop("--server", where, *arguments, JUPYTERHUB_API_TOKEN=given)
+        assert (code, output, given in errors) == (1, "", False)
         return errors.splitlines()
 
     source = "It comes from the variable JUPYTERHUB_API_TOKEN, which counts before a login. Correct it there, or remove it."
@@ -156,8 +156,8 @@ def test_through_a_proxy_to_a_server_behind_nginx(tmp_path, laptop):
         code, _, errors = laptop("login", url, given=TOKEN, **variables)
         assert (code, errors.splitlines()[0].partition(":443")[0]) == (1, "The certificate of jupyter.example.org")
         (laptop.home / "ca.pem").write_text("\n".join(map(ssl.DER_cert_to_PEM_cert, trust.get_ca_certs(binary_form=True))))
-        code, said, errors = laptop("login", url, "--ca-file", "ca.pem", given=TOKEN, **variables)
-        assert (code, said.splitlines()[0]) == (0, f"You are logged in to {url}"), errors
+        code, output, errors = laptop("login", url, "--ca-file", "ca.pem", given=TOKEN, **variables)
+        assert (code, output.splitlines()[0]) == (0, f"You are logged in to {url}"), errors
         kept = json.loads(laptop("logins", "--json", **variables)[1])
         assert kept == [{"url": url, "token_in": "file", "ca_file": str(laptop.home / "ca.pem")}]
         assert laptop("login", url, given=TOKEN, **variables)[0] == 0  # the file is remembered

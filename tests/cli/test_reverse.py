@@ -50,9 +50,9 @@ def test_a_port_of_this_machine_is_one_beside_the_server(home):
         process = subprocess.Popen(
             command, env=environment(home), cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        said = process.stdout.readline()
+        line = process.stdout.readline()
         url = server.url.replace("127.0.0.1", "localhost")  # as the server has written it into its runtime file
-        assert said == f"127.0.0.1:{remote} beside {url} leads to port {port} of this machine\n"
+        assert line == f"127.0.0.1:{remote} beside {url} leads to port {port} of this machine\n"
         with socket.create_connection(("127.0.0.1", remote), timeout=10) as client:
             client.sendall(b"hello")
             accepted, _ = local.accept()

@@ -98,8 +98,8 @@ def test_a_command_sends_no_token_to_another_user(write, tmp_path):
     with another_users_server() as (process, port):
         for pid in (process.pid, os.getpid()):
             file = write(pid, port)
-            code, said, errors = portproxy(tmp_path, "list", more={"JUPYTER_RUNTIME_DIR": str(tmp_path)})
-            assert (code, said) == (1, "")
+            code, output, errors = portproxy(tmp_path, "list", more={"JUPYTER_RUNTIME_DIR": str(tmp_path)})
+            assert (code, output) == (1, "")
             first, second, _ = errors.splitlines()
             assert first == "No Jupyter server of yours runs here."
             assert second.startswith(f"{file} is ignored: ")

@@ -118,12 +118,12 @@ def test_a_server_that_runs_here_needs_no_login_by_whatever_name(tmp_path):
     with jupyter_server(tmp_path, base="/a%40b/") as server:
         port = server.url.split(":")[2].partition("/")[0]
         for url in (server.url, f"http://localhost:{port}/a@b", f"{server.url}lab?token=wrong"):
-            code, said, errors = portproxy(tmp_path, "--server", url, "url", "15000", more={"JUPYTER_TOKEN": "wrong"})
-            assert (code, said.split("?")) == (0, [f"http://localhost:{port}/a%40b/proxy/enter/15000/", f"token={TOKEN}\n"]), (
+            code, output, errors = portproxy(tmp_path, "--server", url, "url", "15000", more={"JUPYTER_TOKEN": "wrong"})
+            assert (code, output.split("?")) == (0, [f"http://localhost:{port}/a%40b/proxy/enter/15000/", f"token={TOKEN}\n"]), (
                 errors
             )
-        code, said, _ = portproxy(tmp_path, "list", "--json", "--server", server.url)
-        assert (code, json.loads(said)["services"]) == (0, [])
+        code, output, _ = portproxy(tmp_path, "list", "--json", "--server", server.url)
+        assert (code, json.loads(output)["services"]) == (0, [])
 
 
 def test_a_server_that_runs_here_with_a_certificate_of_its_own(tmp_path):
@@ -131,14 +131,14 @@ def test_a_server_that_runs_here_with_a_certificate_of_its_own(tmp_path):
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "all.pem")
     with jupyter_server(tmp_path, certificate=tmp_path / "all.pem") as server:
-        code, said, errors = portproxy(tmp_path, "list", "--json")
+        code, output, errors = portproxy(tmp_path, "list", "--json")
         if SUPPORTED:  # the kernel says whose process it is
-            assert (code, json.loads(said)["services"]) == (0, []), errors
+            assert (code, json.loads(output)["services"]) == (0, []), errors
         else:
             host = server.url.split("/")[2]
             assert (code, errors.split(" is not trusted: ")[0]) == (1, f"The certificate of {host}")
         trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
         code, _, errors = portproxy(tmp_path, "--ca-file", "other.pem", "list", "--json")
         assert code == 1 and " is not trusted: " in errors
-        code, said, errors = portproxy(tmp_path, "--ca-file", "ca.pem", "list", "--json")
-        assert (code, json.loads(said)["services"]) == (0, []), errors
+        code, output, errors = portproxy(tmp_path, "--ca-file", "ca.pem", "list", "--json")
+        assert (code, json.loads(output)["services"]) == (0, []), errors

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need P
 
 
 def test_a_service_is_started_listed_read_and_stopped(server, run):
-    code, said, _ = run("start", "web", "--name", "mine", "word=b")
-    assert (code, said.startswith("mine is up: http://")) == (0, True)
-    isolated, url = (line.partition(": ")[2] for line in said.splitlines())
+    code, output, _ = run("start", "web", "--name", "mine", "word=b")
+    assert (code, output.startswith("mine is up: http://")) == (0, True)
+    isolated, url = (line.partition(": ")[2] for line in output.splitlines())
     assert isolated == url.replace("proxy/service/", "proxy/enter/")
     with urllib.request.urlopen(url) as page:
         assert page.status == 200
@@ -44,12 +44,12 @@ def test_what_speaks_no_http_is_reached_with_forward(server, run):
     (line,) = [line for line in run("list")[1].splitlines() if line.startswith("database ")]
     assert line.endswith(f"  {reach}")
     for command in ("url", "open"):
-        code, said, error = run(command, "database")
-        assert (code, said) == (1, "")
+        code, output, error = run(command, "database")
+        assert (code, output) == (1, "")
         assert error == f"The service 'database' speaks no HTTP, so that it has no URL. Reach it with: {reach}\n"
     port = json.loads(run("list", "--json")[1])["services"][0]["port"]
-    code, said, _ = run("check", str(port))
-    assert (code, said.splitlines()[:2]) == (
+    code, output, _ = run("check", str(port))
+    assert (code, output.splitlines()[:2]) == (
         1,
         [f"Port {port} speaks no HTTP.", f"Reach it with: jupyter portproxy forward {port}"],
     )
@@ -78,8 +78,8 @@ def test_other_arguments_start_another_service_and_the_same_ones_none(server, ru
     rows = [line.split() for line in run("list")[1].splitlines()]
     assert [row[3] for row in rows if row and row[0].startswith("folder")] == ["a", "b"]
     assert run("start", "folder", "foldr=a")[2].startswith("The template 'folder' has no argument 'foldr'. It has folder.\n")
-    code, _, said = run("start", "folder", "folder=none")
-    assert (code, said.splitlines()[0]) == (1, f"The argument 'folder': there is no file or folder '{home / 'none'}'.")
+    code, _, errors = run("start", "folder", "folder=none")
+    assert (code, errors.splitlines()[0]) == (1, f"The argument 'folder': there is no file or folder '{home / 'none'}'.")
     assert run("start", "folder", "--name", "folder", "folder=b")[2].startswith(
         "The service 'folder' runs with other arguments: "
     )
@@ -87,9 +87,9 @@ def test_other_arguments_start_another_service_and_the_same_ones_none(server, ru
 
 
 def test_an_error_is_one_sentence(server, run):
-    code, _, said = run("start", "fails")
+    code, _, errors = run("start", "fails")
     cause = "It ended with exit code 3 before it was ready. Its output: this is why"
-    assert (code, said) == (1, f"fails failed: {cause}\nthis is why\n")
+    assert (code, errors) == (1, f"fails failed: {cause}\nthis is why\n")
     assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
     assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
     assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"

@@ -39,10 +39,10 @@ pytestmark = [
 
 
 class Running:
-    """A forwarder in this process. `said` has its messages."""
+    """A forwarder in this process. `messages` has its messages."""
 
-    def __init__(self, port: int, said: list[str], forwarder: TcpForwarder) -> None:
-        self.port, self.said, self.forwarder = port, said, forwarder
+    def __init__(self, port: int, messages: list[str], forwarder: TcpForwarder) -> None:
+        self.port, self.messages, self.forwarder = port, messages, forwarder
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 16)
@@ -66,13 +66,13 @@ class Running:
 async def forwarding(url: str, remote: int, trust: Trust = SYSTEM_TRUST, **options: float) -> AsyncIterator[Running]:
     """At its end no task, no descriptor and no timer is left."""
     tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
-    said: list[str] = []
+    messages: list[str] = []
     listener, forward = listen(parse_forward(f"0:{remote}"))
     access = ServerAccess(url, TOKEN, trust)
-    forwarder = TcpForwarder(access, forward.remote, Messages(said.append, lambda text: None), **options)
+    forwarder = TcpForwarder(access, forward.remote, Messages(messages.append, lambda text: None), **options)
     forwarder.serve(listener, forward)
     try:
-        yield Running(forward.port, said, forwarder)
+        yield Running(forward.port, messages, forwarder)
     finally:
         await forwarder.close()
         close_listener(listener, forward)
@@ -102,13 +102,13 @@ async def test_a_server_that_restarts_is_back_for_new_connections(tmp_path):
             clients = [await running.ask() for _ in range(50)]
             os.kill(server.process.pid, signal.SIGTERM)
             assert all([await running.is_reset(reader) for reader, _ in clients])
-            await eventually(lambda: running.said)
-            assert running.said == ["The server does not answer; trying again ..."]
+            await eventually(lambda: running.messages)
+            assert running.messages == ["The server does not answer; trying again ..."]
             late = asyncio.ensure_future(running.ask(b"late"))  # it waits for the server
             await asyncio.to_thread(server.process.wait, 20)
             with jupyter_server(tmp_path, port=port):
                 _, writer = await late
-                assert running.said == ["The server does not answer; trying again ...", "The server answers again."]
+                assert running.messages == ["The server does not answer; trying again ...", "The server answers again."]
                 for each in (writer, *(writer for _, writer in clients)):
                     each.close()
 
@@ -119,8 +119,8 @@ async def test_a_connection_does_not_wait_for_ever_for_a_server_that_is_away():
         clients = [await running.connect() for _ in range(20)]
         assert all([await running.is_reset(reader) for reader, _ in clients])
         assert 0.2 < time.monotonic() - begun < 3
-        assert running.said[0] == "The server does not answer; trying again ..."
-        assert len(running.said) == 2 and running.said[1].startswith("15432: The server at http://127.0.0.1:")
+        assert running.messages[0] == "The server does not answer; trying again ..."
+        assert len(running.messages) == 2 and running.messages[1].startswith("15432: The server at http://127.0.0.1:")
         for _, writer in clients:
             writer.close()
 
@@ -136,7 +136,7 @@ async def test_a_killed_server_is_a_reset_while_data_flows(tmp_path):
             await reader.readexactly(10_000_000)
             server.process.kill()
             assert await running.is_reset(reader)
-            await eventually(lambda: running.said == ["The server does not answer; trying again ..."])
+            await eventually(lambda: running.messages == ["The server does not answer; trying again ..."])
             writer.close()
 
 
@@ -150,11 +150,11 @@ async def test_a_server_that_stands_still_is_found_out_by_a_ping(tmp_path):
                 begun = time.monotonic()
                 assert await running.is_reset(reader)
                 assert time.monotonic() - begun < 5
-                await eventually(lambda: running.said)
+                await eventually(lambda: running.messages)
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
-            await eventually(lambda: len(running.said) == 2, 20)
-            assert running.said == ["The server does not answer; trying again ...", "The server answers again."]
+            await eventually(lambda: len(running.messages) == 2, 20)
+            assert running.messages == ["The server does not answer; trying again ...", "The server answers again."]
             writer.close()
             (await running.ask())[1].close()
 
@@ -215,7 +215,7 @@ async def test_a_service_that_refuses_does_not_end_it():
             writer.close()
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(running.forwarder.wait_ended()), 0.3)
-        assert running.said == ["15432: Not this port."]
+        assert running.messages == ["15432: Not this port."]
 
 
 # ---- many, and slow ----
@@ -235,7 +235,7 @@ async def test_1000_connections_at_once(tmp_path):
                 writer.close()
             await eventually(lambda: len(running.forwarder._tunnels) == 0, 20)
             after = await asyncio.to_thread(state_without_tunnels, server)
-            assert running.said == []
+            assert running.messages == []
             for name in ("tasks", "tunnels", "slots", "objects"):
                 assert after[name] == before[name], name
             assert after["descriptors"] <= before["descriptors"] + 2

@@ -37,6 +37,6 @@ def test_a_user_is_added_changed_and_removed(tmp_path, file):
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path, file, arguments, given, sentence):
-    code, printed, told = portproxy(tmp_path, "user", *arguments, given=given)
-    assert (code, printed, told.startswith(sentence), "Traceback" in told) == (1, "", True, False), told
+    code, printed, errors = portproxy(tmp_path, "user", *arguments, given=given)
+    assert (code, printed, errors.startswith(sentence), "Traceback" in errors) == (1, "", True, False), errors
     assert file.read() == {}

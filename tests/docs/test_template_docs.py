@@ -53,8 +53,8 @@ def test_the_postgres_of_the_documentation_is_started_and_reached(tmp_path, post
     with tempfile.TemporaryDirectory(prefix="pg") as home, jupyter_server(tmp_path, *others, more=more):
         Path(home).chmod(0o777)
         folder = Path(home) / "data"
-        code, said, errors = portproxy(tmp_path, "start", "postgres", f"folder={folder}")
-        assert (code, said) == (0, "postgres is up: jupyter portproxy forward postgres\n"), errors
+        code, output, errors = portproxy(tmp_path, "start", "postgres", f"folder={folder}")
+        assert (code, output) == (0, "postgres is up: jupyter portproxy forward postgres\n"), errors
         assert (folder / "PG_VERSION").exists()
         with forwarding(tmp_path, "0:postgres") as running:
             assert asyncio.run(ask(running.ports[0], "select 6 * 7")) == 42

@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "jupyter_portproxy.cli.main"]
 
 
 class Forwarding:
-    """A running command. `ports` are those of this machine, in the order of the arguments; `said` is standard error so far."""
+    """A running command. `ports` are those of this machine, in the order of the arguments; `messages` is standard error."""
 
     def __init__(self, home: Path, arguments: tuple[str, ...], more: Mapping[str, str] | None, count: int) -> None:
         self.process = subprocess.Popen(
@@ -32,7 +32,7 @@ class Forwarding:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.said, self.rows = "", list[dict[str, object]]()
+        self.messages, self.rows = "", list[dict[str, object]]()
         self._reader = threading.Thread(target=self._read_errors)
         self._reader.start()
         assert self.process.stdout is not None
@@ -51,8 +51,8 @@ class Forwarding:
     def wait_for(self, text: str, seconds: float = 30) -> None:
         """Until standard error has this text."""
         end = time.monotonic() + seconds
-        while text not in self.said:
-            assert time.monotonic() < end and self._reader.is_alive(), self.said
+        while text not in self.messages:
+            assert time.monotonic() < end and self._reader.is_alive(), self.messages
             time.sleep(0.01)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -68,12 +68,12 @@ class Forwarding:
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.said += line
+            self.messages += line
 
     def _end(self) -> str:
         self.process.kill()
         self.wait()
-        return self.said
+        return self.messages
 
 
 @contextlib.contextmanager
@@ -85,9 +85,9 @@ def forwarding(
     try:
         yield running
         if running.process.poll() is None:
-            assert running.end() == 0, running.said
+            assert running.end() == 0, running.messages
         for word in ("Traceback", "Warning", "was never", "pending"):
-            assert word not in running.said, running.said
+            assert word not in running.messages, running.messages
     finally:
         if running.process.poll() is None:
             running.process.kill()
