@@ -8,7 +8,7 @@ from functools import cached_property
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from ..errors import CliError
-from ..protocol.urls import DEFAULT_PORTS, bracket_host, is_loopback
+from ..protocol.urls import DEFAULT_PORTS, bracket_host, is_below_loopback
 from ..system.netlink import SUPPORTED
 from ..system.tls import Trust, check_bundle
 
@@ -88,8 +88,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """True for a loopback address and for `localhost` with all names below it (RFC 6761 6.3), which are never looked up."""
-        return is_loopback(self.host) or self.host.endswith(".localhost")
+        return is_below_loopback(self.host)
 
     @property
     def trust(self) -> Trust:
@@ -115,7 +114,7 @@ def _identity(url: str) -> tuple[str, str, int, str]:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        loopback = is_loopback(host) or host.endswith(".localhost")
+        loopback = is_below_loopback(host)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
         return url, "", 0, ""

@@ -518,6 +518,11 @@ def _known_literal(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
         return None
 
 
+def is_below_loopback(host: str) -> bool:
+    """True for a loopback address, and for `localhost` and all names below it, which are never looked up (RFC 6761 6.3)."""
+    return is_loopback(host) or host.endswith(f".{LOOPBACK_NAME}")
+
+
 def is_loopback(host: str) -> bool:
     """True for "localhost" and for a loopback address in any form, also IPv4-mapped (::ffff:127.0.0.1)."""
     literal = ip_literal(host)

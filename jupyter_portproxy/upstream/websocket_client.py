@@ -26,7 +26,7 @@ from tornado.websocket import WebSocketProtocol13
 
 from ..errors import BadUpstream, CliError
 from ..protocol.headers import UPGRADE_FIELDS, Fields
-from ..protocol.urls import DEFAULT_PORTS, LOOPBACK_NAME, bracket_host, ip_literal, is_loopback
+from ..protocol.urls import DEFAULT_PORTS, bracket_host, ip_literal, is_below_loopback
 from ..system.tls import SYSTEM_TRUST, Trust
 from .connect import prepare_socket, start_tls
 from .handshake import request_upgrade
@@ -170,7 +170,7 @@ async def _dial(access: ServerAccess, timeout: float) -> IOStream:
 
 
 async def _connect(access: ServerAccess, host: str, port: int, timeout: float) -> IOStream:
-    if (is_loopback(host) and ip_literal(host) is None) or host.endswith(f".{LOOPBACK_NAME}"):  # never looked up (RFC 6761 6.3)
+    if is_below_loopback(host) and ip_literal(host) is None:
         try:
             return await _connect(access, "127.0.0.1", port, timeout)
         except HandshakeError as error:
