@@ -7,12 +7,16 @@ The forwarder has these states. `_watch_server`, which runs after each connectio
     ENDED     the login does not count any more, or the command ends
 
 AWAY begins and ends with one message each. A connection whose WebSocket cannot be opened is reset, as is one that is cut.
+
+A port that is forwarded has the login of its user: on loopback, connections of other users of this machine are refused (Linux;
+other systems do not name the owner of a connection). Root is let through, as it may do anything anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import random
 import socket
 import time
@@ -24,6 +28,7 @@ from tornado.iostream import IOStream
 
 from ..errors import CliError
 from ..protocol.forwards import Forward, Remote
+from ..system.socket_owners import NotAnswered, OwnerUnknown, SocketOwners, user_name
 from ..upstream.byte_tunnel import PING_INTERVAL, ByteTunnel
 from ..upstream.connect import reset_on_close
 from ..upstream.websocket_client import NO_DESCRIPTORS, TIMEOUT, HandshakeError, ServerAccess, check_websocket, open_websocket
@@ -82,6 +87,7 @@ class TcpForwarder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._tunnels: set[ByteTunnel] = set()
         self._printed: dict[str, float] = {}
+        self._owners = SocketOwners()
 
     # ---- life ----
 
@@ -107,6 +113,7 @@ class TcpForwarder:
             self._ended.cancel()
         elif not self._ended.cancelled():
             self._ended.exception()
+        self._owners.close()
 
     # ---- listening ----
 
@@ -124,8 +131,25 @@ class TcpForwarder:
                     self._print_seldom(NO_DESCRIPTORS)
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
+            if not forward.unix_socket and not forward.is_exposed and not self._is_own(sock):
+                reset_on_close(sock)
+                sock.close()
+                continue
             client = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
             self._start(self._forward(sock, forward.remote, client), _RELAY)
+
+    def _is_own(self, sock: socket.socket) -> bool:
+        """True if this user or root has opened a connection, or if that is not known here."""
+        try:
+            owner = self._owners.peer_owner(*sock.getsockname()[:2], *sock.getpeername()[:2])
+        except NotAnswered:
+            return True
+        except (OwnerUnknown, OSError):
+            return False  # it has ended
+        if owner in (os.getuid(), 0):
+            return True
+        self._print_seldom(f"A connection of another user of this machine ({user_name(owner)}) was refused.")
+        return False
 
     def _start(self, work: Awaitable[None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)

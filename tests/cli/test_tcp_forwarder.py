@@ -27,6 +27,7 @@ from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAc
 from ..docs.test_nginx_docs import LOCATION, MAP, TLS
 from ..support.forwarding import echo, service
 from ..support.jupyter_processes import TOKEN, Server, debugged, jupyter_server
+from ..support.kernels import as_user
 from ..support.nginx import nginx
 from ..support.slow_relay import relay
 from ..support.upstreams import answers, free_port, says, serve
@@ -90,6 +91,23 @@ def state_without_tunnels(server: Server) -> dict[str, object]:
     while (state := debug_state(server))["tunnels"] and time.monotonic() < end:
         time.sleep(0.1)
     return state
+
+
+# ---- who connects ----
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="becomes another user of a Linux machine")
+async def test_a_connection_of_another_user_is_refused(tmp_path):
+    with service(echo) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up) as running:
+            with as_user(65534):
+                stranger = socket.create_connection(("127.0.0.1", running.port))
+            reader, writer = await asyncio.open_connection(sock=stranger)
+            assert await running.is_reset(reader)
+            assert running.said == ["A connection of another user of this machine (nobody) was refused."]
+            writer.close()
+            _, writer = await running.ask()
+            writer.close()
 
 
 # ---- the server ends ----
