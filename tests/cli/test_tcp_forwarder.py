@@ -104,7 +104,7 @@ async def test_a_connection_of_another_user_is_refused(tmp_path):
                 stranger = socket.create_connection(("127.0.0.1", running.port))
             reader, writer = await asyncio.open_connection(sock=stranger)
             assert await running.is_reset(reader)
-            assert running.said == ["A connection of another user of this machine (nobody) was refused."]
+            assert running.messages == ["A connection of another user of this machine (nobody) was refused."]
             writer.close()
             _, writer = await running.ask()
             writer.close()
