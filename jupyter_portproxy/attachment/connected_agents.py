@@ -54,7 +54,8 @@ class ConnectedAgent:
 
     Attributes:
         token: the ID of its attach token.
-        since: time of the change to its state, in seconds since 1970.
+        since: time of the change to its state, in seconds since 1970, for people.
+        changed: the same in `time.monotonic`.
         services: by port.
         detached: ports that the user has detached while the agent runs.
     """
@@ -66,6 +67,7 @@ class ConnectedAgent:
     session: AttachSession
     state: AgentState = AgentState.UP
     since: float = field(default_factory=time.time)
+    changed: float = field(default_factory=time.monotonic)
     error: str = ""
     services: dict[int, Service] = field(default_factory=dict)
     detached: set[int] = field(default_factory=set)
@@ -247,7 +249,7 @@ class ConnectedAgents:
     def _leave(self, agent: ConnectedAgent, state: AgentState, why: str) -> None:
         if state is agent.state or agent.state is AgentState.ENDED:
             return
-        agent.state, agent.error, agent.since = state, why, time.time()
+        agent.state, agent.error, agent.since, agent.changed = state, why, time.time(), time.monotonic()
         agent.session.close()
         for port, service in agent.services.items():
             if port not in agent.detached:
@@ -260,13 +262,13 @@ class ConnectedAgents:
             return True
         ended = [agent for agent in self._agents.values() if agent.state is AgentState.ENDED]
         if ended:
-            self._forget(min(ended, key=lambda agent: agent.since))
+            self._forget(min(ended, key=lambda agent: agent.changed))
         return bool(ended)
 
     def _forget_ended(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         for agent in list(self._agents.values()):
-            if agent.state is AgentState.ENDED and not 0 <= now - agent.since < _ENDED_KEPT:
+            if agent.state is AgentState.ENDED and now - agent.changed >= _ENDED_KEPT:
                 self._forget(agent)
 
     def _forget(self, agent: ConnectedAgent) -> None:

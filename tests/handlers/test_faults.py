@@ -439,7 +439,9 @@ WALL_CLOCK = {  # uses of the wall clock: a time that is shown to people, or sen
     "app.py": 1,  # Jupyter's last_activity is a date
     "services/ports.py": 1,  # Reservation.until
     "services/user_ports.py": 2,  # UserPort.until outlasts the server
-    "services/user_file.py": 1,  # the time of the file
+    "system/private_file.py": 1,  # the time of the file
+    "attachment/connected_agents.py": 2,  # ConnectedAgent.since
+    "attachment/tokens.py": 4,  # AttachToken.until and .used outlast the server
     "api/index_page.py": 1,  # "3 minutes ago"
     "handlers/start_page.py": 1,  # "for 3 s", from Service.since
     "services/manager.py": 2,  # Service.since
