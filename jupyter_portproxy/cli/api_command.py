@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import CliError
 from .output import Commands, Options
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def add_api_command(
     *arguments: str,
     as_json: bool = False,
 ) -> argparse.ArgumentParser:
-    """Add a command that calls the server's API."""
+    """Add a command that calls the server's API. An answer without the API's keys becomes a CliError."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     for argument in arguments:
         command.add_argument(argument)
@@ -31,7 +32,12 @@ def add_api_command(
         from .api_client import ApiClient  # these import what a help text does not need
         from .server_choice import choose_server
 
-        return run(ApiClient(choose_server(options.server, options.ca_file), options.timeout), options)
+        client = ApiClient(choose_server(options.server, options.ca_file), options.timeout)
+        try:
+            return run(client, options)
+        except (KeyError, TypeError):
+            reason = "in a form that this program does not know.\nIs its jupyter_portproxy of another version?"
+            raise CliError(f"{client.server.url} answers {reason}") from None
 
     command.set_defaults(run=call)
     add_server_options(command)

@@ -144,3 +144,13 @@ def test_a_log_that_is_cut_is_a_sentence(tmp_path):
     with answering(head + b"5\r\nhello\r\n5\r\nhe") as (url, _):
         code, output, errors = portproxy(tmp_path, "--server", url, "logs", "-f", "mine")
     assert (code, output[:5], errors) == (1, "hello", f"{CUT.format(url=url)}\n")
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["templates"], ["url", "web"], ["check", "15000"], ["allow", "15000"], ["start", "web"]]
+)
+def test_answers_without_the_keys_of_the_api_are_one_sentence(tmp_path, command):
+    with answering(json_answer(200, [{"name": "x"}])) as (url, _):
+        code, output, errors = portproxy(tmp_path, "--server", url, *command, more={"JUPYTER_TOKEN": "t"})
+    reason = "in a form that this program does not know.\nIs its jupyter_portproxy of another version?"
+    assert (code, output, errors) == (1, "", f"{url} answers {reason}\n")
