@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -128,9 +129,14 @@ def open_terminal(page: Page, script: Path, text: str) -> None:
 
 def click_in_terminal(page: Page, text: str, **options) -> None:
     place = page.wait_for_function(FIND_IN_TERMINAL, arg=text).json_value()
-    page.mouse.move(place["x"] - 3, place["y"])
-    page.mouse.move(place["x"], place["y"])
-    page.wait_for_selector(".xterm-cursor-pointer:visible")
+    link, end = page.locator(".xterm-cursor-pointer:visible"), time.monotonic() + 10
+    while True:  # xterm looks for a link when the pointer moves, and not while it draws
+        page.mouse.move(place["x"] - 3, place["y"])
+        page.mouse.move(place["x"], place["y"])
+        page.wait_for_timeout(100)
+        if link.count():
+            break
+        assert time.monotonic() < end, f"the pointer finds no link at {text!r}"
     page.mouse.click(place["x"], place["y"], **options)
 
 
