@@ -22,7 +22,7 @@ from jupyter_portproxy.upstream.websocket_client import ServerAccess
 
 from ..conftest import TOKEN
 from ..support.upstreams import free_port, mirror, serve
-from ..support.waiting import eventually, settled
+from ..support.waiting import eventually
 
 
 class Running:
@@ -308,5 +308,6 @@ async def test_a_thousand_connections_at_once(attach, agents, many_descriptors):
         await eventually(lambda: len(agents.list()[0].session._open) == 1000, 60)
         gate.set()
         assert await asyncio.gather(*talking) == [b"%05d" % number for number in range(1000)]
-        assert await settled(lambda: len(os.listdir("/proc/self/fd")), 60) <= before
+        # A list of ports of another test may have a connection to one of these servers for a moment.
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, 60)
         await eventually(lambda: not agents.list()[0].session._open and not running.agent._tunnels)
