@@ -29,6 +29,7 @@ _PROBING_LIMIT = 4.0  # s for the new ports of one scan; the next scan probes th
 _TIME_SLICE = 0.005  # s of work on the list between two turns of the loop
 _REACHED_BY_LOCALHOST = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 (nothing is bound here)
 Item = dict[str, Any]
+PageKey = tuple[int, int, str]  # port, pid or 0, scheme
 T = TypeVar("T")
 
 
@@ -64,7 +65,7 @@ class PortList:
         self._scanning = asyncio.Lock()
         self._items: list[Item] = []
         self._services: dict[int, str] = {}  # by port, at the time of the scan
-        self._pages: dict[tuple[int, int, str], Page] = {}
+        self._pages: dict[PageKey, Page] = {}
         self._first_port = 0  # the port that the next scan probes first
 
     async def read(self) -> list[Item]:
@@ -118,8 +119,9 @@ class PortList:
 
     def _describe(self, listener: Listener) -> Item:
         reason_code, reason, may_allow = self._refusal(listener)
-        page = self._pages.get(self._page_key(listener), Page(False))
-        scheme = self._gateway.policy.protocol_of(listener.port)
+        attributes = self._gateway.policy.attributes_of(listener.port)
+        scheme = self._gateway.policy.protocol_of(listener.port, attributes)
+        page = self._pages.get(_page_key(listener, scheme), Page(False))
         is_tcp = scheme == "tcp" or page.is_tcp
         if self._gateway.policy.allows_only_tcp(listener.port):
             scheme, is_tcp = "tcp", True
@@ -140,7 +142,7 @@ class PortList:
             "allowed_by_user": not reason_code and self._gateway.policy.is_temporary(listener.port),
             "url": urls.build_port_path(self._base_url, listener.port) if not reason_code and scheme != "tcp" else None,
             "scheme": scheme,
-            "label": self._gateway.policy.attributes_of(listener.port).label,
+            "label": attributes.label,
             "http": page.http,
             "tcp": is_tcp,
             "title": page.title,
@@ -166,12 +168,13 @@ class PortList:
     # ---- pages ----
 
     async def _probe_new_pages(self, listeners: list[Listener]) -> None:
-        keys = {self._page_key(listener) for listener in listeners}
+        schemes = {each.port: self._gateway.policy.protocol_of(each.port) for each in listeners if each.mine}
+        keys = {_page_key(each, schemes[each.port]): each for each in listeners if each.mine}
         self._pages = {key: page for key, page in self._pages.items() if key in keys}
-        new = [each for each in listeners if self._may_probe(each) and self._page_key(each) not in self._pages]
-        new.sort(key=lambda listener: listener.port != self._first_port)
+        new = [key for key in keys if key not in self._pages and self._may_probe(key[0], key[2])]
+        new.sort(key=lambda key: key[0] != self._first_port)
         slots = asyncio.Semaphore(_MAX_PROBES)
-        tasks = [asyncio.ensure_future(self._probe_page(listener, slots)) for listener in new]
+        tasks = [asyncio.ensure_future(self._probe_page(key, keys[key], slots)) for key in new]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=_PROBING_LIMIT)
@@ -179,17 +182,12 @@ class PortList:
             for task in tasks:
                 task.cancel()
 
-    def _may_probe(self, listener: Listener) -> bool:
-        port, policy = listener.port, self._gateway.policy
-        speaks_http = policy.protocol_of(port) != "tcp" and not policy.allows_only_tcp(port)
-        return listener.mine and port not in self._gateway.settings.unprobed_ports and speaks_http
+    def _may_probe(self, port: int, scheme: str) -> bool:
+        is_excluded = scheme == "tcp" or port in self._gateway.settings.unprobed_ports
+        return not is_excluded and not self._gateway.policy.allows_only_tcp(port)
 
-    def _page_key(self, listener: Listener) -> tuple[int, int, str]:
-        port, process = listener.port, listener.process
-        return port, process.pid if process else 0, self._gateway.policy.protocol_of(port)
-
-    async def _probe_page(self, listener: Listener, slots: asyncio.Semaphore) -> None:
-        page, key = Page(False), self._page_key(listener)
+    async def _probe_page(self, key: PageKey, listener: Listener, slots: asyncio.Semaphore) -> None:
+        page = Page(False)
         try:
             if self._refusal(listener)[0]:
                 return
@@ -202,6 +200,10 @@ class PortList:
         except Exception as error:
             self._gateway.log.error("portproxy: the page of port %d cannot be read: %r", listener.port, error)
         self._pages[key] = page
+
+
+def _page_key(listener: Listener, scheme: str) -> PageKey:
+    return listener.port, listener.process.pid if listener.process else 0, scheme
 
 
 def describe_all(kind: str, describe: Callable[[T], Item], objects: Iterable[T], log: Logger) -> list[Item]:

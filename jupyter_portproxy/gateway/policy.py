@@ -298,10 +298,14 @@ class Policy:
         is_https = route.scheme == "https" or (_is_local(route.host) and self.protocol_of(route.port) == "https")
         return "https" if is_https else "http"
 
-    def protocol_of(self, port: int) -> str:
-        """The protocol of a port of this machine by the user's rule or the configuration: "http", "https" or "tcp"."""
+    def protocol_of(self, port: int, attributes: PortAttributes | None = None) -> str:
+        """The protocol of a port of this machine by the user's rule or the configuration: "http", "https" or "tcp".
+
+        Args:
+            attributes: the port's, where they are known already.
+        """
         by_configuration = "https" if any(port in ports for ports in self._https_ports) else "http"
-        return self.attributes_of(port).scheme or by_configuration
+        return (attributes or self.attributes_of(port)).scheme or by_configuration
 
     def trust_in(self, upstream: Upstream) -> Trust:
         """How the certificate of an https upstream is checked."""
