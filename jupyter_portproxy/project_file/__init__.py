@@ -1,0 +1,1 @@
+"""Project files: what a folder says of the services and ports that belong to it."""
