@@ -259,7 +259,7 @@ class PortProxyApp(ExtensionApp):
         self, settings: PortProxy, leases: PortLeases, adopted: dict[str, Template], base_url: str
     ) -> ServiceManager:
         from_files, unreadable = templates.from_directories(jupyter_config_path())
-        configured, wrong = templates.load_all(templates.shipped(), from_files, settings.service_templates)
+        configured, wrong = templates.load_all(templates.shipped(), from_files, settings.service_templates, others=adopted)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
         return ServiceManager(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .protocol import urls
 from .protocol.origin_hosts import FRAME_FEATURES
 from .services.link_variables import port_template
-from .services.templates import NAME
+from .services.template_keys import NAME
 
 if TYPE_CHECKING:
     from IPython.display import IFrame

@@ -27,7 +27,8 @@ from tornado.netutil import bind_unix_socket
 from ..errors import BadInput, GatewayError, LoginUnavailable, NotFound
 from ..protocol.attach_messages import Attached, Detach, Hello, PortHealth
 from ..services.manager import Service, ServiceManager
-from ..services.templates import Argument, Template
+from ..services.template_keys import Argument
+from ..services.templates import Template
 from ..services.user_file import in_thread
 from ..system import background_tasks
 from ..system.netlink import SUPPORTED

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import BadInput, NotFound
 from ..protocol.credentials import ATTACH_TOKEN_START
-from ..services.templates import NAME, NAME_HINT
+from ..services.template_keys import NAME, NAME_HINT
 from ..services.user_file import UserDataFile
 
 MAX_TOKENS = 100

@@ -11,7 +11,7 @@ from ..protocol import framing
 from ..protocol.credentials import remove_secret_parameters
 from ..protocol.headers import Client, Fields, build_request_fields, find_identity_fields, has_loop, replace_fields
 from ..services.hooks import Endpoint, RequestHooks
-from ..services.templates import TemplateError
+from ..services.template_keys import TemplateError
 from ..upstream.exchange import Outbound
 from .destinations import Destination
 from .policy import Policy

@@ -20,7 +20,7 @@ from jupyter_core.paths import jupyter_config_path, jupyter_path
 from traitlets import TraitError
 from traitlets.config.loader import Config, JSONFileConfigLoader, PyFileConfigLoader
 
-from ..services.templates import TemplateError
+from ..services.template_keys import TemplateError
 from .config import (
     ENTRY_POINT_GROUP,
     INCUMBENT,

@@ -19,7 +19,8 @@ from traitlets.config import Configurable
 
 from ..protocol import urls
 from ..services.hooks import Endpoint
-from ..services.templates import NAME, Template, TemplateError
+from ..services.template_keys import NAME, TemplateError
+from ..services.templates import Template
 from .hooks import LauncherEntry, ServerHooks, ServerProcess
 
 ENTRY_POINT_GROUP = "jupyter_serverproxy_servers"

@@ -22,7 +22,7 @@ from traitlets import Bool, Dict, Float, HasTraits, Instance, Int, List, Unicode
 
 from ..protocol.framing import is_field
 from ..services.hooks import BufferedResponse, Endpoint, TemplateHooks
-from ..services.templates import TemplateError
+from ..services.template_keys import TemplateError
 
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "upgrade"})
 

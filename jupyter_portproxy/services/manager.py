@@ -42,7 +42,8 @@ from .hooks import Endpoint
 from .link_variables import remove_link_variables
 from .logs import Log, prepare
 from .ports import EndpointLeases, PortLeases
-from .templates import NAME, NAME_HINT, Template, TemplateError, program_path
+from .template_keys import NAME, NAME_HINT, TemplateError
+from .templates import Template, program_path
 
 ServiceState = Literal["starting", "up", "unhealthy", "stopping", "down", "failed"]
 MAX_STARTS_PER_MINUTE = 5

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ..errors import BadInput, NoPort, NotFound, ServiceFailed
 from .hooks import Endpoint
-from .templates import NAME, NAME_HINT, Template
+from .template_keys import NAME, NAME_HINT
+from .templates import Template
 
 _MAX_TRIES = 1000
 _FIRST_UNPRIVILEGED = 1024

@@ -7,66 +7,20 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from . import template_keys as keys
+from .dependencies import link
 from .hooks import Endpoint, TemplateHooks
+from .template_keys import NAME, NAME_HINT, Argument, Requires, TemplateError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
-NAME_HINT = "Use up to 64 letters, digits, '.', '_' and '-'."
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_STANDARD = frozenset({"port", "unix_socket", "base_url", "prefix", "name"})
-_ARGUMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z", re.ASCII)
-_PATH = re.compile(r"/[!-~]*\Z")  # as it goes into a request
-_KINDS = ("path", "text", "number", "choice")
+_OF_DEPENDENCIES = ("port", "unix_socket", "prefix")  # placeholders `{NAME.port}` and so on
 _SHIPPED = Path(__file__).parent / "templates.json"
-
-
-class TemplateError(ValueError):
-    """A template that cannot be used, or arguments that do not fit it. The text is shown to users."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """A value that the user fills in before a start.
-
-    Attributes:
-        kind: "path" (below the server's root), "text", "number" or "choice" (one of `choices`).
-        must_exist: a path must exist when the service is started.
-    """
-
-    name: str
-    label: str = ""
-    default: str = ""
-    kind: str = "text"
-    choices: tuple[str, ...] = ()
-    must_exist: bool = True
-
-    def check(self, value: object) -> str:
-        """The value as it goes into the command.
-
-        Raises:
-            TemplateError
-        """
-        text = str(value)
-        fits = isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(text) <= 4096
-        if not fits or "\0" in text or not _is_encodable(text):
-            raise TemplateError(f"The argument '{self.name}' must be a text of at most 4096 characters.")
-        if self.kind == "number" and not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text, re.ASCII):
-            raise TemplateError(f"The argument '{self.name}' is not a number: {text[:80]!r}.")
-        if self.kind == "choice" and text not in self.choices:
-            raise TemplateError(f"The argument '{self.name}' is not one of {', '.join(self.choices)}: {text[:80]!r}.")
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class Requires:
-    """The program that a template needs, and how to get it."""
-
-    program: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +28,23 @@ class Template:
     """A recipe for a service. Times are in seconds; 0 for `idle_timeout` never stops it.
 
     Attributes:
-        command: program and arguments, with placeholders `{port} {unix_socket} {base_url} {prefix} {name}` and `{argument}`.
+        command: program and arguments, with placeholders `{port} {unix_socket} {base_url} {prefix} {name}`, `{argument}`, and
+            `{NAME.port} {NAME.unix_socket} {NAME.prefix}` of what it depends on.
+        environment_file: a file of variables, relative as `cwd`; those of `environment` have precedence.
         ready: "tcp", or a path: the service is ready when it accepts a connection, or answers there with a status below 500.
-        restart: "never" or "on-failure".
-        protocol: "http", "https" where the service speaks TLS, or "tcp" where it speaks no HTTP.
+            "started": as soon as its process runs.
+        restart: "never", "on-failure", "on-unhealthy" (also when it is unhealthy) or "always" (also after exit code 0, and after
+            a restart of the server).
+        protocol: "http", "https" where the service speaks TLS, "tcp" where it speaks no HTTP, or "none" where it listens nowhere.
+        port: the port where it listens; 0 for any.
+        depends_on: names of the services that are ready before it is started.
+        autostart: "never", "ask" (a folder's, as soon as the person agrees) or "always" (with the server).
+        kernel: the kernel spec in whose environment it runs; empty for the server's own.
+        health_period: between two health checks of a ready service; 0 for none.
+        health_failures: failed checks in a row after which it is unhealthy.
+        activity: the requests that are activity of the Jupyter server: "all", "people" or "none".
+        activity_exclude: regular expressions of paths that are none.
+        running_is_activity: the Jupyter server is active while it runs.
         keep_prefix: the paths of requests keep the prefix.
         keep_host: requests keep the browser's Host, Origin and Referer; for services that make absolute URLs of them.
         path_info: where its first page is, below the prefix.
@@ -87,22 +54,34 @@ class Template:
         endpoint: where it listens, if that is fixed.
         external: it is started outside of this server; it has no command.
         launcher: the category of its tile in the launcher; empty if it has none.
+        folder: the real path of the folder whose project file has it; empty otherwise.
+        dependencies: the templates of `depends_on`.
     """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    environment_file: str = ""
     cwd: str = ""
+    kernel: str = ""
     arguments: tuple[Argument, ...] = ()
     ready: str = "tcp"
     ready_timeout: float = 60.0
     stop_timeout: float = 10.0
     idle_timeout: float = 0.0
     restart: str = "never"
+    health_period: float = 0.0
+    health_failures: int = 2
+    depends_on: tuple[str, ...] = ()
+    autostart: str = "never"
+    activity: str = "all"
+    activity_exclude: tuple[str, ...] = ()
+    running_is_activity: bool = False
     protocol: str = "http"
     keep_prefix: bool = False
     keep_host: bool = False
     unix_socket: bool = False
+    port: int = 0
     path_info: str = ""
     title: str = ""
     icon: str = ""
@@ -115,6 +94,8 @@ class Template:
     external: bool = False
     launcher: str = "Services"
     hooks: TemplateHooks | None = None
+    folder: str = ""
+    dependencies: tuple[Template, ...] = ()
 
     @property
     def available(self) -> bool:
@@ -124,8 +105,21 @@ class Template:
     @property
     def passes_prefix(self) -> bool:
         """True if the service gets its prefix, and so may put it before its links."""
-        texts = (*self.command, *self.environment.values())
-        return self.keep_prefix or self.hooks is not None or any("{prefix}" in text for text in texts)
+        return self.keep_prefix or self.hooks is not None or self.uses("prefix")
+
+    @property
+    def listens(self) -> bool:
+        """True if it has a port or a Unix socket."""
+        return self.protocol != "none"
+
+    @property
+    def has_page(self) -> bool:
+        """True if browsers can open it."""
+        return self.protocol in ("http", "https")
+
+    def uses(self, placeholder: str) -> bool:
+        """True if the placeholder of this name is in its command, environment or working directory."""
+        return any(f"{{{placeholder}}}" in text for text in (*self.command, *self.environment.values(), self.cwd))
 
     def fill_in(self, given: Mapping[str, object]) -> dict[str, str]:
         """The arguments of a start, with defaults for those that are not given.
@@ -157,8 +151,11 @@ def program_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def load(name: str, data: object) -> Template:
-    """A template from plain data (JSON, or a dict of a configuration file).
+def load(name: str, data: object, folder: str = "") -> Template:
+    """A template from plain data (JSON, or a dict of a configuration file). Its `depends_on` is not resolved yet.
+
+    Args:
+        folder: the real path of the folder whose project file has it; empty for a configuration.
 
     Raises:
         TemplateError: an unknown key or placeholder, a missing command, or a value of the wrong kind.
@@ -168,12 +165,15 @@ def load(name: str, data: object) -> Template:
     try:
         values = _read_keys(data)
         if not values.get("command"):
-            raise TemplateError("it has no command")
-        template = Template(name=name, **{"title": name, **values})
+            raise TemplateError("it has no command", "command")
+        if values.get("protocol") == "none":
+            values.setdefault("ready", "started")
+        template = Template(name=name, folder=folder, **{"title": name, **values})
         _check_placeholders(template)
         _check_protocol(template)
+        _check_start(template)
     except TemplateError as error:
-        raise TemplateError(f"Template '{name}': {error}.") from None
+        raise TemplateError(f"Template '{name}': {error}.", error.key, error.reason) from None
     return template
 
 
@@ -182,12 +182,24 @@ def _read_keys(data: object) -> dict[str, Any]:
         raise TemplateError("it is not a mapping of keys to values")
     for key in data:
         if key not in _READERS:
-            raise TemplateError(f"the key '{key}' is unknown; there are {', '.join(sorted(_READERS))}")
-    return {key: _READERS[key](key, value) for key, value in data.items()}
+            raise TemplateError(f"the key '{str(key)[:80]}' is unknown; there are {', '.join(sorted(_READERS))}", str(key))
+    values = {}
+    for key, value in data.items():
+        try:
+            values[key] = _READERS[key](key, value)
+        except TemplateError as error:
+            raise TemplateError(str(error), key) from None
+    return values
 
 
-def load_all(*sources: Mapping[str, object]) -> tuple[dict[str, Template], list[str]]:
-    """Templates of several sources, later ones over earlier ones; and why others are left out."""
+def load_all(
+    *sources: Mapping[str, object], others: Mapping[str, Template] = MappingProxyType({})
+) -> tuple[dict[str, Template], list[str]]:
+    """Templates of several sources, later ones over earlier ones; and why others are left out.
+
+    Args:
+        others: templates that these may depend on.
+    """
     templates: dict[str, Template] = {}
     problems: list[str] = []
     for source in sources:
@@ -196,7 +208,9 @@ def load_all(*sources: Mapping[str, object]) -> tuple[dict[str, Template], list[
                 templates[name] = load(name, data)
             except TemplateError as error:
                 problems.append(str(error))
-    return templates, problems
+    linked, left_out = link(templates, others)
+    problems.extend(f"Template '{name}': {reason}." for name, reason in left_out.items())
+    return linked, problems
 
 
 def shipped() -> Mapping[str, object]:
@@ -232,7 +246,8 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 def _check_placeholders(template: Template) -> None:
-    allowed = _STANDARD | {argument.name for argument in template.arguments}
+    allowed = keys.STANDARD_PLACEHOLDERS | {argument.name for argument in template.arguments}
+    allowed |= {f"{name}.{part}" for name in template.depends_on for part in _OF_DEPENDENCIES}
     texts = {"command": template.command, "environment": template.environment.values(), "cwd": (template.cwd,)}
     for key, parts in texts.items():
         for part in parts:
@@ -240,112 +255,64 @@ def _check_placeholders(template: Template) -> None:
                 if match[1] is not None and match[1] not in allowed:
                     raise TemplateError(
                         f"the placeholder '{{{match[1]}}}' in '{key}' is unknown; "
-                        f"there are {', '.join(sorted(allowed))} (write '{{{{' for a brace)"
+                        f"there are {', '.join(sorted(allowed))} (write '{{{{' for a brace)",
+                        key,
                     )
 
 
 def _check_protocol(template: Template) -> None:
     """Refuse keys that have no meaning for a service without HTTP: it has no URL to open, and no page."""
-    if template.protocol != "tcp":
-        return
-    if template.ready != "tcp":
-        raise TemplateError(f"'ready' is {template.ready!r}: with the protocol 'tcp' it can only be 'tcp'")
-    for key in ("start_on_open", "keep_prefix", "keep_host", "path_info"):
-        if getattr(template, key):
-            raise TemplateError(f"'{key}' has no meaning with the protocol 'tcp', as there is no URL to open: leave it out")
+    protocol = template.protocol
+    if (template.ready == "started") != (protocol == "none"):
+        fits = "'started'" if protocol == "none" else "'tcp' or a path: with 'started' the protocol must be 'none'"
+        raise TemplateError(f"'ready' is {template.ready!r}: with the protocol '{protocol}' it can only be {fits}", "ready")
+    if protocol == "tcp" and template.ready != "tcp":
+        raise TemplateError(f"'ready' is {template.ready!r}: with the protocol 'tcp' it can only be 'tcp'", "ready")
+    if not template.has_page:
+        for key in ("start_on_open", "keep_prefix", "keep_host", "path_info"):
+            if getattr(template, key):
+                reason = f"'{key}' has no meaning with the protocol '{protocol}', as there is no URL to open: leave it out"
+                raise TemplateError(reason, key)
+    if protocol == "none":
+        for key in ("port", "unix_socket", "idle_timeout", "health_period"):
+            if getattr(template, key):
+                reason = f"'{key}' has no meaning with the protocol 'none', as the service listens nowhere: leave it out"
+                raise TemplateError(reason, key)
+        for name in ("port", "unix_socket", "prefix"):
+            if template.uses(name):
+                raise TemplateError(f"the placeholder '{{{name}}}' has no meaning with the protocol 'none'", "command")
+    if template.port and template.unix_socket:
+        raise TemplateError("it has a 'port' and a 'unix_socket': leave one of them out", "port")
 
 
-def _is_encodable(text: str) -> bool:
-    """True if it can be passed to a program. JSON can express half a surrogate pair, which is not a character."""
-    try:
-        os.fsencode(text)
-    except UnicodeError:
-        return False
-    return True
+def _check_start(template: Template) -> None:
+    if template.autostart == "ask" and not template.folder:
+        reason = "'autostart' is 'ask', which only a folder's project file may have: write 'always' or 'never'"
+        raise TemplateError(reason, "autostart")
+    if template.restart == "on-unhealthy" and not template.health_period:
+        raise TemplateError("'restart' is 'on-unhealthy' without a 'health_period', for example 10", "restart")
+    if template.name in template.depends_on:
+        raise TemplateError("'depends_on' has its own name", "depends_on")
 
 
-# ---- readers of values: (key, value) -> value, or a TemplateError ----
-
-
-def _refuse(key: str, value: object, expected: str) -> TemplateError:
-    return TemplateError(f"'{key}' must be {expected}: {value!r}")
-
-
-def _reader(expected: str, is_valid: Callable[[Any], bool]) -> Callable[[str, object], Any]:
-    def read(key: str, value: object) -> Any:
-        if not is_valid(value):
-            raise _refuse(key, value, expected)
-        return value
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str, object], Any]:
-    return _reader(f"one of {', '.join(choices)}", lambda value: value in choices)
-
-
-def _is_seconds(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value <= 86400 * 365
-
-
-_text = _reader("a text", lambda value: isinstance(value, str) and "\0" not in value)
-_boolean = _reader("true or false", lambda value: isinstance(value, bool))
-_seconds = _reader("a number of seconds", _is_seconds)
-_ready = _reader("'tcp' or a path", lambda value: isinstance(value, str) and (value == "tcp" or _PATH.match(value) is not None))
-
-
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise _refuse(key, value, "a list of texts")
-    return tuple(_text(key, part) for part in value)
-
-
-def _environment(key: str, value: object) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise _refuse(key, value, "a mapping of names to texts")
-    for variable in value:
-        if not _text(key, variable) or "=" in variable:
-            raise TemplateError(f"invalid name of a variable in '{key}': {variable!r}")
-    return {variable: _text(key, text) for variable, text in value.items()}
-
-
-def _arguments(key: str, value: object) -> tuple[Argument, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise _refuse(key, value, "a list of arguments")
-    return tuple(map(_argument, value))
-
-
-def _argument(data: object) -> Argument:
-    known = {f.name for f in fields(Argument)}
-    if not isinstance(data, Mapping) or not set(data) <= known:
-        raise TemplateError(f"an argument has keys other than {', '.join(sorted(known))}: {data!r}")
-    choices = _texts("choices", data.get("choices", ()))
-    must_exist = _boolean("arguments.must_exist", data.get("must_exist", True))
-    values = {key: _text(f"arguments.{key}", data[key]) for key in data.keys() - {"choices", "must_exist"}}
-    argument = Argument(**{"name": "", **values}, choices=choices, must_exist=must_exist)
-    if not _ARGUMENT_NAME.match(argument.name) or argument.name in _STANDARD:
-        raise TemplateError(f"invalid argument name: {argument.name!r}")
-    if argument.kind not in _KINDS or (argument.kind == "choice") != bool(choices):
-        raise TemplateError(f"the argument '{argument.name}' must be one of {', '.join(_KINDS)}, a choice with its choices")
-    return argument
-
-
-def _requires(key: str, value: object) -> Requires:
-    if not isinstance(value, Mapping) or not {"program"} <= set(value) <= {"program", "hint"}:
-        raise _refuse(key, value, "of the form {program, hint}")
-    return Requires(**{part: _text(f"{key}.{part}", text) for part, text in value.items()})
-
-
-_NOT_KEYS = frozenset({"name", "at_root", "endpoint", "external", "launcher", "hooks"})  # set by jupyter-server-proxy's servers
-_READERS_OF_TYPES: Mapping[str, Any] = {"str": _text, "bool": _boolean, "float": _seconds}
+# Set by the loaders of folders, and of jupyter-server-proxy's servers.
+_NOT_KEYS = frozenset({"name", "at_root", "endpoint", "external", "launcher", "hooks", "folder", "dependencies"})
+_READERS_OF_TYPES: Mapping[str, Any] = {"str": keys.read_text, "bool": keys.read_boolean, "float": keys.read_seconds}
 _READERS: Mapping[str, Any] = {
     **{key.name: _READERS_OF_TYPES.get(str(key.type)) for key in fields(Template) if key.name not in _NOT_KEYS},
-    "command": _texts,
-    "environment": _environment,
-    "arguments": _arguments,
-    "ready": _ready,
-    "restart": _one_of("never", "on-failure"),
-    "protocol": _one_of("http", "https", "tcp"),
-    "open_in": _one_of("lab", "browser"),
-    "requires": _requires,
+    "command": keys.read_texts,
+    "environment": keys.read_environment,
+    "arguments": keys.read_arguments,
+    "ready": keys.read_ready,
+    "restart": keys.one_of("never", "on-failure", "on-unhealthy", "always"),
+    "protocol": keys.one_of("http", "https", "tcp", "none"),
+    "open_in": keys.one_of("lab", "browser"),
+    "requires": keys.read_requires,
+    "depends_on": keys.read_names,
+    "autostart": keys.one_of("never", "ask", "always"),
+    "port": keys.read_port,
+    "health_period": keys.read_health_period,
+    "health_failures": keys.read_failures,
+    "activity": keys.one_of("all", "people", "none"),
+    "activity_exclude": keys.read_patterns,
 }

@@ -32,7 +32,7 @@ from jupyter_portproxy.protocol.headers import (
 )
 from jupyter_portproxy.protocol.websocket_frames import FrameCursor
 from jupyter_portproxy.services.ports import PortLeases, Reservations
-from jupyter_portproxy.services.templates import NAME
+from jupyter_portproxy.services.template_keys import NAME
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 BASE, SECRET = "/user/ada/", "0123456789abcdef-token"

@@ -14,7 +14,7 @@ from tornado.httputil import HTTPHeaders
 from jupyter_portproxy.server_proxy.config import read_server
 from jupyter_portproxy.server_proxy.hooks import RewritableResponse
 from jupyter_portproxy.services.hooks import BufferedResponse, Endpoint
-from jupyter_portproxy.services.templates import TemplateError
+from jupyter_portproxy.services.template_keys import TemplateError
 
 from ..support.identity_providers import configured
 from ..support.jupyter_processes import TOKEN

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.services import templates as catalog
-from jupyter_portproxy.services.templates import Template, TemplateError, load, load_all
+from jupyter_portproxy.services.template_keys import TemplateError
+from jupyter_portproxy.services.templates import Template, load, load_all
 
 VALUES = {"port": "15000", "unix_socket": "/s", "base_url": "/", "prefix": "/proxy/service/a", "name": "a"}
 
@@ -42,16 +45,16 @@ def test_every_shipped_template_is_valid_and_uses_its_endpoint():
         ({"command": ["a"], "environment": ["A"]}, "'environment' must be a mapping"),
         ({"command": ["a"], "environment": {"A=B": "x"}}, "invalid name of a variable in 'environment': 'A=B'"),
         ({"command": ["a"], "environment": {"": "x"}}, "invalid name of a variable in 'environment': ''"),
-        ({"command": ["a"], "ready": "/a b"}, "'ready' must be 'tcp' or a path"),
-        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' must be 'tcp' or a path"),
+        ({"command": ["a"], "ready": "/a b"}, "'ready' must be 'tcp', 'started' or a path"),
+        ({"command": ["a"], "ready": "/a\r\nX: y"}, "'ready' must be 'tcp', 'started' or a path"),
         ({"command": ["a"], "cwd": "{}"}, "the placeholder '{}' in 'cwd'"),
-        ({"command": ["a"], "ready": "http"}, "'ready' must be 'tcp' or a path"),
+        ({"command": ["a"], "ready": "http"}, "'ready' must be 'tcp', 'started' or a path"),
         ({"command": ["a"], "ready_timeout": -1}, "'ready_timeout' must be a number of seconds: -1"),
         ({"command": ["a"], "stop_timeout": True}, "'stop_timeout' must be a number of seconds"),
         ({"command": ["a"], "keep_prefix": "yes"}, "'keep_prefix' must be true or false"),
-        ({"command": ["a"], "restart": "always"}, "'restart' must be one of never, on-failure"),
+        ({"command": ["a"], "restart": "often"}, "'restart' must be one of never, on-failure, on-unhealthy, always: 'often'"),
         ({"command": ["a"], "open_in": "tab"}, "'open_in' must be one of lab, browser"),
-        ({"command": ["a"], "protocol": "udp"}, "'protocol' must be one of http, https, tcp: 'udp'"),
+        ({"command": ["a"], "protocol": "udp"}, "'protocol' must be one of http, https, tcp, none: 'udp'"),
         ({"command": ["a"], "scheme": "https"}, "the key 'scheme' is unknown"),
         ({"command": ["a"], "protocol": "tcp", "ready": "/"}, "'ready' is '/': with the protocol 'tcp' it can only be 'tcp'"),
         ({"command": ["a"], "protocol": "tcp", "start_on_open": True}, "'start_on_open' has no meaning with the protocol 'tcp'"),
@@ -62,6 +65,35 @@ def test_every_shipped_template_is_valid_and_uses_its_endpoint():
         ({"command": ["a"], "arguments": [{"name": "a", "kind": "file"}]}, "the argument 'a' must be one of path"),
         ({"command": ["a"], "arguments": [{"name": "a", "kind": "choice"}]}, "with its choices"),
         ({"command": ["a"], "arguments": [{"nam": "a"}]}, "an argument has keys other than"),
+        ({"command": ["a"], "protocol": "none", "ready": "tcp"}, "with the protocol 'none' it can only be 'started'"),
+        ({"command": ["a"], "ready": "started"}, "with 'started' the protocol must be 'none'"),
+        (
+            {"command": ["a"], "protocol": "none", "start_on_open": True},
+            "'start_on_open' has no meaning with the protocol 'none'",
+        ),
+        ({"command": ["a"], "protocol": "none", "idle_timeout": 9}, "'idle_timeout' has no meaning with the protocol 'none'"),
+        ({"command": ["a"], "protocol": "none", "health_period": 9}, "'health_period' has no meaning with the protocol 'none'"),
+        ({"command": ["a"], "protocol": "none", "port": 8000}, "'port' has no meaning with the protocol 'none'"),
+        ({"command": ["a", "{port}"], "protocol": "none"}, "the placeholder '{port}' has no meaning with the protocol 'none'"),
+        ({"command": ["a"], "unix_socket": True, "port": 8000}, "it has a 'port' and a 'unix_socket'"),
+        ({"command": ["a"], "port": 80}, "'port' must be a port from 1024 to 65535: 80"),
+        ({"command": ["a"], "port": "8000"}, "'port' must be a port from 1024 to 65535: '8000'"),
+        ({"command": ["a"], "health_period": 0.5}, "'health_period' must be 0, or seconds from 1 on: 0.5"),
+        ({"command": ["a"], "health_failures": 0}, "'health_failures' must be a number from 1 to 100: 0"),
+        ({"command": ["a"], "health_failures": True}, "'health_failures' must be a number from 1 to 100: True"),
+        ({"command": ["a"], "restart": "on-unhealthy"}, "'restart' is 'on-unhealthy' without a 'health_period'"),
+        ({"command": ["a"], "autostart": "ask"}, "'autostart' is 'ask', which only a folder's project file may have"),
+        ({"command": ["a"], "autostart": True}, "'autostart' must be one of never, ask, always: True"),
+        ({"command": ["a"], "depends_on": "b"}, "'depends_on' must be a list of texts: 'b'"),
+        ({"command": ["a"], "depends_on": ["b/c"]}, "invalid name in 'depends_on': 'b/c'"),
+        ({"command": ["a"], "depends_on": ["b", "b"]}, "'depends_on' has the name 'b' twice"),
+        ({"command": ["a"], "depends_on": ["mine"]}, "'depends_on' has its own name"),
+        ({"command": ["a", "{b.port}"]}, "the placeholder '{b.port}' in 'command' is unknown"),
+        ({"command": ["a"], "activity": "some"}, "'activity' must be one of all, people, none: 'some'"),
+        ({"command": ["a"], "activity_exclude": ["("]}, "'activity_exclude' has an invalid regular expression, '('"),
+        ({"command": ["a"], "activity_exclude": ["a" * 1001]}, "a regular expression of more than 1000 characters"),
+        ({"command": ["a"], "folder": "/x"}, "the key 'folder' is unknown"),
+        ({"command": ["a"], "dependencies": []}, "the key 'dependencies' is unknown"),
         ([], "is not a mapping of keys"),
     ],
 )
@@ -70,6 +102,38 @@ def test_what_is_wrong_is_named(data, message):
         load("mine", data)
     assert str(caught.value).startswith("Template 'mine': ")
     assert message in str(caught.value)
+
+
+def test_an_error_has_its_key_and_its_reason_without_the_name():
+    with pytest.raises(TemplateError) as caught:
+        load("mine", {"command": ["a"], "ready_timeout": -1})
+    assert (caught.value.key, caught.value.reason) == ("ready_timeout", "'ready_timeout' must be a number of seconds: -1")
+
+
+def test_a_folders_template_may_ask_before_it_is_started():
+    template = load("mine", {"command": ["a"], "autostart": "ask"}, "/home/ada/repo")
+    assert (template.autostart, template.folder) == ("ask", "/home/ada/repo")
+
+
+def test_a_worker_is_ready_as_soon_as_it_runs():
+    assert load("mine", {"command": ["a"], "protocol": "none"}).ready == "started"
+
+
+def test_templates_of_several_sources_may_need_each_other():
+    first = {"db": {"command": ["a", "{port}"]}}
+    templates, problems = load_all(first, {"api": {"command": ["b", "{db.port}"], "depends_on": ["db"]}}, {"no": {"command": []}})
+    assert templates["api"].dependencies == (templates["db"],)
+    assert templates["api"].expand({**VALUES, "db.port": "15001"})[0] == ["b", "15001"]
+    assert problems == ["Template 'no': it has no command."]
+    templates, problems = load_all({"api": {"command": ["b"], "depends_on": ["db"]}})
+    assert (templates, problems) == ({}, ["Template 'api': 'depends_on' has 'db', which does not exist."])
+
+
+def test_the_documentation_has_a_row_for_each_key():
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
+    page = page.partition("## Keys\n")[2].partition("## ")[0]
+    rows = {key for row in page.splitlines() if row.startswith("| `") for key in re.findall("`([a-z_]+)`", row.split(" | ")[0])}
+    assert rows == catalog._READERS.keys()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "a\0", "a" * 65, "ü", "a b", "-a"])
