@@ -5,8 +5,8 @@ import { closeIcon, deleteIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { messageOf } from './api';
-import { Refusal } from './dialog';
 import { formatDuration } from './labels';
+import { Refusal } from './refusal';
 import type { IAgent, IAttachToken, IPortsManager, IService } from './tokens';
 
 interface IProps {

@@ -27,15 +27,6 @@ export interface IFormOptions<T> {
   removal?: { label: string; remove: (value: T) => Promise<void> };
 }
 
-/** The server's message in a form. */
-export function Refusal({ text }: { text: string | undefined }): React.JSX.Element | null {
-  return text ? (
-    <p className="jp-PortProxy-problem" role="alert">
-      {text}
-    </p>
-  ) : null;
-}
-
 class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
   constructor(private readonly _form: React.ComponentType<IFormProps<T>>) {
     super();

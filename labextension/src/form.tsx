@@ -5,7 +5,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { IFormProps, Refusal, showForm } from './dialog';
+import { IFormProps, showForm } from './dialog';
+import { Refusal } from './refusal';
 import type { IArgument, ITemplate } from './tokens';
 
 export interface IChoice {

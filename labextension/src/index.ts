@@ -103,7 +103,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     add(CommandIDs.showPanel, trans.__('Ports and Services'), () => shell.activateById(panel.id), { icon: portsIcon });
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
     addOpenCommands(add, { shell, labShell, manager, state, tabs, actions, newPorts, targets, isolation, run, trans });
-    addLogCommand(add, { shell, labShell, manager, targets, logs, api: requests, trans });
+    addLogCommand(add, { shell, labShell, manager, targets, logs, api: requests, actions, trans });
     addServiceCommands(add, { manager, actions, targets, contents: app.serviceManager.contents, openIn, trans });
     addPortCommands(add, manager, actions, targets, trans);
     addForwardCommand(add, targets, trans);

@@ -5,10 +5,12 @@ import { addIcon, LabIcon, PanelWithToolbar, ReactWidget, refreshIcon, SidePanel
 import { ISignal, Signal } from '@lumino/signaling';
 import * as React from 'react';
 
+import { messageOf } from './api';
 import { AgentGroups, AttachTokens, isGrouped } from './attached';
 import { CommandIDs, Target } from './commands';
 import { portsIcon } from './icons';
-import { ProjectList } from './projects';
+import { loadPart } from './parts';
+import { Refusal } from './refusal';
 import { RuleList } from './rule-list';
 import { IRuleSettings, RuleSet } from './rules';
 import type { IPort, IPortRule, IPortsManager, IService } from './tokens';
@@ -194,11 +196,6 @@ function portsOf(manager: IPortsManager): IListed[] {
   return [...ports.filter(port => port.allowed), ...waiting, ...ports.filter(port => !port.allowed)];
 }
 
-export function ProjectsSection({ manager, state, trans }: IProps): React.JSX.Element {
-  useLive(manager, state);
-  return <ProjectList {...{ manager, filter: state.filter, trans }} />;
-}
-
 /** The panel. `run` runs a command for a row. */
 export class PortsPanel extends SidePanel {
   constructor(manager: IPortsManager, state: PanelState, run: Run, commands: PortsPanel.ICommands, translator?: ITranslator) {
@@ -223,7 +220,10 @@ export class PortsPanel extends SidePanel {
     const addProjects = () => {
       if (manager.projects) {
         manager.changed.disconnect(addProjects);
-        this.addWidget(section(trans.__('Projects'), <ProjectsSection {...props} />));
+        void loadPart(() => import('./projects'))
+          .then(({ ProjectsSection }) => <ProjectsSection {...props} />)
+          .catch(error => <Refusal text={messageOf(error)} />)
+          .then(element => this.addWidget(section(trans.__('Projects'), element)));
       }
     };
     manager.changed.connect(addProjects);

@@ -6,7 +6,7 @@ import { addIcon, checkIcon, closeIcon, deleteIcon, editIcon } from '@jupyterlab
 
 import type { Actions } from './actions';
 import { AddCommand, Args, CommandIDs } from './commands';
-import { showAddForm, showRuleForm } from './rule-form';
+import { loadPart } from './parts';
 import type { Targets } from './targets';
 import type { IPortsManager } from './tokens';
 
@@ -25,15 +25,16 @@ export function addPortCommands(add: AddCommand, manager: IPortsManager, actions
   });
 
   const pinnedRule = (args: Args) => manager.portRules?.find(rule => rule.pinned && rule.ports === String(targets.portNumber(args)));
-  const withRules = async (show: () => Promise<unknown>) => {
+  const withRules = async (show: (forms: typeof import('./rule-form')) => Promise<unknown>) => {
     const body = trans.__('This server keeps no rules for ports, as several people may use it: use Settings > Settings Editor > Ports and services.');
     const hasNone = manager.connection === 'live' && !manager.portRules;
-    await (hasNone ? showDialog({ title: trans.__('Rules for ports'), body, buttons: [Dialog.okButton()] }) : show());
+    const showForm = async () => show(await loadPart(() => import('./rule-form')));
+    await (hasNone ? showDialog({ title: trans.__('Rules for ports'), body, buttons: [Dialog.okButton()] }) : actions.attempt(showForm));
   };
   const editPort = (args: Args) => {
     const port = targets.portNumber(args);
     const shown = port === undefined ? undefined : (manager.port(port) ?? { port, process: '', command: [] });
-    return shown && withRules(() => showRuleForm(shown, manager, trans));
+    return shown && withRules(({ showRuleForm }) => showRuleForm(shown, manager, trans));
   };
   const removePort = (args: Args) => {
     const rule = pinnedRule(args);
@@ -41,6 +42,6 @@ export function addPortCommands(add: AddCommand, manager: IPortsManager, actions
   };
   const hasPort = (args: Args) => targets.portNumber(args) !== undefined;
   add(CommandIDs.editPort, trans.__('Edit Port…'), editPort, { icon: editIcon, isEnabled: hasPort });
-  add(CommandIDs.addPort, trans.__('Add a Port…'), () => withRules(() => showAddForm(manager, trans)), { icon: addIcon });
+  add(CommandIDs.addPort, trans.__('Add a Port…'), () => withRules(({ showAddForm }) => showAddForm(manager, trans)), { icon: addIcon });
   add(CommandIDs.removePort, trans.__('Remove the Added Port'), removePort, { icon: deleteIcon, isEnabled: args => !!pinnedRule(args) });
 }

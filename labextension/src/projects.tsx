@@ -4,8 +4,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { messageOf } from './api';
-import { Refusal } from './dialog';
 import { matchesFilter } from './labels';
+import { PanelState, useLive } from './panel';
+import { Refusal } from './refusal';
 import { absoluteUrl } from './tab';
 import type { IPortsManager, IProject } from './tokens';
 
@@ -15,8 +16,17 @@ interface IProps {
   trans: TranslationBundle;
 }
 
+interface ISectionProps extends Omit<IProps, 'filter'> {
+  state: PanelState;
+}
+
+export function ProjectsSection({ manager, state, trans }: ISectionProps): React.JSX.Element {
+  useLive(manager, state);
+  return <ProjectList {...{ manager, filter: state.filter, trans }} />;
+}
+
 /** The projects that match the filter. */
-export function ProjectList({ manager, filter, trans }: IProps): React.JSX.Element {
+function ProjectList({ manager, filter, trans }: IProps): React.JSX.Element {
   const projects = (manager.projects ?? []).filter(project =>
     matchesFilter(filter, labelOf(project), project.key, ...project.ports.flatMap(port => [port.port, port.title]))
   );

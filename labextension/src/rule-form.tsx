@@ -4,9 +4,10 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import { IFormProps, Refusal, showForm } from './dialog';
+import { IFormProps, showForm } from './dialog';
 import { appearText, patternProblemText } from './labels';
 import { compilePattern } from './process-pattern';
+import { Refusal } from './refusal';
 import { processText, programPattern, RuleSet, Subject } from './rules';
 import type { IPortRule, IPortsManager, OnAppear, Scheme } from './tokens';
 

@@ -6,8 +6,8 @@ import { deleteIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { messageOf } from './api';
-import { Refusal } from './dialog';
 import { appearText, patternProblemText } from './labels';
+import { Refusal } from './refusal';
 import type { IUnusedPattern } from './rules';
 import type { IPortRule, IPortsManager } from './tokens';
 

@@ -6,9 +6,10 @@ import { addIcon, deleteIcon, editIcon, refreshIcon, runIcon, stopIcon } from '@
 
 import type { Actions } from './actions';
 import { AddCommand, Args, CommandIDs, Target } from './commands';
-import { IChoice, pathCompleter, showStartDialog } from './form';
+import type { IChoice } from './form';
 import { iconOf } from './icons';
 import { isActive } from './labels';
+import { loadPart } from './parts';
 import type { Targets } from './targets';
 import type { IPortsManager, ITemplate } from './tokens';
 
@@ -29,13 +30,16 @@ export function addServiceCommands(add: AddCommand, parts: IServiceParts): void 
 
 /** Shows the form that starts a service, filled in with `first`. */
 async function showStartForm({ manager, actions, contents, trans }: IServiceParts, first: Partial<IChoice>): Promise<void> {
-  await actions.attempt(() => manager.refreshTemplates());
-  const templates = manager.templates.filter(item => item.available && !item.external);
   const submit = async (choice: IChoice) => {
     const service = await manager.start(choice.template, choice.name || undefined, choice.arguments);
     void actions.follow(service);
   };
-  await showStartDialog(templates, first, pathCompleter(contents), submit, trans);
+  await actions.attempt(async () => {
+    const form = await loadPart(() => import('./form'));
+    await actions.attempt(() => manager.refreshTemplates());
+    const templates = manager.templates.filter(item => item.available && !item.external);
+    await form.showStartDialog(templates, first, form.pathCompleter(contents), submit, trans);
+  });
 }
 
 function addStartCommands(add: AddCommand, parts: IServiceParts): void {

@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
 import { PortsManager } from '../src/manager';
-import { PanelState, ProjectsSection } from '../src/panel';
+import { PanelState } from '../src/panel';
+import { ProjectsSection } from '../src/projects';
 import type { IProject } from '../src/tokens';
 import { ScriptedApi, ScriptedVisibility, trans } from './samples';
 

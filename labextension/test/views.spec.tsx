@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
 import { StartForm } from '../src/form';
-import { plainText } from '../src/log';
+import { plainText } from '../src/log-view';
 import { PortsManager } from '../src/manager';
 import { PanelState, PortsSection, ServicesSection } from '../src/panel';
 import { Notice } from '../src/tab';

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.server
 import json
 import re
@@ -26,6 +27,8 @@ from .test_pages import DEMO
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = ROOT / "artifacts"
+SCRIPTS = "/lab/extensions/jupyter-portproxy/static/"
+MAX_SCRIPTS = 35_000  # bytes, compressed: what each page with the panel loads
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
 FILES = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1"]
 OPENS = """import http.server, os, sys
@@ -95,6 +98,7 @@ def lab(chromium, lab_server):
     page = context.new_page()
     page.set_default_timeout(8000)
     errors = page.problems = watch_errors(page, console=True)
+    page.scripts = scripts_of(page)
     open_lab(page, f"{lab_server.url}lab?token={TOKEN}&reset")
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     page.click('[data-id="jp-portproxy-panel"]')
@@ -105,6 +109,13 @@ def lab(chromium, lab_server):
     context.close()
     # What a framed service's own requests meet when it is stopped is the service's.
     assert [error for error in errors if not re.search(r"/proxy/(service|port|enter)/|//p[a-z0-9-]+\.localhost:", error)] == []
+
+
+def scripts_of(page: Page) -> list[str]:
+    """The URLs of the panel's scripts that the page loads from now on."""
+    scripts: list[str] = []
+    page.on("request", lambda request: scripts.append(request.url) if SCRIPTS in request.url else None)
+    return scripts
 
 
 def tile(page: Page, title: str):
@@ -638,6 +649,20 @@ def test_a_login_that_has_ended_is_reported(lab):
         "Your login has ended.", timeout=10_000
     )
     lab.problems[:] = [text for text in lab.problems if "403" not in text]
+
+
+def test_the_panel_loads_little_and_its_dialogs_when_they_are_shown(lab):
+    def size() -> int:
+        static = ROOT / "jupyter_portproxy" / "labextension" / "static"
+        names = {url.partition(SCRIPTS)[2].partition("?")[0] for url in lab.scripts}
+        return sum(len(gzip.compress((static / name).read_bytes())) for name in names)
+
+    before = size()
+    assert 10_000 < before <= MAX_SCRIPTS, lab.scripts
+    lab.click('.jp-PortProxy-panel [title="Start a service…"] >> visible=true')
+    expect(lab.locator(".jp-Dialog-header")).to_have_text("Start a service")
+    assert size() > before
+    lab.keyboard.press("Escape")
 
 
 def test_the_panel_costs_no_requests_while_nothing_changes(lab):
