@@ -16,7 +16,8 @@ from logging import Logger
 from typing import TypeVar
 
 from ..errors import GatewayError
-from ..services.manager import Service, ServiceManager
+from ..services.manager import ServiceManager
+from ..services.service import Service
 from ..system import background_tasks
 from .listing import Listing
 from .port_list import Item

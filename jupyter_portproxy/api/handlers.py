@@ -23,8 +23,9 @@ from ..gateway.policy import Policy
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
 from ..protocol.urls import parse_port
 from ..services import port_rules
-from ..services.manager import Service, ServiceManager
+from ..services.manager import ServiceManager
 from ..services.ports import Reservations
+from ..services.service import Service
 from ..services.user_file import in_thread
 from .events import Events
 from .listing import Listing

@@ -11,8 +11,8 @@ from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import urls
 from ..protocol.origin_hosts import FRAME_FEATURES, WELL_KNOWN_PATH
-from ..services.manager import Service
 from ..services.ports import Reservation
+from ..services.service import Service
 from ..services.templates import Template
 from .port_list import Item, PortList, describe_all
 

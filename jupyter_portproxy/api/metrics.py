@@ -32,7 +32,7 @@ class PortProxyCollector(Collector):
         )
         sizes = {"to_service": counts.bytes_to_service, "to_client": counts.bytes_to_client, "tunnels": counts.bytes_in_tunnels}
         yield _labelled("bytes", "Bytes of content relayed, by direction", "way", sizes)
-        yield _labelled("service_starts", "Services started, by template", "template", self._services.starts)
+        yield _labelled("service_starts", "Services started, by template", "template", self._services.runner.starts)
         yield _labelled("refusals", "Requests refused by a limit, by the setting's name", "limit", counts.refusals)
         yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
         yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)

@@ -26,7 +26,8 @@ from tornado.netutil import bind_unix_socket
 
 from ..errors import BadInput, GatewayError, LoginUnavailable, NotFound
 from ..protocol.attach_messages import Attached, Detach, Hello, PortHealth
-from ..services.manager import Service, ServiceManager
+from ..services.manager import ServiceManager
+from ..services.service import Service
 from ..services.template_keys import Argument
 from ..services.templates import Template
 from ..services.user_file import in_thread
@@ -133,14 +134,14 @@ class ConnectedAgents:
             self._remove_new_services(agent, known)
             raise
         for service in set(known.services.values() if known is not None else ()) - set(agent.services.values()):
-            self._services.remove(service)
+            self._services.attached.remove(service)
         self._agents[hello.name] = agent
         control.send(Attached({port: f"{service.prefix}/" for port, service in agent.services.items()}))
         for port in detached & set(hello.ports):
             control.send(Detach(port))
         for port, service in agent.services.items():
             service.write_event(f"attached from {agent.host} as port {port} of '{agent.name}'")
-            self._services.report(service, "unhealthy" if port in hello.errors else "up", hello.errors.get(port, ""))
+            self._services.attached.report(service, "unhealthy" if port in hello.errors else "up", hello.errors.get(port, ""))
         self._log.info("portproxy: '%s' on %s is attached by the token %s", agent.name, agent.host, token.id)
         if self._task is None or self._task.done():
             self._task = background_tasks.run("attach tokens", self._check_tokens, self._log)
@@ -152,7 +153,7 @@ class ConnectedAgents:
         """Take over what an agent says about one of its ports; about others, nothing happens."""
         service = agent.services.get(health.port)
         if service is not None and agent.state is AgentState.UP and health.port not in agent.detached:
-            self._services.report(service, "unhealthy" if health.error else "up", health.error)
+            self._services.attached.report(service, "unhealthy" if health.error else "up", health.error)
 
     def lose(self, agent: ConnectedAgent) -> None:
         """The control connection has ended without a goodbye."""
@@ -217,7 +218,7 @@ class ConnectedAgents:
         name, where = f"{agent.name}-{port}", f"{agent.host}:{port}"
         template = Template(name, (), title=name, arguments=(_ADDRESS,), unix_socket=True, external=True)
         detach = partial(self._detach_port, agent, port)
-        service = self._services.attach(name, template, {"address": where}, agent.name, detach)
+        service = self._services.attached.attach(name, template, {"address": where}, agent.name, detach)
         agent.services[port] = service
         path = service.endpoint.unix_socket
         agent.session.listen(port, bind_unix_socket(path, mode=0o600, backlog=_BACKLOG))
@@ -225,13 +226,13 @@ class ConnectedAgents:
     def _remove_new_services(self, agent: ConnectedAgent, known: ConnectedAgent | None) -> None:
         old = set(known.services.values() if known is not None else ())
         for service in set(agent.services.values()) - old:
-            self._services.remove(service)
+            self._services.attached.remove(service)
 
     def _detach_port(self, agent: ConnectedAgent, port: int) -> None:
         """What stopping a service does."""
         agent.detached.add(port)
         agent.session.stop_port(port)
-        self._services.report(agent.services[port], "down", "It was detached.")
+        self._services.attached.report(agent.services[port], "down", "It was detached.")
         if agent.state is AgentState.UP:
             agent.session.control.send(Detach(port))
 
@@ -254,7 +255,7 @@ class ConnectedAgents:
         agent.session.close()
         for port, service in agent.services.items():
             if port not in agent.detached:
-                self._services.report(service, "down", why)
+                self._services.attached.report(service, "down", why)
         self._log.info("portproxy: '%s' on %s is not attached any more. %s", agent.name, agent.host, why)
 
     def _has_place(self) -> bool:
@@ -275,7 +276,7 @@ class ConnectedAgents:
     def _forget(self, agent: ConnectedAgent) -> None:
         del self._agents[agent.name]
         for service in agent.services.values():
-            self._services.remove(service)
+            self._services.attached.remove(service)
 
     async def _check_tokens(self) -> None:
         while any(agent.state is not AgentState.ENDED for agent in self._agents.values()):

@@ -16,8 +16,9 @@ from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import BaseRoute, Redirect, Route, ServiceRoute, Upstream
 from ..services.hooks import Endpoint, RequestHooks
-from ..services.manager import Service, ServiceManager
+from ..services.manager import ServiceManager
 from ..services.ports import Reservations
+from ..services.service import Service
 from ..services.templates import Template
 from ..upstream.closable import Closable
 from .policy import Policy, check_socket

@@ -9,7 +9,7 @@ from ..protocol import urls
 from ..protocol.headers import Fields
 from ..protocol.urls import Route, Upstream
 from ..services.hooks import Endpoint
-from ..services.manager import Service
+from ..services.service import Service
 from ..services.templates import Template
 from ..system.addresses import LOOPBACK
 from ..upstream.exchange import Exchange, Outbound

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from tornado.httputil import HTTPServerRequest
 
 from ..protocol.headers import Fields
-from ..services.manager import Service
+from ..services.service import Service
 
 START_FIELD = "X-Portproxy-Start"
 _REPORTED = ("state", "heading", "step", "address", "seconds", "message", "lines", "is_over")

@@ -1,0 +1,159 @@
+"""One run of a service: its program under a guard, from the start until no process of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from ..errors import ServiceFailed
+from ..protocol.credentials import remove_secret_variables
+from ..system import background_tasks
+from .guard import BACKGROUND
+from .link_variables import remove_link_variables
+from .service import Service, ServiceState
+from .template_keys import TemplateError
+from .templates import Template, program_path
+
+_GUARD = Path(__file__).parent / "guard.py"
+_FOREGROUND = "Run it in the foreground: many programs have an option for that, such as --foreground, --no-daemon, -fg or -D."
+
+
+class Runner:
+    """Runs the programs of services.
+
+    Args:
+        root_dir: working directories are relative to it.
+        follow_health: follows the health of a run until it is cancelled.
+        retry_pause: seconds after a failure of `follow_health`, until it begins again.
+
+    Attributes:
+        starts: template -> number of processes that were started.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        root_dir: str,
+        follow_health: Callable[[Service], Awaitable[None]],
+        retry_pause: float,
+        log: logging.Logger,
+    ) -> None:
+        self._base_url, self._root_dir, self._log = base_url, root_dir, log
+        self._follow_health, self._retry_pause = follow_health, retry_pause
+        self.starts: Counter[str] = Counter()
+
+    async def run(self, service: Service) -> tuple[ServiceState, str]:
+        """One run of a service; returns the state in which it has ended, and the reason."""
+        if service.stop_requested.is_set():
+            return "down", ""
+        try:
+            process = service.process = await self._spawn(service)
+        except TemplateError as error:
+            return "failed", str(error)
+        except ServiceFailed as error:
+            return "failed", error.message
+        except OSError as error:
+            return "failed", f"It could not be started: {error.strerror}."
+        except ValueError:  # half a surrogate pair, for example
+            return "failed", "It could not be started: its command or environment has text that cannot be passed to a program."
+        service.late_error = ""
+        if service.stop_requested.is_set():
+            end_input(service)
+        self.starts[service.template.name] += 1
+        reading = background_tasks.run("service output", partial(_collect_output, service, process), self._log)
+        checking = background_tasks.run(
+            "service health", partial(self._follow_health, service), self._log, first_pause=self._retry_pause
+        )
+        try:
+            service.exit_code = await process.wait()
+            await asyncio.wait({reading}, timeout=1)
+        finally:
+            reading.cancel()
+            checking.cancel()
+            end_input(service)
+            service.process = None
+        if service.stop_requested.is_set():
+            return "down", ""
+        if service.exit_code == 0 and service.state != "starting":
+            return "down", "It ended with exit code 0."
+        return "failed", _why_it_failed(service)
+
+    async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
+        """Start the program under its guard.
+
+        Raises:
+            TemplateError, ServiceFailed, OSError, ValueError
+        """
+        template, endpoint = service.template, service.endpoint
+        values = {
+            "port": str(endpoint.port),
+            "unix_socket": endpoint.unix_socket,
+            "base_url": self._base_url,
+            "prefix": service.prefix,
+            "name": service.name,
+            **service.arguments,
+        }
+        command, variables, cwd = template.expand(values)
+        if template.hooks is None:  # jupyter-server-proxy starts programs in the server's own working directory, with its PATH
+            cwd = os.path.join(self._root_dir, cwd)
+            variables = {"PATH": program_path(), "PYTHONUNBUFFERED": "1", **variables}
+        environment = {**remove_link_variables(remove_secret_variables(os.environ)), **variables}
+        program = _find_program(template, command[0], cwd, environment.get("PATH", os.defpath))
+        if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
+            raise ServiceFailed(f"The folder '{cwd}' does not exist.")
+        address = endpoint.unix_socket or str(endpoint.port)
+        guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout), address]
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            *guard, program, *command[1:], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT,
+            cwd=cwd or None, env=environment, start_new_session=True, limit=1 << 16,
+        )  # fmt: skip
+
+
+def end_input(service: Service) -> None:
+    """Make the guard stop the program by closing its input, as the death of this server does too."""
+    if service.process is not None and service.process.stdin is not None:
+        service.process.stdin.close()
+
+
+async def _collect_output(service: Service, process: asyncio.subprocess.Process) -> None:
+    assert process.stdout is not None  # a pipe
+    while data := await process.stdout.read(1 << 16):
+        service.log.write(data)
+
+
+def _why_it_failed(service: Service) -> str:
+    """The error of a run that has failed. Replaces the guard's `exit_code` by the program's."""
+    is_ready = service.state != "starting"
+    if service.exit_code == BACKGROUND and not is_ready:
+        service.exit_code = 0
+        return f"It went into the background. {service.late_error} {_FOREGROUND}"
+    if service.late_error:
+        return service.late_error
+    cause = service.log.cause(service.log_offset)
+    output = f" Its output: {cause}" if cause else ""
+    hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""
+    return f"It ended with exit code {service.exit_code}{'' if is_ready else ' before it was ready'}.{output}{hint}"
+
+
+def _find_program(template: Template, name: str, cwd: str, path: str) -> str:
+    """The file of a program. `./name` is relative to the service's working directory, not to this server's.
+
+    Raises:
+        ServiceFailed: it does not exist, or cannot be executed.
+    """
+    file = os.path.abspath(os.path.join(cwd, name)) if os.path.dirname(name) else name
+    program = shutil.which(file, path=path)
+    if program is not None:
+        return program
+    if os.path.dirname(name) and os.path.exists(file):
+        raise ServiceFailed(f"The program '{name}' cannot be executed. Is it a file that you may run?")
+    hint = template.requires.hint if template.requires else ""
+    raise ServiceFailed(f"The program '{name}' is not installed.{' ' + hint + '.' if hint else ''}")
