@@ -22,7 +22,7 @@ from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from .api import handlers, index_page
+from .api import handlers, index_page, ready
 from .api.events import Events
 from .api.listing import Listing
 from .api.metrics import PortProxyCollector
@@ -151,6 +151,8 @@ class PortProxyApp(ExtensionApp):
         for path, is_reverse in (("/proxy/attach", False), ("/proxy/reverse", True)):
             arguments = {"parts": attach_parts, "is_reverse": is_reverse}
             self.handlers.extend([(path, ControlHandler, arguments), (rf"{path}/([^/]+)", DataHandler, arguments)])
+        readiness = {"readiness": ready.Readiness(self.policy, self.services, self.probe)}
+        self.handlers.extend((path, handler, readiness) for path, handler in ready.ROUTES)
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])

@@ -51,19 +51,36 @@ class Probe:
         upstream = upstream_of(service.endpoint, template)
         try:
             if template.ready == "tcp":
-                (await self._connector.dial(upstream, _TIMEOUT)).close()
+                await self.connect(upstream)
                 return True
-            target = service.prefix + template.ready if template.keep_prefix else template.ready
-            exchange = self._open(upstream, target, [("Host", upstream.authority)])
-            try:
-                return (await asyncio.wait_for(asyncio.shield(exchange.head), _TIMEOUT)).status < 500
-            finally:
-                exchange.abort()
+            return await self.status(upstream, target_of(service, template.ready)) < 500
         except (GatewayError, asyncio.TimeoutError):
             return False
 
+    async def connect(self, upstream: Upstream) -> None:
+        """Connect and close. Raises: GatewayError: it does not accept connections, or not within two seconds."""
+        (await self._connector.dial(upstream, _TIMEOUT)).close()
+
+    async def status(self, upstream: Upstream, target: str) -> int:
+        """The status of the response to a GET.
+
+        Raises:
+            GatewayError: it does not accept connections, or does not answer HTTP.
+            asyncio.TimeoutError: it does not answer within two seconds.
+        """
+        exchange = self._open(upstream, target, [("Host", upstream.authority), ("User-Agent", "jupyter_portproxy")])
+        try:
+            return (await asyncio.wait_for(asyncio.shield(exchange.head), _TIMEOUT)).status
+        finally:
+            exchange.abort()
+
     def _open(self, upstream: Upstream, target: str, fields: Fields) -> Exchange:
-        return self._connector.open(Outbound("GET", upstream, target, fields, approve=self._policy.approve_connection))
+        return self._connector.open(Outbound("GET", upstream, target, fields, approve=self._policy.approval_of(upstream)))
+
+
+def target_of(service: Service, path: str) -> str:
+    """What a request for a path of a service has as its target."""
+    return service.prefix + path if service.template.keep_prefix else path
 
 
 def upstream_of(endpoint: Endpoint, template: Template) -> Upstream:
