@@ -39,7 +39,7 @@ Verdict = Literal["works", "replaced", "ignored", "decide"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckedOption:
     """What becomes of one option. `where` is a file or a package, `write` the line that settles it."""
 
     option: str
@@ -59,7 +59,7 @@ class ServerConfiguration:
     """
 
     files: tuple[tuple[str, Config], ...]
-    unreadable: tuple[Finding, ...]
+    unreadable: tuple[CheckedOption, ...]
     extensions: frozenset[str] = frozenset()
     has_lab_extension: bool = False
 
@@ -77,7 +77,7 @@ class ServerConfiguration:
 
 def read_configuration(file: Path | None = None) -> ServerConfiguration:
     """The configuration of the user's server, or that of one file."""
-    unreadable: list[Finding] = []
+    unreadable: list[CheckedOption] = []
     if file is not None:
         return ServerConfiguration(tuple(_load([file], unreadable)), tuple(unreadable))
     files = _load(_files(_SERVER_FILES), unreadable)
@@ -86,7 +86,7 @@ def read_configuration(file: Path | None = None) -> ServerConfiguration:
     return ServerConfiguration((*below, *files), tuple(unreadable), extensions, _has_lab_extension())
 
 
-def check(configuration: ServerConfiguration) -> list[Finding]:
+def check(configuration: ServerConfiguration) -> list[CheckedOption]:
     """What becomes of each option of this configuration and of the installed packages."""
     return [
         *configuration.unreadable,
@@ -97,7 +97,7 @@ def check(configuration: ServerConfiguration) -> list[Finding]:
     ]
 
 
-def _check_traits(configuration: ServerConfiguration) -> Iterator[Finding]:
+def _check_traits(configuration: ServerConfiguration) -> Iterator[CheckedOption]:
     section = configuration.merged.get("ServerProxy", {})
     for name in section:
         option, where = f"c.ServerProxy.{name}", configuration.file_of(name)
@@ -107,7 +107,7 @@ def _check_traits(configuration: ServerConfiguration) -> Iterator[Finding]:
         try:
             settings = ServerProxy(config=Config({"ServerProxy": {name: section[name]}}))
         except TraitError as error:
-            yield Finding(option, "ignored", f"Its value cannot be used: {error}", where)
+            yield CheckedOption(option, "ignored", f"Its value cannot be used: {error}", where)
             continue
         if name == "servers":
             for server, data in settings.servers.items():
@@ -115,57 +115,57 @@ def _check_traits(configuration: ServerConfiguration) -> Iterator[Finding]:
         elif name in ("host_allowlist", "host_whitelist"):
             yield from _check_hosts(name, getattr(settings, name), where)
         else:
-            yield Finding(option, "works", where=where)
+            yield CheckedOption(option, "works", where=where)
 
 
-def _check_hosts(name: str, hosts: Any, where: str) -> Iterator[Finding]:
+def _check_hosts(name: str, hosts: Any, where: str) -> Iterator[CheckedOption]:
     option = f"c.ServerProxy.{name}"
     good, bad = ([], []) if callable(hosts) else split_hosts(hosts)
     if name == "host_allowlist":
-        yield Finding(option, "works", where=where)
+        yield CheckedOption(option, "works", where=where)
     else:
         write = "c.ServerProxy.host_allowlist = ..."
         if not callable(hosts):
             write = f"c.PortProxy.allowed_hosts = {json.dumps([host for host in good if host not in ('localhost', '127.0.0.1')])}"
         says = "The old name of `host_allowlist`; it still works. Write `host_allowlist`."
-        yield Finding(option, "replaced", says, where, write)
+        yield CheckedOption(option, "replaced", says, where, write)
     for host in bad:
-        yield Finding(f"{option}: {host!r}", "ignored", "This is neither a name nor an address of a host.", where)
+        yield CheckedOption(f"{option}: {host!r}", "ignored", "This is neither a name nor an address of a host.", where)
 
 
-def _check_server(option: str, name: str, data: object, where: str) -> Iterator[Finding]:
+def _check_server(option: str, name: str, data: object, where: str) -> Iterator[CheckedOption]:
     try:
         read_server(name, data, "/", [])
     except (TemplateError, TraitError, ValueError, TypeError) as error:
-        yield Finding(option, "ignored", f"It is left out: {str(error).rstrip('.')}.", where, "Correct it, or take it out.")
+        yield CheckedOption(option, "ignored", f"It is left out: {str(error).rstrip('.')}.", where, "Correct it, or take it out.")
         return
     if isinstance(data, Mapping):
         yield from _check_server_keys(option, data, where)
     else:
         says = "An object of jupyter-server-proxy's own class: that package must stay installed."
-        yield Finding(option, "works", says, where)
+        yield CheckedOption(option, "works", says, where)
 
 
-def _check_server_keys(option: str, data: Mapping[str, object], where: str) -> Iterator[Finding]:
+def _check_server_keys(option: str, data: Mapping[str, object], where: str) -> Iterator[CheckedOption]:
     yield from _check_keys(option, data, SERVER_KEYS, where)
     entry = data.get("launcher_entry")
     yield from _check_keys(f"{option}['launcher_entry']", entry if isinstance(entry, Mapping) else {}, LAUNCHER_ENTRY_KEYS, where)
 
 
-def _check_keys(option: str, data: Mapping[str, object], known: frozenset[str], where: str) -> Iterator[Finding]:
+def _check_keys(option: str, data: Mapping[str, object], known: frozenset[str], where: str) -> Iterator[CheckedOption]:
     for key in data:
         full = f"{option}[{key!r}]"
-        yield Finding(full, "works", where=where) if key in known else _unknown(full, key, known, where)
+        yield CheckedOption(full, "works", where=where) if key in known else _unknown(full, key, known, where)
 
 
-def _unknown(option: str, name: str, known: frozenset[str], where: str) -> Finding:
+def _unknown(option: str, name: str, known: frozenset[str], where: str) -> CheckedOption:
     """The finding for an option of neither extension, most often a typing error."""
     near = get_close_matches(name, known, 1)
     write = f"Write '{near[0]}' instead." if near else "Take it out."
-    return Finding(option, "ignored", f"There is no such option; there are {', '.join(sorted(known))}.", where, write)
+    return CheckedOption(option, "ignored", f"There is no such option; there are {', '.join(sorted(known))}.", where, write)
 
 
-def _check_entry_points() -> Iterator[Finding]:
+def _check_entry_points() -> Iterator[CheckedOption]:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         option, where = f"entry point {entry.name}", entry.value
         try:
@@ -173,34 +173,34 @@ def _check_entry_points() -> Iterator[Finding]:
             read_server(entry.name, data, "/", [])
         except Exception as error:  # another package's code may raise anything
             says, write = explain_failure(error)
-            yield Finding(option, "ignored", f"It is left out: {says}", where, write)
+            yield CheckedOption(option, "ignored", f"It is left out: {says}", where, write)
         else:
-            yield Finding(option, "works", where=where)
+            yield CheckedOption(option, "works", where=where)
             keys = _check_server_keys(option, data, where) if isinstance(data, Mapping) else ()
             yield from (finding for finding in keys if finding.verdict != "works")
 
 
-def _check_extensions(configuration: ServerConfiguration) -> Iterator[Finding]:
+def _check_extensions(configuration: ServerConfiguration) -> Iterator[CheckedOption]:
     if INCUMBENT in configuration.extensions:
         says = "jupyter-server-proxy is enabled too, and keeps its names and `server-proxy/` for itself."
         write = f"jupyter server extension disable {INCUMBENT}"
-        yield Finding(f"the extension {INCUMBENT}", "replaced", says, write=write)
+        yield CheckedOption(f"the extension {INCUMBENT}", "replaced", says, write=write)
     if configuration.has_lab_extension:
         says = "The part of jupyter-server-proxy in JupyterLab makes its own tiles: each server would show twice."
-        yield Finding(_LAB_EXTENSION, "replaced", says, write=f"jupyter labextension disable {_LAB_EXTENSION}")
+        yield CheckedOption(_LAB_EXTENSION, "replaced", says, write=f"jupyter labextension disable {_LAB_EXTENSION}")
 
 
-def _check_ports(configuration: ServerConfiguration) -> Iterator[Finding]:
+def _check_ports(configuration: ServerConfiguration) -> Iterator[CheckedOption]:
     if "allowed_ports" not in configuration.merged.get("PortProxy", {}):
         says = "jupyter-server-proxy reaches every port. Here c.PortProxy.allowed_ports says which; by default 10000 to 20000."
         write = 'c.PortProxy.allowed_ports = ["1-65535"]   # every port as before, or the ones that you need'
-        yield Finding("proxy/N/", "decide", says, write=write)
+        yield CheckedOption("proxy/N/", "decide", says, write=write)
 
 
 # ---- what a server reads ----
 
 
-def _load(paths: Iterable[Path], unreadable: list[Finding]) -> list[tuple[str, Config]]:
+def _load(paths: Iterable[Path], unreadable: list[CheckedOption]) -> list[tuple[str, Config]]:
     files: list[tuple[str, Config]] = []
     for path in paths:
         loader = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
@@ -208,7 +208,7 @@ def _load(paths: Iterable[Path], unreadable: list[Finding]) -> list[tuple[str, C
             files.append((str(path), loader(path.name, path=str(path.parent)).load_config()))
         except (Exception, SystemExit) as error:  # a configuration file may raise anything
             says = f"The file cannot be read: {type(error).__name__}: {error}."
-            unreadable.append(Finding(str(path), "decide", says, str(path), "Correct it, or remove what it imports."))
+            unreadable.append(CheckedOption(str(path), "decide", says, str(path), "Correct it, or remove what it imports."))
     return files
 
 

@@ -1,0 +1,1 @@
+"""The page doctor: why a page that works on localhost is broken below its prefix."""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from jupyter_portproxy.diagnose.observation import Answer, Document, Evidence, MetaTag, Observation, Target, Visit
+
+TARGET = Target("8050", 8050, "/ann/proxy/port/8050", "/ann/proxy/absolute/port/8050", "/ann/", "https://hub.example")
+
+
+def visit(kind: str, url: str = "", proxied_url: str = "") -> Visit:
+    return Visit(kind, url, Evidence("/"), url, proxied_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "leaves"),
+    [
+        ("/ann/proxy/port/8050/a.js", False),
+        ("/ann/proxy/absolute/port/8050/a.js", False),
+        ("/ann/proxy/port/80501/a.js", True),
+        ("/static/a.js", True),
+        ("/ann/proxy/port/8050/../x", True),
+        ("https://cdn.example/a.js", False),
+    ],
+)
+def test_what_leaves_the_prefix(url, leaves):
+    assert Observation(TARGET, ()).leaves_prefix(visit("script", "a.js", url)) is leaves
+
+
+def test_the_page_is_the_last_one_of_its_redirects():
+    last = visit("page", "/login")
+    seen = Observation(TARGET, (visit("page", "/"), last, visit("script", "a.js")))
+    assert seen.page is last
+    assert [v.url for v in seen.of_kind("page", "script")] == ["/", "/login", "a.js"]
+
+
+def test_a_visit_is_broken_if_it_works_on_localhost_alone():
+    works, fails = Answer(200), Answer(404)
+    broken = [
+        Visit("image", "", Evidence("/"), direct=d, proxied=p).is_broken for d in (works, fails) for p in (works, fails, None)
+    ]
+    assert broken == [False, True, False, False, False, False]
+
+
+def test_answers_with_an_error_are_not_ok():
+    statuses = (0, 101, 200, 204, 304, 404)
+    assert [Answer(status).is_ok for status in statuses] == [False, True, True, True, False, False]
+    assert not Answer(200, error="timeout").is_ok
+
+
+def test_root_relative_urls():
+    assert [visit("script", url).is_root_relative for url in ("/a", "//h/a", "a", "http://h/a")] == [True, False, False, False]
+
+
+def test_fields_and_meta_tags_are_found_by_their_names():
+    answer = Answer(200, fields=(("Set-Cookie", "a=1"), ("X", "y"), ("set-cookie", "b=2")))
+    assert answer.field("x") == "y"
+    assert answer.all_fields("set-cookie") == ["a=1", "b=2"]
+    tag = MetaTag("refresh", "0; url=/x", Evidence("/", 2))
+    assert Document(metas=(tag,)).meta("refresh") is tag
+    assert Document().meta("refresh") is None
+
+
+def test_the_scheme_of_the_browser():
+    assert TARGET.is_secure
