@@ -15,7 +15,8 @@ from ..gateway.policy import Policy
 from ..gateway.probe import Probe, target_of, upstream_of
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
-from ..services.manager import Service, ServiceManager
+from ..services.manager import ServiceManager
+from ..services.service import Service
 from ..services.template_keys import NAME, NAME_HINT
 from .handlers import ProxyAPIHandler
 
