@@ -1,6 +1,6 @@
 """What was seen of a page, as data: `crawl` makes it, rules read it. Pure.
 
-A page is requested twice: *direct*, at the service itself, and *proxied*, through this Jupyter server as a browser would. What the
+A page is requested twice: *direct*, at the service itself, and *proxied*, through this Jupyter server as browsers do. What the
 page loads is requested the same two ways. An `Observation` has one `Visit` for each, in the order in which a browser comes to it.
 """
 
@@ -13,9 +13,12 @@ from typing import Literal
 from ..protocol.framing import find_field
 from ..protocol.urls import is_below
 
-# page: the first page and what it redirects to. frame: of an <iframe>. fetch: a URL in a script, which is never requested, as it
-# may change state. worker: a service worker, requested like a script. base: <base href>, never requested.
-VisitKind = Literal["page", "frame", "script", "style", "image", "font", "manifest", "worker", "socket", "fetch", "base"]
+# page: the first page and what it redirects to. frame: of an <iframe>. worker: a service worker.
+LoadedKind = Literal["page", "frame", "script", "style", "image", "font", "manifest", "worker", "socket"]
+# Never requested, as that may change state. fetch: of fetch, XMLHttpRequest, EventSource or import() in a script. link: <a href>,
+# and what a script assigns to `location`. form: its action.
+NamedKind = Literal["fetch", "link", "form"]
+VisitKind = Literal[LoadedKind, NamedKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,26 @@ class MetaTag:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A URL in a document, a script or a style sheet.
+
+    Attributes:
+        url: as it is written. Of `"ws://" + location.host + "/ws"`, and other expressions with the page's own host, it is `/ws`.
+    """
+
+    kind: VisitKind
+    url: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What an HTML page says beside the URLs that it loads.
 
     Attributes:
         title: of the page; empty without one.
-        base: its `<base href>`; None without one.
+        base: where its `<base href>` stands; None without one.
+        base_href: the URL in it.
         metas: its `<meta>` tags.
         inline_scripts: its `<script>`s without `src`; the excerpts are their beginnings.
         has_password_field: it has an `<input type=password>`: it is a login.
@@ -103,6 +120,7 @@ class Document:
 
     title: str = ""
     base: Evidence | None = None
+    base_href: str = ""
     metas: tuple[MetaTag, ...] = ()
     inline_scripts: tuple[Evidence, ...] = ()
     has_password_field: bool = False
