@@ -4,16 +4,17 @@ States of a service, and what brings it there:
 
     starting   a run has begun: by `start`, `restart` or `open`, or after a failure of a template with restart "on-failure"
     up         a health check found it ready, or answering again
-    unhealthy  two health checks in a row failed
+    unhealthy  as many health checks in a row failed as the template says
     stopping   `stop`, `restart` or `delete` was called
     down       the run has ended: it was stopped, was idle, or ended by itself with exit code 0 after it was ready
     failed     the run could not begin, was not ready in time, or ended otherwise
 
-A service that an agent has attached is a process elsewhere: it is up, unhealthy or down by what `AttachedServices.report` says, is
-never started here, and `stop` calls `Service.detach`.
+A service that an agent has attached is a process elsewhere: it is up, unhealthy or down by what `AttachedServices.report` says,
+is never started here, and `stop` calls `Service.detach`.
 
-Each other service has one task from its start until no process of it is left (`_supervise`), through all restarts. Only that task
-and `stop` change the state, through `ServiceList.change`, which calls the subscribers. Each run leases its endpoint and releases it.
+Each other service has one task from its start until no process of it is left (`_supervise`), through all restarts. Only that
+task, `stop` and the health of a run change the state, through `ServiceList.change`, which calls the subscribers. Each run leases
+its endpoint and releases it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedTooOften
 from ..system import background_tasks
 from .arguments import Arguments, masked
 from .attached import AttachedServices
-from .health import Health, follow_health
+from .health import Health, HealthChecks
 from .hooks import Endpoint
 from .names import ServiceNames
 from .ports import EndpointLeases, PortLeases
@@ -54,10 +54,10 @@ class ServiceManager:
         directory: where this server's log files are kept; made private to this user.
         templates: by name. The mapping is kept: what is put into it later can be started.
         root_dir: the root of the file browser; paths among the arguments and working directories are relative to it.
-        health_period: seconds between two health checks.
+        watch_period: seconds between two health checks of services without a period of their own, while clients watch.
         first_pause: seconds before the first restart, doubled with each: with 2, five starts in the first minute.
         long_run: seconds after which a run that fails is restarted with the first pause again.
-        retry_pause: seconds after a failure of `probe`, until the health is followed again.
+        retry_pause: seconds after a failure of `probe`, until it is called again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ServiceManager:
         templates: dict[str, Template],
         *,
         root_dir: str = "",
-        health_period: float = 5.0,
+        watch_period: float = 5.0,
         first_pause: float = 2.0,
         long_run: float = 60.0,
         retry_pause: float = background_tasks.FIRST_PAUSE,
@@ -81,22 +81,30 @@ class ServiceManager:
         self._services = ServiceList(prefix_of, directory, log)
         self._endpoints = EndpointLeases(ports)
         self.attached = AttachedServices(self._services, self._endpoints, templates)
-        self.runner = Runner(base_url, root_dir, self._follow_health, retry_pause, log)
+        self._health = HealthChecks(probe, self._apply_health, log, watch_period=watch_period, retry_pause=retry_pause)
+        self.runner = Runner(base_url, root_dir, self._health, log)
         self._arguments = Arguments(root_dir)
         self._names = ServiceNames(self._services, templates, self._arguments)
-        self._probe, self._health_period = probe, health_period
         self._first_pause, self._long_run = first_pause, long_run
         self._recent_starts: dict[str, deque[float]] = {}
 
-    def subscribe(self, callback: Callable[[Service], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[Service], None], *, watches: bool = True) -> Callable[[], None]:
         """Call back with a service after its start, each change of its state, and its deletion.
 
-        The health of ready services is checked only while there are subscribers.
+        Args:
+            watches: clients follow the states: services without a `health_period` are checked too.
 
         Returns:
             ends the subscription.
         """
-        return self._services.subscribe(callback)
+        unsubscribe = self._services.subscribe(callback)
+        end_watch = self._health.watch() if watches else lambda: None
+
+        def end() -> None:
+            unsubscribe()
+            end_watch()
+
+        return end
 
     # ---- queries ----
 
@@ -321,25 +329,22 @@ class ServiceManager:
             raise StartedTooOften(MAX_STARTS_PER_MINUTE)
         starts.append(now)
 
-    async def _follow_health(self, service: Service) -> None:
+    def _apply_health(self, service: Service, health: Health) -> None:
         """Change the state with the health of the run; end a run that is late or idle."""
-        probe, template, period = partial(self._probe, service), service.template, self._health_period
-        async for health in follow_health(
-            probe, template, lambda: service.last_used, lambda: self._services.has_subscribers, period
-        ):
-            match health:
-                case Health.LATE:
-                    address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
-                    service.late_error = f"It did not listen on {address} within {template.ready_timeout:g} s."
-                    end_input(service)
-                case Health.IDLE:
-                    self._request_stop(service)
-                case Health.ANSWERING if service.state in ("starting", "unhealthy"):
-                    if service.state == "starting" and service.process is not None and service.process.stdin is not None:
-                        service.process.stdin.write(b"u")  # reports to the guard that the program is ready
-                    self._services.change(service, "up")
-                case Health.SILENT if service.state == "up":
-                    self._services.change(service, "unhealthy", "It does not answer.")
+        template = service.template
+        match health:
+            case Health.LATE:
+                address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
+                service.end_reason = f"It did not listen on {address} within {template.ready_timeout:g} s."
+                end_input(service)
+            case Health.IDLE:
+                self._request_stop(service)
+            case Health.ANSWERING if service.state in ("starting", "unhealthy"):
+                if service.state == "starting" and service.process is not None and service.process.stdin is not None:
+                    service.process.stdin.write(b"u")  # reports to the guard that the program is ready
+                self._services.change(service, "up")
+            case Health.SILENT if service.state == "up":
+                self._services.change(service, "unhealthy", "It does not answer.")
 
     def _request_stop(self, service: Service) -> None:
         service.stop_requested.set()

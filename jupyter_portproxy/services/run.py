@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..errors import ServiceFailed
 from ..protocol.credentials import remove_secret_variables
 from ..system import background_tasks
 from .guard import BACKGROUND
+from .health import HealthChecks
 from .link_variables import remove_link_variables
 from .service import Service, ServiceState
 from .template_keys import TemplateError
@@ -30,23 +30,14 @@ class Runner:
 
     Args:
         root_dir: working directories are relative to it.
-        follow_health: follows the health of a run until it is cancelled.
-        retry_pause: seconds after a failure of `follow_health`, until it begins again.
+        health: follows each run.
 
     Attributes:
         starts: template -> number of processes that were started.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        root_dir: str,
-        follow_health: Callable[[Service], Awaitable[None]],
-        retry_pause: float,
-        log: logging.Logger,
-    ) -> None:
-        self._base_url, self._root_dir, self._log = base_url, root_dir, log
-        self._follow_health, self._retry_pause = follow_health, retry_pause
+    def __init__(self, base_url: str, root_dir: str, health: HealthChecks, log: logging.Logger) -> None:
+        self._base_url, self._root_dir, self._health, self._log = base_url, root_dir, health, log
         self.starts: Counter[str] = Counter()
 
     async def run(self, service: Service) -> tuple[ServiceState, str]:
@@ -63,20 +54,18 @@ class Runner:
             return "failed", f"It could not be started: {error.strerror}."
         except ValueError:  # half a surrogate pair, for example
             return "failed", "It could not be started: its command or environment has text that cannot be passed to a program."
-        service.late_error = ""
+        service.end_reason = ""
         if service.stop_requested.is_set():
             end_input(service)
         self.starts[service.template.name] += 1
         reading = background_tasks.run("service output", partial(_collect_output, service, process), self._log)
-        checking = background_tasks.run(
-            "service health", partial(self._follow_health, service), self._log, first_pause=self._retry_pause
-        )
+        self._health.begin(service)
         try:
             service.exit_code = await process.wait()
             await asyncio.wait({reading}, timeout=1)
         finally:
             reading.cancel()
-            checking.cancel()
+            self._health.end(service)
             end_input(service)
             service.process = None
         if service.stop_requested.is_set():
@@ -134,9 +123,9 @@ def _why_it_failed(service: Service) -> str:
     is_ready = service.state != "starting"
     if service.exit_code == BACKGROUND and not is_ready:
         service.exit_code = 0
-        return f"It went into the background. {service.late_error} {_FOREGROUND}"
-    if service.late_error:
-        return service.late_error
+        return f"It went into the background. {service.end_reason} {_FOREGROUND}"
+    if service.end_reason:
+        return service.end_reason
     cause = service.log.cause(service.log_offset)
     output = f" Its output: {cause}" if cause else ""
     hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""

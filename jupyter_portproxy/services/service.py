@@ -24,7 +24,7 @@ class Service:
         since: time of the change to its state, in seconds since 1970. It grows with each change, also when the clock is set back:
             responses and events of the API may arrive in any order.
         exit_code: of the last run; None while it runs.
-        late_error: set while a run that was not ready in time is being stopped.
+        end_reason: why its run is being stopped, if that is a failure: it was not ready in time, or unhealthy.
         log_offset: bytes of the log that earlier runs have written.
         last_used: monotonic time of the last request, or of the last byte in a tunnel.
         agent: the name of the agent that has attached it; empty for a process of this server.
@@ -41,7 +41,7 @@ class Service:
     since: float = field(default_factory=time.time)
     error: str = ""
     exit_code: int | None = None
-    late_error: str = ""
+    end_reason: str = ""
     log_offset: int = 0
     last_used: float = field(default_factory=time.monotonic)
     process: asyncio.subprocess.Process | None = None

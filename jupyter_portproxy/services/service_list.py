@@ -82,10 +82,6 @@ class ServiceList:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
-    @property
-    def has_subscribers(self) -> bool:
-        return bool(self._subscribers)
-
     def notify(self, service: Service) -> None:
         for callback in list(self._subscribers):
             callback(service)

@@ -247,14 +247,14 @@ raise SystemExit(len(runs.read_text()))
 
 
 async def test_an_idle_service_is_stopped(make):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1}, options={"health_period": 0.1})
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1}, options={"watch_period": 0.1})
     service = manager.start("web")
     await ended(service)
     assert service.state == "down"
 
 
 async def test_a_service_in_use_is_not_idle(make):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3}, options={"health_period": 0.05})
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3}, options={"watch_period": 0.05})
     service = manager.start("web")
     await manager.wait_ready(service)
     for _ in range(10):
@@ -280,7 +280,7 @@ while True:
 
 async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, tmp_path):
     deaf = tmp_path / "deaf"
-    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options={"health_period": 0.05})
+    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options={"watch_period": 0.05})
     states: list[str] = []
     unsubscribe = manager.subscribe(lambda service: states.append(service.state))
     service = manager.start("web")
