@@ -159,6 +159,7 @@ class Agent:
         self._access, self._offer, self._report, self._on_attached = access, offer, report, on_attached
         self._first_pause, self._health_period = first_pause, health_period
         self._errors: dict[int, str] = {}  # by port, as last sent
+        self._refusals: dict[int, str] = {}  # by port, as last reported, until a connection is served
         self._tunnels: set[ByteTunnel] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
@@ -269,9 +270,13 @@ class Agent:
                 raise Unreachable(f"Port {port} is not attached.")
             local = await self._offer.dial(port)
         except GatewayError as error:
-            self._errors[port] = clean_sentence(error.message)
-            await control.send(Refused(id_, self._errors[port]))
+            sentence = self._errors[port] = clean_sentence(error.message)
+            if sentence != self._refusals.get(port):
+                self._refusals[port] = sentence
+                self._report(f"A connection was not served: {sentence}")
+            await control.send(Refused(id_, sentence))
             return
+        self._refusals.pop(port, None)
         try:
             async with self._handshakes:
                 websocket = await open_websocket(self._access, f"{self._offer.path}/{id_}")

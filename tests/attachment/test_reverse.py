@@ -68,11 +68,13 @@ async def test_a_port_beside_the_server_leads_to_the_client(forward, gateway):
 
 async def test_a_port_on_which_nothing_listens_at_the_client(forward, caplog):
     remote, local = free_port(), free_port()
-    async with forward({remote: local}):
-        reader, writer = await asyncio.open_connection("127.0.0.1", remote)
-        with pytest.raises(ConnectionResetError):
-            await reader.read()
-        writer.close()
+    async with forward({remote: local}) as (_, reports):
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", remote)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+        assert reports[1:] == [f"A connection was not served: Nothing listens on port {local} of laptop."]  # once
     assert f"a connection to port {remote} was not served: Nothing listens on port {local} of laptop." in caplog.text
 
 
