@@ -1,0 +1,205 @@
+"""What an HTML page, a script or a style sheet loads and names, with lines. Pure; no input raises, and the work is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from html import unescape
+
+from ..protocol.html_tags import HtmlTags, StartTag
+from ..protocol.page_head import clean_title
+from .observation import Document, Evidence, MetaTag, Reference, VisitKind
+from .script_urls import Found, find_script_urls, find_style_urls
+
+MAX_REFERENCES = 400  # of one document
+_MAX_STEPS = 200_000  # tags and attributes
+_MAX_METAS = 50
+_MAX_INLINE = 20  # inline scripts
+_MAX_URL = 2000  # characters
+_MAX_EXCERPT = 160
+_SCRIPT_TYPES = frozenset({"", "module", "text/javascript", "application/javascript", "text/babel"})
+_NEVER_LOADED = ("data:", "javascript:", "blob:", "about:", "mailto:", "tel:", "#")
+_BY_REL: dict[str, VisitKind] = {
+    "stylesheet": "style", "icon": "image", "apple-touch-icon": "image", "manifest": "manifest", "modulepreload": "script",
+}  # fmt: skip
+_BY_AS: dict[str, VisitKind] = {"script": "script", "style": "style", "image": "image", "font": "font"}
+_BY_ATTRIBUTE: dict[tuple[str, str], VisitKind] = {
+    ("script", "src"): "script", ("img", "src"): "image", ("iframe", "src"): "frame", ("frame", "src"): "frame",
+    ("embed", "src"): "frame", ("object", "data"): "frame", ("video", "poster"): "image", ("input", "src"): "image",
+    ("source", "src"): "image", ("audio", "src"): "image", ("video", "src"): "image", ("a", "href"): "link",
+    ("area", "href"): "link", ("form", "action"): "form", ("button", "formaction"): "form",
+}  # fmt: skip
+
+
+@dataclass
+class Markup:
+    """What a page says, and what it loads.
+
+    Attributes:
+        references: in the order of the page, each URL and kind once; at most MAX_REFERENCES.
+    """
+
+    document: Document
+    references: list[Reference]
+
+
+@dataclass
+class _Lines:
+    """Lines of a text by increasing indices; for smaller ones it starts anew."""
+
+    file: str
+    text: str
+    _line: int = 1
+    _at: int = 0
+
+    def evidence(self, at: int) -> Evidence:
+        if at < self._at:
+            self._line, self._at = 1, 0
+        self._line += self.text.count("\n", self._at, at)
+        self._at = at
+        return Evidence(self.file, self._line, excerpt=self._excerpt(at))
+
+    def _excerpt(self, at: int) -> str:
+        """The line at an index, or what surrounds the index in a long one."""
+        begin = max(self.text.rfind("\n", max(0, at - _MAX_EXCERPT // 2), at) + 1, at - _MAX_EXCERPT // 2, 0)
+        text = self.text[begin : begin + _MAX_EXCERPT].lstrip().partition("\n")[0]
+        return "".join(c if c.isprintable() else " " for c in text).strip()
+
+
+def parse_page(text: str, file: str) -> Markup:
+    """What an HTML page says and loads.
+
+    Args:
+        file: the page's own URL, for evidence.
+    """
+    reader = _PageReader(file, text)
+    for tag in HtmlTags(text, _MAX_STEPS, len(text)):
+        reader.read(tag)
+    return Markup(reader.document(), reader.references)
+
+
+def parse_script(text: str, file: str) -> list[Reference]:
+    return _collect(_Lines(file, text), find_script_urls(text))
+
+
+def parse_style(text: str, file: str) -> list[Reference]:
+    return _collect(_Lines(file, text), find_style_urls(text))
+
+
+def _collect(lines: _Lines, found: Iterable[Found]) -> list[Reference]:
+    collected = _References(lines)
+    for kind, url, at in sorted(found, key=lambda each: each[2]):
+        collected.add(kind, url, at)
+    return collected.list
+
+
+class _References:
+    """References without duplicates."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self.list: list[Reference] = []
+        self._lines = lines
+        self._known: set[tuple[VisitKind, str]] = set()
+
+    def add(self, kind: VisitKind, raw: str, at: int) -> None:
+        url = unescape(raw[:_MAX_URL]).strip()
+        if not url or url.lower().startswith(_NEVER_LOADED) or (kind, url) in self._known or len(self.list) >= MAX_REFERENCES:
+            return
+        self._known.add((kind, url))
+        self.list.append(Reference(kind, url, self._lines.evidence(at)))
+
+
+class _PageReader:
+    """Collects what the start tags of a page say."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self._lines = _Lines(file, text)
+        self._references = _References(self._lines)
+        self._title, self._base_href, self._has_password_field = "", "", False
+        self._base: Evidence | None = None
+        self._metas: list[MetaTag] = []
+        self._inline_scripts: list[Evidence] = []
+
+    @property
+    def references(self) -> list[Reference]:
+        return self._references.list
+
+    def document(self) -> Document:
+        metas, scripts = tuple(self._metas), tuple(self._inline_scripts)
+        return Document(self._title, self._base, self._base_href, metas, scripts, self._has_password_field)
+
+    def read(self, tag: StartTag) -> None:
+        if (special := _READERS.get(tag.name)) is not None:
+            special(self, tag)
+        for kind, url in _loaded_by(tag):
+            self._references.add(kind, url, tag.start)
+        if "url(" in tag.attributes.get("style", ""):
+            for kind, url, _ in find_style_urls(tag.attributes["style"]):
+                self._references.add(kind, url, tag.start)
+
+    def read_title(self, tag: StartTag) -> None:
+        self._title = self._title or clean_title(tag.content)
+
+    def read_base(self, tag: StartTag) -> None:
+        if self._base is None and "href" in tag.attributes:
+            self._base = self._lines.evidence(tag.start)
+            self._base_href = unescape(tag.attributes["href"][:_MAX_URL]).strip()
+
+    def read_meta(self, tag: StartTag) -> None:
+        names = (tag.attributes.get(key, "") for key in ("http-equiv", "name", "property"))
+        name = next(filter(None, names), "").strip().lower()
+        if name and len(self._metas) < _MAX_METAS:
+            value = unescape(tag.attributes.get("content", "")[:_MAX_URL]).strip()
+            self._metas.append(MetaTag(name, value, self._lines.evidence(tag.start)))
+
+    def read_input(self, tag: StartTag) -> None:
+        self._has_password_field = self._has_password_field or tag.attributes.get("type", "").lower() == "password"
+
+    def read_script(self, tag: StartTag) -> None:
+        is_script = tag.attributes.get("type", "").strip().lower() in _SCRIPT_TYPES
+        if tag.attributes.get("src") or not is_script or not tag.content.strip():
+            return
+        if len(self._inline_scripts) < _MAX_INLINE:
+            self._inline_scripts.append(self._lines.evidence(tag.start))
+        self._add_all(find_script_urls(tag.content), tag.end)
+
+    def read_style(self, tag: StartTag) -> None:
+        self._add_all(find_style_urls(tag.content), tag.end)
+
+    def _add_all(self, found: Iterable[Found], offset: int) -> None:
+        for kind, url, at in sorted(found, key=lambda each: each[2]):
+            self._references.add(kind, url, offset + at)
+
+
+_READERS: dict[str, Callable[[_PageReader, StartTag], None]] = {
+    "title": _PageReader.read_title,
+    "base": _PageReader.read_base,
+    "meta": _PageReader.read_meta,
+    "input": _PageReader.read_input,
+    "script": _PageReader.read_script,
+    "style": _PageReader.read_style,
+}
+
+
+def _loaded_by(tag: StartTag) -> Iterator[tuple[VisitKind, str]]:
+    """Kinds and URLs of what an element loads or leads to."""
+    if tag.name == "link":
+        kind = _link_kind(tag.attributes)
+        if kind is not None:
+            yield kind, tag.attributes.get("href", "")
+        return
+    for attribute, value in tag.attributes.items():
+        kind = _BY_ATTRIBUTE.get((tag.name, attribute))
+        if kind is not None:
+            yield kind, value
+    if tag.name in ("img", "source") and tag.attributes.get("srcset"):
+        yield "image", tag.attributes["srcset"].strip().split(",")[0].split(" ")[0]
+
+
+def _link_kind(attributes: dict[str, str]) -> VisitKind | None:
+    rels = attributes.get("rel", "").lower().split()
+    if "preload" in rels or "prefetch" in rels:
+        return _BY_AS.get(attributes.get("as", "").lower())
+    if "alternate" in rels:  # a style sheet that is not loaded, a feed
+        return None
+    return next((_BY_REL[rel] for rel in rels if rel in _BY_REL), None)

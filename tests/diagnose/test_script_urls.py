@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from jupyter_portproxy.diagnose.script_urls import find_script_urls, find_style_urls
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "url"),
+    [
+        ('new WebSocket("ws://localhost:8050/ws")', "socket", "ws://localhost:8050/ws"),
+        ('new WebSocket("/ws")', "socket", "/ws"),
+        ("new WebSocket('ws')", "socket", "ws"),
+        ('const u = "ws://" + location.host + "/ws"; new WebSocket(u)', "socket", "/ws"),
+        ("new WebSocket(`ws://${window.location.host}/ws`)", "socket", "/ws"),
+        ("new WebSocket(`${proto}//${location.hostname}:${location.port}/ws/${room}`), wss", "socket", "/ws/"),
+        ('(s ? "wss:" : "ws:") + "//" + location.hostname + ":" + location.port + "/live"', "socket", "/live"),
+        ('new WebSocket(location.origin.replace(/^http/, "ws") + "/live")', "socket", "/live"),
+        ('fetch("/api/data")', "fetch", "/api/data"),
+        ("fetch(`/api/${id}`)", "fetch", "/api/"),
+        ("axios.get('/api')", "fetch", "/api"),
+        ("$.getJSON('/api')", "fetch", "/api"),
+        ('request.open("GET", "/xhr")', "fetch", "/xhr"),
+        ('new EventSource("/events")', "fetch", "/events"),
+        ('import("/lazy.js")', "fetch", "/lazy.js"),
+        ('import x from "/src/main.js"', "script", "/src/main.js"),
+        ('import"./a.js"', "script", "./a.js"),
+        ("importScripts('/w.js')", "script", "/w.js"),
+        ('navigator.serviceWorker.register("/sw.js", {scope: "/"})', "worker", "/sw.js"),
+        ('window.location.href = "/login"', "link", "/login"),
+        ('location.replace("/login")', "link", "/login"),
+    ],
+)
+def test_urls_of_scripts(script, kind, url):
+    [(found_kind, found_url, at)] = find_script_urls(script)
+    assert (found_kind, found_url) == (kind, url)
+    assert script[at:].startswith(url)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "new WebSocket(url)",
+        "new WebSocket(`ws://${location.host}${location.pathname}ws`)",
+        'new WebSocket("ws://" + location.host + location.pathname + "ws")',
+        'import React from "react"',
+        'fetch(base + "/api")',
+        'const page = location.host + "/about"',  # no WebSocket near
+        "prefetch('/x')",
+        'location == "/x"',
+    ],
+)
+def test_what_is_no_url(script):
+    assert list(find_script_urls(script)) == []
+
+
+def test_urls_of_styles():
+    style = """@import "/a.css"; @import url(b.css);
+    body { background: url( '/c.png' ) } /* url(/no.png) */ @font-face { src: url(/f.woff2?v=1) } /* url(/never.png)"""
+    assert [(kind, url) for kind, url, _ in find_style_urls(style)] == [
+        ("style", "/a.css"),
+        ("style", "b.css"),
+        ("image", "/c.png"),
+        ("font", "/f.woff2?v=1"),
+    ]
+    assert all(style[at:].startswith(url) for _, url, at in find_style_urls(style))
+
+
+@pytest.mark.parametrize("piece", ["fetch(", "${host}", "host + ", "url(", "/*", "import ", "new WebSocket(", "${", "from '"])
+def test_the_work_is_linear(piece):
+    text = piece * (300_000 // len(piece))
+    start = time.process_time()
+    assert len([*find_script_urls(text), *find_style_urls(text)]) < 300_000
+    list(find_script_urls("import" + " " * 300_000))
+    assert time.process_time() - start < 3
