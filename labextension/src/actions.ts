@@ -7,9 +7,9 @@ import { messageOf } from './api';
 import type { Target } from './commands';
 import { copyForwardCommand } from './forward';
 import { BrowserTab, IOutside } from './starting';
-import { absoluteUrl } from './tab';
 import type { ILostSocket, IPortsManager, IService, ITemplate } from './tokens';
 import { serviceLabel } from './labels';
+import { absoluteUrl } from './urls';
 
 const TOAST_DELAY = 1000;
 

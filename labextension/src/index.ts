@@ -29,9 +29,10 @@ import type { IRuleSettings } from './rules';
 import { runningPlugin, runningTarget } from './running';
 import { addServiceCommands } from './service-commands';
 import type { IOutside } from './starting';
-import { absoluteUrl, ServiceTab } from './tab';
+import type { ServiceTab } from './tab';
 import { Targets } from './targets';
 import { IPortsManager } from './tokens';
+import { absoluteUrl } from './urls';
 
 const apis = new WeakMap<IPortsManager, IApi>();
 

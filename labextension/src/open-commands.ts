@@ -12,9 +12,11 @@ import type { Isolation } from './isolation';
 import { isActive, portLabel, serviceLabel } from './labels';
 import type { NewPorts } from './new-ports';
 import type { PanelState } from './panel';
-import { absoluteUrl, IRecipe, prefixOf, ServiceTab } from './tab';
+import { loadPart } from './parts';
+import type { IRecipe, ServiceTab } from './tab';
 import type { Targets } from './targets';
 import type { IPortsManager, ITemplate } from './tokens';
+import { absoluteUrl, prefixOf } from './urls';
 import type { Run } from './views';
 
 /** What the commands use. Without a `labShell`, as in Notebook, every page opens in a tab of the browser. */
@@ -66,7 +68,7 @@ export function addOpenCommands(add: AddCommand, parts: IOpenParts): void {
     await isolation.ready;
     if (target && url) {
       newPorts.remove(target);
-      openTab(parts, target, url, args);
+      await actions.attempt(() => openTab(parts, target, url, args));
     }
   };
   const openInBrowser = (args: Args) => {
@@ -89,7 +91,7 @@ export function addOpenCommands(add: AddCommand, parts: IOpenParts): void {
 }
 
 /** Opens the tab of a target, or brings it to the front. A preview does not take the focus. */
-function openTab(parts: IOpenParts, target: Target, url: string, args: Args): void {
+async function openTab(parts: IOpenParts, target: Target, url: string, args: Args): Promise<void> {
   const { shell, labShell, tabs, isolation } = parts;
   const path = typeof args.path === 'string' ? args.path : undefined;
   const isPreview = args.preview === true;
@@ -97,9 +99,10 @@ function openTab(parts: IOpenParts, target: Target, url: string, args: Args): vo
     openOutside(outsideUrl(isolation, target, url, path)); // Notebook shows one document only
     return;
   }
+  const { ServiceTab } = await loadPart(() => import('./tab'));
   let tab = findTab(tabs, target);
   if (!tab) {
-    tab = makeTab(parts, target, url, args, path);
+    tab = makeTab(ServiceTab, parts, target, url, args, path);
     void tabs.add(tab);
     shell.add(tab, 'main', { type: 'Service', ...(isPreview ? { mode: 'split-right', activate: false } : {}) });
   } else if (path !== undefined && path !== tab.content.path) {
@@ -110,7 +113,7 @@ function openTab(parts: IOpenParts, target: Target, url: string, args: Args): vo
   }
 }
 
-function makeTab(parts: IOpenParts, target: Target, url: string, args: Args, path: string | undefined): ServiceTab {
+function makeTab(type: typeof ServiceTab, parts: IOpenParts, target: Target, url: string, args: Args, path: string | undefined): ServiceTab {
   const { manager, tabs, actions, isolation, run, trans } = parts;
   const recipe = args.recipe as IRecipe | undefined;
   const label = typeof args.label === 'string' ? args.label : labelOf(parts, target);
@@ -118,7 +121,7 @@ function makeTab(parts: IOpenParts, target: Target, url: string, args: Args, pat
   const icon = typeof args.icon === 'string' ? args.icon : (shown?.icon ?? '');
   const start = (how: IRecipe) => void actions.start(how.template, label, 'service' in target ? target.service : undefined, how.arguments);
   const options = { target, url, label, icon, manager, isolation, trans, run, recipe, start, ...(path ? { path } : {}) };
-  const tab: ServiceTab = new ServiceTab({ ...options, onNavigated: () => void tabs.save(tab) });
+  const tab: ServiceTab = new type({ ...options, onNavigated: () => void tabs.save(tab) });
   return tab;
 }
 

@@ -11,8 +11,8 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { Args, ARGUMENTS, CommandIDs, SERVER_PROXY_OPEN, Target } from './commands';
 import { iconOf, tabIcon } from './icons';
-import { prefixOf, SANDBOX } from './tab';
 import { IPortsManager } from './tokens';
+import { prefixOf, SANDBOX } from './urls';
 
 const SERVER_PROXY_PLUGIN = '@jupyterhub/jupyter-server-proxy:add-launcher-entries';
 /** `proxy/port/N`, jupyter-server-proxy's `proxy/N`, or `proxy/service/NAME`. A service sees the prefix of the absolute forms. */

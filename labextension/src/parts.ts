@@ -1,4 +1,4 @@
-// The parts of the panel that are loaded when they are needed: dialogs, the view of a log, the section of projects.
+// The parts of the panel that are loaded when they are needed: tabs, dialogs, the view of a log, the section of projects.
 
 import { ApiError } from './api';
 

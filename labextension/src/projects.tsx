@@ -7,8 +7,8 @@ import { messageOf } from './api';
 import { matchesFilter } from './labels';
 import { PanelState, useLive } from './panel';
 import { Refusal } from './refusal';
-import { absoluteUrl } from './tab';
 import type { IPortsManager, IProject } from './tokens';
+import { absoluteUrl } from './urls';
 
 interface IProps {
   manager: IPortsManager;

@@ -1,7 +1,7 @@
 // A service or port in a tab of JupyterLab: a frame, and a notice while there is no page to show.
 
 import { MainAreaWidget } from '@jupyterlab/apputils';
-import { PageConfig, URLExt } from '@jupyterlab/coreutils';
+import { URLExt } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { IFrame, ReactWidget, refreshIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
 import { Panel } from '@lumino/widgets';
@@ -13,11 +13,7 @@ import type { Isolation } from './isolation';
 import { Steps } from './starting';
 import type { IPortsManager, IService } from './tokens';
 import { stateText } from './labels';
-
-// For browsers without `window.navigation`, see Frame. Chromium, which has it, shows no PDF in a sandbox with any tokens.
-export const SANDBOX =
-  'allow-same-origin allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-presentation ' +
-  'allow-pointer-lock allow-orientation-lock allow-downloads allow-top-navigation-by-user-activation';
+import { absoluteUrl, prefixOf, SANDBOX } from './urls';
 
 /** The data to start a service again that the server's list no longer has. */
 export type IRecipe = { template: string; arguments: Record<string, string> };
@@ -39,19 +35,6 @@ export interface ITabOptions {
   recipe?: IRecipe | undefined;
   start?: (recipe: IRecipe) => void;
   onNavigated?: (path: string) => void;
-}
-
-/** The absolute address of a path that the API gave. */
-export function absoluteUrl(url: string): string {
-  return new URL(url, new URL(PageConfig.getBaseUrl(), window.location.href)).href;
-}
-
-/** The prefix of the URLs of a service or port. */
-export function prefixOf(url: string): string {
-  const path = new URL(absoluteUrl(url)).pathname;
-  const match = /^(.*?\/proxy\/(?:port|service)\/[^/]+)\//.exec(path);
-  const base = new URL(PageConfig.getBaseUrl(), window.location.href).pathname;
-  return match?.[1] ?? base + (path.slice(base.length).split('/')[0] ?? '');
 }
 
 /** The part of the Navigation API (HTML Living Standard, 7.2.6) that is used here; TypeScript does not declare it. */
