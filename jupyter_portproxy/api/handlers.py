@@ -51,6 +51,11 @@ class ProxyAPIHandler(APIHandler):
         """Tornado's `authenticated` takes it for a request without a login."""
         raise Unauthenticated()
 
+    def update_api_activity(self) -> None:
+        """Record activity of the server for writes alone: pages and commands repeat what they read by themselves."""
+        if self.request.method not in ("GET", "HEAD"):
+            super().update_api_activity()
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, GatewayError):

@@ -319,7 +319,8 @@ def _to_form(rule: Item | None) -> dict[str, str]:
 def _print_rule(rule: Item) -> str:
     """The attributes that a rule sets, as a text; empty if it sets none."""
     host = {None: "", True: "keeps the browser's Host", False: "does not keep the browser's Host"}[rule["keep_host"]]
-    attributes = [rule["label"], ON_APPEAR_TEXTS.get(rule["on_appear"], ""), (rule["scheme"] or "").upper(), host]
+    activity = f"activity: {rule['activity']}" if rule["activity"] else ""
+    attributes = [rule["label"], ON_APPEAR_TEXTS.get(rule["on_appear"], ""), (rule["scheme"] or "").upper(), host, activity]
     return ", ".join(filter(None, attributes))
 
 

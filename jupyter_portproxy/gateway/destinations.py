@@ -11,6 +11,7 @@ from tornado.web import RequestHandler
 
 from ..errors import GatewayError, Internal, RawTcp, ServiceStarting
 from ..protocol import urls
+from ..protocol.activity import ALL, ActivityRule
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute, UrlMapping
 from ..protocol.project_urls import ProjectRoute
@@ -34,6 +35,7 @@ class Destination:
         counted_as: the port for the limits, where many destinations share the upstream's address.
         url_mapping: the client's spelling of the URL, where that is not the route's.
         hop: sent to the next hop of a chain; None if the upstream is not one.
+        activity: which requests are activity of this server.
         is_stable: requests with the same header fields and prefix lead here for at least a second.
     """
 
@@ -45,6 +47,7 @@ class Destination:
     url_mapping: UrlMapping | None = None
     hop: HopHeader | None = None
     is_stable: bool = True
+    activity: ActivityRule = ALL
 
     def at(self, uri: str) -> Destination:
         """The destination of another request target below the same prefix, with the same port."""
@@ -52,7 +55,8 @@ class Destination:
         old = self.route
         route = Route(old.host, old.port, old.prefix, path[len(old.prefix) :], mark + query, old.keep_prefix, old.scheme)
         hooks, service, counted_as, hop = self.hooks, self.service, self.counted_as, self.hop
-        return Destination(route, self.upstream, hooks, service, counted_as, self.url_mapping, hop, self.is_stable)
+        mapping, is_stable = self.url_mapping, self.is_stable
+        return Destination(route, self.upstream, hooks, service, counted_as, mapping, hop, is_stable, self.activity)
 
     @property
     def port(self) -> Hashable:
@@ -82,7 +86,8 @@ class DestinationFinder:
     async def find_port(self, route: Route, handler: RequestHandler | None = None) -> Destination:
         """The destination of a port. Args and Raises: see `Policy.resolve`."""
         upstream = await self._policy.resolve(route, handler)
-        return Destination(route, upstream, self._port_hooks, is_stable=not self._policy.is_temporary(route.port))
+        is_stable, activity = not self._policy.is_temporary(route.port), self._policy.activity_of(route)
+        return Destination(route, upstream, self._port_hooks, is_stable=is_stable, activity=activity)
 
     async def find_service(self, route: ServiceRoute, *, wait: bool) -> Destination:
         """The destination of a service or reservation; a service whose template says so is started.
@@ -98,7 +103,8 @@ class DestinationFinder:
         reservation = self._reservations.get(route.name)
         if reservation is not None and route.name not in self._services:
             port_route = Route(urls.LOOPBACK_NAME, reservation.port, route.prefix, route.path, route.query, scheme=route.scheme)
-            return Destination(port_route, await self._policy.resolve(port_route), is_stable=False)
+            upstream, activity = await self._policy.resolve(port_route), self._policy.activity_of(port_route)
+            return Destination(port_route, upstream, is_stable=False, activity=activity)
         known = self.template_of(route.name)
         if known is not None and known.protocol == "tcp" and not route.tcp_target:
             raise RawTcp.service(route.name)
@@ -128,7 +134,7 @@ class DestinationFinder:
             raise Internal() from None
         route = Route(upstream.host, upstream.port, requested.prefix, path, requested.query, template.keep_prefix)
         is_stable = service is not None and not upstream.unix_socket
-        return Destination(route, upstream, hooks, service, is_stable=is_stable)
+        return Destination(route, upstream, hooks, service, is_stable=is_stable, activity=template.activity_rule)
 
     @staticmethod
     def is_current(destination: Destination) -> bool:

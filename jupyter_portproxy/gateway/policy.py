@@ -19,6 +19,7 @@ from tornado.web import RequestHandler
 from ..config import AS_ALLOWED, OWN_PORTS, PortProxy, parse_network
 from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, JupyterPort, LoopDetected, NotFound, Unreachable
 from ..protocol import urls
+from ..protocol.activity import ALL, ActivityRule
 from ..protocol.urls import Route, Upstream
 from ..services.port_rules import PortAttributes, PortRules
 from ..services.user_file import in_thread
@@ -283,6 +284,11 @@ class Policy:
         return self._port_rules.find(port) if self._port_rules is not None else PortAttributes()
 
     # ---- attributes of a port ----
+
+    def activity_of(self, route: Route) -> ActivityRule:
+        """Which requests for a port are activity of this server; the user's rules are for ports of this machine."""
+        kind = self.attributes_of(route.port).activity if _is_local(route.host) else None
+        return ALL if kind is None else ActivityRule(kind)
 
     def required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""

@@ -236,18 +236,24 @@ class ProxyRequest:
         port = services.get(name).endpoint.port if name in services else 0
         return next((t for t in (name, str(port)) if t != "0" and find(t) is not None), None)
 
-    def is_activity(self, destination: Destination) -> bool:
-        """True if the request counts as activity of this server.
+    def is_activity(self, destination: Destination, *, upgrade: bool = False) -> bool:
+        """True if the request counts as activity of this server, unless its path is excluded.
+
+        Args:
+            upgrade: it is a WebSocket handshake.
 
         Raises:
             Internal: the function of the configuration that decides this has failed.
         """
         hooks = destination.hooks
         try:
-            return hooks is None or hooks.counts_as_activity(self.jupyter)
+            if hooks is not None and not hooks.counts_as_activity(self.jupyter):
+                return False
         except Exception:
             self.gateway.log.exception("portproxy: 'update_last_activity' failed")
             raise Internal() from None
+        request = self.request
+        return destination.activity.counts_request(request.method or "", request.headers, upgrade=upgrade)
 
     # ---- repeated requests ----
 

@@ -120,6 +120,8 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
             slot: released here or when the relay has ended.
         """
         gateway, request = self._gateway, self._request
+        if decision.is_activity and destination.activity.excludes(request.request.uri or ""):
+            decision = replace(decision, is_activity=False)
         try:
             self._exchange = gateway.start(outbound, is_activity=decision.is_activity)
         except BaseException:

@@ -24,7 +24,7 @@ class Admitted:
 
     Attributes:
         content: how its content is framed; None if it has none.
-        is_activity: it counts as activity of this server.
+        is_activity: it counts as activity of this server, unless `destination.activity` excludes its path.
         slot: to be released exactly once, when the exchange or tunnel has ended.
     """
 
@@ -63,7 +63,7 @@ async def admit(request: ProxyRequest, route: BaseRoute, *, upgrade: bool = Fals
     if destination.hooks is not None and destination.hooks.raw_socket and not upgrade:
         raise MethodRefused("This service speaks over WebSockets only.", "Open it with a program that does.")
     # 5. Take a slot.
-    is_activity = request.is_activity(destination)
+    is_activity = request.is_activity(destination, upgrade=upgrade)
     slots = request.gateway.limits.tunnels if upgrade else request.gateway.limits.exchanges
     return Admitted(destination, content, is_activity, slots.acquire(request.user.username, destination.port))
 

@@ -75,7 +75,8 @@ class TcpHandler(TunnelHandler):
             await super().accept()
             return
         idle_timeout = self._gateway.settings.tcp_idle_timeout
-        await self._accept_bytes(ByteTunnel(self._make_counter(), dials=False, idle_timeout=idle_timeout), [])
+        tunnel = ByteTunnel(self._make_counter(), self._on_message, dials=False, idle_timeout=idle_timeout)
+        await self._accept_bytes(tunnel, [])
 
     def _make_counter(self) -> Callable[[int], None]:
         count, record = super()._make_counter(), self._record

@@ -63,6 +63,8 @@ class UpgradeHandler(DetachingHandler):
     _admitted: pipeline.Admitted
     _slot: Slot | None = None
     _upstream: IOStream | None = None
+    _is_activity = False  # the handshake, and each byte in the tunnel
+    _on_message: Callable[[], None] | None = None  # records a message of the client, if these alone are activity
 
     def initialize(self, proxy_request: ProxyRequest, route: BaseRoute) -> None:
         self._proxy_request, self._gateway, self._route = proxy_request, proxy_request.gateway, route
@@ -94,6 +96,11 @@ class UpgradeHandler(DetachingHandler):
         request = self._proxy_request
         self._admitted = await pipeline.admit(request, self._route, upgrade=True)
         self._slot, self.current_user = self._admitted.slot, request.user
+        activity = self._admitted.destination.activity
+        is_excluded = activity.excludes(self.request.uri or "")
+        self._is_activity = self._admitted.is_activity and not is_excluded
+        if activity.kind == "people" and not is_excluded:
+            self._on_message = self._gateway.record_activity
         for name, value in request.login_cookies():
             self.add_header(name, value)
 
@@ -107,14 +114,13 @@ class UpgradeHandler(DetachingHandler):
 
     async def _accept_bytes(self, tunnel: ByteTunnel, fields: Fields) -> None:
         """Dial, respond with a 101 with these fields besides its own (RFC 6455 4.2.2), and relay bytes."""
-        self._gateway.begin(is_activity=self._admitted.is_activity)
+        self._gateway.begin(is_activity=self._is_activity)
         upstream = await self._dial()
         await self._connect(tunnel, upstream, [*self.accept_fields(), *fields])
 
     def _make_counter(self) -> Callable[[int], None]:
         """The function that the tunnel calls with the number of bytes that it relays."""
-        admitted = self._admitted
-        return self._gateway.make_tunnel_counter(admitted.destination, is_activity=admitted.is_activity)
+        return self._gateway.make_tunnel_counter(self._admitted.destination, is_activity=self._is_activity)
 
     def _watch(self, tunnel: Tunnel) -> None:
         """Let the login and the chain end the tunnel."""
@@ -160,12 +166,12 @@ class TunnelHandler(UpgradeHandler):
 
     async def accept(self) -> None:
         """Dial, relay the upstream's response, and connect both streams if it is a 101."""
-        request, admitted, gateway = self._proxy_request, self._admitted, self._gateway
-        destination, cookies = admitted.destination, request.login_cookies()
+        request, gateway = self._proxy_request, self._gateway
+        destination, cookies = self._admitted.destination, request.login_cookies()
         record = partial(request.record_response, logs_success=request.logs_success)
         response = RelayedResponse(request.request, gateway, destination, request.client, cookies, record)
         try:
-            head = self._handshake(destination, admitted.is_activity)
+            head = self._handshake(destination)
             stream = await self._dial()
             granted = await request_upgrade(stream, head, response, gateway.settings.first_byte_timeout)
             if granted is None:  # the upstream's refusal has been relayed
@@ -173,16 +179,16 @@ class TunnelHandler(UpgradeHandler):
             else:
                 own = answer_token_subprotocol(request.fields, granted)
                 fields = [*UPGRADE_FIELDS, *response.headers(granted).get_all(), *own]
-                await self._connect(Tunnel(self._make_counter()), stream, fields)
+                await self._connect(Tunnel(self._make_counter(), on_message=self._on_message), stream, fields)
         except Exception:
             if response.started:
                 response.cut()
                 request.responded = True
             raise
 
-    def _handshake(self, destination: Destination, is_activity: bool) -> bytes:
+    def _handshake(self, destination: Destination) -> bytes:
         request = self._proxy_request
-        self._gateway.begin(is_activity=is_activity)
+        self._gateway.begin(is_activity=self._is_activity)
         fields = self._gateway.outbound.build_fields(destination, request.fields, request.client)
         target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
         return print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])

@@ -12,6 +12,7 @@ from enum import IntEnum
 _MAX_FRAMES_PER_PIECE = 4096  # whose lengths are read
 _MAX_PARSED = 1024  # frames at once: 5 ms
 _MAX_CONTROL = 125  # bytes
+_CONTROL = 0x08  # the bit of an opcode that control frames have
 _SHORT_HEAD = 0x82  # the first byte of a binary message in one frame
 Mask = Callable[[bytes, bytes], bytes]  # key of four bytes, data -> data XOR the repeated key
 
@@ -187,12 +188,16 @@ class FrameCursor:
 
     It is within a frame while `_left` bytes of that are missing, within a frame's head while `_head` holds the first bytes of
     that, and unknown for good once `_lost` is set; else it is between two frames. Only `feed` changes the state.
+
+    Attributes:
+        data_frames: that have begun: frames of messages, not pings, pongs and close frames. Once the position is lost, each piece
+            counts as one.
     """
 
-    __slots__ = ("_head", "_left", "_lost")
+    __slots__ = ("_head", "_left", "_lost", "data_frames")
 
     def __init__(self) -> None:
-        self._left, self._head, self._lost = 0, b"", False
+        self._left, self._head, self._lost, self.data_frames = 0, b"", False, 0
 
     @property
     def at_boundary(self) -> bool:
@@ -202,6 +207,7 @@ class FrameCursor:
         size = len(data)
         if self._left >= size or self._lost:
             self._left = max(0, self._left - size)
+            self.data_frames += self._lost
             return
         at, self._left = self._left, 0
         if self._head:
@@ -215,6 +221,8 @@ class FrameCursor:
             if end is None:
                 self._head = data[at:]
                 return
+            if not data[at] & _CONTROL:
+                self.data_frames += 1
             at = end
         self._lost = True  # thousands of tiny frames at once cost too much time; the tunnel then closes without 1001
 

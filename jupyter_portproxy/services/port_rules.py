@@ -1,4 +1,4 @@
-"""The user's rules for ports, in a file of their data folder: label, what happens when a port appears, scheme, Host.
+"""The user's rules for ports, in a file of their data folder: label, what happens when a port appears, scheme, Host, activity.
 
 A rule is for a port, a range of ports, or the processes that match a pattern. The server applies rules for ports alone; browsers
 match patterns. For each attribute the rule of the port counts before those of ranges, the narrowest first; of equal ranges, the
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from ..errors import BadInput, NotFound
+from ..protocol import activity
 from ..protocol.urls import parse_ports, print_ports
 from .process_pattern import check_pattern
 from .user_file import UserDataFile
@@ -25,7 +26,7 @@ MAX_LABEL = 100  # characters
 MAX_PATTERN = 200  # characters
 ON_APPEAR = ("open", "open_once", "preview", "notify", "silent", "ignore")
 SCHEMES = ("http", "https", "tcp")
-KEYS = ("ports", "process", "label", "on_appear", "scheme", "keep_host", "pinned")
+KEYS = ("ports", "process", "label", "on_appear", "scheme", "keep_host", "pinned", "activity")
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode: control characters, surrogates, line and paragraph separators
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # would reorder the text around the label
 
@@ -43,6 +44,7 @@ class PortRule:
         scheme: one of `SCHEMES`.
         keep_host: the service gets the browser's own Host.
         pinned: the port is listed even while no program listens.
+        activity: which requests are activity of the Jupyter server, one of `activity.KINDS`.
     """
 
     id: str
@@ -53,6 +55,7 @@ class PortRule:
     scheme: str | None = None
     keep_host: bool | None = None
     pinned: bool = False
+    activity: str | None = None
 
 
 class PortAttributes(NamedTuple):
@@ -62,6 +65,7 @@ class PortAttributes(NamedTuple):
     on_appear: str | None = None
     scheme: str | None = None
     keep_host: bool | None = None
+    activity: str | None = None
 
 
 class PortRules:
@@ -164,9 +168,10 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
         scheme=_parse_choice("scheme", values.get("scheme"), SCHEMES),
         keep_host=_parse_choice("keep_host", values.get("keep_host"), (True, False)),
         pinned=bool(pinned),
+        activity=_parse_choice("activity", values.get("activity"), activity.KINDS),
     )
-    if rule.process is not None and (rule.scheme is not None or rule.keep_host is not None):
-        raise BadInput("A rule for processes has no 'scheme' and no 'keep_host'.", "Make a rule for the port.")
+    if rule.process is not None and any(value is not None for value in (rule.scheme, rule.keep_host, rule.activity)):
+        raise BadInput("A rule for processes has no 'scheme', no 'keep_host' and no 'activity'.", "Make a rule for the port.")
     if rule.pinned and (rule.ports is None or "-" in rule.ports):
         raise BadInput("Only a single port can be added ('pinned').", "Write one port, such as 8501.")
     return rule
@@ -228,7 +233,8 @@ def _merge(rules: list[PortRule]) -> PortAttributes:
     on_appear = next((rule.on_appear for rule in rules if rule.on_appear), None)
     scheme = next((rule.scheme for rule in rules if rule.scheme), None)
     keep_host = next((rule.keep_host for rule in rules if rule.keep_host is not None), None)
-    return PortAttributes(label, on_appear, scheme, keep_host)
+    kind = next((rule.activity for rule in rules if rule.activity), None)
+    return PortAttributes(label, on_appear, scheme, keep_host, kind)
 
 
 def _load(data: Any) -> dict[str, PortRule]:

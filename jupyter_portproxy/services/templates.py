@@ -9,10 +9,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..protocol.activity import ALL, ActivityRule
 from . import template_keys as keys
 from .dependencies import link
 from .hooks import Endpoint, TemplateHooks
@@ -98,6 +100,11 @@ class Template:
     dependencies: tuple[Template, ...] = ()
 
     @property
+    def activity_rule(self) -> ActivityRule:
+        """Which requests are activity of the Jupyter server."""
+        return _activity_rule(self.activity, self.activity_exclude)
+
+    @property
     def available(self) -> bool:
         """True if the required program is installed."""
         return self.requires is None or shutil.which(self.requires.program, path=program_path()) is not None
@@ -144,6 +151,11 @@ class Template:
             return self.hooks.command(values), self.hooks.environment(values), self.cwd
         command = [expand(part, values) for part in self.command]
         return command, {name: expand(value, values) for name, value in self.environment.items()}, expand(self.cwd, values)
+
+
+@lru_cache(maxsize=256)
+def _activity_rule(kind: str, patterns: tuple[str, ...]) -> ActivityRule:
+    return ActivityRule(kind, tuple(map(re.compile, patterns))) if (kind, patterns) != ("all", ()) else ALL
 
 
 def program_path() -> str:

@@ -49,6 +49,7 @@ class ByteTunnel(Tunnel):
 
     Args:
         on_data: called with the size of each piece that is relayed, in bytes.
+        on_message: called when the WebSocket's peer has sent bytes.
         dials: True at the side that has opened the WebSocket: it masks its frames, and sends pings.
         ping_interval: seconds between two pings. If nothing arrives between them, the connection is cut.
         idle_timeout: seconds without a byte either way, after which both ends are closed; 0: no limit.
@@ -63,12 +64,13 @@ class ByteTunnel(Tunnel):
     def __init__(
         self,
         on_data: Callable[[int], None] = lambda size: None,
+        on_message: Callable[[], None] | None = None,
         *,
         dials: bool,
         ping_interval: float = PING_INTERVAL,
         idle_timeout: float = 0.0,
     ) -> None:
-        super().__init__(on_data, linger=None)
+        super().__init__(on_data, None, on_message)
         self.close_code: int | None = None
         self.close_reason, self.was_cut = "", False
         self.dials, self.is_heard = dials, True
@@ -331,6 +333,8 @@ class WebSocketEnd(TunnelEnd):
         if content:
             other.write(content)
             self.tunnel.count(len(content))
+            if self.tunnel.on_message is not None:
+                self.tunnel.on_message()
         else:
             self.state = EndState.ENDED
             self.tunnel.end_of_stream(other)

@@ -50,10 +50,13 @@ class Tunnel(Closable):
     Args:
         on_data: called with the size of each piece that is relayed, in bytes.
         linger: seconds that a half-closed tunnel stays open, as for a close handshake; None: until the other end has ended, too.
+        on_message: called when the client has sent data, and not for its pings, pongs and close frames.
     """
 
-    def __init__(self, on_data: Callable[[int], None], linger: float | None = LINGER) -> None:
-        self.on_data = on_data
+    def __init__(
+        self, on_data: Callable[[int], None], linger: float | None = LINGER, on_message: Callable[[], None] | None = None
+    ) -> None:
+        self.on_data, self.on_message = on_data, on_message
         self._linger = linger
         self._linger_timer: asyncio.TimerHandle | None = None
         self._client: TunnelEnd | None = None  # both only while connected
@@ -84,7 +87,7 @@ class Tunnel(Closable):
 
     def _make_ends(self) -> tuple[TunnelEnd, TunnelEnd]:
         """The client's end and the upstream's."""
-        return TunnelEnd(self), TunnelEnd(self)
+        return TunnelEnd(self) if self.on_message is None else _CountedEnd(self, self.on_message), TunnelEnd(self)
 
     def shut_down(self, code: CloseCode = CloseCode.GOING_AWAY) -> None:
         """Close both ends. A peer that is at a frame boundary gets a close frame first (RFC 6455 5.5.1)."""
@@ -219,6 +222,22 @@ class TunnelEnd(asyncio.Protocol):
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+class _CountedEnd(TunnelEnd):
+    """The client's end of a tunnel that reports its messages."""
+
+    __slots__ = ("_on_message",)
+
+    def __init__(self, tunnel: Tunnel, on_message: Callable[[], None]) -> None:
+        super().__init__(tunnel)
+        self._on_message = on_message
+
+    def relay(self, data: bytes, other: TunnelEnd) -> None:
+        before = self.frames.data_frames
+        super().relay(data, other)
+        if self.frames.data_frames != before:
+            self._on_message()
 
 
 class _StreamTransport(asyncio.Transport):

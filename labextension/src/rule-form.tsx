@@ -56,7 +56,8 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
   const set = (more: Partial<IAttributes>) => setDrafts({ ...drafts, [draft]: { ...attributes, ...more } });
   const match = matches[kind].trim();
   const isInvalid = kind === 'process' && match !== '' && !compilePattern(match).pattern;
-  const change = { rule: ruleOf(kind, match, attributes), replaces: known(kind) };
+  const activity = known(kind)?.activity; // the form has no field for it
+  const change = { rule: { ...ruleOf(kind, match, attributes), ...(activity ? { activity } : {}) }, replaces: known(kind) };
   // A layout effect runs before the next event: a click on Save may follow immediately.
   React.useLayoutEffect(() => onChange(change, match !== '' && !isInvalid, !!change.replaces), [JSON.stringify(change), isInvalid]);
   const setMatch = (text: string) => setMatches({ ...matches, [kind]: text });
@@ -229,8 +230,8 @@ function ruleOf(kind: Kind, match: string, { label, on_appear, scheme, keep_host
 
 /** Stores a change. A rule without attributes is removed. */
 async function store(manager: IPortsManager, { rule, replaces }: IRuleChange): Promise<void> {
-  const { label, on_appear, scheme, keep_host, pinned } = rule;
-  const isEmpty = !label && !on_appear && !scheme && (keep_host ?? null) === null && !pinned;
+  const { label, on_appear, scheme, keep_host, pinned, activity } = rule;
+  const isEmpty = !label && !on_appear && !scheme && (keep_host ?? null) === null && !pinned && !activity;
   const stored = isEmpty ? undefined : await manager.setRule(rule);
   if (replaces && replaces.id !== stored?.id) {
     await manager.removeRule(replaces.id);

@@ -101,6 +101,8 @@ export interface IPortRule {
   keep_host: boolean | null;
   /** The port is listed also while no program listens. */
   pinned: boolean;
+  /** Which requests are activity of the server; only with `ports`. */
+  activity: 'all' | 'people' | 'none' | null;
 }
 
 export interface IReservation {

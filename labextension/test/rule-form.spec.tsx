@@ -80,11 +80,12 @@ describe('the form of a port', () => {
   });
 
   it('begins with the most specific rule, and shows the others by what they are for', () => {
-    const range = rule({ ports: '8000-8999' }, { label: 'r', scheme: 'https', keep_host: true });
+    const range = rule({ ports: '8000-8999' }, { label: 'r', scheme: 'https', keep_host: true, activity: 'people' });
     const process = rule({ process: 'app' }, { label: 'p', on_appear: 'silent' });
     show(range, process);
     expect([value('For'), value('Ports'), value('Label'), value("Keep the browser's Host")]).toEqual(['range', '8000-8999', 'r', 'yes']);
     expect(last()[0].replaces).toBe(range);
+    expect(last()[0].rule.activity).toBe('people');
     expect(last()[2]).toBe(true);
     set('Label', 'changed');
     set('For', 'process');

@@ -65,6 +65,7 @@ export function rule(match: { ports: string } | { process: string }, more: Parti
     scheme: null,
     keep_host: null,
     pinned: false,
+    activity: null,
     ...match,
     ...more
   };

@@ -333,7 +333,7 @@ async def test_a_rule_for_a_port_is_made_listed_replaced_and_removed(api):
         ({"ports": "9000-8000"}, "Invalid ports: '9000-8000'."),
         ({"ports": "80", "process": "x"}, "A rule has either 'ports' or 'process'."),
         ({"process": "["}, "The pattern '[' is not a regular expression: unterminated character set at position 0."),
-        ({"process": "x", "scheme": "tcp"}, "A rule for processes has no 'scheme' and no 'keep_host'."),
+        ({"process": "x", "scheme": "tcp"}, "A rule for processes has no 'scheme', no 'keep_host' and no 'activity'."),
         ({"ports": "80", "label": "<i>🙂</i>🙂🙂" * 30}, "The label has 300 characters."),
         ({"ports": "80", "id": "x"}, f"The request's content is not an object with keys among {', '.join(KEYS)}."),
         ([], f"The request's content is not an object with keys among {', '.join(KEYS)}."),

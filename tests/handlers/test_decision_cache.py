@@ -113,6 +113,29 @@ async def test_a_changed_rule_counts_for_the_next_request_of_an_open_connection(
         assert len(hits) == 9  # the cache was in use
 
 
+async def test_activity_is_decided_for_each_request_of_an_open_connection(ask, hits, gateway, jp_web_app):
+    """By rules that change, and by methods and fields, which are those of another decision."""
+    times, person = jp_web_app.settings["last_activity_times"], "Sec-Fetch-Mode: navigate"
+
+    async def counted(send, port, *fields) -> list[bool]:
+        found = []
+        for _ in range(2):
+            times.pop("portproxy", None)
+            await asyncio.sleep(0.02)  # what comes within 10 ms is one activity
+            assert (await send(f"port/{port}/x", *fields)).status == 200
+            found.append("portproxy" in times)
+        return found
+
+    async with serve(answers()) as up:
+        send = await ask()
+        assert await counted(send, up.port) == [True, True]
+        for activity, by_person, by_script in (("people", True, False), ("none", False, False), ("all", True, True)):
+            gateway.policy.port_rules.put({"ports": str(up.port), "activity": activity})
+            assert await counted(send, up.port) == [by_script] * 2
+            assert await counted(send, up.port, person) == [by_person] * 2
+        assert len(hits) >= 7  # the cache was in use
+
+
 async def test_a_cookie_without_a_path_gets_the_folder_of_its_own_request(ask, hits, jp_base_url):
     async with serve(answers(head=b"Set-Cookie: a=b")) as up:
         send = await ask()

@@ -65,6 +65,32 @@ def test_any_split_of_any_frames_is_at_a_boundary_exactly_at_their_ends(frames, 
         assert cursor.at_boundary is (cut in ends), cut
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (frame(1, b"a") + frame(2, b"") + frame(0, b"more", fin=False), 3),
+        (frame(9, b"ping") + frame(10, b"pong") + frame(8, b"\x03\xe8"), 0),
+        (frame(9, b"\x82\x01") + frame(2, bytes(70000)) + frame(10, b""), 1),
+        (b"\xc1" + frame(1, b"compressed")[1:], 1),
+        (frame(2, b"abc")[:1], 0),
+        (frame(9, b"") * 5000, 0),
+    ],
+)
+def test_frames_of_messages_are_counted(data, count, whole):
+    cursor = FrameCursor()
+    for piece in [data] if whole else [data[at : at + 1] for at in range(len(data))]:
+        cursor.feed(piece)
+    assert cursor.data_frames == count
+
+
+def test_what_follows_thousands_of_tiny_frames_counts_as_messages():
+    cursor = FrameCursor()
+    cursor.feed(frame(9, b"") * 5000)
+    cursor.feed(b"x")
+    assert cursor.data_frames == 1
+
+
 # ---- frames with content ----
 
 

@@ -60,12 +60,12 @@ def test_a_replaced_rule_keeps_its_turn_and_the_id_is_that_of_the_match(rules, p
 
 def test_each_attribute_is_that_of_the_narrowest_rule_which_sets_it(rules, path):
     rules.put({"ports": "8000-8999", "label": "thousand", "on_appear": "silent", "scheme": "http", "keep_host": True})
-    rules.put({"ports": "8500-8599", "label": "hundred", "on_appear": "open"})
+    rules.put({"ports": "8500-8599", "label": "hundred", "on_appear": "open", "activity": "people"})
     rules.put({"ports": "8501-8600", "label": "as narrow", "on_appear": "ignore", "scheme": "tcp"})
     rules.put({"ports": "8501", "keep_host": False})
     rules.put({"process": ".*", "label": "for browsers", "on_appear": "open"})
-    assert rules.find(8501) == PortAttributes("hundred", "open", "tcp", False)
-    assert rules.find(8500) == PortAttributes("hundred", "open", "http", True)
+    assert rules.find(8501) == PortAttributes("hundred", "open", "tcp", False, "people")
+    assert rules.find(8500) == PortAttributes("hundred", "open", "http", True, "people")
     assert rules.find(8600) == PortAttributes("as narrow", "ignore", "tcp", True)
     assert rules.find(8000) == rules.find(8999) == PortAttributes("thousand", "silent", "http", True)
     assert rules.find(7999) == rules.find(9000) == PortAttributes()
@@ -113,8 +113,10 @@ def test_another_server_sees_a_change_at_once(rules, path):
         ({"ports": "80", "pinned": 1}, "Invalid pinned: '1'."),
         ({"ports": "80-81", "pinned": True}, "Only a single port can be added ('pinned')."),
         ({"process": "x", "pinned": True}, "Only a single port can be added ('pinned')."),
-        ({"process": "x", "scheme": "http"}, "A rule for processes has no 'scheme' and no 'keep_host'."),
-        ({"process": "x", "keep_host": False}, "A rule for processes has no 'scheme' and no 'keep_host'."),
+        ({"process": "x", "scheme": "http"}, "A rule for processes has no 'scheme', no 'keep_host' and no 'activity'."),
+        ({"process": "x", "activity": "all"}, "A rule for processes has no 'scheme', no 'keep_host' and no 'activity'."),
+        ({"ports": "1", "activity": "some"}, "Invalid activity: 'some'."),
+        ({"process": "x", "keep_host": False}, "A rule for processes has no 'scheme', no 'keep_host' and no 'activity'."),
     ],
 )
 def test_bad_input_is_one_sentence(rules, path, values, text):
