@@ -71,6 +71,7 @@ class ProjectFile:
         problems: what is wrong; those entries are left out.
         notes: what is left out on purpose.
         digest: SHA-256 in hexadecimal over names and bytes of the sources and of every `environment_file`: what a person allows.
+        watched: paths relative to the folder, also of files that do not exist. While their `stat` is the same, so is all of this.
     """
 
     folder: str
@@ -80,6 +81,7 @@ class ProjectFile:
     problems: tuple[Problem, ...] = ()
     notes: tuple[Note, ...] = ()
     digest: str = ""
+    watched: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

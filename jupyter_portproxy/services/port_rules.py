@@ -146,6 +146,11 @@ class PortRules:
         return removed
 
 
+def identify(ports: str | None, process: str | None) -> str:
+    """The id of the rule with this match."""
+    return sha256(f"process:{process}".encode() if ports is None else f"ports:{ports}".encode()).hexdigest()[:12]
+
+
 def parse_rule(values: Mapping[str, object]) -> PortRule:
     """The rule of a JSON object. The syntax of its pattern is not checked: to compile 500 of them takes half a second.
 
@@ -160,7 +165,7 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
     if not isinstance(pinned, (bool, type(None))):
         raise BadInput.value("pinned", pinned, "Send true or false.")
     rule = PortRule(
-        id=sha256(f"{'process' if ports is None else 'ports'}:{match}".encode()).hexdigest()[:12],
+        id=identify(None if ports is None else match, match if ports is None else None),
         ports=None if ports is None else match,
         process=match if ports is None else None,
         label=_parse_label(values.get("label")),

@@ -193,12 +193,12 @@ def _read_keys(data: object) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise TemplateError("it is not a mapping of keys to values")
     for key in data:
-        if key not in _READERS:
-            raise TemplateError(f"the key '{str(key)[:80]}' is unknown; there are {', '.join(sorted(_READERS))}", str(key))
+        if key not in KEYS:
+            raise TemplateError(f"the key '{str(key)[:80]}' is unknown; there are {', '.join(sorted(KEYS))}", str(key))
     values = {}
     for key, value in data.items():
         try:
-            values[key] = _READERS[key](key, value)
+            values[key] = KEYS[key](key, value)
         except TemplateError as error:
             raise TemplateError(str(error), key) from None
     return values
@@ -310,7 +310,7 @@ def _check_start(template: Template) -> None:
 # Set by the loaders of folders, and of jupyter-server-proxy's servers.
 _NOT_KEYS = frozenset({"name", "at_root", "endpoint", "external", "launcher", "hooks", "folder", "dependencies"})
 _READERS_OF_TYPES: Mapping[str, Any] = {"str": keys.read_text, "bool": keys.read_boolean, "float": keys.read_seconds}
-_READERS: Mapping[str, Any] = {
+KEYS: Mapping[str, Any] = {
     **{key.name: _READERS_OF_TYPES.get(str(key.type)) for key in fields(Template) if key.name not in _NOT_KEYS},
     "command": keys.read_texts,
     "environment": keys.read_environment,

@@ -133,7 +133,7 @@ def test_the_documentation_has_a_row_for_each_key():
     page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text()
     page = page.partition("## Keys\n")[2].partition("## ")[0]
     rows = {key for row in page.splitlines() if row.startswith("| `") for key in re.findall("`([a-z_]+)`", row.split(" | ")[0])}
-    assert rows == catalog._READERS.keys()
+    assert rows == catalog.KEYS.keys()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "a\0", "a" * 65, "ü", "a b", "-a"])
