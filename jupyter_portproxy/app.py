@@ -137,6 +137,7 @@ class PortProxyApp(ExtensionApp):
             projects=self.projects_runtime.projects if self.projects_runtime is not None else None,
             foreign_names=adopted.foreign_names,
             on_activity=self._record_activity,
+            report=lambda notice: self.events.report(notice),
         )
 
     def initialize_handlers(self) -> None:
@@ -162,8 +163,9 @@ class PortProxyApp(ExtensionApp):
             from .isolation.handlers import IsolatedRouter
 
             find_isolated = IsolatedRouter(web_app, self.gateway, origins).find
-        router = PortRouter(web_app, self.gateway, self.decisions, self.events.report_lost_socket, origins, find_isolated)
+        router = PortRouter(web_app, self.gateway, self.decisions, origins, find_isolated)
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
+        web_app.settings["log_function"] = router.count_failures(web_app.settings["log_function"])
 
     async def stop_extension(self) -> None:
         self.link_variables.remove()

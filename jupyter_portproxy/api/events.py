@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from dataclasses import asdict
 from logging import Logger
 from typing import TypeVar
 
 from ..errors import GatewayError
+from ..gateway.notices import LostSocket, Notice
 from ..services.manager import ServiceManager
 from ..services.service import Service
 from ..system import background_tasks
@@ -25,6 +27,7 @@ from .project_list import ProjectList
 
 _HEARTBEAT_INTERVAL = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _MAX_NOTICES = 20
+_MAX_NOTICE_AGE = 600.0  # s that a notice about a page waits for a watcher
 _MAX_QUEUED = 10_000  # events of a client that does not read
 _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
@@ -62,8 +65,8 @@ class Events:
         self._projects_version, self._projects_read_at = -1, -float("inf")
         self._poll_task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._waiting_notices: list[Item] = []
-        self._noticed: set[_Key] = set()
+        self._waiting_notices: dict[Hashable, tuple[float, Item]] = {}  # by their subject: until when, and what
+        self._noticed: set[LostSocket] = set()
 
     async def watch(self, username: str | None = None) -> AsyncIterator[tuple[str, Item] | None]:
         """Yield ("snapshot", everything), then ("changed" | "removed" | "notice", item); None after each quiet interval.
@@ -88,7 +91,9 @@ class Events:
         try:
             yield "snapshot", snapshot
             while self._waiting_notices:
-                yield "notice", self._waiting_notices.pop(0)
+                until, notice = self._waiting_notices.pop(next(iter(self._waiting_notices)))
+                if time.monotonic() < until:
+                    yield "notice", notice
             while True:
                 try:
                     event = await asyncio.wait_for(queue.get(), _HEARTBEAT_INTERVAL)
@@ -107,17 +112,28 @@ class Events:
                 self._poll_task = None
                 self._unsubscribe()
 
-    def report_lost_socket(self, path: str, prefix: str) -> None:
-        """Publish, once, that a page below `prefix` opened a WebSocket at a path that belongs to no service."""
-        if (prefix, path) in self._noticed or len(self._noticed) >= _MAX_NOTICES:
-            return
-        self._noticed.add((prefix, path))
-        url, isolated = (f"{prefix}/", self._listing.entrance_of(prefix)) if prefix else (None, None)
-        notice = {"kind": "lost-socket", "path": path[:200], "url": url, "isolated": isolated}
-        if self._watchers:
-            self._publish("notice", notice)
+    def report(self, notice: Notice) -> None:
+        """Publish a notice; each lost WebSocket once."""
+        if isinstance(notice, LostSocket):
+            if notice in self._noticed or len(self._noticed) >= _MAX_NOTICES:
+                return
+            self._noticed.add(notice)
+            age, item = float("inf"), self._describe_lost_socket(notice)
         else:
-            self._waiting_notices.append(notice)
+            age, item = _MAX_NOTICE_AGE, {"kind": "failed-requests", **asdict(notice)}
+        if self._watchers:
+            self._publish("notice", item)
+            return
+        subject: Hashable = notice if isinstance(notice, LostSocket) else notice.target
+        self._waiting_notices.pop(subject, None)
+        self._waiting_notices[subject] = (time.monotonic() + age, item)
+        if len(self._waiting_notices) > _MAX_NOTICES:
+            self._waiting_notices.pop(next(iter(self._waiting_notices)))
+
+    def _describe_lost_socket(self, notice: LostSocket) -> Item:
+        prefix = notice.prefix
+        url, isolated = (f"{prefix}/", self._listing.entrance_of(prefix)) if prefix else (None, None)
+        return {"kind": "lost-socket", "path": notice.path[:200], "url": url, "isolated": isolated}
 
     def close(self) -> None:
         self._publish(_CLOSED, {})

@@ -26,7 +26,9 @@ from .counters import Counters
 from .destinations import Destination, DestinationFinder, Projects
 from .limits import Limits, Slot
 from .logins import Logins
+from .notices import Report
 from .outbound import OutboundBuilder
+from .page_failures import PageFailures
 from .policy import Policy
 
 _MAX_LOGGED_NAMES = 200
@@ -42,6 +44,7 @@ class Gateway:
         projects: None unless the configuration has a `project_resolver`.
         foreign_names: first segments below base_url that another extension serves.
         on_activity: called when traffic passes that counts as activity of this server.
+        report: publishes a notice.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class Gateway:
         projects: Projects | None = None,
         foreign_names: Collection[str] = (),
         on_activity: Callable[[], None] = lambda: None,
+        report: Report = lambda notice: None,
     ) -> None:
         self.settings, self.policy, self.limits, self.counters = settings, policy, limits, counters
         self.outbound, self.destinations, self.projects, self.logins = outbound, destinations, projects, logins
         self.services, self.reservations = services, reservations
         self.base_url, self.foreign_names = base_url, foreign_names
+        self.report, self.page_failures = report, PageFailures(report)
         self.log: logging.Logger = settings.log
         self._connector, self._on_activity = connector, on_activity
         self._tunnels: dict[Closable, Slot] = {}
@@ -215,4 +220,5 @@ class Gateway:
     def close(self) -> None:
         """Close every tunnel (1001 where a frame boundary allows it), and abort every exchange."""
         self._shut_tunnels()
+        self.page_failures.close()
         self._connector.close()

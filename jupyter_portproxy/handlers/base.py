@@ -42,14 +42,14 @@ from ..protocol.headers import Client, Fields
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import BaseRoute, Redirect, Redirected, Route, ServiceRoute
+from ..protocol.urls import BaseRoute, Redirect, Redirected, Route, ServiceRoute, is_below, strip_origin
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
 from . import error_page, hop_trust, start_page
 from .error_page import AllowForm
 from .jupyter_request import JupyterRequest, hypothetical_requests, login_check
 from .login_credentials import Credential, login_tokens, logs_in
-from .origin_check import is_jupyter_origin, is_manifest, is_navigation, is_same_site
+from .origin_check import is_framed, is_jupyter_origin, is_manifest, is_navigation, is_same_site
 from .start_page import StartReport, StartReported, StartView
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ class ProxyRequest:
             Redirected
             Forbidden: it may not, and there is no isolated origin for it.
         """
-        target = route.isolated_target if is_navigation(self.request) else None
+        if not is_navigation(self.request):
+            return
+        self.begin_page(route)
+        target = route.isolated_target
         if target is None or self.isolated_target(target[0]) is None:
             return
         if self.gateway.settings.isolate != "always" and self._may_be_path_based(target[0]):
@@ -206,6 +209,24 @@ class ProxyRequest:
                 f"Give the service an isolated origin: c.PortProxy.https_ports = [{target[0]}].",
             )
         raise Redirected(Redirect(f"{self.gateway.base_url}proxy/enter/{''.join(target)}", 302))
+
+    def begin_page(self, route: BaseRoute) -> None:
+        """A page of a port or service is loaded, unless it is a frame of such a page."""
+        if route.target_name and not (is_framed(self.request) and self._comes_from(route)):
+            self.gateway.page_failures.begin_page(route.target_name)
+
+    def _comes_from(self, route: BaseRoute) -> bool:
+        """True if a page below the prefix of this route sent the request."""
+        path = strip_origin(self.request.headers.get("Referer", ""), self.host)
+        return path is not None and is_below(path, route.stable_prefix)
+
+    def count_failure(self, status: int) -> None:
+        """Count a request that has failed, if a page of its service sent it."""
+        route, headers = self.route, self.request.headers
+        if status < 400 or route is None or not route.target_name or not hasattr(self, "user") or is_navigation(self.request):
+            return
+        if self._comes_from(route) or ("Referer" not in headers and headers.get("Sec-Fetch-Site") == "same-origin"):
+            self.gateway.page_failures.count(route.target_name, self.request.path)
 
     def _may_be_path_based(self, name: str) -> bool:
         """True if a page navigation comes from its user or Jupyter, or from a third party that sends the user back.
@@ -416,6 +437,7 @@ class ProxyRequest:
             self.respond(200, [("Cache-Control", "no-store"), ("Content-Type", "application/manifest+json")], b"{ }")
             return
         counts.count_response(error.status)
+        self.count_failure(error.status)
         if isinstance(error, (Unreachable, BadUpstream, UpstreamTimeout)):
             counts.count_upstream_error(error.code)
         allow = self._allow_form(error) if isinstance(error, Forbidden) else None
@@ -489,6 +511,7 @@ class ProxyRequest:
         """Count a relayed response, and log it unless the log does not show successes."""
         self.gateway.counters.count_response(status)
         if not (status < 300 or status == 304) or logs_success:
+            self.count_failure(status)
             self.log_response(status)
 
     def log_response(self, status: int) -> None:

@@ -18,6 +18,7 @@ from tornado.web import Application
 
 from ..errors import GatewayError, NothingThere
 from ..gateway.gateway import Gateway
+from ..gateway.notices import LostSocket, Report
 from ..protocol import urls
 from ..protocol.urls import BaseRoute, D, Redirect, Resolver, strip_origin
 from .origin_check import is_navigation
@@ -27,18 +28,13 @@ _RECENT = 300.0  # s for which the service whose parts were requested at the roo
 
 @dataclass(frozen=True, slots=True)
 class LostWebSocketRoute(BaseRoute):
-    """A WebSocket of a service's page to a URL where nothing is; once its user is logged in, the panel shows it.
+    """A WebSocket of a service's page to a URL where nothing is; once its user is logged in, the panel shows it."""
 
-    Attributes:
-        prefix: of the service, as far as it is known; else empty.
-    """
-
-    path: str
-    prefix: str
-    on_lost_socket: Callable[[str, str], None]
+    notice: LostSocket
+    report: Report
 
     async def resolve(self, resolver: Resolver[D]) -> D:
-        self.on_lost_socket(self.path, self.prefix)
+        self.report(self.notice)
         raise NothingThere()
 
 
@@ -49,14 +45,8 @@ class RefererRedirects:
         find: the route of a request target.
     """
 
-    def __init__(
-        self,
-        application: Application,
-        gateway: Gateway,
-        find: Callable[[str], BaseRoute | None],
-        on_lost_socket: Callable[[str, str], None],
-    ) -> None:
-        self._application, self._gateway, self._find, self._on_lost_socket = application, gateway, find, on_lost_socket
+    def __init__(self, application: Application, gateway: Gateway, find: Callable[[str], BaseRoute | None]) -> None:
+        self._application, self._gateway, self._find = application, gateway, find
         self._base_url: str = application.settings["base_url"]
         self._is_probing = False
         self._last = ("", float("-inf"))  # the prefix of the last redirect, and when it was
@@ -76,6 +66,19 @@ class RefererRedirects:
             return None
         self._last = (prefix, time.monotonic())
         return Redirect(prefix + urls.strip_base_url(uri, self._base_url), 307, needs_login=is_below)
+
+    def count_failure(self, request: HTTPServerRequest) -> None:
+        """Count a request that Jupyter has refused, if a page of a service sent it: it was not redirected."""
+        failures, headers = self._gateway.page_failures, request.headers
+        if not failures.is_counting or "Referer" not in headers or is_navigation(request):
+            return
+        path = strip_origin(headers["Referer"], headers.get("Host", ""))
+        try:
+            page = self._find(urls.respell_prefix(path or "", self._base_url))
+        except GatewayError:
+            return
+        if page is not None and page.target_name:
+            failures.count(page.target_name, request.path)
 
     def _prefix_of(self, headers: HTTPHeaders, is_below: bool) -> str:
         """The prefix of the service whose page sent a request; empty if there is none, or if the service sees its prefix.
@@ -141,4 +144,4 @@ class RefererRedirects:
             return None
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""
-        return LostWebSocketRoute(request.path, known, self._on_lost_socket)
+        return LostWebSocketRoute(LostSocket(request.path, known), self._gateway.report)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
 from ..errors import GatewayError, RawTcp
 from ..gateway.gateway import Gateway
@@ -23,6 +23,7 @@ from ..protocol.urls import BaseRoute, InvalidRoute, Redirect, ServiceRoute
 from .base import ProxyRequest
 from .decision_cache import DecisionCache
 from .http import HttpDelegate
+from .jupyter_request import JupyterRequest
 from .raw_socket import RawSocketHandler
 from .referer_redirect import RefererRedirects
 from .tcp import TcpHandler, TcpRequest
@@ -36,7 +37,6 @@ class PortRouter(Router):
     """Chooses who serves a request. To be mounted with a rule that matches every path, before all others.
 
     Args:
-        on_lost_socket: called with the path of a WebSocket that a page opened where nothing is, and the page's prefix.
         origins: the sessions at isolated origins; None if there are none.
         find_isolated: serves the isolated origins and the URLs that lead into them; None if there are none.
     """
@@ -48,14 +48,23 @@ class PortRouter(Router):
         application: Application,
         gateway: Gateway,
         cache: DecisionCache,
-        on_lost_socket: Callable[[str, str], None],
         origins: Origins | None,
         find_isolated: FindIsolated | None = None,
     ) -> None:
         self._application, self._gateway, self._cache = application, gateway, cache
         self._origins, self._find_isolated = origins, find_isolated
         self._base_url: str = application.settings["base_url"]
-        self._referer_redirects = RefererRedirects(application, gateway, self._find, on_lost_socket)
+        self._referer_redirects = RefererRedirects(application, gateway, self._find)
+
+    def count_failures(self, log: Callable[[RequestHandler], None]) -> Callable[[RequestHandler], None]:
+        """A `log_function` of Tornado that also counts what Jupyter has refused to pages of services; `log` writes the log."""
+
+        def log_and_count(handler: RequestHandler) -> None:
+            log(handler)
+            if handler.get_status() >= 400 and not isinstance(handler, JupyterRequest):  # the gateway's own are counted there
+                self._referer_redirects.count_failure(handler.request)
+
+        return log_and_count
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         connection: Any = request.connection

@@ -477,6 +477,8 @@ class IsolatedRequest(OriginRequest):
 
     def check_isolation(self, route: BaseRoute) -> None:
         """The request is at the isolated origin already."""
+        if is_navigation(self.request):
+            self.begin_page(route)
 
     def login_address(self) -> str:
         """The URL at Jupyter that issues a ticket after the login."""

@@ -122,6 +122,11 @@ class BaseRoute:
         return ""
 
     @property
+    def target_name(self) -> str:
+        """The port or the name of the service that it leads to; empty for any other route."""
+        return ""
+
+    @property
     def tcp_target(self) -> str:
         return ""
 
@@ -206,13 +211,17 @@ class Route(BaseRoute):
         return f"{self.prefix}{self.path}{self.query}" if self.keep_prefix else f"{self.path or '/'}{self.query}"
 
     @property
+    def target_name(self) -> str:
+        return str(self.port) if is_loopback(self.host) else ""
+
+    @property
     def with_slash(self) -> str:
         """The URL with the final slash that is missing; empty if it is not missing."""
         return f"{self.prefix}/{self.query}" if self.keep_prefix and not self.path else ""
 
     @property
     def isolated_target(self) -> tuple[str, str] | None:
-        return (str(self.port), self.target) if is_loopback(self.host) and not self.tcp_target else None
+        return (self.target_name, self.target) if self.target_name and not self.tcp_target else None
 
     @property
     def stable_prefix(self) -> str:
@@ -246,6 +255,10 @@ class ServiceRoute(BaseRoute):
 
     @property
     def service(self) -> str:
+        return self.name
+
+    @property
+    def target_name(self) -> str:
         return self.name
 
     @property

@@ -13,6 +13,7 @@ from jupyter_portproxy.api.listing import Listing
 from jupyter_portproxy.api.port_list import PortList
 from jupyter_portproxy.config import PortProxy
 from jupyter_portproxy.gateway.gateway import Gateway
+from jupyter_portproxy.gateway.notices import FailedRequests, LostSocket
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.gateway.probe import Probe
 from jupyter_portproxy.services.templates import load
@@ -131,3 +132,29 @@ async def test_the_output_of_a_service_is_published_while_it_starts_and_not_afte
     await gateway.services.stop("talks")
     assert service.state == "down"
     await watch.aclose()
+
+
+async def test_notices_about_pages_wait_for_a_watcher_but_not_for_long(gateway, probe, monkeypatch):
+    events = make(gateway, probe)
+    for count in (3, 12):
+        events.report(FailedRequests("dash", count))
+    watch = events.watch()
+    assert (await anext(watch))[0] == "snapshot"
+    assert await anext(watch) == ("notice", {"kind": "failed-requests", "target": "dash", "count": 12})
+    events.report(FailedRequests("8050", 4))
+    assert await anext(watch) == ("notice", {"kind": "failed-requests", "target": "8050", "count": 4})
+    await watch.aclose()
+    monkeypatch.setattr("jupyter_portproxy.api.events._MAX_NOTICE_AGE", 0.0)
+    events.report(FailedRequests("old", 5))
+    events.report(LostSocket("/ws", ""))
+    watch = events.watch()
+    await anext(watch)
+    assert (await anext(watch))[1]["kind"] == "lost-socket"
+    await watch.aclose()
+
+
+async def test_few_notices_wait(gateway, probe):
+    events = make(gateway, probe)
+    for number in range(100):
+        events.report(FailedRequests(str(number), 3))
+    assert [item["target"] for _, item in events._waiting_notices.values()] == [str(number) for number in range(80, 100)]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 from jupyter_server.auth.identity import User
 
+from jupyter_portproxy.gateway.notices import FailedRequests
+from jupyter_portproxy.gateway.page_failures import PageFailures
+
 from ..conftest import TOKEN
 from ..support.identity_providers import NamedUsers, configured
-from ..support.upstreams import mirror, serve
+from ..support.raw_clients import UPGRADE
+from ..support.upstreams import answers, free_port, mirror, says, serve
+from ..support.waiting import eventually
 
 
 async def test_a_token_in_the_url_sets_the_login_cookie_and_the_cookie_logs_in(call):
@@ -86,3 +91,79 @@ async def test_the_values_of_all_xsrf_cookies_are_jupyters(call):
         fields = ["Cookie: _xsrf=2|one; a=1; _xsrf=2|two"]
         await call(f"proxy/port/{up.port}/?_xsrf=2|one&_xsrf=2%7Ctwo&_xsrf=own", fields=fields)
         assert (up.last.target, up.last.one("Cookie")) == ("/?_xsrf=own", "a=1")
+
+
+# ---- the failed requests of a page ----
+
+PAGE = ["Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]
+PART = ["Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"]
+MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def notices(gateway, monkeypatch):
+    """The notices about pages, soon after their cause."""
+    found = []
+    failures = PageFailures(found.append, delay=1.0)
+    monkeypatch.setattr(gateway, "page_failures", failures)
+    yield found
+    failures.close()
+
+
+def counted(gateway):
+    return sum(len(page.failed) for page in gateway.page_failures._pages.values())
+
+
+async def test_the_failed_parts_of_a_page_are_one_notice_for_each_load(call, origin, jp_base_url, gateway, notices):
+    async with serve(says(MISSING)) as up:
+        page = f"proxy/port/{up.port}/app/"
+        part = [*PART, f"Referer: http://{origin}{jp_base_url}{page}"]
+        for loads in (1, 2):
+            await call(page, fields=PAGE)
+            for number in range(12):
+                assert (await call(f"{page}{number}.js?v=1", fields=part)).status == 404
+            await eventually(lambda loads=loads: notices == [FailedRequests(str(up.port), 12)] * loads)
+            assert (await call(f"{page}late.js", fields=part)).status == 404
+        frame = [PAGE[1], "Sec-Fetch-Site: same-origin", "Sec-Fetch-Dest: iframe", part[-1]]
+        await call(f"{page}frame", fields=frame)
+        for number in range(12):
+            await call(f"{page}frame{number}.js", fields=part)
+    assert (len(notices), counted(gateway)) == (2, 0)
+
+
+async def test_errors_of_the_gateway_and_sockets_count_and_pages_without_a_referer(call, notices):
+    port = free_port()
+    await call(f"proxy/port/{port}/", fields=PAGE)
+    for path in ("a.js", "b.css", "c.json"):
+        assert (await call(f"proxy/port/{port}/{path}", fields=PART)).status == 502
+    assert (await call(f"proxy/port/{port}/ws", fields=[*UPGRADE, PART[0]])).status == 502
+    await eventually(lambda: notices == [FailedRequests(str(port), 4)])
+
+
+@pytest.mark.parametrize(
+    ("page", "part"),
+    [
+        ([], PART),  # a program's requests, whatever they fail with
+        (PAGE, ["Sec-Fetch-Site: same-origin", "Referer: http://{origin}{base}lab"]),
+        (PAGE, ["Sec-Fetch-Site: same-origin", "Referer: http://{origin}{base}proxy/port/1{port}/"]),
+        (PAGE, ["Referer: http://elsewhere.example{base}proxy/port/{port}/"]),
+        (PAGE, ["Accept: application/json"]),
+        (PAGE, PAGE),
+    ],
+)
+async def test_what_no_page_of_the_service_sent_is_not_counted(call, origin, jp_base_url, gateway, page, part):
+    async with serve(says(MISSING)) as up:
+        await call(f"proxy/port/{up.port}/", fields=page)
+        fields = [field.format(origin=origin, base=jp_base_url, port=up.port) for field in part]
+        for number in range(6):
+            assert (await call(f"proxy/port/{up.port}/{number}", fields=fields)).status == 404
+    assert counted(gateway) == 0
+
+
+async def test_what_succeeds_or_has_no_login_is_not_counted(call, gateway):
+    async with serve(answers(b"it")) as up:
+        await call(f"proxy/port/{up.port}/", fields=PAGE)
+        for number in range(6):
+            assert (await call(f"proxy/port/{up.port}/{number}", fields=PART)).status == 200
+            assert (await call(f"proxy/port/{up.port}/{number}", fields=PART, token=None)).status == 403
+    assert counted(gateway) == 0

@@ -10,10 +10,14 @@ from types import SimpleNamespace
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from jupyter_portproxy.gateway.notices import FailedRequests
+from jupyter_portproxy.gateway.page_failures import PageFailures
 from jupyter_portproxy.handlers.router import PortRouter
 
+from ..support.identity_providers import configured
 from ..support.jupyter_processes import TOKEN
 from ..support.upstreams import answers, free_port, mirror, serve
+from ..support.waiting import eventually
 
 PART = ["Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: script"]
 PAGE = ["Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]
@@ -291,3 +295,46 @@ async def test_a_lost_socket_of_an_unknown_service_names_none(call, wire, origin
     await call(f"ws{free_port()}", fields=[f"Origin: http://{origin}", *UPGRADE])
     (notice,) = await notices(wire, origin)
     assert (notice["url"], notice["isolated"]) == (None, None)
+
+
+# ---- parts of pages at the root that lead nowhere ----
+
+
+@pytest.fixture
+def failed(gateway, monkeypatch):
+    """The notices about pages, soon after their cause."""
+    found = []
+    failures = PageFailures(found.append, delay=1.0)
+    monkeypatch.setattr(gateway, "page_failures", failures)
+    yield found
+    failures.close()
+
+
+@pytest.mark.parametrize("form", ["proxy/absolute/port/{port}", "port/{port}"])
+async def test_what_is_not_redirected_and_is_not_jupyters_counts_as_failed(ask, call, failed, form):
+    page = form.format(port=free_port())
+    for _ in range(6):
+        assert (await ask("static/x.js", f"{page}/", *PART))[0] == 404  # before the page is loaded
+    await call(f"{page}/", fields=PAGE)
+    for number in range(6):
+        assert (await ask(f"static/{number}.js", f"{page}/", *PART))[0] == 404
+        assert (await ask(f"about/{number}", f"{page}/", *PAGE))[0] == 404
+        assert (await ask(f"api/status?{number}", f"{page}/", *PART))[0] == 200
+    await eventually(lambda: failed == [FailedRequests(page.rpartition("/")[2], 6)])
+
+
+@pytest.mark.parametrize("jp_server_config", [{**configured(), "PortProxy": {"rescue": False}}])
+async def test_without_redirects_all_parts_at_the_root_count(ask, call, failed, jp_server_config):
+    port = free_port()
+    await call(f"proxy/port/{port}/", fields=PAGE)
+    for number in range(3):
+        assert (await ask(f"static/{number}.js", f"proxy/port/{port}/", *PART))[0] == 404
+    await eventually(lambda: failed == [FailedRequests(str(port), 3)])
+
+
+async def test_what_is_redirected_is_counted_where_it_leads(ask, call, gateway):
+    async with serve(answers(b"it")) as up:
+        await call(f"proxy/port/{up.port}/", fields=PAGE)
+        for number in range(6):
+            assert (await ask(f"static/{number}.js", f"proxy/port/{up.port}/", *PART))[0] == 307
+    assert [page.failed for page in gateway.page_failures._pages.values()] == [set()]

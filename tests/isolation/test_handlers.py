@@ -12,6 +12,8 @@ import pytest
 from jupyter_server.auth.authorizer import Authorizer
 from jupyter_server.auth.identity import IdentityProvider
 
+from jupyter_portproxy.gateway.notices import LostSocket
+
 from ..conftest import TOKEN
 from ..support.identity_providers import NamedUsers, configured
 from ..support.raw_clients import UPGRADE
@@ -1054,8 +1056,8 @@ async def test_nothing_leads_to_local_names_at_a_hub(at_hub, visitor, gateway, j
 
     async with serve(mirror) as up:
         await assert_no_local_names(ask, jp_base_url, up.port, gateway)
-    events.report_lost_socket("/ws", f"{jp_base_url}proxy/port/15000")
-    (notice,) = events._waiting_notices
+    events.report(LostSocket("/ws", f"{jp_base_url}proxy/port/15000"))
+    ((_, notice),) = events._waiting_notices.values()
     assert notice["isolated"] is None
 
 
