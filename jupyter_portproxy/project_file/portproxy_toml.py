@@ -21,8 +21,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_TOP_LEVEL = ("ports", "services", "version")
-_PORT_KEYS = ("port", "protocol", *(key for key in PORT_RULE_KEYS if key not in ("ports", "pinned")))
+TOP_LEVEL = ("ports", "services", "version")
+PORT_KEYS = ("port", "protocol", *(key for key in PORT_RULE_KEYS if key not in ("ports", "pinned")))
 _KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\[^\n])*"?|'[^'\n]*'?)"""
 _HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t]*\]")
 _ASSIGNMENT = re.compile(rf"[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t]*=")
@@ -102,8 +102,8 @@ def read(text: str, entries: Entries, files: FolderFiles, others: Mapping[str, T
         UnreadableFile
     """
     document = parse(text)
-    for key in document.value.keys() - {*_TOP_LEVEL}:
-        entries.add_problem(document.line(key), key, f"There is no key '{key[:80]}' at the top level.", suggest(key, _TOP_LEVEL))
+    for key in document.value.keys() - {*TOP_LEVEL}:
+        entries.add_problem(document.line(key), key, f"There is no key '{key[:80]}' at the top level.", suggest(key, TOP_LEVEL))
     version = document.value.get("version", 1)
     if version != 1 or isinstance(version, bool):
         hint = "Write version = 1, or leave it out."
@@ -199,10 +199,10 @@ def _read_ports(document: ParsedDocument, entries: Entries) -> None:
 def _read_port(item: dict[str, Any], index: int, document: ParsedDocument, entries: Entries) -> dict[str, object] | None:
     """The values of a rule, or None after problems were added."""
     key = f"ports[{index}]"
-    unknown = [name for name in item if name not in _PORT_KEYS]
+    unknown = [name for name in item if name not in PORT_KEYS]
     for name in unknown:
         message = f"There is no key '{name[:80]}' for a port."
-        entries.add_problem(document.line("ports", index, name), f"{key}.{name[:80]}", message, suggest(name, _PORT_KEYS))
+        entries.add_problem(document.line("ports", index, name), f"{key}.{name[:80]}", message, suggest(name, PORT_KEYS))
     if unknown:
         return None
     try:
