@@ -137,7 +137,7 @@ GOOD = '[services.good]\ncommand = ["x"]\n[[ports]]\nport = 1234\n'
         ("[[ports]]\nprocess = '(a'\n", None),
         (
             "[[ports]]\nprocess = 'a'\nscheme = 'https'\n",
-            ["1 ports[0]: A rule for processes has no 'scheme' and no 'keep_host'."],
+            ["1 ports[0]: A rule for processes has no 'scheme', no 'keep_host' and no 'activity'."],
         ),
     ],
 )
