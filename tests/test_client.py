@@ -19,7 +19,7 @@ from .support.jupyter_processes import TOKEN, jupyter_server
 from .support.upstreams import free_port
 
 ROOT = Path(__file__).parents[1]
-MAX_SIZE = 512 * 1024  # bytes
+MAX_SIZE = 1 << 20  # bytes; half of them are bytecode, without which a command needs three times the CPU to start
 PACKAGE = "jupyter_portproxy"
 
 
