@@ -1,4 +1,4 @@
-"""Generates parts of the documentation: settings, the REST API, commands of shipped templates.
+"""Generates parts of the documentation: settings, the REST API, commands of shipped templates, rules of the page doctor.
 
 Run it as `python docs/reference.py`. A page has a part between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. The tests fail if
 one is out of date.
@@ -19,6 +19,8 @@ import traitlets
 import yaml
 
 from jupyter_portproxy.config import PortProxy
+from jupyter_portproxy.diagnose.frameworks import FRAMEWORKS
+from jupyter_portproxy.diagnose.rules import RULES
 from jupyter_portproxy.protocol import urls
 from jupyter_portproxy.services import templates
 
@@ -186,7 +188,44 @@ def _by_hand(name: str, template: Mapping[str, Any]) -> Iterator[str]:
     yield line
 
 
+# ---- rules of the page doctor ----
+
+_VALUES = {
+    "{absolute_prefix}": "/proxy/absolute/port/N",
+    "{prefix}": "/proxy/port/N",
+    "{port}": "N",
+    "{isolated_url}": "`proxy/enter/N/`",
+    "{jupyter_host}": "HOST",
+}
+
+
+def rules() -> Iterator[str]:
+    """A row for each rule; those with a framework's remedy link to the table of frameworks."""
+    yield from ("", "| Finding | What it means | What cures it |", "|---|---|---|")
+    for rule in RULES:
+        of_framework = "[An option of the framework](#frameworks).<br>" if rule.topic else ""
+        yield f"| `{rule.id}` | {rule.severity}: [{rule.title}](#{rule.anchor}) | {of_framework}{_remedies(rule.remedies)} |"
+    yield ""
+
+
+def frameworks() -> Iterator[str]:
+    """A row for each framework, with its remedies by topic."""
+    yield from ("", "| Framework | What cures it |", "|---|---|")
+    for framework in FRAMEWORKS:
+        texts = [f"*{topic}*: {_remedies(remedies)}" for topic, remedies in framework.remedies.items()]
+        yield f"| [{framework.name}]({framework.docs}) | {' '.join(texts)} |"
+    yield ""
+
+
+def _remedies(remedies: Iterable[str]) -> str:
+    text = "<br>".join(remedies).replace("|", "\\|")
+    for name, value in _VALUES.items():
+        text = text.replace(name, value)
+    return text
+
+
 PARTS: Mapping[str, Mapping[str, Any]] = {
+    "troubleshooting.md": {"rules": rules, "frameworks": frameworks},
     "configuration.md": {"settings": settings},
     "jupyter-server-proxy.md": {
         "names": lambda: [", ".join(f"`{name}`" for name in sorted(urls.RESERVED_NAMES)) + "."],

@@ -1,0 +1,259 @@
+"""Rules for how the service answers for its page: errors, redirects, refusals, logins. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+from ...protocol.urls import is_below, is_loopback
+from ..excerpts import locate, locate_field, make_excerpt
+from ..observation import Answer, Evidence, Observation, Visit
+from .finding import Finding, host_of
+from .policies import find_missing_fields
+from .urls import find_content_redirects, url_of_refresh
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_REFUSED = (400, 403, 421, 422)
+_MAX_TEXT = 20_000  # characters of an error page that are searched
+# What checks of services write. "Blocked request." Vite; "Invalid Host header" webpack, Starlette, MLflow; "HTTP_HOST",
+# "ALLOWED_HOSTS" Django; "Blocked hosts" Rails; "Host ... is not trusted" Werkzeug; "Invalid Hostname" ASP.NET.
+_HOST = re.compile(
+    r"blocked request\. this host|invalid host(?:name|[ _-]header)?\b|\bHTTP_HOST\b|ALLOWED_HOSTS|disallowed ?host"
+    r"|blocked hosts?\b"
+    r"|\bhost\b[^.<\n]{0,60}(?:not (?:allowed|trusted|permitted|recognized|valid)|is invalid|disallowed|blocked|forbidden"
+    r"|mismatch|rejected)"
+    r"|(?:unknown|bad|wrong|unexpected|untrusted|unrecognized|forbidden|disallowed|not an allowed)\s+host\b|dns rebinding",
+    re.IGNORECASE,
+)
+# "CSRF verification failed" Django; "InvalidAuthenticityToken" Rails; "'_xsrf' argument missing" Tornado and Jupyter.
+_CSRF = re.compile(r"\b[cx]srf\b|_xsrf|InvalidAuthenticityToken|cross[- ]site request forgery", re.IGNORECASE)
+# "Cross origin websockets not allowed" Tornado; "Disallowed CORS origin" Starlette; "Invalid CORS request" Spring; Grafana.
+_ORIGIN = re.compile(
+    r"cross[- ]origin|\borigin\b[^.<\n]{0,60}(?:not (?:allowed|trusted|permitted|match)|is invalid|disallowed|blocked|forbidden"
+    r"|mismatch|rejected|does not match)"
+    r"|(?:unknown|bad|wrong|invalid|unexpected|untrusted|forbidden|disallowed|cors)\s+(?:cors\s+)?origin\b"
+    r"|invalid cors request|cross[- ]site",
+    re.IGNORECASE,
+)
+_BROWSER = re.compile(
+    r"\b(?:unsupported|supported|your|modern|web|another|real) browser\b|browsers? (?:only|is not supported|not supported)"
+    r"|user[- ]agent"
+    r"|only (?:for|to|from|by) (?:\w+ )?browsers?|javascript (?:is required|and cookies)|\bbots?\b|\bcurl\b",
+    re.IGNORECASE,
+)
+_CAUSES = {
+    "unreachable": "did not accept the connection",
+    "timeout": "sent no complete answer in time",
+    "bad_upstream": "sent an answer that is not valid HTTP",
+    "distrusted": "speaks https with a certificate that is not trusted, or no https",
+    "not_decodable": "sent content that cannot be decoded",
+    "too_large": "sent more than is read",
+}
+
+
+def find_failing_page(seen: Observation) -> Iterator[Finding]:
+    """The page fails, on localhost too."""
+    page = seen.page
+    direct, proxied = page.direct, page.proxied
+    answer = direct if direct is not None else proxied
+    if answer is None or is_explained(seen):
+        return
+    if answer.error and answer.error != "too_many_redirects":
+        cause = _CAUSES.get(answer.error, f"could not be reached ({answer.error})")
+        link = None if answer.error not in _CAUSES else answer.error
+        hint = (
+            (f"See the heading `{link}` of the troubleshooting page.",)
+            if link in ("distrusted", "bad_upstream", "unreachable")
+            else ()
+        )
+        yield Finding("page-fails", f"The service {cause}.", Evidence(page.direct_url or page.url), hint)
+    elif answer.status >= 400 and not (proxied is not None and proxied.is_ok):
+        where = ", on localhost too" if direct is not None else ""
+        base = _base_path_of(seen)
+        remedies = (f"Its command line has the base path `{base}`: open it there.",) if base and answer.status == 404 else ()
+        sentence = f"The service answers {answer.status}{_reason(answer)} for {make_excerpt(page.direct_url or page.url)}{where}."
+        yield Finding("page-fails", sentence, _first_line(page, answer), remedies)
+
+
+def find_differing_page(seen: Observation) -> Iterator[Finding]:
+    """The page works on localhost and not through Jupyter, and no other rule says why."""
+    page = seen.page
+    if not page.is_broken or is_explained(seen):
+        return
+    assert page.direct is not None  # it is broken
+    assert page.proxied is not None
+    proxied = page.proxied
+    status = proxied.error or proxied.status
+    sentence = f"The page has the status {page.direct.status} on localhost and {status} through Jupyter."
+    yield Finding("page-differs", sentence, _first_line(page, proxied))
+
+
+def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
+    pages = seen.of_kind("page")
+    for number, page in enumerate(pages):
+        proxied = page.proxied
+        again = (
+            proxied is not None and proxied.status in _REDIRECTS and page.proxied_url in [p.proxied_url for p in pages[:number]]
+        )
+        if again or any(a is not None and a.error == "too_many_redirects" for a in (page.proxied, page.direct)):
+            last = next((p for p in reversed(pages) if p.proxied is not None and p.proxied.field("location")), page)
+            answer = last.proxied or last.direct
+            location = answer.field("location") if answer is not None else ""
+            where = "" if _loops(page.direct) or _loops(page.proxied) is False else " through Jupyter"
+            sentence = f"The page redirects in a circle{where}; the last one leads to {make_excerpt(location) or 'itself'}."
+            yield Finding("redirect-loop", sentence, locate_field(last.direct_url or last.url, "Location", location))
+            return
+
+
+def find_outside_redirects(seen: Observation) -> Iterator[Finding]:
+    for page in seen.of_kind("page"):
+        answer = page.proxied
+        if answer is None:
+            continue
+        for name in ("location", "refresh"):
+            value = answer.field(name)
+            if name == "location" and answer.status not in _REDIRECTS:
+                continue
+            written = value if name == "location" else url_of_refresh(value)
+            if written and (problem := _leads_outside(seen, page, written)):
+                field = name.capitalize()
+                yield Finding("redirect-outside-prefix", problem, locate_field(page.direct_url or page.url, field, value))
+                return
+    yield from find_content_redirects(seen)
+
+
+def find_forced_https(seen: Observation) -> Iterator[Finding]:
+    """A redirect to https of the service's own port, which speaks http."""
+    for page in seen.of_kind("page"):
+        location = page.proxied.field("location") if page.proxied is not None and page.proxied.status in _REDIRECTS else ""
+        if _forces_https(seen, location):
+            sentence = f"The service redirects to https ({make_excerpt(location)}), and its port speaks http."
+            yield Finding("https-forced", sentence, locate_field(page.direct_url or page.url, "Location", location))
+            return
+
+
+def find_refusals(seen: Observation) -> Iterator[Finding]:
+    """A check of Host, Origin or a CSRF token."""
+    for visit in seen.of_kind("page", "script", "style", "frame"):
+        for answer in filter(None, (visit.proxied, visit.direct)):
+            check, match = _find_check(answer)
+            if not check:
+                continue
+            assert match is not None  # with a check
+            where = " also on localhost" if visit.direct is not None and not visit.direct.is_ok else " only through Jupyter"
+            url = make_excerpt(visit.direct_url or visit.url)
+            sentence = f"The service's check of {check} refuses {url} with {answer.status},{where}."
+            yield Finding("request-refused", sentence, locate(visit.direct_url or visit.url, answer.text, *match.span()))
+            return
+        direct, proxied = visit.direct, visit.proxied
+        if direct is not None and direct.is_ok and proxied is not None and proxied.status in _REFUSED and not proxied.error:
+            sentence = (
+                f"The service answers {direct.status} on localhost and {proxied.status} through Jupyter: "
+                "it checks Host, Origin or a forwarded field."
+            )
+            if not (visit.kind == "page" and _names_browser(proxied)):
+                yield Finding("request-refused", sentence, _first_line(visit, proxied))
+                return
+
+
+def find_browser_checks(seen: Observation) -> Iterator[Finding]:
+    page = seen.page
+    for answer in filter(None, (page.proxied, page.direct)):
+        match = _BROWSER.search(answer.text[:_MAX_TEXT]) if answer.status in (400, 403, 406, 418, 426) else None
+        if match is not None and not _find_check(answer)[0]:
+            sentence = f"The service answers {answer.status}, as it takes the doctor for no browser. Open the page in a browser."
+            yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, answer.text, *match.span()))
+            return
+
+
+def find_login(seen: Observation) -> Iterator[Finding]:
+    answer = seen.page.direct or seen.page.proxied
+    if answer is not None and answer.status == 401 and not answer.error:
+        challenge = answer.field("www-authenticate")
+        file = seen.page.direct_url or seen.page.url
+        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else _first_line(seen.page, answer)
+        yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
+
+
+def find_cut_page(seen: Observation) -> Iterator[Finding]:
+    answer = seen.page.direct or seen.page.proxied
+    if answer is not None and answer.is_cut and not answer.error:
+        sentence = f"The page is larger than what is examined: only its first {answer.size:,} bytes were."
+        yield Finding("page-cut", sentence, Evidence(seen.page.direct_url or seen.page.url, 1))
+
+
+# ---- helpers ----
+
+
+def is_explained(seen: Observation) -> bool:
+    """True if a more exact rule has the reason why the page fails."""
+    rules = (find_redirect_loop, find_forced_https, find_refusals, find_browser_checks, find_login, find_missing_fields)
+    return any(True for rule in rules for _ in rule(seen))
+
+
+def _find_check(answer: Answer) -> tuple[str, re.Match[str] | None]:
+    """Which check has refused a request, and where its text says so; empty if it is not known."""
+    text = answer.text[:_MAX_TEXT]
+    if answer.error or answer.status not in (*_REFUSED, 200):
+        return "", None
+    if answer.status == 200:  # older versions of webpack-dev-server
+        match = re.fullmatch(r"\s*Invalid Host header\s*", text)
+        return ("Host" if match else ""), match
+    for check, pattern in (("CSRF tokens", _CSRF), ("Host", _HOST), ("Origin", _ORIGIN)):
+        if match := pattern.search(text):
+            return check, match
+    return "", None
+
+
+def _names_browser(answer: Answer) -> bool:
+    return _BROWSER.search(answer.text[:_MAX_TEXT]) is not None
+
+
+def _leads_outside(seen: Observation, page: Visit, written: str) -> str:
+    """What is wrong with a redirect; empty for one that stays below the prefix."""
+    target, origin = seen.target, seen.target.jupyter_origin
+    url = urljoin(origin + page.proxied_url, written.strip())
+    if url.startswith(f"{origin}/") or url == origin:
+        path = url[len(origin) :] or "/"
+        if any(is_below(path, prefix) for prefix in (target.prefix, target.absolute_prefix)):
+            return ""
+        return f"The service redirects to {make_excerpt(path)} at the root of the server, out of its prefix."
+    if _forces_https(seen, written):
+        return ""  # a rule of its own
+    if is_loopback(host_of(url)):
+        return f"The service redirects to {make_excerpt(url)}, which is on the machine of the browser."
+    return f"The service redirects to {make_excerpt(url)}, another server: what is there was not examined."
+
+
+def _forces_https(seen: Observation, location: str) -> bool:
+    match = re.match(r"https://(?P<authority>[^/?#]*)", location.strip(), re.IGNORECASE)
+    if match is None or seen.target.scheme == "https":
+        return False
+    host, origin = host_of(location), seen.target.jupyter_origin
+    return is_loopback(host) or (host == host_of(origin) and not location.strip().lower().startswith(f"{origin}/"))
+
+
+def _loops(answer: Answer | None) -> bool:
+    return answer is not None and answer.error == "too_many_redirects"
+
+
+def _base_path_of(seen: Observation) -> str:
+    """The base path that an option of the command line sets; empty if there is none."""
+    command = " ".join(seen.target.command)
+    match = re.search(
+        r"--(?:[\w.]*base[-_]?url(?:[-_]?path)?|base|prefix|static-prefix|path_prefix|dashboard-prefix|root-path)[= ](/[^\s]+)",
+        command,
+        re.IGNORECASE,
+    )
+    return match[1] if match is not None else ""
+
+
+def _reason(answer: Answer) -> str:
+    return f" {make_excerpt(answer.reason)}" if answer.reason else ""
+
+
+def _first_line(page: Visit, answer: Answer) -> Evidence:
+    text = answer.text.lstrip()
+    file = page.direct_url or page.url
+    return locate(file, text, 0, min(len(text), 1)) if text else Evidence(file)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jupyter_portproxy.diagnose.observation import Answer, Evidence, Observation, Visit
+
+from ..observations import TARGET, find, find_one, observe
+
+ABSOLUTE = replace(TARGET, prefix=TARGET.absolute_prefix, keeps_prefix=True)
+
+
+def page(direct: Answer | None, proxied: Answer | None, path: str = "/", url: str = "") -> Visit:
+    return Visit("page", path, Evidence(path), path, url or TARGET.prefix + path, direct, proxied)
+
+
+def look(direct: Answer, proxied: Answer, target=TARGET) -> Observation:
+    return Observation(target, (page(direct, proxied),))
+
+
+def redirect(location: str, status: int = 302) -> Answer:
+    return Answer(status, fields=(("Location", location),))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Blocked request. This host ("hub.example") is not allowed.',
+        "Invalid Host header",
+        "Invalid host header",
+        "Invalid Host header - possible DNS rebinding attack detected",
+        "Invalid HTTP_HOST header: 'x'. You may need to add 'x' to ALLOWED_HOSTS.",
+        "<h1>Blocked hosts: localhost:8050</h1>",
+        "Host 'localhost' is not trusted.",
+        "<h2>Bad Request - Invalid Hostname</h2>",
+        "this host name is not allowed here",
+        "unknown host",
+        "Forbidden host",
+    ],
+)
+def test_a_check_of_the_host(text):
+    for status in (400, 403):
+        seen = look(Answer(status, text=text), Answer(status, text=text))
+        assert find(seen) == ["request-refused"]
+        assert "check of Host" in find_one(seen, "request-refused").sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [
+        ("CSRF verification failed. Request aborted.", "CSRF tokens"),
+        ("'_xsrf' argument missing from GET", "CSRF tokens"),
+        ("ActionController::InvalidAuthenticityToken", "CSRF tokens"),
+        ("Disallowed CORS origin", "Origin"),
+        ("Invalid CORS request", "Origin"),
+        ("Cross-origin request blocked", "Origin"),
+        ("Origin http://x does not match", "Origin"),
+    ],
+)
+def test_checks_of_origins_and_tokens(text, check):
+    seen = look(Answer(200), Answer(403, text=text))
+    assert find(seen) == ["request-refused"]
+    assert f"check of {check}" in find_one(seen, "request-refused").sentence
+
+
+def test_a_refusal_only_through_jupyter_is_a_check_though_it_says_nothing():
+    assert find(look(Answer(200), Answer(403, text="no"))) == ["request-refused"]
+    assert find(look(Answer(200), Answer(404, text="no"))) == ["page-differs"]
+
+
+def test_an_old_webpack_refuses_with_200():
+    assert find(look(Answer(200, text="Invalid Host header"), Answer(200, text="Invalid Host header\n"))) == ["request-refused"]
+    assert find(look(Answer(200), Answer(200, text="<p>An Invalid Host header is a fault of a client.</p>"))) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["Your browser is not supported.", "Only for browsers", "Unknown User-Agent", "Please use a modern browser"]
+)
+def test_a_service_for_browsers_only(text):
+    seen = look(Answer(403, text=text), Answer(403, text=text))
+    assert find(seen) == ["browsers-only"]
+
+
+def test_redirects_out_of_the_prefix():
+    for location in (
+        "/login",
+        "http://localhost:8888/login?next=/",
+        "http://localhost:9000/x",
+        "http://other.example/",
+        "//other.example/x",
+    ):
+        seen = Observation(ABSOLUTE, (page(redirect(location), redirect(location), url=f"{ABSOLUTE.prefix}/"),))
+        assert find(seen) == ["redirect-outside-prefix"], location
+        assert find_one(seen, "redirect-outside-prefix").evidence.field == "Location"
+
+
+def test_redirects_below_the_prefix():
+    for location in ("x/", f"{TARGET.prefix}/app/", "?x", f"http://localhost:8888{TARGET.prefix}/x"):
+        seen = Observation(TARGET, (page(redirect(location), redirect(location)), page(Answer(200), Answer(200), "/app/")))
+        assert find(seen) == []
+
+
+def test_the_field_refresh():
+    answer = Answer(200, fields=(("Refresh", "0; url=/login"),))
+    finding = find_one(look(answer, answer, ABSOLUTE), "redirect-outside-prefix")
+    assert (finding.evidence.field, finding.evidence.excerpt) == ("Refresh", "0; url=/login")
+
+
+def test_a_redirect_to_https():
+    for location in ("https://localhost:8050/", "https://127.0.0.1/x", "https://localhost/"):
+        assert find(look(redirect(location, 301), redirect(location, 301))) == ["https-forced"]
+
+
+def test_a_circle_of_redirects():
+    looping = replace(redirect(f"{TARGET.prefix}/"), error="too_many_redirects")
+    assert find(look(looping, looping)) == ["redirect-loop"]
+    assert find(look(Answer(200), looping)) == ["redirect-loop"]
+    there, back = redirect(f"{TARGET.prefix}/a"), redirect(f"{TARGET.prefix}/")
+    circle = [page(there, there), page(back, back, "/a"), page(there, there)]
+    assert find(Observation(TARGET, tuple(circle))) == ["redirect-loop"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(500, "Internal Server Error"), "500 Internal Server Error for /, on localhost too"),
+        (Answer(404), "404"),
+        (Answer(0, error="timeout"), "sent no complete answer in time"),
+        (Answer(0, error="unreachable"), "did not accept the connection"),
+        (Answer(200, error="not_decodable"), "cannot be decoded"),
+        (Answer(0, error="distrusted"), "certificate"),
+        (Answer(0, error="something_new"), "something_new"),
+    ],
+)
+def test_a_page_that_fails_on_localhost_too(answer, words):
+    seen = look(answer, answer)
+    assert find(seen) == ["page-fails"]
+    assert words in find_one(seen, "page-fails").sentence
+
+
+def test_the_base_path_of_the_command_line_is_a_remedy_for_a_404():
+    target = replace(TARGET, command=("app", "--base-url", "/proxy/absolute/port/8050"))
+    remedies = find_one(look(Answer(404), Answer(404), target), "page-fails").remedies
+    assert "`/proxy/absolute/port/8050`" in remedies[0]
+
+
+def test_a_login_of_the_service_is_a_notice():
+    answer = Answer(401, fields=(("WWW-Authenticate", 'Basic realm="x"'),))
+    seen = look(answer, answer)
+    assert find(seen) == ["login-required"]
+    assert find_one(seen, "login-required").evidence.field == "WWW-Authenticate"
+
+
+def test_a_page_that_is_cut():
+    answer = Answer(200, size=2_000_000, is_cut=True)
+    assert "2,000,000 bytes" in find_one(look(answer, answer), "page-cut").sentence
+
+
+def test_pages_that_work_are_no_finding():
+    assert find(observe("<p>Our host is blocked, the CSRF token is invalid, use a modern browser.</p>")) == []
