@@ -57,6 +57,7 @@ from .services.link_variables import LinkVariables
 from .services.manager import ServiceManager
 from .services.port_rules import PortRules
 from .services.ports import PortLeases, Reservations
+from .services.remembered import RememberedServices
 from .services.templates import Template
 from .services.user_ports import UserPorts
 from .system.addresses import ephemeral_ports
@@ -117,7 +118,7 @@ class PortProxyApp(ExtensionApp):
         self.logins = Logins(self.log, provider.login_age if isinstance(provider, HasLoginAge) else CHECK_INTERVAL)
         self.connector = Connector(self.policy, settings.connect_timeout)
         self.probe = Probe(self.policy, self.connector)
-        leases = PortLeases(self.policy.lease_ports)
+        leases = PortLeases(self.policy.lease_ports, self.policy.reaches)
         reservations = Reservations(leases)
         self.services = self._make_services(settings, leases, adopted.templates, base_url)
         self.projects_runtime = self._make_projects(settings, leases)
@@ -193,6 +194,8 @@ class PortProxyApp(ExtensionApp):
             self.header_timeout.mount(server)
         if self.projects_runtime is not None:
             await self.projects_runtime.start()
+        self.services.start_by_itself()
+        await self.services.start_remembered(lambda folder, name: None)
 
     def _refuse_to_start(self, error: Exception) -> NoReturn:
         self.log.critical("Bad config encountered during initialization: %s", error)
@@ -274,8 +277,16 @@ class PortProxyApp(ExtensionApp):
             logs.folder(Path(jupyter_runtime_dir()) / "portproxy"),
             {**configured, **adopted},
             root_dir=str(self._server.root_dir),
+            remembered=self._make_remembered(settings),
             log=self.log,
         )
+
+    def _make_remembered(self, settings: PortProxy) -> RememberedServices | None:
+        """The services that a restart starts again; None where several people share this server."""
+        if not self._is_personal(settings):
+            return None
+        path = Path(jupyter_data_dir(), "portproxy", "remembered-services.json")
+        return RememberedServices(path, str(self._server.root_dir), self.log)
 
     def _jupyter_ports(self) -> set[int]:
         """The server's own port, and the ZeroMQ ports of its kernels."""

@@ -40,6 +40,7 @@ SAMPLES = [
     errors.NothingThere(),
     errors.NotFound("a<b>"),
     errors.ServiceFailed("The service is failed.", ["its last line"]),
+    errors.ConsentMissing("a<b>"),
     errors.NoPort(),
     errors.StartedTooOften(5),
     errors.ServiceStarting("app", ["its last line"]),

@@ -149,7 +149,7 @@ class ServicesHandler(ProxyAPIHandler):
             raise BadInput("'name' must be a string.", "See the API's description.")
         await self.services.wait_stopped(name, data["template"])
         running = {service for service in self.services.list() if service.alive}
-        service = self.services.start(data["template"], name, arguments)
+        service = self.services.start(data["template"], name, arguments, started_by=self.current_user.username)
         await self.send_service(service, 200 if service in running else 201)
 
 

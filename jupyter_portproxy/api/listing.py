@@ -152,5 +152,5 @@ def _last_lines(service: Service) -> list[str]:
 
 def _first_page(prefix: str | None, template: Template) -> str | None:
     """The URL of a service's first page; None for a template that does not start when it is opened, and without HTTP."""
-    has_page = prefix is not None and template.protocol != "tcp"
+    has_page = prefix is not None and template.has_page
     return f"{prefix}/{template.path_info.lstrip('/')}" if has_page else None

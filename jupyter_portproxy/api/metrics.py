@@ -5,8 +5,10 @@ The gateway and the service manager keep plain numbers, which cost next to nothi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import get_args
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from ..gateway.gateway import Gateway
 from ..services.manager import ServiceManager
+from ..services.service import ServiceState
 
 _PREFIX = "jupyter_portproxy_"
 
@@ -32,7 +35,10 @@ class PortProxyCollector(Collector):
         )
         sizes = {"to_service": counts.bytes_to_service, "to_client": counts.bytes_to_client, "tunnels": counts.bytes_in_tunnels}
         yield _labelled("bytes", "Bytes of content relayed, by direction", "way", sizes)
-        yield _labelled("service_starts", "Services started, by template", "template", self._services.runner.starts)
+        yield _labelled("service_starts", "Services started, by template", "template", self._services.starts)
+        yield _labelled("service_failures", "Services that failed, by template", "template", self._services.failures)
+        yield _labelled("service_unhealthy", "Services that became unhealthy, by template", "template", self._services.unhealthy)
+        yield self._services_by_state()
         yield _labelled("refusals", "Requests refused by a limit, by the setting's name", "limit", counts.refusals)
         yield GaugeMetricFamily(f"{_PREFIX}tunnels", "Open tunnels", value=self._gateway.tunnels)
         yield GaugeMetricFamily(f"{_PREFIX}exchanges", "Requests in flight", value=self._gateway.exchanges)
@@ -40,6 +46,13 @@ class PortProxyCollector(Collector):
         for limited in (self._gateway.limits.exchanges, self._gateway.limits.tunnels):
             slots.add_metric([limited.kind], limited.in_all)
         yield slots
+
+    def _services_by_state(self) -> GaugeMetricFamily:
+        states = GaugeMetricFamily(f"{_PREFIX}services", "Services, by state", labels=["state"])
+        numbers = Counter(service.state for service in self._services.list())
+        for state in get_args(ServiceState):
+            states.add_metric([state], numbers[state])
+        return states
 
     def register(self) -> None:
         REGISTRY.register(self)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tornado.web import RequestHandler
 
-from ..errors import GatewayError, Internal, RawTcp, ServiceStarting
+from ..errors import BadInput, GatewayError, Internal, RawTcp, ServiceStarting
 from ..protocol import urls
 from ..protocol.activity import ALL, ActivityRule
 from ..protocol.hop_header import HopHeader
@@ -97,6 +97,7 @@ class DestinationFinder:
 
         Raises:
             NotFound, ServiceStarting, ServiceFailed
+            BadInput: it listens nowhere.
             RawTcp: it speaks no HTTP, and the route is not one for raw TCP.
             Forbidden: its Unix socket belongs to another user, or raw TCP to it is not allowed.
         """
@@ -106,7 +107,11 @@ class DestinationFinder:
             upstream, activity = await self._policy.resolve(port_route), self._policy.activity_of(port_route)
             return Destination(port_route, upstream, is_stable=False, activity=activity)
         known = self.template_of(route.name)
-        if known is not None and known.protocol == "tcp" and not route.tcp_target:
+        if known is not None and not known.listens:
+            raise BadInput(
+                f"The service '{route.name}' has no page and no port: it listens nowhere.", "Its log shows what it does."
+            )
+        if known is not None and not known.has_page and not route.tcp_target:
             raise RawTcp.service(route.name)
         template = self._services.templates.get(route.name)
         if template is not None and template.external and template.endpoint is not None:

@@ -102,6 +102,10 @@ class Policy:
         """True if the configuration allows the port."""
         return bool(self._port_allowed[port])
 
+    def reaches(self, port: int) -> bool:
+        """True if the configuration or the user allows the port."""
+        return self.allows_port(port) or self._is_user_port(port)
+
     def find_refused(self, ports: range) -> int | None:
         """The first of the ports that the configuration does not allow; None if it allows them all."""
         refused = self._port_allowed.find(0, ports.start, ports.stop)

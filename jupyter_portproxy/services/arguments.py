@@ -1,4 +1,5 @@
-"""The arguments of a service: filled in, compared and described. Paths count from the root of the file browser."""
+"""The arguments of a service: filled in, compared and described. Paths count from the template's folder, or the root of
+the file browser."""
 
 from __future__ import annotations
 
@@ -29,25 +30,29 @@ class Arguments:
         except TemplateError as error:
             raise BadInput(str(error), "See the template's list of arguments.") from None
         for argument in template.arguments:
-            path = self.path(filled[argument.name])
+            path = self.path(filled[argument.name], template)
             if argument.kind == "path" and argument.must_exist and filled[argument.name] and not _exists(path):
                 raise BadInput(
                     f"The argument '{argument.name}': there is no file or folder '{path}'.",
-                    "Paths count from the folder that the file browser shows; in the server's terminals from the current one.",
+                    "Paths count from the folder that the file browser shows, those of a folder's project file from that folder; "
+                    "in the server's terminals from the current one.",
                 )
         return filled
 
-    def path(self, value: str) -> str:
+    def path(self, value: str, template: Template) -> str:
         """An absolute path."""
-        return os.path.normpath(os.path.join(self._root_dir, value))
+        return os.path.normpath(os.path.join(template.folder or self._root_dir, value))
 
     def are_of(self, service: Service, template: Template, arguments: Mapping[str, str]) -> bool:
         """True if a service of this template has these arguments, where different paths may name the same file."""
-        if service.template.name != template.name or service.arguments.keys() != arguments.keys():
+        if service.template.key != template.key or service.arguments.keys() != arguments.keys():
             return False
         paths = {argument.name for argument in template.arguments if argument.kind == "path"}
         pairs = ((name, value, arguments[name]) for name, value in service.arguments.items())
-        return all(one == other or (name in paths and self.path(one) == self.path(other)) for name, one, other in pairs)
+        return all(
+            one == other or (name in paths and self.path(one, template) == self.path(other, template))
+            for name, one, other in pairs
+        )
 
     def describe(self, service: Service) -> str:
         """What runs in a service, for people: its script or folder, and its other arguments where they are not the defaults."""
@@ -55,7 +60,7 @@ class Arguments:
         for argument in service.template.arguments:
             value = service.arguments.get(argument.name, "")
             if argument.kind == "path":
-                path = self.path(value)
+                path = self.path(value, service.template)
                 relative = os.path.relpath(path, self._root_dir or ".")
                 parts.append(path if relative.startswith("..") else relative)
             elif value != argument.default:

@@ -2,7 +2,8 @@
 
 States of a service, and what brings it there:
 
-    starting   a run has begun: by `start`, `restart` or `open`, or after a failure of a template with restart "on-failure"
+    starting   a run has begun, or waits for the services that it needs: by `start`, `restart` or `open`, or by `restart` of its
+               template after the end of a run
     up         a health check found it ready, or answering again
     unhealthy  as many health checks in a row failed as the template says
     stopping   `stop`, `restart` or `delete` was called
@@ -11,37 +12,28 @@ States of a service, and what brings it there:
 
 A service that an agent has attached is a process elsewhere: it is up, unhealthy or down by what `AttachedServices.report` says,
 is never started here, and `stop` calls `Service.detach`.
-
-Each other service has one task from its start until no process of it is left (`_supervise`), through all restarts. Only that
-task, `stop` and the health of a run change the state, through `ServiceList.change`, which calls the subscribers. Each run leases
-its endpoint and releases it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
-from ..errors import BadInput, NotFound, ServiceFailed, ShuttingDown, StartedTooOften
-from ..system import background_tasks
+from ..errors import BadInput, GatewayError, NotFound, ServiceFailed, ShuttingDown
 from .arguments import Arguments, masked
 from .attached import AttachedServices
-from .health import Health, HealthChecks
 from .hooks import Endpoint
 from .names import ServiceNames
 from .ports import EndpointLeases, PortLeases
-from .run import Runner, end_input
+from .remembered import RememberedServices
 from .service import Service
 from .service_list import ServiceList
+from .start_order import stop_in_order
+from .supervisor import PAUSES, Pauses, Supervisor
 from .template_keys import NAME, NAME_HINT
 from .templates import Template
-
-MAX_STARTS_PER_MINUTE = 5
 
 
 class ServiceManager:
@@ -54,10 +46,8 @@ class ServiceManager:
         directory: where this server's log files are kept; made private to this user.
         templates: by name. The mapping is kept: what is put into it later can be started.
         root_dir: the root of the file browser; paths among the arguments and working directories are relative to it.
-        watch_period: seconds between two health checks of services without a period of their own, while clients watch.
-        first_pause: seconds before the first restart, doubled with each: with 2, five starts in the first minute.
-        long_run: seconds after which a run that fails is restarted with the first pause again.
-        retry_pause: seconds after a failure of `probe`, until it is called again.
+        may_start: True if a template of a folder may be started now.
+        remembered: the services that a restart of the server starts again; None if it remembers none.
     """
 
     def __init__(
@@ -70,23 +60,24 @@ class ServiceManager:
         templates: dict[str, Template],
         *,
         root_dir: str = "",
-        watch_period: float = 5.0,
-        first_pause: float = 2.0,
-        long_run: float = 60.0,
-        retry_pause: float = background_tasks.FIRST_PAUSE,
+        pauses: Pauses = PAUSES,
+        may_start: Callable[[Template], bool] = lambda template: True,
+        remembered: RememberedServices | None = None,
         log: logging.Logger | None = None,
     ) -> None:
-        log = log or logging.getLogger(__name__)
-        self.templates = templates
+        log = self._log = log or logging.getLogger(__name__)
+        self.templates, self._remembered = templates, remembered
         self._services = ServiceList(prefix_of, directory, log)
         self._endpoints = EndpointLeases(ports)
         self.attached = AttachedServices(self._services, self._endpoints, templates)
-        self._health = HealthChecks(probe, self._apply_health, log, watch_period=watch_period, retry_pause=retry_pause)
-        self.runner = Runner(base_url, root_dir, self._health, log)
+        self._supervisor = Supervisor(
+            self._services, self._endpoints, probe, self._start_need, may_start, base_url, root_dir, pauses, log
+        )
+        # For /metrics: template -> number of processes started, of failures, and of times that a service became unhealthy.
+        self.starts = self._supervisor.runner.starts
+        self.failures, self.unhealthy = self._services.failures, self._services.unhealthy
         self._arguments = Arguments(root_dir)
         self._names = ServiceNames(self._services, templates, self._arguments)
-        self._first_pause, self._long_run = first_pause, long_run
-        self._recent_starts: dict[str, deque[float]] = {}
 
     def subscribe(self, callback: Callable[[Service], None], *, watches: bool = True) -> Callable[[], None]:
         """Call back with a service after its start, each change of its state, and its deletion.
@@ -98,7 +89,7 @@ class ServiceManager:
             ends the subscription.
         """
         unsubscribe = self._services.subscribe(callback)
-        end_watch = self._health.watch() if watches else lambda: None
+        end_watch = self._supervisor.health.watch() if watches else lambda: None
 
         def end() -> None:
             unsubscribe()
@@ -163,34 +154,56 @@ class ServiceManager:
         if service.alive or not service.template.start_on_open or not (by_page or service.state == "failed"):
             return service
         try:
-            return self._begin(name, service.template, service.arguments)
+            return self._begin(name, service.template, service.arguments, service.started_by)
         except ServiceFailed:
             raise self.failure(service) from None
 
-    def start(self, template_name: str, name: str | None = None, arguments: Mapping[str, object] | None = None) -> Service:
-        """Start a service; one that runs already with these arguments is returned as it is.
-
-        Args:
-            name: of the service. By default the template's, or made of its script or folder where that is taken.
-
-        Raises:
-            NotFound: there is no such template.
-            BadInput: an invalid name or argument, a file that does not exist, or the name belongs to another service.
-            ServiceFailed: no port is free, or it was started too often.
-        """
+    def start(
+        self,
+        template_name: str,
+        name: str | None = None,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        started_by: str = "",
+    ) -> Service:
+        """Start a service of a configured template. Raises: NotFound, and as `start_template`."""
         if self._services.is_closing:
             raise ShuttingDown()
         template = self.templates.get(template_name)
         if template is None:
             raise NotFound(template_name, "template")
+        return self.start_template(template, name, arguments, started_by=started_by)
+
+    def start_template(
+        self,
+        template: Template,
+        name: str | None = None,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        started_by: str = "",
+    ) -> Service:
+        """Start a service, and first what it needs; one that runs already with these arguments is returned as it is.
+
+        Args:
+            template: of the configuration, or of a folder.
+            name: of the service. By default the template's, or made of its folder or script where that is taken.
+            started_by: the user; empty if it starts by itself.
+
+        Raises:
+            BadInput: an invalid name or argument, a file that does not exist, or the name belongs to another service.
+            ServiceFailed: no port is free, it was started too often, or a service that it needs could not be started.
+            ConsentMissing: its folder may not start services now.
+        """
+        if self._services.is_closing:
+            raise ShuttingDown()
         if template.external:
-            raise BadInput(f"'{template_name}' is not started by this server.", "Start it as before, and open its address.")
+            raise BadInput(f"'{template.name}' is not started by this server.", "Start it as before, and open its address.")
         filled = self._arguments.fill_in(template, arguments or {})
         name = self._names.choose(template, filled) if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput.name("service", name, NAME_HINT)
         known = self._services.find(name)
-        if known is not None and known.template.name != template_name:
+        if known is not None and known.template.key != template.key:
             raise BadInput(
                 f"The name '{name}' belongs to a service of another template.", "Choose another name, or delete that service."
             )
@@ -205,21 +218,65 @@ class ServiceManager:
             )
         if known is None:
             self._services.check_room()
-        return self._begin(name, template, filled)
+        return self._begin(name, template, filled, started_by)
+
+    def find_running(self, template: Template) -> Service | None:
+        """A service of this template that runs or starts, preferably with the arguments' defaults."""
+        running = [s for s in self._services if s.alive and s.state != "stopping" and s.template.key == template.key]
+        defaults = {argument.name: argument.default for argument in template.arguments}
+        return max(running, key=lambda service: service.arguments == defaults, default=None)
+
+    def start_by_itself(self) -> None:
+        """Start the configured templates with autostart "always", when the server starts."""
+        for template in self.templates.values():
+            if template.autostart == "always":
+                self._try_to_start(template)
+
+    async def start_remembered(self, find: Callable[[str, str], Template | None]) -> None:
+        """Start the services that the last server has left, as far as their templates are still there and say so.
+
+        Args:
+            find: folder, name -> the template of a folder; None if it has none, or may not start services.
+        """
+        if self._remembered is None:
+            return
+        for entry in await self._remembered.take_over():
+            template = find(entry.folder, entry.template) if entry.folder else self.templates.get(entry.template)
+            if template is not None and template.restart == "always":
+                self._try_to_start(template, entry.name, entry.arguments, started_by=entry.started_by)
+            else:
+                self._remembered.forget(entry.name)
+
+    def _try_to_start(
+        self, template: Template, name: str | None = None, arguments: Mapping[str, str] | None = None, *, started_by: str = ""
+    ) -> None:
+        try:
+            self.start_template(template, name, arguments, started_by=started_by)
+        except GatewayError as error:
+            self._log.error("portproxy: '%s' is not started with the server: %s", template.name, error.message)
 
     async def stop(self, name: str) -> Service:
-        """Stop a service, or a restart that is due, and wait until no process of it is left."""
+        """Stop a service, or a restart that is due, and wait until no process of it is left. It is not remembered any more."""
         service = self.get(name)
+        self._forget(service)
+        await self._stop(service)
+        return service
+
+    async def stop_all(self, services: Collection[Service]) -> None:
+        """As `stop`, for several services: each as soon as those that need it have ended."""
+        for service in services:
+            self._forget(service)
+        await stop_in_order(services, self._stop)
+
+    async def _stop(self, service: Service) -> None:
         if service.agent:
             service.detach()
-        elif service.task is not None and not service.task.done():
-            if service.state == "up":  # stopped by the user: it counts no more among the starts of a crashing program
-                self._recent_starts.pop(name, None)
-            if service.alive:
-                self._services.change(service, "stopping")
-            self._request_stop(service)
-            await asyncio.wait({service.task})
-        return service
+        else:
+            await self._supervisor.stop(service)
+
+    def _forget(self, service: Service) -> None:
+        if self._remembered is not None:
+            self._remembered.forget(service.name)
 
     async def wait_stopped(self, *names: str | None) -> None:
         """Wait for the end of services that are being stopped, by their own name or their template's, before one is started."""
@@ -236,9 +293,9 @@ class ServiceManager:
         """
         if self.get(name).agent:
             raise BadInput(f"'{name}' was attached from elsewhere and cannot be restarted here.", "Restart its program there.")
-        await self.stop(name)
+        await self._stop(self.get(name))
         service = self.get(name)  # another request may have deleted or started it meanwhile
-        return service if service.alive else self._begin(name, service.template, service.arguments)
+        return service if service.alive else self._begin(name, service.template, service.arguments, service.started_by)
 
     async def delete(self, name: str) -> None:
         """Stop a service and remove it from the list."""
@@ -260,13 +317,11 @@ class ServiceManager:
             raise self.failure(service)
 
     async def close(self) -> None:
-        """Stop all services at the same time."""
+        """Stop all services, each as soon as those that need it have ended. They stay remembered."""
         self._services.is_closing = True
-        running = [service for service in self._services if service.task is not None and not service.task.done()]
-        for service in running:
-            self._request_stop(service)
-        if running:
-            await asyncio.wait({service.task for service in running if service.task is not None})
+        await stop_in_order([s for s in self._services if s.task is not None and not s.task.done()], self._supervisor.end)
+        if self._remembered is not None:
+            await self._remembered.close()
         self._services.close()
         self._endpoints.close()
 
@@ -276,76 +331,11 @@ class ServiceManager:
             return None
         return next((service for service in self._services if service.alive and service.endpoint == endpoint), None)
 
-    # ---- the life of a service ----
-
-    def _begin(self, name: str, template: Template, arguments: Mapping[str, str]) -> Service:
-        if self._services.is_closing:
-            raise ShuttingDown()
-        if os.name != "posix":
-            raise ServiceFailed("Services need a POSIX system. Start the program by hand and open its port.")
-        self._count_start(name)
-        endpoint = self._endpoints.lease(name, template)
-        service = self._services.find(name)
-        if service is None:
-            service = self._services.add(name, template, arguments, endpoint)
-            self._services.notify(service)
-        else:
-            if service.task is not None:
-                service.task.cancel()  # it waits for its next restart, or has ended
-            service.template, service.arguments, service.endpoint = template, arguments, endpoint
-            service.stop_requested.clear()
-            service.exit_code, service.log_offset = None, service.log.written
-            self._services.change(service, "starting")
-        service.touch()
-        service.task = asyncio.get_running_loop().create_task(self._supervise(service), name=f"portproxy service {name}")
+    def _begin(self, name: str, template: Template, arguments: Mapping[str, str], started_by: str) -> Service:
+        service = self._supervisor.begin(name, template, arguments, started_by)
+        if self._remembered is not None and template.restart == "always":
+            self._remembered.remember(service)
         return service
 
-    async def _supervise(self, service: Service) -> None:
-        """All runs of a service, from its start to its end."""
-        pause = self._first_pause
-        while True:
-            started = time.monotonic()
-            state, error = await self.runner.run(service)
-            self._endpoints.release(service.endpoint)
-            self._services.change(service, state, error)
-            if time.monotonic() - started > self._long_run:
-                pause = self._first_pause
-            if service.template.restart != "on-failure" or state != "failed" or await service.wait_for_stop(pause):
-                return
-            pause *= 2
-            try:
-                self._count_start(service.name)
-                service.endpoint = self._endpoints.lease(service.name, service.template)
-            except ServiceFailed as failure:
-                self._services.change(service, "failed", f"{error} It is not started again: {failure.message}")
-                return
-            service.log_offset = service.log.written
-            self._services.change(service, "starting", error)
-
-    def _count_start(self, name: str) -> None:
-        starts = self._recent_starts.setdefault(name, deque(maxlen=MAX_STARTS_PER_MINUTE))
-        now = time.monotonic()
-        if len(starts) == MAX_STARTS_PER_MINUTE and now - starts[0] < 60:
-            raise StartedTooOften(MAX_STARTS_PER_MINUTE)
-        starts.append(now)
-
-    def _apply_health(self, service: Service, health: Health) -> None:
-        """Change the state with the health of the run; end a run that is late or idle."""
-        template = service.template
-        match health:
-            case Health.LATE:
-                address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
-                service.end_reason = f"It did not listen on {address} within {template.ready_timeout:g} s."
-                end_input(service)
-            case Health.IDLE:
-                self._request_stop(service)
-            case Health.ANSWERING if service.state in ("starting", "unhealthy"):
-                if service.state == "starting" and service.process is not None and service.process.stdin is not None:
-                    service.process.stdin.write(b"u")  # reports to the guard that the program is ready
-                self._services.change(service, "up")
-            case Health.SILENT if service.state == "up":
-                self._services.change(service, "unhealthy", "It does not answer.")
-
-    def _request_stop(self, service: Service) -> None:
-        service.stop_requested.set()
-        end_input(service)
+    def _start_need(self, template: Template, started_by: str) -> Service:
+        return self.find_running(template) or self.start_template(template, started_by=started_by)

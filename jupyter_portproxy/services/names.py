@@ -1,4 +1,4 @@
-"""The name of a new service: its template's, or one with its script or folder where that is taken."""
+"""The name of a new service: its template's, or one with its folder or script where that is taken."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ class ServiceNames:
         return next(name for name in self._names(template, arguments) if self._is_free(name, template))
 
     def _names(self, template: Template, arguments: Mapping[str, str]) -> Iterator[str]:
-        """The template's name; then with the name of its script or folder appended; then with a number."""
+        """The template's name; then with that of its project file's folder, or of its script, appended; then with a number."""
         yield template.name
         name = template.name
+        if template.folder:
+            name = _append(name, Path(template.folder).name)
+            yield name
         argument = next((each for each in template.arguments if each.kind == "path"), None)
         if argument is not None:
-            path = Path(self._arguments.path(arguments[argument.name]))
+            path = Path(self._arguments.path(arguments[argument.name], template))
             is_default = path.name == Path(argument.default).name  # of app.py the folder says more
-            stem = _NOT_OF_NAMES.sub("-", path.parent.name if is_default else path.stem).strip("-._")
-            name = f"{template.name}-{stem}"[:_MAX_BASE].rstrip("-._")
+            name = _append(template.name, path.parent.name if is_default else path.stem)
             yield name
         for number in count(2):
             yield f"{name[:_MAX_BASE]}-{number}"
@@ -49,6 +51,10 @@ class ServiceNames:
     def _is_free(self, name: str, template: Template) -> bool:
         """True for a new name, and for that of a service of this template that has ended."""
         known = self._services.find(name)
-        if name in self._templates and name != template.name:
+        if name in self._templates and (template.folder or name != template.name):
             return False
-        return known is None or (known.template.name == template.name and not known.alive)
+        return known is None or (known.template.key == template.key and not known.alive)
+
+
+def _append(name: str, word: str) -> str:
+    return f"{name}-{_NOT_OF_NAMES.sub('-', word).strip('-._')}"[:_MAX_BASE].rstrip("-._")

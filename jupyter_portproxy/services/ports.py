@@ -30,9 +30,14 @@ MAX_RESERVATIONS = 100
 
 
 class PortLeases:
-    """The allowed ports above 1023, which of them are leased, and which the projects of this machine claim."""
+    """The allowed ports above 1023, which of them are leased, and which the projects of this machine claim.
 
-    def __init__(self, ranges: Iterable[range]) -> None:
+    Args:
+        may_use: True for a port that a template may have as its fixed port.
+    """
+
+    def __init__(self, ranges: Iterable[range], may_use: Callable[[int], bool] = lambda port: True) -> None:
+        self._may_use = may_use
         ranges = (range(max(ports.start, _FIRST_UNPRIVILEGED), ports.stop) for ports in ranges)
         self._ranges = [ports for ports in ranges if ports]
         self._leased: set[int] = set()
@@ -64,6 +69,20 @@ class PortLeases:
                 return port
         raise NoPort()
 
+    def lease_fixed(self, port: int) -> None:
+        """Lease this port.
+
+        Raises:
+            ServiceFailed: it may not be used, or is taken.
+        """
+        if self._claims[port] or not self._may_use(port):
+            raise ServiceFailed(f"Port {port} is not allowed on this server (c.PortProxy.allowed_ports).")
+        if port in self._leased:
+            raise ServiceFailed(f"Port {port} is in use by another service, or reserved.")
+        if not is_free(port):
+            raise ServiceFailed(f"Port {port} is in use by another program.")
+        self._leased.add(port)
+
     def release(self, port: int) -> None:
         self._leased.discard(port)
 
@@ -80,8 +99,13 @@ class EndpointLeases:
 
         Raises:
             NoPort
-            ServiceFailed: the template's fixed endpoint is in use.
+            ServiceFailed: the template's fixed port or endpoint is in use, or not allowed.
         """
+        if not template.listens:
+            return Endpoint(0)
+        if template.port:
+            self._ports.lease_fixed(template.port)
+            return Endpoint(template.port)
         if template.endpoint is not None:
             _clear(template.endpoint)
             return template.endpoint

@@ -14,6 +14,8 @@ from pathlib import Path
 from ..errors import ServiceFailed
 from ..protocol.credentials import remove_secret_variables
 from ..system import background_tasks
+from . import environment_file
+from .environment_file import EnvironmentFileError
 from .guard import BACKGROUND
 from .health import HealthChecks
 from .link_variables import remove_link_variables
@@ -81,7 +83,9 @@ class Runner:
             TemplateError, ServiceFailed, OSError, ValueError
         """
         template, endpoint = service.template, service.endpoint
+        folder = template.folder or self._root_dir
         values = {
+            **_values_of_needs(service),
             "port": str(endpoint.port),
             "unix_socket": endpoint.unix_socket,
             "base_url": self._base_url,
@@ -91,19 +95,39 @@ class Runner:
         }
         command, variables, cwd = template.expand(values)
         if template.hooks is None:  # jupyter-server-proxy starts programs in the server's own working directory, with its PATH
-            cwd = os.path.join(self._root_dir, cwd)
-            variables = {"PATH": program_path(), "PYTHONUNBUFFERED": "1", **variables}
+            cwd = os.path.join(folder, cwd)
+            from_file = _read_environment_file(template, folder)
+            variables = {"PATH": program_path(), "PYTHONUNBUFFERED": "1", **from_file, **variables}
         environment = {**remove_link_variables(remove_secret_variables(os.environ)), **variables}
         program = _find_program(template, command[0], cwd, environment.get("PATH", os.defpath))
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")
-        address = endpoint.unix_socket or str(endpoint.port)
+        address = endpoint.unix_socket or str(endpoint.port) if template.listens else "-"
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(template.stop_timeout), address]
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             *guard, program, *command[1:], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT,
             cwd=cwd or None, env=environment, start_new_session=True, limit=1 << 16,
         )  # fmt: skip
+
+
+def _values_of_needs(service: Service) -> dict[str, str]:
+    """The values of the placeholders `{NAME.port}` and so on."""
+    values = {}
+    for name, need in zip(service.template.depends_on, service.needs, strict=True):
+        values[f"{name}.port"] = str(need.endpoint.port)
+        values[f"{name}.unix_socket"], values[f"{name}.prefix"] = need.endpoint.unix_socket, need.prefix
+    return values
+
+
+def _read_environment_file(template: Template, folder: str) -> dict[str, str]:
+    """Raises: ServiceFailed"""
+    if not template.environment_file:
+        return {}
+    try:
+        return environment_file.read(os.path.join(folder, template.environment_file), template.folder)
+    except EnvironmentFileError as error:
+        raise ServiceFailed(f"The file of variables '{template.environment_file}' cannot be used: {error}.") from None
 
 
 def end_input(service: Service) -> None:

@@ -27,6 +27,9 @@ class Service:
         end_reason: why its run is being stopped, if that is a failure: it was not ready in time, or unhealthy.
         log_offset: bytes of the log that earlier runs have written.
         last_used: monotonic time of the last request, or of the last byte in a tunnel.
+        needs: the services that must be ready before its program is started.
+        started_by: the user who has started it; empty if it was started by itself.
+        kernel: the kernel spec in whose environment it runs; empty for the server's own.
         agent: the name of the agent that has attached it; empty for a process of this server.
         detach: ends the attachment, and reports that it is down.
     """
@@ -48,6 +51,9 @@ class Service:
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    needs: tuple[Service, ...] = ()
+    started_by: str = ""
+    kernel: str = ""
     agent: str = ""
     detach: Callable[[], None] = lambda: None
 

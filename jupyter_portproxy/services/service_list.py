@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -23,12 +24,15 @@ class ServiceList:
         directory: where this server's log files are kept; made private to this user.
 
     Attributes:
+        failures, unhealthy: template -> how often a service of it has failed, or became unhealthy.
         is_closing: the server is shutting down: nothing is started or attached any more.
     """
 
     def __init__(self, prefix_of: Callable[[str, Template], str], directory: Path, log: logging.Logger) -> None:
         self.prefix_of, self._directory, self._log = prefix_of, directory, log
         self.is_closing = False
+        self.failures: Counter[str] = Counter()
+        self.unhealthy: Counter[str] = Counter()
         self._services: dict[str, Service] = {}
         self._subscribers: list[Callable[[Service], None]] = []
 
@@ -68,8 +72,12 @@ class ServiceList:
 
     def change(self, service: Service, state: ServiceState, error: str = "") -> bool:
         """Set the state of a service; False if it was in that state already, with the same error."""
+        before = service.state
         has_changed = service.set_state(state, error)
         if has_changed:
+            counter = {"failed": self.failures, "unhealthy": self.unhealthy}.get(state)
+            if counter is not None and state != before and not service.agent:
+                counter[service.template.name] += 1
             self.notify(service)
         return has_changed
 

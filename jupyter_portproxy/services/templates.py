@@ -115,6 +115,11 @@ class Template:
         return self.keep_prefix or self.hooks is not None or self.uses("prefix")
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Identifies it: folders may have templates of the same name."""
+        return self.folder, self.name
+
+    @property
     def listens(self) -> bool:
         """True if it has a port or a Unix socket."""
         return self.protocol != "none"

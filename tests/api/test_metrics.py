@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+from jupyter_portproxy.services.templates import load
+
 from ..support.raw_clients import UPGRADE
 from ..support.upstreams import answers, closes_without_answer, echo_frames, free_port, serve
+from ..support.waiting import eventually
 
 
 async def numbers(call) -> dict[str, float]:
@@ -55,6 +58,24 @@ async def test_starts_of_services_are_counted(call):
     await call("proxy/api/services", "POST", content=json.dumps({"template": "http-server", "name": "a"}).encode())
     await call("proxy/service/a/")
     assert (await numbers(call))['service_starts_total{template="http-server"}'] == 1
+
+
+async def test_services_are_counted_by_state_and_failures_by_template(call, jp_serverapp):
+    services = jp_serverapp.web_app.settings["portproxy"].services
+    services.templates["fails"] = load("fails", {"command": ["no-such-program"]})
+    services.templates["worker"] = load("worker", {"command": ["sleep", "60"], "protocol": "none"})
+    for name in ("fails", "worker"):
+        await call("proxy/api/services", "POST", content=json.dumps({"template": name}).encode())
+    await eventually(lambda: services.get("fails").state == "failed" and services.get("worker").state == "up")
+    counted = await numbers(call)
+    assert (counted['services{state="up"}'], counted['services{state="failed"}'], counted['services{state="unhealthy"}']) == (
+        1,
+        1,
+        0,
+    )
+    assert counted['service_failures_total{template="fails"}'] == 1
+    page = await call("proxy/service/worker/")
+    assert page.status == 400 and "listens nowhere" in page.text
 
 
 async def test_a_second_server_in_the_process_starts_from_nothing(call):

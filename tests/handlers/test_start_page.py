@@ -123,7 +123,7 @@ async def test_a_failure_is_shown_with_its_reason_and_starts_again_by_a_post_alo
     failed = await until_state("fails", "failed")
     assert failed["message"] == "It ended with exit code 1 before it was ready. Its output: RuntimeError: no <b>memory</b>"
     assert failed["lines"][0] == "reads weights" and failed["lines"][-1] == "RuntimeError: no <b>memory</b>" and failed["is_over"]
-    assert gateway.services.runner.starts["fails"] == 1
+    assert gateway.services.starts["fails"] == 1
     assert (await report("fails", AGAIN))["state"] == "failed"  # a GET
     again = await report("fails", AGAIN, "POST")
     assert (again["state"], again["lines"], again["is_over"]) == ("starting", [], False)
@@ -150,7 +150,7 @@ async def test_a_page_of_another_site_starts_nothing(call, until_state, gateway)
     await until_state("fails", "failed")
     other = [AGAIN[0], "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: cross-site", "Origin: https://evil.example"]
     assert (await call("proxy/service/fails/", "POST", other, content=b"")).status == 403
-    assert gateway.services.runner.starts["fails"] == 1
+    assert gateway.services.starts["fails"] == 1
 
 
 async def test_the_page_is_no_page_of_the_service(call):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from jupyter_portproxy.errors import BadInput
+from jupyter_portproxy.services.templates import load
 
 from ..support.services import PYTHON, SERVE
 
@@ -47,3 +48,14 @@ async def test_what_flask_and_shiny_take_for_a_script_exists(scripts, script):
 async def test_a_path_that_may_be_new_is_no_error(make):
     logs = {"name": "logdir", "default": "logs", "kind": "path", "must_exist": False}
     assert make(web={"command": ["true"], "arguments": [logs]}).start("web").name == "web"
+
+
+async def test_paths_of_a_folders_template_count_from_that_folder(make, tmp_path):
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "app.py").touch()
+    argument = {"name": "script", "default": "app.py", "kind": "path"}
+    template = load("web", {"command": ["true"], "arguments": [argument]}, str(tmp_path / "repo"))
+    manager = make(web={"command": ["true"], "arguments": [argument]}, options={"root_dir": str(tmp_path)})
+    assert manager.describe(manager.start_template(template)) == "repo/app.py"
+    with pytest.raises(BadInput, match="there is no file or folder"):
+        manager.start("web")

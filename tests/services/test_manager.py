@@ -15,6 +15,7 @@ import pytest
 
 from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed, ShuttingDown
 from jupyter_portproxy.services.service import Service
+from jupyter_portproxy.services.supervisor import Pauses
 
 from ..support.services import PYTHON, SERVE, STUBBORN, answers, ended, pausing
 from ..support.waiting import eventually
@@ -45,7 +46,7 @@ async def test_a_probe_that_fails_is_repeated(make):
             raise faults.pop()
         return await answers(service)
 
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe, options={"retry_pause": 0.01})
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe, options={"pauses": Pauses(retry=0.01)})
     service = manager.start("web")
     await asyncio.wait_for(manager.wait_ready(service), 10)
     assert (service.state, faults) == ("up", [])
@@ -149,7 +150,7 @@ async def test_a_service_that_ignores_sigterm_is_killed(make):
 
 async def test_a_crashing_command_is_started_at_most_five_times_a_minute(make):
     template = {"command": [*PYTHON, "print('once more'); raise SystemExit(1)"], "restart": "on-failure"}
-    manager = make(bad=template, options={"first_pause": 0.01})
+    manager = make(bad=template, options={"pauses": Pauses(first_restart=0.01)})
     service = manager.start("bad")
     await ended(service)
     assert service.log.tail().count(b"once more") == 5
@@ -168,7 +169,7 @@ async def test_pauses_before_a_restart_grow_until_it_has_run_for_long(make, monk
 
     monkeypatch.setattr(Service, "wait_for_stop", wait_for_stop)
     template = {"command": [*PYTHON, "raise SystemExit(3)"], "restart": "on-failure"}
-    service = make(web=template, options={"long_run": long_run}).start("web")
+    service = make(web=template, options={"pauses": Pauses(long_run=long_run)}).start("web")
     await ended(service, 30)
     assert pauses == [2.0 * factor for factor in factors]
 
@@ -240,21 +241,21 @@ runs = pathlib.Path({str(tmp_path / "runs")!r})
 runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
 raise SystemExit(len(runs.read_text()))
 """
-    manager = make(bad={"command": [*PYTHON, program], "restart": "on-failure"}, options={"first_pause": 0.01})
+    manager = make(bad={"command": [*PYTHON, program], "restart": "on-failure"}, options={"pauses": Pauses(first_restart=0.01)})
     service = manager.start("bad")
     await ended(service)
     assert service.error.startswith("It ended with exit code 5 before it was ready. It is not started again: ")
 
 
 async def test_an_idle_service_is_stopped(make):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1}, options={"watch_period": 0.1})
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.1})
     service = manager.start("web")
     await ended(service)
     assert service.state == "down"
 
 
 async def test_a_service_in_use_is_not_idle(make):
-    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3}, options={"watch_period": 0.05})
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "idle_timeout": 0.3})
     service = manager.start("web")
     await manager.wait_ready(service)
     for _ in range(10):
@@ -280,7 +281,7 @@ while True:
 
 async def test_a_service_that_does_not_answer_is_unhealthy_until_it_does(make, tmp_path):
     deaf = tmp_path / "deaf"
-    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options={"watch_period": 0.05})
+    manager = make(web={"command": [*PYTHON, DEAF, "{port}", str(deaf)]}, options={"pauses": Pauses(watch_period=0.05)})
     states: list[str] = []
     unsubscribe = manager.subscribe(lambda service: states.append(service.state))
     service = manager.start("web")
@@ -339,3 +340,34 @@ async def test_a_deleted_service_is_forgotten_and_a_closed_manager_starts_nothin
     await manager.close()
     with pytest.raises(ShuttingDown):
         manager.start("web")
+
+
+async def test_templates_that_say_so_are_started_with_the_server(make, caplog):
+    sleep = [*PYTHON, "import time; time.sleep(60)"]
+    manager = make(
+        db={"command": sleep},
+        api={"command": sleep, "depends_on": ["db"], "autostart": "always"},
+        other={"command": sleep},
+        bad={"command": sleep, "autostart": "always", "arguments": [{"name": "x", "kind": "path", "default": "/no/such"}]},
+        worker={"command": sleep, "protocol": "none", "autostart": "always"},
+    )
+    manager.start_by_itself()
+    assert [(service.name, service.started_by) for service in manager.list()] == [("api", ""), ("db", ""), ("worker", "")]
+    assert "'bad' is not started with the server: The argument 'x': there is no file or folder '/no/such'." in caplog.text
+
+
+async def test_a_subscriber_that_does_not_watch_causes_no_checks(make):
+    probes = []
+
+    async def probe(service: Service) -> bool:
+        probes.append(service.name)
+        return True
+
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"]}, probe=probe, options={"pauses": Pauses(watch_period=0.02)})
+    manager.subscribe(lambda service: None, watches=False)
+    await asyncio.wait_for(manager.wait_ready(manager.start("web")), 10)
+    await asyncio.sleep(0.2)
+    assert probes == ["web"]
+    unsubscribe = manager.subscribe(lambda service: None)
+    await eventually(lambda: len(probes) > 3)
+    unsubscribe()

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from jupyter_portproxy.errors import BadInput
+from jupyter_portproxy.services.templates import load
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
 
@@ -43,3 +44,20 @@ async def test_a_service_that_has_ended_gives_its_name_to_the_next(scripts):
         await scripts.stop(name)
     assert scripts.start("web", arguments={"script": "b.py"}).name == "web-b"
     assert scripts.start("web", arguments={"script": "other/b.py"}).name == "web"
+
+
+async def test_a_name_of_another_folder_or_template_gets_that_of_its_folder(make, tmp_path):
+    run = {"command": [sys.executable, "-c", "import time; time.sleep(60)"]}
+    manager = make(web=run)
+    templates = []
+    for path in ("repo", "other repo", "deep/repo", "deeper/repo"):
+        (tmp_path / path).mkdir(parents=True)
+        templates.append({name: load(name, run, str(tmp_path / path)) for name in ("db", "web")})
+    started = [manager.start_template(template["db"]).name for template in templates]
+    assert started == ["db", "db-other-repo", "db-repo", "db-repo-2"]
+    assert [manager.start_template(template["db"]).name for template in templates] == started
+    assert manager.start_template(templates[0]["web"]).name == "web-repo"  # the configuration has a template of that name
+    assert manager.start("web").name == "web"
+    for name in ("db", "web"):
+        with pytest.raises(BadInput, match=f"The name '{name}' belongs to a service of another template"):
+            manager.start_template(templates[1]["web"], name)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
 from jupyter_portproxy.errors import BadInput, NotFound, ServiceFailed
 from jupyter_portproxy.services import ports as ports_module
-from jupyter_portproxy.services.ports import PortLeases, Reservations, is_free
+from jupyter_portproxy.services.hooks import Endpoint
+from jupyter_portproxy.services.ports import EndpointLeases, PortLeases, Reservations, is_free
+from jupyter_portproxy.services.templates import load
 
 from ..support.upstreams import free_port
 
@@ -112,3 +115,30 @@ def test_a_name_is_taken_once_and_given_back():
     reservations.release("a")
     with pytest.raises(NotFound):
         reservations.release("a")
+
+
+def test_a_fixed_port_is_leased_once_and_only_if_it_may_be_used():
+    port = free_port(range(31000, 32000))
+    ports = PortLeases([range(10000, 20001)], lambda number: number != port + 1)
+    endpoints = EndpointLeases(ports)
+    template = load("web", {"command": ["x"], "port": port})
+    assert endpoints.lease("web", template) == Endpoint(port)
+    with pytest.raises(ServiceFailed, match=f"Port {port} is in use by another service, or reserved"):
+        endpoints.lease("other", template)
+    endpoints.release(Endpoint(port))
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(ServiceFailed, match=f"Port {port} is in use by another program"),
+    ):
+        endpoints.lease("web", template)
+    with pytest.raises(ServiceFailed, match=rf"Port {port + 1} is not allowed on this server \(c\.PortProxy\.allowed_ports\)"):
+        endpoints.lease("web", replace(template, port=port + 1))
+    ports.set_claims(bytes(port) + b"\1" + bytes(65535 - port))
+    with pytest.raises(ServiceFailed, match=f"Port {port} is not allowed"):
+        endpoints.lease("web", template)
+
+
+def test_what_listens_nowhere_takes_no_port():
+    ports = PortLeases([range(10000, 20001)])
+    assert EndpointLeases(ports).lease("worker", load("worker", {"command": ["x"], "protocol": "none"})) == Endpoint(0)
+    assert ports._leased == set()

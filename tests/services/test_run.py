@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from jupyter_portproxy.errors import ServiceFailed
 from jupyter_portproxy.server_proxy.config import read_server
+from jupyter_portproxy.services.templates import load
 
 from ..support.services import PYTHON, SERVE, answers, ended, linux
+from ..support.upstreams import free_port
 from ..support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
@@ -266,3 +269,64 @@ async def test_a_services_environment_has_no_secret_of_the_server(make, monkeypa
     service = manager.start("show")
     await ended(service)
     assert b"secret-of-the-server" not in service.log.tail()
+
+
+PRINT = "import json, os, sys; print(json.dumps([sys.argv[1:], [os.environ.get(name) for name in 'ABC'], os.getcwd()]))"
+
+
+async def test_variables_of_a_file_come_before_those_of_the_template(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("A", "of the server")
+    monkeypatch.setenv("B", "of the server")
+    monkeypatch.setenv("C", "of the server")
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / ".env").write_text("A=of the file\nB=of the file\n")
+    data = {"command": [*PYTHON, PRINT], "environment": {"A": "of the template"}, "environment_file": ".env"}
+    manager = make(plain={**data, "environment_file": "repo/.env"}, options={"root_dir": str(tmp_path)})
+    plain = manager.start("plain")
+    folder = manager.start_template(load("folder", data, str(tmp_path / "repo")))
+    for service, cwd in ((plain, tmp_path), (folder, tmp_path / "repo")):
+        await ended(service)
+        variables = ["of the template", "of the file", "of the server"]
+        assert json.loads(service.log.tail()) == [[], variables, str(cwd)]
+
+
+async def test_a_file_of_variables_that_cannot_be_used_is_a_failure(make, tmp_path):
+    (tmp_path / "repo").mkdir()
+    (tmp_path / ".env").write_text("A=b\nc\n")
+    data = {"command": [*PYTHON, PRINT]}
+    manager = make(options={"root_dir": str(tmp_path)})
+    given = [
+        (".env", "line 2: it is not of the form KEY=VALUE"),
+        ("../.env", "it is outside of the folder"),
+        ("none.env", "it does not exist"),
+    ]
+    for path, reason in given:
+        folder = "" if path == ".env" else str(tmp_path / "repo")
+        service = manager.start_template(load("web", {**data, "environment_file": path}, folder))
+        text = f"The file of variables '{path}' cannot be used: {reason}."
+        await ended(service)
+        assert (service.state, service.error) == ("failed", text)
+
+
+async def test_a_worker_is_up_as_soon_as_it_runs(make):
+    program = "import sys, time; print('works'); sys.stdout.flush(); time.sleep(60)"
+    manager = make(worker={"command": [*PYTHON, program], "protocol": "none"})
+    worker = manager.start("worker")
+    await asyncio.wait_for(manager.wait_ready(worker), 10)
+    await eventually(lambda: worker.last_lines() == ["works"])
+    assert (worker.state, worker.endpoint.port, worker.endpoint.unix_socket) == ("up", 0, "")
+    await manager.stop("worker")
+    assert worker.state == "down"
+
+
+async def test_a_fixed_port_is_the_services_port(make):
+    port = free_port(range(31000, 32000))
+    manager = make(web={"command": [*PYTHON, SERVE, "{port}"], "port": port})
+    web = manager.start("web")
+    await asyncio.wait_for(manager.wait_ready(web), 10)
+    assert web.endpoint.port == port
+    with pytest.raises(ServiceFailed, match=f"Port {port} is in use by another service"):
+        manager.start("web", "second")
+    await manager.restart("web")
+    await asyncio.wait_for(manager.wait_ready(web), 10)
+    assert web.endpoint.port == port

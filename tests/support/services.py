@@ -12,6 +12,7 @@ import pytest
 from jupyter_portproxy.services.manager import ServiceManager
 from jupyter_portproxy.services.ports import PortLeases
 from jupyter_portproxy.services.service import Service
+from jupyter_portproxy.services.supervisor import Pauses
 from jupyter_portproxy.services.templates import load_all
 
 SERVE = """
@@ -65,7 +66,7 @@ if not failed.exists():
 async def pausing(make, tmp_path):
     """A manager, and its service that has failed, waits for its restart and will run then."""
     command = [*PYTHON, FAILS_ONCE + SERVE, "{port}", str(tmp_path / "failed")]
-    manager = make(web={"command": command, "restart": "on-failure"}, options={"first_pause": 1.5})
+    manager = make(web={"command": command, "restart": "on-failure"}, options={"pauses": Pauses(first_restart=1.5)})
     service = manager.start("web")
     while service.state != "failed":
         await service.changed.wait()

@@ -1,0 +1,141 @@
+"""Services that a restart of the server starts again, in a file that several servers share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from jupyter_portproxy.services.hooks import Endpoint
+from jupyter_portproxy.services.logs import Log
+from jupyter_portproxy.services.remembered import RememberedServices
+from jupyter_portproxy.services.service import Service
+from jupyter_portproxy.services.templates import Template, load
+from jupyter_portproxy.system import process_identity
+
+from ..support.services import PYTHON, SERVE
+
+LOG = logging.getLogger("test")
+
+
+def service(name: str = "web", folder: str = "") -> Service:
+    log = Log(None, "")
+    log.close()
+    template = Template("web", ("x",), restart="always", folder=folder)
+    return Service(name, template, {"word": "x"}, "", Endpoint(0), log, started_by="ada")
+
+
+@pytest.fixture
+def open_file(tmp_path):
+    """The file as a server with that root folder sees it."""
+    return lambda root="/home/ada": RememberedServices(tmp_path / "portproxy" / "remembered.json", root, LOG)
+
+
+def end_its_server(tmp_path, **identity) -> None:
+    """Let the entries look as if their server had ended."""
+    path = tmp_path / "portproxy" / "remembered.json"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    identity = {"pid": gone.pid, "process_started": "1", **identity}
+    path.write_text(json.dumps([{**entry, **identity} for entry in json.loads(path.read_text())]))
+
+
+async def test_what_was_remembered_is_taken_over_once_by_a_server_of_the_same_folder(open_file, tmp_path):
+    first = open_file()
+    first.remember(service())
+    first.remember(service("web-2", "/home/ada/repo"))
+    first.remember(service("gone"))
+    first.forget("gone")
+    await first.close()
+    path = tmp_path / "portproxy" / "remembered.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    end_its_server(tmp_path)
+    assert await open_file("/home/bob").take_over() == []
+    entries = await open_file().take_over()
+    assert [(e.name, e.template, e.folder, e.arguments, e.started_by) for e in entries] == [
+        ("web", "web", "", {"word": "x"}, "ada"),
+        ("web-2", "web", "/home/ada/repo", {"word": "x"}, "ada"),
+    ]
+    assert {entry["pid"] for entry in json.loads(path.read_text())} == {os.getpid()}
+
+
+async def test_services_of_a_server_that_runs_are_not_taken_over(open_file, tmp_path):
+    first = open_file()
+    first.remember(service())
+    await first.close()
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220 (it waits for its input)
+    try:
+        end_its_server(tmp_path, pid=other.pid, process_started=process_identity.start_time(other.pid))
+        assert await open_file().take_over() == []
+        end_its_server(tmp_path, pid=other.pid, process_started=process_identity.start_time(other.pid), boot="another")
+        assert len(await open_file().take_over()) == 1
+    finally:
+        other.communicate(b"\n")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '[{"name": "a"}]', "[1]", '[{"root_dir": 7}]'])
+async def test_a_damaged_file_is_reported_and_kept(open_file, tmp_path, caplog, content):
+    path = tmp_path / "portproxy" / "remembered.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    remembered = open_file()
+    assert await remembered.take_over() == []
+    remembered.remember(service())
+    await remembered.close()
+    assert path.read_text() == content
+    assert "The list of remembered services is damaged." in caplog.text
+
+
+@pytest.mark.parametrize("key, value", [("arguments", {"a": 1}), ("pid", "7"), ("name", None), ("arguments", [])])
+async def test_an_entry_of_other_types_is_damage(open_file, tmp_path, caplog, key, value):
+    first = open_file()
+    first.remember(service())
+    await first.close()
+    end_its_server(tmp_path, **{key: value})
+    assert await open_file().take_over() == []
+    assert "an entry has other types" in caplog.text
+
+
+def test_a_forgotten_name_that_was_not_known_writes_nothing(open_file, tmp_path):
+    open_file().forget("web")
+    assert not (tmp_path / "portproxy").exists()
+
+
+WEB = {"command": [*PYTHON, SERVE, "{port}", "{word}"], "restart": "always", "arguments": [{"name": "word", "default": "x"}]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
+async def test_a_manager_starts_again_what_the_last_one_has_left(make, tmp_path, open_file):
+    templates = {"web": WEB, "once": {**WEB, "restart": "never"}}
+    first = make(**templates, options={"remembered": open_file()})
+    first.start("web", arguments={"word": "y"}, started_by="ada")
+    for name in ("stopped", "deleted", "restarted", "gone"):
+        first.start("web", name)
+    first.start("once")
+    await first.stop("stopped")
+    await first.delete("deleted")
+    await first.restart("restarted")
+    folders = {("/repo", "app"): load("app", {**WEB, "cwd": str(tmp_path)}, "/repo")}
+    first.start_template(folders["/repo", "app"])
+    first.start_template(load("other", {**WEB, "cwd": str(tmp_path)}, "/repo"))
+    await first.close()
+    end_its_server(tmp_path)
+
+    second = make(**templates, options={"remembered": open_file()})
+    del second.templates["once"]
+    await second.start_remembered(lambda folder, name: folders.get((folder, name)))
+    assert {service.name for service in second.list()} == {"web", "restarted", "gone", "app"}
+    assert (second.get("web").arguments, second.get("web").started_by) == ({"word": "y"}, "ada")
+    await second.close()
+    end_its_server(tmp_path)
+
+    third = make(web={**WEB, "restart": "on-failure"}, options={"remembered": open_file()})
+    await third.start_remembered(lambda folder, name: None)
+    assert third.list() == []
+    await third.close()
+    assert json.loads((tmp_path / "portproxy" / "remembered.json").read_text()) == []
