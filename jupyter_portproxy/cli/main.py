@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)  # the epilog lists them
     for subject in _SUBJECTS:
         subject.add_commands(commands)
+    if find_spec("jupyter_portproxy.cli.project_file") is not None:  # the one file for machines without Jupyter leaves it out
+        from . import project_file
+
+        project_file.add_commands(commands)
     for_users = len(commands.choices)
     if find_spec("jupyter_portproxy.projects") is not None:  # an installation for one machine may leave that package out
         from . import projects, users

@@ -22,7 +22,7 @@ from .interpolation import InvalidVariable
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")  # the first that exists is read
 OVERRIDES = ("compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml")
 _PREFIX = "portproxy."
-_LABELS = {"label": "label", "on-appear": "on_appear", "scheme": "scheme", "protocol": "scheme", "keep-host": "keep_host"}
+LABELS = {"label": "label", "on-appear": "on_appear", "scheme": "scheme", "protocol": "scheme", "keep-host": "keep_host"}
 _SCHEMES = {"http": "http", "https": "https", "tcp": "tcp"}  # of `app_protocol`, which may have other values
 _PORTS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?\Z", re.ASCII)
 
@@ -245,8 +245,8 @@ def _read_label(item: Item) -> Iterator[tuple[str, str, object]]:
         return
     match, _, key = label.removeprefix(_PREFIX).rpartition(".")
     key = key.replace("_", "-")
-    if key not in _LABELS:
-        raise WrongEntry("", f"There is no label '{label[:80]}'.", suggest(label, [_PREFIX + known for known in _LABELS]))
+    if key not in LABELS:
+        raise WrongEntry("", f"There is no label '{label[:80]}'.", suggest(label, [_PREFIX + known for known in LABELS]))
     value: object = text
     if key == "keep-host":
         if text not in ("true", "false"):
@@ -254,4 +254,4 @@ def _read_label(item: Item) -> Iterator[tuple[str, str, object]]:
         value = text == "true"
     elif key == "on-appear":
         value = text.replace("-", "_")
-    yield match, _LABELS[key], value
+    yield match, LABELS[key], value

@@ -29,7 +29,7 @@ _WITHOUT_MEANING = {
     "elevateIfNeeded": "the browser's machine gets no port",
     "visibility": "a folder shares nothing",  # read by some clouds
 }
-_ATTRIBUTES = ("label", "onAutoForward", "protocol", *_WITHOUT_MEANING)
+ATTRIBUTES = ("label", "onAutoForward", "protocol", *_WITHOUT_MEANING)
 _COMMANDS = tuple(
     f"{step}Command" for step in ("initialize", "onCreate", "updateContent", "postCreate", "postStart", "postAttach")
 )
@@ -208,8 +208,8 @@ class _Reader:
 
     def _read_attribute(self, key: str, value: Any, path: tuple[str, ...]) -> dict[str, Any]:
         """Raises: WrongEntry"""
-        if key not in _ATTRIBUTES:
-            raise WrongEntry(key, f"There is no attribute '{key[:80]}' of a port.", suggest(key, _ATTRIBUTES))
+        if key not in ATTRIBUTES:
+            raise WrongEntry(key, f"There is no attribute '{key[:80]}' of a port.", suggest(key, ATTRIBUTES))
         if key in _WITHOUT_MEANING:
             if value and value != "private":
                 line = self._document.line(*path, key)

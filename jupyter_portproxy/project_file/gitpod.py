@@ -16,7 +16,7 @@ _ON_OPEN = {  # `ignore` keeps the port in Gitpod's list, `ignore-completely` do
     "ignore-completely": "ignore",
 }
 _PROTOCOLS = {"http": None, "https": "https", "tcp": "tcp"}  # None: what it speaks is found out, as without the key
-_KEYS = ("port", "onOpen", "visibility", "name", "description", "protocol")
+KEYS = ("port", "onOpen", "visibility", "name", "description", "protocol")
 _LEFT_OUT = ("tasks", "image")
 
 
@@ -70,8 +70,8 @@ def _read_port(port: str, item: dict[str, Any], path: Path, document: ParsedDocu
 
 def _read_key(key: str, value: Any) -> dict[str, object]:
     """The values of a rule by one key. Raises: WrongEntry"""
-    if key not in _KEYS:
-        raise WrongEntry(key, f"There is no key '{key[:80]}' for a port.", suggest(key, _KEYS))
+    if key not in KEYS:
+        raise WrongEntry(key, f"There is no key '{key[:80]}' for a port.", suggest(key, KEYS))
     if key == "onOpen" and value is not None:
         if not isinstance(value, str) or value not in _ON_OPEN:
             raise WrongEntry(key, f"'onOpen' is {quote(value)}.", f"Write one of {', '.join(_ON_OPEN)}.")

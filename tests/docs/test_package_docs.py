@@ -71,7 +71,7 @@ def test_the_image_has_the_package(image, block):
     assert (image.folder / "etc" / "jupyter" / "jupyter_server_config.d" / "jupyter_portproxy.json").exists()
 
 
-@of("toml")
+@each([block for block in BLOCKS if block.language == "toml" and block.page != "docs/project-file.md"])  # test_project_file_docs
 def test_a_package_brings_its_template(image, tmp_path, block):
     """It is built, installed beside the extension, and its tile's program started."""
     backend = next(backend for name, backend in BACKENDS.items() if f"[tool.{name}." in block.text)

@@ -1,0 +1,165 @@
+"""`jupyter portproxy project`: what a folder's project files say. `project init` writes one from what runs now."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..errors import CliError
+from .api_command import add_server_options
+from .output import PROGRAM, Commands, Options, print_json, print_result, print_table, printable
+
+if TYPE_CHECKING:
+    from ..project_file.example import RunningProgram
+    from .api_client import ApiClient
+
+_NAME = "portproxy.toml"
+_INIT = "init"
+_PLAIN_WORD = re.compile(r"[\w@%+=:,./{}-]+\Z", re.ASCII)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the command to the command line; `options.run(options)` executes it."""
+    text = "Show what a folder says of its services and ports; 'project init' writes its portproxy.toml."
+    command = commands.add_parser("project", help=text, description=text, usage=f"{PROGRAM} project [init] [FOLDER] [--json]")
+    command.set_defaults(run=_run)
+    add_server_options(command)
+    command.add_argument("arguments", nargs="*", metavar="[init] [FOLDER]", help="the folder; by default the current one")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: Options) -> int:
+    is_new = options.arguments[:1] == [_INIT]
+    folders = options.arguments[is_new:]
+    if len(folders) > 1:
+        raise CliError(f"'project' takes one folder, not {len(folders)}: {' '.join(folders)}")
+    folder = folders[0] if folders else "."
+    if is_new:
+        return _write(folder, options)
+    item = _read(folder) if options.server is None else _call(folders[0] if folders else "", options)
+    if options.json:
+        print_json(item)
+    else:
+        _print(item)
+    return 1 if item["problems"] else 0
+
+
+def _read(folder: str) -> dict[str, Any]:
+    """The item of a folder of this machine, without a server. Raises: CliError"""
+    from ..project_file.description import describe
+    from ..project_file.read import read_folder
+
+    if not os.path.isdir(folder):
+        raise CliError(f"There is no folder {folder}.")
+    found = read_folder(folder)
+    if found is None:
+        raise CliError(f"{os.path.realpath(folder)} has no project file.\nWrite one: {PROGRAM} project {_INIT} {folder}")
+    return describe(found)
+
+
+def _call(folder: str, options: Options) -> dict[str, Any]:
+    """The item of a folder of a server's machine. Raises: CliError"""
+    client = _client(options)
+    item: dict[str, Any] = client.call("GET", f"folders?path={quote(folder, safe='')}")
+    return item
+
+
+def _client(options: Options) -> ApiClient:
+    from .api_client import ApiClient
+    from .server_choice import choose_server
+
+    return ApiClient(choose_server(options.server, options.ca_file), options.timeout)
+
+
+# ---- what is understood ----
+
+
+def _print(item: dict[str, Any]) -> None:
+    files = ", ".join(file["path"] for file in item["files"])
+    print(printable(f"{item['folder']}: {files or 'no file that can be read'}\n"))
+    if item["services"]:
+        services = [[s["name"], s["autostart"], ", ".join(s["depends_on"]), _command(s)] for s in item["services"]]
+        print_table(["SERVICE", "AUTOSTART", "NEEDS", "COMMAND"], services)
+    if item["ports"]:
+        ports = [[rule["ports"] or rule["process"], _action(rule), rule["scheme"], rule["label"]] for rule in item["ports"]]
+        print_table(["PORT OR PROCESS", "WHEN IT APPEARS", "SCHEME", "LABEL"], ports)
+    if not (item["services"] or item["ports"]):
+        print("No services and no ports.\n")
+    _print_lines("Left out:", [_where(note, note["message"]) for note in item["notes"]])
+    problems = [_where(problem, f"{problem['message']} {problem['hint']}".strip()) for problem in item["problems"]]
+    _print_lines("Wrong, and left out:", problems)
+
+
+def _command(service: dict[str, Any]) -> str:
+    words = [word if _PLAIN_WORD.match(word) else shlex.quote(word) for word in service["command"]]
+    where = [f"in the environment of the kernel {service['kernel']}"] if service["kernel"] else []
+    where += [f"with the variables of {service['environment_file']}"] if service["environment_file"] else []
+    where += [f"in {service['cwd']}"] if service["cwd"] else []
+    return " ".join([*words, *([f"({', '.join(where)})"] if where else [])])
+
+
+def _action(rule: dict[str, Any]) -> str:
+    return (rule["on_appear"] or "").replace("_", "-")
+
+
+def _where(place: dict[str, Any], text: str) -> str:
+    line = f":{place['line']}" if place["line"] else ""
+    key = f"{place['key']}: " if place.get("key") else ""
+    return f"{place['file']}{line}: {key}{text}"
+
+
+def _print_lines(head: str, lines: list[str]) -> None:
+    if lines:
+        print(head, *(printable(f"  {line}") for line in lines), "", sep="\n")
+
+
+# ---- a new file ----
+
+
+def _write(folder: str, options: Options) -> int:
+    from ..project_file.example import write_example
+
+    if not os.path.isdir(folder):
+        raise CliError(f"There is no folder {folder}.")
+    path = Path(folder, _NAME)
+    if os.path.lexists(path):
+        raise CliError(f"{path} exists already.\nChange or remove it; what it says: {PROGRAM} project {folder}")
+    try:
+        programs, reason = list(_running(_client(options))), ""
+    except CliError as error:
+        if options.server is not None:
+            raise
+        programs, reason = [], str(error).splitlines()[0]
+    text = write_example(programs, os.path.realpath(folder))
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CliError(f"{path} cannot be written: {error.strerror or error}.") from None
+    services = sum(bool(program.name and program.command) for program in programs)
+    ports = sum(not program.name for program in programs)
+    content = f"{services} of the services and {ports} of the ports that are there now" if programs else "an example in comments"
+    if reason:
+        content += f". {reason.rstrip('.')}"
+    print_result(options, f"{path} is written, with {content}.", path=str(path), services=services, ports=ports)
+    return 0
+
+
+def _running(client: ApiClient) -> Iterator[RunningProgram]:
+    """The services that run, and the other ports of this user that have a page or a name."""
+    from ..project_file.example import RunningProgram
+
+    ports = {row["port"]: row for row in client.call("GET", "ports")}
+    services = [row for row in client.call("GET", "services") if row["state"] in ("up", "unhealthy") and not row.get("agent")]
+    for row in services:
+        command = ports.get(row["port"], {}).get("command", ())
+        yield RunningProgram(row["port"] or 0, command, row["name"], protocol=row["scheme"], kernel=row.get("kernel") or "")
+    own = {row["port"] for row in services}
+    for port, row in ports.items():
+        if port not in own and row["mine"] and row["allowed"] and (row["http"] or row["label"]):
+            yield RunningProgram(port, row["command"], label=row["label"] or row["title"], protocol=row["scheme"])
