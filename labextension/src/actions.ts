@@ -72,6 +72,11 @@ export class Actions {
     await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
 
+  /** Whether the notification of a start reports the failure of a service. */
+  reports({ name, since }: IService): boolean {
+    return this._starting.has(name) || this._failed.get(name) === since;
+  }
+
   async restart(name: string): Promise<void> {
     const known = this._manager.service(name);
     await this._reportStart(known ? serviceLabel(known) : name, () => this._manager.restart(name));
@@ -99,8 +104,10 @@ export class Actions {
     const id = Notification.emit(trans.__('Starting %1…', label), 'in-progress', { autoClose: false });
     // JupyterLab drops an update of a notification that is not shown yet.
     const toastShown = new Promise(resolve => setTimeout(resolve, TOAST_DELAY));
+    let starting = '';
     try {
       const { name } = await begin();
+      this._starting.add((starting = name));
       const service = await this._manager.whenSettled(name);
       const startedLabel = serviceLabel(service);
       await toastShown;
@@ -112,6 +119,7 @@ export class Actions {
         const message = trans.__('%1 is up.', startedLabel);
         Notification.update({ id, message, type: 'success', autoClose: 10_000, actions: [open] });
       } else {
+        this._failed.set(name, service.since);
         const log = { label: trans.__('Show log'), callback: () => this._showLog(name) };
         const edit = { label: trans.__('Edit…'), callback: () => this._edit(name) };
         const message = trans.__('%1 did not start. %2', startedLabel, service.error);
@@ -120,6 +128,8 @@ export class Actions {
     } catch (error) {
       await toastShown;
       Notification.update({ id, message: messageOf(error), type: 'error', autoClose: 10_000, actions: [] });
+    } finally {
+      this._starting.delete(starting);
     }
   }
 
@@ -133,4 +143,9 @@ export class Actions {
     const open = { label: trans.__('Open at its isolated origin'), callback: () => openOutside(isolated ?? ''), displayType: 'accent' as const };
     Notification.warning(what, { autoClose: false, actions: isolated ? [open] : [] });
   }
+
+  /** The services whose start has a notification. */
+  private readonly _starting = new Set<string>();
+  /** Name -> time of the failure that a notification has reported. */
+  private readonly _failed = new Map<string, number>();
 }

@@ -12,6 +12,7 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
 import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
+import { Failures } from './failures';
 import { addForwardCommand, isTcp } from './forward';
 import { portsIcon } from './icons';
 import { Isolation } from './isolation';
@@ -90,6 +91,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl(isolation, { service: name }, url ?? ''))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, outside);
+    const { user } = app.serviceManager;
+    new Failures({ manager, actions, user: () => user.identity?.username, showLog, trans });
     const newPorts = new NewPorts(manager, trans, open, showPanel, actions);
 
     const panel = new PortsPanel(manager, state, run, commands, translator ?? nullTranslator);

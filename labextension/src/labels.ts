@@ -87,6 +87,19 @@ export function portTitle(port: IPort, rules: RuleSet, trans: TranslationBundle)
   return lines.filter(Boolean).join('\n');
 }
 
+/** Characters that are not seen, or that change the order of what is seen. */
+export const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+
+/** The name of a character in Unicode's notation. */
+export function codePoint(character: string): string {
+  return `U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`;
+}
+
+/** A text of a file in which every character is seen. */
+export function visibleText(text: string): string {
+  return text.replace(UNSEEN, character => `⟨${codePoint(character)}⟩`);
+}
+
 /** A duration in its largest unit. */
 export function formatDuration(since: number | null, now: number, trans: TranslationBundle): string {
   if (since === null) {

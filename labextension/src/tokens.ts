@@ -25,6 +25,10 @@ export interface IService {
   open_in: 'lab' | 'browser';
   /** The agent that has attached it from elsewhere; null for a service of this machine. */
   agent?: string | null;
+  /** The name of the user who started it; empty for what starts by itself. */
+  started_by?: string;
+  /** Seconds between two health checks; 0 for none. */
+  health_period?: number;
   last_lines: string[];
 }
 
