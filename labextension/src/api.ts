@@ -3,6 +3,9 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
+/** Status of a request for something that is another one by now. */
+export const CONFLICT = 409;
+
 /** A failed request, with a message for people. `status` is 0 without an answer. */
 export class ApiError extends Error {
   constructor(

@@ -22,7 +22,10 @@ export const CommandIDs = {
   disallowPort: 'portproxy:disallow-port',
   editPort: 'portproxy:edit-port',
   addPort: 'portproxy:add-port',
-  removePort: 'portproxy:remove-port'
+  removePort: 'portproxy:remove-port',
+  reviewFolder: 'portproxy:review-folder',
+  startFolder: 'portproxy:start-folder',
+  stopFolder: 'portproxy:stop-folder'
 } as const;
 
 /** jupyter-server-proxy's name for `openUrl`. */
@@ -73,6 +76,11 @@ const URL_TO_OPEN = {
 
 const PORT = { type: 'object', properties: { port: TARGET.properties.port } } as const;
 
+const FOLDER = {
+  type: 'object',
+  properties: { folder: { type: 'string', description: 'Path of a folder with a project file, as the server gives it' } }
+} as const;
+
 const TEMPLATE = { type: 'object', properties: { template: { type: 'string', description: 'Name of a template' } } } as const;
 
 /** JSON schemas of the commands' arguments. */
@@ -98,5 +106,8 @@ export const ARGUMENTS: Record<string, object> = {
   [CommandIDs.disallowPort]: PORT,
   [CommandIDs.editPort]: PORT,
   [CommandIDs.addPort]: { type: 'object', properties: {} },
-  [CommandIDs.removePort]: PORT
+  [CommandIDs.removePort]: PORT,
+  [CommandIDs.reviewFolder]: FOLDER,
+  [CommandIDs.startFolder]: { type: 'object', properties: { ...FOLDER.properties, service: TARGET.properties.service } },
+  [CommandIDs.stopFolder]: FOLDER
 };

@@ -18,6 +18,12 @@ export interface IFormOptions<T> {
   title: string;
   /** Label of the button that submits. */
   accept: string;
+  /** Label of the button that cancels. */
+  cancel?: string;
+  /** Another button that submits. */
+  alternative?: { label: string; submit: (value: T) => Promise<void> };
+  /** Enter submits on a button only: elsewhere it cancels. */
+  isCautious?: boolean;
   /** Selector of the first element with the focus. */
   focused: string;
   form: React.ComponentType<IFormProps<T>>;
@@ -53,10 +59,8 @@ class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
     this.value = value;
     this._isComplete = isComplete;
     const enable = (button: string, isEnabled: boolean) => {
-      const found = this.node.closest('.jp-Dialog-content')?.querySelector<HTMLButtonElement>(`.jp-Dialog-button.${button}`);
-      if (found) {
-        found.disabled = !isEnabled;
-      }
+      const found = this.node.closest('.jp-Dialog-content')?.querySelectorAll<HTMLButtonElement>(`.jp-Dialog-button.${button}`);
+      found?.forEach(element => (element.disabled = !isEnabled));
     };
     enable('jp-mod-accept:not(.jp-mod-warn)', isComplete);
     enable('jp-mod-warn', isRemovable);
@@ -69,23 +73,27 @@ class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
 /** JupyterLab's own dialog accepts Enter also while its button is disabled, and closes before the server has answered. */
 class FormDialog<T> extends Dialog<void> {
   constructor(private readonly _options: IFormOptions<T>) {
-    const { title, accept, focused, form, removal } = _options;
+    const { title, accept, cancel, alternative, isCautious, focused, form, removal } = _options;
     const body = new Fields<T>(form);
-    const buttons = [Dialog.cancelButton(), Dialog.okButton({ label: accept })];
-    if (removal) {
-      buttons.unshift(Dialog.warnButton({ label: removal.label }));
-    }
-    super({ title, body, buttons, defaultButton: buttons.length - 1, focusNodeSelector: focused });
+    const buttons = [
+      ...(removal ? [Dialog.warnButton({ label: removal.label })] : []),
+      Dialog.cancelButton(cancel ? { label: cancel } : {}),
+      ...(alternative ? [Dialog.okButton({ label: alternative.label })] : []),
+      Dialog.okButton({ label: accept })
+    ];
+    const last = buttons.length - 1;
+    super({ title, body, buttons, defaultButton: isCautious ? (removal ? 1 : 0) : last, focusNodeSelector: focused });
     this._fields = body;
-    this._accept = buttons.length - 1;
+    this._accept = last;
   }
 
   override resolve(index: number = this._accept): void {
-    const { submit, removal } = this._options;
+    const { submit, alternative, removal } = this._options;
     const { value } = this._fields;
-    if (index === this._accept) {
+    if (index === this._accept || (alternative && index === this._accept - 1)) {
+      const send = index === this._accept ? submit : (alternative?.submit ?? submit);
       if (this._fields.check() && value !== undefined) {
-        void this._try(index, () => submit(value));
+        void this._try(index, () => send(value));
       }
     } else if (removal && index === 0 && value !== undefined) {
       void this._try(index, () => removal.remove(value));

@@ -2,6 +2,7 @@
 
 import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITerminalTracker } from '@jupyterlab/terminal';
@@ -13,6 +14,8 @@ import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
 import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
 import { Failures } from './failures';
+import { addFolderCommands } from './folder-commands';
+import { FolderWatch } from './folders';
 import { addForwardCommand, isTcp } from './forward';
 import { portsIcon } from './icons';
 import { Isolation } from './isolation';
@@ -32,7 +35,7 @@ import { addServiceCommands } from './service-commands';
 import type { IOutside } from './starting';
 import type { ServiceTab } from './tab';
 import { Targets } from './targets';
-import { IPortsManager } from './tokens';
+import { IFolder, IPortsManager } from './tokens';
 import { absoluteUrl } from './urls';
 
 const apis = new WeakMap<IPortsManager, IApi>();
@@ -55,7 +58,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'Shows services and ports in a panel, in the launcher and in tabs.',
   autoStart: true,
   requires: [IPortsManager],
-  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer, ILabShell, ITerminalTracker],
+  optional: [ITranslator, ILauncher, ICommandPalette, ISettingRegistry, ILayoutRestorer, ILabShell, ITerminalTracker, IFileBrowserFactory],
   activate: (
     app: JupyterFrontEnd,
     manager: IPortsManager,
@@ -65,7 +68,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     settings: ISettingRegistry | null,
     restorer: ILayoutRestorer | null,
     labShell: ILabShell | null,
-    terminals: ITerminalTracker | null
+    terminals: ITerminalTracker | null,
+    browsers: IFileBrowserFactory | null
   ): void => {
     const { commands, shell } = app;
     const trans = (translator ?? nullTranslator).load('jupyter-portproxy');
@@ -91,7 +95,13 @@ const plugin: JupyterFrontEndPlugin<void> = {
       addressOf: ({ name, url }) => absoluteUrl(outsideUrl(isolation, { service: name }, url ?? ''))
     };
     const actions = new Actions(manager, trans, open, showLog, edit, outside);
-    const { user } = app.serviceManager;
+    const { contents, user } = app.serviceManager;
+    const runForFolder = (command: string, { folder }: IFolder) => void commands.execute(command, { folder });
+    const folders = new FolderWatch({
+      ...{ manager, state, contents, trans },
+      review: folder => runForFolder(CommandIDs.reviewFolder, folder),
+      start: folder => runForFolder(CommandIDs.startFolder, folder)
+    });
     new Failures({ manager, actions, user: () => user.identity?.username, showLog, trans });
     const newPorts = new NewPorts(manager, trans, open, showPanel, actions);
 
@@ -108,9 +118,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
     addOpenCommands(add, { shell, labShell, manager, state, tabs, actions, newPorts, targets, isolation, run, trans });
     addLogCommand(add, { shell, labShell, manager, targets, logs, api: requests, actions, trans });
-    addServiceCommands(add, { manager, actions, targets, contents: app.serviceManager.contents, openIn, trans });
+    addServiceCommands(add, { manager, actions, targets, contents, openIn, trans });
     addPortCommands(add, manager, actions, targets, trans);
     addForwardCommand(add, targets, trans);
+    addFolderCommands(add, { manager, state, reviewing: folders.reviewing, actions, trans });
 
     addToPalette(palette, trans);
     restoreTabs(restorer, tabs, logs);
@@ -122,6 +133,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       links.followTerminals(terminals);
     }
 
+    if (browsers) {
+      folders.follow(browsers);
+    }
     addTiles(launcher, manager);
     void actions.attempt(() => manager.refreshTemplates());
     followSettings(settings, loaded => {

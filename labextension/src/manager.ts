@@ -11,6 +11,7 @@ import type {
   Connection,
   IAgent,
   IAttachToken,
+  IFolder,
   ILostSocket,
   IPort,
   IPortRule,
@@ -34,6 +35,7 @@ interface ISnapshot {
   projects?: IProject[];
   port_rules?: IPortRule[];
   agents?: IAgent[];
+  folders?: IFolder[];
 }
 
 type Item =
@@ -42,7 +44,8 @@ type Item =
   | ({ kind: 'reservation' } & IReservation)
   | ({ kind: 'project' } & IProject)
   | ({ kind: 'port_rule' } & IPortRule)
-  | ({ kind: 'agent' } & IAgent);
+  | ({ kind: 'agent' } & IAgent)
+  | ({ kind: 'folder' } & IFolder);
 
 /** The visibility of a document. */
 export interface IVisibility {
@@ -86,6 +89,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get agents(): readonly IAgent[] | null {
     return this._agents;
+  }
+
+  get folders(): readonly IFolder[] | null {
+    return this._folders;
   }
 
   get connection(): Connection {
@@ -228,6 +235,49 @@ export class PortsManager implements IPortsManager, IDisposable {
     await this._api.request('DELETE', `attach-tokens/${encodeURIComponent(id)}`);
   }
 
+  async openFolder(path: string): Promise<IFolder | null> {
+    const found = await this._api.request<IFolder | null>('POST', 'folders/open', { path });
+    return found ? this._storeFolder(found) : null;
+  }
+
+  async readFolder({ folder }: IFolder): Promise<IFolder | null> {
+    try {
+      return await this._changeFolder('GET', `folders?path=${encodeURIComponent(folder)}`);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) {
+        return null;
+      }
+      throw error;
+    }
+  }
+
+  giveConsent({ folder: path, digest }: IFolder): Promise<IFolder> {
+    return this._changeFolder('PUT', 'folders/consent', { path, digest });
+  }
+
+  withdrawConsent({ folder }: IFolder): Promise<IFolder> {
+    return this._changeFolder('DELETE', `folders/consent?path=${encodeURIComponent(folder)}`);
+  }
+
+  startFolder({ folder: path, digest }: IFolder, services?: string[]): Promise<IFolder> {
+    return this._changeFolder('POST', 'folders/up', { path, digest, ...(services ? { services } : {}) });
+  }
+
+  stopFolder({ folder: path }: IFolder): Promise<IFolder> {
+    return this._changeFolder('POST', 'folders/down', { path });
+  }
+
+  /** Sends a request whose answer is a folder. */
+  private async _changeFolder(method: string, path: string, body?: object): Promise<IFolder> {
+    return this._storeFolder(await this._api.request<IFolder>(method, path, body));
+  }
+
+  private _storeFolder(folder: IFolder): IFolder {
+    this._put({ kind: 'folder', ...folder });
+    this._changed.emit();
+    return folder;
+  }
+
   async whenSettled(name: string): Promise<IService> {
     for (;;) {
       const known = this._services.get(name);
@@ -362,6 +412,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._setProjects(snapshot.projects);
     this._portRules = snapshot.port_rules ?? null;
     this._agents = snapshot.agents ?? null;
+    this._folders = snapshot.folders ?? null;
     this._hasSnapshot = true;
     if (before) {
       snapshot.ports.filter(port => !before.has(keyOf(port))).forEach(port => this._announceNewPort(port));
@@ -385,6 +436,8 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._portRules = isKnown ? rules.map(rule => (rule.id === item.id ? item : rule)) : [...rules, item];
     } else if (item.kind === 'agent') {
       this._agents = [...this._otherAgents(item.name), item].sort((a, b) => a.name.localeCompare(b.name));
+    } else if (item.kind === 'folder') {
+      this._folders = [...this._otherFolders(item), item].sort((a, b) => a.folder.localeCompare(b.folder));
     } else {
       this._reservations.set(item.name, item);
     }
@@ -403,6 +456,8 @@ export class PortsManager implements IPortsManager, IDisposable {
       this._dropRule(item.id);
     } else if (item.kind === 'agent') {
       this._agents = this._otherAgents(item.name);
+    } else if (item.kind === 'folder') {
+      this._folders = this._otherFolders(item);
     } else {
       this._reservations.delete(item.name);
     }
@@ -410,6 +465,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   private _otherAgents(name: string): IAgent[] {
     return (this._agents ?? []).filter(agent => agent.name !== name);
+  }
+
+  private _otherFolders({ folder }: IFolder): IFolder[] {
+    return (this._folders ?? []).filter(other => other.folder !== folder);
   }
 
   private _dropRule(id: string): void {
@@ -428,6 +487,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _projects: Map<string, IProject> | null = null;
   private _portRules: IPortRule[] | null = null;
   private _agents: IAgent[] | null = null;
+  private _folders: IFolder[] | null = null;
   private _templates: ITemplate[] = [];
   private _connection: Connection = 'connecting';
   private _problem = '';

@@ -8,20 +8,22 @@ import * as React from 'react';
 import { messageOf } from './api';
 import { AgentGroups, AttachTokens, isGrouped } from './attached';
 import { CommandIDs, Target } from './commands';
+import { FolderGroups, RunForFolder } from './folder-groups';
+import { shownFolders } from './folders';
 import { portsIcon } from './icons';
 import { loadPart } from './parts';
 import { Refusal } from './refusal';
 import { RuleList } from './rule-list';
-import { IRuleSettings, RuleSet } from './rules';
-import type { IPort, IPortRule, IPortsManager, IService } from './tokens';
+import { folderRules, IRuleSettings, RuleSet } from './rules';
+import type { IFolder, IPort, IPortRule, IPortsManager, IService } from './tokens';
 import { PortRow, ReservationRow, Run, ServiceRow, IWaitingPort, WaitingRow } from './views';
 import { matchesFilter, portLabel, serviceLabel } from './labels';
 
 const REDRAW_INTERVAL = 5000;
 
-/** State that the sections share besides the manager: the filter's text, and the settings for ports. */
+/** State that the sections share besides the manager: the filter's text, the settings for ports, and the folder in the file browser. */
 export class PanelState {
-  constructor(private readonly _manager: Pick<IPortsManager, 'portRules'>) {}
+  constructor(private readonly _manager: Pick<IPortsManager, 'portRules' | 'folders'>) {}
 
   get filter(): string {
     return this._filter;
@@ -38,12 +40,23 @@ export class PanelState {
     this._changed.emit();
   }
 
-  /** The rules of the server and of the settings; another object after each change. */
+  /** Path of the folder that the file browser shows, relative to the server's root; undefined if there is no file browser. */
+  get path(): string | undefined {
+    return this._path;
+  }
+
+  set path(path: string | undefined) {
+    this._path = path;
+    this._changed.emit();
+  }
+
+  /** The rules of the user, of folders and of the settings; another object after each change. */
   get rules(): RuleSet {
-    const { portRules } = this._manager;
-    if (!this._rules || this._portRules !== portRules) {
+    const { portRules, folders } = this._manager;
+    if (!this._rules || this._portRules !== portRules || this._folders !== folders) {
       this._portRules = portRules;
-      this._rules = new RuleSet(portRules ?? [], this._settings);
+      this._folders = folders;
+      this._rules = new RuleSet(portRules ?? [], this._settings, folderRules(folders));
     }
     return this._rules;
   }
@@ -54,7 +67,9 @@ export class PanelState {
 
   private _filter = '';
   private _settings: IRuleSettings | undefined;
+  private _path: string | undefined;
   private _portRules: readonly IPortRule[] | null = null;
+  private _folders: readonly IFolder[] | null = null;
   private _rules: RuleSet | undefined;
   private readonly _changed = new Signal<this, void>(this);
 }
@@ -64,6 +79,7 @@ interface IProps {
   state: PanelState;
   trans: TranslationBundle;
   run: Run;
+  runForFolder: RunForFolder;
   onStart: () => void;
 }
 
@@ -91,17 +107,22 @@ export function useLive(manager: IPortsManager, state: PanelState): number {
   return now;
 }
 
-export function ServicesSection({ manager, state, trans, run, onStart }: IProps): React.JSX.Element {
+export function ServicesSection({ manager, state, trans, run, runForFolder, onStart }: IProps): React.JSX.Element {
   const now = useLive(manager, state);
   const services = manager.services.filter(s => matchesFilter(state.filter, serviceLabel(s), s.runs ?? '', s.port, s.state));
   const rowOf = (service: IService) => <ServiceRow key={service.name} {...{ service, now, trans, run }} />;
   const reservations = manager.reservations.filter(r => matchesFilter(state.filter, r.name, r.port) && !manager.service(r.name));
+  const folders = shownFolders(manager, state.path).filter(
+    folder => matchesFilter(state.filter, folder.name, ...folder.services.map(({ name }) => name)) || services.some(s => s.folder === folder.folder)
+  );
+  const isBelow = (service: IService) => isGrouped(manager, service) || folders.some(({ folder }) => folder === service.folder);
   return (
     <>
       <Problem manager={manager} trans={trans} />
-      {services.length + reservations.length ? (
+      {services.length + reservations.length + folders.length ? (
         <ul className="jp-PortProxy-list" aria-label={trans.__('Services')}>
-          {services.filter(service => !isGrouped(manager, service)).map(rowOf)}
+          <FolderGroups {...{ manager, folders, services, rowOf, trans }} run={runForFolder} />
+          {services.filter(service => !isBelow(service)).map(rowOf)}
           {reservations.map(reservation => (
             <ReservationRow key={reservation.name} {...{ reservation, now, trans, run }} />
           ))}
@@ -211,7 +232,11 @@ export class PortsPanel extends SidePanel {
     this.toolbar.addItem('start', button(addIcon, trans.__('Start a service…'), () => commands.execute(CommandIDs.startForm)));
     const onAdd = () => void commands.execute(CommandIDs.addPort);
     this.toolbar.addItem('refresh', button(refreshIcon, trans.__('Refresh'), () => commands.execute(CommandIDs.refresh)));
-    const props: IProps = { manager, state, trans, run, onStart: () => void commands.execute(CommandIDs.startForm) };
+    const props: IProps = {
+      ...{ manager, state, trans, run },
+      onStart: () => void commands.execute(CommandIDs.startForm),
+      runForFolder: (command, { folder }, service) => void commands.execute(command, { folder, ...(service === undefined ? {} : { service }) })
+    };
     this.node.addEventListener('contextmenu', event => this._setContextTarget(event.target as Element), true);
     this.addWidget(section(trans.__('Services'), <ServicesSection {...props} />));
     const ports = section(trans.__('Other ports'), <PortsSection {...props} onAdd={onAdd} />);
@@ -245,7 +270,7 @@ export class PortsPanel extends SidePanel {
 
 export namespace PortsPanel {
   export interface ICommands {
-    execute(id: string): unknown;
+    execute(id: string, args?: { folder: string; service?: string }): unknown;
   }
 }
 

@@ -1,14 +1,14 @@
-// The list of the rules for ports, where each can be removed, also while no port that it is for is listed; and the patterns that
-// cannot be used.
+// The list of the rules for ports, where each of the user's can be removed, also while no port that it is for is listed; the rules
+// of folders; and the patterns that cannot be used.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { deleteIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { messageOf } from './api';
-import { appearText, patternProblemText } from './labels';
+import { appearText, patternProblemText, visibleText } from './labels';
 import { Refusal } from './refusal';
-import type { IUnusedPattern } from './rules';
+import { folderRules, IUnusedPattern } from './rules';
 import type { IPortRule, IPortsManager } from './tokens';
 
 const MAX_UNUSED = 3;
@@ -33,16 +33,16 @@ export function RuleList({ manager, unused, trans }: IRuleListProps): React.JSX.
 function Rules({ manager, trans }: Pick<IRuleListProps, 'manager' | 'trans'>): React.JSX.Element | null {
   const [problem, setProblem] = React.useState('');
   const rules = manager.portRules ?? [];
+  const folders = (manager.folders ?? []).filter(({ consent }) => consent === 'given');
+  const count = rules.length + folderRules(folders).length;
   const remove = (rule: IPortRule) => void manager.removeRule(rule.id).then(() => setProblem(''), error => setProblem(messageOf(error)));
-  return rules.length ? (
+  return count ? (
     <details className="jp-PortProxy-rules">
-      <summary>{trans._n('%1 rule', '%1 rules', rules.length)}</summary>
+      <summary>{trans._n('%1 rule', '%1 rules', count)}</summary>
       <ul className="jp-PortProxy-list" aria-label={trans.__('Rules')}>
         {rules.map(rule => (
           <li key={rule.id}>
-            <span title={summaryOf(rule, trans)}>
-              {rule.ports ?? rule.process} <span className="jp-PortProxy-more">{summaryOf(rule, trans)}</span>
-            </span>
+            <Rule rule={rule} trans={trans} />
             <button
               className="jp-PortProxy-action"
               title={trans.__('Remove rule')}
@@ -53,13 +53,30 @@ function Rules({ manager, trans }: Pick<IRuleListProps, 'manager' | 'trans'>): R
             </button>
           </li>
         ))}
+        {folders.flatMap(folder =>
+          folder.ports.map(rule => (
+            <li key={`${folder.folder}/${rule.id}`}>
+              <Rule rule={rule} origin={trans.__('by the folder %1', visibleText(folder.name))} trans={trans} />
+            </li>
+          ))
+        )}
       </ul>
       <Refusal text={problem} />
     </details>
   ) : null;
 }
 
-function summaryOf({ label, on_appear, scheme, keep_host }: IPortRule, trans: TranslationBundle): string {
+/** `origin`: where it comes from, if that is not the user. */
+function Rule({ rule, origin, trans }: { rule: IPortRule; origin?: string; trans: TranslationBundle }): React.JSX.Element {
+  const summary = [summaryOf(rule, trans), origin].filter(Boolean).join(', ');
+  return (
+    <span title={summary}>
+      {rule.ports ?? rule.process} <span className="jp-PortProxy-more">{summary}</span>
+    </span>
+  );
+}
+
+export function summaryOf({ label, on_appear, scheme, keep_host }: IPortRule, trans: TranslationBundle): string {
   const host = keep_host === null ? '' : keep_host ? trans.__("Keeps the browser's Host") : trans.__("Does not keep the browser's Host");
   return [label, on_appear && appearText(on_appear, trans), scheme?.toUpperCase(), host].filter(Boolean).join(', ');
 }

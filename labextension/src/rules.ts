@@ -1,10 +1,11 @@
 // The rules for ports: what applies to a port. Pure: no widgets, no requests.
 //
-// Each attribute is decided by itself, by the first of these that has it: the server's rule for the port, for the narrowest range,
-// for processes (in their order), the first rule of the settings that matches, `onNewPort`, the default.
+// Each attribute is decided by itself, by the first of these that has it: the user's rule for the port, for the narrowest range,
+// for processes (in their order); the rules of folders, in the same order; the first rule of the settings that matches,
+// `onNewPort`, the default.
 
 import { compilePattern, IPatternProblem, ProcessPattern } from './process-pattern';
-import type { IPort, IPortRule, OnAppear } from './tokens';
+import type { IFolder, IPort, IPortRule, OnAppear } from './tokens';
 
 const MAX_PATTERN_LENGTH = 200; // as on the server
 /** Programs whose name says nothing about what they run. */
@@ -42,14 +43,20 @@ export interface IUnusedPattern {
 
 type Matcher = (port: Subject) => boolean;
 
-/** The rules of the server and of the settings at one time. */
+interface IRuleMatcher {
+  rule: IPortRule;
+  matches: Matcher;
+}
+
+/** The rules of the user, of folders and of the settings at one time. */
 export class RuleSet {
   constructor(
     rules: readonly IPortRule[] = [],
-    private readonly _settings: IRuleSettings = { onNewPort: 'notify', ports: [] }
+    private readonly _settings: IRuleSettings = { onNewPort: 'notify', ports: [] },
+    ofFolders: readonly IPortRule[] = []
   ) {
-    const byWidth = (one: IPortRule, other: IPortRule) => widthOf(one) - widthOf(other);
-    this._matchers = [...rules].sort(byWidth).map(rule => ({ rule, matches: this._matcherOf(rule.ports, rule.process) }));
+    this._matchers = this._matchersOf(rules);
+    this._folderMatchers = this._matchersOf(ofFolders);
     this._settingsMatchers = _settings.ports.map(rule => ({ rule, matches: this._matcherOf(rule.port?.toString() ?? null, rule.process) }));
   }
 
@@ -58,9 +65,9 @@ export class RuleSet {
     return this._unused;
   }
 
-  /** The server's rules for a port, the most specific first. */
+  /** The user's rules for a port, the most specific first. */
   matching(port: Subject): IPortRule[] {
-    return this._matchers.filter(({ matches }) => matches(port)).map(({ rule }) => rule);
+    return matching(this._matchers, port);
   }
 
   of(port: Subject): IApplied {
@@ -68,7 +75,7 @@ export class RuleSet {
     if (known) {
       return known;
     }
-    const rules = this.matching(port);
+    const rules = [...this.matching(port), ...matching(this._folderMatchers, port)];
     const setting = this._settingsMatchers.find(({ matches }) => matches(port))?.rule;
     const applied = {
       label: rules.find(rule => rule.label)?.label || setting?.label || '',
@@ -76,6 +83,11 @@ export class RuleSet {
     };
     this._applied.set(port, applied);
     return applied;
+  }
+
+  private _matchersOf(rules: readonly IPortRule[]): IRuleMatcher[] {
+    const byWidth = (one: IPortRule, other: IPortRule) => widthOf(one) - widthOf(other);
+    return [...rules].sort(byWidth).map(rule => ({ rule, matches: this._matcherOf(rule.ports, rule.process) }));
   }
 
   private _matcherOf(ports: string | null, process: string | null | undefined): Matcher {
@@ -91,9 +103,19 @@ export class RuleSet {
   }
 
   private readonly _unused: IUnusedPattern[] = [];
-  private readonly _matchers: { rule: IPortRule; matches: Matcher }[];
+  private readonly _matchers: IRuleMatcher[];
+  private readonly _folderMatchers: IRuleMatcher[];
   private readonly _settingsMatchers: { rule: ISettingsRule; matches: Matcher }[];
   private readonly _applied = new WeakMap<Subject, IApplied>();
+}
+
+function matching(matchers: readonly IRuleMatcher[], port: Subject): IPortRule[] {
+  return matchers.filter(({ matches }) => matches(port)).map(({ rule }) => rule);
+}
+
+/** The rules of the folders whose content a person has allowed. */
+export function folderRules(folders: readonly IFolder[] | null): IPortRule[] {
+  return (folders ?? []).filter(({ consent }) => consent === 'given').flatMap(({ ports }) => ports);
 }
 
 /** The text that a pattern is searched in. */

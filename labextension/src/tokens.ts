@@ -25,11 +25,60 @@ export interface IService {
   open_in: 'lab' | 'browser';
   /** The agent that has attached it from elsewhere; null for a service of this machine. */
   agent?: string | null;
+  /** Real path of the folder whose project file has it; empty for others. */
+  folder?: string;
   /** The name of the user who started it; empty for what starts by itself. */
   started_by?: string;
+  depends_on?: string[];
   /** Seconds between two health checks; 0 for none. */
   health_period?: number;
   last_lines: string[];
+}
+
+/** What starts a service of a folder: `never` by itself, `ask` after a question, `always` with the server. */
+export type Autostart = 'never' | 'ask' | 'always';
+
+/** A service as a project file describes it. */
+export interface IFolderService {
+  /** In the project file. */
+  name: string;
+  /** The service that runs of it; null if none does. */
+  service: string | null;
+  state: State | null;
+  command: string[];
+  cwd: string;
+  kernel: string;
+  autostart: Autostart;
+  depends_on: string[];
+  environment: Record<string, string>;
+  environment_file: string;
+}
+
+/** An entry of a project file that is wrong and left out; `line` is null if it is unknown. */
+export interface IFolderProblem {
+  file: string;
+  line: number | null;
+  key: string;
+  message: string;
+  hint: string;
+}
+
+/** What the project files of a folder say. Nothing of it has an effect without consent. */
+export interface IFolder {
+  /** Relative to the server's root, which is empty; absolute outside of it. */
+  path: string;
+  /** The real path. */
+  folder: string;
+  name: string;
+  files: { path: string; kind: string }[];
+  services: IFolderService[];
+  ports: IPortRule[];
+  problems: IFolderProblem[];
+  notes: { file: string; line: number | null; message: string }[];
+  /** Of the content that a person allows. */
+  digest: string;
+  /** `changed`: another content was allowed. */
+  consent: 'none' | 'given' | 'changed';
 }
 
 /** A program that attaches services from elsewhere. */
@@ -195,6 +244,8 @@ export interface IPortsManager {
   readonly portRules: readonly IPortRule[] | null;
   /** Those that attach services; null if nothing can be attached to the server. */
   readonly agents: readonly IAgent[] | null;
+  /** Those with a project file that the server knows; null if it reads none. */
+  readonly folders: readonly IFolder[] | null;
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
@@ -230,6 +281,16 @@ export interface IPortsManager {
   detach(agent: string): Promise<void>;
   attachTokens(): Promise<IAttachToken[]>;
   revokeToken(id: string): Promise<void>;
+  /** A person looks at a folder, absolute or relative to the server's root; null if it has no project file. */
+  openFolder(path: string): Promise<IFolder | null>;
+  /** Reads the project files of a folder again; null if it has none any more. */
+  readFolder(folder: IFolder): Promise<IFolder | null>;
+  /** Allows the content that a folder has now, if it is the one with this digest. */
+  giveConsent(folder: IFolder): Promise<IFolder>;
+  withdrawConsent(folder: IFolder): Promise<IFolder>;
+  /** Starts the services of a folder, or those with the given names. Its content must be allowed. */
+  startFolder(folder: IFolder, services?: string[]): Promise<IFolder>;
+  stopFolder(folder: IFolder): Promise<IFolder>;
   /** The service once it is no longer starting. */
   whenSettled(name: string): Promise<IService>;
 }

@@ -28,7 +28,7 @@ describe('the services of an agent', () => {
     manager = new PortsManager(api, new ScriptedVisibility());
     state = new PanelState(manager);
     await Promise.resolve();
-    render(<ServicesSection {...{ manager, state, trans, run, onStart: vi.fn() }} />);
+    render(<ServicesSection {...{ manager, state, trans, run, runForFolder: vi.fn(), onStart: vi.fn() }} />);
   });
   afterEach(() => {
     manager.dispose();

@@ -36,7 +36,7 @@ describe('the section of projects', () => {
     manager = new PortsManager(api, new ScriptedVisibility());
     state = new PanelState(manager);
     await Promise.resolve();
-    render(<ProjectsSection {...{ manager, state, trans, run: vi.fn(), onStart: vi.fn() }} />);
+    render(<ProjectsSection {...{ manager, state, trans, run: vi.fn(), runForFolder: vi.fn(), onStart: vi.fn() }} />);
   });
   afterEach(() => {
     manager.dispose();

@@ -3,9 +3,9 @@
 import { describe, expect, it } from 'vitest';
 
 import { compilePattern } from '../src/process-pattern';
-import { programName, programPattern, RuleSet } from '../src/rules';
+import { folderRules, programName, programPattern, RuleSet } from '../src/rules';
 import type { IPortRule } from '../src/tokens';
-import { port, rule } from './samples';
+import { folder, port, rule } from './samples';
 
 const streamlit = port(8501, { process: 'streamlit', command: ['python', '/bin/streamlit', 'run', 'app.py'] });
 const settings = { onNewPort: 'open', ports: [{ process: '(' }, { process: 'streamlit', label: 'app' }, { port: 8501, action: 'silent' }] } as const;
@@ -39,6 +39,22 @@ describe('the rules', () => {
     const of = (number: number) => new RuleSet([], settings).of(port(number));
     expect(of(8501)).toEqual({ label: '', on_appear: 'silent' });
     expect(of(1)).toEqual({ label: '', on_appear: 'open' });
+  });
+
+  it('of a folder count after those of the user and before the settings', () => {
+    const ofFolder = [rule({ ports: '8501' }, { label: 'f', on_appear: 'silent' })];
+    expect(new RuleSet([rule({ process: 'run' }, { label: 'p' })], settings, ofFolder).of(streamlit)).toEqual({ label: 'p', on_appear: 'silent' });
+    expect(new RuleSet([], settings, ofFolder).of(streamlit)).toEqual({ label: 'f', on_appear: 'silent' });
+    expect(new RuleSet([], settings, ofFolder).matching(streamlit)).toEqual([]);
+  });
+
+  it('of a folder apply only while its content is allowed', () => {
+    const ports = [rule({ ports: '8501' })];
+    const folders = (['none', 'given', 'changed'] as const).map(consent => folder(consent, { ports, consent }));
+    expect(folderRules(folders.slice(0, 1))).toEqual([]);
+    expect(folderRules(folders.slice(2))).toEqual([]);
+    expect(folderRules(folders)).toEqual(ports);
+    expect(folderRules(null)).toEqual([]);
   });
 
   it('for a port are listed by precedence', () => {

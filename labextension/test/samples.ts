@@ -3,7 +3,7 @@
 import { nullTranslator } from '@jupyterlab/translation';
 
 import type { IApi } from '../src/api';
-import type { IPort, IPortRule, IService, ITemplate } from '../src/tokens';
+import type { IFolder, IFolderService, IPort, IPortRule, IService, ITemplate } from '../src/tokens';
 
 export const trans = nullTranslator.load('jupyter-portproxy');
 
@@ -85,6 +85,39 @@ export function template(name: string, more: Partial<ITemplate> = {}): ITemplate
     available: true,
     hint: '',
     arguments: [],
+    ...more
+  };
+}
+
+export function folderService(name: string, more: Partial<IFolderService> = {}): IFolderService {
+  return {
+    name,
+    service: null,
+    state: null,
+    command: ['python', 'app.py'],
+    cwd: '/home/me/shop',
+    kernel: '',
+    autostart: 'ask',
+    depends_on: [],
+    environment: {},
+    environment_file: '',
+    ...more
+  };
+}
+
+/** A folder; its path is relative to the server's root. */
+export function folder(path: string, more: Partial<IFolder> = {}): IFolder {
+  return {
+    path,
+    folder: `/home/me/${path}`,
+    name: path || 'me',
+    files: [{ path: 'portproxy.toml', kind: 'portproxy.toml' }],
+    services: [folderService('db'), folderService('api')],
+    ports: [],
+    problems: [],
+    notes: [],
+    digest: 'd1',
+    consent: 'none',
     ...more
   };
 }

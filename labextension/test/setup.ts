@@ -13,3 +13,5 @@ const noMedia = (media: string) => ({
 
 Object.assign(globalThis, { DragEvent: class extends MouseEvent {} });
 Object.assign(window, { matchMedia: noMedia });
+// After React's own work, as in a browser that is idle.
+Object.assign(globalThis, { requestIdleCallback: (call: () => void) => setTimeout(call, 50), cancelIdleCallback: clearTimeout });

@@ -138,7 +138,7 @@ describe('the sections', () => {
   let state: PanelState;
   const onStart = vi.fn();
   const onAdd = vi.fn();
-  const props = () => ({ manager, state, trans, run, onStart, onAdd });
+  const props = () => ({ manager, state, trans, run, runForFolder: vi.fn(), onStart, onAdd });
 
   beforeEach(async () => {
     api = new ScriptedApi();
