@@ -100,6 +100,10 @@ class _Reader:
             is_pinned = forwarded.pop(match.get("ports", ""), None) is not None
             if patterns and others.get("on_appear"):  # its pattern, for all processes, matches these ports, too
                 values = {**values, "on_appear": values["on_appear"] or "notify"}
+            if "process" in match and values["scheme"]:
+                line = self._document.line(*path, "protocol")
+                self._entries.add_note(line, f"'protocol' of {path[-1]} is left out: it can only be set for ports.")
+                values = {**values, "scheme": None}
             self._add(path, {**match, **values, "pinned": is_pinned})
         for port, path in forwarded.items():
             self._add(path, {"ports": port, "pinned": True})
@@ -151,6 +155,9 @@ class _Reader:
         for index, item in enumerate(items):
             path = (key, index)
             text = self._expand(str(item)) if isinstance(item, (int, str)) and not isinstance(item, bool) else ""
+            if key == "appPort" and text.endswith("/udp"):
+                self._entries.add_note(self._document.line(*path), f"The port {quote(item)} is left out: UDP is not proxied.")
+                continue
             if key == "appPort":  # of the form [HOST:][PORT:]PORT[/tcp]; the last one is the container's
                 text = text.removesuffix("/tcp").rpartition(":")[2]
             port = self._own_port(text, path)

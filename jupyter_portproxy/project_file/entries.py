@@ -14,6 +14,7 @@ from .model import Note, Problem
 
 MAX_SERVICES = 100  # as the manager of services has it
 MAX_PORTS = 200
+MAX_MESSAGE = 500  # characters
 MAX_MESSAGES = 200  # problems, and notes, of one file
 
 
@@ -51,11 +52,11 @@ class Entries:
     def add_problem(self, line: int | None, key: str, message: str, hint: str = "", file: str = "") -> None:
         """Args: file: another file, which this one names."""
         if len(self.problems) < MAX_MESSAGES:
-            self.problems.append(Problem(file or self.file, line, key, message, hint))
+            self.problems.append(Problem(file or self.file, line, clean(key), clean(message), clean(hint)))
 
     def add_note(self, line: int | None, message: str, file: str = "") -> None:
         if len(self.notes) < MAX_MESSAGES:
-            self.notes.append(Note(file or self.file, line, message))
+            self.notes.append(Note(file or self.file, line, clean(message)))
 
     def add_unreadable(self, error: UnreadableFile, file: str = "") -> None:
         """Add the problem of a file that cannot be read."""
@@ -76,6 +77,12 @@ class Entries:
             self.add_problem(line, key, error.message, error.hint, file)
         else:
             self.ports.append(rule)
+
+
+def clean(text: str) -> str:
+    """A text that quotes a file, in one line that can be printed, and not too long."""
+    text = text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def clean_label(text: object) -> object:

@@ -14,7 +14,7 @@ from typing import Any
 from ..protocol.urls import parse_ports, print_ports
 from ..services.port_rules import PortRule, identify
 
-_ATTRIBUTES = tuple(each.name for each in fields(PortRule) if each.name not in ("id", "ports", "process"))
+_ATTRIBUTES = tuple(each.name for each in fields(PortRule) if each.name not in ("id", "ports", "process", "pinned"))
 
 
 def resolve(rules: Sequence[PortRule]) -> list[PortRule]:
@@ -34,7 +34,8 @@ def resolve(rules: Sequence[PortRule]) -> list[PortRule]:
 def _merge(rules: Sequence[PortRule]) -> PortRule:
     """The first rule, with the attributes of the others that it does not set."""
     values = {name: next((value for rule in rules if _is_set(value := getattr(rule, name))), None) for name in _ATTRIBUTES}
-    return replace(rules[0], **{name: value for name, value in values.items() if value is not None})
+    pinned = any(rule.pinned for rule in rules)  # of a single port
+    return replace(rules[0], **{name: value for name, value in values.items() if value is not None}, pinned=pinned)
 
 
 def _is_set(value: Any) -> bool:

@@ -35,6 +35,15 @@ def test_messages_are_limited_and_may_be_of_another_file():
     assert other.notes == [Note(".env", 1, "Left out.")]
 
 
+def test_messages_are_one_line_that_can_be_printed():
+    entries = Entries("a.toml")
+    entries.add_problem(1, "a\nb", "x" * 1000, "\x1b[31m\u2028")
+    entries.add_note(1, "a\tb")
+    (problem,) = entries.problems
+    assert (problem.key, len(problem.message), problem.message[-1], problem.hint) == ("a\ufffdb", 500, "…", "\ufffd[31m\ufffd")
+    assert entries.notes[0].message == "a\ufffdb"
+
+
 def test_a_long_label_is_cut():
     assert clean_label("x" * 200) == "x" * 99 + "…"
     assert clean_label("x" * 100) == "x" * 100

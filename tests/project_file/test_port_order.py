@@ -36,6 +36,18 @@ def test_a_wider_rule_that_comes_first_keeps_its_ports():
     assert [each.id for each in resolved] == [rule(each.ports).id for each in resolved]
 
 
+def test_a_single_port_is_listed_within_a_range_that_is_not():
+    rules = [rule("3000-3999", label="a"), rule("3001", pinned=True), rule("3002-4000", label="b")]
+    assert [(each.ports, each.label, each.pinned) for each in resolve(rules)] == [
+        ("3000", "a", False),
+        ("3001", "a", True),
+        ("3002-3999", "a", False),
+        ("4000", "b", False),
+    ]
+    assert resolve(rules[:2]) == rules[:2]
+    assert resolve([rule("3000", keep_host=False), rule("3000", keep_host=True)])[0].keep_host is False
+
+
 def test_different_attributes_do_not_collide():
     rules = [rule("3000-3999", on_appear="silent"), rule("3001", label="b")]
     assert resolve(rules) == rules

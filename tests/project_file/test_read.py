@@ -192,4 +192,4 @@ def check_bytes(folder, name, content):
     (folder / name).write_bytes(content)
     result = read_folder(folder)
     assert result is not None
-    assert all(line.endswith((".", "?")) and "\n" not in line for line in print_problems(result) + print_notes(result))
+    assert all(line.endswith((".", "?")) and line.isprintable() for line in print_problems(result) + print_notes(result))
