@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_core.paths import jupyter_config_path, jupyter_data_dir, jupyter_runtime_dir
 from jupyter_server.auth import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.gateway.managers import GatewayKernelSpecManager
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
 from traitlets import TraitError
 
-from .api import handlers, index_page, ready
+from .api import handlers, index_page, kernels, ready
 from .api.events import Events
 from .api.listing import Listing
 from .api.metrics import PortProxyCollector
@@ -53,6 +55,7 @@ from .server_proxy import config
 from .server_proxy.config import AdoptedConfiguration, ServerProxy
 from .server_proxy.handlers import make_rules
 from .services import logs, templates
+from .services.kernel_environments import KernelEnvironments
 from .services.link_variables import LinkVariables
 from .services.manager import ServiceManager
 from .services.port_rules import PortRules
@@ -155,6 +158,7 @@ class PortProxyApp(ExtensionApp):
             self.handlers.extend([(path, ControlHandler, arguments), (rf"{path}/([^/]+)", DataHandler, arguments)])
         readiness = {"readiness": ready.Readiness(self.policy, self.services, self.probe)}
         self.handlers.extend((path, handler, readiness) for path, handler in ready.ROUTES)
+        self.handlers.extend((path, handler, {"kernels": self.services.kernels}) for path, handler in kernels.ROUTES)
         self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
@@ -278,6 +282,7 @@ class PortProxyApp(ExtensionApp):
             {**configured, **adopted},
             root_dir=str(self._server.root_dir),
             remembered=self._make_remembered(settings),
+            kernels=self._make_kernels(),
             log=self.log,
         )
 
@@ -287,6 +292,13 @@ class PortProxyApp(ExtensionApp):
             return None
         path = Path(jupyter_data_dir(), "portproxy", "remembered-services.json")
         return RememberedServices(path, str(self._server.root_dir), self.log)
+
+    def _make_kernels(self) -> KernelEnvironments:
+        """The environments of the server's kernels. Those of a gateway server run elsewhere."""
+        server: Any = self._server
+        specs = None if isinstance(server.kernel_spec_manager, GatewayKernelSpecManager) else server.kernel_spec_manager
+        provisioner = KernelProvisionerFactory.instance(parent=server).default_provisioner_name
+        return KernelEnvironments(specs, root_dir=str(server.root_dir), provisioner=provisioner)
 
     def _jupyter_ports(self) -> set[int]:
         """The server's own port, and the ZeroMQ ports of its kernels."""

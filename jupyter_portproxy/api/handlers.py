@@ -121,16 +121,16 @@ class PortsHandler(ProxyAPIHandler):
 
 
 class TemplatesHandler(ProxyAPIHandler):
-    """`GET templates`: the templates that services are started from."""
+    """`GET templates`: the templates that services are started from; with `?kernel=NAME`, whether they are available there."""
 
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send(self.listing.templates())
+        self.send(await self.listing.templates(self.get_query_argument("kernel", "")))
 
 
 class ServicesHandler(ProxyAPIHandler):
-    """`GET services`; `POST services` starts one: {template, name?, arguments?}. 201, or 200 if it was running already."""
+    """`GET services`; `POST services` starts one: {template, name?, arguments?, kernel?}. 201, or 200 if it runs already."""
 
     @authenticated
     @authorized("read")
@@ -140,16 +140,20 @@ class ServicesHandler(ProxyAPIHandler):
     @authenticated
     @authorized("execute")
     async def post(self) -> None:
-        data = self.json_body("template", "name", "arguments")
+        data = self.json_body("template", "name", "arguments", "kernel")
         arguments = data.get("arguments") or {}
         if not isinstance(data.get("template"), str) or not isinstance(arguments, dict):
             raise BadInput("'template' must be a string, and 'arguments' an object.", "See the API's description.")
-        name = data.get("name")
-        if name is not None and not isinstance(name, str):
-            raise BadInput("'name' must be a string.", "See the API's description.")
+        name, kernel = data.get("name"), data.get("kernel")
+        for key, value in (("name", name), ("kernel", kernel)):
+            if value is not None and not isinstance(value, str):
+                raise BadInput(f"'{key}' must be a string.", "See the API's description.")
+        if kernel:
+            await self.services.kernels.find(kernel)  # or it is refused now
         await self.services.wait_stopped(name, data["template"])
         running = {service for service in self.services.list() if service.alive}
-        service = self.services.start(data["template"], name, arguments, started_by=self.current_user.username)
+        user = self.current_user.username
+        service = self.services.start(data["template"], name, arguments, started_by=user, kernel=kernel)
         await self.send_service(service, 200 if service in running else 201)
 
 

@@ -267,7 +267,7 @@ class IndexPageHandler(JupyterHandler):
             print_rule=_print_rule,
             to_form=_to_form,
             appearances=APPEARANCE_CHOICES,
-            templates=_printable(self.listing.templates()),
+            templates=_printable(await self.listing.templates()),
             may_act=sees_services and await self._may(ACTION, RESOURCE),
             may_change=self.sees_projects and await self._may("write", PROJECTS_RESOURCE),
             reload=error is None and any(service["state"] in _TRANSIENT for service in services),

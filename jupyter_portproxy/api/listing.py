@@ -7,10 +7,12 @@ from dataclasses import asdict
 
 from tornado.httputil import HTTPServerRequest
 
+from ..errors import BadInput
 from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import urls
 from ..protocol.origin_hosts import FRAME_FEATURES, WELL_KNOWN_PATH
+from ..services.kernel_environments import KernelEnvironment
 from ..services.ports import Reservation
 from ..services.service import Service
 from ..services.templates import Template
@@ -72,6 +74,7 @@ class Listing:
             "url": _first_page(service.prefix, service.template),
             "scheme": service.template.protocol,
             "open_in": service.template.open_in,
+            "kernel": service.kernel or None,
             "agent": service.agent or None,
             "last_lines": _last_lines(service),
         }
@@ -92,10 +95,34 @@ class Listing:
         policy = self._gateway.policy
         return [asdict(rule) for rule in policy.port_rules.list()] if policy.has_port_rules else None
 
-    def templates(self) -> list[Item]:
-        return [self._template(template) for template in self._gateway.services.templates.values()]
+    async def templates(self, kernel: str = "") -> list[Item]:
+        """The templates.
 
-    def _template(self, template: Template) -> Item:
+        Args:
+            kernel: in whose environment their programs are looked for; if empty, that of each template.
+
+        Raises:
+            BadInput: there is no such environment.
+        """
+        kernels, templates = self._gateway.services.kernels, self._gateway.services.templates.values()
+        if kernel:
+            given = await kernels.find(kernel)
+            return [self._template(template, given) for template in templates]
+        found: dict[str, KernelEnvironment | BadInput | None] = {"": None}
+        for name in {template.kernel for template in templates} - found.keys():
+            try:
+                found[name] = await kernels.find(name)
+            except BadInput as error:
+                found[name] = error
+        return [self._template(template, found[template.kernel]) for template in templates]
+
+    def _template(self, template: Template, kernel: KernelEnvironment | BadInput | None) -> Item:
+        hint = ""
+        if isinstance(kernel, BadInput):
+            hint = f"{kernel.message} {kernel.hint}"
+        elif template.requires is not None and not template.is_available(kernel):
+            how, program = template.requires.hint, template.requires.program
+            hint = how if kernel is None else kernel.missing(program, how)
         return {
             "name": template.name,
             "title": template.title,
@@ -106,8 +133,9 @@ class Listing:
             "external": template.external,
             "url": _first_page(self._gateway.services.prefix(template.name), template),
             "scheme": template.protocol,
-            "available": template.available,
-            "hint": template.requires.hint if template.requires and not template.available else "",
+            "kernel": template.kernel or None,
+            "available": not isinstance(kernel, BadInput) and template.is_available(kernel),
+            "hint": hint,
             "arguments": [
                 {"name": a.name, "label": a.label or a.name, "default": a.default, "kind": a.kind, "choices": list(a.choices)}
                 for a in template.arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from .api_command import add_api_command
 from .links import forward_command
@@ -16,7 +17,9 @@ def add_commands(commands: Commands) -> None:
     """Add the commands to the command line; `options.run(options)` executes one."""
     listing = add_api_command(commands, "list", print_lists, "List services and ports.", as_json=True)
     listing.add_argument("--all", action="store_true", help="also list ports that cannot be reached, with the reason")
-    add_api_command(commands, "templates", _templates, "List templates with the defaults of their arguments.", as_json=True)
+    text = "List templates with the defaults of their arguments."
+    templates = add_api_command(commands, "templates", _templates, text, as_json=True)
+    templates.add_argument("--kernel", metavar="NAME", help="look for their programs in the environment of this kernel")
 
 
 def print_lists(client: ApiClient, options: Options) -> None:
@@ -51,7 +54,7 @@ def print_lists(client: ApiClient, options: Options) -> None:
 
 
 def _templates(client: ApiClient, options: Options) -> None:
-    templates = client.call("GET", "templates")
+    templates = client.call("GET", f"templates?kernel={quote(options.kernel, safe='')}" if options.kernel else "templates")
     if options.json:
         return print_json(templates)
     arguments = [" ".join(f"{a['name']}={a['default']}" for a in t["arguments"]) for t in templates]

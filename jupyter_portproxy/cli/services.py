@@ -22,6 +22,7 @@ def add_commands(commands: Commands) -> None:
     starting = add_api_command(commands, "start", _start, text, "template", as_json=True)
     starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
     starting.add_argument("--name", help="the service's name; by default the template's, or one made from its script or folder")
+    starting.add_argument("--kernel", metavar="NAME", help="the kernel in whose environment it runs; by default the template's")
     restarting = add_api_command(commands, "restart", _restart, "Stop a service and start it again.", "name", as_json=True)
     for command in (starting, restarting):
         command.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is ready")
@@ -42,6 +43,8 @@ def _start(client: ApiClient, options: Options) -> None:
         arguments[name] = value
     arguments |= _absolute_paths(client, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
+    if options.kernel is not None:
+        body["kernel"] = options.kernel
     with client.open("POST", "services", body, no_timeout=True) as response:
         is_new, service = response.status == 201, client.read_json(response)
     _print_started(client, service, options, is_new=is_new)

@@ -43,9 +43,9 @@ class Arguments:
         """An absolute path."""
         return os.path.normpath(os.path.join(template.folder or self._root_dir, value))
 
-    def are_of(self, service: Service, template: Template, arguments: Mapping[str, str]) -> bool:
-        """True if a service of this template has these arguments, where different paths may name the same file."""
-        if service.template.key != template.key or service.arguments.keys() != arguments.keys():
+    def are_of(self, service: Service, template: Template, arguments: Mapping[str, str], kernel: str) -> bool:
+        """True if a service of this template has these arguments and kernel, where different paths may name the same file."""
+        if service.template.key != template.key or service.arguments.keys() != arguments.keys() or service.kernel != kernel:
             return False
         paths = {argument.name for argument in template.arguments if argument.kind == "path"}
         pairs = ((name, value, arguments[name]) for name, value in service.arguments.items())

@@ -96,12 +96,14 @@ class KernelEnvironment:
             path: PATH of the service.
         """
         program = shutil.which(name, path=path)
-        return None if program is None or self._is_of_server(program) else program
+        is_foreign = program is not None and not os.path.dirname(name) and self._is_of_server(program)
+        return None if is_foreign else program
 
     def missing(self, program: str, hint: str = "") -> str:
         """The sentence for a program that is not installed. `hint`: how it is installed elsewhere, as "pip install x"."""
         how = self._install_command(hint)
-        return f"'{program}' is not installed in the environment of the kernel '{self.kernel}'{f': {how}' if how else '.'}"
+        end = f": {how}" if how else "."
+        return f"The program '{program}' is not installed in the environment of the kernel '{self.kernel}'{end}"
 
     def _install_command(self, hint: str) -> str:
         """A command that installs into this environment; the hint as it is where none fits, and empty without one."""

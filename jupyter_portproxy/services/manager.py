@@ -25,6 +25,7 @@ from ..errors import BadInput, GatewayError, NotFound, ServiceFailed, ShuttingDo
 from .arguments import Arguments, masked
 from .attached import AttachedServices
 from .hooks import Endpoint
+from .kernel_environments import KernelEnvironments
 from .names import ServiceNames
 from .ports import EndpointLeases, PortLeases
 from .remembered import RememberedServices
@@ -48,6 +49,7 @@ class ServiceManager:
         root_dir: the root of the file browser; paths among the arguments and working directories are relative to it.
         may_start: True if a template of a folder may be started now.
         remembered: the services that a restart of the server starts again; None if it remembers none.
+        kernels: the kernels in whose environments services may run.
     """
 
     def __init__(
@@ -63,15 +65,17 @@ class ServiceManager:
         pauses: Pauses = PAUSES,
         may_start: Callable[[Template], bool] = lambda template: True,
         remembered: RememberedServices | None = None,
+        kernels: KernelEnvironments | None = None,
         log: logging.Logger | None = None,
     ) -> None:
         log = self._log = log or logging.getLogger(__name__)
         self.templates, self._remembered = templates, remembered
+        self.kernels = kernels or KernelEnvironments(None)
         self._services = ServiceList(prefix_of, directory, log)
         self._endpoints = EndpointLeases(ports)
         self.attached = AttachedServices(self._services, self._endpoints, templates)
         self._supervisor = Supervisor(
-            self._services, self._endpoints, probe, self._start_need, may_start, base_url, root_dir, pauses, log
+            self._services, self._endpoints, probe, self._start_need, may_start, base_url, root_dir, pauses, self.kernels, log
         )
         # For /metrics: template -> number of processes started, of failures, and of times that a service became unhealthy.
         self.starts = self._supervisor.runner.starts
@@ -154,7 +158,7 @@ class ServiceManager:
         if service.alive or not service.template.start_on_open or not (by_page or service.state == "failed"):
             return service
         try:
-            return self._begin(name, service.template, service.arguments, service.started_by)
+            return self._begin(name, service.template, service.arguments, service.started_by, service.kernel)
         except ServiceFailed:
             raise self.failure(service) from None
 
@@ -165,6 +169,7 @@ class ServiceManager:
         arguments: Mapping[str, object] | None = None,
         *,
         started_by: str = "",
+        kernel: str | None = None,
     ) -> Service:
         """Start a service of a configured template. Raises: NotFound, and as `start_template`."""
         if self._services.is_closing:
@@ -172,7 +177,7 @@ class ServiceManager:
         template = self.templates.get(template_name)
         if template is None:
             raise NotFound(template_name, "template")
-        return self.start_template(template, name, arguments, started_by=started_by)
+        return self.start_template(template, name, arguments, started_by=started_by, kernel=kernel)
 
     def start_template(
         self,
@@ -181,6 +186,7 @@ class ServiceManager:
         arguments: Mapping[str, object] | None = None,
         *,
         started_by: str = "",
+        kernel: str | None = None,
     ) -> Service:
         """Start a service, and first what it needs; one that runs already with these arguments is returned as it is.
 
@@ -188,6 +194,7 @@ class ServiceManager:
             template: of the configuration, or of a folder.
             name: of the service. By default the template's, or made of its folder or script where that is taken.
             started_by: the user; empty if it starts by itself.
+            kernel: in whose environment it runs; empty for the server's own. By default the template's.
 
         Raises:
             BadInput: an invalid name or argument, a file that does not exist, or the name belongs to another service.
@@ -199,7 +206,8 @@ class ServiceManager:
         if template.external:
             raise BadInput(f"'{template.name}' is not started by this server.", "Start it as before, and open its address.")
         filled = self._arguments.fill_in(template, arguments or {})
-        name = self._names.choose(template, filled) if name is None else name
+        kernel = template.kernel if kernel is None else kernel
+        name = self._names.choose(template, filled, kernel) if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput.name("service", name, NAME_HINT)
         known = self._services.find(name)
@@ -210,15 +218,18 @@ class ServiceManager:
         if (other := self._at(template.endpoint)) is not None:
             return other
         if known is not None and known.alive:
-            if self._arguments.are_of(known, template, filled):
+            if self._arguments.are_of(known, template, filled, kernel):
                 return known
-            pairs = ", ".join(f"{argument}={masked(argument, value)}" for argument, value in known.arguments.items())
+            pairs = [f"{argument}={masked(argument, value)}" for argument, value in known.arguments.items()]
+            if known.kernel != kernel:
+                pairs.append(f"kernel={known.kernel or 'none'}")
             raise BadInput(
-                f"The service '{name}' runs with other arguments: {pairs}.", "Choose another name, or stop that service first."
+                f"The service '{name}' runs with other arguments: {', '.join(pairs)}.",
+                "Choose another name, or stop that service first.",
             )
         if known is None:
             self._services.check_room()
-        return self._begin(name, template, filled, started_by)
+        return self._begin(name, template, filled, started_by, kernel)
 
     def find_running(self, template: Template) -> Service | None:
         """A service of this template that runs or starts, preferably with the arguments' defaults."""
@@ -243,15 +254,21 @@ class ServiceManager:
         for entry in await self._remembered.take_over():
             template = find(entry.folder, entry.template) if entry.folder else self.templates.get(entry.template)
             if template is not None and template.restart == "always":
-                self._try_to_start(template, entry.name, entry.arguments, started_by=entry.started_by)
+                self._try_to_start(template, entry.name, entry.arguments, started_by=entry.started_by, kernel=entry.kernel)
             else:
                 self._remembered.forget(entry.name)
 
     def _try_to_start(
-        self, template: Template, name: str | None = None, arguments: Mapping[str, str] | None = None, *, started_by: str = ""
+        self,
+        template: Template,
+        name: str | None = None,
+        arguments: Mapping[str, str] | None = None,
+        *,
+        started_by: str = "",
+        kernel: str | None = None,
     ) -> None:
         try:
-            self.start_template(template, name, arguments, started_by=started_by)
+            self.start_template(template, name, arguments, started_by=started_by, kernel=kernel)
         except GatewayError as error:
             self._log.error("portproxy: '%s' is not started with the server: %s", template.name, error.message)
 
@@ -295,7 +312,9 @@ class ServiceManager:
             raise BadInput(f"'{name}' was attached from elsewhere and cannot be restarted here.", "Restart its program there.")
         await self._stop(self.get(name))
         service = self.get(name)  # another request may have deleted or started it meanwhile
-        return service if service.alive else self._begin(name, service.template, service.arguments, service.started_by)
+        if service.alive:
+            return service
+        return self._begin(name, service.template, service.arguments, service.started_by, service.kernel)
 
     async def delete(self, name: str) -> None:
         """Stop a service and remove it from the list."""
@@ -331,8 +350,8 @@ class ServiceManager:
             return None
         return next((service for service in self._services if service.alive and service.endpoint == endpoint), None)
 
-    def _begin(self, name: str, template: Template, arguments: Mapping[str, str], started_by: str) -> Service:
-        service = self._supervisor.begin(name, template, arguments, started_by)
+    def _begin(self, name: str, template: Template, arguments: Mapping[str, str], started_by: str, kernel: str) -> Service:
+        service = self._supervisor.begin(name, template, arguments, started_by, kernel)
         if self._remembered is not None and template.restart == "always":
             self._remembered.remember(service)
         return service

@@ -25,9 +25,9 @@ class ServiceNames:
     def __init__(self, services: ServiceList, templates: Mapping[str, Template], arguments: Arguments) -> None:
         self._services, self._templates, self._arguments = services, templates, arguments
 
-    def choose(self, template: Template, arguments: Mapping[str, str]) -> str:
-        """The name of a service with these arguments, preferably of one that runs; else a name that is free."""
-        same = [service for service in self._services if self._arguments.are_of(service, template, arguments)]
+    def choose(self, template: Template, arguments: Mapping[str, str], kernel: str) -> str:
+        """The name of a service with these arguments and this kernel, preferably of one that runs; else a name that is free."""
+        same = [service for service in self._services if self._arguments.are_of(service, template, arguments, kernel)]
         if same:
             return max(same, key=lambda service: service.alive).name
         return next(name for name in self._names(template, arguments) if self._is_free(name, template))

@@ -11,13 +11,14 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from ..errors import ServiceFailed
+from ..errors import BadInput, ServiceFailed
 from ..protocol.credentials import remove_secret_variables
 from ..system import background_tasks
 from . import environment_file
 from .environment_file import EnvironmentFileError
 from .guard import BACKGROUND
 from .health import HealthChecks
+from .kernel_environments import KernelEnvironment, KernelEnvironments
 from .link_variables import remove_link_variables
 from .service import Service, ServiceState
 from .template_keys import TemplateError
@@ -33,13 +34,17 @@ class Runner:
     Args:
         root_dir: working directories are relative to it.
         health: follows each run.
+        kernels: the kernels in whose environments services may run.
 
     Attributes:
         starts: template -> number of processes that were started.
     """
 
-    def __init__(self, base_url: str, root_dir: str, health: HealthChecks, log: logging.Logger) -> None:
+    def __init__(
+        self, base_url: str, root_dir: str, health: HealthChecks, kernels: KernelEnvironments, log: logging.Logger
+    ) -> None:
         self._base_url, self._root_dir, self._health, self._log = base_url, root_dir, health, log
+        self._kernels = kernels
         self.starts: Counter[str] = Counter()
 
     async def run(self, service: Service) -> tuple[ServiceState, str]:
@@ -94,12 +99,14 @@ class Runner:
             **service.arguments,
         }
         command, variables, cwd = template.expand(values)
+        base = remove_link_variables(remove_secret_variables(os.environ))
         if template.hooks is None:  # jupyter-server-proxy starts programs in the server's own working directory, with its PATH
             cwd = os.path.join(folder, cwd)
-            from_file = _read_environment_file(template, folder)
-            variables = {"PATH": program_path(), "PYTHONUNBUFFERED": "1", **from_file, **variables}
-        environment = {**remove_link_variables(remove_secret_variables(os.environ)), **variables}
-        program = _find_program(template, command[0], cwd, environment.get("PATH", os.defpath))
+            base |= {"PATH": program_path(), "PYTHONUNBUFFERED": "1"}
+            variables = {**_read_environment_file(template, folder), **variables}
+        kernel = await self._find_kernel(service)
+        environment = {**(base if kernel is None else kernel.variables(base)), **variables}
+        program = _find_program(template, command[0], cwd, environment.get("PATH", os.defpath), kernel)
         if cwd and not os.path.isdir(cwd):  # noqa: ASYNC240 (one stat before a start)
             raise ServiceFailed(f"The folder '{cwd}' does not exist.")
         address = endpoint.unix_socket or str(endpoint.port) if template.listens else "-"
@@ -109,6 +116,15 @@ class Runner:
             *guard, program, *command[1:], stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT,
             cwd=cwd or None, env=environment, start_new_session=True, limit=1 << 16,
         )  # fmt: skip
+
+    async def _find_kernel(self, service: Service) -> KernelEnvironment | None:
+        """Raises: ServiceFailed: the service's kernel has no environment here."""
+        if not service.kernel:
+            return None
+        try:
+            return await self._kernels.find(service.kernel)
+        except BadInput as error:
+            raise ServiceFailed(f"{error.message} {error.hint}") from None
 
 
 def _values_of_needs(service: Service) -> dict[str, str]:
@@ -156,17 +172,19 @@ def _why_it_failed(service: Service) -> str:
     return f"It ended with exit code {service.exit_code}{'' if is_ready else ' before it was ready'}.{output}{hint}"
 
 
-def _find_program(template: Template, name: str, cwd: str, path: str) -> str:
+def _find_program(template: Template, name: str, cwd: str, path: str, kernel: KernelEnvironment | None) -> str:
     """The file of a program. `./name` is relative to the service's working directory, not to this server's.
 
     Raises:
         ServiceFailed: it does not exist, or cannot be executed.
     """
     file = os.path.abspath(os.path.join(cwd, name)) if os.path.dirname(name) else name
-    program = shutil.which(file, path=path)
+    program = shutil.which(file, path=path) if kernel is None else kernel.find_program(file, path)
     if program is not None:
         return program
     if os.path.dirname(name) and os.path.exists(file):
         raise ServiceFailed(f"The program '{name}' cannot be executed. Is it a file that you may run?")
     hint = template.requires.hint if template.requires else ""
+    if kernel is not None:
+        raise ServiceFailed(kernel.missing(name, hint))
     raise ServiceFailed(f"The program '{name}' is not installed.{' ' + hint + '.' if hint else ''}")

@@ -57,10 +57,11 @@ class ServiceList:
         if len(self._services) >= MAX_SERVICES:
             raise BadInput(f"There are {MAX_SERVICES} services already.", "Delete one first.")
 
-    def add(self, name: str, template: Template, arguments: Mapping[str, str], endpoint: Endpoint) -> Service:
+    def add(self, name: str, template: Template, arguments: Mapping[str, str], endpoint: Endpoint, kernel: str = "") -> Service:
         """A new service, in the state "starting"."""
         log = Log(prepare(self._directory, self._log), f"{name}.log")
-        service = self._services[name] = Service(name, template, arguments, self.prefix_of(name, template), endpoint, log)
+        prefix = self.prefix_of(name, template)
+        service = self._services[name] = Service(name, template, arguments, prefix, endpoint, log, kernel=kernel)
         return service
 
     def remove(self, service: Service) -> None:

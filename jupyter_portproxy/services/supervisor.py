@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ..errors import ConsentMissing, GatewayError, ServiceFailed, ShuttingDown, StartedTooOften
 from ..system import background_tasks
 from .health import Health, HealthChecks
+from .kernel_environments import KernelEnvironments
 from .ports import EndpointLeases
 from .run import Runner, end_input
 from .service import Service, ServiceState
@@ -67,12 +68,13 @@ class Supervisor:
         base_url: str,
         root_dir: str,
         pauses: Pauses,
+        kernels: KernelEnvironments,
         log: logging.Logger,
     ) -> None:
         self._services, self._endpoints = services, endpoints
         self._start_need, self._may_start, self._pauses = start_need, may_start, pauses
         self.health = HealthChecks(probe, self._apply_health, log, watch_period=pauses.watch_period, retry_pause=pauses.retry)
-        self.runner = Runner(base_url, root_dir, self.health, log)
+        self.runner = Runner(base_url, root_dir, self.health, kernels, log)
         self._recent_starts: dict[str, deque[float]] = {}
 
     async def stop(self, service: Service) -> None:
@@ -91,7 +93,7 @@ class Supervisor:
         if service.task is not None:
             await asyncio.wait({service.task})
 
-    def begin(self, name: str, template: Template, arguments: Mapping[str, str], started_by: str) -> Service:
+    def begin(self, name: str, template: Template, arguments: Mapping[str, str], started_by: str, kernel: str) -> Service:
         if self._services.is_closing:
             raise ShuttingDown()
         if os.name != "posix":
@@ -106,12 +108,12 @@ class Supervisor:
             raise
         service = self._services.find(name)
         if service is None:
-            service = self._services.add(name, template, arguments, endpoint)
+            service = self._services.add(name, template, arguments, endpoint, kernel)
             self._services.notify(service)
         else:
             if service.task is not None:
                 service.task.cancel()  # it waits for its next restart, or has ended
-            service.template, service.arguments, service.endpoint = template, arguments, endpoint
+            service.template, service.arguments, service.endpoint, service.kernel = template, arguments, endpoint, kernel
             service.stop_requested.clear()
             service.exit_code, service.log_offset = None, service.log.written
             self._services.change(service, "starting")

@@ -18,6 +18,7 @@ from ..protocol.activity import ALL, ActivityRule
 from . import template_keys as keys
 from .dependencies import link
 from .hooks import Endpoint, TemplateHooks
+from .kernel_environments import KernelEnvironment
 from .template_keys import NAME, NAME_HINT, Argument, Requires, TemplateError
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
@@ -104,10 +105,14 @@ class Template:
         """Which requests are activity of the Jupyter server."""
         return _activity_rule(self.activity, self.activity_exclude)
 
-    @property
-    def available(self) -> bool:
-        """True if the required program is installed."""
-        return self.requires is None or shutil.which(self.requires.program, path=program_path()) is not None
+    def is_available(self, kernel: KernelEnvironment | None = None) -> bool:
+        """True if the required program is installed in the environment of a kernel; None for the server's own."""
+        if self.requires is None:
+            return True
+        if kernel is None:
+            return shutil.which(self.requires.program, path=program_path()) is not None
+        path = kernel.variables({**os.environ, "PATH": program_path()})["PATH"]
+        return kernel.find_program(self.requires.program, path) is not None
 
     @property
     def passes_prefix(self) -> bool:

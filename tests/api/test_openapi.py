@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jupyter_portproxy.api import handlers, index_page, ready
+from jupyter_portproxy.api import handlers, index_page, kernels, ready
 from jupyter_portproxy.attachment import api as attachment_api
 from jupyter_portproxy.projects import handlers as project_handlers
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
@@ -45,7 +45,7 @@ def test_the_file_has_every_call_and_no_other():
     }
     served = {
         (re.sub(r"\([^)]*\)", "{name}", re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)).removeprefix("/proxy/api"), verb)
-        for path, handler in [*handlers.ROUTES, *ready.ROUTES, *project_handlers.ROUTES, *attachment_api.ROUTES]
+        for path, handler in [*handlers.ROUTES, *ready.ROUTES, *kernels.ROUTES, *project_handlers.ROUTES, *attachment_api.ROUTES]
         for verb in VERBS
         if verb in vars(handler) and handler is not handlers.UnknownPathHandler
     }

@@ -43,6 +43,11 @@ TEMPLATES = {
         "stop_timeout": 1,
     },
     "database": {"command": [sys.executable, "-c", CLOSES, "{port}"], "protocol": "tcp", "stop_timeout": 1},
+    "prefix": {
+        "title": "Prefix",
+        "command": ["python", "-c", "import sys; print(sys.prefix, flush=True)"],
+        "requires": {"program": "jupyter", "hint": "pip install jupyter_core"},
+    },
     "fails": {"command": [sys.executable, "-c", "print('this is why'); raise SystemExit(3)"]},
     "stubborn": {"command": [sys.executable, "-c", STUBBORN], "stop_timeout": 2},
     "leaves": {

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 import urllib.request
+import venv
 from functools import partial
 
 import psutil
@@ -36,6 +37,27 @@ def test_a_service_is_started_listed_read_and_stopped(server, run):
     assert run("logs", "mine")[1].startswith("hello log\n")
     assert run("stop", "mine") == (0, "mine is stopped.\n", "")
     assert json.loads(run("list", "--json")[1])["services"] == []
+
+
+def test_a_service_runs_in_the_environment_of_a_kernel(server, run, home):
+    data = home / ".local" / "share" / "jupyter"
+    venv.create(home / "env", symlinks=True)
+    (data / "kernels" / "mine").mkdir(parents=True)
+    (data / "kernels" / "mine" / "kernel.json").write_text(
+        json.dumps({"argv": [f"{home}/env/bin/python", "-m", "x"], "display_name": "Mine", "language": "python"})
+    )
+    assert run("start", "prefix", "--kernel", "mine")[0] == 1
+    assert run("logs", "prefix")[1] == f"{home}/env\n"
+    assert run("start", "prefix", "--kernel", "")[0] == 1
+    assert run("logs", "prefix")[1].endswith(f"{sys.prefix}\n")
+    code, _, error = run("start", "prefix", "--kernel", "no such")
+    assert (code, error.splitlines()[0]) == (1, "There is no kernel 'no such' on this server.")
+    (line,) = [line for line in run("templates")[1].splitlines() if line.startswith("prefix ")]
+    assert line.endswith("Prefix")
+    (line,) = [line for line in run("templates", "--kernel", "mine")[1].splitlines() if line.startswith("prefix ")]
+    where = f"in the environment of the kernel 'mine': {home}/env/bin/python -m pip install jupyter_core"
+    assert line.endswith(f"The program 'jupyter' is not installed {where}")
+    assert run("templates", "--kernel", "no such")[2].startswith("There is no kernel 'no such' on this server.\n")
 
 
 def test_what_speaks_no_http_is_reached_with_forward(server, run):

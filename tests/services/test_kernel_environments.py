@@ -153,6 +153,7 @@ async def test_the_servers_own_programs_are_not_found(place):
     environment = await place.find("mine", own_python=f"{plain}/bin/python")
     path = environment.variables({"PATH": f"{plain}/bin:/usr/bin"})["PATH"]
     assert environment.find_program("script", path) is None
+    assert environment.find_program(f"{plain}/bin/script", path)  # the template names this very file
     assert environment.find_program("other", path) == f"{plain}/bin/other"
 
 
@@ -233,8 +234,8 @@ async def test_a_kernel_of_another_language_has_the_folder_of_its_program(place)
     environment = await place.find("ir")
     assert (environment.python, environment.kind, environment.folders) == ("", "", (str(program.parent),))
     assert environment.find_program("shiny", environment.variables({})["PATH"])
-    assert (
-        environment.missing("x", "pip install x") == "'x' is not installed in the environment of the kernel 'ir': pip install x"
+    assert environment.missing("x", "pip install x") == (
+        "The program 'x' is not installed in the environment of the kernel 'ir': pip install x"
     )
 
 
@@ -338,9 +339,11 @@ async def test_the_list_has_reasons(place):
 async def test_a_venv_of_uv_has_no_pip(place):
     prefix = place.venv("env")
     place.spec("mine", f"{prefix}/bin/python")
-    expected = f"'x' is not installed in the environment of the kernel 'mine': {prefix}/bin/python -m pip install x"
+    expected = f"The program 'x' is not installed in the environment of the kernel 'mine': {prefix}/bin/python -m pip install x"
     assert (await place.find("mine")).missing("x", "pip install x") == expected
     with (prefix / "pyvenv.cfg").open("a") as file:
         file.write("uv = 0.9.0\n")
     assert (await place.find("mine")).missing("x", "pip install x").endswith(f"uv pip install --python {prefix}/bin/python x")
-    assert (await place.find("mine")).missing("x") == "'x' is not installed in the environment of the kernel 'mine'."
+    assert (await place.find("mine")).missing("x") == (
+        "The program 'x' is not installed in the environment of the kernel 'mine'."
+    )

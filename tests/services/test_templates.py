@@ -209,11 +209,11 @@ def test_doubled_braces_are_braces(text):
 
 
 def test_a_template_is_available_where_its_program_is():
-    assert load("a", {"command": ["a"], "requires": {"program": "sh"}}).available
-    assert not load("a", {"command": ["a"], "requires": {"program": "no-such-program"}}).available
+    assert load("a", {"command": ["a"], "requires": {"program": "sh"}}).is_available()
+    assert not load("a", {"command": ["a"], "requires": {"program": "no-such-program"}}).is_available()
 
 
 def test_programs_beside_the_servers_python_are_available_without_an_activated_environment(monkeypatch):
     beside = os.path.basename(sys.executable)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert load("a", {"command": ["a"], "requires": {"program": beside}}).available
+    assert load("a", {"command": ["a"], "requires": {"program": beside}}).is_available()
