@@ -12,7 +12,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.template import Loader
 
 from ..errors import GatewayError, NotFramed, NotTheHub
-from ..protocol.headers import Fields
+from ..protocol.headers import ERROR_FIELD, Fields
 from ..protocol.hop_header import REFUSAL_FIELD
 from .start_page import StartView
 
@@ -65,6 +65,7 @@ def render(
     if isinstance(error, NotTheHub):
         fields.append((REFUSAL_FIELD, "credential"))
     fields += [
+        (ERROR_FIELD, error.code),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
         ("Content-Type", f"{media_type}; charset=utf-8"),

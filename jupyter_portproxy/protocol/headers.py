@@ -54,6 +54,7 @@ from .urls import (
     strip_origin,
 )
 
+ERROR_FIELD = "X-Portproxy-Error"  # the code of an error, in each of the gateway's own error responses
 # RFC 9110 7.6.1, and what earlier standards and other proxies treat in the same way.
 HOP_BY_HOP = frozenset([
     "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
@@ -91,7 +92,7 @@ _ORIGIN_WIDE = re.compile(
     r"|strict-transport-security|public-key-pins.*|expect-ct|alt-svc|nel|report-to|reporting-endpoints"
     r"|(accept|critical|delegate)-ch(-lifetime)?|origin-agent-cluster|(critical-)?origin-trial|activate-storage-access"
     r"|set-login|idp-signin-status|observe-browsing-topics|(attribution-reporting|shared-storage|ad-auction)-.*|"
-    + REFUSAL_FIELD.lower(),  # of the previous hop; a service may not send it
+    + f"{REFUSAL_FIELD}|{ERROR_FIELD}".lower(),  # the gateway's own; a service may not send them
     re.ASCII,
 )
 # What passes of a preflight without a login, and of its response (Fetch Standard, 4.8).

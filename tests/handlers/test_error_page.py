@@ -32,6 +32,7 @@ def rendered(error, accept, method="GET"):
 def test_the_form_is_the_one_that_is_accepted(accept, kind):
     fields, body = rendered(Forbidden("Not <here>.", "Go away."), accept)
     assert fields["Content-Type"] == f"{kind}; charset=utf-8"
+    assert fields["X-Portproxy-Error"] == "forbidden"
     assert fields["Cache-Control"] == "no-store" and fields["X-Content-Type-Options"] == "nosniff"
     assert fields["Content-Security-Policy"].endswith("; frame-ancestors 'self' https://portal.example")
     if kind == "application/json":
