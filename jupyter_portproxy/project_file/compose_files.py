@@ -7,16 +7,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from types import NoneType
 from typing import Any
 
 from . import yaml_text
-from .document import ParsedDocument, UnreadableFile, print_path, quote
+from .document import ParsedDocument, UnreadableFile, print_path, quote, suggest
 from .entries import MAX_PORTS, Entries
 from .folder_files import FolderFiles
 from .interpolation import Interpolation, InvalidVariable, parse_environment
 from .yaml_text import Tagged
 
 ENVIRONMENT_FILE = ".env"
+TOP_LEVEL = ("configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes")  # and `x-...`
 MAX_EXTENDS = 10  # services in a chain
 MAX_INCLUDED = 50  # applications
 MAX_SERVICES = 200
@@ -143,6 +145,14 @@ class ComposeFiles:
         for document in yaml_text.parse(self._files.read_text(name)):
             if document.value is not None and not isinstance(document.value, dict):
                 raise UnreadableFile("It is not a mapping of keys to values.", "Begin it with 'services:'.", 1)
+            parsed = ParsedDocument(document.value or {}, document.lines)
+            for key in parsed.value:
+                if key not in TOP_LEVEL and not key.startswith("x-"):
+                    message = f"There is no key '{key[:80]}' at the top level; services are below 'services'."
+                    self._entries.add_problem(parsed.line(key), key, message, suggest(key, TOP_LEVEL), name)
+            if not isinstance(parsed.value.get("services", {}), (dict, NoneType)):
+                message = f"'services' is not a mapping: {quote(parsed.value['services'])}."
+                self._entries.add_problem(parsed.line("services"), "services", message, "Write each service as a key.", name)
             for path, line in document.repeated:
                 message = f"'{str(path[-1])[:80]}' is there twice; the first one counts."
                 self._entries.add_problem(line, print_path(path), message, "Remove one of them.", name)
@@ -163,7 +173,12 @@ class ComposeFiles:
             )
         if "extends" in data:
             self._extend(service, name, data["extends"], file, (*chain, (file.name, name)))
-        _merge(service.ports, data.get("ports"), file, name, "ports")
+        ports = data.get("ports")
+        if not isinstance(ports, (list, Tagged, NoneType)):
+            line, message = file.document.line("services", name, "ports"), f"'ports' is not a list: {quote(ports)}."
+            self._entries.add_problem(line, f"services.{name[:80]}.ports", message, 'Write ["8080:80"].', file.name)
+            ports = None
+        _merge(service.ports, ports, file, name, "ports")
         _merge(service.labels, data.get("labels"), file, name, "labels")
         if isinstance(data.get("profiles"), list):
             service.profiles += [str(profile) for profile in data["profiles"][:MAX_ITEMS]]

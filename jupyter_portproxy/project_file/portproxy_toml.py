@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..services import environment_file
 from ..services.dependencies import link
 from ..services.port_rules import KEYS as PORT_RULE_KEYS
 from ..services.port_rules import ON_APPEAR
@@ -165,9 +166,10 @@ def _read_environment_file(template: Template, files: FolderFiles) -> None:
     """Read it for the digest. Raises: TemplateError: it cannot be used."""
     path = template.environment_file
     try:
-        files.read_text(files.locate(path))
-    except UnreadableFile as error:
-        reason = f"'environment_file' is '{path[:80]}': {error.message[0].lower()}{error.message[1:].rstrip('.')}"
+        environment_file.parse(files.read(files.locate(path)))
+    except (UnreadableFile, TemplateError) as error:
+        text = str(error).rstrip(".")
+        reason = f"'environment_file' is '{path[:80]}': {text[0].lower()}{text[1:]}"
         raise TemplateError(reason, "environment_file") from None
 
 

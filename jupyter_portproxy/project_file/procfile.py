@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ..services import environment_file
+from ..services.environment_file import EnvironmentFileError
 from ..services.template_keys import TemplateError
 from ..services.templates import load
 from .document import UnreadableFile, quote
@@ -57,9 +59,15 @@ def _find_environment_file(entries: Entries, files: FolderFiles) -> str:
     if not files.exists(ENVIRONMENT_FILE):
         return ""
     try:
-        files.read_text(ENVIRONMENT_FILE)
+        environment_file.parse(files.read(ENVIRONMENT_FILE))
     except UnreadableFile as error:
         entries.add_unreadable(error, ENVIRONMENT_FILE)
+        return ""
+    except EnvironmentFileError as error:
+        message = f"It has no variables that can be read: {error}."
+        entries.add_problem(
+            error.line, "", message, "Correct it; the processes of the Procfile do not get its variables.", ENVIRONMENT_FILE
+        )
         return ""
     return ENVIRONMENT_FILE
 

@@ -116,6 +116,15 @@ def test_env_may_name_other_files(read_files):
                 "5 services.a.ports: Invalid ports: '70000'.",
             ],
         ),
+        ("services: [a]", ["1 services: 'services' is not a mapping: ['a']."]),
+        (
+            "version: '3'\nweb:\n  ports: ['1:1']\nx-y: 1\n",
+            ["2 web: There is no key 'web' at the top level; services are below 'services'."],
+        ),
+        (
+            "services:\n  a: {ports: '1:1'}\n  b: {ports: {1: 1}}\n  c: {ports: ['2:2']}",
+            ["2 services.a.ports: 'ports' is not a list: '1:1'.", "3 services.b.ports: 'ports' is not a list: {'1': 1}."],
+        ),
         ("services:\n  a: 3\n  b: {ports: ['2:2']}", ["2 services.a: The service 'a' is not a mapping: 3."]),
         (
             "services:\n  a: {ports: ['2:2']}\n  a: {ports: ['3:3']}",

@@ -164,14 +164,15 @@ def test_the_nearest_key_is_proposed(read_files):
         ("gone", "it cannot be read: No such file or directory"),
         ("sub", "it is not a regular file"),
         ("link", "it is a symbolic link that leads out of the folder"),
-        ("latin", "it is not UTF-8: the byte 0xe9 in line 1"),
+        ("latin", "line 2: it is not UTF-8"),
+        ("words", "line 1: it is not of the form KEY=VALUE"),
     ],
 )
 def test_an_environment_file_is_a_text_within_the_folder(read_files, tmp_path, path, reason):
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("/etc/passwd")
     text = f'[services.a]\ncommand = ["x"]\nenvironment_file = "{path}"\n'
-    result = read_files({"portproxy.toml": text + GOOD, "latin": b"A=\xe9"})
+    result = read_files({"portproxy.toml": text + GOOD, "latin": b"A=1\nB=\xe9", "words": "not a variable"})
     expected = (
         f"portproxy.toml:3 services.a.environment_file: The service 'a' is left out: 'environment_file' is '{path}': {reason}."
     )

@@ -40,9 +40,17 @@ def test_variables_come_from_env_if_it_is_there(read_files):
     assert changed.digest != result.digest
 
 
-def test_an_env_that_cannot_be_read_is_a_problem_of_its_own(read_files):
-    result = read_files({"Procfile": "web: x", ".env": b"A=\xff"})
-    assert print_problems(result) == [".env:1 : It is not UTF-8: the byte 0xff in line 1."]
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"A=1\nB=\xff", ".env:2 : It has no variables that can be read: line 2: it is not UTF-8."),
+        (b"A", ".env:1 : It has no variables that can be read: line 1: it is not of the form KEY=VALUE."),
+        (b"#" * (300 << 10), ".env: : It has 300 KiB; at most 256 KiB are read."),
+    ],
+)
+def test_an_env_that_cannot_be_read_is_a_problem_of_its_own(read_files, content, problem):
+    result = read_files({"Procfile": "web: x", ".env": content})
+    assert print_problems(result) == [problem]
     assert result.templates["web"].environment_file == ""
 
 
