@@ -8,7 +8,7 @@ import type { Target } from './commands';
 import { copyForwardCommand } from './forward';
 import { BrowserTab, IOutside } from './starting';
 import type { ILostSocket, IPortsManager, IService, ITemplate } from './tokens';
-import { serviceLabel } from './labels';
+import { hasPage, serviceLabel } from './labels';
 import { absoluteUrl } from './urls';
 
 const TOAST_DELAY = 1000;
@@ -52,7 +52,7 @@ export class Actions {
 
   /** Starts a service of a template, and opens its tab at once, which shows the progress. To be called while a click is handled. */
   async launch({ name: template, title, open_in, scheme }: ITemplate): Promise<void> {
-    const tab = scheme !== 'tcp' && this._outside.isDefault(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
+    const tab = hasPage(scheme) && this._outside.isDefault(open_in) ? new BrowserTab(this._trans.__('Starting %1…', title)) : undefined;
     await this._reportStart(title, async () => {
       try {
         const service = await this._manager.start(template);
@@ -67,7 +67,7 @@ export class Actions {
 
   /** Opens the tab of a service whose start the server has accepted, and shows the notification. */
   async follow(service: IService): Promise<void> {
-    const isOutside = service.scheme !== 'tcp' && this._outside.isDefault(service.open_in);
+    const isOutside = hasPage(service.scheme) && this._outside.isDefault(service.open_in);
     this._show(service, isOutside ? new BrowserTab(this._trans.__('Starting %1…', serviceLabel(service))) : undefined);
     await this._reportStart(serviceLabel(service), () => Promise.resolve(service));
   }
@@ -112,12 +112,11 @@ export class Actions {
       const startedLabel = serviceLabel(service);
       await toastShown;
       if (service.state === 'up' || service.state === 'unhealthy') {
-        const open =
-          service.scheme === 'tcp'
-            ? { label: trans.__('Copy forward command'), callback: () => copyForwardCommand({ service: name }, trans) }
-            : { label: trans.__('Open'), callback: () => this._open({ service: name }) };
+        const forward = { label: trans.__('Copy forward command'), callback: () => copyForwardCommand({ service: name }, trans) };
+        const open = { label: trans.__('Open'), callback: () => this._open({ service: name }) };
+        const actions = hasPage(service.scheme) ? [open] : service.scheme === 'tcp' ? [forward] : [];
         const message = trans.__('%1 is up.', startedLabel);
-        Notification.update({ id, message, type: 'success', autoClose: 10_000, actions: [open] });
+        Notification.update({ id, message, type: 'success', autoClose: 10_000, actions });
       } else {
         this._failed.set(name, service.since);
         const log = { label: trans.__('Show log'), callback: () => this._showLog(name) };

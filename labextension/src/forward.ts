@@ -6,6 +6,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { copyIcon } from '@jupyterlab/ui-components';
 
 import { AddCommand, CommandIDs, Target } from './commands';
+import { hasPage } from './labels';
 import type { Targets } from './targets';
 import type { IPortsManager } from './tokens';
 
@@ -21,11 +22,11 @@ export function copyForwardCommand(target: Target, trans: TranslationBundle): vo
 }
 
 /** Whether a target speaks no HTTP, so that it has no page. */
-export function isTcp(target: Target, manager: IPortsManager): boolean {
+export function isWithoutPage(target: Target, manager: IPortsManager): boolean {
   if ('port' in target) {
     return manager.port(target.port)?.tcp ?? false;
   }
-  return manager.service(target.service)?.scheme === 'tcp';
+  return !hasPage(manager.service(target.service)?.scheme ?? 'http');
 }
 
 export function addForwardCommand(add: AddCommand, targets: Targets, trans: TranslationBundle): void {
@@ -38,6 +39,6 @@ export function addForwardCommand(add: AddCommand, targets: Targets, trans: Tran
         copyForwardCommand(target, trans);
       }
     },
-    { icon: copyIcon, isEnabled: args => targets.of(args) !== null && (targets.port(args)?.allowed ?? true) }
+    { icon: copyIcon, isEnabled: args => targets.of(args) !== null && (targets.port(args)?.allowed ?? true) && targets.service(args)?.scheme !== 'none' }
   );
 }

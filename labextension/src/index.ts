@@ -16,7 +16,7 @@ import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
 import { Failures } from './failures';
 import { addFolderCommands } from './folder-commands';
 import { FolderWatch } from './folders';
-import { addForwardCommand, isTcp } from './forward';
+import { addForwardCommand, isWithoutPage } from './forward';
 import { portsIcon } from './icons';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
@@ -80,7 +80,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const logs = new WidgetTracker<MainAreaWidget>({ namespace: 'portproxy-logs' });
     const run = (command: string, target: Target) => void commands.execute(command, target);
     const openIn = (where: 'lab' | 'browser' | 'preview', target: Target) =>
-      isTcp(target, manager)
+      isWithoutPage(target, manager)
         ? showPanel()
         : where === 'browser'
         ? run(CommandIDs.openInBrowser, target)

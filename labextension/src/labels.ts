@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { IPatternProblem, MAX_SIZE } from './process-pattern';
 import type { RuleSet, Subject } from './rules';
-import type { IPort, IService, OnAppear, State } from './tokens';
+import type { IPort, IService, OnAppear, ServiceScheme, State } from './tokens';
 
 const MAX_LENGTH = 300;
 
@@ -64,6 +64,11 @@ export function stateTitle(service: IService, trans: TranslationBundle): string 
 /** Whether a service can be opened and stopped. */
 export function isActive(service: Pick<IService, 'state'>): boolean {
   return ['starting', 'up', 'unhealthy'].includes(service.state);
+}
+
+/** Whether services of this scheme have a page to open. */
+export function hasPage(scheme: ServiceScheme): boolean {
+  return scheme === 'http' || scheme === 'https';
 }
 
 /** The label of a service: its title, and its name if that differs from the template's. */

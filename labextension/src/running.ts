@@ -6,7 +6,7 @@ import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/tran
 
 import { CommandIDs, Target } from './commands';
 import { iconOf } from './icons';
-import { isActive, serviceLabel, stateText, stateTitle } from './labels';
+import { hasPage, isActive, serviceLabel, stateText, stateTitle } from './labels';
 import { IPortsManager, IService } from './tokens';
 
 /** Start of the attribute `data-context` of an item; the service's name follows. */
@@ -28,7 +28,7 @@ export function runningServices(
   const stop = (service: IService) => run(CommandIDs.stop, { service: service.name });
   const open = ({ name, scheme, open_in }: IService) => {
     const inPage = open_in === 'lab' ? CommandIDs.openInLab : CommandIDs.openInBrowser;
-    run(scheme === 'tcp' ? CommandIDs.showPanel : inPage, scheme === 'tcp' ? undefined : { service: name });
+    hasPage(scheme) ? run(inPage, { service: name }) : run(CommandIDs.showPanel);
   };
   const item = (service: IService): IRunningSessions.IRunningItem => ({
     context: CONTEXT + service.name,

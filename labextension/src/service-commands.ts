@@ -70,7 +70,7 @@ function addStartCommands(add: AddCommand, parts: IServiceParts): void {
     const service = targets.service(args);
     return service && showStartForm(parts, { template: service.template, name: service.name, arguments: service.arguments });
   };
-  add(CommandIDs.edit, trans.__('Edit Service…'), edit, { icon: editIcon, isEnabled: args => hasEnded(targets, args) });
+  add(CommandIDs.edit, trans.__('Edit Service…'), edit, { icon: editIcon, isEnabled: args => hasEnded(targets, args) && !targets.service(args)?.folder });
 }
 
 function addChangeCommands(add: AddCommand, { manager, actions, targets, trans }: IServiceParts): void {

@@ -21,7 +21,7 @@ export interface IService {
   port: number | null;
   /** Null if it speaks no HTTP. */
   url: string | null;
-  scheme: Scheme;
+  scheme: ServiceScheme;
   open_in: 'lab' | 'browser';
   /** The agent that has attached it from elsewhere; null for a service of this machine. */
   agent?: string | null;
@@ -136,6 +136,9 @@ export interface IPort {
 
 export type Scheme = 'http' | 'https' | 'tcp';
 
+/** `none`: it listens nowhere. */
+export type ServiceScheme = Scheme | 'none';
+
 /** What happens when a program begins to answer on a port. `open_once`: the first time in a session of the browser. */
 export type OnAppear = 'open' | 'open_once' | 'preview' | 'notify' | 'silent' | 'ignore';
 
@@ -184,7 +187,7 @@ export interface ITemplate {
   launcher: string;
   external: boolean;
   url: string | null;
-  scheme: Scheme;
+  scheme: ServiceScheme;
   available: boolean;
   hint: string;
   arguments: IArgument[];

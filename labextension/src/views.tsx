@@ -10,7 +10,7 @@ import { CommandIDs, Target } from './commands';
 import { outsideIcon, tabIcon } from './icons';
 import type { RuleSet, Subject } from './rules';
 import type { IPort, IReservation, IService } from './tokens';
-import { formatDuration, portLabel, portTitle, isActive, serviceLabel, stateText, stateTitle } from './labels';
+import { formatDuration, portLabel, portTitle, hasPage, isActive, serviceLabel, stateText, stateTitle } from './labels';
 
 /** Runs a command for a row. */
 export type Run = (command: string, target: Target) => void;
@@ -126,10 +126,11 @@ function serviceActions(service: IService, trans: TranslationBundle): IAction[] 
     const start = { command: CommandIDs.restart, label: trans.__('Start'), icon: runIcon };
     const forget = { command: CommandIDs.forget, label: trans.__('Remove'), icon: deleteIcon };
     const edit = { command: CommandIDs.edit, label: trans.__('Edit and start…'), icon: editIcon };
-    return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, start, edit, forget] : [start, edit, log, forget];
+    const begin = service.folder ? [start] : [start, edit]; // a project file says how a service of it is started
+    return service.state === 'stopping' ? [log] : service.state === 'failed' ? [log, ...begin, forget] : [...begin, log, forget];
   }
   return [
-    ...(service.scheme === 'tcp' ? [forwardAction(trans)] : openActions(trans, service.open_in)),
+    ...(hasPage(service.scheme) ? openActions(trans, service.open_in) : service.scheme === 'tcp' ? [forwardAction(trans)] : []),
     log,
     ...(service.agent ? [] : [{ command: CommandIDs.restart, label: trans.__('Restart'), icon: refreshIcon }]),
     { command: CommandIDs.stop, label: service.agent ? trans.__('Detach') : trans.__('Stop'), icon: stopIcon }

@@ -105,6 +105,17 @@ describe('a start', () => {
     opened.mockRestore();
   });
 
+  it('of a worker, which listens nowhere, has nothing to open', async () => {
+    const opened = vi.spyOn(window, 'open');
+    api.answers = { 'POST services': service('queue', { scheme: 'none', url: null, port: null, open_in: 'browser' }) };
+    void actions.launch(template('queue', { scheme: 'none', open_in: 'browser' }));
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(opened).not.toHaveBeenCalled();
+    expect(notifications()).toEqual([['success', 'queue is up.']]);
+    expect(Notification.manager.notifications[0]?.options.actions).toEqual([]);
+    opened.mockRestore();
+  });
+
   it('that fails can be edited', async () => {
     const failed = service('a', { state: 'failed', error: 'It ended with exit code 2. Its output: No such file' });
     const followed = actions.follow(failed);

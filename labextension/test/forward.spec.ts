@@ -6,14 +6,14 @@ import { PageConfig } from '@jupyterlab/coreutils';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { AddCommand, Args, CommandIDs, Target } from '../src/commands';
-import { addForwardCommand, forwardCommand, isTcp } from '../src/forward';
+import { addForwardCommand, forwardCommand, isWithoutPage } from '../src/forward';
 import { Targets } from '../src/targets';
 import type { IPortsManager } from '../src/tokens';
 import { port, service, trans } from './samples';
 
 const manager = {
   port: (number: number) => [port(15432, { tcp: true }), port(8050), port(80, { allowed: false, tcp: true })].find(item => item.port === number),
-  service: (name: string) => [service('web'), service('db', { scheme: 'tcp', url: null })].find(item => item.name === name)
+  service: (name: string) => [service('web'), service('db', { scheme: 'tcp', url: null }), service('worker', { scheme: 'none', url: null })].find(item => item.name === name)
 } as unknown as IPortsManager;
 
 describe('the command', () => {
@@ -45,6 +45,7 @@ describe('the command of the panel', () => {
     [{ port: 8050 }, true],
     [{ port: 80 }, false],
     [{ service: 'web' }, true],
+    [{ service: 'worker' }, false],
     [{}, false]
   ])('for %j is enabled: %s', (args, enabled) => {
     expect(commands.isEnabled(CommandIDs.copyForwardCommand, args)).toBe(enabled);
@@ -52,6 +53,6 @@ describe('the command of the panel', () => {
 });
 
 it('knows what speaks no HTTP', () => {
-  const targets: Target[] = [{ port: 15432 }, { port: 8050 }, { port: 9 }, { service: 'db' }, { service: 'web' }, { service: 'none' }];
-  expect(targets.map(target => isTcp(target, manager))).toEqual([true, false, false, true, false, false]);
+  const targets: Target[] = [{ port: 15432 }, { port: 8050 }, { port: 9 }, { service: 'db' }, { service: 'web' }, { service: 'none' }, { service: 'worker' }];
+  expect(targets.map(target => isWithoutPage(target, manager))).toEqual([true, false, false, true, false, false, true]);
 });

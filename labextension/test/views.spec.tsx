@@ -104,6 +104,14 @@ describe('a row', () => {
   });
 
   it.each([
+    ['up', { scheme: 'none', url: null }, ['Show log', 'Restart', 'Stop']],
+    ['down', { folder: '/home/me/shop' }, ['Start', 'Show log', 'Remove']],
+    ['failed', { folder: '/home/me/shop' }, ['Show log', 'Start', 'Remove']]
+  ] as const)('of a service that is %s and has %j offers what is possible', (state, more, offered) => {
+    expect(actionsOf(rowOf(<ServiceRow service={service('a', { state, ...more })} {...common} />))).toEqual(offered);
+  });
+
+  it.each([
     ['up', ['Copy forward command', 'Show log', 'Restart', 'Stop']],
     ['down', ['Start', 'Edit and start…', 'Show log', 'Remove']]
   ] as const)('of a service without HTTP that is %s offers the command that reaches it', (state, offered) => {
