@@ -36,6 +36,8 @@ from .attachment.handlers import AttachParts, ControlHandler, DataHandler
 from .attachment.reverse import ReverseListeners
 from .attachment.tokens import AttachTokens
 from .config import PortProxy
+from .diagnose import handlers as diagnose_api
+from .diagnose.doctor import Doctor
 from .gateway.connector import Connector
 from .gateway.counters import Counters
 from .gateway.destinations import DestinationFinder
@@ -153,6 +155,8 @@ class PortProxyApp(ExtensionApp):
             self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
         self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
         attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
+        doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, is_behind_hub=_is_at_hub())
+        self.handlers.extend((path, handler, {"doctor": doctor}) for path, handler in diagnose_api.ROUTES)
         for path, is_reverse in (("/proxy/attach", False), ("/proxy/reverse", True)):
             arguments = {"parts": attach_parts, "is_reverse": is_reverse}
             self.handlers.extend([(path, ControlHandler, arguments), (rf"{path}/([^/]+)", DataHandler, arguments)])

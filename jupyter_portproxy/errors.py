@@ -25,6 +25,12 @@ class ServerUnavailable(CliError):
     """The server that a command calls does not answer, or not yet; trying again may help."""
 
 
+def documentation_of(anchor: str) -> str:
+    """The URL of a heading of the page on troubleshooting; empty if the package's metadata names no documentation."""
+    address = _documentation_address()
+    return f"{address}troubleshooting/#{anchor}" if address else ""
+
+
 class GatewayError(Exception):
     """A request or tunnel that the gateway answers itself. A class with a fixed sentence has it as its `message`.
 
@@ -56,8 +62,7 @@ class GatewayError(Exception):
     @property
     def documentation(self) -> str:
         """The URL of this code's heading in the documentation; empty if the package's metadata names no documentation."""
-        address = _documentation_address()
-        return f"{address}troubleshooting/#{self.code}" if address else ""
+        return documentation_of(self.code)
 
 
 class BadRoute(GatewayError):
@@ -394,6 +399,12 @@ class TooMany(GatewayError):
         )
         if suffix == "_per_user":
             error.status = 429
+        return error
+
+    @classmethod
+    def diagnosing(cls) -> TooMany:
+        error = cls("A page is being diagnosed for you already.", "Try again when that has ended, within 20 seconds.")
+        error.status = 429
         return error
 
 

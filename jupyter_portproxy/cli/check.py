@@ -1,7 +1,8 @@
-"""`jupyter portproxy check`: why a port cannot be reached, or what a configuration of jupyter-server-proxy needs."""
+"""`jupyter portproxy check`: why a port cannot be reached, why its page is broken, or what an old configuration needs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError
 from .api_command import add_api_command
+from .check_page import check_page, run_check
 from .links import forward_command, path_of, print_links
-from .output import Commands, Options, parse_port_argument, print_json, printable
+from .output import Commands, Options, parse_port_operand, print_json, printable
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -23,27 +25,45 @@ _REMEDIES = {  # by the `reason_code` of a port in the API
 
 def add_commands(commands: Commands) -> None:
     """Add the command to the command line. `check PORT` calls a server; `check --migrate` reads files and needs none."""
-    checking = add_api_command(commands, "check", _check, "Explain why a port cannot be reached.", as_json=True)
-    check_port = checking.get_default("run")
-    checking.set_defaults(run=lambda options: check_port(options) if options.port else _check_configuration(options))
+    text = "Explain why a port cannot be reached, or with --page why its page is broken."
+    checking = add_api_command(commands, "check", _check, text, as_json=True)
+    call_server = checking.get_default("run")
+    checking.set_defaults(run=partial(_run, call_server))
     what = checking.add_mutually_exclusive_group(required=True)
-    what.add_argument("port", type=parse_port_argument, nargs="?")
+    what.add_argument("target", metavar="PORT|NAME", nargs="?")
     what.add_argument("--migrate", action="store_true", help="check a configuration of jupyter-server-proxy instead")
+    text = "look at the page as a browser would, and say what is wrong with it; exit code 1 with findings, 2 if it cannot be seen"
+    checking.add_argument("--page", action="store_true", help=text)
+    checking.add_argument("--path", metavar="PATH", help="with --page: the path of the page at the service, by default /")
     checking.add_argument("--config", metavar="FILE", help="with --migrate: read this file instead of Jupyter's")
 
 
+def _run(call_server: Callable[[Options], int], options: Options) -> int:
+    if not options.target:
+        return _check_configuration(options)
+    if options.page:
+        return run_check(call_server, options)
+    if options.path:
+        raise CliError("--path names a page.\nAdd --page.")
+    return call_server(options)
+
+
 def _check(client: ApiClient, options: Options) -> int:
-    listeners = [port for port in client.call("GET", f"ports?look={options.port}") if port["port"] == options.port]
+    return check_page(client, options) if options.page else _check_port(client, parse_port_operand(options.target), options)
+
+
+def _check_port(client: ApiClient, number: int, options: Options) -> int:
+    listeners = [port for port in client.call("GET", f"ports?look={number}") if port["port"] == number]
     diagnose = partial(_diagnose_listeners, listeners=listeners) if listeners else _diagnose_unlisted
-    problem, remedy = diagnose(client, options.port)
+    problem, remedy = diagnose(client, number)
     if options.json:
-        print_json({"port": options.port, "reachable": not problem, "problem": problem, "remedy": remedy})
+        print_json({"port": number, "reachable": not problem, "problem": problem, "remedy": remedy})
     elif problem:
         print(printable(f"{problem}\n{remedy}"))
     else:
         unlisted = "is not in the list of listening ports (a rule of the packet filter may forward it), and answers HTTP"
         listed = "answers HTTP" if any(listener["http"] for listener in listeners) else "can be reached"
-        target = str(options.port)
+        target = str(number)
         print_links(client, f"Port {target} {listed if listeners else unlisted}: ", target, path_of(client, target))
     return 1 if problem else 0
 

@@ -8,6 +8,7 @@ from html import unescape
 
 from ..protocol.html_tags import HtmlTags, StartTag
 from ..protocol.page_head import clean_title
+from .excerpts import MAX_EXCERPT, make_excerpt
 from .observation import Document, Evidence, MetaTag, Reference, VisitKind
 from .script_urls import Found, find_script_urls, find_style_urls
 
@@ -16,7 +17,6 @@ _MAX_STEPS = 200_000  # tags and attributes
 _MAX_METAS = 50
 _MAX_INLINE = 20  # inline scripts
 _MAX_URL = 2000  # characters
-_MAX_EXCERPT = 160
 _SCRIPT_TYPES = frozenset({"", "module", "text/javascript", "application/javascript", "text/babel"})
 _NEVER_LOADED = ("data:", "javascript:", "blob:", "about:", "mailto:", "tel:", "#")
 _BY_REL: dict[str, VisitKind] = {
@@ -61,9 +61,8 @@ class _Lines:
 
     def _excerpt(self, at: int) -> str:
         """The line at an index, or what surrounds the index in a long one."""
-        begin = max(self.text.rfind("\n", max(0, at - _MAX_EXCERPT // 2), at) + 1, at - _MAX_EXCERPT // 2, 0)
-        text = self.text[begin : begin + _MAX_EXCERPT].lstrip().partition("\n")[0]
-        return "".join(c if c.isprintable() else " " for c in text).strip()
+        begin = max(self.text.rfind("\n", max(0, at - MAX_EXCERPT // 2), at) + 1, at - MAX_EXCERPT // 2, 0)
+        return make_excerpt(self.text[begin : begin + MAX_EXCERPT].lstrip().partition("\n")[0])
 
 
 def parse_page(text: str, file: str) -> Markup:

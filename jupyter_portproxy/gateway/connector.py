@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tornado.iostream import IOStream
 
 from ..protocol.urls import Upstream
+from ..system.tls import Trust
 from ..upstream.connect import dial
 from ..upstream.exchange import Exchange, Outbound
 from .policy import Policy
@@ -27,8 +28,11 @@ class Connector:
         self._policy, self._connect_timeout = policy, connect_timeout
         self._transport: CurlTransport | None = None  # made by the first exchange: it needs the running event loop
 
-    def open(self, outbound: Outbound) -> Exchange:
+    def open(self, outbound: Outbound, trust: Trust | None = None) -> Exchange:
         """Start an exchange.
+
+        Args:
+            trust: in the certificate of an https upstream, where that is not the policy's.
 
         Raises:
             Forbidden: another user of this machine listens there; for https, where no connection is shown before the handshake.
@@ -39,13 +43,13 @@ class Connector:
             self._transport = CurlTransport(force_instance=True)
         if outbound.upstream.scheme == "https":
             self._policy.approve_listeners(outbound.upstream)
-            outbound = replace(outbound, trust=self._policy.trust_in(outbound.upstream))
+            outbound = replace(outbound, trust=trust or self._policy.trust_in(outbound.upstream))
         return self._transport.open(outbound)
 
-    async def dial(self, upstream: Upstream, timeout: float | None = None) -> IOStream:
-        """A connection for an upgrade; raises what `connect.dial` raises."""
-        policy = self._policy
-        return await dial(upstream, policy.approval_of(upstream), timeout or self._connect_timeout, policy.trust_in(upstream))
+    async def dial(self, upstream: Upstream, timeout: float | None = None, trust: Trust | None = None) -> IOStream:
+        """A connection for an upgrade; raises what `connect.dial` raises. Args: see `open`."""
+        policy, timeout = self._policy, timeout or self._connect_timeout
+        return await dial(upstream, policy.approval_of(upstream), timeout, trust or policy.trust_in(upstream))
 
     def __len__(self) -> int:
         """Exchanges in flight."""

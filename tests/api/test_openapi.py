@@ -15,6 +15,7 @@ import yaml
 
 from jupyter_portproxy.api import handlers, index_page, kernels, ready
 from jupyter_portproxy.attachment import api as attachment_api
+from jupyter_portproxy.diagnose import handlers as diagnose_api
 from jupyter_portproxy.projects import handlers as project_handlers
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.services import port_rules
@@ -24,6 +25,8 @@ from ..support.project_sites import NAMED_USERS, local_site, place_locally
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 LAB = Path(__file__).parents[2] / "labextension"
+APIS = (handlers, ready, kernels, project_handlers, attachment_api, diagnose_api)
+ROUTES = [route for api in APIS for route in api.ROUTES]
 VERBS = ("get", "post", "put", "patch", "delete")
 RUNS = {
     "web": {"command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"], "stop_timeout": 1},
@@ -45,7 +48,7 @@ def test_the_file_has_every_call_and_no_other():
     }
     served = {
         (re.sub(r"\([^)]*\)", "{name}", re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", path)).removeprefix("/proxy/api"), verb)
-        for path, handler in [*handlers.ROUTES, *ready.ROUTES, *kernels.ROUTES, *project_handlers.ROUTES, *attachment_api.ROUTES]
+        for path, handler in ROUTES
         for verb in VERBS
         if verb in vars(handler) and handler is not handlers.UnknownPathHandler
     }

@@ -1,0 +1,311 @@
+"""Looks at a page: requests it and what it loads, direct and through Jupyter, and makes an `Observation` of that.
+
+Only GETs: the page, at most MAX_REDIRECTS redirects, and what the page itself loads, with what its style sheets and scripts load
+by themselves. No link, no form, no URL that a script fetches. What would change Jupyter's state is not requested either: of
+Jupyter's own URLs only those that a browser loads as parts of the page, which the gateway redirects by their Referer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import cast, get_args
+from urllib.parse import urlsplit
+
+from ..protocol.urls import is_below, parse_origin
+from .decoding import decode_text
+from .excerpts import locate_field
+from .markup import Markup, parse_page, parse_script, parse_style
+from .observation import Answer, Evidence, LoadedKind, Observation, Reference, Target, Visit
+from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, find_redirect, join_url
+
+MAX_CONTENT = 2 << 20  # bytes of a page
+MAX_LOADS = 40  # parts of a page that are requested
+_MAX_BY_KIND = {"image": 12, "font": 4, "socket": 6, "frame": 3, "script": 30}
+_MAX_PART = 1 << 20  # bytes of a script or style sheet
+_MAX_OTHER = 16 << 10  # bytes of anything else, whose content does not matter
+_MAX_KEPT_PAGE, _MAX_KEPT_PART = 256 << 10, 32 << 10  # characters of text that the rules see
+_MAX_VISITS = 400
+_AT_ONCE = 4  # parts that are requested at a time
+_MAX_DELAY = 5.0  # s after which a Refresh counts as a redirect
+_TEXTS = ("html", "javascript", "ecmascript", "css", "json", "text/plain", "xml")
+_REFRESH = re.compile(r"""\s*([0-9.]{1,9})\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']{1,2000})""", re.IGNORECASE)
+# Parts that the gateway redirects by their Referer where they are at the root.
+_RESCUED = ("script", "style", "image", "font", "manifest")
+_LOADED: tuple[str, ...] = get_args(LoadedKind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One page on the way through redirects, as it was requested at `url`."""
+
+    url: str
+    written: str
+    source: Evidence
+    answer: Answer
+    markup: Markup | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A reference, and the absolute URLs to which it leads."""
+
+    reference: Reference
+    direct_url: str
+    proxied_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a script or style sheet loads and names, and its URL."""
+
+    url: str = ""
+    references: tuple[Reference, ...] = ()
+
+
+class Crawl:
+    """One look at one page.
+
+    Args:
+        direct: requests to the service, whose URL for the page is `direct_url`.
+        proxied: requests to Jupyter, whose URL for the page is `proxied_url`.
+    """
+
+    def __init__(self, target: Target, direct: PageClient, proxied: PageClient, direct_url: str, proxied_url: str) -> None:
+        self._target, self._direct, self._proxied = target, direct, proxied
+        self._direct_url, self._proxied_url = direct_url, proxied_url
+        self._slots, self._parsing = asyncio.Semaphore(_AT_ONCE), asyncio.Lock()  # one text is decoded at a time
+        self._visits: list[Visit] = []
+        self._counts: dict[str, int] = {}
+        self._known: set[tuple[str, str]] = set()  # kinds and URLs
+        self._referer = ""
+
+    async def run(self) -> Observation:
+        """What can be seen until the clients' budget is spent."""
+        direct, proxied = await asyncio.gather(
+            self._walk(self._direct, self._direct_url), self._walk(self._proxied, self._proxied_url)
+        )
+        self._visits = list(self._pair(direct, proxied))
+        page = proxied[-1]
+        if page.markup is not None and page.answer.is_ok:
+            base = join_url(page.url, page.markup.document.base_href) or page.url
+            self._referer = _referer_of(page)
+            inner = await self._load_all(self._resolve(page.markup.references, base, base))
+            await self._load_all([found for part in inner for found in self._resolve(part.references, base, part.url)])
+        return Observation(self._target, tuple(self._visits))
+
+    # ---- the page ----
+
+    async def _walk(self, client: PageClient, url: str) -> list[_Step]:
+        """The page and what it redirects to, by Location, Refresh or `<meta>`."""
+        steps: list[_Step] = []
+        path = self._path_of(url)
+        following: tuple[str, str, Evidence] | None = (url, path, Evidence(path))
+        while following is not None:
+            url, written, source = following
+            loaded = await client.get(Load(url, "page", max_content=MAX_CONTENT))
+            answer, markup = await self._read_page(loaded)
+            step = _Step(url, written, source, answer, markup)
+            following = self._next(step, client)
+            if following is not None and len(steps) == MAX_REDIRECTS:
+                following, step = None, replace(step, answer=replace(answer, error="too_many_redirects"))
+            steps.append(step)
+        return steps
+
+    def _next(self, step: _Step, client: PageClient) -> tuple[str, str, Evidence] | None:
+        """URL, as it is written, and source of the redirect that a browser follows from there; None without one."""
+        answer, file = step.answer, self._path_of(step.url)
+        written, source = find_redirect(answer), locate_field(file, "Location", answer.field("location"))
+        if not written and not answer.error and (refresh := _parse_refresh(answer.field("refresh"))):
+            written, source = refresh, locate_field(file, "Refresh", answer.field("refresh"))
+        meta = answer.document.meta("refresh") if answer.document is not None else None
+        if not written and meta is not None and (refresh := _parse_refresh(meta.value)):
+            written, source = refresh, meta.evidence
+        url = join_url(step.url, written) if written else ""
+        if not url or (url == step.url and not find_redirect(answer)) or not self._may_walk(client, url):
+            return None
+        return url, written, source
+
+    def _may_walk(self, client: PageClient, url: str) -> bool:
+        """True for a page of the service, and for the gateway's own redirect into an isolated origin."""
+        if not client.owns_url(url):
+            return False
+        if client is self._direct or not client.is_at_origin(url):
+            return True
+        path = urlsplit(url).path
+        return self._is_below(path) or is_below(path, f"{self._target.base_url}proxy/enter")
+
+    async def _read_page(self, loaded: Loaded) -> tuple[Answer, Markup | None]:
+        content_type = loaded.answer.field("content-type")
+        is_html = "html" in content_type.lower()
+        text = await self._decode(loaded)
+        kept = replace(loaded.answer, text=text[:_MAX_KEPT_PAGE])
+        if not is_html or not text:
+            return kept, None
+        async with self._parsing:
+            markup = await asyncio.to_thread(parse_page, text, self._path_of(loaded.url))
+        return replace(kept, document=markup.document), markup
+
+    def _pair(self, direct: list[_Step], proxied: list[_Step]) -> Iterator[Visit]:
+        for ours, theirs in zip_longest(direct, proxied):
+            step = ours or theirs
+            yield Visit(
+                "page",
+                step.written,
+                step.source,
+                self._shown(ours.url, self._direct) if ours else "",
+                self._shown(theirs.url, self._proxied) if theirs else "",
+                ours.answer if ours else None,
+                theirs.answer if theirs else None,
+            )
+
+    # ---- its parts ----
+
+    def _resolve(self, references: Iterable[Reference], base: str, part_url: str) -> list[_Found]:
+        """Where the references of a part of the proxied page lead; sockets and links are relative to the page's base."""
+        found = []
+        for reference in references:
+            proxied = join_url(part_url if reference.kind in ("script", "style", "image", "font") else base, reference.url)
+            if not proxied or (reference.kind, proxied) in self._known:
+                continue
+            self._known.add((reference.kind, proxied))
+            found.append(_Found(reference, self._to_direct(proxied), proxied))
+        return found
+
+    def _to_direct(self, proxied_url: str) -> str:
+        """The URL on localhost of what the browser requests from Jupyter."""
+        if not self._proxied.owns_url(proxied_url):
+            return proxied_url
+        parts, prefix, is_stripped = urlsplit(proxied_url), self._target.prefix, not self._target.keeps_prefix
+        path = parts.path
+        if is_stripped and is_below(path, prefix) and self._proxied.is_at_origin(proxied_url):
+            path = path[len(prefix) :] or "/"
+        return self._direct.origin + path + (f"?{parts.query}" if parts.query else "")
+
+    async def _load_all(self, found: list[_Found]) -> list[_Part]:
+        """Visit references; the result is what their scripts and style sheets say."""
+        visiting = []
+        for each in found[: max(0, _MAX_VISITS - len(self._visits))]:
+            index, kind = len(self._visits), each.reference.kind
+            shown = self._shown(each.direct_url, self._direct), self._shown(each.proxied_url, self._proxied)
+            self._visits.append(Visit(kind, each.reference.url, each.reference.evidence, *shown))
+            if kind in _LOADED and self._take_turn(kind):
+                visiting.append(self._visit(index, each))
+        return list(await asyncio.gather(*visiting))
+
+    def _take_turn(self, kind: str) -> bool:
+        """True if one more part of that kind may be requested."""
+        if sum(self._counts.values()) >= MAX_LOADS or self._counts.get(kind, 0) >= _MAX_BY_KIND.get(kind, MAX_LOADS):
+            return False
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return True
+
+    async def _visit(self, index: int, found: _Found) -> _Part:
+        visit = self._visits[index]
+        async with self._slots:
+            if self._direct.budget.is_spent:
+                return _Part()
+            if visit.kind == "socket":
+                self._visits[index] = await self._visit_socket(visit, found)
+                return _Part()
+            direct, proxied = await asyncio.gather(
+                self._load(self._direct, found.direct_url, visit, self._to_direct(self._referer) if self._referer else ""),
+                self._load(self._proxied, found.proxied_url, visit, self._referer)
+                if self._may_load(visit, found)
+                else _nothing(),
+            )
+            source = proxied if proxied is not None and proxied.answer.is_ok else direct
+            text = await self._decode(source) if source is not None else ""
+            answers = [_answer(each, text[:_MAX_KEPT_PART] if each is source else "") for each in (direct, proxied)]
+            self._visits[index] = replace(visit, direct=answers[0], proxied=answers[1])
+            if source is None or not source.answer.is_ok:
+                return _Part()
+            url = source.url if source is proxied else found.proxied_url
+            return _Part(url, await self._read_part(visit, source.url, text))
+
+    async def _read_part(self, visit: Visit, url: str, text: str) -> tuple[Reference, ...]:
+        parse = {"script": parse_script, "style": parse_style}.get(visit.kind)
+        if parse is None or not text:
+            return ()
+        async with self._parsing:
+            return tuple(await asyncio.to_thread(parse, text, self._path_of(url)))
+
+    async def _visit_socket(self, visit: Visit, found: _Found) -> Visit:
+        is_direct, is_proxied = self._direct.owns_url(found.direct_url), self._may_load(visit, found)
+        direct, proxied = await asyncio.gather(
+            self._direct.shake_hands(found.direct_url, self._direct.origin) if is_direct else _nothing(),
+            self._proxied.shake_hands(found.proxied_url, self._proxied.origin) if is_proxied else _nothing(),
+        )
+        return replace(visit, direct=direct, proxied=proxied)
+
+    def _may_load(self, visit: Visit, found: _Found) -> bool:
+        """True if the browser's request reaches this server, and is one for the service."""
+        if not self._proxied.owns_url(found.proxied_url):
+            return False
+        if not self._proxied.is_at_origin(found.proxied_url):
+            return True  # an isolated origin
+        path = visit.proxied_url.partition("?")[0]
+        if self._is_below(path):
+            return True
+        reaches = not self._target.is_behind_hub or path.startswith(self._target.base_url)
+        return reaches and visit.kind in _RESCUED
+
+    async def _load(self, client: PageClient, url: str, visit: Visit, referer: str) -> Loaded | None:
+        if not client.owns_url(url):
+            return None
+        size = _MAX_PART if visit.kind in ("script", "style") else _MAX_OTHER
+        return await client.follow(Load(url, cast(LoadedKind, visit.kind), referer, size))
+
+    async def _decode(self, loaded: Loaded) -> str:
+        content_type = loaded.answer.field("content-type")
+        if not loaded.content or not any(each in content_type.lower() for each in _TEXTS):
+            return ""
+        async with self._parsing:
+            return await asyncio.to_thread(decode_text, loaded.content, content_type, is_html="html" in content_type.lower())
+
+    # ---- URLs ----
+
+    def _is_below(self, path: str) -> bool:
+        return any(is_below(path, prefix) for prefix in (self._target.prefix, self._target.absolute_prefix))
+
+    def _path_of(self, url: str) -> str:
+        """The path at the service of a URL, for people."""
+        parts = urlsplit(self._to_direct(url))
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def _shown(self, url: str, client: PageClient) -> str:
+        """The path of a URL of the client's own origin; any other URL as it is."""
+        parts = urlsplit(url)
+        is_own = client.owns_url(url) and (client is self._direct or client.is_at_origin(url))
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if is_own else url
+
+
+def _referer_of(page: _Step) -> str:
+    """What a browser sends as Referer with requests for the page's parts (Referrer Policy, 8.3)."""
+    document = page.answer.document
+    meta = document.meta("referrer") if document is not None else None
+    policies = [*page.answer.field("referrer-policy").lower().split(","), meta.value.lower() if meta is not None else ""]
+    policy = next((each.strip() for each in reversed(policies) if each.strip()), "")
+    if policy in ("no-referrer", "never"):
+        return ""
+    return f"{parse_origin(page.url)}/" if policy in ("origin", "strict-origin") else page.url
+
+
+def _parse_refresh(value: str) -> str:
+    """The URL of a Refresh that a browser follows soon; empty without one."""
+    match = _REFRESH.match(value)
+    try:
+        return match[2].strip() if match is not None and float(match[1]) <= _MAX_DELAY else ""
+    except ValueError:
+        return ""
+
+
+def _answer(loaded: Loaded | None, text: str) -> Answer | None:
+    return replace(loaded.answer, text=text) if loaded is not None else None
+
+
+async def _nothing() -> None:
+    return None
