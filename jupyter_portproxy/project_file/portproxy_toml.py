@@ -13,7 +13,7 @@ from ..services.port_rules import KEYS as PORT_RULE_KEYS
 from ..services.port_rules import ON_APPEAR
 from ..services.template_keys import TemplateError
 from ..services.templates import KEYS, Template, load
-from .document import ParsedDocument, Path, UnreadableFile, quote, suggest
+from .document import ParsedDocument, Path, UnreadableFile, print_path, quote, suggest
 from .entries import MAX_PORTS, MAX_SERVICES, Entries, WrongEntry
 from .folder_files import FolderFiles
 
@@ -29,6 +29,8 @@ _HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t
 _ASSIGNMENT = re.compile(rf"[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t]*=")
 _PART = re.compile(_KEY)
 _TOKEN = re.compile(rf"(?P<comment>\#[^\n]*)|(?P<part>{_KEY})|(?P<dot>\.)|(?P<blank>[ \t]+)|(?P<other>.)", re.DOTALL)
+MAX_REPEATED = 10  # tables that are removed, each for the price of parsing the text again
+_MAX_PARSED = 320 << 10  # characters that are parsed again for them
 _MAX_PARTS = 64  # of a key: the time that tomllib needs for one grows with their square
 _WHERE = re.compile(r" \(at line ([0-9]+), column [0-9]+\)\Z")
 
@@ -36,17 +38,44 @@ _WHERE = re.compile(r" \(at line ([0-9]+), column [0-9]+\)\Z")
 def parse(text: str) -> ParsedDocument:
     """Raises: UnreadableFile"""
     _check_keys(text)
-    try:
-        return ParsedDocument(tomllib.loads(text), dict(_locate(text)))
-    except tomllib.TOMLDecodeError as error:
-        where = _WHERE.search(str(error))
-        line = int(where[1]) if where else None
-        reason = _WHERE.sub("", str(error))
-        raise UnreadableFile(f"It is not TOML: {reason}{f' in line {line}' if line else ''}.", "Correct it.", line) from None
-    except RecursionError:
-        raise UnreadableFile("Its lists and tables are nested too deep.", "Simplify it.") from None
-    except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that does not exist
-        raise UnreadableFile(f"It is not TOML: {str(error)[:100]}.", "Correct it.") from None
+    lines = text.split("\n")
+    limit = min(MAX_REPEATED, _MAX_PARSED // (len(text) + 1))
+    repeated: list[tuple[Path, int]] = []
+    while True:
+        try:
+            return ParsedDocument(tomllib.loads("\n".join(lines)), dict(_locate(lines)), tuple(repeated))
+        except tomllib.TOMLDecodeError as error:
+            where = _WHERE.search(str(error))
+            line = int(where[1]) if where else None
+            path = _remove_repeated(lines, line) if line and len(repeated) < limit else ()
+            if not path or line is None:
+                reason = _WHERE.sub("", str(error))
+                at = f" in line {line}" if line else ""
+                raise UnreadableFile(f"It is not TOML: {reason}{at}.", "Correct it.", line) from None
+            repeated.append((path, line))
+        except RecursionError:
+            raise UnreadableFile("Its lists and tables are nested too deep.", "Simplify it.") from None
+        except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that does not exist
+            raise UnreadableFile(f"It is not TOML: {str(error)[:100]}.", "Correct it.") from None
+
+
+def _remove_repeated(lines: list[str], number: int) -> Path:
+    """Empty the lines of a table that there was already, with the tables in it. Returns its path, or () if it is none."""
+    path = _table_at(lines[number - 1])
+    if not path or path not in map(_table_at, lines[: number - 1]):
+        return ()
+    for index in range(number - 1, len(lines)):
+        header = _HEADER.match(lines[index])
+        if index > number - 1 and header and tuple(_parts(header[2]))[: len(path)] != path:
+            break
+        lines[index] = ""
+    return path
+
+
+def _table_at(line: str) -> Path:
+    """The path of the table that begins in this line; () for another line."""
+    header = _HEADER.match(line)
+    return tuple(_parts(header[2])) if header and header[1] == "[" else ()
 
 
 def _check_keys(text: str) -> None:
@@ -66,12 +95,12 @@ def _check_keys(text: str) -> None:
         before = kind
 
 
-def _locate(text: str) -> Iterator[tuple[Path, int]]:
+def _locate(lines: list[str]) -> Iterator[tuple[Path, int]]:
     """The lines of tables and keys. What looks like one within a text of several lines may be taken for it."""
     counts: dict[Path, int] = {}  # of arrays of tables
     table: Path = ()
     seen: set[Path] = set()
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if match := _HEADER.match(line):
             table = tuple(_parts(match[2]))
             if match[1] == "[[":
@@ -103,6 +132,9 @@ def read(text: str, entries: Entries, files: FolderFiles, others: Mapping[str, T
         UnreadableFile
     """
     document = parse(text)
+    for path, number in document.repeated:
+        name = print_path(path)
+        entries.add_problem(number, name, f"'{name}' is there twice; the first one counts.", "Rename or remove one of them.")
     for key in document.value.keys() - {*TOP_LEVEL}:
         entries.add_problem(document.line(key), key, f"There is no key '{key[:80]}' at the top level.", suggest(key, TOP_LEVEL))
     version = document.value.get("version", 1)

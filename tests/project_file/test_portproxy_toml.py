@@ -123,6 +123,14 @@ GOOD = '[services.good]\ncommand = ["x"]\n[[ports]]\nport = 1234\n'
             '[services.a]\ncommand = ["x"]\ndepends_on = ["gone"]\n',
             ["3 services.a.depends_on: The service 'a' is left out: 'depends_on' has 'gone', which does not exist."],
         ),
+        (
+            '[services.a]\ncommand = ["x"]\n[services.b]\ncommand = ["y"]\n'
+            '[services.a]\ncommand = ["z"]\n[services.a.environment]\nX = "1"\n[services.b]\n',
+            [
+                "5 services.a: 'services.a' is there twice; the first one counts.",
+                "9 services.b: 'services.b' is there twice; the first one counts.",
+            ],
+        ),
         ("[[ports]]\nprot = 1\n", ["2 ports[0].prot: There is no key 'prot' for a port."]),
         ("[[ports]]\nlabel = 'x'\n", ["1 ports[0].port: A port has either 'port' or 'process'."]),
         ("[[ports]]\nport = true\n", ["2 ports[0].port: 'port' is True."]),
@@ -149,6 +157,26 @@ def test_a_wrong_entry_is_left_out_and_the_rest_is_read(read_files, text, proble
     assert all(problem.hint for problem in result.problems)
     assert print_ports(result)[0].startswith("1234")
     assert "good" in result.templates or "Good" in result.templates
+
+
+def test_of_two_services_of_one_name_the_first_counts(read_files):
+    text = """
+[services.a]
+command = ["x"]
+[services.a]
+command = ["z"]
+[services.a.environment]
+X = "1"
+[services.b]
+command = ["y"]
+"""
+    templates = read_files({"portproxy.toml": text}).templates
+    assert [(each.name, each.command, dict(each.environment)) for each in templates.values()] == [
+        ("a", ("x",), {}),
+        ("b", ("y",), {}),
+    ]
+    many = "[services.a]\ncommand = ['x']\n[services.b]\ncommand = ['x']\n" * 12
+    assert read_files({"portproxy.toml": many}).problems[0].message.startswith("It is not TOML: ")
 
 
 def test_the_nearest_key_is_proposed(read_files):
@@ -184,7 +212,8 @@ def test_an_environment_file_is_a_text_within_the_folder(read_files, tmp_path, p
     ("text", "message", "line"),
     [
         ("a = \n", "It is not TOML: Invalid value in line 1.", 1),
-        ("[services.a]\n[services.b]\n[services.a]\n", "It is not TOML: Cannot declare ('services', 'a') twice in line 3.", 3),
+        ("[services.a]\ntitle = 'x'\ntitle = 'y'\n", "It is not TOML: Cannot overwrite a value in line 3.", 3),
+        ("[services]\na = 1\n[services.a]\n", None, 3),
         ("version = 2\n", "Its version is 2, which this jupyter_portproxy does not know.", 1),
         ("a = " + "[" * 100_000, "Its lists and tables are nested too deep.", None),
         ("a = 2026-99-99\n", None, 1),
@@ -232,7 +261,12 @@ def test_any_text_is_read_or_refused(text):
         assert error.message
 
 
-@pytest.mark.parametrize("text", ['"\\', "'", '"\\"', "a.", "[a]\n", "[[a]]\n", "a=1\n", "#", "a={", '"""', "[a.b.c]\n"])
+REPEATED = "".join(f"[a{number}]\n" for number in range(30_000)) + "[a1]\n[a2]\n" * 10
+
+
+@pytest.mark.parametrize(
+    "text", [REPEATED, '"\\', "'", '"\\"', "a.", "[a]\n", "[[a]]\n", "a=1\n", "#", "a={", '"""', "[a.b.c]\n"]
+)
 def test_no_text_takes_more_than_a_second(text):
     start = time.process_time()
     try:
