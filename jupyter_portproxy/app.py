@@ -63,6 +63,7 @@ from .services.manager import ServiceManager
 from .services.port_rules import PortRules
 from .services.ports import PortLeases, Reservations
 from .services.remembered import RememberedServices
+from .services.running_activity import RunningActivity
 from .services.templates import Template
 from .services.user_ports import UserPorts
 from .system.addresses import ephemeral_ports
@@ -89,6 +90,7 @@ class PortProxyApp(ExtensionApp):
         is_enabled = self._is_enabled(config.INCUMBENT)
         adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
         self.gateway = self._make_gateway(settings, adopted, base_url)
+        self.running_activity = RunningActivity(self.services, self.gateway.record_activity)
         self.agents = self._make_agents(settings)
         listens = settings.reverse_forwarding and self._is_personal(settings)
         self.reverse = ReverseListeners(self.policy, self.log) if listens else None
@@ -182,6 +184,7 @@ class PortProxyApp(ExtensionApp):
         if self.header_timeout is not None:
             self.header_timeout.stop()
         self.collector.unregister()
+        self.running_activity.close()
         self.events.close()
         self.gateway.close()
         if self.projects_runtime is not None:

@@ -40,6 +40,7 @@ TEMPLATES = {
     "all": template(),
     "people": template(activity="people", activity_exclude=[".*/live"]),
     "none": template(activity="none"),
+    "job": template(running_is_activity=True, activity="none"),
     "but-polls": template(activity_exclude=[".*/poll$"]),
 }
 NAVIGATION = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Site: none", "Accept: text/html,*/*"]
@@ -202,6 +203,15 @@ async def test_bytes_of_raw_tcp_count_as_those_of_a_websocket(connect, counts, g
         assert await asyncio.wait_for(connection.reader.readexactly(6), 5) == b"\x82\x04data"
         assert not await counts(connection.send(frame(9, b"")))
         connection.writer.close()
+
+
+async def test_a_running_service_counts_if_its_template_says_so(counts, up, gateway, extension, monkeypatch):
+    monkeypatch.setattr(extension.running_activity, "_period", 0.1)
+    await up("job")
+    assert await counts(asyncio.sleep(0.3))
+    assert await counts(asyncio.sleep(0.3))
+    await gateway.services.stop("job")
+    assert not await counts(asyncio.sleep(0.3))
 
 
 # ---- what runs by itself ----
