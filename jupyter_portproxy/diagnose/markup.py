@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import unescape
@@ -17,8 +18,15 @@ _MAX_STEPS = 200_000  # tags and attributes
 _MAX_METAS = 50
 _MAX_INLINE = 20  # inline scripts
 _MAX_URL = 2000  # characters
+_MAX_HANDLER = 4000  # characters of an event handler
 _SCRIPT_TYPES = frozenset({"", "module", "text/javascript", "application/javascript", "text/babel"})
+_MAPPED = re.compile(r"""["\']\s*:\s*["\']((?:\.{0,2}/|https?:)[^"\']{0,2000})""")  # a URL of an import map
 _NEVER_LOADED = ("data:", "javascript:", "blob:", "about:", "mailto:", "tel:", "#")
+# htmx: what an attribute of any element requests.
+_BY_HTMX: dict[str, VisitKind] = {
+    "hx-get": "fetch", "hx-post": "fetch", "hx-put": "fetch", "hx-patch": "fetch", "hx-delete": "fetch", "sse-connect": "fetch",
+    "ws-connect": "socket",
+}  # fmt: skip
 _BY_REL: dict[str, VisitKind] = {
     "stylesheet": "style", "icon": "image", "apple-touch-icon": "image", "manifest": "manifest", "modulepreload": "script",
 }  # fmt: skip
@@ -27,7 +35,8 @@ _BY_ATTRIBUTE: dict[tuple[str, str], VisitKind] = {
     ("script", "src"): "script", ("img", "src"): "image", ("iframe", "src"): "frame", ("frame", "src"): "frame",
     ("embed", "src"): "frame", ("object", "data"): "frame", ("video", "poster"): "image", ("input", "src"): "image",
     ("source", "src"): "image", ("audio", "src"): "image", ("video", "src"): "image", ("a", "href"): "link",
-    ("area", "href"): "link", ("form", "action"): "form", ("button", "formaction"): "form",
+    ("area", "href"): "link", ("form", "action"): "form", ("button", "formaction"): "form", ("track", "src"): "image",
+    ("use", "href"): "image", ("use", "xlink:href"): "image", ("image", "href"): "image", ("image", "xlink:href"): "image",
 }  # fmt: skip
 
 
@@ -132,6 +141,10 @@ class _PageReader:
             special(self, tag)
         for kind, url in _loaded_by(tag):
             self._references.add(kind, url, tag.start)
+        for attribute, value in tag.attributes.items():
+            if attribute.startswith("on"):  # an event handler
+                for kind, url, _ in find_script_urls(unescape(value[:_MAX_HANDLER])):
+                    self._references.add(kind, url, tag.start)
         if "url(" in tag.attributes.get("style", ""):
             for kind, url, _ in find_style_urls(tag.attributes["style"]):
                 self._references.add(kind, url, tag.start)
@@ -150,12 +163,18 @@ class _PageReader:
         if name and len(self._metas) < _MAX_METAS:
             value = unescape(tag.attributes.get("content", "")[:_MAX_URL]).strip()
             self._metas.append(MetaTag(name, value, self._lines.evidence(tag.start)))
+        if name == "action-cable-url":  # Rails opens a WebSocket there
+            self._references.add("socket", tag.attributes.get("content", ""), tag.start)
 
     def read_input(self, tag: StartTag) -> None:
         self._has_password_field = self._has_password_field or tag.attributes.get("type", "").lower() == "password"
 
     def read_script(self, tag: StartTag) -> None:
-        is_script = tag.attributes.get("type", "").strip().lower() in _SCRIPT_TYPES
+        kind = tag.attributes.get("type", "").strip().lower()
+        if kind == "importmap":
+            for match in _MAPPED.finditer(tag.content):
+                self._references.add("script", match[1], tag.end + match.start(1))
+        is_script = kind in _SCRIPT_TYPES
         if tag.attributes.get("src") or not is_script or not tag.content.strip():
             return
         if len(self._inline_scripts) < _MAX_INLINE:
@@ -188,7 +207,7 @@ def _loaded_by(tag: StartTag) -> Iterator[tuple[VisitKind, str]]:
             yield kind, tag.attributes.get("href", "")
         return
     for attribute, value in tag.attributes.items():
-        kind = _BY_ATTRIBUTE.get((tag.name, attribute))
+        kind = _BY_ATTRIBUTE.get((tag.name, attribute)) or _BY_HTMX.get(attribute.removeprefix("data-"))
         if kind is not None:
             yield kind, value
     if tag.name in ("img", "source") and tag.attributes.get("srcset"):

@@ -13,13 +13,14 @@ from .observation import VisitKind
 _QUOTE = "[\"'`]"
 _LITERAL = rf"{_QUOTE}([^\"'`\s$]{{1,300}})"  # up to `${{`
 _CALL = re.compile(
-    rf"""(?P<socket>\bnew\s+WebSocket\s*\(\s*)
+    rf"""(?P<socket>\bnew\s+(?:Reconnecting)?WebSocket\s*\(\s*|\bcreateConsumer\s*\(\s*)
     | (?P<sockjs>\bnew\s+SockJS\s*\(\s*)
     | (?P<worker>\bserviceWorker\s*\.\s*register\s*\(\s*)
     | (?P<script>\bnew\s+(?:Shared)?Worker\s*\(\s*|\bimportScripts\s*\(\s*|\bimport\s*(?={_QUOTE})|\bfrom\s*(?={_QUOTE}))
-    | (?P<fetch>(?:\b(?:fetch|axios(?:\.\w{{1,10}})?|EventSource|import)|[$]\.(?:get|post|ajax|getJSON))\s*\(\s*
-        |\.open\s*\(\s*{_QUOTE}[A-Z]{{3,8}}{_QUOTE}\s*,\s*)
-    | (?P<link>\blocation(?:\.href)?\s*=\s*|\blocation\.(?:assign|replace)\s*\(\s*)
+    | (?P<fetch>[$]?\.ajax\s*\(\s*\{{[^{{}}]{{0,120}}?\burl\s*:\s*
+        |(?:\b(?:fetch|axios(?:\.\w{{1,10}})?|EventSource|import)|[$]\.(?:get|post|ajax|getJSON))\s*\(\s*
+        |\.open\s*\(\s*{_QUOTE}[A-Z]{{3,8}}{_QUOTE}\s*,\s*|\.withUrl\s*\(\s*|\.sendBeacon\s*\(\s*|\bbaseURL\s*[:=]\s*)
+    | (?P<link>\blocation(?:\.href)?\s*=\s*|\blocation\.(?:assign|replace)\s*\(\s*|\bwindow\.open\s*\(\s*)
     """,
     re.VERBOSE,
 )
@@ -32,8 +33,17 @@ _AFTER_HOST = re.compile(
     | \borigin\.replace\([^()]{{0,60}}\)\s*\+\s*{_QUOTE}(/[^\"'`\s$]{{0,300}})""",
     re.VERBOSE,
 )
+# `new URL("/ws", location.href)`, and a literal path behind the page's own origin.
+_FROM_ORIGIN = re.compile(
+    rf"""\bnew\s+URL\s*\(\s*{_QUOTE}(/[^"'`\s$]{{0,300}})[^"'`]{{0,300}}{_QUOTE}\s*,\s*
+        (?:(?:window|document|self)\.)?(?:location|baseURI|origin)\b
+    | \blocation\.origin\}}(/[^"'`\s$]{{0,300}})
+    | \blocation\.origin\s*\+\s*{_QUOTE}(/[^"'`\s$]{{0,300}})""",
+    re.VERBOSE,
+)
 _WS = re.compile(r"\bwss?\b")
 _BEFORE_HOST = 160  # characters
+_AFTER_URL = 120  # characters in which `url.protocol = "ws:"` follows `new URL(...)`
 _CSS_URL = re.compile(
     r"""@import\s+(?:url\(\s*)?["']?(?P<style>[^"')\s;]{1,2000})|\burl\(\s*["']?(?P<url>[^"')\s]{1,2000})""", re.IGNORECASE
 )
@@ -55,6 +65,10 @@ def find_script_urls(text: str) -> Iterator[Found]:
         if _WS.search(text, max(0, match.start() - _BEFORE_HOST), match.end()) is not None:
             group = match.lastindex or 1
             yield "socket", match[group], match.start(group)
+    for match in _FROM_ORIGIN.finditer(text):
+        group = match.lastindex or 1
+        is_socket = _WS.search(text, max(0, match.start() - _BEFORE_HOST), match.end() + _AFTER_URL) is not None
+        yield "socket" if is_socket else "fetch", match[group], match.start(group)
 
 
 def _kind_of(call: re.Match[str], url: str) -> VisitKind | None:

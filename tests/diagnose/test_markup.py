@@ -39,6 +39,25 @@ def test_what_a_page_loads_and_names():
     ]
 
 
+MORE = """<script type="importmap">{"imports": {"app": "/js/app.js", "react": "https://cdn.example/react.js"}}</script>
+<svg><use href="/icons.svg#a"/></svg><button onclick="fetch(&quot;/click&quot;)">x</button>
+<div hx-get=/rows hx-trigger=load></div><div data-hx-post="/save"></div><div hx-ext=ws ws-connect="/chat"></div>
+<meta name="action-cable-url" content="/cable">"""
+
+
+def test_import_maps_event_handlers_sprites_and_attributes_of_frameworks():
+    assert [(each.kind, each.url, each.evidence.line) for each in parse_page(MORE, "/").references] == [
+        ("script", "/js/app.js", 1),
+        ("script", "https://cdn.example/react.js", 1),
+        ("image", "/icons.svg#a", 2),
+        ("fetch", "/click", 2),
+        ("fetch", "/rows", 3),
+        ("fetch", "/save", 3),
+        ("socket", "/chat", 3),
+        ("socket", "/cable", 4),
+    ]
+
+
 def test_what_a_page_says():
     document = parse_page(PAGE, "/x").document
     assert (document.title, document.base_href, document.has_password_field) == ("A & B", "/app/", True)

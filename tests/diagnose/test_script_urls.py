@@ -18,6 +18,15 @@ from jupyter_portproxy.diagnose.script_urls import find_script_urls, find_style_
         ("new WebSocket(`${proto}//${location.hostname}:${location.port}/ws/${room}`), wss", "socket", "/ws/"),
         ('(s ? "wss:" : "ws:") + "//" + location.hostname + ":" + location.port + "/live"', "socket", "/live"),
         ('new WebSocket(location.origin.replace(/^http/, "ws") + "/live")', "socket", "/live"),
+        ("new ReconnectingWebSocket('/ws')", "socket", "/ws"),
+        ('const u = new URL("/ws", location.href); u.protocol = "ws:"; new WebSocket(u)', "socket", "/ws"),
+        ('const api = new URL("/api", window.location.origin)', "fetch", "/api"),
+        ("fetch(`${location.origin}/api/${id}`)", "fetch", "/api/"),
+        ('fetch(window.location.origin + "/api")', "fetch", "/api"),
+        ('axios.create({baseURL: "/api"})', "fetch", "/api"),
+        ('$.ajax({ type: "POST", url: "/api" })', "fetch", "/api"),
+        ('new HubConnectionBuilder().withUrl("/hub")', "fetch", "/hub"),
+        ('window.open("/report")', "link", "/report"),
         ('fetch("/api/data")', "fetch", "/api/data"),
         ("fetch(`/api/${id}`)", "fetch", "/api/"),
         ("axios.get('/api')", "fetch", "/api"),
@@ -50,6 +59,9 @@ def test_urls_of_scripts(script, kind, url):
         'const page = location.host + "/about"',  # no WebSocket near
         "prefetch('/x')",
         'location == "/x"',
+        'new URL("./worker.js", import.meta.url)',
+        "new URL(path, location.href)",
+        "open(`${location.origin}${base}/x`)",
     ],
 )
 def test_what_is_no_url(script):
@@ -68,7 +80,23 @@ def test_urls_of_styles():
     assert all(style[at:].startswith(url) for _, url, at in find_style_urls(style))
 
 
-@pytest.mark.parametrize("piece", ["fetch(", "${host}", "host + ", "url(", "/*", "import ", "new WebSocket(", "${", "from '"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "new URL('/",
+        "location.origin + ",
+        ".ajax({",
+        "fetch(",
+        "${host}",
+        "host + ",
+        "url(",
+        "/*",
+        "import ",
+        "new WebSocket(",
+        "${",
+        "from '",
+    ],
+)
 def test_the_work_is_linear(piece):
     text = piece * (300_000 // len(piece))
     start = time.process_time()
