@@ -29,6 +29,7 @@ class Framework:
         markup: regular expression for its pages.
         remedies: topic -> sentences, the best first.
         docs: where its options are documented.
+        harmless: regular expression for URLs at the root in its own pages whose loss shows nowhere.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Framework:
     fields: Mapping[str, str] = field(default_factory=dict)
     markup: str = ""
     remedies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    harmless: str = ""
 
     def matches(self, seen: Observation) -> bool:
         target = seen.target
@@ -82,6 +84,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         {},
         r"window\.gradio_config|<gradio-app",
         {"prefix": ('Set the variable `GRADIO_ROOT_PATH={prefix}`, or call `demo.launch(root_path="{prefix}")`.',)},
+        r"/manifest\.json\Z",  # for installing it as a program of its own
     ),
     Framework(
         "Dash",
@@ -167,6 +170,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         {},
         r"<title>TensorBoard</title>",
         {"prefix": ("Start it without `--path_prefix`, and open `{prefix}/`: its links are relative.",)},
+        r"/font-roboto/",  # without them, the browser's own fonts are shown
     ),
     Framework(
         "code-server",
@@ -317,7 +321,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         ("django",),
         r"\bmanage\.py\b|\bdjango\b",
         {"set-cookie": r"^csrftoken=", "server": r"^WSGIServer/.*CPython"},
-        r"csrfmiddlewaretoken|DisallowedHost|CSRF verification failed|DJANGO_SETTINGS_MODULE",
+        r"csrfmiddlewaretoken|DisallowedHost|CSRF verification failed|<h1>Bad Request \(400\)</h1>",
         {
             "prefix": ('Set `FORCE_SCRIPT_NAME = "{prefix}"` and a relative `STATIC_URL = "static/"` in `settings.py`.',),
             "origin": (

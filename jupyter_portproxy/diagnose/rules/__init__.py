@@ -5,6 +5,7 @@ Its title and remedies are also a row of docs/troubleshooting.md, which `python 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -245,21 +246,15 @@ RULES: tuple[Rule, ...] = (
         "",
         ("Log in in the browser. To examine what is behind it, start the service without it: Jupyter's is there already.",),
     ),
-    Rule(
-        "page-cut",
-        "notice",
-        "The page is too large to be examined",
-        _BLANK,
-        answers.find_cut_page,
-        "",
-        ("Name a smaller page with `--path`.",),
-    ),
 )
 
 
 def find_all(seen: Observation, rules: Iterable[Rule] = RULES) -> list[tuple[Rule, Finding]]:
     """The findings of all rules, the worst first; of one severity in the order of the rules."""
     framework = recognize(seen)
+    if framework is not None and framework.harmless:
+        harmless = re.compile(framework.harmless)
+        seen = Observation(seen.target, tuple(visit for visit in seen.pages if not harmless.match(visit.url)))
     ordered = sorted(rules, key=lambda rule: SEVERITIES.index(rule.severity))
     return [(rule, _complete(finding, rule, framework, seen)) for rule in ordered for finding in rule.find(seen)]
 

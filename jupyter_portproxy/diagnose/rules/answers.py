@@ -20,7 +20,7 @@ _MAX_TEXT = 20_000  # characters of an error page that are searched
 # "ALLOWED_HOSTS" Django; "Blocked hosts" Rails; "Host ... is not trusted" Werkzeug; "Invalid Hostname" ASP.NET.
 _HOST = re.compile(
     r"blocked request\. this host|invalid host(?:name|[ _-]header)?\b|\bHTTP_HOST\b|ALLOWED_HOSTS|disallowed ?host"
-    r"|blocked hosts?\b"
+    r"|blocked hosts?\b|<h1>Bad Request \(400\)</h1>"
     r"|\bhost\b[^.<\n]{0,60}(?:not (?:allowed|trusted|permitted|recognized|valid)|is invalid|disallowed|blocked|forbidden"
     r"|mismatch|rejected)"
     r"|(?:unknown|bad|wrong|unexpected|untrusted|unrecognized|forbidden|disallowed|not an allowed)\s+host\b|dns rebinding",
@@ -42,38 +42,24 @@ _BROWSER = re.compile(
     r"|only (?:for|to|from|by) (?:\w+ )?browsers?|javascript (?:is required|and cookies)|\bbots?\b|\bcurl\b",
     re.IGNORECASE,
 )
-_CAUSES = {
-    "unreachable": "did not accept the connection",
-    "timeout": "sent no complete answer in time",
-    "bad_upstream": "sent an answer that is not valid HTTP",
-    "distrusted": "speaks https with a certificate that is not trusted, or no https",
-    "not_decodable": "sent content that cannot be decoded",
-    "too_large": "sent more than is read",
-}
 
 
 def find_failing_page(seen: Observation) -> Iterator[Finding]:
-    """The page fails, on localhost too."""
-    page = seen.page
-    direct, proxied = page.direct, page.proxied
-    answer = direct if direct is not None else proxied
-    if answer is None or is_explained(seen):
+    """The page fails, on localhost too. A service that does not answer at all is a problem of its report."""
+    page, target = seen.page, seen.target
+    answer = page.direct if page.direct is not None else page.proxied
+    if answer is None or answer.error or answer.status < 400 or is_explained(seen) or (page.proxied or answer).is_ok:
         return
-    if answer.error and answer.error != "too_many_redirects":
-        cause = _CAUSES.get(answer.error, f"could not be reached ({answer.error})")
-        link = None if answer.error not in _CAUSES else answer.error
-        hint = (
-            (f"See the heading `{link}` of the troubleshooting page.",)
-            if link in ("distrusted", "bad_upstream", "unreachable")
-            else ()
-        )
-        yield Finding("page-fails", f"The service {cause}.", Evidence(page.direct_url or page.url), hint)
-    elif answer.status >= 400 and not (proxied is not None and proxied.is_ok):
-        where = ", on localhost too" if direct is not None else ""
-        base = _base_path_of(seen)
-        remedies = (f"Its command line has the base path `{base}`: open it there.",) if base and answer.status == 404 else ()
-        sentence = f"The service answers {answer.status}{_reason(answer)} for {make_excerpt(page.direct_url or page.url)}{where}."
-        yield Finding("page-fails", sentence, _first_line(page, answer), remedies)
+    url, base = make_excerpt(page.direct_url or page.url), _base_path_of(seen)
+    where = ", on localhost too" if page.direct is not None else ""
+    sentence = f"The service answers {answer.status} for {url}{where}."
+    if answer.status != 404 or not base:
+        yield Finding("page-fails", sentence, _first_line(page, answer))
+        return
+    is_absolute = is_below(base, target.absolute_prefix)
+    place = f"{target.absolute_prefix}/" if is_absolute else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"
+    remedies = (f"Its command line has the base path `{make_excerpt(base)}`: open `{place}`.",)
+    yield Finding("page-fails", sentence, _first_line(page, answer), remedies, place if is_absolute else None)
 
 
 def find_differing_page(seen: Observation) -> Iterator[Finding]:
@@ -91,6 +77,8 @@ def find_differing_page(seen: Observation) -> Iterator[Finding]:
 
 def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
     pages = seen.of_kind("page")
+    if any(True for _ in find_forced_https(seen)):
+        return
     for number, page in enumerate(pages):
         proxied = page.proxied
         again = (
@@ -176,13 +164,6 @@ def find_login(seen: Observation) -> Iterator[Finding]:
         yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
 
 
-def find_cut_page(seen: Observation) -> Iterator[Finding]:
-    answer = seen.page.direct or seen.page.proxied
-    if answer is not None and answer.is_cut and not answer.error:
-        sentence = f"The page is larger than what is examined: only its first {answer.size:,} bytes were."
-        yield Finding("page-cut", sentence, Evidence(seen.page.direct_url or seen.page.url, 1))
-
-
 # ---- helpers ----
 
 
@@ -247,10 +228,6 @@ def _base_path_of(seen: Observation) -> str:
         re.IGNORECASE,
     )
     return match[1] if match is not None else ""
-
-
-def _reason(answer: Answer) -> str:
-    return f" {make_excerpt(answer.reason)}" if answer.reason else ""
 
 
 def _first_line(page: Visit, answer: Answer) -> Evidence:

@@ -75,7 +75,7 @@ def _reaches_service(seen: Observation, visit: Visit) -> bool:
     if visit.kind in ("link", "form"):
         path = visit.proxied_url
         return can_be_redirected(seen) and (path == "/" or not leads_to_jupyter(seen, path))
-    if visit.kind == "fetch":
+    if visit.kind == "fetch" or (visit.direct is None and visit.proxied is None):  # not requested
         return can_be_redirected(seen)
     return visit.proxied is not None and visit.proxied.is_ok
 
@@ -158,9 +158,9 @@ def find_trailing_slash(seen: Observation) -> Iterator[Finding]:
     has_base = answer is not None and answer.document is not None and answer.document.base is not None
     if not name or "." in name or has_base:
         return
-    relative = [v for v in seen.of_kind(*_PARTS) if not v.is_root_relative and _is_relative(v.url)]
-    failed = [v for v in relative if v.proxied is None or not v.proxied.is_ok]
-    if failed:
+    relative = [v for v in seen.of_kind("script", "style") if _is_relative(v.url) and v.proxied is not None]
+    failed = [v for v in relative if v.proxied is not None and not v.proxied.is_ok]
+    if failed == relative and failed:
         first = failed[0]
         sentence = f"The page is at {make_excerpt(path)} without a slash at its end, so that {name_urls(failed)} is not found."
         yield Finding("trailing-slash", sentence, first.source, (f"Open it with the slash: {path}/",), f"{path}/")
@@ -181,7 +181,7 @@ def find_failing_parts(seen: Observation) -> Iterator[Finding]:
 
 
 def find_localhost(seen: Observation) -> Iterator[Finding]:
-    named = [v for v in seen.pages if v.kind != "page" and _is_absolute(v.url) and is_loopback(host_of(_http(v.url)))]
+    named = [v for v in seen.pages if v.kind != "page" and _is_absolute(v.url) and _leads_to_browser(seen, v)]
     first = min(named, key=lambda visit: visit.kind in ("link", "form"), default=None)
     if first is not None:
         sentence = f"The page has the URL {name_urls(named)}, which leads to the machine of the browser."
@@ -194,6 +194,17 @@ def find_localhost(seen: Observation) -> Iterator[Finding]:
                 sentence = f"The page has the URL {make_excerpt(url)}, which leads to the machine of the browser."
                 yield Finding("localhost-url", sentence, locate(file, text, match.start(1), match.end(1)))
                 return
+
+
+def _leads_to_browser(seen: Observation, visit: Visit) -> bool:
+    """True for a URL of a loopback address that a browser requests, and that is not Jupyter's own."""
+    url = _http(visit.url if visit.url.lstrip()[:2] != "//" else f"http:{visit.url.strip()}")
+    if visit.proxied_url.startswith("/") or not is_loopback(host_of(url)):
+        return False
+    if visit.kind != "socket" or f":{seen.target.port}" in url:
+        return True
+    # Libraries have constants for their own servers: only what is opened counts.
+    return re.search(rf"""WebSocket\s*\(\s*["'`]{re.escape(visit.url)}""", visit.source.excerpt) is not None
 
 
 def find_mixed_content(seen: Observation) -> Iterator[Finding]:
@@ -332,10 +343,10 @@ def url_of_refresh(value: str) -> str:
 
 
 def texts(seen: Observation) -> Iterator[tuple[str, str]]:
-    """The page and its scripts, as the service itself sends them: file and text."""
+    """The page and its scripts, as the browser gets them: file and text."""
     known = set()
     for visit in seen.of_kind("page", "frame", "script", "worker"):
-        answer = visit.direct if visit.direct is not None and visit.direct.text else visit.proxied
+        answer = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
         if answer is not None and answer.text and visit.direct_url not in known:
             known.add(visit.direct_url)
             yield visit.direct_url or visit.url, answer.text

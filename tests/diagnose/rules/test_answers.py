@@ -32,6 +32,7 @@ def redirect(location: str, status: int = 302) -> Answer:
         "Invalid Host header - possible DNS rebinding attack detected",
         "Invalid HTTP_HOST header: 'x'. You may need to add 'x' to ALLOWED_HOSTS.",
         "<h1>Blocked hosts: localhost:8050</h1>",
+        "<h1>Bad Request (400)</h1><p></p>",
         "Host 'localhost' is not trusted.",
         "<h2>Bad Request - Invalid Hostname</h2>",
         "this host name is not allowed here",
@@ -121,28 +122,33 @@ def test_a_circle_of_redirects():
     assert find(Observation(TARGET, tuple(circle))) == ["redirect-loop"]
 
 
+@pytest.mark.parametrize("status", [404, 410, 500, 503])
+def test_a_page_that_fails_on_localhost_too(status):
+    seen = look(Answer(status), Answer(status))
+    assert find(seen) == ["page-fails"]
+    assert f"{status} for /, on localhost too" in find_one(seen, "page-fails").sentence
+
+
+@pytest.mark.parametrize("answer", [Answer(0, error="timeout"), Answer(200, error="not_decodable")])
+def test_a_service_that_does_not_answer_is_no_finding(answer):
+    assert find(look(answer, answer)) == []  # the report has that as a problem
+
+
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("option", "words"),
     [
-        (Answer(500, "Internal Server Error"), "500 Internal Server Error for /, on localhost too"),
-        (Answer(404), "404"),
-        (Answer(0, error="timeout"), "sent no complete answer in time"),
-        (Answer(0, error="unreachable"), "did not accept the connection"),
-        (Answer(200, error="not_decodable"), "cannot be decoded"),
-        (Answer(0, error="distrusted"), "certificate"),
-        (Answer(0, error="something_new"), "something_new"),
+        ("--base-url /proxy/absolute/port/8050", "open `/proxy/absolute/port/8050/`"),
+        ("--server.baseUrlPath=/app", "`/proxy/port/8050/app/`"),
+        ("--prefix /app", "`/proxy/port/8050/app/`"),
+        ("--ServerApp.base_url=/app/", "`/proxy/port/8050/app/`"),
     ],
 )
-def test_a_page_that_fails_on_localhost_too(answer, words):
-    seen = look(answer, answer)
+def test_a_service_at_another_path(option, words):
+    target = replace(TARGET, command=("app", *option.split()))
+    seen = look(Answer(404), Answer(404), target)
     assert find(seen) == ["page-fails"]
-    assert words in find_one(seen, "page-fails").sentence
-
-
-def test_the_base_path_of_the_command_line_is_a_remedy_for_a_404():
-    target = replace(TARGET, command=("app", "--base-url", "/proxy/absolute/port/8050"))
-    remedies = find_one(look(Answer(404), Answer(404), target), "page-fails").remedies
-    assert "`/proxy/absolute/port/8050`" in remedies[0]
+    assert words in find_one(seen, "page-fails").remedies[0]
+    assert find(look(Answer(200), Answer(200), target)) == []
 
 
 def test_a_login_of_the_service_is_a_notice():
@@ -150,11 +156,6 @@ def test_a_login_of_the_service_is_a_notice():
     seen = look(answer, answer)
     assert find(seen) == ["login-required"]
     assert find_one(seen, "login-required").evidence.field == "WWW-Authenticate"
-
-
-def test_a_page_that_is_cut():
-    answer = Answer(200, size=2_000_000, is_cut=True)
-    assert "2,000,000 bytes" in find_one(look(answer, answer), "page-cut").sentence
 
 
 def test_pages_that_work_are_no_finding():
