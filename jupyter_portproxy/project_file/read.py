@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
+from ..services.port_rules import PortRule
 from ..services.templates import Template
 from . import compose, devcontainer, gitpod, portproxy_toml, procfile
 from .devcontainer import ComposeUse
@@ -54,10 +55,9 @@ class _Reading:
     def result(self) -> ProjectFile | None:
         if not self._entries:
             return None
-        ports = resolve([rule for entries in self._entries for rule in entries.ports])
-        problems = list(
-            dict.fromkeys(problem for entries in self._entries for problem in entries.problems)
-        )  # `.env` is of two files
+        ports = self._order_ports()
+        # Two files may use the same `.env`.
+        problems = list(dict.fromkeys(problem for entries in self._entries for problem in entries.problems))
         if len(ports) > MAX_PORTS:
             message = f"All files together have {len(ports)} entries for ports; only the first {MAX_PORTS} are used."
             problems.append(Problem(self._entries[-1].file, None, "", message, "Write ranges, or remove some."))
@@ -71,6 +71,12 @@ class _Reading:
             digest=self.files.digest,
             watched=tuple(self.files.watched),
         )
+
+    def _order_ports(self) -> list[PortRule]:
+        """The rules of all files. In those of other tools, single ports count before ranges."""
+        if self._sources and self._sources[0].kind == "portproxy.toml":
+            return self._entries[0].ports
+        return resolve([rule for entries in self._entries for rule in sorted(entries.ports, key=_is_range)])
 
     def read_project_file(self, others: Mapping[str, Template]) -> None:
         entries = self._begin(PROJECT_FILE, "portproxy.toml")
@@ -148,3 +154,7 @@ class _Reading:
         self._sources += [Source(name, "compose.yaml") for name in names]
         if names or entries.problems or entries.notes:
             self._entries.append(entries)
+
+
+def _is_range(rule: PortRule) -> bool:
+    return rule.ports is not None and "-" in rule.ports

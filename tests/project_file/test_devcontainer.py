@@ -31,12 +31,12 @@ def test_ports_are_read(read_files, tmp_path):
     assert print_ports(result) == [
         f"3000 '{tmp_path.name} front' open_once pinned",
         "8443 silent https",
-        "40000-55000 ignore",
         "9000 pinned",
         "8000 pinned",
         "80 pinned",
         "9229 pinned",
         "7001 pinned",
+        "40000-55000 ignore",
         ".+\\/server.js 'Server' preview",
     ]
     assert print_notes(result) == [
@@ -77,8 +77,8 @@ def test_other_ports_are_those_without_attributes(read_files):
     result = read(read_files, portsAttributes=attributes, otherPortsAttributes={"onAutoForward": "silent"}, forwardPorts=[5432])
     assert print_ports(result) == [
         "3000 'Web'",
-        "8000-8999 'API'",
         "5432 pinned",
+        "8000-8999 'API'",
         "1-2999 silent",
         "3001-7999 silent",
         "9000-65535 silent",

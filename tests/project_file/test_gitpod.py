@@ -37,11 +37,11 @@ def test_ports_are_read(read_files):
     assert print_ports(result) == [
         "3000 'Front end' open",
         "3306 silent",
-        "9000-9999 ignore",
-        "4000-4010 'Previews' preview",
         "8443 https",
         "8080",
         "5432 notify tcp",
+        "9000-9999 ignore",
+        "4000-4010 'Previews' preview",
     ]
     assert result.problems == () and dict(result.templates) == {}
     assert print_notes(result) == [
@@ -62,6 +62,7 @@ def test_ports_are_read(read_files):
         ("ports:\n- port: 1\n  onopen: notify", ["3 ports[0].onopen: There is no key 'onopen' for a port."]),
         ("ports:\n- port: 1\n  onOpen: shout", ["3 ports[0].onOpen: 'onOpen' is 'shout'."]),
         ("ports:\n- port: 1\n  onOpen: []", ["3 ports[0].onOpen: 'onOpen' is []."]),
+        ("ports:\n- port: 1\n  protocol: 5", ["3 ports[0].protocol: 'protocol' is 5."]),
         ("ports:\n- port: 1\n  protocol: ftp", ["3 ports[0].protocol: 'protocol' is 'ftp'."]),
         ("ports: &a\n- port: *a\n- port: 1", ["2 : '*a' in line 2 is within what it stands for."]),
         ('ports:\n- port: 1\n  name: "\\e[31m"', ["2 ports[0]: The label '\\x1b[31m' has a control character."]),
@@ -72,6 +73,17 @@ def test_a_wrong_entry_is_left_out_and_the_rest_is_read(read_files, text, proble
     result = read_files({".gitpod.yml": text})
     assert print_problems(result) == [f".gitpod.yml:{line}" for line in problems]
     assert all(problem.hint for problem in result.problems)
+
+
+def test_a_port_counts_before_a_range_and_the_first_range_before_others(read_files):
+    text = "ports: [{port: 3000-4000, onOpen: ignore}, {port: 3500-3501, name: x, onOpen: notify}, {port: 3001, onOpen: notify}]"
+    assert print_ports(read_files({".gitpod.yml": text})) == [
+        "3000 silent",
+        "3001 notify",
+        "3002-3499 silent",
+        "3500-3501 'x' silent",
+        "3502-4000 silent",
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "---", "ports:", "tasks: []"])

@@ -54,6 +54,10 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(text, message, line):
     assert caught.value.message.endswith(".") and "\n" not in caught.value.message
 
 
+def test_lists_may_be_nested_fifty_levels_deep():
+    assert parse("[" * 50 + "]" * 50).value is not None
+
+
 @pytest.mark.parametrize("text", ['/* "', '"\\"', "/*/", "// \\", '"\\', "[,"])
 def test_the_time_for_what_is_not_closed_is_linear(text):
     start = time.process_time()

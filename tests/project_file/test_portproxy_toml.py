@@ -179,6 +179,12 @@ command = ["y"]
     assert read_files({"portproxy.toml": many}).problems[0].message.startswith("It is not TOML: ")
 
 
+def test_rules_stay_as_they_are_written(read_files):
+    """The narrowest counts, as `services.port_rules` has it."""
+    text = '[[ports]]\nport = "3000-3999"\nlabel = "all"\n[[ports]]\nport = 3000\nlabel = "one"\n'
+    assert print_ports(read_files({"portproxy.toml": text})) == ["3000-3999 'all'", "3000 'one'"]
+
+
 def test_the_nearest_key_is_proposed(read_files):
     result = read_files({"portproxy.toml": '[services.a]\ncomand = ["x"]\n[[ports]]\nport = 1\nonAppear = "open"\n'})
     assert [problem.hint for problem in result.problems] == ["Did you mean 'command'?", "Did you mean 'on_appear'?"]
