@@ -60,6 +60,7 @@ G: 5
 H="open
 1X=1
 A=2\r
+I=\ttab \t
 """
     assert parse_environment(text) == {
         "A": "2",
@@ -70,6 +71,7 @@ A=2\r
         "F": "",
         "G": "5",
         "H": '"open',
+        "I": "tab",
     }
 
 

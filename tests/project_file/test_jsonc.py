@@ -34,6 +34,11 @@ def test_keys_and_items_have_their_lines():
     assert [document.line(*path) for path in paths] == [3, 4, 5, 6, 8, 8]
 
 
+def test_a_value_has_the_line_of_its_key():
+    document = parse('{"a":\n1,\n"b":\n{"c":\n[\n2]}}')
+    assert [document.line(*path) for path in (("a",), ("b",), ("b", "c"), ("b", "c", 0))] == [1, 3, 4, 6]
+
+
 @pytest.mark.parametrize(
     ("text", "message", "line"),
     [
