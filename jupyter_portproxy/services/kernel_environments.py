@@ -73,6 +73,11 @@ class KernelEnvironment:
     spec_variables: Mapping[str, str] = field(default_factory=dict)
     own_folder: str = ""
 
+    @property
+    def is_servers_own(self) -> bool:
+        """True if a program there is the same as without a kernel: this server's Python, and no variables of the spec."""
+        return self.own_folder in self.folders and not self.spec_variables
+
     def variables(self, base: Mapping[str, str]) -> dict[str, str]:
         """The environment of a program. `base` is this server's, without what services must not have."""
         given = {name: VariableTemplate(text).safe_substitute(base) for name, text in self.spec_variables.items()}

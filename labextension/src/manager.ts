@@ -12,6 +12,7 @@ import type {
   IAgent,
   IAttachToken,
   IFolder,
+  IKernel,
   ILostSocket,
   IPort,
   IPortRule,
@@ -153,8 +154,16 @@ export class PortsManager implements IPortsManager, IDisposable {
     this._changed.emit();
   }
 
-  async start(template: string, name?: string, args: Record<string, string> = {}): Promise<IService> {
-    const body = { template, arguments: args, ...(name ? { name } : {}) };
+  kernels(): Promise<IKernel[]> {
+    return this._api.request('GET', 'kernels');
+  }
+
+  templatesOf(kernel: string): Promise<ITemplate[]> {
+    return this._api.request('GET', `templates?kernel=${encodeURIComponent(kernel)}`);
+  }
+
+  async start(template: string, name?: string, args: Record<string, string> = {}, kernel: string | null = null): Promise<IService> {
+    const body = { template, arguments: args, ...(name ? { name } : {}), ...(kernel === null ? {} : { kernel }) };
     return this._store(await this._api.request<IService>('POST', 'services', body));
   }
 

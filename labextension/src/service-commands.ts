@@ -11,7 +11,7 @@ import { iconOf } from './icons';
 import { isActive } from './labels';
 import { loadPart } from './parts';
 import type { Targets } from './targets';
-import type { IPortsManager, ITemplate } from './tokens';
+import type { IPortsManager, IService, ITemplate } from './tokens';
 
 /** What the commands use. `openIn` opens a target in a tab of JupyterLab or of the browser. */
 export interface IServiceParts {
@@ -31,15 +31,19 @@ export function addServiceCommands(add: AddCommand, parts: IServiceParts): void 
 /** Shows the form that starts a service, filled in with `first`. */
 async function showStartForm({ manager, actions, contents, trans }: IServiceParts, first: Partial<IChoice>): Promise<void> {
   const submit = async (choice: IChoice) => {
-    const service = await manager.start(choice.template, choice.name || undefined, choice.arguments);
+    const service = await manager.start(choice.template, choice.name || undefined, choice.arguments, choice.kernel);
     void actions.follow(service);
   };
   await actions.attempt(async () => {
     const form = await loadPart(() => import('./form'));
     await actions.attempt(() => manager.refreshTemplates());
-    const templates = manager.templates.filter(item => item.available && !item.external);
-    await form.showStartDialog(templates, first, form.pathCompleter(contents), submit, trans);
+    await form.showStartDialog({ manager, first, complete: form.pathCompleter(contents), submit, trans });
   });
+}
+
+/** What the form of a service begins with. */
+function choiceOf({ template, name, arguments: given, kernel }: IService): IChoice {
+  return { template, name, arguments: given, kernel: kernel === undefined ? null : (kernel ?? '') };
 }
 
 function addStartCommands(add: AddCommand, parts: IServiceParts): void {
@@ -68,7 +72,7 @@ function addStartCommands(add: AddCommand, parts: IServiceParts): void {
   });
   const edit = (args: Args) => {
     const service = targets.service(args);
-    return service && showStartForm(parts, { template: service.template, name: service.name, arguments: service.arguments });
+    return service && showStartForm(parts, choiceOf(service));
   };
   add(CommandIDs.edit, trans.__('Edit Service…'), edit, { icon: editIcon, isEnabled: args => hasEnded(targets, args) && !targets.service(args)?.folder });
 }

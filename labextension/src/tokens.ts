@@ -29,6 +29,8 @@ export interface IService {
   folder?: string;
   /** The name of the user who started it; empty for what starts by itself. */
   started_by?: string;
+  /** The kernel in whose environment it runs; null for the server's own Python. */
+  kernel?: string | null;
   depends_on?: string[];
   /** Seconds between two health checks; 0 for none. */
   health_period?: number;
@@ -188,9 +190,22 @@ export interface ITemplate {
   external: boolean;
   url: string | null;
   scheme: ServiceScheme;
+  /** The kernel in whose environment its services run; null for the server's own Python. */
+  kernel?: string | null;
   available: boolean;
   hint: string;
   arguments: IArgument[];
+}
+
+/** A kernel in whose environment services can run. */
+export interface IKernel {
+  name: string;
+  title: string;
+  available: boolean;
+  /** Why it has no environment here. */
+  reason: string;
+  /** Its environment is the server's own. */
+  own: boolean;
 }
 
 /** A listening port of a project. */
@@ -265,7 +280,12 @@ export interface IPortsManager {
   port(port: number): IPort | undefined;
   refresh(): Promise<void>;
   refreshTemplates(): Promise<void>;
-  start(template: string, name?: string, args?: Record<string, string>): Promise<IService>;
+  /** The kernels in whose environment services can run; none on a server that offers no choice. */
+  kernels(): Promise<IKernel[]>;
+  /** The templates, with what is installed in the environment of a kernel. */
+  templatesOf(kernel: string): Promise<ITemplate[]>;
+  /** `kernel`: the kernel in whose environment it runs, empty for the server's own; null: the template decides. */
+  start(template: string, name?: string, args?: Record<string, string>, kernel?: string | null): Promise<IService>;
   restart(name: string): Promise<IService>;
   stop(name: string): Promise<IService>;
   forget(name: string): Promise<void>;

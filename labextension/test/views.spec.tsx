@@ -5,7 +5,7 @@ import * as React from 'react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
-import { StartForm } from '../src/form';
+import { showStartDialog, StartForm } from '../src/form';
 import { plainText } from '../src/log-view';
 import { PortsManager } from '../src/manager';
 import { PanelState, PortsSection, ServicesSection } from '../src/panel';
@@ -13,6 +13,7 @@ import { Notice } from '../src/tab';
 import { PortRow, ServiceRow } from '../src/views';
 import { formatDuration, matchesFilter, portLabel } from '../src/labels';
 import { RuleSet } from '../src/rules';
+import type { ITemplate } from '../src/tokens';
 import { ScriptedApi, ScriptedVisibility, port, rule, service, template, trans } from './samples';
 
 const run = vi.fn();
@@ -272,10 +273,12 @@ describe('the form', () => {
     })
   ];
 
+  const only = { templates, kernels: [], templatesOf: async () => templates, complete, trans };
+
   it('begins with the arguments of a service, and shows the reason of a refusal', () => {
     const told = vi.fn();
-    const first = { template: 'full', name: 'mine', arguments: { file: 'data.csv', level: 'high' } };
-    render(<StartForm {...{ templates, first, complete, trans, problem: 'No such file.' }} onChange={told} />);
+    const first = { template: 'full', name: 'mine', arguments: { file: 'data.csv', level: 'high' }, kernel: null };
+    render(<StartForm {...{ ...only, first, problem: 'No such file.' }} onChange={told} />);
     expect(told).toHaveBeenLastCalledWith(first, true);
     expect((screen.getByLabelText('File') as HTMLInputElement).value).toBe('data.csv');
     expect(screen.getByRole('alert').textContent).toBe('No such file.');
@@ -283,18 +286,113 @@ describe('the form', () => {
 
   it('requires arguments without a default, completes paths, and keeps the input', async () => {
     const told = vi.fn();
-    const first = { template: 'full', name: '', arguments: {} };
-    render(<StartForm {...{ templates, first, complete, trans }} onChange={told} />);
-    expect(told).toHaveBeenLastCalledWith({ template: 'full', name: '', arguments: { file: '', level: 'low' } }, false);
+    const first = { template: 'full', name: '', arguments: {}, kernel: null };
+    render(<StartForm {...{ ...only, first }} onChange={told} />);
+    expect(screen.queryByLabelText('Environment')).toBeNull();
+    expect(told).toHaveBeenLastCalledWith({ template: 'full', name: '', arguments: { file: '', level: 'low' }, kernel: null }, false);
     fireEvent.change(screen.getByLabelText('File'), { target: { value: 'da' } });
     fireEvent.change(screen.getByLabelText('Level'), { target: { value: 'high' } });
     fireEvent.change(screen.getByLabelText('Name (optional)'), { target: { value: 'mine' } });
-    const choice = { template: 'full', name: 'mine', arguments: { file: 'da', level: 'high' } };
+    const choice = { template: 'full', name: 'mine', arguments: { file: 'da', level: 'high' }, kernel: null };
     expect(told).toHaveBeenLastCalledWith(choice, true);
     await vi.waitFor(() => expect(document.querySelector('datalist option')?.getAttribute('value')).toBe('data/'));
     fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'plain' } });
     fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'full' } });
     expect((screen.getByLabelText('File') as HTMLInputElement).value).toBe('da');
+  });
+
+  describe('with kernels', () => {
+    const kernels = [
+      { name: 'shop', title: 'Shop <b>3.12', available: true, reason: '', own: false },
+      { name: 'far', title: 'Far', available: false, reason: 'It runs elsewhere.', own: false }
+    ];
+    const lacking = template('plain', { title: 'Plain', available: false, hint: 'Install it.' });
+    const show = (props: { templatesOf: () => Promise<ITemplate[]>; kernel?: string | null; template?: string; told?: () => void }) => {
+      const { templatesOf, kernel = null, template: name = '', told = vi.fn() } = props;
+      const first = { template: name, name: '', arguments: {}, kernel };
+      render(<StartForm {...{ ...only, templates: [lacking, template('other')], kernels, templatesOf, first }} onChange={told} />);
+      return told;
+    };
+    const offered = (label: string) => [...(screen.getByLabelText(label) as HTMLSelectElement).options].map(option => option.text);
+    const choose = (kernel: string) => fireEvent.change(screen.getByLabelText('Environment'), { target: { value: kernel } });
+
+    it('offers what is installed in the environment that is chosen', async () => {
+      const templatesOf = vi.fn(async () => [template('plain', { title: 'Plain' })]);
+      const told = show({ templatesOf });
+      expect(offered('Environment')).toEqual(["This server's Python", 'Shop <b>3.12', 'Far']);
+      expect(screen.getByRole('option', { name: 'Far' })).toHaveProperty('disabled', true);
+      expect(offered('Service')).toEqual(['other']);
+      choose('shop');
+      await vi.waitFor(() => expect(offered('Service')).toEqual(['Plain']));
+      expect(templatesOf).toHaveBeenCalledExactlyOnceWith('shop');
+      expect(told).toHaveBeenLastCalledWith({ template: 'plain', name: '', arguments: {}, kernel: 'shop' }, true);
+    });
+
+    it('keeps the service that was chosen, and shows that it is not installed there', async () => {
+      const told = show({ templatesOf: async () => [lacking], template: 'other', kernel: 'shop' });
+      expect((screen.getByLabelText('Environment') as HTMLSelectElement).value).toBe('shop');
+      fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'other' } });
+      expect(told).toHaveBeenLastCalledWith(expect.objectContaining({ template: 'other', kernel: 'shop' }), true);
+      cleanup();
+      const other = show({ templatesOf: async () => [lacking], template: 'plain' });
+      expect(offered('Service')).toEqual(['Plain', 'other']);
+      expect(screen.getByRole('alert').textContent).toBe('Install it.');
+      expect(other).toHaveBeenLastCalledWith(expect.objectContaining({ template: 'plain' }), false);
+    });
+
+    it('shows the environment of the template until another is chosen', async () => {
+      const first = { template: 'own', name: '', arguments: {}, kernel: null };
+      const told = vi.fn();
+      const shown = [template('own', { kernel: 'shop' }), template('other')];
+      render(<StartForm {...{ ...only, templates: shown, kernels, templatesOf: async () => shown, first }} onChange={told} />);
+      const environment = () => (screen.getByLabelText('Environment') as HTMLSelectElement).value;
+      expect(environment()).toBe('shop');
+      expect(told).toHaveBeenLastCalledWith(first, true);
+      fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'other' } });
+      expect(environment()).toBe('');
+      choose('shop');
+      choose('');
+      fireEvent.change(screen.getByLabelText('Service'), { target: { value: 'own' } });
+      expect(told).toHaveBeenLastCalledWith(expect.objectContaining({ template: 'own', kernel: '' }), true);
+    });
+
+    it('are not offered if they are the server\'s own, but for a service that has one', async () => {
+      const own = { name: 'python3', title: 'Python 3', available: true, reason: '', own: true };
+      const api = new ScriptedApi();
+      const manager = new PortsManager(api, new ScriptedVisibility());
+      const show = async (kernel?: string) => {
+        api.answers = { 'GET kernels': [own], 'GET templates?kernel=python3': [template('plain')] };
+        void showStartDialog({ manager, first: { template: 'plain', ...(kernel ? { kernel } : {}) }, complete, submit: vi.fn(), trans });
+        await vi.waitFor(() => expect(document.querySelector('.jp-Dialog select')).toBeTruthy());
+        const found = screen.queryByLabelText('Environment') as HTMLSelectElement | null;
+        document.querySelector<HTMLButtonElement>('.jp-Dialog-button')?.click();
+        await vi.waitFor(() => expect(document.querySelector('.jp-Dialog')).toBeNull());
+        return found?.value;
+      };
+      expect(await show()).toBeUndefined();
+      expect(await show('python3')).toBe('python3');
+      expect(await show('gone')).toBeUndefined();
+      manager.dispose();
+    });
+
+    it('says why the templates of an environment are not known', async () => {
+      const told = show({ templatesOf: () => Promise.reject(new ApiError(400, 'There is no such kernel.')) });
+      choose('shop');
+      expect((await screen.findByRole('alert')).textContent).toBe('There is no such kernel.');
+      expect(told).toHaveBeenLastCalledWith(expect.objectContaining({ kernel: 'shop' }), false);
+    });
+
+    it('ignores the answer for an environment that is no longer chosen', async () => {
+      const answers: ((templates: ITemplate[]) => void)[] = [];
+      show({ templatesOf: () => new Promise(resolve => answers.push(resolve)) });
+      choose('shop');
+      choose('');
+      answers[1]?.([template('second')]);
+      answers[0]?.([template('first')]);
+      await vi.waitFor(() => expect(offered('Service')).toEqual(['second']));
+      await new Promise(resolve => setTimeout(resolve));
+      expect(offered('Service')).toEqual(['second']);
+    });
   });
 });
 

@@ -76,10 +76,11 @@ async def test_kernels_are_listed_with_their_python_or_the_reason(ask, prefix, j
         "language": "python",
         "python": python,
         "environment": str(prefix),
+        "own": False,
         "available": True,
         "reason": "",
     }
-    assert by_name["python3"]["python"] == sys.executable
+    assert (by_name["python3"]["python"], by_name["python3"]["own"]) == (sys.executable, True)
     broken = by_name["broken"]
     assert (broken["available"], broken["python"]) == (False, None)
     assert broken["reason"].startswith("The program of the kernel 'broken' does not exist: /gone/python. Was its environment")

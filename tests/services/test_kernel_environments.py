@@ -163,6 +163,10 @@ async def test_a_kernel_of_the_servers_own_environment_has_its_programs(place):
     environment = await place.find("python3", own_python=f"{server}/bin/python")
     path = environment.variables({"PATH": f"/usr/bin:{server}/bin"})["PATH"]
     assert environment.find_program("tool", path) == f"{server}/bin/tool"
+    place.spec("coloured", "python", "-m", "ipykernel_launcher", env={"COLOR": "red"})
+    place.spec("other", f"{place.venv('another')}/bin/python")
+    coloured, other = [await place.find(name, own_python=f"{server}/bin/python") for name in ("coloured", "other")]
+    assert [each.is_servers_own for each in (environment, coloured, other)] == [True, False, False]
 
 
 async def test_a_pyenv_version_is_a_folder_with_a_python(place):
