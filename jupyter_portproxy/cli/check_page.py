@@ -41,7 +41,7 @@ def check_page(client: ApiClient, options: Options) -> int:
     with _progress(target):
         report = client.call("POST", "diagnose", body | ({"path": options.path} if options.path else {}))
     report["findings"] = findings = [_with_link(client, finding) for finding in report["findings"]]
-    report["url"] = client.link(report["url"])
+    report["url"] = _absolute(client, report["url"])
     if options.json:
         print_json(report)
     else:
@@ -52,8 +52,12 @@ def check_page(client: ApiClient, options: Options) -> int:
 
 
 def _with_link(client: ApiClient, finding: dict[str, Any]) -> dict[str, Any]:
-    link = finding["link"]
-    return {**finding, "link": client.link(link) if link and link.startswith("/") else link}
+    return {**finding, "link": _absolute(client, finding["link"]) if finding["link"] else None}
+
+
+def _absolute(client: ApiClient, url: str) -> str:
+    """A link to a path at the server; other URLs, such as those of isolated origins, stay."""
+    return client.link(url) if url.startswith("/") else url
 
 
 def _describe(report: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import cast, get_args
 from urllib.parse import urlsplit
 
+from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import is_below, parse_origin
 from .decoding import decode_text
 from .excerpts import locate_field
@@ -85,9 +86,10 @@ class Crawl:
 
     async def run(self) -> Observation:
         """What can be seen until the clients' budget is spent."""
-        direct, proxied = await asyncio.gather(
+        direct, walked = await asyncio.gather(
             self._walk(self._direct, self._direct_url), self._walk(self._proxied, self._proxied_url)
         )
+        proxied = self._without_entrance(walked)
         self._visits = list(self._pair(direct, proxied))
         page = proxied[-1]
         if page.markup is not None and page.answer.is_ok:
@@ -115,6 +117,12 @@ class Crawl:
             steps.append(step)
         return steps
 
+    def _without_entrance(self, steps: list[_Step]) -> list[_Step]:
+        """The steps from the first at an isolated origin on: those before it are the gateway's own, no pages of the service."""
+        own = f"{self._target.base_url}proxy/enter"
+        last = max((number for number, step in enumerate(steps) if _is_entrance(step.url, own)), default=-1)
+        return steps[last + 1 :] or steps
+
     def _next(self, step: _Step, client: PageClient) -> tuple[str, str, Evidence] | None:
         """URL, as it is written, and source of the redirect that a browser follows from there; None without one."""
         answer, file = step.answer, self._path_of(step.url)
@@ -135,8 +143,7 @@ class Crawl:
             return False
         if client is self._direct or not client.is_at_origin(url):
             return True
-        path = urlsplit(url).path
-        return self._is_below(path) or is_below(path, f"{self._target.base_url}proxy/enter")
+        return self._is_below(urlsplit(url).path) or _is_entrance(url, f"{self._target.base_url}proxy/enter")
 
     async def _read_page(self, loaded: Loaded) -> tuple[Answer, Markup | None]:
         content_type = loaded.answer.field("content-type")
@@ -281,6 +288,12 @@ class Crawl:
         parts = urlsplit(url)
         is_own = client.owns_url(url) and (client is self._direct or client.is_at_origin(url))
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if is_own else url
+
+
+def _is_entrance(url: str, enter: str) -> bool:
+    """True for a URL on the gateway's own way into an isolated origin, which begins at the path `enter`."""
+    path = urlsplit(url).path
+    return is_below(path, enter) or path.startswith(WELL_KNOWN_PATH)
 
 
 def _referer_of(page: _Step) -> str:

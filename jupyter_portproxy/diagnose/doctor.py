@@ -22,6 +22,7 @@ from ..protocol import urls
 from ..protocol.framing import normalize_name
 from ..protocol.headers import HOP_BY_HOP, Fields, find_identity_fields
 from ..protocol.urls import LOOPBACK_NAME, Route, ServiceRoute, Upstream
+from ..system.addresses import LOOPBACK
 from ..system.command_lines import mask_secrets, printable
 from ..system.tls import Trust
 from .crawl import Crawl
@@ -152,7 +153,7 @@ def own_upstream(request: HTTPServerRequest) -> Upstream:
     scheme = "https" if isinstance(stream, SSLIOStream) else "http"
     name = stream.socket.getsockname()
     if stream.socket.family == getattr(socket, "AF_UNIX", None):
-        return Upstream(LOOPBACK_NAME, 80, (), name, scheme)
+        return Upstream(LOOPBACK_NAME, 80, LOOPBACK, name, scheme)
     return Upstream(LOOPBACK_NAME, name[1], (name[0],), "", scheme)
 
 

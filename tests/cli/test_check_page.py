@@ -68,7 +68,7 @@ def test_exit_codes_and_output(server, run):
         assert json.loads(output)["findings"][0]["link"].startswith("http://")
         assert run("check", str(port), "--page", "--path", "/sub/")[0] == 0
         code, output, _ = run("check", str(port), "--page", "--path", "/none")
-        assert (code, output.splitlines()[0]) == (1, "1. error: The service answers 404 Not Found for /none, on localhost too.")
+        assert (code, output.startswith("1. error: The service answers 404")) == (1, True) and "  at /none\n" in output
 
 
 def test_what_cannot_be_looked_at(server, run):
