@@ -21,6 +21,7 @@ from ..errors import BadInput, BadUpstream, Forbidden, ForwardedPort, JupyterPor
 from ..protocol import urls
 from ..protocol.activity import ALL, ActivityRule
 from ..protocol.urls import Route, Upstream
+from ..services.folder_rules import FolderRules
 from ..services.port_rules import PortAttributes, PortRules
 from ..services.user_file import in_thread
 from ..services.user_ports import UserPort, UserPorts
@@ -54,6 +55,7 @@ class Policy:
         more_ports: ports that the configuration of jupyter-server-proxy names.
         user_ports: the ports that the user has allowed; None if the user may allow none.
         port_rules: the user's rules for ports; None if there are none, because several people share the server.
+        folder_rules: the rules for ports of folders that the user has allowed.
         allows_host: the host list of jupyter-server-proxy, which may be a function of the request's handler and the host.
     """
 
@@ -67,13 +69,14 @@ class Policy:
         more_ports: Iterable[int] = (),
         user_ports: UserPorts | None = None,
         port_rules: PortRules | None = None,
+        folder_rules: FolderRules | None = None,
         allows_host: Callable[[RequestHandler | None, str], object] = lambda handler, host: False,
         owners: SocketOwners | None = None,
     ) -> None:
         self._settings, self._log = settings, settings.log
         self._base_url, self._own_port, self._jupyter_ports = base_url, own_port, jupyter_ports
         self._also_allows_host = allows_host
-        self._user_ports, self._port_rules = user_ports, port_rules
+        self._user_ports, self._port_rules, self._folder_rules = user_ports, port_rules, folder_rules or FolderRules()
         self._users_may_allow = urls.parse_ports(settings.users_may_allow)
         self._listed_ports = listed = urls.parse_ports(ports for ports in settings.allowed_ports if ports != OWN_PORTS)
         own = urls.parse_ports(_UNPRIVILEGED) if OWN_PORTS in settings.allowed_ports else ()
@@ -117,7 +120,10 @@ class Policy:
         by_rule = self.attributes_of(upstream.port).keep_host if is_port else None
         if by_rule is not None:
             return by_rule
-        return self._settings.keep_host is True or any(upstream.port in ports for ports in self._keep_host_ports)
+        return self._is_keep_host_port(upstream.port)
+
+    def _is_keep_host_port(self, port: int) -> bool:
+        return self._settings.keep_host is True or any(port in ports for ports in self._keep_host_ports)
 
     def check(self, route: Route, handler: RequestHandler | None = None) -> None:
         """Refuse a route that the policy does not allow.
@@ -281,11 +287,24 @@ class Policy:
     @property
     def rules_version(self) -> int:
         """Another number after each change of the rules: decisions made before are not valid any more."""
-        return self._port_rules.version if self._port_rules is not None else 0
+        # Both numbers only grow.
+        return self._folder_rules.version + (self._port_rules.version if self._port_rules is not None else 0)
 
     def attributes_of(self, port: int) -> PortAttributes:
-        """The attributes of a port of this machine by the user's rules."""
-        return self._port_rules.find(port) if self._port_rules is not None else PortAttributes()
+        """The attributes of a port of this machine by the user's rules, then by those of folders that the user has allowed.
+
+        A folder does not change what the configuration says of the port.
+        """
+        own = self._port_rules.find(port) if self._port_rules is not None else PortAttributes()
+        folders = self._folder_rules.find(port)
+        if folders == PortAttributes():
+            return own
+        if self._is_https_port(port):
+            folders = folders._replace(scheme=None)
+        if self._is_keep_host_port(port):
+            folders = folders._replace(keep_host=None)
+        set_by_user = {key: value for key, value in own._asdict().items() if value not in (None, "")}
+        return folders._replace(**set_by_user)
 
     # ---- attributes of a port ----
 
@@ -314,8 +333,11 @@ class Policy:
         Args:
             attributes: the port's, where they are known already.
         """
-        by_configuration = "https" if any(port in ports for ports in self._https_ports) else "http"
+        by_configuration = "https" if self._is_https_port(port) else "http"
         return (attributes or self.attributes_of(port)).scheme or by_configuration
+
+    def _is_https_port(self, port: int) -> bool:
+        return any(port in ports for ports in self._https_ports)
 
     def trust_in(self, upstream: Upstream) -> Trust:
         """How the certificate of an https upstream is checked."""

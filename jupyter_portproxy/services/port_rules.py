@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -68,6 +68,22 @@ class PortAttributes(NamedTuple):
     activity: str | None = None
 
 
+class RuleIndex:
+    """The attributes of ports: each of the narrowest rule that has ports and sets it; of equal ranges, of the first."""
+
+    def __init__(self, rules: Iterable[PortRule] = ()) -> None:
+        by_ports = [(parse_ports([rule.ports])[0], rule) for rule in rules if rule.ports is not None]
+        self._by_width = sorted(by_ports, key=lambda rule: len(rule[0]))
+        self._attributes: dict[int, PortAttributes] = {}  # of ports that were looked up
+
+    def find(self, port: int) -> PortAttributes:
+        """The attributes of a port."""
+        attributes = self._attributes.get(port)
+        if attributes is None:
+            attributes = self._attributes[port] = _merge([rule for ports, rule in self._by_width if port in ports])
+        return attributes
+
+
 class PortRules:
     """The rules in one file. Methods that change them raise BadInput if it cannot be used.
 
@@ -77,9 +93,7 @@ class PortRules:
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
         self._file = UserDataFile(path, "port rules", _load, _dump, log)
-        self._version = -1
-        self._by_width: list[tuple[range, PortRule]] = []
-        self._attributes: dict[int, PortAttributes] = {}  # of ports that were looked up since the last change
+        self._version, self._index = -1, RuleIndex()
 
     @property
     def version(self) -> int:
@@ -95,12 +109,8 @@ class PortRules:
         """The attributes of a port by the rules that have ports."""
         version = self.version
         if version != self._version:
-            rules = [(parse_ports([rule.ports])[0], rule) for rule in self.list() if rule.ports is not None]
-            self._version, self._by_width, self._attributes = version, sorted(rules, key=lambda rule: len(rule[0])), {}
-        attributes = self._attributes.get(port)
-        if attributes is None:
-            attributes = self._attributes[port] = _merge([rule for ports, rule in self._by_width if port in ports])
-        return attributes
+            self._version, self._index = version, RuleIndex(self.list())
+        return self._index.find(port)
 
     def put(self, values: Mapping[str, object]) -> PortRule:
         """Make the rule with these values, or replace the one with the same match.

@@ -31,7 +31,8 @@ from jupyter_portproxy.errors import (
 from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.protocol import urls
 from jupyter_portproxy.protocol.urls import Route, Upstream
-from jupyter_portproxy.services.port_rules import PortAttributes, PortRules
+from jupyter_portproxy.services.folder_rules import FolderRules
+from jupyter_portproxy.services.port_rules import PortAttributes, PortRules, parse_rule
 from jupyter_portproxy.services.user_ports import UserPorts
 from jupyter_portproxy.system.netlink import open_netlink
 from jupyter_portproxy.system.socket_owners import user_name
@@ -264,6 +265,41 @@ def test_a_rule_for_a_port_of_this_machine_counts_before_https_ports(make_gatewa
     assert [policy.scheme_of(route("localhost", port)) for port in (15000, 15001, 15002)] == ["https", "http", "http"]
     assert policy.scheme_of(route("10.0.0.7", 15000)) == "http"
     assert policy.scheme_of(replace(route("localhost", 15001), scheme="https")) == "https"
+
+
+def test_a_rule_of_a_folder_counts_after_the_users_and_the_configuration(make_gateway, port_rules):
+    folder_rules = FolderRules()
+    policy = make_gateway(port_rules=port_rules, folder_rules=folder_rules, https_ports=[15001], keep_host=[15002]).policy
+    version = policy.rules_version
+    folder = {"label": "theirs", "scheme": "tcp", "keep_host": False, "on_appear": "open"}
+    folder_rules.put("/shop", [parse_rule({"ports": "15000-15002", **folder})])
+    assert policy.rules_version > version
+    assert policy.attributes_of(15000)[:4] == ("theirs", "open", "tcp", False)
+    assert (policy.protocol_of(15000), policy.protocol_of(15001)) == ("tcp", "https")
+    assert policy.attributes_of(15002).keep_host is None and policy.keeps_host(Upstream("localhost", 15002, ()))
+    port_rules.put({"ports": "15000-15999", "label": "mine", "keep_host": False})
+    port_rules.put({"ports": "15000", "scheme": "https"})
+    assert policy.attributes_of(15000)[:4] == ("mine", "open", "https", False)
+    assert policy.keeps_host(Upstream("localhost", 15002, ())) is False
+
+
+def test_no_rule_of_a_folder_allows_anything(make_gateway):
+    """Not a port, not a host, not raw TCP, not a certificate."""
+    folder_rules = FolderRules()
+    traits = {"allowed_ports": [15000], "tcp_ports": []}
+    plain, policy = make_gateway(**traits).policy, make_gateway(folder_rules=folder_rules, **traits).policy
+    folder = {"label": "x", "scheme": "https", "keep_host": True, "on_appear": "open"}
+    folder_rules.put("/shop", [parse_rule({"ports": "1-65535", **folder}), parse_rule({"process": ".*", "on_appear": "open"})])
+    for port in (80, 14999, 15001):
+        with pytest.raises(Forbidden, match="outside allowed range"):
+            policy.check(route("localhost", port))
+    with pytest.raises(Forbidden, match=r"Host '10\.0\.0\.7' is not allowed"):
+        policy.check(route("10.0.0.7", 15000))
+    with pytest.raises(Forbidden, match="Raw TCP is not allowed"):
+        policy.check(replace(route("localhost", 15000), scheme="tcp"))
+    assert policy.ports == plain.ports and policy.lease_ports == plain.lease_ports
+    upstream = Upstream("localhost", 15000, ("127.0.0.1",), scheme="https")
+    assert policy.trust_in(upstream).verified
 
 
 def test_a_server_of_several_users_has_no_rules(make_gateway):

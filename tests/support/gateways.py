@@ -66,10 +66,11 @@ def make_gateway():
         on_activity=lambda: None,
         user_ports=None,
         port_rules=None,
+        folder_rules=None,
         **traits,
     ):
         settings, owners = PortProxy(config=Config({"PortProxy": traits})), SocketOwners(netlink)
-        files = {"user_ports": user_ports, "port_rules": port_rules}
+        files = {"user_ports": user_ports, "port_rules": port_rules, "folder_rules": folder_rules}
         made.append(build_gateway(settings, owners, on_activity, base_url=base_url, own_port=own_port, **files))
         return made[-1]
 
