@@ -51,12 +51,16 @@ from .handlers.decision_cache import DecisionCache
 from .handlers.header_timeout import HeaderTimeout
 from .handlers.router import PortRouter
 from .isolation.sessions import Origins
+from .project_file import handlers as folder_api
+from .project_file.consents import Consents
+from .project_file.folders import Folders
 from .protocol import urls
 from .protocol.origin_hosts import OriginHosts
 from .server_proxy import config
 from .server_proxy.config import AdoptedConfiguration, ServerProxy
 from .server_proxy.handlers import make_rules
 from .services import logs, templates
+from .services.folder_rules import FolderRules
 from .services.kernel_environments import KernelEnvironments
 from .services.link_variables import LinkVariables
 from .services.manager import ServiceManager
@@ -98,7 +102,8 @@ class PortProxyApp(ExtensionApp):
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
         self.listing = Listing(self.gateway, port_list, self.origins, base_url, self._list_agents)
         self.project_list = self._make_project_list(port_list, base_url)
-        self.events = Events(self.listing, self.services, self.log, self.project_list)
+        self.folders = self._make_folders(settings)
+        self.events = Events(self.listing, self.services, self.log, self.project_list, self.folders)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
         timeout = settings.head_timeout
@@ -111,6 +116,7 @@ class PortProxyApp(ExtensionApp):
     def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
         server, counters = self._server, Counters()
         is_personal, folder = self._is_personal(settings), Path(jupyter_data_dir(), "portproxy")
+        self.folder_rules = FolderRules()
         self.policy = Policy(
             settings,
             base_url=base_url,
@@ -119,6 +125,7 @@ class PortProxyApp(ExtensionApp):
             more_ports=config.fixed_ports(adopted.templates.values()),
             user_ports=UserPorts(folder / "allowed-ports.json", self.log) if is_personal and settings.users_may_allow else None,
             port_rules=PortRules(folder / "port-rules.json", self.log) if is_personal else None,
+            folder_rules=self.folder_rules,
             allows_host=adopted.allows_host,
         )
         provider = server.identity_provider
@@ -156,6 +163,7 @@ class PortProxyApp(ExtensionApp):
 
             self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
         self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
+        self.handlers.extend((path, handler, {"folders": self.folders}) for path, handler in folder_api.ROUTES)
         attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
         doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, is_behind_hub=_is_at_hub())
         self.handlers.extend((path, handler, {"doctor": doctor}) for path, handler in diagnose_api.ROUTES)
@@ -193,6 +201,8 @@ class PortProxyApp(ExtensionApp):
             self.agents.close()
         if self.reverse is not None:
             self.reverse.close()
+        if self.folders is not None:
+            self.folders.close()
         await self.services.close()
         self.connector.close()
         self.logins.close()
@@ -206,7 +216,9 @@ class PortProxyApp(ExtensionApp):
         if self.projects_runtime is not None:
             await self.projects_runtime.start()
         self.services.start_by_itself()
-        await self.services.start_remembered(lambda folder, name: None)
+        if self.folders is not None:
+            await self.folders.start()
+        await self.services.start_remembered(self._find_allowed_template)
 
     def _refuse_to_start(self, error: Exception) -> NoReturn:
         self.log.critical("Bad config encountered during initialization: %s", error)
@@ -240,6 +252,16 @@ class PortProxyApp(ExtensionApp):
             return None
         tokens = AttachTokens(Path(jupyter_data_dir(), "portproxy", "attach-tokens.json"), self.log)
         return ConnectedAgents(tokens, self.services, self.log)
+
+    def _make_folders(self, settings: PortProxy) -> Folders | None:
+        """The folders with project files; None where several people share this server, or the files are not read."""
+        if not settings.project_files or not self._is_personal(settings):
+            return None
+        consents = Consents(Path(jupyter_data_dir(), "portproxy", "folder-consents.json"), self.log)
+        return Folders(str(self._server.root_dir), consents, self.services, self.folder_rules, self.log)
+
+    async def _find_allowed_template(self, folder: str, name: str) -> Template | None:
+        return await self.folders.find_allowed(folder, name) if self.folders is not None else None
 
     def _list_agents(self) -> list[dict[str, Any]] | None:
         return [attachment_api.describe_agent(agent) for agent in self.agents.list()] if self.agents is not None else None
@@ -288,6 +310,7 @@ class PortProxyApp(ExtensionApp):
             logs.folder(Path(jupyter_runtime_dir()) / "portproxy"),
             {**configured, **adopted},
             root_dir=str(self._server.root_dir),
+            may_start=lambda template: self.folders is not None and self.folders.may_start(template),
             remembered=self._make_remembered(settings),
             kernels=self._make_kernels(),
             log=self.log,

@@ -396,6 +396,14 @@ class PortProxy(LoggingConfigurable):
         Example: `c.PortProxy.service_templates = {"docs": {"command": ["python", "-m", "http.server", "{port}"]}}`.""",
     ).tag(config=True)
 
+    project_files = Bool(
+        True,
+        help="""Read what folders say of their services and ports: `portproxy.toml` and the files of other tools, in the folder
+        that Jupyter serves and in those that a user opens. Nothing of it has an effect until the user has allowed this very
+        content. Not on servers that several people use.
+        Example: `c.PortProxy.project_files = False`.""",
+    ).tag(config=True)
+
     project_resolver = Unicode(
         "",
         help="""How this server finds projects: "local" serves those of this machine; with many hosts, "placement" makes it a hub

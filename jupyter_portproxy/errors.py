@@ -192,6 +192,14 @@ class NothingAttaches(Forbidden):
     hint = "Attach to a server of your own."
 
 
+class NoProjectFiles(Forbidden):
+    """A request about folders to a server that reads no project files (403)."""
+
+    code, title = "no_project_files", "Project files are not read here"
+    message = "This server reads no project files: several people use it, or c.PortProxy.project_files is off."
+    hint = "Start services from its templates."
+
+
 class NotReversed(Forbidden):
     """`forward --reverse` to a server that does not listen for others (403)."""
 
@@ -329,6 +337,24 @@ class NotFound(GatewayError):
         error.message = f"You have not allowed port {port}."
         error.hint = "List those that you have: jupyter portproxy allowed"
         return error
+
+    @classmethod
+    def project_file(cls, folder: str) -> NotFound:
+        """A folder without a project file."""
+        error = cls(folder)
+        error.message = f"There is no project file in the folder '{_quoted(folder)}'."
+        error.hint = "Write one from what runs now: jupyter portproxy project init"
+        return error
+
+
+class FolderChanged(GatewayError):
+    """The project files of a folder are not those that were looked at (409)."""
+
+    status, code, title = 409, "folder_changed", "The folder has changed"
+    hint = "Look at what they say now, and allow that: jupyter portproxy up"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"The project files of '{_quoted(folder)}' have changed, so that nothing more is started.")
 
 
 class ServiceFailed(GatewayError):

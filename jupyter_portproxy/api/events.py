@@ -3,6 +3,7 @@
 While at least one client watches, one background task compares the listing with the last one every `poll_interval`, and the
 output of services that are starting more often; changes of a service's state are published at once. Without watchers there is no
 task. A notice that comes without watchers waits for the next.
+Folders with project files are for watchers who may start services; the comparison reads those again whose files have changed.
 Projects are those that the watcher's user may see: they are read again when a port or a project has changed, else each
 `_PROJECTS_INTERVAL`.
 """
@@ -12,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from logging import Logger
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import GatewayError
 from ..gateway.notices import LostSocket, Notice
@@ -33,10 +34,33 @@ _CLOSED = "closed"
 _KINDS = ("port", "service", "reservation")
 _RULE = "port_rule"
 _AGENT = "agent"
+_FOLDER = "folder"
 _PROJECTS_INTERVAL = 10.0  # s
 _OUTPUT_CHECKS = 4  # in each poll interval, of the output of services that are starting
 _Key = tuple[str, str]
 K = TypeVar("K")
+
+
+class WatchedFolders(Protocol):
+    """The folders with project files."""
+
+    async def refresh(self) -> None:
+        """Read again what has changed."""
+
+    def items(self) -> list[Item]:
+        """The folders as the API shows them, with `folder` as their key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    """Attributes: username: whose projects are shown; None for no projects."""
+
+    username: str | None
+    sees_folders: bool
+
+    def sees(self, item: Item, username: str | None) -> bool:
+        """Whether an event is for this watcher. `username`: of the only user whom it is for."""
+        return (username is None or username == self.username) and (self.sees_folders or item.get("kind") != _FOLDER)
 
 
 class Events:
@@ -53,13 +77,14 @@ class Events:
         services: ServiceManager,
         log: Logger,
         projects: ProjectList | None = None,
+        folders: WatchedFolders | None = None,
         *,
         poll_interval: float = 2.0,
         retry_pause: float = background_tasks.FIRST_PAUSE,
     ) -> None:
         self._listing, self._services, self._log, self._projects = listing, services, log, projects
-        self._poll_interval, self._retry_pause = poll_interval, retry_pause
-        self._watchers: dict[asyncio.Queue[tuple[str, Item]], str | None] = {}  # the user who sees their projects there
+        self._folders, self._poll_interval, self._retry_pause = folders, poll_interval, retry_pause
+        self._watchers: dict[asyncio.Queue[tuple[str, Item]], _Watcher] = {}
         self._published: dict[_Key, Item] = {}
         self._published_projects: dict[str, dict[str, Item]] = {}  # by user and key, for users with watchers
         self._projects_version, self._projects_read_at = -1, -float("inf")
@@ -68,23 +93,25 @@ class Events:
         self._waiting_notices: dict[Hashable, tuple[float, Item]] = {}  # by their subject: until when, and what
         self._noticed: set[LostSocket] = set()
 
-    async def watch(self, username: str | None = None) -> AsyncIterator[tuple[str, Item] | None]:
+    async def watch(self, username: str | None = None, *, sees_folders: bool = False) -> AsyncIterator[tuple[str, Item] | None]:
         """Yield ("snapshot", everything), then ("changed" | "removed" | "notice", item); None after each quiet interval.
 
         Args:
             username: whose projects are shown; None for no projects.
+            sees_folders: whether folders with project files are shown, where there are any.
         """
         queue: asyncio.Queue[tuple[str, Item]] = asyncio.Queue(maxsize=_MAX_QUEUED)
         self._publish_changes(await self._read_all())
         shown = await self._publish_projects(username) if username is not None else None
         # No await from here to the start of the task: no change after the snapshot is lost, and two watchers share one task.
-        lists = {_RULE: self._listing.port_rules(), _AGENT: self._listing.agents()}
+        folders = self._folders.items() if self._folders is not None and sees_folders else None
+        lists = {_RULE: self._listing.port_rules(), _AGENT: self._listing.agents(), _FOLDER: folders}
         kinds = (*_KINDS, *(kind for kind, items in lists.items() if items is not None))
         snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in kinds}
         if shown is not None and username is not None:
             snapshot["projects"] = list(shown.values())
             self._published_projects[username] = shown
-        self._watchers[queue] = username
+        self._watchers[queue] = _Watcher(username, sees_folders)
         if self._poll_task is None:
             self._unsubscribe = self._services.subscribe(self._service_changed)
             self._poll_task = background_tasks.run("events", self._poll, self._log, first_pause=self._retry_pause)
@@ -105,7 +132,7 @@ class Events:
                 yield event
         finally:
             self._watchers.pop(queue, None)
-            if username not in self._watchers.values():
+            if username not in {watcher.username for watcher in self._watchers.values()}:
                 self._published_projects.pop(username or "", None)
             if not self._watchers and self._poll_task is not None:
                 self._poll_task.cancel()
@@ -157,7 +184,7 @@ class Events:
         version, now = self._projects.directory.version, time.monotonic()
         if has_changed or version != self._projects_version or now - self._projects_read_at > _PROJECTS_INTERVAL:
             self._projects_version, self._projects_read_at = version, now
-            for username in {username for username in self._watchers.values() if username is not None}:
+            for username in {each.username for each in self._watchers.values() if each.username is not None}:
                 await self._publish_projects(username)
                 await asyncio.sleep(0)  # a read of SQLite does not yield to the loop
 
@@ -177,21 +204,24 @@ class Events:
         return now
 
     async def _read_all(self) -> dict[_Key, Item]:
+        if self._folders is not None:
+            await self._folders.refresh()
         ports = {("port", f"{item['port']}/{item['pid']}"): item for item in await self._listing.ports()}
         reservations = {("reservation", item["name"]): item for item in self._listing.reservations()}
         rules = {(_RULE, item["id"]): item for item in self._listing.port_rules() or []}
         return {**rules, **ports, **reservations, **self._read_services()}  # a new port is shown by its rule
 
     def _read_services(self) -> dict[_Key, Item]:
-        """The services, and the agents, which change together."""
+        """The services, and the agents and folders, which change together."""
         agents = {(_AGENT, item["name"]): item for item in self._listing.agents() or []}
-        return {**agents, **{("service", item["name"]): item for item in self._listing.services()}}
+        folders = {(_FOLDER, item["folder"]): item for item in (self._folders.items() if self._folders is not None else ())}
+        return {**agents, **folders, **{("service", item["name"]): item for item in self._listing.services()}}
 
     def _service_changed(self, service: Service) -> None:
         self._publish_services()
 
     def _publish_services(self) -> None:
-        others = {key: item for key, item in self._published.items() if key[0] not in ("service", _AGENT)}
+        others = {key: item for key, item in self._published.items() if key[0] not in ("service", _AGENT, _FOLDER)}
         self._publish_changes({**others, **self._read_services()})
 
     def _publish_changes(self, now: dict[_Key, Item]) -> bool:
@@ -204,8 +234,8 @@ class Events:
 
     def _publish(self, event: str, item: Item, username: str | None = None) -> None:
         """Send to all watchers, or to those of one user."""
-        for queue, user in list(self._watchers.items()):
-            if username is not None and user != username:
+        for queue, watcher in list(self._watchers.items()):
+            if not watcher.sees(item, username):
                 continue
             if queue.full():
                 queue.get_nowait()  # drop the oldest; the client's next snapshot has all

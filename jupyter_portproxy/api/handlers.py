@@ -324,7 +324,8 @@ class EventsHandler(ProxyAPIHandler):
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
         sees_projects = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", PROJECTS_RESOURCE))
-        watching = self.events.watch(self.current_user.username if sees_projects else None)
+        sees_folders = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource))
+        watching = self.events.watch(self.current_user.username if sees_projects else None, sees_folders=bool(sees_folders))
         try:
             async for event in watching:
                 self.write(f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n" if event else ": still here\n\n")

@@ -76,6 +76,9 @@ class Listing:
             "open_in": service.template.open_in,
             "kernel": service.kernel or None,
             "agent": service.agent or None,
+            "folder": service.template.folder,
+            "started_by": service.started_by,
+            "depends_on": [need.name for need in service.needs],
             "last_lines": _last_lines(service),
         }
 

@@ -24,6 +24,14 @@ DEVCONTAINER_FOLDER = ".devcontainer"
 DEVCONTAINERS = (".devcontainer/devcontainer.json", ".devcontainer.json")  # the first that exists is read
 GITPOD = ".gitpod.yml"
 PROCFILE = "Procfile"
+CANDIDATES = (
+    PROJECT_FILE,
+    *DEVCONTAINERS,
+    DEVCONTAINER_FOLDER,
+    GITPOD,
+    PROCFILE,
+    *compose.NAMES,
+)  # any of them makes a project file
 T = TypeVar("T")
 
 

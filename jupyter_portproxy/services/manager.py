@@ -243,7 +243,7 @@ class ServiceManager:
             if template.autostart == "always":
                 self._try_to_start(template)
 
-    async def start_remembered(self, find: Callable[[str, str], Template | None]) -> None:
+    async def start_remembered(self, find: Callable[[str, str], Awaitable[Template | None]]) -> None:
         """Start the services that the last server has left, as far as their templates are still there and say so.
 
         Args:
@@ -252,7 +252,7 @@ class ServiceManager:
         if self._remembered is None:
             return
         for entry in await self._remembered.take_over():
-            template = find(entry.folder, entry.template) if entry.folder else self.templates.get(entry.template)
+            template = await find(entry.folder, entry.template) if entry.folder else self.templates.get(entry.template)
             if template is not None and template.restart == "always":
                 self._try_to_start(template, entry.name, entry.arguments, started_by=entry.started_by, kernel=entry.kernel)
             else:

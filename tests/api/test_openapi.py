@@ -16,6 +16,7 @@ import yaml
 from jupyter_portproxy.api import handlers, index_page, kernels, ready
 from jupyter_portproxy.attachment import api as attachment_api
 from jupyter_portproxy.diagnose import handlers as diagnose_api
+from jupyter_portproxy.project_file import handlers as folder_handlers
 from jupyter_portproxy.projects import handlers as project_handlers
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.services import port_rules
@@ -25,7 +26,7 @@ from ..support.project_sites import NAMED_USERS, local_site, place_locally
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
 LAB = Path(__file__).parents[2] / "labextension"
-APIS = (handlers, ready, kernels, project_handlers, attachment_api, diagnose_api)
+APIS = (handlers, ready, kernels, folder_handlers, project_handlers, attachment_api, diagnose_api)
 ROUTES = [route for api in APIS for route in api.ROUTES]
 VERBS = ("get", "post", "put", "patch", "delete")
 RUNS = {

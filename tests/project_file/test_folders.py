@@ -1,39 +1,388 @@
-"""Folders in the shape of public repositories, each with what its own tools would do, or with a note of what is left out.
-
-`expected.json` was written by hand from the tools' documentation and source: VS Code (`tunnelModel.ts`) and the specification of
-dev containers, Gitpod's schema, foreman and Heroku, compose-go and Compose's specification.
-"""
+"""Folders of a real server: what is read and when, consent, starts, and what attackers and accidents may do."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from jupyter_portproxy.project_file.read import read_folder
+from jupyter_portproxy.errors import BadInput, ConsentMissing, FolderChanged, NotFound
+from jupyter_portproxy.project_file import folders as module
+from jupyter_portproxy.services.user_file import in_thread
 
-from .conftest import print_notes, print_ports, print_problems
+from ..support.jupyter_processes import jupyter_server
+from ..support.waiting import eventually
 
-FOLDERS = sorted(Path(__file__).with_name("folders").iterdir())
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
+SERVE = """import sys
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), SimpleHTTPRequestHandler).serve_forever()
+"""
 
 
-def test_there_are_ten():
-    assert len(FOLDERS) == 10
+def service(name: str, *lines: str) -> str:
+    command = json.dumps([sys.executable, "-c", SERVE, "{port}"])
+    return "\n".join([f"[services.{name}]", f"command = {command}", "stop_timeout = 1", *lines, ""])
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_folder_is_understood_as_by_its_own_tools(folder, tmp_path):
-    """In a copy: what is above this clone must not matter."""
-    copy = shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("expected.json"))
-    expected = json.loads((folder / "expected.json").read_text())
-    result = read_folder(copy)
-    shell, templates = ("sh", "-c"), result.templates.values()
-    assert all(template.command[:2] == shell for template in templates)
-    commands = [template.expand({"port": "{port}"})[0][2] for template in templates]
-    services = [[t.name, line, t.protocol, dict(t.environment)] for t, line in zip(templates, commands, strict=True)]
-    assert print_ports(result) == expected["ports"]
-    assert services == expected["services"]
-    assert print_notes(result) == expected["notes"]
-    assert print_problems(result) == []
+@pytest.fixture
+def folders(extension):
+    return extension.folders
+
+
+@pytest.fixture
+def shop(jp_root_dir) -> Path:
+    """A folder below the root, with one service."""
+    path = Path(jp_root_dir, "shop")
+    path.mkdir()
+    write(path, service("web"))
+    return path
+
+
+def write(path: Path, text: str, *, age: float = 10) -> None:
+    """Write the project file, as if it was some seconds ago."""
+    file = path / "portproxy.toml"
+    file.write_text(text)
+    os.utime(file, (time.time() - age, time.time() - age))
+
+
+def item_of(folders, path: Path) -> dict:
+    return next(item for item in folders.items() if item["folder"] == str(path))
+
+
+async def digest_of(folders, path: Path) -> str:
+    return folders.describe(await folders.find(str(path)))["digest"]
+
+
+def states(extension) -> dict[str, str]:
+    return {each.name: each.state for each in extension.services.list()}
+
+
+# ---- consent ----
+
+
+async def test_nothing_of_a_folder_has_an_effect_before_it_is_allowed(folders, extension, shop):
+    write(shop, service("web", 'autostart = "always"') + '[[ports]]\nport = 15000\nlabel = "Shop"\nscheme = "https"\n')
+    item = await folders.open("shop")
+    assert (item["path"], item["folder"], item["name"], item["consent"]) == ("shop", str(shop), "shop", "none")
+    assert [(each["name"], each["service"], each["state"]) for each in item["services"]] == [("web", None, None)]
+    assert item["ports"][0]["label"] == "Shop" and item["files"] == [{"path": "portproxy.toml", "kind": "portproxy.toml"}]
+    with pytest.raises(ConsentMissing):
+        await folders.up("shop", item["digest"], "ada")
+    assert extension.services.list() == [] and extension.policy.attributes_of(15000).label == ""
+
+
+async def test_what_is_allowed_is_started_and_its_rules_count(folders, extension, shop):
+    write(shop, service("web") + '[[ports]]\nport = 15000\nlabel = "Shop"\n')
+    digest = await digest_of(folders, shop)
+    assert (await folders.allow("shop", digest))["consent"] == "given"
+    assert extension.policy.attributes_of(15000).label == "Shop" and extension.services.list() == []
+    item = await folders.up("shop", digest, "ada")
+    assert item["services"][0]["service"] == "web"
+    await eventually(lambda: states(extension) == {"web": "up"})
+    assert item_of(folders, shop)["services"][0]["state"] == "up"
+    await folders.down("shop")
+    assert states(extension) == {"web": "down"}
+
+
+async def test_a_withdrawn_consent_leaves_nothing_that_could_start_again(folders, extension, shop):
+    write(shop, service("web", "start_on_open = true") + "[[ports]]\nport = 15000\nlabel = 'Shop'\n")
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    await folders.up("shop", digest, "ada")
+    assert (await folders.withdraw("shop"))["consent"] == "none"
+    assert extension.services.list() == [] and extension.policy.attributes_of(15000).label == ""
+    with pytest.raises(ConsentMissing):
+        await folders.up("shop", digest, "ada")
+
+
+async def test_a_file_that_changes_while_the_question_is_open_is_not_allowed(folders, extension, shop):
+    digest = await digest_of(folders, shop)
+    write(shop, service("web") + "# another one\n")
+    with pytest.raises(FolderChanged, match="The project files of 'shop' have changed, so that nothing more is started"):
+        await folders.allow("shop", digest)
+    assert (await folders.find("shop")) and item_of(folders, shop)["consent"] == "none"
+
+
+@pytest.mark.parametrize("changed", ["portproxy.toml", ".env"])
+async def test_a_changed_file_asks_again(folders, extension, shop, changed):
+    (shop / ".env").write_text("LEVEL=1\n")
+    write(shop, service("web", 'environment_file = ".env"') + "[[ports]]\nport = 15000\nlabel = 'Shop'\n")
+    before = await digest_of(folders, shop)
+    await folders.allow("shop", before)
+    (shop / changed).write_text((shop / changed).read_text() + "# another one\n")
+    item = folders.describe(await folders.find("shop"))
+    assert item["consent"] == "changed" and item["digest"] != before
+    assert extension.policy.attributes_of(15000).label == ""
+    with pytest.raises(FolderChanged):
+        await folders.up("shop", before, "ada")
+    with pytest.raises(ConsentMissing):
+        await folders.up("shop", item["digest"], "ada")
+    assert extension.services.list() == []
+
+
+async def test_a_file_that_changes_between_two_starts_starts_nothing_more(folders, extension, shop):
+    write(shop, service("one") + service("two"))
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    end = extension.services.subscribe(lambda service: write(shop, service_of_an_attacker))
+    service_of_an_attacker = service("two").replace("import sys", "import os, sys")
+    with pytest.raises(FolderChanged):
+        await folders.up("shop", digest, "ada")
+    end()
+    assert list(states(extension)) == ["one"]
+
+
+async def test_a_service_is_started_from_the_reading_that_was_checked(folders, extension, shop, monkeypatch):
+    """Not from an earlier one, and not from the file as it is a moment later."""
+    monkeypatch.setattr(module, "_TIMES", 0.0)
+    write(shop, service("web"))
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    real = module.read.read_folder
+
+    def read_and_be_overtaken(path, others):
+        found = real(path, others)
+        write(shop, service("web").replace("import sys", "import os, sys"))
+        return found
+
+    monkeypatch.setattr(module.read, "read_folder", read_and_be_overtaken)
+    await folders.up("shop", digest, "ada")
+    assert extension.services.get("web").template.command[2] == SERVE
+
+
+async def test_another_server_of_the_user_may_withdraw_the_consent(folders, extension, shop):
+    write(shop, "[[ports]]\nport = 15000\nlabel = 'Shop'\n")
+    await folders.allow("shop", await digest_of(folders, shop))
+    other = module.Consents(Path(os.environ["JUPYTER_DATA_DIR"], "portproxy", "folder-consents.json"), extension.log)
+    await in_thread(other.withdraw, str(shop))
+    assert extension.policy.attributes_of(15000).label == "Shop"
+    await folders.refresh()
+    assert extension.policy.attributes_of(15000).label == "" and item_of(folders, shop)["consent"] == "none"
+
+
+# ---- starts ----
+
+
+async def test_what_starts_by_itself_does_so_when_the_folder_is_first_opened(folders, extension, shop):
+    write(shop, service("web", 'autostart = "always"') + service("asks", 'autostart = "ask"') + service("never"))
+    await folders.allow("shop", await digest_of(folders, shop))
+    await folders.find("shop")
+    assert extension.services.list() == []
+    await folders.open("shop")
+    assert list(states(extension)) == ["web"]
+    await folders.down("shop")
+    await folders.open("shop")
+    assert states(extension) == {"web": "down"}
+
+
+def test_a_server_starts_again_what_is_allowed_and_starts_by_itself_or_ran_before(tmp_path):
+    text = service("auto", 'autostart = "always"') + service("kept", 'restart = "always"') + service("plain")
+    write(tmp_path, text)
+
+    def call(server, method: str, path: str, body: object = None):
+        status, content = server.call(method, f"proxy/api/{path}", body)
+        assert status < 300, content
+        return json.loads(content)
+
+    def run_server(expected: list[str], change) -> None:
+        with jupyter_server(tmp_path) as server:
+            end, found = time.monotonic() + 15, None
+            while found != expected or time.monotonic() < end - 13:  # two seconds more: nothing else is started
+                found = [each["name"] for each in call(server, "GET", "services") if each["state"] == "up"]
+                assert time.monotonic() < end, (found, expected, server.log)
+                time.sleep(0.1)
+            change(server, call(server, "GET", "folders?path="))
+            server.process.kill()
+            server.process.wait()
+
+    def allow_and_start(server, item):
+        body = {"path": "", "digest": item["digest"]}
+        assert call(server, "PUT", "folders/consent", body)["consent"] == "given"
+        call(server, "POST", "folders/up", body)
+        while {each["state"] for each in call(server, "GET", "services")} != {"up"}:
+            time.sleep(0.1)
+
+    run_server([], allow_and_start)
+    run_server(["auto", "kept"], lambda server, item: write(tmp_path, text + "# another one\n"))
+    run_server([], lambda server, item: None)
+
+
+async def test_only_named_services_are_started(folders, extension, shop):
+    write(shop, service("one") + service("two"))
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    with pytest.raises(NotFound, match="There is no service named 'three'"):
+        await folders.up("shop", digest, "ada", ["two", "three"])
+    assert extension.services.list() == []
+    await folders.up("shop", digest, "ada", ["two"])
+    assert list(states(extension)) == ["two"]
+
+
+async def test_what_runs_is_left_alone_unless_its_template_has_changed(folders, extension, shop):
+    write(shop, service("one") + service("two"))
+    await folders.allow("shop", digest := await digest_of(folders, shop))
+    await folders.up("shop", digest, "ada")
+    await eventually(lambda: set(states(extension).values()) == {"up"})
+    before = {each.name: each.process.pid for each in extension.services.list()}
+    write(shop, service("one") + service("two", 'title = "Two"'))
+    await folders.allow("shop", digest := await digest_of(folders, shop))
+    await folders.up("shop", digest, "ada")
+    await eventually(lambda: set(states(extension).values()) == {"up"})
+    after = {each.name: each.process.pid for each in extension.services.list()}
+    assert after["one"] == before["one"] and after["two"] != before["two"]
+    assert extension.services.get("two").template.title == "Two"
+
+
+async def test_a_deleted_folder_leaves_its_services_and_down_stops_them(folders, extension, shop):
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    await folders.up("shop", digest, "ada")
+    await eventually(lambda: states(extension) == {"web": "up"})
+    shutil.rmtree(shop)
+    with pytest.raises(FolderChanged):
+        await folders.up("shop", digest, "ada")
+    assert states(extension) == {"web": "up"}
+    item = await folders.down("shop")
+    assert (item["folder"], item["services"], item["digest"], states(extension)) == (str(shop), [], "", {"web": "down"})
+    await extension.services.delete("web")
+    with pytest.raises(NotFound) as caught:
+        await folders.down("shop")
+    assert caught.value.message == "There is no project file in the folder 'shop'."
+    assert await folders.open("shop") is None
+
+
+# ---- reading ----
+
+
+@pytest.fixture
+def reads(monkeypatch, shop):
+    """The names of the threads of all readings of the shop; the times of files are taken as exact."""
+    names, real = [], module.read.read_folder
+
+    def read_folder(path, others):
+        if path == str(shop):
+            names.append(threading.current_thread().name)
+        return real(path, others)
+
+    monkeypatch.setattr(module, "_TIMES", 0.0)
+    monkeypatch.setattr(module.read, "read_folder", read_folder)
+    return names
+
+
+async def test_files_are_read_in_a_thread_and_only_after_a_change(folders, shop, reads):
+    for _ in range(3):
+        await folders.find("shop")
+        await folders.refresh()
+    assert len(reads) == 1 and "MainThread" not in reads
+    await asyncio.sleep(module.READ_INTERVAL)
+    write(shop, service("web") + "# longer\n")
+    await folders.refresh()
+    await folders.refresh()
+    assert len(reads) == 2
+
+
+async def test_a_folder_that_changes_all_the_time_is_read_once_a_second(folders, shop, reads):
+    begin = time.monotonic()
+    for number in range(30):
+        write(shop, service("web") + "#" * number)
+        await folders.refresh()
+        await asyncio.sleep(0.02)
+    found = [folders.describe(await folders.find("shop"))["digest"] for _ in range(2)]
+    assert len(reads) <= 2 + (time.monotonic() - begin) / module.READ_INTERVAL
+    assert found[0] == found[1]
+    known = await folders.find("shop")
+    assert known.file.digest == module.read.read_folder(str(shop), {}).digest
+
+
+async def test_a_change_within_the_resolution_of_file_times_is_seen(folders, shop, monkeypatch):
+    monkeypatch.setattr(module, "READ_INTERVAL", 0.0)
+    file, text = shop / "portproxy.toml", service("web", 'title = "a"')
+    file.write_text(text)
+    before, status = await digest_of(folders, shop), file.stat()
+    monkeypatch.setattr(
+        module, "_look", lambda look, path: (0, 0, 0, 0, status.st_ctime_ns)
+    )  # as if no time and no size had changed
+    file.write_text(text.replace('"a"', '"b"'))
+    assert await digest_of(folders, shop) != before
+
+
+async def test_the_least_recently_used_folder_without_services_is_forgotten(folders, extension, jp_root_dir, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FOLDERS", 3)  # the root is one of them
+    paths = [Path(jp_root_dir, name) for name in ("a", "b", "c", "d")]
+    for number, path in enumerate(paths):
+        path.mkdir()
+        write(path, service(path.name) + f"[[ports]]\nport = {15000 + number}\nlabel = 'x'\n")
+    await folders.start()
+    for name in ("a", "b", "a"):
+        await folders.allow(name, await digest_of(folders, Path(jp_root_dir, name)))
+    await folders.find("c")
+    assert [item["path"] for item in folders.items()] == ["a", "c"]
+    assert [extension.policy.attributes_of(port).label for port in (15000, 15001)] == ["x", ""]
+    for name in ("a", "c"):
+        digest = await digest_of(folders, Path(jp_root_dir, name))
+        await folders.allow(name, digest)
+        await folders.up(name, digest, "ada")
+    with pytest.raises(BadInput, match="3 folders have services already"):
+        await folders.find("d")
+    assert [item["path"] for item in folders.items()] == ["a", "c"]
+
+
+# ---- paths ----
+
+
+@pytest.fixture
+def outside(shop, jp_root_dir) -> Path:
+    """A folder outside of the root, and a link in the root that leads to the shop."""
+    Path(jp_root_dir, "link").symlink_to(shop)
+    path = Path(jp_root_dir).parent / "outside"
+    path.mkdir()
+    write(path, service("web"))
+    return path
+
+
+async def test_one_folder_has_one_consent_whatever_leads_to_it(folders, shop, outside):
+    await folders.allow("link", await digest_of(folders, shop))
+    for path in ("shop", "shop/", "./shop", "shop/../shop", "link", str(shop), "link/../shop"):
+        item = folders.describe(await folders.find(path))
+        assert (item["path"], item["folder"], item["consent"]) == ("shop", str(shop), "given"), path
+    assert folders.describe(await folders.find("../outside"))["path"] == str(outside)
+
+
+@pytest.mark.parametrize("path", [None, 1, [], "a\0b", "x" * 4097, "\ud800"])
+async def test_a_path_that_is_none_is_one_sentence(folders, path):
+    for method in (folders.find, folders.open, folders.down, folders.withdraw):
+        with pytest.raises(BadInput, match="Invalid path"):
+            await method(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["none", "shop/portproxy.toml", "/proc/self/fd", "/proc/self/environ", "/dev/null", "/proc/self/exe"]
+)
+async def test_what_has_no_project_file_is_not_found(folders, shop, path):
+    with pytest.raises(NotFound) as caught:
+        await folders.find(path)
+    assert caught.value.message.startswith("There is no project file in the folder '")
+
+
+async def test_a_file_that_is_none_makes_nothing_wait(folders, extension, shop, jp_root_dir):
+    for make in (
+        os.mkfifo,
+        os.mkdir,
+        lambda path: os.symlink("/proc/self/environ", path),
+        lambda path: os.symlink("/dev/zero", path),
+    ):
+        shutil.rmtree(shop)
+        shop.mkdir()
+        make(shop / "portproxy.toml")
+        known = await asyncio.wait_for(folders.find("shop"), 5)
+        item = folders.describe(known)
+        assert item["services"] == item["ports"] == [] and item["problems"], item
+        assert "JUPYTER" not in json.dumps(item["problems"])

@@ -128,14 +128,18 @@ async def test_a_manager_starts_again_what_the_last_one_has_left(make, tmp_path,
 
     second = make(**templates, options={"remembered": open_file()})
     del second.templates["once"]
-    await second.start_remembered(lambda folder, name: folders.get((folder, name)))
+
+    async def find(folder, name):
+        return folders.get((folder, name))
+
+    await second.start_remembered(find)
     assert {service.name for service in second.list()} == {"web", "restarted", "gone", "app"}
     assert (second.get("web").arguments, second.get("web").started_by) == ({"word": "y"}, "ada")
     await second.close()
     end_its_server(tmp_path)
 
     third = make(web={**WEB, "restart": "on-failure"}, options={"remembered": open_file()})
-    await third.start_remembered(lambda folder, name: None)
+    await third.start_remembered(find)
     assert third.list() == []
     await third.close()
     assert json.loads((tmp_path / "portproxy" / "remembered.json").read_text()) == []

@@ -1,0 +1,416 @@
+"""The folders with project files that this server knows: the one that Jupyter serves, and those that were asked for.
+
+What their files say has no effect until the user has allowed this very content. The consent is to the digest of a reading:
+
+    none       no content of the folder was allowed
+    given      the content that was read last was allowed: its rules for ports count, its services may be started
+    changed    another content was allowed
+
+`up` starts each service from the template of a reading that was made at that moment, and whose digest is the allowed one. So a
+file that changes between the question and the answer, or between two starts, starts nothing more. A restart uses the template of
+the start, as long as the last reading has it, too. What runs goes on when a file changes or the folder is deleted. When the
+consent is withdrawn, it is stopped and deleted.
+
+Files are read in threads: before each start, and for requests and the event stream if a `stat` has changed, at most once a second
+for a folder. Only the event stream looks by itself, while somebody watches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ..errors import BadInput, ConsentMissing, FolderChanged, GatewayError, NotFound
+from ..services.dependencies import in_order
+from ..services.folder_rules import FolderRules
+from ..services.manager import ServiceManager
+from ..services.service import Service
+from ..services.templates import Template
+from ..services.user_file import in_thread
+from . import read
+from .consents import Consents
+from .model import ProjectFile
+
+MAX_FOLDERS = 50
+MAX_PATH = 4096  # characters
+READ_INTERVAL = 1.0  # s between two readings of a folder, except before a start
+_REFRESH_LIMIT = 1.0  # s for which the event stream waits for a slow file system
+_TIMES = 2.0  # s within which another change may leave the times of a file as they are
+Item = dict[str, Any]
+Consent = Literal["none", "given", "changed"]
+Stamp = tuple[object, ...]
+
+
+@dataclass(eq=False)
+class KnownFolder:
+    """What is known of one folder.
+
+    Attributes:
+        path: its real path.
+        file: what was read last; None if there is no project file.
+        stamp: of the watched files at that time; None before the first reading, and if they may have changed since.
+        read_at: monotonic time of the last reading.
+        is_opened: it was opened by a person, or is the one that Jupyter serves.
+        reading: held while it is read.
+        changing: held while its services are started or stopped.
+    """
+
+    path: str
+    file: ProjectFile | None = None
+    stamp: Stamp | None = None
+    read_at: float = float("-inf")
+    is_opened: bool = False
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def name(self) -> str:
+        return self.file.name if self.file is not None else ProjectFile(self.path).name
+
+
+class Folders:
+    """The known folders.
+
+    Args:
+        root_dir: the folder that Jupyter serves; relative paths count from it.
+        rules: where the rules for ports of allowed folders go.
+    """
+
+    def __init__(
+        self, root_dir: str, consents: Consents, services: ServiceManager, rules: FolderRules, log: logging.Logger
+    ) -> None:
+        self._root = os.path.realpath(root_dir)
+        self._consents, self._services, self._rules, self._log = consents, services, rules, log
+        self._known: dict[str, KnownFolder] = {}  # the least recently used first
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the folder that Jupyter serves, and start its services that start by themselves."""
+        root = self._remember(await self._locate(""))
+        await self._update(root)
+        await self._open(root)
+
+    def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+
+    # ---- queries ----
+
+    def items(self) -> list[Item]:
+        """The known folders that have a project file, or services (schema `Folder` of docs/openapi.yaml)."""
+        return [self.describe(known) for _, known in sorted(self._known.items()) if self._has_anything(known)]
+
+    def describe(self, known: KnownFolder) -> Item:
+        """One folder (schema `Folder` of docs/openapi.yaml)."""
+        file = known.file or ProjectFile(known.path)
+        running = {service.template.name: service for service in sorted(self._services_of(known), key=lambda each: each.alive)}
+        inside = os.path.relpath(known.path, self._root)
+        return {
+            "path": known.path if inside.startswith("..") else inside.removeprefix("."),
+            "folder": known.path,
+            "name": known.name,
+            "files": [asdict(source) for source in file.sources],
+            "services": [_describe_template(each, running.get(name)) for name, each in file.templates.items()],
+            "ports": [asdict(rule) for rule in file.ports],
+            "problems": [asdict(problem) for problem in file.problems],
+            "notes": [asdict(note) for note in file.notes],
+            "digest": file.digest,
+            "consent": self._consent_of(known),
+        }
+
+    def may_start(self, template: Template) -> bool:
+        """True if a template is that of the last reading of its folder, which the user has allowed."""
+        known = self._known.get(template.folder)
+        return (
+            known is not None
+            and known.file is not None
+            and known.file.templates.get(template.name) == template
+            and self._consent_of(known) == "given"
+        )
+
+    async def find_allowed(self, path: str, name: str) -> Template | None:
+        """The template of a service that ran before the server's start; None if the user has not allowed it as it is now."""
+        try:
+            known = await self.find(path)
+        except GatewayError:
+            return None
+        template = known.file.templates.get(name) if known.file is not None else None
+        return template if template is not None and self.may_start(template) else None
+
+    async def find(self, path: object) -> KnownFolder:
+        """A folder, read again if its files have changed.
+
+        Args:
+            path: relative to `root_dir`, or absolute.
+
+        Raises:
+            NotFound: there is no project file.
+            BadInput: the path is no text, or too many folders with services are known.
+        """
+        known = await self._locate(path)
+        await self._update(known)
+        known = self._remember(known)
+        if not self._has_anything(known):
+            raise NotFound.project_file(known.name)
+        return known
+
+    async def refresh(self) -> None:
+        """Read the folders whose files have changed, for the event stream."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(), name="portproxy folders")
+        await asyncio.wait({self._refreshing}, timeout=_REFRESH_LIMIT)
+        if self._refreshing.done() and not self._refreshing.cancelled() and (error := self._refreshing.exception()):
+            self._log.error("portproxy: the project files cannot be read: %r", error)
+
+    # ---- commands ----
+
+    async def open(self, path: object) -> Item | None:
+        """A person looks at a folder: at the first time, its services that start by themselves are started, if it is allowed.
+
+        Returns:
+            None if there is no project file.
+
+        Raises:
+            BadInput: see `find`.
+        """
+        try:
+            known = await self.find(path)
+        except NotFound:
+            return None
+        await self._open(known)
+        return self.describe(known)
+
+    async def allow(self, path: object, digest: object) -> Item:
+        """Allow the content with this digest.
+
+        Raises:
+            FolderChanged: the folder has another content by now.
+            NotFound, BadInput: see `find`; and the consent cannot be stored.
+        """
+        known = await self.find(path)
+        await self._read_now(known)
+        if known.file is None or digest != known.file.digest:
+            raise FolderChanged(known.name)
+        await in_thread(self._consents.give, known.path, known.file.digest)
+        self._apply_rules(known)
+        return self.describe(known)
+
+    async def withdraw(self, path: object) -> Item:
+        """Take the consent back: the rules for ports end, and its services are stopped and deleted.
+
+        Raises:
+            BadInput: see `find`; and the consent cannot be removed.
+        """
+        known = await self._locate(path)
+        await in_thread(self._consents.withdraw, known.path)
+        self._apply_rules(known)
+        async with known.changing:
+            await self._services.stop_all(self._services_of(known))
+            for service in self._services_of(known):
+                await self._services.delete(service.name)
+        await self._update(known)
+        return self.describe(known)
+
+    async def up(self, path: object, digest: object, started_by: str, names: Collection[str] | None = None) -> Item:
+        """Start the services of a folder that do not run, and again those that run with another template.
+
+        Args:
+            names: which ones; None for all.
+
+        Raises:
+            ConsentMissing: the user has not allowed this content.
+            FolderChanged: the folder has another content than `digest`. What was started before that goes on.
+            NotFound, BadInput, ServiceFailed: one cannot be started; those after it are not.
+        """
+        known = await self.find(path)
+        if names is not None and known.file is not None:
+            for name in names:
+                if name not in known.file.templates:
+                    raise NotFound(name)
+        await self._start(known, digest, started_by, names)
+        return self.describe(known)
+
+    async def down(self, path: object) -> Item:
+        """Stop the services of a folder, each after those that depend on it. The folder need not exist any more.
+
+        Raises:
+            NotFound: it has neither a project file nor services.
+            BadInput: see `find`.
+        """
+        known = await self.find(path)
+        async with known.changing:
+            await self._services.stop_all(self._services_of(known))
+        return self.describe(known)
+
+    async def _open(self, known: KnownFolder) -> None:
+        if known.is_opened:
+            return
+        known.is_opened = True
+        file = known.file
+        if file is None or self._consent_of(known) != "given":
+            return
+        names = [name for name, template in file.templates.items() if template.autostart == "always"]
+        try:
+            await self._start(known, file.digest, "", names)
+        except GatewayError as error:
+            self._log.warning("portproxy: services of %s are not started: %s", known.path, error.message)
+
+    async def _start(self, known: KnownFolder, digest: object, started_by: str, names: Collection[str] | None) -> None:
+        async with known.changing:
+            file = await self._read_allowed(known, digest)
+            for number, name in enumerate(in_order(file.templates)):
+                running = self._services.find_running(file.templates[name])
+                if (names is not None and name not in names) or (running and running.template == file.templates[name]):
+                    continue
+                if running is not None:
+                    await self._services.stop(running.name)
+                if number or running:
+                    file = await self._read_allowed(known, digest)
+                self._services.start_template(file.templates[name], started_by=started_by)
+
+    async def _read_allowed(self, known: KnownFolder, digest: object) -> ProjectFile:
+        """A reading that the user has allowed, made now. Raises: ConsentMissing, FolderChanged"""
+        file = await self._read_now(known)
+        if file is None or file.digest != digest:
+            raise FolderChanged(known.name)
+        if self._consent_of(known) != "given":
+            raise ConsentMissing(known.name)
+        return file
+
+    # ---- services ----
+
+    def _services_of(self, known: KnownFolder) -> list[Service]:
+        return [service for service in self._services.list() if service.template.folder == known.path]
+
+    def _has_anything(self, known: KnownFolder) -> bool:
+        return known.file is not None or bool(self._services_of(known))
+
+    # ---- consent ----
+
+    def _consent_of(self, known: KnownFolder) -> Consent:
+        digest = self._consents.get(known.path)
+        if digest is None or known.file is None:
+            return "none"
+        return "given" if digest == known.file.digest else "changed"
+
+    def _apply_rules(self, known: KnownFolder) -> None:
+        """Let the rules for ports count exactly while the content is allowed."""
+        is_given = known.file is not None and self._consent_of(known) == "given"
+        self._rules.put(known.path, known.file.ports if known.file is not None and is_given else ())
+
+    # ---- which folders are known ----
+
+    async def _locate(self, path: object) -> KnownFolder:
+        """The folder at a path, known or not. Raises: BadInput"""
+        if not isinstance(path, str) or len(path) > MAX_PATH or "\0" in path or not _is_encodable(path):
+            raise BadInput.value("path", path, f"Send a text of at most {MAX_PATH} characters, relative to Jupyter's folder.")
+        folder = await asyncio.to_thread(os.path.realpath, os.path.join(self._root, path))
+        return self._known.get(folder) or KnownFolder(folder)
+
+    def _remember(self, known: KnownFolder) -> KnownFolder:
+        """Make a folder the most recently used one, and return what is known of it by now.
+
+        Raises:
+            BadInput: there are too many with services.
+        """
+        if known.path not in self._known and known.file is None and known.path != self._root:
+            return known
+        known = self._known.pop(known.path, known)  # another request may have been faster
+        while len(self._known) >= MAX_FOLDERS:
+            idle = (each for each in self._known.values() if each.path != self._root and not self._services_of(each))
+            oldest = next(idle, None)
+            if oldest is None:
+                raise BadInput(f"{MAX_FOLDERS} folders have services already.", "Delete the services of one first.")
+            del self._known[oldest.path]
+            self._rules.put(oldest.path, ())
+        self._known[known.path] = known
+        return known
+
+    # ---- reading ----
+
+    async def _update(self, known: KnownFolder) -> None:
+        """Read a folder if its files have changed, but not within a second after the last time: wait until then."""
+        async with known.reading:
+            if known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known)):
+                await asyncio.sleep(known.read_at + READ_INTERVAL - time.monotonic())
+                await self._read(known)
+        self._apply_rules(known)
+
+    async def _read_now(self, known: KnownFolder) -> ProjectFile | None:
+        async with known.reading:
+            await self._read(known)
+        self._apply_rules(known)
+        return known.file
+
+    async def _read(self, known: KnownFolder) -> None:
+        known.read_at = time.monotonic()
+        known.file, known.stamp = await asyncio.to_thread(_read_and_stamp, known.path, self._services.templates)
+
+    async def _refresh(self) -> None:
+        known = list(self._known.values())
+        stamps = await asyncio.to_thread(lambda: [_stamp(each.path, _watched(each)) for each in known])
+        for each, stamp in zip(known, stamps, strict=True):
+            if stamp != each.stamp and time.monotonic() - each.read_at >= READ_INTERVAL:
+                await self._read_now(each)
+            else:
+                self._apply_rules(each)  # another server of this user may have changed the consent
+
+
+def _describe_template(template: Template, service: Service | None) -> Item:
+    return {
+        "name": template.name,
+        "title": template.title,
+        "service": service.name if service is not None else None,
+        "state": service.state if service is not None else None,
+        "command": list(template.command),
+        "cwd": template.cwd,
+        "environment": dict(template.environment),
+        "environment_file": template.environment_file,
+        "kernel": template.kernel,
+        "autostart": template.autostart,
+        "depends_on": list(template.depends_on),
+    }
+
+
+def _watched(known: KnownFolder) -> list[str]:
+    return sorted({*read.CANDIDATES, *(known.file.watched if known.file is not None else ())})
+
+
+def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFile | None, Stamp | None]:
+    """A reading, and the stamp of its files; None if one has changed so recently that the times cannot tell another change."""
+    file = read.read_folder(folder, others)
+    watched = sorted({*read.CANDIDATES, *(file.watched if file is not None else ())})
+    now, stamp = time.time(), _stamp(folder, watched)
+    is_recent = any(abs(now - changed) < _TIMES for changed in _change_times(folder, watched))
+    return file, None if is_recent else stamp
+
+
+def _stamp(folder: str, watched: Iterable[str]) -> Stamp:
+    """What changes with each change of the files, and of the links that lead to them."""
+    return tuple(_look(look, os.path.join(folder, path)) for path in watched for look in (os.lstat, os.stat))
+
+
+def _look(look: Callable[[str], os.stat_result], path: str) -> tuple[int, ...] | None:
+    try:
+        status = look(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _change_times(folder: str, watched: Iterable[str]) -> list[float]:
+    looks = (_look(os.stat, os.path.join(folder, path)) for path in watched)
+    return [look[4] / 1e9 for look in looks if look is not None]
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeError:
+        return False
+    return True
