@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,6 +22,7 @@ PROGRAM = "jupyter portproxy" if os.path.exists(__file__) else os.path.basename(
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
 MAX_DURATION = 366 * 86400  # s, that servers accept
+_PLAIN_WORD = re.compile(r"[\w@%+=:,./{}~-]+", re.ASCII)  # with the braces of placeholders
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 Options = argparse.Namespace
 Commands = Any  # argparse's _SubParsersAction
@@ -58,6 +60,24 @@ def printable(text: str) -> str:
 
 def _printable_line(value: object) -> str:
     return printable(str(value)).replace("\n", " ").replace("\t", " ")
+
+
+def quote_command(words: Sequence[str]) -> str:
+    """A command as a shell would take it; what cannot be printed is shown as its escape, so that it cannot hide what is run."""
+    return " ".join(map(_quote_word, words))
+
+
+def _quote_word(word: str) -> str:
+    if not word.isprintable():
+        return "$'" + "".join(_escape(character) for character in word) + "'"
+    return word if _PLAIN_WORD.fullmatch(word) else shlex.quote(word)
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def read_secret(name: str) -> str:

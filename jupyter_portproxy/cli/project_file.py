@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from urllib.parse import quote
 
 from ..errors import CliError
 from .api_command import add_server_options
-from .output import PROGRAM, Commands, Options, print_json, print_result, print_table, printable
+from .output import PROGRAM, Commands, Options, print_json, print_result, print_table, printable, quote_command
 
 if TYPE_CHECKING:
     from ..project_file.example import RunningProgram
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 _NAME = "portproxy.toml"
 _INIT = "init"
-_PLAIN_WORD = re.compile(r"[\w@%+=:,./{}-]+\Z", re.ASCII)
 
 
 def add_commands(commands: Commands) -> None:
@@ -96,11 +93,11 @@ def _print(item: dict[str, Any]) -> None:
 
 
 def _command(service: dict[str, Any]) -> str:
-    words = [word if _PLAIN_WORD.match(word) else shlex.quote(word) for word in service["command"]]
+    words = quote_command([*(f"{name}={value}" for name, value in service["environment"].items()), *service["command"]])
     where = [f"in the environment of the kernel {service['kernel']}"] if service["kernel"] else []
     where += [f"with the variables of {service['environment_file']}"] if service["environment_file"] else []
     where += [f"in {service['cwd']}"] if service["cwd"] else []
-    return " ".join([*words, *([f"({', '.join(where)})"] if where else [])])
+    return " ".join([words, *([f"({', '.join(where)})"] if where else [])])
 
 
 def _action(rule: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ def _describe_service(template: Template) -> dict[str, Any]:
         "name": template.name,
         "command": list(template.command),
         "cwd": template.cwd,
+        "environment": dict(template.environment),
         "kernel": template.kernel,
         "autostart": template.autostart,
         "depends_on": list(template.depends_on),

@@ -22,7 +22,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import BadInput, ConsentMissing, FolderChanged, GatewayError, NotFound
@@ -34,6 +34,7 @@ from ..services.templates import Template
 from ..services.user_file import in_thread
 from . import read
 from .consents import Consents
+from .description import describe
 from .model import ProjectFile
 
 MAX_FOLDERS = 50
@@ -53,6 +54,7 @@ class KnownFolder:
     Attributes:
         path: its real path.
         file: what was read last; None if there is no project file.
+        content: that as the API shows it.
         stamp: of the watched files at that time; None before the first reading, and if they may have changed since.
         read_at: monotonic time of the last reading.
         is_opened: it was opened by a person, or is the one that Jupyter serves.
@@ -62,15 +64,19 @@ class KnownFolder:
 
     path: str
     file: ProjectFile | None = None
+    content: Item = field(init=False)
     stamp: Stamp | None = None
     read_at: float = float("-inf")
     is_opened: bool = False
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def __post_init__(self) -> None:
+        self.content = describe(ProjectFile(self.path))
+
     @property
     def name(self) -> str:
-        return self.file.name if self.file is not None else ProjectFile(self.path).name
+        return str(self.content["name"])
 
 
 class Folders:
@@ -107,21 +113,17 @@ class Folders:
 
     def describe(self, known: KnownFolder) -> Item:
         """One folder (schema `Folder` of docs/openapi.yaml)."""
-        file = known.file or ProjectFile(known.path)
-        running = {service.template.name: service for service in sorted(self._services_of(known), key=lambda each: each.alive)}
-        inside = os.path.relpath(known.path, self._root)
-        return {
-            "path": known.path if inside.startswith("..") else inside.removeprefix("."),
-            "folder": known.path,
-            "name": known.name,
-            "files": [asdict(source) for source in file.sources],
-            "services": [_describe_template(each, running.get(name)) for name, each in file.templates.items()],
-            "ports": [asdict(rule) for rule in file.ports],
-            "problems": [asdict(problem) for problem in file.problems],
-            "notes": [asdict(note) for note in file.notes],
-            "digest": file.digest,
-            "consent": self._consent_of(known),
+        by_template = {
+            service.template.name: service for service in sorted(self._services_of(known), key=lambda each: each.alive)
         }
+        services = []
+        for item in known.content["services"]:
+            service = by_template.get(item["name"])
+            state = {"service": service.name, "state": service.state} if service is not None else {"service": None, "state": None}
+            services.append({**item, **state})
+        inside = os.path.relpath(known.path, self._root)
+        path = known.path if inside.startswith("..") else inside.removeprefix(".")
+        return {**known.content, "path": path, "services": services, "consent": self._consent_of(known)}
 
     def may_start(self, template: Template) -> bool:
         """True if a template is that of the last reading of its folder, which the user has allowed."""
@@ -349,7 +351,7 @@ class Folders:
 
     async def _read(self, known: KnownFolder) -> None:
         known.read_at = time.monotonic()
-        known.file, known.stamp = await asyncio.to_thread(_read_and_stamp, known.path, self._services.templates)
+        known.file, known.content, known.stamp = await asyncio.to_thread(_read_and_stamp, known.path, self._services.templates)
 
     async def _refresh(self) -> None:
         known = list(self._known.values())
@@ -361,33 +363,19 @@ class Folders:
                 self._apply_rules(each)  # another server of this user may have changed the consent
 
 
-def _describe_template(template: Template, service: Service | None) -> Item:
-    return {
-        "name": template.name,
-        "title": template.title,
-        "service": service.name if service is not None else None,
-        "state": service.state if service is not None else None,
-        "command": list(template.command),
-        "cwd": template.cwd,
-        "environment": dict(template.environment),
-        "environment_file": template.environment_file,
-        "kernel": template.kernel,
-        "autostart": template.autostart,
-        "depends_on": list(template.depends_on),
-    }
-
-
 def _watched(known: KnownFolder) -> list[str]:
     return sorted({*read.CANDIDATES, *(known.file.watched if known.file is not None else ())})
 
 
-def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFile | None, Stamp | None]:
-    """A reading, and the stamp of its files; None if one has changed so recently that the times cannot tell another change."""
+def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFile | None, Item, Stamp | None]:
+    """A reading, as the API shows it, and the stamp of its files: None if one has changed so recently that the times cannot tell
+    another change.
+    """
     file = read.read_folder(folder, others)
     watched = sorted({*read.CANDIDATES, *(file.watched if file is not None else ())})
     now, stamp = time.time(), _stamp(folder, watched)
     is_recent = any(abs(now - changed) < _TIMES for changed in _change_times(folder, watched))
-    return file, None if is_recent else stamp
+    return file, describe(file or ProjectFile(folder)), None if is_recent else stamp
 
 
 def _stamp(folder: str, watched: Iterable[str]) -> Stamp:

@@ -14,6 +14,7 @@ def test_a_folder_is_described_as_json(read_files, tmp_path):
             "name": "a",
             "command": ["x"],
             "cwd": "",
+            "environment": {},
             "kernel": "",
             "autostart": "ask",
             "depends_on": [],

@@ -73,7 +73,6 @@ async def test_a_folder_is_looked_at_allowed_started_and_stopped(api, extension,
         "services": [
             {
                 "name": "web",
-                "title": "web",
                 "service": None,
                 "state": None,
                 "command": [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"],

@@ -1,0 +1,209 @@
+"""`jupyter portproxy up` and `down`: the services that the project files of a folder describe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CliError
+from .api_command import add_api_command
+from .links import forward_command
+from .output import PROGRAM, Commands, Options, print_json, printable, quote_command
+
+if TYPE_CHECKING:
+    from .api_client import ApiClient
+
+_PAUSE = 0.25  # s between two looks at the services
+_APPEARANCES = {
+    "open": "opens its page",
+    "open_once": "opens its page once",
+    "preview": "opens its page in a tab",
+    "notify": "notifies",
+    "silent": "is listed only",
+    "ignore": "is not listed",
+}
+Item = dict[str, Any]
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands to the command line; `options.run(options)` executes one."""
+    text = "Start the services of a folder, once you have allowed what its project files say."
+    starting = add_api_command(commands, "up", _up, text, as_json=True)
+    starting.add_argument("--yes", action="store_true", help="allow what the project files say without a question")
+    starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until the services are ready")
+    stopping = add_api_command(commands, "down", _down, "Stop the services of a folder.", as_json=True)
+    for command in (starting, stopping):
+        text = "default: the current one; of a server elsewhere, a path below its own folder, by default that one"
+        command.add_argument("arguments", nargs="*", metavar="FOLDER", help=text)
+
+
+def _path(client: ApiClient, options: Options) -> str:
+    """The folder of the command as the API takes it: a path on the server's machine."""
+    if len(options.arguments) > 1:
+        raise CliError(f"One folder at a time: {', '.join(options.arguments)}.")
+    given = options.arguments[0] if options.arguments else ""
+    return os.path.abspath(os.path.expanduser(given)) if client.server.is_local else given
+
+
+# ---- up ----
+
+
+def _up(client: ApiClient, options: Options) -> int:
+    from urllib.parse import quote
+
+    path = _path(client, options)
+    folder = client.call("GET", f"folders?path={quote(path)}")
+    for problem in folder["problems"]:
+        print(printable(_print_problem(problem)), file=sys.stderr)
+    if folder["consent"] != "given":
+        _ask(folder, options)
+        client.call("PUT", "folders/consent", {"path": folder["folder"], "digest": folder["digest"]})
+    were_up = {service["service"] for service in folder["services"] if service["state"] == "up"}
+    begin = time.monotonic()
+    folder = client.call("POST", "folders/up", {"path": folder["folder"], "digest": folder["digest"]}, no_timeout=True)
+    names = [service["service"] for service in folder["services"] if service["service"] is not None]
+    try:
+        services = _wait(client, names, were_up, begin, options)
+    except KeyboardInterrupt:
+        print(f"\nWhat has started goes on. Stop it: {PROGRAM} down {quote_command([folder['folder']])}", file=sys.stderr)
+        return 130
+    failed = [service for service in services if service["state"] == "failed"]
+    if options.json:
+        print_json({"folder": client.call("GET", f"folders?path={quote(folder['folder'])}"), "services": services})
+    elif failed:
+        raise CliError("\n".join(line for service in failed for line in _explain(service)))
+    elif not names:
+        print("It has no services to start." + (" Its rules for ports count now." if folder["ports"] else ""))
+    else:
+        _print_links(client, services)
+    return 1 if failed else 0
+
+
+def _ask(folder: Item, options: Options) -> None:
+    """Show what the files say, and take the consent. Raises: CliError: there is none."""
+    is_asked = not options.yes
+    count = len(folder["services"])
+    what = f"start {count} service{'s' if count != 1 else ''}" if count else "set rules for ports"
+    name, has_changed = folder["folder"], folder["consent"] == "changed"
+    if is_asked and (options.json or not sys.stdin.isatty()):
+        why = "has changed since you allowed it" if has_changed else "is not allowed"
+        raise CliError(printable(f"{name} wants to {what}, which {why}: allow it at a terminal, or with --yes."))
+    files = ", ".join(source["path"] for source in folder["files"])
+    start = "has changed since you allowed it. It wants" if has_changed else "wants"
+    output = sys.stderr if options.json else sys.stdout
+    print(printable(f"{name} ({files}) {start} to {what}:\n"), file=output)
+    for line in _describe(folder):
+        print(printable(f"  {line}"), file=output)
+    print(file=output)
+    if is_asked and not _agrees("Allow exactly this? [y/N] "):
+        raise CliError("Nothing was allowed, and nothing was started.")
+
+
+def _agrees(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _describe(folder: Item) -> Iterator[str]:
+    """What the files say of services and ports, in whole: nothing is cut, and what cannot be printed is shown as its escape."""
+    width = max((len(service["name"]) for service in folder["services"]), default=0)
+    for service in folder["services"]:
+        variables = [f"{name}={value}" for name, value in service["environment"].items()]
+        yield f"{service['name']:<{width}}  {quote_command([*variables, *service['command']])}"
+        details = {
+            "in": [service["cwd"]],
+            "with the variables of": [service["environment_file"]],
+            "with the kernel": [service["kernel"]],
+            "after": service["depends_on"],
+        }
+        texts = [f"{word} {quote_command(values)}" for word, values in details.items() if any(values)]
+        if service["autostart"] == "always":
+            texts.append("and whenever this server starts")
+        if texts:
+            yield f"{'':<{width}}  {', '.join(texts)}"
+    for rule in folder["ports"]:
+        yield _describe_rule(rule)
+
+
+def _describe_rule(rule: Item) -> str:
+    match = (
+        f"port {rule['ports']}" if rule["ports"] is not None else f"ports of processes like {quote_command([rule['process']])}"
+    )
+    scheme, host = rule["scheme"], rule["keep_host"]
+    texts = [
+        f"is called {rule['label']!r}" if rule["label"] else "",
+        _APPEARANCES.get(rule["on_appear"], ""),
+        f"speaks {scheme}" if scheme else "",
+        "" if host is None else "gets the browser's Host" if host else "gets its own address as Host",
+    ]
+    return f"{match} {', '.join(filter(None, texts)) or 'is left as it is'}"
+
+
+def _print_problem(problem: Item) -> str:
+    line = f":{problem['line']}" if problem["line"] is not None else ""
+    return f"{problem['file']}{line}: {problem['message']} {problem['hint']}".rstrip()
+
+
+# ---- progress ----
+
+
+def _wait(client: ApiClient, names: list[str], were_up: set[str], begin: float, options: Options) -> list[Item]:
+    """Wait until no service is starting, and print what happens; returns the services.
+
+    Args:
+        were_up: those that ran before.
+    """
+    shown: dict[str, tuple[str, str]] = {}
+    while True:
+        listed = {service["name"]: service for service in client.call("GET", "services")}
+        services = [listed[name] for name in names if name in listed]
+        for service in services if not options.json else ():
+            state = service["state"], service["error"]
+            if state != shown.get(service["name"]):
+                shown[service["name"]] = state
+                is_known = service["name"] in were_up
+                print(printable(_print_progress(service, None if is_known else time.monotonic() - begin)), flush=True)
+        if not options.wait or all(service["state"] != "starting" for service in services):
+            return services
+        time.sleep(_PAUSE)
+
+
+def _print_progress(service: Item, seconds: float | None) -> str:
+    """A line. `seconds`: since the command began; None for a service that was up before."""
+    name, state, error = service["name"], service["state"], service["error"]
+    if state == "up":
+        return f"{name} is up already." if seconds is None else f"{name} is ready after {seconds:.1f} s."
+    return f"{name} is {state}. {error}".rstrip()
+
+
+def _explain(service: Item) -> list[str]:
+    return [f"{service['name']} failed: {service['error']}", *service["last_lines"]]
+
+
+def _print_links(client: ApiClient, services: list[Item]) -> None:
+    width = max(len(service["name"]) for service in services)
+    for service in services:
+        if service["state"] not in ("up", "starting") or service["scheme"] == "none":
+            continue
+        url = service["url"]
+        link = forward_command(service["name"]) if url is None else client.links(service["name"], url)[0]
+        print(f"{service['name']:<{width}}  {link}")
+
+
+# ---- down ----
+
+
+def _down(client: ApiClient, options: Options) -> None:
+    path = _path(client, options)
+    running = {service["name"] for service in client.call("GET", "services") if service["state"] not in ("down", "failed")}
+    folder = client.call("POST", "folders/down", {"path": path}, no_timeout=True)
+    services = [service for service in client.call("GET", "services") if service["folder"] == folder["folder"]]
+    stopped = [service["name"] for service in services if service["name"] in running]
+    if options.json:
+        return print_json({"folder": folder, "stopped": stopped})
+    print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of this folder was running.")
