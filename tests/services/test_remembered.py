@@ -113,7 +113,7 @@ WEB = {"command": [*PYTHON, SERVE, "{port}", "{word}"], "restart": "always", "ar
 async def test_a_manager_starts_again_what_the_last_one_has_left(make, tmp_path, open_file):
     templates = {"web": WEB, "once": {**WEB, "restart": "never"}}
     first = make(**templates, options={"remembered": open_file()})
-    first.start("web", arguments={"word": "y"}, started_by="ada")
+    first.start("web", arguments={"word": "y"}, started_by="ada", kernel="mine")
     for name in ("stopped", "deleted", "restarted", "gone"):
         first.start("web", name)
     first.start("once")
@@ -134,7 +134,8 @@ async def test_a_manager_starts_again_what_the_last_one_has_left(make, tmp_path,
 
     await second.start_remembered(find)
     assert {service.name for service in second.list()} == {"web", "restarted", "gone", "app"}
-    assert (second.get("web").arguments, second.get("web").started_by) == ({"word": "y"}, "ada")
+    web = second.get("web")
+    assert (web.arguments, web.started_by, web.kernel) == ({"word": "y"}, "ada", "mine")
     await second.close()
     end_its_server(tmp_path)
 
