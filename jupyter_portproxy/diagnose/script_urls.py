@@ -33,6 +33,7 @@ _AFTER_HOST = re.compile(
     | \borigin\.replace\([^()]{{0,60}}\)\s*\+\s*{_QUOTE}(/[^\"'`\s$]{{0,300}})""",
     re.VERBOSE,
 )
+_VITE_SOCKET = re.compile(r"""\bimportMetaUrl\.port\}\$\{["'](/[^"'\s]{0,300})["']\}""")  # in Vite's client, with its `base`
 # `new URL("/ws", location.href)`, and a literal path behind the page's own origin.
 _FROM_ORIGIN = re.compile(
     rf"""\bnew\s+URL\s*\(\s*{_QUOTE}(/[^"'`\s$]{{0,300}})[^"'`]{{0,300}}{_QUOTE}\s*,\s*
@@ -60,6 +61,8 @@ def find_script_urls(text: str) -> Iterator[Found]:
             if kind is not None:
                 yield kind, url[1], url.start(1)
     for match in _SOCKET_URL.finditer(text):
+        yield "socket", match[1], match.start(1)
+    for match in _VITE_SOCKET.finditer(text):
         yield "socket", match[1], match.start(1)
     for match in _AFTER_HOST.finditer(text):
         if _WS.search(text, max(0, match.start() - _BEFORE_HOST), match.end()) is not None:

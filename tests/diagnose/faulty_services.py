@@ -480,6 +480,38 @@ KINDS = [
         "/_next/",
         "basePath",
     ),
+    Small("an error of its own", {"/": refuse(500, "<h1>Internal Server Error</h1>")}, "page-fails", "500", "log"),
+    Small(
+        "a script that fails behind proxies",
+        {"/": page("<script src=app.js></script>"), "/app.js": lambda r: refuse(502, "no") if r.one("X-Forwarded-For") else APP},
+        "part-fails",
+        "app.js",
+        ISOLATED,
+    ),
+    Small(
+        "Vite's development server",
+        {
+            "/": page("<div id=app></div>", '<script type="module" src="/@vite/client"></script>'),
+            "/@vite/client": Response(
+                'const h = `${null || importMetaUrl.hostname}:${hmrPort || importMetaUrl.port}${"/"}`;', SCRIPT
+            ),
+        },
+        "root-websocket",
+        "WebSocket",
+        "vite --base",
+        sockets=frozenset({"/"}),
+    ),
+    Small(
+        "Socket.IO",
+        {
+            "/": page("<script src=socket.io/socket.io.js></script><script>const s = io();</script>"),
+            "/socket.io/socket.io.js": APP,
+        },
+        "root-websocket",
+        "/socket.io/",
+        "path",
+    ),
+    Small("htmx", {"/": page('<div hx-get="/rows" hx-trigger="load"></div>')}, REDIRECTED, "/rows"),
     Small(
         "SVG sprite",
         {"/": page("<svg><use href='/icons.svg#a'/></svg>"), "/icons.svg": Response("<svg/>", "image/svg+xml")},

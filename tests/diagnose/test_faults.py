@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from jupyter_portproxy.diagnose.rules import RULES
+
 from .faulty_services import FAULTY, HEALTHY, KINDS, Small, running
 
 SECONDS = 30.0
@@ -57,6 +59,10 @@ async def test_each_fault_is_found_first_with_its_remedy(diagnose):
 async def test_faults_of_the_same_kinds_are_found_in_other_forms(diagnose):
     complaints = [complaint_of(service, await diagnose(service)) for service in KINDS]
     assert "\n".join(filter(None, complaints)) == ""
+
+
+def test_every_rule_has_a_service_in_which_it_is_the_first_finding():
+    assert {rule.id for rule in RULES} == {service.rule for service in FAULTY + KINDS} - {"*"}
 
 
 @pytest.mark.timeout(60)

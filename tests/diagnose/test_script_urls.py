@@ -19,6 +19,7 @@ from jupyter_portproxy.diagnose.script_urls import find_script_urls, find_style_
         ('(s ? "wss:" : "ws:") + "//" + location.hostname + ":" + location.port + "/live"', "socket", "/live"),
         ('new WebSocket(location.origin.replace(/^http/, "ws") + "/live")', "socket", "/live"),
         ("new ReconnectingWebSocket('/ws')", "socket", "/ws"),
+        ('`${null || importMetaUrl.hostname}:${hmrPort || importMetaUrl.port}${"/base/"}`', "socket", "/base/"),
         ('const u = new URL("/ws", location.href); u.protocol = "ws:"; new WebSocket(u)', "socket", "/ws"),
         ('const api = new URL("/api", window.location.origin)', "fetch", "/api"),
         ("fetch(`${location.origin}/api/${id}`)", "fetch", "/api/"),

@@ -33,6 +33,9 @@ _REGISTER = re.compile(r"serviceWorker\s*\.\s*register\s*\(\s*[^)]{0,300}?\bscop
 _LOCAL_URL = r"""["'`]\s*((?:https?|wss?):(?:\\?/){2}(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):"""  # and the port
 # `"ws://" + location.host` or a template with it, without a choice between ws and wss before it.
 _PLAIN_SOCKET = re.compile(r"""["'`]ws://(?:["'`]\s*\+\s*|\$\{\s*)(?:(?:window|document|self)\s*\.\s*)?location\s*\.\s*host""")
+_SOCKET_IO = re.compile(r"socket\.io(?:[.@/-][\w.@/-]*)?\.js")
+# A connection without a path: `io()`, `io("/chat")`, `io.connect(location.origin)`, `io("http://" + location.host)`.
+_IO_CALL = re.compile(r"""(?<![\w.$])io(?:\.connect)?\s*\((?![^;]{0,300}\bpath\s*:)""")
 _CHOICE = 160  # characters before it in which `wss` or `https` means that there is a choice
 
 
@@ -237,6 +240,14 @@ def find_root_sockets(seen: Observation) -> Iterator[Finding]:
         url = make_excerpt(first.proxied_url)
         sentence = f"A WebSocket is opened at {url}, outside of the prefix, and nothing redirects it."
         yield Finding("root-websocket", sentence, first.source)
+    elif any(_SOCKET_IO.search(visit.url) for visit in seen.of_kind("script")):
+        for file, text in texts(seen):
+            match = None if _SOCKET_IO.search(file) else _IO_CALL.search(text)
+            if match is not None:
+                remedy = 'Give it the path: `io({path: location.pathname + "socket.io"})`.'
+                sentence = "Socket.IO connects at /socket.io/, outside of the prefix: its WebSocket is not redirected."
+                yield Finding("root-websocket", sentence, locate(file, text, *match.span()), (remedy,))
+                return
 
 
 def find_refused_sockets(seen: Observation) -> Iterator[Finding]:

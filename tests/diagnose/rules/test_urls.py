@@ -164,6 +164,20 @@ def test_a_websocket_at_the_root(script):
     assert find(seen) == ["root-websocket"]
 
 
+@pytest.mark.parametrize(
+    "call", ["io()", "io.connect('http://' + document.domain + ':' + location.port)", 'io("/chat", {transports: ["websocket"]})']
+)
+def test_socket_io_without_a_path(call):
+    html = f'<script src="https://cdn.example/socket.io/4.7.5/socket.io.min.js"></script><script>var s = {call};</script>'
+    assert find(observe(html)) == ["root-websocket"]
+    assert "path" in find_one(observe(html), "root-websocket").remedies[0]
+
+
+@pytest.mark.parametrize("call", ['io({path: "/x/socket.io"})', "radio()", "studio.io()"])
+def test_socket_io_with_a_path(call):
+    assert find(observe(f"<script src=socket.io.js></script><script>{call};</script>")) == []
+
+
 def test_websockets_that_the_service_does_not_have_are_none():
     assert find(observe('<script>new WebSocket("/ws")</script>', parts={"/ws": (404, 404)})) == []
     assert find(observe('<script>new WebSocket("ws")</script>')) == []
