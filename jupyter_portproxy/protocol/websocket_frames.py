@@ -205,26 +205,30 @@ class FrameCursor:
 
     def feed(self, data: bytes) -> None:
         size = len(data)
-        if self._left >= size or self._lost:
-            self._left = max(0, self._left - size)
-            self.data_frames += self._lost
+        if self._left >= size:
+            self._left -= size
             return
-        at, self._left = self._left, 0
+        if self._lost:
+            self.data_frames += 1
+            return
+        at, self._left, data_frames = self._left, 0, 0
         if self._head:
             data, self._head = self._head + data, b""
             size = len(data)
         for _ in range(_MAX_FRAMES_PER_PIECE):
             if at >= size:
                 self._left = at - size
-                return
+                break
             end = _frame_end(data, at, size)
             if end is None:
                 self._head = data[at:]
-                return
+                break
             if not data[at] & _CONTROL:
-                self.data_frames += 1
+                data_frames += 1
             at = end
-        self._lost = True  # thousands of tiny frames at once cost too much time; the tunnel then closes without 1001
+        else:
+            self._lost = True  # thousands of tiny frames at once cost too much time; the tunnel then closes without 1001
+        self.data_frames += data_frames
 
 
 def _frame_end(data: bytes, at: int, size: int) -> int | None:
