@@ -9,7 +9,7 @@ from tornado.iostream import IOStream
 
 from ..protocol.urls import Upstream
 from ..system.tls import Trust
-from ..upstream.connect import dial
+from ..upstream.connect import connect, dial
 from ..upstream.exchange import Exchange, Outbound
 from .policy import Policy
 
@@ -50,6 +50,10 @@ class Connector:
         """A connection for an upgrade; raises what `connect.dial` raises. Args: see `open`."""
         policy, timeout = self._policy, timeout or self._connect_timeout
         return await dial(upstream, policy.approval_of(upstream), timeout, trust or policy.trust_in(upstream))
+
+    async def connect(self, upstream: Upstream, timeout: float) -> None:
+        """Connect and close; raises what `connect.connect` raises."""
+        await connect(upstream, self._policy.approval_of(upstream), timeout)
 
     def __len__(self) -> int:
         """Exchanges in flight."""

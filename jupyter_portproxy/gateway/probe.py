@@ -59,7 +59,7 @@ class Probe:
 
     async def connect(self, upstream: Upstream) -> None:
         """Connect and close. Raises: GatewayError: it does not accept connections, or not within two seconds."""
-        (await self._connector.dial(upstream, _TIMEOUT)).close()
+        await self._connector.connect(upstream, _TIMEOUT)
 
     async def status(self, upstream: Upstream, target: str) -> int:
         """The status of the response to a GET.

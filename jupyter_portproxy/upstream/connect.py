@@ -46,6 +46,8 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
             if unix_socket and upstream.scheme == "tcp":
                 _name_socket(stream.socket)
             await _connect(stream, address if unix_socket else (address, upstream.port), timeout)
+            if stream.socket is None:  # the peer has closed the connection already
+                raise ConnectionResetError
             prepare_socket(stream.socket)
             local, port = (("", 0), 0) if unix_socket else (stream.socket.getsockname(), upstream.port)
             approve(local[0], local[1], address, port, stream.socket.fileno())
@@ -55,6 +57,36 @@ async def dial(upstream: Upstream, approve: Approve, timeout: float, trust: Trus
         except BaseException:
             stream.close()
             raise
+    raise unreachable(upstream)
+
+
+async def connect(upstream: Upstream, approve: Approve, timeout: float) -> None:
+    """Connect to the first of the upstream's addresses that accepts, and close: a health check, far cheaper than `dial`.
+
+    Args:
+        timeout: seconds for each connection.
+
+    Raises:
+        Unreachable, NoDescriptors, UpstreamTimeout, and what `approve` raises.
+    """
+    unix_socket = upstream.unix_socket
+    for address in [unix_socket] if unix_socket else upstream.addresses:
+        try:
+            sock = _open_socket(address)
+        except OSError:  # this machine has no addresses of that family
+            continue
+        with sock:
+            sock.setblocking(False)
+            connected = asyncio.get_running_loop().sock_connect(sock, address if unix_socket else (address, upstream.port))
+            try:
+                await asyncio.wait_for(connected, timeout)
+                local, port = (("", 0), 0) if unix_socket else (sock.getsockname(), upstream.port)
+                approve(local[0], local[1], address, port, sock.fileno())
+                return
+            except asyncio.TimeoutError:  # before OSError, its base class from Python 3.11 on
+                raise UpstreamTimeout.connect(timeout) from None
+            except OSError:
+                continue
     raise unreachable(upstream)
 
 

@@ -8,7 +8,11 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
 from jupyter_portproxy.services.hooks import Endpoint
@@ -18,6 +22,7 @@ from jupyter_portproxy.services.service import Service
 from jupyter_portproxy.services.templates import Template, load
 from jupyter_portproxy.system import process_identity
 
+from ..support.jupyter_processes import Server, jupyter_server
 from ..support.services import PYTHON, SERVE
 
 LOG = logging.getLogger("test")
@@ -144,3 +149,53 @@ async def test_a_manager_starts_again_what_the_last_one_has_left(make, tmp_path,
     assert third.list() == []
     await third.close()
     assert json.loads((tmp_path / "portproxy" / "remembered.json").read_text()) == []
+
+
+def processes_of(home: Path) -> list[int]:
+    """The processes of services of that server's templates, by a word in their command lines."""
+    word = f"of-{home.name}"
+    pids = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if word in process.cmdline():
+                pids.append(process.pid)
+    return pids
+
+
+def states_of(server: Server) -> dict[str, str]:
+    return {service["name"]: service["state"] for service in json.loads(server.get("proxy/api/services")[1])}
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the guard finds processes that have left their group on Linux only")
+def test_a_killed_server_leaves_no_process_and_its_successor_starts_its_services_again(tmp_path):
+    """Services of which one needs another, which come with the server, and one that a person has started."""
+    word = f"of-{tmp_path.name}"
+    leaves = f"import os, sys\nif os.fork() == 0:\n    os.setsid()\n{SERVE}"
+    templates = {
+        "db": {"command": [*PYTHON, SERVE, "{port}", word]},
+        "api": {"command": [*PYTHON, SERVE, "{port}", word, "{db.port}"], "depends_on": ["db"], "autostart": "always"},
+        "worker": {"command": [*PYTHON, leaves.replace("int(sys.argv[1])", "0"), word], "protocol": "none", "restart": "always"},
+    }
+    folder = tmp_path / ".jupyter" / "jupyter_portproxy.d"
+    folder.mkdir(parents=True)
+    (folder / "templates.json").write_text(json.dumps(templates))
+    all_up = {"api": "up", "db": "up", "worker": "up"}
+    with jupyter_server(tmp_path) as server:
+        wait_until(lambda: states_of(server) == {"api": "up", "db": "up"})
+        assert server.call("POST", "proxy/api/services", {"template": "worker"})[0] == 201
+        wait_until(lambda: states_of(server) == all_up and len(processes_of(tmp_path)) >= 7)  # with their guards
+        server.process.kill()
+        wait_until(lambda: processes_of(tmp_path) == [])
+    with jupyter_server(tmp_path) as server:
+        wait_until(lambda: states_of(server) == all_up)
+        assert server.call("DELETE", "proxy/api/services/worker")[0] == 204
+    assert processes_of(tmp_path) == []
+    with jupyter_server(tmp_path) as server:
+        wait_until(lambda: states_of(server) == {"api": "up", "db": "up"})

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_portproxy.errors import Forbidden, Unreachable, UpstreamTimeout
 from jupyter_portproxy.protocol.urls import Upstream
-from jupyter_portproxy.upstream.connect import dial, reset_on_close, was_cut
+from jupyter_portproxy.upstream.connect import connect, dial, reset_on_close, was_cut
 
 from ..support.upstreams import Connection, echo_frames, free_port, serve
 
@@ -90,3 +90,41 @@ async def test_the_cut_of_a_unix_socket_is_told_once(tmp_path, scheme):
         assert [was_cut(streams[0].socket), was_cut(streams[0].socket), was_cut(streams[1].socket)] == expected
         for each in (*streams, *accepted):
             each.close()
+
+
+async def test_a_connection_that_is_only_tried_is_approved_and_closed():
+    checks = []
+
+    async def script(connection: Connection) -> None:
+        await connection.until_closed()
+        connection.seen.gone.set()
+
+    async with serve(script, "::1") as seen:
+        await connect(upstream(seen.port), lambda *ends: checks.append(ends[2:4]), 5)
+        await asyncio.wait_for(seen.gone.wait(), 1)
+        assert (checks, seen.connections, seen.received) == ([("::1", seen.port)], 1, b"")
+
+        def refuse(*ends) -> None:
+            raise Forbidden("no")
+
+        with pytest.raises(Forbidden):
+            await connect(upstream(seen.port), refuse, 5)
+    with pytest.raises(Unreachable, match=f"service on port {seen.port}"):
+        await connect(upstream(seen.port), approve, 5)
+
+
+async def test_a_peer_that_closes_at_once_is_unreachable_or_gives_a_stream():
+    """Tornado's stream has no socket any more when it sees the end of the connection before its beginning."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+
+        async def close_all() -> None:
+            while True:
+                connection, _ = await asyncio.get_running_loop().sock_accept(server)
+                connection.close()
+
+        closing = asyncio.ensure_future(close_all())
+        for _ in range(50):
+            with contextlib.suppress(Unreachable):
+                (await dial(upstream(server.getsockname()[1], ["127.0.0.1"]), approve, 5)).close()
+        closing.cancel()
