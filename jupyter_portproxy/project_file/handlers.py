@@ -10,6 +10,7 @@ from tornado.web import authenticated
 from ..api.handlers import ProxyAPIHandler
 from ..errors import BadInput, NoProjectFiles
 from .folders import Folders
+from .schema import read_schema
 
 
 class FolderAPIHandler(ProxyAPIHandler):
@@ -87,10 +88,20 @@ class DownHandler(FolderAPIHandler):
         self.send(await self.folders.down(self.json_body("path").get("path", "")))
 
 
+class SchemaHandler(FolderAPIHandler):
+    """`GET project-file-schema`: the JSON schema of `portproxy.toml`, for editors."""
+
+    @authenticated
+    @authorized("read")
+    async def get(self) -> None:
+        self.send(read_schema())
+
+
 ROUTES: list[tuple[str, type[FolderAPIHandler]]] = [
     (r"/proxy/api/folders", FoldersHandler),
     (r"/proxy/api/folders/open", OpenFolderHandler),
     (r"/proxy/api/folders/consent", ConsentHandler),
     (r"/proxy/api/folders/up", UpHandler),
     (r"/proxy/api/folders/down", DownHandler),
+    (r"/proxy/api/project-file-schema", SchemaHandler),
 ]

@@ -157,6 +157,11 @@ async def test_pages_of_other_sites_open_nothing(call, origin):
     assert answer.status == 403
 
 
+async def test_editors_get_the_schema(api):
+    status, schema = await api("GET", "project-file-schema")
+    assert (status, schema["type"], "services" in schema["properties"]) == (200, "object", True)
+
+
 # ---- events ----
 
 
