@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..services import environment_file
@@ -183,7 +184,7 @@ def _read_service(name: str, data: Any, document: ParsedDocument, entries: Entri
     try:
         template = load(name, data, files.folder)
         if template.environment_file:
-            _read_environment_file(template, files)
+            template = replace(template, file_variables=_read_environment_file(template, files))
     except TemplateError as error:
         line = document.line("services", name, *([error.key] if error.key else []))
         key = f"{prefix}.{error.key}" if error.key else prefix
@@ -194,11 +195,11 @@ def _read_service(name: str, data: Any, document: ParsedDocument, entries: Entri
     return template
 
 
-def _read_environment_file(template: Template, files: FolderFiles) -> None:
-    """Read it for the digest. Raises: TemplateError: it cannot be used."""
+def _read_environment_file(template: Template, files: FolderFiles) -> dict[str, str]:
+    """Its variables, of the very content that is in the digest. Raises: TemplateError: it cannot be used."""
     path = template.environment_file
     try:
-        environment_file.parse(files.read(files.locate(path)))
+        return environment_file.parse(files.read(files.locate(path)))
     except (UnreadableFile, TemplateError) as error:
         text = str(error).rstrip(".")
         reason = f"'environment_file' is '{path[:80]}': {text[0].lower()}{text[1:]}"

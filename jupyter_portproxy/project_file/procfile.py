@@ -7,6 +7,7 @@ the command, and more variables come from `.env` if there is one.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ..services import environment_file
 from ..services.environment_file import EnvironmentFileError
@@ -27,7 +28,7 @@ def read(text: str, entries: Entries, files: FolderFiles) -> None:
     Args:
         files: of the folder; `.env` is read for its digest.
     """
-    environment_file = _find_environment_file(entries, files)
+    variables = _read_environment_file(entries, files)
     names: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
@@ -52,33 +53,33 @@ def read(text: str, entries: Entries, files: FolderFiles) -> None:
         elif len(entries.templates) == MAX_SERVICES:
             return entries.add_problem(number, "", f"There are more than {MAX_SERVICES} processes.", "Remove some.")
         else:
-            _add(name, command, number, environment_file, entries, files)
+            _add(name, command, number, variables, entries, files)
 
 
-def _find_environment_file(entries: Entries, files: FolderFiles) -> str:
+def _read_environment_file(entries: Entries, files: FolderFiles) -> dict[str, str] | None:
+    """The variables of `.env`; None if there is none that can be used."""
     if not files.exists(ENVIRONMENT_FILE):
-        return ""
+        return None
     try:
-        environment_file.parse(files.read(ENVIRONMENT_FILE))
+        return environment_file.parse(files.read(ENVIRONMENT_FILE))
     except UnreadableFile as error:
         entries.add_unreadable(error, ENVIRONMENT_FILE)
-        return ""
+        return None
     except EnvironmentFileError as error:
         message = f"It has no variables that can be read: {error}."
         entries.add_problem(
             error.line, "", message, "Correct it; the processes of the Procfile do not get its variables.", ENVIRONMENT_FILE
         )
-        return ""
-    return ENVIRONMENT_FILE
+        return None
 
 
-def _add(name: str, command: str, line: int, environment_file: str, entries: Entries, files: FolderFiles) -> None:
+def _add(name: str, command: str, line: int, variables: dict[str, str] | None, entries: Entries, files: FolderFiles) -> None:
     is_web = name == "web" or _PORT.search(command) is not None
     data: dict[str, object] = {"command": ["sh", "-c", command.replace("{", "{{").replace("}", "}}")]}
     data |= {"environment": {"PORT": "{port}"}} if is_web else {"protocol": "none", "ready": "started"}
-    if environment_file:
-        data["environment_file"] = environment_file
+    if variables is not None:
+        data["environment_file"] = ENVIRONMENT_FILE
     try:
-        entries.templates[name] = load(name, data, files.folder)
+        entries.templates[name] = replace(load(name, data, files.folder), file_variables=variables)
     except TemplateError as error:
         entries.add_problem(line, name, f"The process '{name[:80]}' is left out: {error.reason.rstrip('.')}.", "Correct it.")

@@ -138,6 +138,8 @@ def _values_of_needs(service: Service) -> dict[str, str]:
 
 def _read_environment_file(template: Template, folder: str) -> dict[str, str]:
     """Raises: ServiceFailed"""
+    if template.file_variables is not None:
+        return dict(template.file_variables)
     if not template.environment_file:
         return {}
     try:

@@ -59,6 +59,8 @@ class Template:
         launcher: the category of its tile in the launcher; empty if it has none.
         folder: the real path of the folder whose project file has it; empty otherwise.
         dependencies: the templates of `depends_on`.
+        file_variables: those of `environment_file`, as they were when the user allowed the folder's files; None: it is read at
+            each start.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Template:
     hooks: TemplateHooks | None = None
     folder: str = ""
     dependencies: tuple[Template, ...] = ()
+    file_variables: Mapping[str, str] | None = None
 
     @property
     def activity_rule(self) -> ActivityRule:
@@ -318,7 +321,9 @@ def _check_start(template: Template) -> None:
 
 
 # Set by the loaders of folders, and of jupyter-server-proxy's servers.
-_NOT_KEYS = frozenset({"name", "at_root", "endpoint", "external", "launcher", "hooks", "folder", "dependencies"})
+_NOT_KEYS = frozenset(
+    {"name", "at_root", "endpoint", "external", "launcher", "hooks", "folder", "dependencies", "file_variables"}
+)
 _READERS_OF_TYPES: Mapping[str, Any] = {"str": keys.read_text, "bool": keys.read_boolean, "float": keys.read_seconds}
 KEYS: Mapping[str, Any] = {
     **{key.name: _READERS_OF_TYPES.get(str(key.type)) for key in fields(Template) if key.name not in _NOT_KEYS},

@@ -386,3 +386,21 @@ async def test_a_file_that_is_none_makes_nothing_wait(folders, extension, shop, 
         item = folders.describe(known)
         assert item["services"] == item["ports"] == [] and item["problems"], item
         assert "JUPYTER" not in json.dumps(item["problems"])
+
+
+async def test_a_service_gets_the_variables_that_were_allowed(folders, extension, shop):
+    """Also at a restart after the file of variables has changed."""
+    (shop / ".env").write_text("WORD=allowed\n")
+    command = json.dumps([sys.executable, "-c", "import os, time; print(os.environ['WORD'], flush=True); time.sleep(60)"])
+    write(shop, f"[services.web]\ncommand = {command}\nprotocol = 'none'\nenvironment_file = '.env'\nstop_timeout = 1\n")
+    digest = await digest_of(folders, shop)
+    await folders.allow("shop", digest)
+    await folders.up("shop", digest, "ada")
+    web = extension.services.get("web")
+    await eventually(lambda: web.last_lines() == ["allowed"])
+    (shop / ".env").write_text("WORD=evil\n")
+    await extension.services.restart("web")
+    await eventually(lambda: web.last_lines() == ["allowed"])
+    await folders.find("shop")  # the change is seen
+    with pytest.raises(ConsentMissing):
+        await extension.services.restart("web")
