@@ -98,3 +98,15 @@ def test_a_file_is_written_from_what_runs(server, run, home):
     assert (service["name"], service["command"][-2:]) == ("web", ["{port}", "hello"])
     assert [rule["ports"] for rule in item["ports"]] == [str(port)]
     assert item["problems"] == []
+
+
+def test_a_server_reads_a_folder_of_its_machine(server, run, home):
+    (home / "shop").mkdir()
+    (home / "shop" / "portproxy.toml").write_text(GOOD)
+    local = run("project", "shop")
+    assert run("project", "shop", "--server", server.url) == local
+    assert run("--server", server.url, "project", str(home / "shop"))[1] == local[1]
+    item = json.loads(run("project", "shop", "--server", server.url, "--json")[1])
+    assert (item["consent"], item["digest"]) == ("none", json.loads(run("project", "shop", "--json")[1])["digest"])
+    code, output, errors = run("project", "gone", "--server", server.url)
+    assert (code, output) == (1, "") and "gone" in errors.splitlines()[0]

@@ -13,7 +13,7 @@ services:
       - target: 3000
         published: "3010"
         name: front end
-        app_protocol: https
+        app_protocol: HTTPS
     labels:
       portproxy.on-appear: open-once
       portproxy.8080.label: Site

@@ -66,6 +66,11 @@ def test_a_file_without_entries_is_read(read_files):
     assert (dict(result.templates), result.ports, result.problems) == ({}, (), ())
 
 
+def test_points_in_a_text_are_no_long_key(read_files):
+    text = "[services.a]\ncommand = ['x']\ntitle = '''\n" + "e.g. this i.e. that " * 100 + "'''\n# " + "a.b " * 100 + "." * 100
+    assert read_files({"portproxy.toml": text}).problems == ()
+
+
 def test_the_files_of_other_tools_are_not_read_then(read_files):
     result = read_files({"portproxy.toml": "", "Procfile": "web: x", "compose.yaml": "services: {a: {ports: ['80:80']}}"})
     assert [source.path for source in result.sources] == ["portproxy.toml"]
