@@ -132,6 +132,17 @@ class Listeners:
         return None
 
 
+def ports_of_descendants(pid: int) -> list[int]:
+    """The TCP ports that the processes below this one listen on, as far as they are seen."""
+    ports: set[int] = set()
+    with suppress(psutil.Error):
+        for process in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                connections = getattr(process, "net_connections", None) or process.connections  # psutil < 6
+                ports.update(each.laddr.port for each in connections("tcp") if each.status == psutil.CONN_LISTEN)
+    return sorted(ports)
+
+
 def _rank(sock: ListeningSocket) -> tuple[int, int]:
     """This user's sockets come first, then root's and those whose user is unknown, then others'."""
     return 1 if not sock.uid else 0 if sock.uid == os.getuid() else 2, sock.port

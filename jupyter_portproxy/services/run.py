@@ -20,6 +20,8 @@ from .guard import BACKGROUND
 from .health import HealthChecks
 from .kernel_environments import KernelEnvironment, KernelEnvironments
 from .link_variables import remove_link_variables
+from .listeners import ports_of_descendants
+from .ports import is_free
 from .service import Service, ServiceState
 from .template_keys import TemplateError
 from .templates import Template, program_path
@@ -160,6 +162,21 @@ async def _collect_output(service: Service, process: asyncio.subprocess.Process)
         service.log.write(data)
 
 
+def explain_late(service: Service) -> str:
+    """Why a run was not ready in time: it listens elsewhere, does not answer as it should, or does not listen at all."""
+    template, endpoint = service.template, service.endpoint
+    within = f"within {template.ready_timeout:g} s"
+    ports = ports_of_descendants(service.process.pid) if service.process is not None else []
+    if endpoint.port in ports:
+        answer = "accept connections" if template.ready == "tcp" else f"answer '{template.ready}' with a status below 500"
+        return f"It listens on port {endpoint.port}, but did not {answer} {within}."
+    late = f"It did not listen on {endpoint.unix_socket or f'port {endpoint.port}'} {within}"
+    if not ports or endpoint.unix_socket:
+        return f"{late}."
+    elsewhere = f"port{'s' if len(ports) > 1 else ''} {', '.join(map(str, ports[:5]))}"
+    return f"{late}, but on {elsewhere}. Pass it its port as '{{port}}' in the template's command, or set the template's 'port'."
+
+
 def _why_it_failed(service: Service) -> str:
     """The error of a run that has failed. Replaces the guard's `exit_code` by the program's."""
     is_ready = service.state != "starting"
@@ -168,6 +185,9 @@ def _why_it_failed(service: Service) -> str:
         return f"It went into the background. {service.end_reason} {_FOREGROUND}"
     if service.end_reason:
         return service.end_reason
+    if service.exit_code == 0 and not is_ready and service.endpoint.port and not is_free(service.endpoint.port):
+        # Only Linux finds such a process, and stops it.
+        return f"It went into the background, and listens on port {service.endpoint.port} there. {_FOREGROUND}"
     cause = service.log.cause(service.log_offset)
     output = f" Its output: {cause}" if cause else ""
     hint = f" If its work goes on in the background: {_FOREGROUND}" if service.exit_code == 0 else ""

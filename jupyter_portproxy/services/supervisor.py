@@ -19,7 +19,7 @@ from ..system import background_tasks
 from .health import Health, HealthChecks
 from .kernel_environments import KernelEnvironments
 from .ports import EndpointLeases
-from .run import Runner, end_input
+from .run import Runner, end_input, explain_late
 from .service import Service, ServiceState
 from .service_list import ServiceList
 from .start_order import explain_failed_need, wait_while_starting
@@ -207,8 +207,7 @@ class Supervisor:
         template = service.template
         match health:
             case Health.LATE:
-                address = service.endpoint.unix_socket or f"port {service.endpoint.port}"
-                service.end_reason = f"It did not listen on {address} within {template.ready_timeout:g} s."
+                service.end_reason = explain_late(service)
                 end_input(service)
             case Health.IDLE:
                 self._request_stop(service)

@@ -10,7 +10,9 @@ import time
 
 import pytest
 
-from jupyter_portproxy.services.listeners import MAX_SOCKETS, Listeners
+from jupyter_portproxy.services.listeners import MAX_SOCKETS, Listeners, ports_of_descendants
+
+from ..support.upstreams import free_port
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
 root = pytest.mark.skipif(getattr(os, "getuid", lambda: 0)() != 0, reason="only root can start a process of another user")
@@ -113,3 +115,15 @@ def test_two_hundred_listeners_are_refreshed_in_under_20_ms():
     for server in servers:
         server.close()
     assert min(took) < 0.02
+
+
+def test_the_ports_of_descendants_are_found():
+    port = free_port()
+    program = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print(flush=True); input()"
+    shell = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program!r}])"
+    with subprocess.Popen([sys.executable, "-c", shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert port in ports_of_descendants(os.getpid())
+        assert ports_of_descendants(child.pid) == [port]
+        child.communicate(b"\n")
+    assert ports_of_descendants(child.pid) == []

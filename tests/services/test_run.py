@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from jupyter_portproxy.errors import ServiceFailed
 from jupyter_portproxy.server_proxy.config import read_server
+from jupyter_portproxy.services.ports import is_free
 from jupyter_portproxy.services.templates import load
 
 from ..support.services import PYTHON, SERVE, answers, ended, linux
@@ -330,3 +332,43 @@ async def test_a_fixed_port_is_the_services_port(make):
     await manager.restart("web")
     await asyncio.wait_for(manager.wait_ready(web), 10)
     assert web.endpoint.port == port
+
+
+@linux
+@pytest.mark.parametrize("goes", ["", "leaves"])
+async def test_a_program_that_listens_on_another_port_says_which(make, goes):
+    other = free_port(range(31000, 32000))
+    command = [*PYTHON, DAEMON, str(other), goes, "0"] if goes else [*PYTHON, SERVE, str(other)]
+    manager = make(bad={"command": command, "ready_timeout": 2})
+    service = manager.start("bad")
+    await ended(service)
+    late = (
+        f"It did not listen on port {service.endpoint.port} within 2 s, but on port {other}. "
+        "Pass it its port as '{port}' in the template's command, or set the template's 'port'."
+    )
+    assert service.error == (f"It went into the background. {late} {FOREGROUND}" if goes else late)
+    assert service.state == "failed" and is_free(other)
+
+
+async def test_a_program_that_answers_with_errors_is_not_said_to_be_deaf(make):
+    async def probe(service) -> bool:
+        return False
+
+    manager = make(bad={"command": [*PYTHON, SERVE, "{port}"], "ready": "/health", "ready_timeout": 2}, probe=probe)
+    service = manager.start("bad")
+    await ended(service)
+    expected = f"It listens on port {service.endpoint.port}, but did not answer '/health' with a status below 500 within 2 s."
+    assert service.error == expected
+
+
+async def test_what_went_into_the_background_beyond_reach_is_explained(make):
+    """As on macOS, where a process that has left is not found: its port says that it runs."""
+
+    async def probe(service) -> bool:
+        return False
+
+    service = make(bad={"command": [*PYTHON, "pass"]}, probe=probe).start("bad")
+    with socket.create_server(("127.0.0.1", service.endpoint.port)):
+        await ended(service)
+    expected = f"It went into the background, and listens on port {service.endpoint.port} there. {FOREGROUND}"
+    assert (service.state, service.error) == ("failed", expected)
