@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
@@ -42,6 +42,7 @@ def test_what_a_person_does(method, fields, counts):
     assert not ActivityRule("people").counts_request(method, HTTPHeaders(fields), upgrade=True)
 
 
+@settings(deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     method=st.sampled_from(["GET", "HEAD", "OPTIONS", "POST", "MOVE"]),
