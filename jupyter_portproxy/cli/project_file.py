@@ -60,9 +60,10 @@ def _read(folder: str) -> dict[str, Any]:
 
 
 def _call(folder: str, options: Options) -> dict[str, Any]:
-    """The item of a folder of a server's machine. Raises: CliError"""
+    """The item of a folder of a server's machine; one elsewhere knows paths below its own folder. Raises: CliError"""
     client = _client(options)
-    item: dict[str, Any] = client.call("GET", f"folders?path={quote(folder, safe='')}")
+    path = os.path.abspath(os.path.expanduser(folder)) if client.server.is_local else folder
+    item: dict[str, Any] = client.call("GET", f"folders?path={quote(path, safe='')}")
     return item
 
 

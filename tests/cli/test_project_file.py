@@ -106,6 +106,7 @@ def test_a_server_reads_a_folder_of_its_machine(server, run, home):
     local = run("project", "shop")
     assert run("project", "shop", "--server", server.url) == local
     assert run("--server", server.url, "project", str(home / "shop"))[1] == local[1]
+    assert run("project", "--server", server.url, folder="shop")[1] == local[1]
     item = json.loads(run("project", "shop", "--server", server.url, "--json")[1])
     assert (item["consent"], item["digest"]) == ("none", json.loads(run("project", "shop", "--json")[1])["digest"])
     code, output, errors = run("project", "gone", "--server", server.url)
