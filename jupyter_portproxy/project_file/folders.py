@@ -122,7 +122,8 @@ class Folders:
             state = {"service": service.name, "state": service.state} if service is not None else {"service": None, "state": None}
             services.append({**item, **state})
         inside = os.path.relpath(known.path, self._root)
-        path = known.path if inside.startswith("..") else inside.removeprefix(".")
+        is_inside = inside != ".." and not inside.startswith("../")
+        path = ("" if inside == "." else inside) if is_inside else known.path
         return {**known.content, "path": path, "services": services, "consent": self._consent_of(known)}
 
     def may_start(self, template: Template) -> bool:

@@ -79,6 +79,20 @@ async def test_nothing_of_a_folder_has_an_effect_before_it_is_allowed(folders, e
     assert extension.services.list() == [] and extension.policy.attributes_of(15000).label == ""
 
 
+@pytest.mark.parametrize("path", ["", ".hidden", "..name", "a/b"])
+async def test_the_path_is_relative_to_the_root(folders, jp_root_dir, path):
+    folder = Path(jp_root_dir, path)
+    os.makedirs(folder, exist_ok=True)
+    write(folder, service("web"))
+    for asked in (path, str(folder)):
+        assert folders.describe(await folders.find(asked))["path"] == path
+
+
+async def test_the_path_of_a_folder_elsewhere_is_absolute(folders, tmp_path):
+    write(tmp_path, service("web"))
+    assert folders.describe(await folders.find(str(tmp_path)))["path"] == str(tmp_path)
+
+
 async def test_what_is_allowed_is_started_and_its_rules_count(folders, extension, shop):
     write(shop, service("web") + '[[ports]]\nport = 15000\nlabel = "Shop"\n')
     digest = await digest_of(folders, shop)
