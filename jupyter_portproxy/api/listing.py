@@ -79,6 +79,7 @@ class Listing:
             "folder": service.template.folder,
             "started_by": service.started_by,
             "depends_on": [need.name for need in service.needs],
+            "health_period": service.template.health_period,
             "last_lines": _last_lines(service),
         }
 
