@@ -37,12 +37,32 @@ TEMPLATES = {
 }
 
 
+SHOP = """
+[services.db]
+command = ["postgres", "-D", "data", "-p", "{port}"]
+protocol = "tcp"
+
+[services.web]
+command = ["npm", "run", "dev", "--", "--port", "{port}"]
+cwd = "web"
+environment_file = ".env"
+depends_on = ["db"]
+autostart = "ask"
+
+[[ports]]
+port = 9229
+label = "Debugger of Node"
+on_appear = "silent"
+"""
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         home = Path(folder)
         furnish(home)
         browser = playwright.chromium.launch(**launch_options(playwright.chromium))
         with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as server:
+            take_folder(browser.new_page(viewport={"width": 1280, "height": 720}), server)
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             open_lab(page, f"{server.url}lab?token={TOKEN}")
             page.click('[data-id="jp-portproxy-panel"]')
@@ -61,7 +81,10 @@ def furnish(home: Path) -> None:
     }.items():
         (home / path).parent.mkdir(parents=True)
         (home / path).write_text(json.dumps(content))
-    (home / "files" / "reports").mkdir(parents=True)
+    for folder in ("reports", "shop/web"):
+        (home / "files" / folder).mkdir(parents=True)
+    (home / "files" / "shop" / ".env").write_text("DEBUG=1\n")
+    (home / "files" / "shop" / "portproxy.toml").write_text(SHOP)
 
 
 def take(page: Page, server: Server) -> None:
@@ -88,6 +111,15 @@ def take(page: Page, server: Server) -> None:
         expect(page.locator(".jp-PortProxy-log")).to_contain_text("FileNotFoundError")
         page.wait_for_timeout(1000)
         page.screenshot(path=PICTURES / "panel-dark.png")
+
+
+def take_folder(page: Page, server: Server) -> None:
+    open_lab(page, f"{server.url}lab/workspaces/folder/tree/shop?token={TOKEN}")
+    page.click('[data-id="jp-portproxy-panel"]')
+    page.locator(".jp-PortProxy-folder").get_by_role("button", name="Review…").click()
+    page.wait_for_timeout(2500)  # the notice has moved out
+    page.screenshot(path=PICTURES / "folder-light.png")
+    page.close()
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
-"""Services in the environment of a kernel, in a real Chromium."""
+"""Services in the environment of a kernel, and the notice of one that fails, in a real Chromium."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import venv
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from ..support.jupyter_processes import Server, jupyter_server
 from .conftest import log_in, watch_errors, without_news
-from .test_lab import act, open_lab, picture, row
+from .test_lab import act, open_lab, picture, row, tile
 
 TOOL = """import http.server, os, sys
 print("The model is loaded from", sys.prefix, os.getpid(), flush=True)
 http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")"""
 TEMPLATES = {
+    "demo": {"title": "Demonstration", "command": [sys.executable, "-c", TOOL, "{port}"], "stop_timeout": 1},
     "tool": {
         "title": "Shop tool",
         "command": ["shop-tool", "{port}"],
@@ -64,7 +68,7 @@ def lab(chromium, lab_server):
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     yield page
     picture(page, "last-environments")
-    for name in ("tool",):
+    for name in ("demo", "other", "tool"):
         lab_server.call("DELETE", f"proxy/api/services/{name}")
     context.close()
     assert [error for error in errors if "/proxy/service/" not in error and ".localhost:" not in error] == []
@@ -72,6 +76,45 @@ def lab(chromium, lab_server):
 
 def service(server: Server, name: str) -> dict:
     return json.loads(server.get(f"proxy/api/services/{name}")[1])
+
+
+def kill(server: Server, name: str) -> None:
+    """Kills the process of a service, which has written its number into its log."""
+    log = server.get(f"proxy/api/services/{name}/logs")[1]
+    os.kill(int(log.split("The model is loaded from ")[-1].split()[1]), signal.SIGKILL)
+
+
+def toast(page: Page, text: str):
+    return page.locator(".Toastify__toast", has_text=text)
+
+
+def test_a_service_that_fails_later_has_a_notice_once(lab, lab_server):
+    tile(lab, "Demonstration").click()
+    expect(toast(lab, "Demonstration is up.")).to_be_visible(timeout=20_000)
+    lab_server.call("POST", "proxy/api/services", {"template": "demo", "name": "other"})  # a program does, not this person
+    expect(lab.locator("#jp-portproxy-panel")).to_be_hidden()
+    lab.click('[data-id="jp-portproxy-panel"]')
+    expect(row(lab, "other").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=20_000)
+    lab.click('[data-id="filebrowser"]')
+    kill(lab_server, "other")
+    kill(lab_server, "demo")
+    notice = toast(lab, "Demonstration has failed.")
+    expect(notice).to_contain_text("GET / HTTP/1.1", timeout=10_000)  # the end of its log
+    expect(toast(lab, "(other)")).to_have_count(0)
+    picture(lab, "notice-failed")
+    notice.get_by_role("button", name="Show log").click()
+    expect(lab.locator(".jp-PortProxy-log")).to_contain_text("The model is loaded from")
+    lab.reload()
+    lab.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+    lab.click('[data-id="jp-portproxy-panel"]')
+    expect(row(lab, "demo").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Failed", timeout=10_000)
+    act(lab, "demo", "Start")
+    expect(toast(lab, "Demonstration is up.")).to_be_visible(timeout=20_000)
+    kill(lab_server, "demo")
+    expect(notice).to_be_visible(timeout=10_000)
+    notice.get_by_role("button", name="Restart").click()
+    expect(toast(lab, "Demonstration is up.")).to_be_visible(timeout=20_000)
+    expect(notice).to_have_count(0)
 
 
 def test_a_service_runs_in_the_environment_of_a_kernel(lab, lab_server):
