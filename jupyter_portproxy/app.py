@@ -37,7 +37,9 @@ from .attachment.reverse import ReverseListeners
 from .attachment.tokens import AttachTokens
 from .config import PortProxy
 from .diagnose import handlers as diagnose_api
+from .diagnose import recorder_handlers
 from .diagnose.doctor import Doctor
+from .diagnose.recorder import Recorder
 from .gateway.connector import Connector
 from .gateway.counters import Counters
 from .gateway.destinations import DestinationFinder
@@ -104,6 +106,7 @@ class PortProxyApp(ExtensionApp):
         self.project_list = self._make_project_list(port_list, base_url)
         self.folders = self._make_folders(settings)
         self.events = Events(self.listing, self.services, self.log, self.project_list, self.folders)
+        self.recorder = Recorder(self.gateway.observe, self._other_name)
         self.collector = PortProxyCollector(self.gateway, self.services)
         self.collector.register()
         timeout = settings.head_timeout
@@ -164,6 +167,8 @@ class PortProxyApp(ExtensionApp):
             self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
         self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
         self.handlers.extend((path, handler, {"folders": self.folders}) for path, handler in folder_api.ROUTES)
+        recorder_parts = {"recorder": self.recorder, "gateway": self.gateway}
+        self.handlers.extend((path, handler, recorder_parts) for path, handler in recorder_handlers.ROUTES)
         attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
         doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, is_behind_hub=_is_at_hub())
         self.handlers.extend((path, handler, {"doctor": doctor}) for path, handler in diagnose_api.ROUTES)
@@ -194,6 +199,7 @@ class PortProxyApp(ExtensionApp):
         self.collector.unregister()
         self.running_activity.close()
         self.events.close()
+        self.recorder.close()
         self.gateway.close()
         if self.projects_runtime is not None:
             await self.projects_runtime.close()
@@ -329,6 +335,12 @@ class PortProxyApp(ExtensionApp):
         specs = None if isinstance(server.kernel_spec_manager, GatewayKernelSpecManager) else server.kernel_spec_manager
         provisioner = KernelProvisionerFactory.instance(parent=server).default_provisioner_name
         return KernelEnvironments(specs, root_dir=str(server.root_dir), provisioner=provisioner)
+
+    def _other_name(self, target: str) -> str:
+        """For a port the service that runs there, for a service its port; else empty."""
+        if not target.isdigit():
+            return str(self.services.get(target).endpoint.port) if target in self.services else ""
+        return next((service.name for service in self.services.list() if str(service.endpoint.port) == target), "")
 
     def _jupyter_ports(self) -> set[int]:
         """The server's own port, and the ZeroMQ ports of its kernels."""

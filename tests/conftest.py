@@ -14,10 +14,11 @@ from .support.jupyter_processes import TOKEN
 from .support.kernels import very_many_sockets
 from .support.postgres import database, empty_database, postgres_server, shared_database
 from .support.raw_clients import Answer, Wire
+from .support.recordings import watch
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
-__all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database", "very_many_sockets"]
+__all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database", "very_many_sockets", "watch"]
 
 
 @pytest.fixture

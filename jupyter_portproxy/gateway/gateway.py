@@ -27,6 +27,7 @@ from .destinations import Destination, DestinationFinder, Projects
 from .limits import Limits, Slot
 from .logins import Logins
 from .notices import Report
+from .observer import Observer
 from .outbound import OutboundBuilder
 from .page_failures import PageFailures
 from .policy import Policy
@@ -45,6 +46,9 @@ class Gateway:
         foreign_names: first segments below base_url that another extension serves.
         on_activity: called when traffic passes that counts as activity of this server.
         report: publishes a notice.
+
+    Attributes:
+        observer: what records requests; None, as a rule.
     """
 
     def __init__(
@@ -71,12 +75,17 @@ class Gateway:
         self.services, self.reservations = services, reservations
         self.base_url, self.foreign_names = base_url, foreign_names
         self.report, self.page_failures = report, PageFailures(report)
+        self.observer: Observer | None = None
         self.log: logging.Logger = settings.log
         self._connector, self._on_activity = connector, on_activity
         self._tunnels: dict[Closable, Slot] = {}
         self._dropped: set[tuple[str, str]] = set()  # upstream and name of the fields that the log has
         self._closing = False
         self._last_activity = 0.0
+
+    def observe(self, observer: Observer | None) -> None:
+        """Let `observer` record the requests from the next one on; None: they are not recorded."""
+        self.observer = observer
 
     # ---- start ----
 

@@ -36,13 +36,24 @@ from ..errors import (
 )
 from ..gateway.destinations import Destination, Requester
 from ..gateway.gateway import Gateway
+from ..gateway.observer import ObservedRequest, Observer
 from ..isolation.sessions import Origins
 from ..protocol import credentials
-from ..protocol.headers import Client, Fields
+from ..protocol.headers import Client, Fields, is_websocket_upgrade
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
-from ..protocol.urls import BaseRoute, Redirect, Redirected, Route, ServiceRoute, is_below, strip_origin
+from ..protocol.urls import (
+    BaseRoute,
+    Redirect,
+    Redirected,
+    Route,
+    ServiceRoute,
+    find_first_segment,
+    is_below,
+    parse_url,
+    strip_origin,
+)
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
 from . import error_page, hop_trust, start_page
@@ -80,6 +91,7 @@ class ProxyRequest:
     hop = HopHeader()
     destination: Destination | None = None
     responded = False
+    observed: ObservedRequest | None = None  # while requests like this one are recorded
     _start: StartReport | None = None  # shown in place of the error of a service that is starting or has ended
     _login_tokens: frozenset[str] = frozenset()
     _close_callback: Callable[[], None] | None = None
@@ -133,6 +145,31 @@ class ProxyRequest:
             setattr(connection.context, _KEPT_ALIVE, True)
             keep_alive(connection.stream.socket)
         self.route = route
+        if self.gateway.observer is not None:
+            self._observe(self.gateway.observer, route)
+
+    def _observe(self, observer: Observer, route: BaseRoute) -> None:
+        target, request = self._target_of(route), self.request
+        if self.observed is not None or not target:
+            return
+        is_upgrade = "Upgrade" in request.headers and is_websocket_upgrade(request.method or "", request.version, self.fields)
+        kind = "tcp" if route.tcp_target else "websocket" if is_upgrade else "http"
+        self.observed = observer.begin(target, kind, request.method or "", request.uri or "", request.protocol)
+        if self.observed is not None and isinstance(route, Redirect):
+            self.observed.by_referer = route.by_referer
+
+    def _target_of(self, route: BaseRoute) -> str:
+        """The port or service that a route leads to, also by a redirect; else empty."""
+        base_url, found = self.gateway.base_url, route
+        try:
+            while isinstance(found, Redirect) and (below := parse_url(found.location, base_url)) is not None:
+                found = below
+        except GatewayError:
+            return ""
+        if isinstance(found, Redirect):  # `NAME/`, as jupyter-server-proxy had it
+            name = find_first_segment(found.location, base_url)
+            return name if name in self.gateway.services else ""
+        return found.target_name
 
     @property
     def is_vouched_for(self) -> bool:
@@ -417,6 +454,7 @@ class ProxyRequest:
             self.respond(200, *start_page.render_report(error.report))
         elif isinstance(error, StreamClosedError):
             self.responded = True  # nothing can be written any more
+            self.end_observation()
         else:
             self.gateway.log.error("portproxy: a request failed", exc_info=error)
             self.refuse(Internal())
@@ -427,6 +465,8 @@ class ProxyRequest:
             return
         if self.destination is not None and self.gateway.projects is not None:
             error = self.gateway.projects.translate(error, self.destination)
+        if self.observed is not None and not self.connection.stream.closed():
+            self.observed.error = error.code
         if isinstance(error, Unauthenticated) and is_navigation(self.request):
             self.redirect(self.login_address())
             return
@@ -472,6 +512,7 @@ class ProxyRequest:
             return
         self.responded = True
         connection = self.connection
+        is_gone = self.observed is not None and connection.stream.closed()
         headers = HTTPHeaders()
         for name, value in [("Date", format_timestamp(time.time())), *fields, *self.own_fields, *self.login_cookies()]:
             headers.add(name, value)
@@ -485,6 +526,17 @@ class ProxyRequest:
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)
         connection.finish()
         self.log_response(status)
+        self.end_observation(0 if is_gone else status, headers, len(body))
+
+    def end_observation(self, status: int = 0, headers: HTTPHeaders | None = None, size: int = 0) -> None:
+        """Report the end of an observed request: by the gateway's own response, or without any if its client has gone."""
+        if (observed := self.observed) is None:
+            return
+        observed.fields, observed.secrets = observed.fields or self.fields, observed.secrets or self.tokens
+        if status:
+            observed.mark_first_byte()
+            observed.status, observed.sent, observed.bytes_down = status, headers, size
+        observed.end(is_whole=status != 0)
 
     def jupyter_url(self) -> str:
         """The URL of Jupyter's base URL for links of the gateway's own pages; empty if it is not known."""

@@ -29,6 +29,7 @@ from ..upstream.exchange import Exchange, Outbound
 from . import pipeline
 from .base import ProxyRequest
 from .decision_cache import MAX_AGE, CachedDecision, DecisionCache, cacheable_prefix
+from .observation import make_response
 from .response import RelayedResponse
 
 _NO_LIMIT = 1 << 62
@@ -122,15 +123,16 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         gateway, request = self._gateway, self._request
         if decision.is_activity and destination.activity.excludes(request.request.uri or ""):
             decision = replace(decision, is_activity=False)
+        if request.observed is not None:
+            request.observed.pass_on(destination, decision.client, decision.fields, outbound.fields)
         try:
             self._exchange = gateway.start(outbound, is_activity=decision.is_activity)
         except BaseException:
             slot.release()
             raise
         record = partial(request.record_response, logs_success=decision.logs_success)
-        response = self._response = RelayedResponse(
-            request.request, gateway, destination, decision.client, request.login_cookies(), record
-        )
+        parts = (request.request, gateway, destination, decision.client, request.login_cookies(), record)
+        response = self._response = make_response(request.observed, *parts)
         self._watch(decision)
         hooks = destination.hooks
         relay = self._relay_rewritten if hooks is not None and hooks.rewrites else self._relay_pieces
@@ -161,6 +163,8 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
     async def data_received(self, chunk: bytes) -> None:
         if self._exchange is not None:
             self._gateway.counters.bytes_to_service += len(chunk)
+            if self._request.observed is not None:
+                self._request.observed.bytes_up += len(chunk)
             await self._exchange.send(chunk)
 
     def finish(self) -> None:
@@ -260,14 +264,15 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         try:
             await relay(exchange, response)
             return response.finish
-        except StreamClosedError:
-            return _nothing  # the client has gone; the exchange is aborted below, which is not the upstream's fault
+        except StreamClosedError as error:
+            self._request.fail(error)  # the client has gone; the exchange is aborted below, which is not the upstream's fault
+            return _nothing
         except Exception as error:
             if not response.started:
                 return partial(self._request.fail, self._early_end or error)
             if not isinstance(error, GatewayError):
                 self._gateway.log.exception("portproxy: relaying a response failed")
-            response.cut()
+            response.cut(self._early_end or error)
             return _nothing
         finally:
             if self._exchange is not None:

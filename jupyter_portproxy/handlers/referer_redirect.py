@@ -65,7 +65,7 @@ class RefererRedirects:
         if not prefix or not self._is_for_service(request, is_below):
             return None
         self._last = (prefix, time.monotonic())
-        return Redirect(prefix + urls.strip_base_url(uri, self._base_url), 307, needs_login=is_below)
+        return Redirect(prefix + urls.strip_base_url(uri, self._base_url), 307, needs_login=is_below, by_referer=True)
 
     def count_failure(self, request: HTTPServerRequest) -> None:
         """Count a request that Jupyter has refused, if a page of a service sent it: it was not redirected."""

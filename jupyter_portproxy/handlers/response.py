@@ -107,8 +107,8 @@ class RelayedResponse:
             self._connection.close()
         self._log(self._status)
 
-    def cut(self) -> None:
-        """Close the connection, so that the client sees an incomplete response."""
+    def cut(self, error: Exception | None = None) -> None:
+        """Close the connection, so that the client sees an incomplete response. `error` is the reason, as far as it is known."""
         self._connection.close()
         self._log(self._status)
 

@@ -26,7 +26,7 @@ from ..upstream.handshake import request_upgrade
 from ..upstream.tunnel import Tunnel
 from . import pipeline
 from .base import ProxyRequest
-from .response import RelayedResponse
+from .observation import make_response, make_tunnel, observe_tunnel
 
 SWITCHING_PROTOCOLS = "HTTP/1.1 101 Switching Protocols"
 
@@ -139,6 +139,8 @@ class UpgradeHandler(DetachingHandler):
             tunnel.run_close_callbacks()  # it has no ends yet that could close it
             raise
         self._upstream, request.responded = None, True
+        if request.observed is not None:
+            observe_tunnel(tunnel, request.observed)
         await tunnel.connect(client, upstream, head)
         request.record_response(101, logs_success=request.logs_success)
 
@@ -154,6 +156,7 @@ class UpgradeHandler(DetachingHandler):
         """Tornado has responded, with a 101 or with a refusal."""
         self._proxy_request.responded = True
         self._gateway.counters.count_response(self.get_status())
+        self._proxy_request.end_observation(self.get_status())
 
     def on_close(self) -> None:
         """The client has gone, or the request has been served."""
@@ -169,7 +172,7 @@ class TunnelHandler(UpgradeHandler):
         request, gateway = self._proxy_request, self._gateway
         destination, cookies = self._admitted.destination, request.login_cookies()
         record = partial(request.record_response, logs_success=request.logs_success)
-        response = RelayedResponse(request.request, gateway, destination, request.client, cookies, record)
+        response = make_response(request.observed, request.request, gateway, destination, request.client, cookies, record)
         try:
             head = self._handshake(destination)
             stream = await self._dial()
@@ -179,7 +182,7 @@ class TunnelHandler(UpgradeHandler):
             else:
                 own = answer_token_subprotocol(request.fields, granted)
                 fields = [*UPGRADE_FIELDS, *response.headers(granted).get_all(), *own]
-                await self._connect(Tunnel(self._make_counter(), on_message=self._on_message), stream, fields)
+                await self._connect(make_tunnel(request.observed, self._make_counter(), self._on_message), stream, fields)
         except Exception:
             if response.started:
                 response.cut()
@@ -190,6 +193,8 @@ class TunnelHandler(UpgradeHandler):
         request = self._proxy_request
         self._gateway.begin(is_activity=self._is_activity)
         fields = self._gateway.outbound.build_fields(destination, request.fields, request.client)
+        if request.observed is not None:
+            request.observed.pass_on(destination, request.client, request.fields, fields)
         target = credentials.remove_secret_parameters(destination.route.target, request.client.secrets)
         return print_head(f"GET {target} HTTP/1.1", [*fields, *UPGRADE_FIELDS])
 

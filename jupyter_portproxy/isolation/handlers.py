@@ -167,6 +167,10 @@ class OriginRequest(ProxyRequest):
 class EntryRoute(BaseRoute):
     request: EntryRequest
 
+    @property
+    def target_name(self) -> str:
+        return self.request.target
+
     async def resolve(self, resolver: Resolver[D]) -> D:
         raise Redirected(Redirect(self.request.entry_address(), 302))
 
@@ -195,7 +199,7 @@ class EntryRequest(OriginRequest):
         ticket: str = "",
     ) -> None:
         super().__init__(application, request, gateway, origins)
-        self._target, self._path, self._nonce, self._ticket = target, path, nonce, ticket
+        self.target, self._path, self._nonce, self._ticket = target, path, nonce, ticket
 
     def begin(self, route: BaseRoute) -> None:
         super().begin(route)
@@ -251,7 +255,7 @@ class EntryRequest(OriginRequest):
         if headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
             raise Forbidden(_ONLY_PAGES, "Open it in the browser.")
         path_based, path = self._addresses()
-        target = self.isolated_target(self._target)
+        target = self.isolated_target(self.target)
         if target is None:
             return path_based
         host = self.origins.hosts.build_host(target, headers.get("Host", "")) or ""
@@ -264,17 +268,17 @@ class EntryRequest(OriginRequest):
     def _addresses(self) -> tuple[str, str]:
         """The path-based URL, and the path at the isolated origin: the same where a service has its prefix there, too."""
         gateway = self.gateway
-        if self._target.isdigit():
-            port = urls.parse_port(self._target)
+        if self.target.isdigit():
+            port = urls.parse_port(self.target)
             gateway.policy.check(Route(urls.LOOPBACK_NAME, port, "", "/", ""), self.jupyter)
             return f"{gateway.base_url}proxy/port/{port}{self._path}", self._path
         services, reserved = gateway.services, gateway.reservations
-        prefix = services.prefix(self._target)
-        if prefix is None and reserved.get(self._target) is not None:
-            prefix = urls.build_service_path(gateway.base_url, self._target)
+        prefix = services.prefix(self.target)
+        if prefix is None and reserved.get(self.target) is not None:
+            prefix = urls.build_service_path(gateway.base_url, self.target)
         if prefix is None:
-            raise NotFound(self._target)
-        known, _ = gateway.destinations.known_prefix(self._target)
+            raise NotFound(self.target)
+        known, _ = gateway.destinations.known_prefix(self.target)
         is_below = self._path.startswith(prefix + "/")
         return prefix + self._path, prefix + self._path if known and not is_below else self._path
 

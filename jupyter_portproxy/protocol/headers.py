@@ -329,6 +329,29 @@ def find_identity_fields(fields: Fields) -> list[str]:
     return [name for name, _ in fields if len(name) <= _MAX_LOGGED_NAME and _request_rule(name)[2]]
 
 
+def find_dropped_names(fields: Fields, passed: Fields) -> list[str]:
+    """Names of the fields that were not passed on, each once, without those of one hop (RFC 9110 7.6.1) and its framing."""
+    kept = {name.lower() for name, _ in passed} | HOP_BY_HOP | {"content-length"}
+    return list({name.lower(): name for name, _ in fields if name.lower() not in kept}.values())
+
+
+def explain_refused_cookies(fields: Fields, route: Route, upstream: Upstream, client: Client) -> list[tuple[str, str]]:
+    """Name and reason of each cookie of a response that does not reach the browser.
+
+    The reason is "unnamed", "jupyter" (the name of a cookie of Jupyter's), "host_prefix" or "too_many".
+    """
+    context, refused, count = _Context(fields, route, upstream, client), list[tuple[str, str]](), 0
+    for name, value in fields:
+        if name.lower() == "set-cookie":
+            count += 1
+            cookie, _, reason = _check_cookie(value, context)
+            if count > _MAX_COOKIES and not client.isolated:
+                reason = "too_many"
+            if reason:
+                refused.append((cookie, reason))
+    return refused
+
+
 def has_loop(fields: Fields, via: str) -> bool:
     """True if a Via of the request names this gateway (RFC 9110 7.6.3)."""
     named = [value for key, value in fields if via in value and key.lower() == "via"]
@@ -521,9 +544,8 @@ def _response_set_cookie(value: str, context: _Context) -> str | None:
     alone, and partitioned where the browser would drop it otherwise.
     """
     client = context.client
-    pair, *attributes = value.split(";")
-    name = pair.partition("=")[0].strip() if "=" in pair else ""
-    if not name or context.without_jupyters_cookies(name) is None or (not client.isolated and name.lower().startswith("__host-")):
+    _, (pair, *attributes), reason = _check_cookie(value, context)
+    if reason:
         return None
     partitioned = client.isolated and client.partitioned
     dropped = _PARTITIONED if partitioned else ("domain",) if client.isolated else ("domain", "priority")
@@ -538,6 +560,18 @@ def _response_set_cookie(value: str, context: _Context) -> str | None:
     if last < 0:
         kept.append(_build_path_attribute("", context))
     return ";".join([*kept, *([" SameSite=None", " Secure", " Partitioned"] if partitioned else [])])
+
+
+def _check_cookie(value: str, context: _Context) -> tuple[str, list[str], str]:
+    """The name of a cookie, its pair and attributes, and why it is refused: see `explain_refused_cookies`; empty if it is not."""
+    parts = value.split(";")
+    name = parts[0].partition("=")[0].strip() if "=" in parts[0] else ""
+    if not name:
+        return name, parts, "unnamed"
+    if context.without_jupyters_cookies(name) is None:
+        return name, parts, "jupyter"
+    is_host_only = not context.client.isolated and name.lower().startswith("__host-")
+    return name, parts, "host_prefix" if is_host_only else ""
 
 
 def _build_path_attribute(attribute: str, context: _Context) -> str:

@@ -301,12 +301,14 @@ class Redirect(BaseRoute):
     Attributes:
         location: a path; a URL with scheme and host where it leads into an isolated origin or out of one.
         status: 302, 303, 307 or 308.
+        by_referer: from the root to the service whose page has sent the request.
     """
 
     is_redirect: ClassVar[bool] = True
     location: str
     status: int
     needs_login: bool = True
+    by_referer: bool = False
 
     async def resolve(self, resolver: Resolver[D]) -> D:
         raise Redirected(self)

@@ -13,6 +13,7 @@ _MAX_FRAMES_PER_PIECE = 4096  # whose lengths are read
 _MAX_PARSED = 1024  # frames at once: 5 ms
 _MAX_CONTROL = 125  # bytes
 _CONTROL = 0x08  # the bit of an opcode that control frames have
+_NO_CODE = 1005
 _SHORT_HEAD = 0x82  # the first byte of a binary message in one frame
 Mask = Callable[[bytes, bytes], bytes]  # key of four bytes, data -> data XOR the repeated key
 
@@ -223,12 +224,39 @@ class FrameCursor:
             if end is None:
                 self._head = data[at:]
                 break
-            if not data[at] & _CONTROL:
+            if data[at] & _CONTROL:
+                self.on_control(data, at)
+            else:
                 data_frames += 1
             at = end
         else:
             self._lost = True  # thousands of tiny frames at once cost too much time; the tunnel then closes without 1001
         self.data_frames += data_frames
+
+    def on_control(self, data: bytes, at: int) -> None:
+        """A control frame begins at `at`; its head is there."""
+
+
+class CloseFinder(FrameCursor):
+    """The same, and it reads the code of the first close frame: `code`, None before.
+
+    1005 stands for a frame without a code (RFC 6455 7.1.5), and for one whose code has not arrived with its head.
+    """
+
+    __slots__ = ("code",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code: int | None = None
+
+    def on_control(self, data: bytes, at: int) -> None:
+        if data[at] & 0x0F != Opcode.CLOSE or self.code is not None:
+            return
+        is_masked = bool(data[at + 1] & 0x80)
+        start = at + (6 if is_masked else 2)
+        code, key = data[start : start + 2], data[start - 4 : start - 2] if is_masked else b"\0\0"
+        has_code = data[at + 1] & 0x7F >= 2 and len(code) == 2
+        self.code = int.from_bytes(bytes((code[0] ^ key[0], code[1] ^ key[1])), "big") if has_code else _NO_CODE
 
 
 def _frame_end(data: bytes, at: int, size: int) -> int | None:

@@ -943,3 +943,43 @@ def test_after_a_hop_header_the_service_gets_the_same_fields_as_without():
     assert up(*told, ("X-Forwarded-For", "mine"), client=replace(inner, forwarded_client=word.forwarded_client)) == up(
         *plainly, client=inner
     )
+
+
+# ---- what a recording says of both directions ----
+
+COOKIES = [
+    ("Set-Cookie", "good=1"), ("set-cookie", "_xsrf=2; Path=/"), ("Set-Cookie", "__Host-a=3; Secure; Path=/"),
+    ("Set-Cookie", "bare"),
+    ("Set-Cookie", f"{LOGIN}=4"), ("Set-Cookie", "; Path=/"),
+]  # fmt: skip
+
+
+def test_refused_cookies_have_a_reason_and_are_those_that_do_not_cross():
+    refused = headers.explain_refused_cookies(COOKIES, STRIP, UP, CLIENT)
+    expected = [("_xsrf", "jupyter"), ("__Host-a", "host_prefix"), ("", "unnamed"), (LOGIN, "jupyter"), ("", "unnamed")]
+    assert refused == expected
+    assert len(values(down(*COOKIES), "Set-Cookie")) == len(COOKIES) - len(refused)
+    many = [("Set-Cookie", f"c{number}=1") for number in range(60)]
+    assert headers.explain_refused_cookies(many, STRIP, UP, CLIENT) == [(f"c{number}", "too_many") for number in range(50, 60)]
+    isolated = replace(CLIENT, isolated=True)
+    assert headers.explain_refused_cookies([*many, COOKIES[2]], STRIP, UP, isolated) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 51, 70])
+def test_as_many_cookies_are_explained_as_are_refused(size):
+    fields = [*COOKIES, *(("Set-Cookie", f"c{number}=1") for number in range(size))]
+    refused = headers.explain_refused_cookies(fields, STRIP, UP, CLIENT)
+    assert len(refused) == len(fields) - len(values(down(*fields), "Set-Cookie"))
+
+
+def test_dropped_names_are_those_of_fields_that_did_not_cross():
+    fields = [
+        ("Accept", "a"),
+        ("Authorization", "b"),
+        ("authorization", "c"),
+        ("Connection", "d"),
+        ("Content-Length", "1"),
+        ("X-A", "e"),
+    ]
+    assert headers.find_dropped_names(fields, [("accept", "other"), ("X-B", "f")]) == ["authorization", "X-A"]
+    assert headers.find_dropped_names(fields, fields) == headers.find_dropped_names([], fields) == []

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_portproxy.protocol.websocket_frames import (
+    CloseFinder,
     FrameCursor,
     FrameError,
     FrameParser,
@@ -226,3 +227,42 @@ def test_a_parser_that_is_behind_takes_more():
     while parser.is_behind:
         events += parser.feed(b"")
     assert b"".join(content for _, content in events) == "".join(map(str, range(3000))).encode()
+
+
+# ---- the code of a close frame ----
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", None),
+        (frame(1, b"\x03\xe8"), None),
+        (frame(9, b"\x03\xe8"), None),
+        (frame(8, b"\x03\xe8"), 1000),
+        (frame(8, b"\x0f\xa1bye", masked=False), 4001),
+        (frame(8, b""), 1005),
+        (frame(8, b"a"), 1005),
+        (frame(1, b"abc") + frame(10, b"") + frame(8, b"\x03\xe9") + frame(8, b"\x03\xe8"), 1001),
+        (b"\x88\x82" + b"\x01\x02\x03\x04" + b"\x02\xea", 1000),  # masked
+        (b"\x88\x82\x01", None),
+    ],
+)
+def test_the_code_of_the_first_close_frame_is_found(data, code):
+    finder, plain = CloseFinder(), FrameCursor()
+    for cursor in (finder, plain):
+        cursor.feed(data)
+    assert finder.code == code
+    assert finder.at_boundary == plain.at_boundary and finder.data_frames == plain.data_frames
+
+
+@given(FRAMES, st.integers(1000, 4999), st.integers(1, 7))
+def test_it_is_found_after_any_frames_in_any_pieces(frames, code, size):
+    finder = CloseFinder()
+    for data in frames:
+        finder.feed(data)
+    assert finder.code is None
+    close = frame(8, code.to_bytes(2, "big"))
+    finder.feed(close[:size])
+    finder.feed(close[size:])
+    assert finder.code in (code, 1005) and (finder.code == code or size > 5)
+    assert finder.at_boundary

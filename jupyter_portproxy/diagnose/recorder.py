@@ -1,0 +1,307 @@
+"""The recorder: the last exchanges of the ports and services that people look at, masked, in bounded memory.
+
+A `Recording` is of one port or service. It begins when a watcher opens it and ends, with all that it has, `KEPT_FOR` seconds
+after its last watcher has left. The gateway has an observer only while there is a recording. A WebSocket is recorded when it
+opens, and again, under the same id, when it closes.
+
+Watchers keep no queues: each remembers the `version` up to which it has what was recorded, and reads what is newer from the
+recording at most every `_BATCH_INTERVAL`. What has left the recording by then it does not get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import TooMany
+from ..gateway.observer import ObservedRequest, Observer
+from ..protocol.headers import Fields, explain_refused_cookies, find_dropped_names
+from .masking import mask_fields, mask_url
+
+MAX_EXCHANGES = 200  # of one recording
+MAX_SIZE = 1_000_000  # bytes of one recording
+MAX_RECORDINGS = 20
+KEPT_FOR = 600.0  # s
+HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
+_BATCH_INTERVAL = 0.25  # s
+_OVERHEAD = 1600  # bytes of a RecordedExchange without its texts
+_MAX_HEADS = 32  # masked heads of requests that are kept for equal ones
+_MAX_KEY = 4096  # characters of names
+_MAX_METHOD = 32  # characters
+_MAX_NAMES = 40  # of fields or cookies, of at most 100 characters each
+Item = dict[str, Any]
+
+
+@dataclass(slots=True)
+class RecordedExchange:
+    """One exchange or WebSocket, without secrets. Most attributes are those of ObservedRequest.
+
+    Attributes:
+        version: of the recording, when this was recorded.
+        since: when it began, seconds since 1970.
+        url: the request target.
+        request_fields, response_fields: a head, see `mask_fields`; of the response as the client got it.
+        removed: names of the request's fields that did not go to the service.
+        removed_answer: names of the service's fields that did not go to the client.
+        redirect: where the service has redirected to and where the client was sent instead; None if those are equal.
+        refused_cookies: names and reasons.
+        size: see `weigh`.
+    """
+
+    id: int
+    version: int
+    since: float
+    kind: str
+    method: str
+    scheme: str
+    url: str
+    request_fields: str = ""
+    response_fields: str = ""
+    status: int = 0
+    error: str = ""
+    is_open: bool = False
+    is_whole: bool = True
+    first_byte: float | None = None
+    seconds: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    close_code: int | None = None
+    closed_by: str | None = None
+    by_referer: bool = False
+    removed: tuple[str, ...] = ()
+    removed_answer: tuple[str, ...] = ()
+    redirect: tuple[str, str] | None = None
+    refused_cookies: tuple[tuple[str, str], ...] = ()
+    size: int = 0
+
+    def weigh(self) -> None:
+        """Set `size`: bytes, estimated from above."""
+        size = _OVERHEAD + len(self.url) + len(self.request_fields) + len(self.response_fields)
+        for names in (self.removed, self.removed_answer, self.redirect or ()):
+            size += sum(map(len, names), 60 * len(names)) if names else 0
+        for name, reason in self.refused_cookies:
+            size += len(name) + len(reason) + 180
+        self.size = size
+
+
+class Recording:
+    """What is recorded of one port or service, in the order of the versions."""
+
+    def __init__(self) -> None:
+        self.exchanges: dict[int, RecordedExchange] = {}
+        self.size, self.version, self.watchers = 0, 0, 0
+        self.end_timer: asyncio.TimerHandle | None = None
+        self.changed = asyncio.Event()
+        self.cleared = 0  # the version at which it was emptied last
+        self.is_closed = False
+
+    def add(self, exchange: RecordedExchange) -> None:
+        """Add an exchange, or replace the one with its id."""
+        before = self.exchanges.pop(exchange.id, None)
+        if before is not None:
+            self.size -= before.size
+        self.version += 1
+        exchange.version = self.version
+        self.exchanges[exchange.id] = exchange
+        self.size += exchange.size
+        while len(self.exchanges) > MAX_EXCHANGES or self.size > MAX_SIZE:
+            self.size -= self.exchanges.pop(next(iter(self.exchanges))).size
+        self.changed.set()
+
+    def clear(self) -> None:
+        self.exchanges.clear()
+        self.size, self.version = 0, self.version + 1
+        self.cleared = self.version
+        self.changed.set()
+
+    def since(self, version: int) -> list[RecordedExchange]:
+        """What was recorded after that version, the oldest first."""
+        return [exchange for exchange in self.exchanges.values() if exchange.version > version]
+
+    async def wait_beyond(self, version: int) -> None:
+        """Return when there is something newer."""
+        if self.version == version and not self.is_closed:
+            if self.changed.is_set():
+                self.changed = asyncio.Event()
+            await self.changed.wait()
+
+
+class Recorder:
+    """All recordings; the gateway's observer.
+
+    Args:
+        observe: sets the gateway's observer.
+        find_other_name: for a port the service that runs there, for a service its port; empty if there is none.
+    """
+
+    def __init__(self, observe: Callable[[Observer | None], None], find_other_name: Callable[[str], str]) -> None:
+        self._set_observer, self._find_other_name = observe, find_other_name
+        self._recordings: dict[str, Recording] = {}
+        self._heads: dict[int, tuple[str, tuple[str, ...]]] = {}  # by the hash of a request's head
+        self._lines: dict[tuple[str, str], str] = {}  # see `mask_fields`
+        self._dropped: dict[tuple[str, ...], tuple[str, ...]] = {}  # by the names in two responses
+        self._last_id = 0
+
+    # ---- for the API ----
+
+    def find(self, target: str) -> Recording | None:
+        """The recording of a port or service."""
+        return self._recordings.get(target) or self._recordings.get(self._find_other_name(target))
+
+    def clear(self, target: str) -> None:
+        if (recording := self.find(target)) is not None:
+            recording.clear()
+
+    async def watch(self, target: str) -> AsyncIterator[list[tuple[str, Any]]]:
+        """Record a port or service while this runs.
+
+        Yields:
+            lists of events: ("snapshot", what there is) first, then ("exchange", one) for each that is new or has changed, and
+            ("cleared", None). After a quiet interval the list is empty.
+
+        Raises:
+            TooMany
+        """
+        recording = self._open(target)
+        recording.watchers += 1
+        version = recording.version
+        try:
+            yield [("snapshot", recording.since(0))]
+            while not recording.is_closed:
+                try:
+                    await asyncio.wait_for(recording.wait_beyond(version), HEARTBEAT)
+                except asyncio.TimeoutError:
+                    yield []
+                    continue
+                if recording.is_closed:
+                    return
+                await asyncio.sleep(_BATCH_INTERVAL)
+                events: list[tuple[str, Any]] = [("cleared", None)] if recording.cleared > version else []
+                events += [("exchange", exchange) for exchange in recording.since(version)]
+                version = recording.version
+                yield events
+        finally:
+            recording.watchers -= 1
+            if not recording.watchers and not recording.is_closed:
+                loop = asyncio.get_running_loop()
+                recording.end_timer = loop.call_later(KEPT_FOR, self._end, recording)
+
+    def close(self) -> None:
+        for recording in list(self._recordings.values()):
+            self._end(recording)
+
+    def _open(self, target: str) -> Recording:
+        recording = self.find(target)
+        if recording is None:
+            if len(self._recordings) >= MAX_RECORDINGS:
+                unwatched = next((each for each in self._recordings.values() if not each.watchers), None)
+                if unwatched is None:
+                    hint = "Close the recordings that you do not need, here or in other windows."
+                    raise TooMany(f"{MAX_RECORDINGS} ports and services are recorded already.", hint)
+                self._end(unwatched)
+            recording = self._recordings[target] = Recording()
+            self._set_observer(self)
+        elif recording.end_timer is not None:
+            recording.end_timer.cancel()
+            recording.end_timer = None
+        return recording
+
+    def _end(self, recording: Recording) -> None:
+        if recording.end_timer is not None:
+            recording.end_timer.cancel()
+        recording.is_closed = True
+        recording.clear()
+        self._recordings = {target: each for target, each in self._recordings.items() if each is not recording}
+        if not self._recordings:
+            for kept in (self._heads, self._lines, self._dropped):
+                kept.clear()
+            self._set_observer(None)
+
+    # ---- the gateway's observer ----
+
+    def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
+        recording = self._recordings.get(target) or self._recordings.get(self._find_other_name(target))
+        return None if recording is None else ObservedRequest(self, recording, kind, method, uri, scheme)
+
+    def report(self, observed: ObservedRequest) -> None:
+        recording: Recording = observed.recording
+        if recording.is_closed:
+            return
+        exchange = observed.recorded
+        if exchange is None:
+            self._last_id += 1
+            exchange = observed.recorded = self._describe(observed, self._last_id)
+            observed.fields, observed.answer, observed.sent = [], None, None  # a tunnel may be open for long
+        exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
+        exchange.bytes_up, exchange.bytes_down = observed.bytes_up, observed.bytes_down
+        exchange.close_code, exchange.closed_by = observed.close_code, observed.closed_by
+        recording.add(exchange)
+
+    def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
+        secrets, answer, sent = observed.secrets, observed.answer, observed.sent
+        request_fields, removed = self._describe_request(observed)
+        response = list(sent.get_all()) if sent is not None else []
+        exchange = RecordedExchange(
+            number,
+            0,
+            time.time() - (time.monotonic() - observed.began),
+            observed.kind,
+            observed.method[:_MAX_METHOD],
+            observed.client.scheme if observed.client is not None else observed.scheme,
+            mask_url(observed.uri, secrets),
+            request_fields,
+            mask_fields(response, secrets, self._lines),
+            observed.status,
+            observed.error,
+            first_byte=observed.first_byte,
+            by_referer=observed.by_referer,
+            removed=removed,
+        )
+        if answer is not None:
+            exchange.removed_answer = self._find_dropped(answer, response)
+            self._describe_changes(exchange, observed, answer, response)
+        exchange.weigh()
+        return exchange
+
+    def _find_dropped(self, answer: Fields, response: Fields) -> tuple[str, ...]:
+        """The names of what did not go to the client. Most responses have the same fields as the one before."""
+        key = (*[name for name, _ in answer], "", *[name for name, _ in response])
+        known = self._dropped.get(key)
+        if known is None:
+            known = _names(find_dropped_names(answer, response))
+            if len(self._dropped) >= _MAX_HEADS:
+                self._dropped.clear()
+            if sum(map(len, key)) <= _MAX_KEY:
+                self._dropped[key] = known
+        return known
+
+    def _describe_request(self, observed: ObservedRequest) -> tuple[str, tuple[str, ...]]:
+        """The head of the request, and the names of what did not go to the service. Most requests equal the one before."""
+        fields, outbound = observed.fields, observed.outbound_fields
+        key = hash((*fields, None, *(outbound or ())))
+        known = self._heads.get(key)
+        if known is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            names = _names(find_dropped_names(fields, outbound)) if outbound is not None else ()
+            known = self._heads[key] = mask_fields(fields, observed.secrets), names
+        return known
+
+    def _describe_changes(self, exchange: RecordedExchange, observed: ObservedRequest, answer: Fields, response: Fields) -> None:
+        keys = [name.lower() for name, _ in answer]
+        if "location" in keys:
+            location = answer[keys.index("location")][1]
+            sent = next((value for name, value in response if name.lower() == "location"), "")
+            if sent != location:
+                exchange.redirect = mask_url(location, observed.secrets), mask_url(sent, observed.secrets)
+        destination, client = observed.destination, observed.client
+        if "set-cookie" in keys and destination is not None and client is not None:
+            refused = explain_refused_cookies(answer, destination.route, destination.upstream, client)
+            exchange.refused_cookies = tuple((name[:100], reason) for name, reason in refused[:_MAX_NAMES])
+
+
+def _names(names: list[str]) -> tuple[str, ...]:
+    return tuple(name[:100] for name in names[:_MAX_NAMES])
