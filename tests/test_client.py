@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -90,6 +92,29 @@ def test_it_forwards_a_port(run, client, tmp_path):
             finally:
                 program.terminate()
         assert program.returncode == 0
+
+
+def test_it_watches_a_port(client, tmp_path):
+    (home := tmp_path / "server").mkdir()
+    port = free_port()
+    with jupyter_server(home) as server:
+        arguments = ["--server", f"{server.url}?token={TOKEN}", "watch", "--har", "out.har", str(port)]
+        command = [sys.executable, "-I", "-S", client, *arguments]
+        with subprocess.Popen(
+            command, env={"HOME": str(tmp_path), "PATH": os.defpath}, cwd=tmp_path, stdout=subprocess.PIPE
+        ) as program:
+            try:
+                while b"true" not in server.get(f"proxy/api/exchanges?target={port}")[1].encode():
+                    assert program.poll() is None
+                    time.sleep(0.05)
+                server.get(f"proxy/port/{port}/x?key=secret")
+                line = program.stdout.readline().decode()
+            finally:
+                program.send_signal(signal.SIGINT)
+        assert program.returncode == 0
+    assert f"/proxy/port/{port}/x?key=***" in line and "[error unreachable" in line
+    (entry,) = json.loads((tmp_path / "out.har").read_text())["log"]["entries"]
+    assert (entry["response"]["status"], entry["_gateway"]["error"]) == (502, "unreachable")
 
 
 def test_a_help_text_takes_a_quarter_of_a_second_and_names_the_file(run):

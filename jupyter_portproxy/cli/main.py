@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import CliError
-from . import attach, check, folders, forward, links, lists, logins, ready, services, user_ports
+from . import attach, check, folders, forward, links, lists, logins, ready, services, user_ports, watch
 from .api_command import REQUEST_TIMEOUT, add_server_options
 from .output import PROGRAM, Options, printable
 
-_SUBJECTS = (lists, links, services, folders, ready, user_ports, check, forward, attach, logins)
+_SUBJECTS = (lists, links, services, folders, ready, user_ports, check, watch, forward, attach, logins)
 
 
 def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIMEOUT) -> int:
