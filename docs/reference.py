@@ -195,6 +195,8 @@ _VALUES = {
     "{prefix}": "/proxy/port/N",
     "{port}": "N",
     "{isolated_url}": "`proxy/enter/N/`",
+    "{jupyter_origin}": "ORIGIN",
+    "{jupyter_authority}": "HOST:PORT",
     "{jupyter_host}": "HOST",
 }
 

@@ -71,9 +71,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         r"<title>Streamlit</title>",
         {
             "prefix": (f"Start it with `--server.baseUrlPath {{absolute_prefix}}`, {_OPEN}",),
-            "origin": (
-                "Start it with `--server.corsAllowedOrigins http://{jupyter_host}`, with the address that the browser shows.",
-            ),
+            "origin": ("Start it with `--server.corsAllowedOrigins {jupyter_origin}`.",),
         },
     ),
     Framework(
@@ -146,7 +144,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         r"<marimo-",
         {
             "prefix": (f"Start it with `--base-url {{absolute_prefix}}`, {_OPEN}",),
-            "origin": ("Start it with `--allow-origins http://{jupyter_host}`, with the address that the browser shows.",),
+            "origin": ("Start it with `--allow-origins {jupyter_origin}`.",),
         },
     ),
     Framework(
@@ -158,7 +156,9 @@ FRAMEWORKS: tuple[Framework, ...] = (
         r"<title>MLflow</title>",
         {
             "prefix": (f"Start it with `--static-prefix {{absolute_prefix}}`, {_OPEN}",),
-            "origin": ("Start it with `--allowed-hosts localhost:{port},{jupyter_host}`, or set `MLFLOW_SERVER_ALLOWED_HOSTS`.",),
+            "origin": (
+                "Start it with `--allowed-hosts localhost:{port},{jupyter_authority}`, or set `MLFLOW_SERVER_ALLOWED_HOSTS`.",
+            ),
             "frames": ("Start it with `--x-frame-options SAMEORIGIN`.",),
         },
     ),
@@ -181,7 +181,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         r"code-server|vscode-workbench",
         {
             "prefix": ("It needs no option for the prefix. Web views need its service worker: open it at its isolated origin.",),
-            "origin": ("Start it with `--trusted-origins {jupyter_host}`.",),
+            "origin": ("Start it with `--trusted-origins {jupyter_authority}`.",),
         },
     ),
     Framework(
@@ -398,7 +398,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         {"server": r"^uvicorn"},
         "",
         {
-            "prefix": ("Start it with `uvicorn --root-path {prefix}`, and write links with `app.url_path_for`.",),
+            "prefix": ("Start it with `uvicorn --root-path {prefix}`, and write links with `request.url_for(...).path`.",),
             "origin": (
                 "Add `localhost` to `allowed_hosts` of `TrustedHostMiddleware`, and `http://localhost:{port}` to `allow_origins` "
                 "of `CORSMiddleware`.",

@@ -55,5 +55,5 @@ APP = App(
     },
     deep=("openapi.json", "text=openapi"),
     how="Start it with `--root-path {prefix}`: the docs page at `docs` then has the prefix. `request.url_for` uses "
-    "the `Host` that it receives: set `keep_host`, or use `app.url_path_for`.",
+    "the `Host` that it receives: set `keep_host`, or write `request.url_for(...).path`.",
 )

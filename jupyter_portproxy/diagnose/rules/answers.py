@@ -54,7 +54,9 @@ def find_failing_page(seen: Observation) -> Iterator[Finding]:
     where = ", on localhost too" if page.direct is not None else ""
     sentence = f"The service answers {answer.status} for {url}{where}."
     if answer.status != 404 or not base:
-        yield Finding("page-fails", sentence, _first_line(page, answer))
+        is_mounted = answer.status == 404 and not target.keeps_prefix
+        remedies = (f"If it was started with this base path, open `{target.absolute_prefix}/`.",) if is_mounted else ()
+        yield Finding("page-fails", sentence, _first_line(page, answer), remedies)
         return
     is_absolute = is_below(base, target.absolute_prefix)
     place = f"{target.absolute_prefix}/" if is_absolute else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"

@@ -26,7 +26,7 @@ ISOLATED = "Open it at its isolated origin, where `/` is the service's: {isolate
 ABSOLUTE = "Give it the base path `{absolute_prefix}/` by an option of its own, and open it there."
 RELATIVE = "If the code is yours: write its URLs relative to the page, without the first slash."
 PREFIX_REMEDIES = (ISOLATED, ABSOLUTE, RELATIVE)
-_PLACEHOLDER = re.compile(r"\{(isolated_url|absolute_prefix|prefix|port|jupyter_host)\}")
+_PLACEHOLDER = re.compile(r"\{(isolated_url|absolute_prefix|prefix|port|jupyter_(?:origin|authority|host))\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Rule:
         find: pure; yields at most one finding for each cause.
         topic: which of a framework's remedies cure it; empty for none.
         remedies: those for all frameworks. The target's values replace `{prefix}`, `{absolute_prefix}`, `{port}`,
-            `{isolated_url}` and `{jupyter_host}`; a remedy with a value that the target does not have is left out.
+            `{isolated_url}`, `{jupyter_origin}`, `{jupyter_authority}` and `{jupyter_host}`; a remedy with a value that the
+            target does not have is left out.
     """
 
     id: str
@@ -78,6 +79,8 @@ def fill_in(remedies: Iterable[str], target: Target) -> tuple[str, ...]:
         "absolute_prefix": target.absolute_prefix,
         "prefix": target.prefix,
         "port": "" if target.port is None else str(target.port),
+        "jupyter_origin": target.jupyter_origin,
+        "jupyter_authority": target.jupyter_origin.partition("://")[2],
         "jupyter_host": host_of(target.jupyter_origin),
     }
     usable = [text for text in remedies if all(values[name] for name in _PLACEHOLDER.findall(text))]

@@ -67,8 +67,8 @@ def leads_to_jupyter(seen: Observation, path: str) -> bool:
 
 def is_from_root(seen: Observation, visit: Visit) -> bool:
     """True for a URL that is written from the root and that does not lead below the prefix. A <base> or a missing slash may
-    lead others there: these have rules of their own."""
-    return visit.is_root_relative and seen.leaves_prefix(visit)
+    lead others there: these have rules of their own. `/#x` is a place in the first page, for a router in scripts."""
+    return visit.is_root_relative and not visit.url.startswith("/#") and seen.leaves_prefix(visit)
 
 
 def _reaches_service(seen: Observation, visit: Visit) -> bool:

@@ -126,7 +126,9 @@ def test_a_circle_of_redirects():
 def test_a_page_that_fails_on_localhost_too(status):
     seen = look(Answer(status), Answer(status))
     assert find(seen) == ["page-fails"]
-    assert f"{status} for /, on localhost too" in find_one(seen, "page-fails").sentence
+    finding = find_one(seen, "page-fails")
+    assert f"{status} for /, on localhost too" in finding.sentence
+    assert ("base path" in finding.remedies[0]) is (status == 404)
 
 
 @pytest.mark.parametrize("answer", [Answer(0, error="timeout"), Answer(200, error="not_decodable")])

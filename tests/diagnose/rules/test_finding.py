@@ -35,6 +35,7 @@ def test_the_frameworks_remedies_are_first_then_the_findings_then_the_rules():
 def test_a_remedy_is_left_out_if_the_target_does_not_have_its_value():
     target = replace(TARGET, isolated_url=None, port=None)
     assert fill_in(["at {isolated_url}", "port {port}", "host {jupyter_host}"], target) == ("host localhost",)
+    assert fill_in(["{jupyter_origin} {jupyter_authority}"], target) == ("http://localhost:8888 localhost:8888",)
 
 
 def test_the_isolated_origin_is_a_remedy_and_the_link():

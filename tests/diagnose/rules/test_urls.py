@@ -76,6 +76,7 @@ def test_links_to_pages_of_jupyter_are_lost_and_other_links_redirected():
     assert "page of Jupyter" in find_one(observe("<a href=/login>"), LOST).sentence
     assert find(observe("<a href=/about>")) == [REDIRECTED]
     assert find(observe("<a href=/>")) == []
+    assert find(observe("<script>open(location.origin + '/#notebook')</script>")) == []
 
 
 def test_a_module_at_the_root_that_others_import_runs_twice():
