@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 
 import { IPatternProblem, MAX_SIZE } from './process-pattern';
 import type { RuleSet, Subject } from './rules';
-import type { IPort, IService, OnAppear, ServiceScheme, State } from './tokens';
+import type { Activity, IPort, IService, OnAppear, ServiceScheme, State } from './tokens';
 
 const MAX_LENGTH = 300;
 
@@ -51,6 +51,17 @@ export function appearText(onAppear: OnAppear, trans: TranslationBundle): string
       return trans.__('List it without a notification');
     case 'ignore':
       return trans.__('Ignore it: neither listed nor announced');
+  }
+}
+
+export function activityText(activity: Activity, trans: TranslationBundle): string {
+  switch (activity) {
+    case 'all':
+      return trans.__('Every request is activity');
+    case 'people':
+      return trans.__('What a person does is activity');
+    case 'none':
+      return trans.__('No request is activity');
   }
 }
 

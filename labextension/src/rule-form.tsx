@@ -5,16 +5,18 @@ import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { IFormProps, showForm } from './dialog';
-import { appearText, patternProblemText } from './labels';
+import { activityText, appearText, patternProblemText } from './labels';
 import { compilePattern } from './process-pattern';
 import { Refusal } from './refusal';
 import { processText, programPattern, RuleSet, Subject } from './rules';
-import type { IPortRule, IPortsManager, OnAppear, Scheme } from './tokens';
+import type { Activity, IPortRule, IPortsManager, OnAppear, Scheme } from './tokens';
 
 /** A rule as the server takes it. */
 export type RuleInput = Partial<Omit<IPortRule, 'id'>>;
 
 const APPEARANCES: OnAppear[] = ['notify', 'open', 'open_once', 'preview', 'silent', 'ignore'];
+
+const ACTIVITIES: Activity[] = ['all', 'people', 'none'];
 
 type Kind = 'port' | 'range' | 'process';
 
@@ -30,6 +32,7 @@ interface IAttributes {
   on_appear: OnAppear | '';
   scheme: Scheme | '';
   keep_host: '' | 'yes' | 'no';
+  activity: Activity | '';
   pinned: boolean;
 }
 
@@ -56,8 +59,7 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
   const set = (more: Partial<IAttributes>) => setDrafts({ ...drafts, [draft]: { ...attributes, ...more } });
   const match = matches[kind].trim();
   const isInvalid = kind === 'process' && match !== '' && !compilePattern(match).pattern;
-  const activity = known(kind)?.activity; // the form has no field for it
-  const change = { rule: { ...ruleOf(kind, match, attributes), ...(activity ? { activity } : {}) }, replaces: known(kind) };
+  const change = { rule: ruleOf(kind, match, attributes), replaces: known(kind) };
   // A layout effect runs before the next event: a click on Save may follow immediately.
   React.useLayoutEffect(() => onChange(change, match !== '' && !isInvalid, !!change.replaces), [JSON.stringify(change), isInvalid]);
   const setMatch = (text: string) => setMatches({ ...matches, [kind]: text });
@@ -79,6 +81,7 @@ export function RuleForm({ port, rules, trans, problem, onChange }: IRuleProps):
         <>
           <SchemeChoice value={attributes.scheme} trans={trans} onChange={scheme => set({ scheme })} />
           <HostChoice value={attributes.keep_host} trans={trans} onChange={keep_host => set({ keep_host })} />
+          <ActivityChoice value={attributes.activity} trans={trans} onChange={activity => set({ activity })} />
         </>
       )}
       {kind === 'port' ? (
@@ -142,6 +145,19 @@ function HostChoice({ value, trans, onChange }: IFieldProps<IAttributes['keep_ho
       <option value="">{trans.__('As the server is configured')}</option>
       <option value="yes">{trans.__('Yes')}</option>
       <option value="no">{trans.__('No')}</option>
+    </Choice>
+  );
+}
+
+function ActivityChoice({ value, trans, onChange }: IFieldProps<IAttributes['activity']>): React.JSX.Element {
+  return (
+    <Choice label={trans.__('Activity of the server')} value={value} onChange={chosen => onChange(chosen as Activity)}>
+      <option value="">{trans.__('As other ports')}</option>
+      {ACTIVITIES.map(activity => (
+        <option key={activity} value={activity}>
+          {activityText(activity, trans)}
+        </option>
+      ))}
     </Choice>
   );
 }
@@ -215,16 +231,18 @@ function kindOf(rule: IPortRule, port: Subject): Kind {
 }
 
 function attributesOf(rule: IPortRule | undefined): IAttributes {
-  const { label = '', on_appear, scheme, keep_host = null, pinned = false } = rule ?? {};
-  return { label, on_appear: on_appear ?? '', scheme: scheme ?? '', keep_host: keep_host === null ? '' : keep_host ? 'yes' : 'no', pinned };
+  const { label = '', on_appear, scheme, keep_host: keeps = null, activity, pinned = false } = rule ?? {};
+  const keep_host = keeps === null ? '' : keeps ? 'yes' : 'no';
+  return { label, on_appear: on_appear ?? '', scheme: scheme ?? '', keep_host, activity: activity ?? '', pinned };
 }
 
-function ruleOf(kind: Kind, match: string, { label, on_appear, scheme, keep_host, pinned }: IAttributes): RuleInput {
+function ruleOf(kind: Kind, match: string, { label, on_appear, scheme, keep_host, activity, pinned }: IAttributes): RuleInput {
   const common = { label: label.trim(), on_appear: on_appear || null };
   if (kind === 'process') {
     return { process: match, ...common };
   }
-  const forPorts = { ports: match, ...common, scheme: scheme || null, keep_host: keep_host === '' ? null : keep_host === 'yes' };
+  const host = { keep_host: keep_host === '' ? null : keep_host === 'yes' };
+  const forPorts = { ports: match, ...common, scheme: scheme || null, ...host, ...(activity ? { activity } : {}) };
   return kind === 'port' ? { ...forPorts, pinned } : forPorts;
 }
 

@@ -6,7 +6,7 @@ import { deleteIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { messageOf } from './api';
-import { appearText, patternProblemText, visibleText } from './labels';
+import { activityText, appearText, patternProblemText, visibleText } from './labels';
 import { Refusal } from './refusal';
 import { folderRules, IUnusedPattern } from './rules';
 import type { IPortRule, IPortsManager } from './tokens';
@@ -76,7 +76,7 @@ function Rule({ rule, origin, trans }: { rule: IPortRule; origin?: string; trans
   );
 }
 
-export function summaryOf({ label, on_appear, scheme, keep_host }: IPortRule, trans: TranslationBundle): string {
+export function summaryOf({ label, on_appear, scheme, keep_host, activity }: IPortRule, trans: TranslationBundle): string {
   const host = keep_host === null ? '' : keep_host ? trans.__("Keeps the browser's Host") : trans.__("Does not keep the browser's Host");
-  return [label, on_appear && appearText(on_appear, trans), scheme?.toUpperCase(), host].filter(Boolean).join(', ');
+  return [label, on_appear && appearText(on_appear, trans), scheme?.toUpperCase(), host, activity && activityText(activity, trans)].filter(Boolean).join(', ');
 }

@@ -144,6 +144,9 @@ export type ServiceScheme = Scheme | 'none';
 /** What happens when a program begins to answer on a port. `open_once`: the first time in a session of the browser. */
 export type OnAppear = 'open' | 'open_once' | 'preview' | 'notify' | 'silent' | 'ignore';
 
+/** Which requests are activity of the Jupyter server: `people` are what a person does, no polls. */
+export type Activity = 'all' | 'people' | 'none';
+
 /** A rule of the server's user, for exactly one of `ports` and `process`. Null: another rule or the default decides. */
 export interface IPortRule {
   /** Made by the server from `ports` or `process`. */
@@ -160,7 +163,7 @@ export interface IPortRule {
   /** The port is listed also while no program listens. */
   pinned: boolean;
   /** Which requests are activity of the server; only with `ports`. */
-  activity: 'all' | 'people' | 'none' | null;
+  activity: Activity | null;
 }
 
 export interface IReservation {

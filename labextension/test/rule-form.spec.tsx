@@ -34,8 +34,9 @@ describe('the form of a port', () => {
     set('When it appears', 'open_once');
     set('Protocol', 'https');
     set("Keep the browser's Host", 'no');
+    set('Activity of the server', 'people');
     fireEvent.click(screen.getByLabelText('List it also while no program listens'));
-    const rule = { ports: '8501', label: '<b>😀', on_appear: 'open_once', scheme: 'https', keep_host: false, pinned: true };
+    const rule = { ports: '8501', label: '<b>😀', on_appear: 'open_once', scheme: 'https', keep_host: false, activity: 'people', pinned: true };
     expect(last()[0].rule).toEqual(rule);
   });
 
