@@ -23,15 +23,14 @@ _FAILURES = {
 
 def build_report(seen: Observation) -> dict[str, Any]:
     """The response of the API (schema `Diagnosis` of docs/openapi.yaml)."""
-    problem, page = find_problem(seen), seen.page
-    findings = find_all(seen) if problem is None else []
+    page = seen.page
     return {
         "target": seen.target.name,
         "url": next(visit.proxied_url for visit in seen.pages if visit.kind == "page"),
         "status": page.proxied.status if page.proxied is not None else 0,
         "requests": sum(answer is not None for visit in seen.pages for answer in (visit.direct, visit.proxied)),
-        "problem": problem,
-        "findings": [_describe(rule, finding) for rule, finding in findings],
+        "problem": find_problem(seen),
+        "findings": [_describe(rule, finding) for rule, finding in find_all(seen)],
         "notes": list(find_notes(seen)),
     }
 

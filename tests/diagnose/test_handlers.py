@@ -12,8 +12,10 @@ import pytest
 import trustme
 import yaml
 from jsonschema import Draft202012Validator
+from jupyter_server.auth import Authorizer
 
 from ..conftest import TOKEN
+from ..support.identity_providers import configured
 from ..support.upstreams import free_port, never_answers, serve
 from ..support.waiting import eventually
 from .conftest import Reply, site
@@ -88,6 +90,23 @@ async def test_who_may_not_reach_the_port_may_not_diagnose_it(diagnose):
     assert (status, error["code"]) == (403, "forbidden")
     status, error = await diagnose(service="no-such")
     assert (status, error["code"]) == (404, "not_found")
+
+
+class ReadsOnly(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return action == "read"
+
+
+class ExecutesOnly(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return action == "execute"
+
+
+@pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=kind) for kind in (ReadsOnly, ExecutesOnly)])
+async def test_a_diagnosis_needs_both_permissions(diagnose, jp_server_config):
+    async with serve(site({"/": "x"})) as service:
+        assert (await diagnose(service.port))[0] == 403
+        assert service.requests == []
 
 
 async def test_one_at_a_time(diagnose):

@@ -73,7 +73,7 @@ def test_a_page_that_is_late_through_jupyter_alone_and_late_parts():
 
 
 def test_without_an_answer_there_is_a_problem_and_no_finding():
-    report = build_report(observe(Answer(error="unreachable")))
+    report = build_report(observe(Answer(error="bad_upstream"), Answer(502, error="bad_upstream")))
     assert (report["findings"], bool(report["problem"])) == ([], True)
 
 
