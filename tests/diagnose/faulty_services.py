@@ -596,5 +596,20 @@ HEALTHY = [
         "words of error pages",
         {"/": page("<p>Invalid Host header, CSRF verification failed, your browser is not supported. localhost:{port}</p>")},
     ),
+    Small(
+        "constants of a library",
+        {
+            "/": page("<script src=lib.js></script>"),
+            "/lib.js": Response(
+                'n.DEFAULT_URL="ws://localhost:5006/ws";n.onClick=()=>{window.location.href="/"};u=()=>location.origin+"/#view/"+e',
+                SCRIPT,
+            ),
+        },
+    ),
+    Small(
+        "no slash, and only an icon is missing",
+        {"/app": page("<script src=static/a.js></script>", "<link rel=icon href=./gone.ico>"), "/static/a.js": APP},
+        path="/app",
+    ),
     Small("missing pictures", {"/": page("<img src=gone.png><link rel=icon href=gone.ico>")}),
 ]

@@ -298,7 +298,10 @@ def find_content_redirects(seen: Observation) -> Iterator[Finding]:
     for page, meta, written in _refreshes(seen):
         url = urljoin(seen.target.jupyter_origin + page.proxied_url, written)
         yield from _content_redirect(seen, written, url, meta.evidence)
+    pages = {page.direct_url for page in seen.of_kind("page")}
     for visit in seen.of_kind("link"):
+        if visit.url == "/" and visit.source.file not in pages:
+            continue  # libraries lead there from their error pages
         if _is_script_redirect(visit):
             yield from _content_redirect(seen, visit.url, seen.target.jupyter_origin + visit.proxied_url, visit.source)
             return

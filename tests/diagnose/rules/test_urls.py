@@ -253,3 +253,8 @@ def test_pages_that_lead_to_the_root_are_redirected_where_that_is_possible(html)
 )
 def test_pages_that_stay_below_the_prefix(html):
     assert find(observe(html)) == []
+
+
+def test_a_library_that_leads_to_the_root_is_none():
+    assert find(observe(script='onClick:()=>{window.location.href="/"}', target=ABSOLUTE)) == []
+    assert find(observe('<script>window.location.href="/"</script>', target=ABSOLUTE)) == ["redirect-outside-prefix"]
