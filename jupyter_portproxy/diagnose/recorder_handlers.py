@@ -5,7 +5,9 @@ A port or service is recorded for those who may use it: the same permission, and
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +22,8 @@ from ..protocol.urls import LOOPBACK_NAME, Route, parse_port
 from .curl import print_command
 from .har import build_archive
 from .recorder import Item, RecordedExchange, Recorder
+
+_SHARE = 0.02  # of the time is spent on printing the events of one watcher, also where many requests pass
 
 
 class ExchangesAPIHandler(ProxyAPIHandler):
@@ -84,8 +88,11 @@ class ExchangeEventsHandler(ExchangesAPIHandler):
         self.set_header("Cache-Control", "no-store")
         try:
             async for batch in watching:
+                began = time.perf_counter()
                 self.write("".join(map(self._print_event, batch)) or ": still here\n\n")
+                spent = time.perf_counter() - began
                 await self.flush()
+                await asyncio.sleep(spent / _SHARE)
         except StreamClosedError:
             pass  # the client has disconnected
         finally:
