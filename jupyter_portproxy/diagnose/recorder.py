@@ -142,7 +142,7 @@ class Recorder:
         self._recordings: dict[str, Recording] = {}
         self._heads: dict[int, tuple[str, tuple[str, ...]]] = {}  # by the hash of a request's head
         self._lines: dict[tuple[str, str], str] = {}  # see `mask_fields`
-        self._dropped: dict[tuple[str, ...], tuple[str, ...]] = {}  # by the names in two responses
+        self._dropped: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}  # by the names in two responses
         self._last_id = 0
 
     # ---- for the API ----
@@ -261,17 +261,22 @@ class Recorder:
             removed=removed,
         )
         if answer is not None:
-            exchange.removed_answer = self._find_dropped(answer, response)
-            self._describe_changes(exchange, observed, answer, response)
+            exchange.removed_answer, has_changes = self._find_dropped(answer, response)
+            if has_changes:
+                self._describe_changes(exchange, observed, answer, response)
         exchange.weigh()
         return exchange
 
-    def _find_dropped(self, answer: Fields, response: Fields) -> tuple[str, ...]:
-        """The names of what did not go to the client. Most responses have the same fields as the one before."""
+    def _find_dropped(self, answer: Fields, response: Fields) -> tuple[tuple[str, ...], bool]:
+        """The names of what did not go to the client, and whether there are fields for `_describe_changes`.
+
+        Most responses have the same fields as the one before.
+        """
         key = (*[name for name, _ in answer], "", *[name for name, _ in response])
         known = self._dropped.get(key)
         if known is None:
-            known = _names(find_dropped_names(answer, response))
+            has_changes = any(name.lower() in ("location", "set-cookie") for name, _ in answer)
+            known = _names(find_dropped_names(answer, response)), has_changes
             if len(self._dropped) >= _MAX_HEADS:
                 self._dropped.clear()
             if sum(map(len, key)) <= _MAX_KEY:
