@@ -40,12 +40,16 @@ def add_commands(commands: Commands) -> None:
         command.add_argument("arguments", nargs="*", metavar="FOLDER", help=text)
 
 
-def _path(client: ApiClient, options: Options) -> str:
-    """The folder of the command as the API takes it: a path on the server's machine."""
-    if len(options.arguments) > 1:
-        raise CliError(f"One folder at a time: {', '.join(options.arguments)}.")
-    given = options.arguments[0] if options.arguments else ""
-    return os.path.abspath(os.path.expanduser(given)) if client.server.is_local else given
+def take_folder(arguments: list[str]) -> str:
+    """The one folder that a command names; empty if it names none. Raises: CliError: it names several."""
+    if len(arguments) > 1:
+        raise CliError(f"One folder at a time: {', '.join(arguments)}.")
+    return arguments[0] if arguments else ""
+
+
+def path_on_server(client: ApiClient, folder: str) -> str:
+    """A folder as the API takes it: a server of this machine gets the whole path, one elsewhere a path below its own folder."""
+    return os.path.abspath(os.path.expanduser(folder)) if client.server.is_local else folder
 
 
 # ---- up ----
@@ -54,10 +58,10 @@ def _path(client: ApiClient, options: Options) -> str:
 def _up(client: ApiClient, options: Options) -> int:
     from urllib.parse import quote
 
-    path = _path(client, options)
+    path = path_on_server(client, take_folder(options.arguments))
     folder = client.call("GET", f"folders?path={quote(path)}")
     for problem in folder["problems"]:
-        print(printable(_print_problem(problem)), file=sys.stderr)
+        print(printable(describe_problem(problem)), file=sys.stderr)
     if folder["consent"] != "given":
         _ask(folder, options)
         client.call("PUT", "folders/consent", {"path": folder["folder"], "digest": folder["digest"]})
@@ -132,21 +136,24 @@ def _describe(folder: Item) -> Iterator[str]:
 
 def _describe_rule(rule: Item) -> str:
     match = (
-        f"port {rule['ports']}" if rule["ports"] is not None else f"ports of processes like {quote_command([rule['process']])}"
+        f"port {rule['ports']}" if rule["ports"] is not None else f"a port of processes like {quote_command([rule['process']])}"
     )
-    scheme, host = rule["scheme"], rule["keep_host"]
+    scheme, host, activity = rule["scheme"], rule["keep_host"], rule["activity"]
     texts = [
         f"is called {rule['label']!r}" if rule["label"] else "",
         _APPEARANCES.get(rule["on_appear"], ""),
         f"speaks {scheme}" if scheme else "",
         "" if host is None else "gets the browser's Host" if host else "gets its own address as Host",
+        f"has the activity {activity!r}" if activity else "",
     ]
     return f"{match} {', '.join(filter(None, texts)) or 'is left as it is'}"
 
 
-def _print_problem(problem: Item) -> str:
+def describe_problem(problem: Item) -> str:
+    """A line for a problem, or for a note, which has neither key nor hint."""
     line = f":{problem['line']}" if problem["line"] is not None else ""
-    return f"{problem['file']}{line}: {problem['message']} {problem['hint']}".rstrip()
+    key = f"{problem['key']}: " if problem.get("key") else ""
+    return f"{problem['file']}{line}: {key}{problem['message']} {problem.get('hint', '')}".rstrip()
 
 
 # ---- progress ----
@@ -199,7 +206,7 @@ def _print_links(client: ApiClient, services: list[Item]) -> None:
 
 
 def _down(client: ApiClient, options: Options) -> None:
-    path = _path(client, options)
+    path = path_on_server(client, take_folder(options.arguments))
     running = {service["name"] for service in client.call("GET", "services") if service["state"] not in ("down", "failed")}
     folder = client.call("POST", "folders/down", {"path": path}, no_timeout=True)
     services = [service for service in client.call("GET", "services") if service["folder"] == folder["folder"]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import CliError
 from .api_command import add_server_options
+from .folders import describe_problem, path_on_server, take_folder
 from .output import PROGRAM, Commands, Options, print_json, print_result, print_table, printable, quote_command
 
 if TYPE_CHECKING:
@@ -32,13 +33,10 @@ def add_commands(commands: Commands) -> None:
 
 def _run(options: Options) -> int:
     is_new = options.arguments[:1] == [_INIT]
-    folders = options.arguments[is_new:]
-    if len(folders) > 1:
-        raise CliError(f"'project' takes one folder, not {len(folders)}: {' '.join(folders)}")
-    folder = folders[0] if folders else "."
+    folder = take_folder(options.arguments[is_new:])
     if is_new:
-        return _write(folder, options)
-    item = _read(folder) if options.server is None else _call(folders[0] if folders else "", options)
+        return _write(folder or ".", options)
+    item = _read(folder or ".") if options.server is None else _call(folder, options)
     if options.json:
         print_json(item)
     else:
@@ -60,10 +58,9 @@ def _read(folder: str) -> dict[str, Any]:
 
 
 def _call(folder: str, options: Options) -> dict[str, Any]:
-    """The item of a folder of a server's machine; one elsewhere knows paths below its own folder. Raises: CliError"""
+    """The item of a folder of a server's machine. Raises: CliError"""
     client = _client(options)
-    path = os.path.abspath(os.path.expanduser(folder)) if client.server.is_local else folder
-    item: dict[str, Any] = client.call("GET", f"folders?path={quote(path, safe='')}")
+    item: dict[str, Any] = client.call("GET", f"folders?path={quote(path_on_server(client, folder), safe='')}")
     return item
 
 
@@ -88,9 +85,8 @@ def _print(item: dict[str, Any]) -> None:
         print_table(["PORT OR PROCESS", "WHEN IT APPEARS", "SCHEME", "LABEL"], ports)
     if not (item["services"] or item["ports"]):
         print("No services and no ports.\n")
-    _print_lines("Left out:", [_where(note, note["message"]) for note in item["notes"]])
-    problems = [_where(problem, f"{problem['message']} {problem['hint']}".strip()) for problem in item["problems"]]
-    _print_lines("Wrong, and left out:", problems)
+    _print_lines("Left out:", map(describe_problem, item["notes"]))
+    _print_lines("Wrong, and left out:", map(describe_problem, item["problems"]))
 
 
 def _command(service: dict[str, Any]) -> str:
@@ -105,15 +101,9 @@ def _action(rule: dict[str, Any]) -> str:
     return (rule["on_appear"] or "").replace("_", "-")
 
 
-def _where(place: dict[str, Any], text: str) -> str:
-    line = f":{place['line']}" if place["line"] else ""
-    key = f"{place['key']}: " if place.get("key") else ""
-    return f"{place['file']}{line}: {key}{text}"
-
-
-def _print_lines(head: str, lines: list[str]) -> None:
-    if lines:
-        print(head, *(printable(f"  {line}") for line in lines), "", sep="\n")
+def _print_lines(head: str, lines: Iterable[str]) -> None:
+    if texts := [printable(f"  {line}") for line in lines]:
+        print(head, *texts, "", sep="\n")
 
 
 # ---- a new file ----

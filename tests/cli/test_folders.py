@@ -256,14 +256,14 @@ def test_bad_input_is_one_sentence(server, run, shop, home):
 
 def test_only_rules_for_ports(server, run, shop):
     (shop / "portproxy.toml").write_text(
-        "[[ports]]\nport = 15000\nlabel = 'Shop'\n[[ports]]\nprocess = 'a b'\non_appear = 'ignore'\n"
+        "[[ports]]\nport = 15000\nlabel = 'Shop'\nactivity = 'none'\n[[ports]]\nprocess = 'a b'\non_appear = 'ignore'\n"
     )
     code, output, _ = run("up", "--yes", folder="shop")
     assert (code, output) == (
         0,
         f"{shop} (portproxy.toml) wants to set rules for ports:\n\n"
-        "  port 15000 is called 'Shop'\n"
-        "  ports of processes like 'a b' is not listed\n\n"
+        "  port 15000 is called 'Shop', has the activity 'none'\n"
+        "  a port of processes like 'a b' is not listed\n\n"
         "It has no services to start. Its rules for ports count now.\n",
     )
 

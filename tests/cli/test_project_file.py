@@ -52,8 +52,8 @@ def test_what_is_left_out_is_no_problem(run, home):
     [
         (["gone"], "There is no folder gone.\n"),
         (["init", "gone"], "There is no folder gone.\n"),
-        (["a", "b"], "'project' takes one folder, not 2: a b\n"),
-        (["init", "a", "b"], "'project' takes one folder, not 2: a b\n"),
+        (["a", "b"], "One folder at a time: a, b.\n"),
+        (["init", "a", "b"], "One folder at a time: a, b.\n"),
         (["."], "{home} has no project file.\nWrite one: jupyter portproxy project init .\n"),
     ],
 )
