@@ -21,7 +21,7 @@ ENVIRONMENT_FILE = ".env"
 TOP_LEVEL = ("configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes")  # and `x-...`
 MAX_EXTENDS = 10  # services in a chain
 MAX_INCLUDED = 50  # applications
-MAX_SERVICES = 200
+MAX_COMPOSE_SERVICES = 200
 MAX_ITEMS = MAX_PORTS + 1  # of a list of a service
 _REMOTE = re.compile(r"[A-Za-z0-9+.-]+://|git@|oci:", re.ASCII)
 
@@ -109,8 +109,8 @@ class ComposeFiles:
         services: dict[str, ComposeService] = {}
         for document in documents:
             for name in document.services:
-                if name not in services and len(services) >= MAX_SERVICES:
-                    message = f"There are more than {MAX_SERVICES} services; the others are not read."
+                if name not in services and len(services) >= MAX_COMPOSE_SERVICES:
+                    message = f"There are more than {MAX_COMPOSE_SERVICES} services; the others are not read."
                     self._entries.add_problem(None, "services", message, "Remove some.", document.name)
                     break
                 service = services.setdefault(name, ComposeService(name, document.name, document.document.line("services", name)))

@@ -12,7 +12,6 @@ from ..services.templates import Template
 from .document import UnreadableFile
 from .model import Note, Problem
 
-MAX_SERVICES = 100  # as the manager of services has it
 MAX_PORTS = 200
 MAX_MESSAGE = 500  # characters
 MAX_MESSAGES = 200  # problems, and notes, of one file

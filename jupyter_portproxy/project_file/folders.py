@@ -30,6 +30,7 @@ from ..services.dependencies import in_order
 from ..services.folder_rules import FolderRules
 from ..services.manager import ServiceManager
 from ..services.service import Service
+from ..services.template_keys import is_encodable
 from ..services.templates import Template
 from ..services.user_file import in_thread
 from . import read
@@ -310,7 +311,7 @@ class Folders:
 
     async def _locate(self, path: object) -> KnownFolder:
         """The folder at a path, known or not. Raises: BadInput"""
-        if not isinstance(path, str) or len(path) > MAX_PATH or "\0" in path or not _is_encodable(path):
+        if not isinstance(path, str) or len(path) > MAX_PATH or "\0" in path or not is_encodable(path):
             raise BadInput.value("path", path, f"Send a text of at most {MAX_PATH} characters, relative to Jupyter's folder.")
         folder = await asyncio.to_thread(os.path.realpath, os.path.join(self._root, path))
         return self._known.get(folder) or KnownFolder(folder)
@@ -339,7 +340,7 @@ class Folders:
     async def _update(self, known: KnownFolder) -> None:
         """Read a folder if its files have changed, but not within a second after the last time: wait until then."""
         async with known.reading:
-            if known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known)):
+            if known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known.file)):
                 await asyncio.sleep(known.read_at + READ_INTERVAL - time.monotonic())
                 await self._read(known)
         self._apply_rules(known)
@@ -356,7 +357,7 @@ class Folders:
 
     async def _refresh(self) -> None:
         known = list(self._known.values())
-        stamps = await asyncio.to_thread(lambda: [_stamp(each.path, _watched(each)) for each in known])
+        stamps = await asyncio.to_thread(lambda: [_stamp(each.path, _watched(each.file)) for each in known])
         for each, stamp in zip(known, stamps, strict=True):
             if stamp != each.stamp and time.monotonic() - each.read_at >= READ_INTERVAL:
                 await self._read_now(each)
@@ -364,8 +365,8 @@ class Folders:
                 self._apply_rules(each)  # another server of this user may have changed the consent
 
 
-def _watched(known: KnownFolder) -> list[str]:
-    return sorted({*read.CANDIDATES, *(known.file.watched if known.file is not None else ())})
+def _watched(file: ProjectFile | None) -> list[str]:
+    return sorted({*read.CANDIDATES, *(file.watched if file is not None else ())})
 
 
 def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFile | None, Item, Stamp | None]:
@@ -373,7 +374,7 @@ def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFi
     another change.
     """
     file = read.read_folder(folder, others)
-    watched = sorted({*read.CANDIDATES, *(file.watched if file is not None else ())})
+    watched = _watched(file)
     now, stamp = time.time(), _stamp(folder, watched)
     is_recent = any(abs(now - changed) < _TIMES for changed in _change_times(folder, watched))
     return file, describe(file or ProjectFile(folder)), None if is_recent else stamp
@@ -395,11 +396,3 @@ def _look(look: Callable[[str], os.stat_result], path: str) -> tuple[int, ...] |
 def _change_times(folder: str, watched: Iterable[str]) -> list[float]:
     looks = (_look(os.stat, os.path.join(folder, path)) for path in watched)
     return [look[4] / 1e9 for look in looks if look is not None]
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeError:
-        return False
-    return True

@@ -12,10 +12,11 @@ from ..services import environment_file
 from ..services.dependencies import link
 from ..services.port_rules import KEYS as PORT_RULE_KEYS
 from ..services.port_rules import ON_APPEAR
+from ..services.service_list import MAX_SERVICES
 from ..services.template_keys import TemplateError
 from ..services.templates import KEYS, Template, load
 from .document import ParsedDocument, Path, UnreadableFile, print_path, quote, suggest
-from .entries import MAX_PORTS, MAX_SERVICES, Entries, WrongEntry
+from .entries import MAX_PORTS, Entries, WrongEntry
 from .folder_files import FolderFiles
 
 if sys.version_info >= (3, 11):

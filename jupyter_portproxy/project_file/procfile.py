@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from ..services import environment_file
 from ..services.environment_file import EnvironmentFileError
+from ..services.service_list import MAX_SERVICES
 from ..services.template_keys import TemplateError
 from ..services.templates import load
 from .document import UnreadableFile, quote
-from .entries import MAX_SERVICES, Entries
+from .entries import Entries
 from .folder_files import FolderFiles
 
 ENVIRONMENT_FILE = ".env"

@@ -220,13 +220,7 @@ class ServiceManager:
         if known is not None and known.alive:
             if self._arguments.are_of(known, template, filled, kernel):
                 return known
-            pairs = [f"{argument}={masked(argument, value)}" for argument, value in known.arguments.items()]
-            if known.kernel != kernel:
-                pairs.append(f"kernel={known.kernel or 'none'}")
-            raise BadInput(
-                f"The service '{name}' runs with other arguments: {', '.join(pairs)}.",
-                "Choose another name, or stop that service first.",
-            )
+            raise _runs_otherwise(known, kernel)
         if known is None:
             self._services.check_room()
         return self._begin(name, template, filled, started_by, kernel)
@@ -358,3 +352,12 @@ class ServiceManager:
 
     def _start_need(self, template: Template, started_by: str) -> Service:
         return self.find_running(template) or self.start_template(template, started_by=started_by)
+
+
+def _runs_otherwise(service: Service, kernel: str) -> BadInput:
+    """The error of a start with other arguments or another kernel than those with which the service runs."""
+    pairs = [f"{name}={masked(name, value)}" for name, value in service.arguments.items()]
+    if service.kernel != kernel:
+        pairs.append(f"kernel={service.kernel or 'none'}")
+    message = f"The service '{service.name}' runs with other arguments: {', '.join(pairs)}."
+    return BadInput(message, "Choose another name, or stop that service first.")

@@ -56,7 +56,7 @@ class Argument:
         """
         text = str(value)
         fits = isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(text) <= 4096
-        if not fits or "\0" in text or not _is_encodable(text):
+        if not fits or "\0" in text or not is_encodable(text):
             raise TemplateError(f"The argument '{self.name}' must be a text of at most 4096 characters.")
         if self.kind == "number" and not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", text, re.ASCII):
             raise TemplateError(f"The argument '{self.name}' is not a number: {text[:80]!r}.")
@@ -73,8 +73,8 @@ class Requires:
     hint: str = ""
 
 
-def _is_encodable(text: str) -> bool:
-    """True if it can be passed to a program. JSON can express half a surrogate pair, which is not a character."""
+def is_encodable(text: str) -> bool:
+    """True if it can be passed to a program, or name a file. JSON can express half a surrogate pair, which is not a character."""
     try:
         os.fsencode(text)
     except UnicodeError:

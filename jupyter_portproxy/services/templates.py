@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..protocol.activity import ALL, ActivityRule
+from ..protocol.activity import ALL, KINDS, ActivityRule
 from . import template_keys as keys
 from .dependencies import link
 from .hooks import Endpoint, TemplateHooks
@@ -340,6 +340,6 @@ KEYS: Mapping[str, Any] = {
     "port": keys.read_port,
     "health_period": keys.read_health_period,
     "health_failures": keys.read_failures,
-    "activity": keys.one_of("all", "people", "none"),
+    "activity": keys.one_of(*KINDS),
     "activity_exclude": keys.read_patterns,
 }

@@ -5,10 +5,11 @@ import itertools
 import jsonschema
 import pytest
 
-from jupyter_portproxy.project_file.entries import MAX_PORTS, MAX_SERVICES
+from jupyter_portproxy.project_file.entries import MAX_PORTS
 from jupyter_portproxy.project_file.portproxy_toml import PORT_KEYS, TOP_LEVEL
 from jupyter_portproxy.project_file.schema import read_schema
 from jupyter_portproxy.services.port_rules import ON_APPEAR
+from jupyter_portproxy.services.service_list import MAX_SERVICES
 from jupyter_portproxy.services.template_keys import STANDARD_PLACEHOLDERS, TemplateError
 from jupyter_portproxy.services.templates import KEYS
 
