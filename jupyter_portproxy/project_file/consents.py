@@ -28,7 +28,7 @@ class Consents:
         return self._file.read().get(folder)
 
     def give(self, folder: str, digest: str) -> None:
-        """Allow this very content. Of more than `MAX_CONSENTS` the oldest is dropped: its folder asks again."""
+        """Allow this very content. Of more than `MAX_CONSENTS` the oldest is dropped."""
         with self._file.change() as consents:
             consents.pop(folder, None)  # the newest is last
             consents[folder] = digest
