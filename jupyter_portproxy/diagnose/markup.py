@@ -16,7 +16,6 @@ from .script_urls import Found, find_script_urls, find_style_urls
 MAX_REFERENCES = 400  # of one document
 _MAX_STEPS = 200_000  # tags and attributes
 _MAX_METAS = 50
-_MAX_INLINE = 20  # inline scripts
 _MAX_URL = 2000  # characters
 _MAX_HANDLER = 4000  # characters of an event handler
 _SCRIPT_TYPES = frozenset({"", "module", "text/javascript", "application/javascript", "text/babel"})
@@ -126,15 +125,13 @@ class _PageReader:
         self._title, self._base_href, self._has_password_field = "", "", False
         self._base: Evidence | None = None
         self._metas: list[MetaTag] = []
-        self._inline_scripts: list[Evidence] = []
 
     @property
     def references(self) -> list[Reference]:
         return self._references.list
 
     def document(self) -> Document:
-        metas, scripts = tuple(self._metas), tuple(self._inline_scripts)
-        return Document(self._title, self._base, self._base_href, metas, scripts, self._has_password_field)
+        return Document(self._title, self._base, self._base_href, tuple(self._metas), self._has_password_field)
 
     def read(self, tag: StartTag) -> None:
         if (special := _READERS.get(tag.name)) is not None:
@@ -174,12 +171,8 @@ class _PageReader:
         if kind == "importmap":
             for match in _MAPPED.finditer(tag.content):
                 self._references.add("script", match[1], tag.end + match.start(1))
-        is_script = kind in _SCRIPT_TYPES
-        if tag.attributes.get("src") or not is_script or not tag.content.strip():
-            return
-        if len(self._inline_scripts) < _MAX_INLINE:
-            self._inline_scripts.append(self._lines.evidence(tag.start))
-        self._add_all(find_script_urls(tag.content), tag.end)
+        if kind in _SCRIPT_TYPES and not tag.attributes.get("src"):
+            self._add_all(find_script_urls(tag.content), tag.end)
 
     def read_style(self, tag: StartTag) -> None:
         self._add_all(find_style_urls(tag.content), tag.end)

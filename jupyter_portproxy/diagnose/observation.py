@@ -114,7 +114,6 @@ class Document:
         base: where its `<base href>` stands; None without one.
         base_href: the URL in it.
         metas: its `<meta>` tags.
-        inline_scripts: its `<script>`s without `src`; the excerpts are their beginnings.
         has_password_field: it has an `<input type=password>`: it is a login.
     """
 
@@ -122,7 +121,6 @@ class Document:
     base: Evidence | None = None
     base_href: str = ""
     metas: tuple[MetaTag, ...] = ()
-    inline_scripts: tuple[Evidence, ...] = ()
     has_password_field: bool = False
 
     def meta(self, name: str) -> MetaTag | None:

@@ -1,6 +1,6 @@
 """Requests like a browser's, to one origin: that of a service, or that of this Jupyter server. GET and WebSocket handshakes only.
 
-A client has a jar of cookies and a budget. Both clients of a crawl share the budget: `time`, `bytes` and nothing else end it.
+A client has a jar of cookies and a budget of time and bytes, which both clients of a crawl share.
 """
 
 from __future__ import annotations

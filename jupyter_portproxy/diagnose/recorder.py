@@ -223,7 +223,7 @@ class Recorder:
     # ---- the gateway's observer ----
 
     def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
-        recording = self._recordings.get(target) or self._recordings.get(self._find_other_name(target))
+        recording = self.find(target)
         return None if recording is None else ObservedRequest(self, recording, kind, method, uri, scheme)
 
     def report(self, observed: ObservedRequest) -> None:

@@ -1,6 +1,6 @@
 """Responses and tunnels of requests that are observed: the same as without an observer, and they fill the ObservedRequest.
 
-Only `make_response`, `make_tunnel` and `observe_tunnel` are called, with None for a request that is not observed.
+Handlers call `make_response` and `make_tunnel`, with None for a request that is not observed, and `observe_tunnel`.
 """
 
 from __future__ import annotations

@@ -241,13 +241,8 @@ class ComposeFiles:
 
 
 def _texts(value: Any) -> list[str]:
-    return (
-        [value]
-        if isinstance(value, str)
-        else [item for item in value if isinstance(item, str)]
-        if isinstance(value, list)
-        else []
-    )
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
 
 
 def _merge(items: list[Item], value: Any, file: _File, name: str, key: str) -> None:

@@ -27,8 +27,8 @@ _POLICIES = _HIDES_PATH | {
     "origin-when-cross-origin",
     "same-origin",
     "strict-origin-when-cross-origin",
+    "unsafe-url",
 }
-_POLICIES |= {"unsafe-url"}
 _REGISTER = re.compile(r"serviceWorker\s*\.\s*register\s*\(\s*[^)]{0,300}?\bscope\s*:\s*([\"'`])(?P<scope>[^\"'`]*)\1", re.DOTALL)
 _LOCAL_URL = r"""["'`]\s*((?:https?|wss?):(?:\\?/){2}(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):"""  # and the port
 # `"ws://" + location.host` or a template with it, without a choice between ws and wss before it.
