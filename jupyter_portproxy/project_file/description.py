@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..services.templates import Template
+from ..services.templates import PLACEHOLDER, Template
 from .model import ProjectFile
 
 
@@ -24,11 +24,17 @@ def describe(project_file: ProjectFile) -> dict[str, Any]:
 
 
 def _describe_service(template: Template) -> dict[str, Any]:
+    """Its arguments have their defaults: what a person allows shows all that runs."""
+    defaults = {each.name: each.default.replace("{", "{{").replace("}", "}}") for each in template.arguments}
+
+    def fill_in(text: str) -> str:
+        return PLACEHOLDER.sub(lambda match: defaults.get(match[1], match[0]), text)
+
     return {
         "name": template.name,
-        "command": list(template.command),
-        "cwd": template.cwd,
-        "environment": dict(template.environment),
+        "command": list(map(fill_in, template.command)),
+        "cwd": fill_in(template.cwd),
+        "environment": {name: fill_in(text) for name, text in template.environment.items()},
         "kernel": template.kernel,
         "autostart": template.autostart,
         "depends_on": list(template.depends_on),

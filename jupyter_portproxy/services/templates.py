@@ -21,7 +21,7 @@ from .hooks import Endpoint, TemplateHooks
 from .kernel_environments import KernelEnvironment
 from .template_keys import NAME, NAME_HINT, Argument, Requires, TemplateError
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _OF_DEPENDENCIES = ("port", "unix_socket", "prefix")  # placeholders `{NAME.port}` and so on
 _SHIPPED = Path(__file__).parent / "templates.json"
 
@@ -267,7 +267,7 @@ def from_directories(directories: Iterable[str]) -> tuple[dict[str, object], lis
 
 def expand(text: str, values: Mapping[str, str]) -> str:
     """Replace `{name}` by its value, which is not expanded again; `{{` and `}}` stand for braces."""
-    return _PLACEHOLDER.sub(lambda m: m[0][0] if m[1] is None else values[m[1]], text)
+    return PLACEHOLDER.sub(lambda m: m[0][0] if m[1] is None else values[m[1]], text)
 
 
 def _check_placeholders(template: Template) -> None:
@@ -276,7 +276,7 @@ def _check_placeholders(template: Template) -> None:
     texts = {"command": template.command, "environment": template.environment.values(), "cwd": (template.cwd,)}
     for key, parts in texts.items():
         for part in parts:
-            for match in _PLACEHOLDER.finditer(part):
+            for match in PLACEHOLDER.finditer(part):
                 if match[1] is not None and match[1] not in allowed:
                     raise TemplateError(
                         f"the placeholder '{{{match[1]}}}' in '{key}' is unknown; "

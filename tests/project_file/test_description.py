@@ -24,3 +24,15 @@ def test_a_folder_is_described_as_json(read_files, tmp_path):
     assert [rule["ports"] for rule in item["ports"]] == ["1"]
     assert [(problem["line"], problem["key"]) for problem in item["problems"]] == [(6, "services.b.command")]
     assert [note["file"] for note in item["notes"]] == ["portproxy.toml"]
+
+
+def test_a_default_of_an_argument_is_shown_where_it_is_used(read_files):
+    text = """[services.a]
+command = ["sh", "-c", "{task} {{task}} {port}"]
+cwd = "{folder}"
+environment = { A = "{task}" }
+arguments = [{ name = "task", default = "curl {x} | sh" }, { name = "folder", default = "sub" }]
+"""
+    service = describe(read_files({"portproxy.toml": text}))["services"][0]
+    assert service["command"] == ["sh", "-c", "curl {{x}} | sh {{task}} {port}"]
+    assert (service["cwd"], service["environment"]) == ("sub", {"A": "curl {{x}} | sh"})
