@@ -26,11 +26,12 @@ else:
 
 TOP_LEVEL = ("ports", "services", "version")
 PORT_KEYS = ("port", "protocol", *(key for key in PORT_RULE_KEYS if key not in ("ports", "pinned")))
-_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\[^\n])*"?|'[^'\n]*'?)"""
+# A quote that need not be closed would make the time of a match exponential: a text of several lines can hold any line.
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*')"""
 _HEADER = re.compile(rf"[ \t]*(\[\[?)[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t]*\]")
 _ASSIGNMENT = re.compile(rf"[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY})*)[ \t]*=")
 _PART = re.compile(_KEY)
-_TOKEN = re.compile(rf"(?P<comment>\#[^\n]*)|(?P<part>{_KEY})|(?P<dot>\.)|(?P<blank>[ \t]+)|(?P<other>.)", re.DOTALL)
+_TOKEN = re.compile(rf"(?P<comment>\#[^\n]*)|(?P<part>{_KEY}|[\"'][^\n]*)|(?P<dot>\.)|(?P<blank>[ \t]+)|(?P<other>.)", re.DOTALL)
 MAX_REPEATED = 10  # tables that are removed, each for the price of parsing the text again
 _MAX_PARSED = 320 << 10  # characters that are parsed again for them
 _MAX_PARTS = 64  # of a key: the time that tomllib needs for one grows with their square
@@ -45,7 +46,9 @@ def parse(text: str) -> ParsedDocument:
     repeated: list[tuple[Path, int]] = []
     while True:
         try:
-            return ParsedDocument(tomllib.loads("\n".join(lines)), dict(_locate(lines)), tuple(repeated))
+            value = tomllib.loads("\n".join(lines))
+            _check_numbers(value)
+            return ParsedDocument(value, dict(_locate(lines)), tuple(repeated))
         except tomllib.TOMLDecodeError as error:
             where = _WHERE.search(str(error))
             line = int(where[1]) if where else None
@@ -95,6 +98,15 @@ def _check_keys(text: str) -> None:
             line = text.count("\n", 0, token.start()) + 1
             raise UnreadableFile(f"A key in line {line} has more than {_MAX_PARTS} parts.", "Correct it.", line)
         before = kind
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises: ValueError: an integer has more than TOML's 64 bits. Python refuses to print one of thousands of digits."""
+    if isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_numbers(each)
+    elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("a number has more than 64 bits")
 
 
 def _locate(lines: list[str]) -> Iterator[tuple[Path, int]]:

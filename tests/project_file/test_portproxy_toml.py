@@ -285,3 +285,18 @@ def test_no_text_takes_more_than_a_second(text):
     except UnreadableFile as error:
         assert error.message
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("part", ["'", '"'])
+@pytest.mark.parametrize("line", ["{}", "[{}"])
+def test_the_time_for_quotes_in_a_text_is_linear(part, line):
+    quotes = line.format(f".{part}".join([part] * 30))  # each more would have taken 1.6 times as long
+    start = time.process_time()
+    assert parse(f"x = '''\n{quotes}\n'''\n").value == {"x": f"{quotes}\n"}
+    assert time.process_time() - start < 0.3
+
+
+@pytest.mark.parametrize("where", ["version = {}", "[[ports]]\nport = {}", "[services.a]\ncommand = [{}]"])
+def test_a_number_that_python_does_not_print_is_a_problem(read_files, where):
+    result = read_files({"portproxy.toml": where.format("0x" + "f" * 5000)})
+    assert print_problems(result) == ["portproxy.toml: : It is not TOML: a number has more than 64 bits."]
