@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -81,6 +82,16 @@ def test_any_bytes_are_read_or_refused(content):
     except EnvironmentFileError:
         return
     assert all("\0" not in part and "=" not in name for name, part in variables.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("A=b" + " " * (MAX_SIZE - 4) + "c", 1), ("A=b" + " #" * (MAX_SIZE // 2 - 2), 1), ("A=\n", MAX_SIZE // 3)],
+)
+def test_the_time_is_linear(text, number):
+    start = time.process_time()
+    assert len(parse((text * number).encode())) == 1
+    assert time.process_time() - start < 2
 
 
 def test_a_file_outside_of_the_folder_is_refused(tmp_path):
