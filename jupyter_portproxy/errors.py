@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from reprlib import Repr
 from typing import Any
 from urllib.parse import quote
 
@@ -317,7 +318,7 @@ class BadInput(GatewayError):
     @classmethod
     def value(cls, kind: str, value: object, hint: str) -> BadInput:
         """A value that is not a name: its text is printed as Python writes it."""
-        return cls(f"Invalid {kind}: {str(value)[:80]!r}.", hint)
+        return cls(f"Invalid {kind}: {print_value(value)[:80]!r}.", hint)
 
     @classmethod
     def name(cls, kind: str, name: object, hint: str) -> BadInput:
@@ -551,6 +552,26 @@ class RegistryAway(ProjectError):
     message = "The {hop} cannot look up projects just now."
     hint = "Try again in a moment."
     retry_after = 2
+
+
+def print_value(value: object) -> str:
+    """A text as it is, and the beginning of what Python writes for another value. Aliases of YAML can make that endless."""
+    return value if isinstance(value, str) else _SHORTENED.repr(value)
+
+
+class _Shortened(Repr):
+    """A value as Python writes it, but only the first items of the first levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong = 3, 200, 100
+        self.maxtuple = self.maxlist = self.maxdict = 30
+
+    def repr_instance(self, value: Any, level: int) -> str:
+        return self.repr_tuple(value, level) if isinstance(value, tuple) else super().repr_instance(value, level)
+
+
+_SHORTENED = _Shortened()
 
 
 def _quoted(text: str) -> str:

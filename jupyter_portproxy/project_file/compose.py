@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import print_value
 from .compose_files import ENVIRONMENT_FILE, ComposeFiles, ComposeService, Item
 from .document import UnreadableFile, quote, suggest
 from .entries import Entries, WrongEntry, clean_label
@@ -200,7 +201,7 @@ def _read_short(text: str) -> PublishedPort:
 
 
 def _read_long(value: dict[str, Any]) -> PublishedPort:
-    texts = {key: "" if text is None else str(text).strip() for key, text in value.items()}
+    texts = {key: "" if text is None else print_value(text).strip() for key, text in value.items()}
     scheme = _SCHEMES.get(texts.get("app_protocol", "").lower())
     protocol = texts.get("protocol", "").lower() or "tcp"
     address = texts.get("host_ip", "").strip("[]")

@@ -10,6 +10,7 @@ from itertools import islice
 from types import NoneType
 from typing import Any
 
+from ..errors import print_value
 from . import yaml_text
 from .document import ParsedDocument, UnreadableFile, print_path, quote, suggest
 from .entries import MAX_PORTS, Entries
@@ -181,7 +182,7 @@ class ComposeFiles:
         _merge(service.ports, ports, file, name, "ports")
         _merge(service.labels, data.get("labels"), file, name, "labels")
         if isinstance(data.get("profiles"), list):
-            service.profiles += [str(profile) for profile in data["profiles"][:MAX_ITEMS]]
+            service.profiles += [print_value(profile) for profile in data["profiles"][:MAX_ITEMS]]
         if isinstance(data.get("depends_on"), (list, dict)):
             service.depends_on += [need for need in list(data["depends_on"])[:MAX_ITEMS] if isinstance(need, str)]
         if isinstance(data.get("network_mode"), str):

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from ..errors import print_value
+
 Path = tuple[str | int, ...]
 MAX_NESTING = 50  # levels of lists and mappings
 MAX_LOCATED = 6  # parts of a path whose line is remembered
@@ -65,7 +67,7 @@ def decode(content: bytes) -> str:
 
 def quote(value: object) -> str:
     """A value as a message quotes it: short, and in one line."""
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else print_value(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

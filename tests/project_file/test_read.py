@@ -193,3 +193,21 @@ def check_bytes(folder, name, content):
     result = read_folder(folder)
     assert result is not None
     assert all(line.endswith((".", "?")) and line.isprintable() for line in print_problems(result) + print_notes(result))
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("compose.yaml", "services: *a7\n"),
+        ("compose.yaml", "services: {s: {ports: *a7}}\n"),
+        ("compose.yaml", "services: {s: {ports: [!reset *a7, {target: *a7, published: 1}], labels: *a7, profiles: *a7}}\n"),
+        (".gitpod.yml", "ports: [{port: *a7}, {port: 3000, name: *a7, onOpen: *a7}, *a7]\n"),
+    ],
+)
+def test_a_value_that_aliases_make_long_is_not_printed_in_whole(read_files, name, use):
+    start = time.process_time()
+    read_files({name: BOMB + use})
+    assert time.process_time() - start < 0.5
