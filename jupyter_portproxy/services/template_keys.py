@@ -142,12 +142,15 @@ def read_names(key: str, value: object) -> tuple[str, ...]:
 def read_patterns(key: str, value: object) -> tuple[str, ...]:
     patterns = read_texts(key, value)
     for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise TemplateError(f"'{key}' has an invalid regular expression, {pattern[:80]!r}: {error}") from None
         if len(pattern) > MAX_PATTERN:
             raise TemplateError(f"'{key}' has a regular expression of more than {MAX_PATTERN} characters")
+        if not pattern.isascii():
+            raise TemplateError(f"'{key}' has other characters than ASCII, which paths of requests do not have: {pattern[:80]!r}")
+        try:
+            re.compile(pattern.encode())  # refuses \U0010ffff and the like: to compile each wide range takes milliseconds
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError, ValueError) as error:
+            raise TemplateError(f"'{key}' has an invalid regular expression, {pattern[:80]!r}: {error}") from None
     return patterns
 
 

@@ -58,3 +58,13 @@ def test_a_large_pattern_is_refused_at_once(pattern):
         check_pattern(pattern)
     assert caught.value.message == f"The pattern {pattern!r} is too large." and "300 characters" in caught.value.hint
     assert time.monotonic() - begun < 0.5
+
+
+def test_wide_ranges_are_checked_in_no_time():
+    patterns = ["(?i)" + "[!-\U0010ffff]" * 14 + str(number) for number in range(50)]
+    start = time.process_time()
+    for pattern in patterns:
+        check_pattern(pattern)
+    assert time.process_time() - start < 1
+    with pytest.raises(BadInput, match="bad character range"):
+        check_pattern("[\U0010ffff-\u0100]")
