@@ -25,6 +25,7 @@ _APPEARANCES = {
     "silent": "is listed only",
     "ignore": "is not listed",
 }
+_AUTOSTARTS = {"always": "and whenever this server starts", "ask": "and, after a question, when the folder is opened"}
 Item = dict[str, Any]
 
 
@@ -36,7 +37,7 @@ def add_commands(commands: Commands) -> None:
     starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until the services are ready")
     stopping = add_api_command(commands, "down", _down, "Stop the services of a folder.", as_json=True)
     for command in (starting, stopping):
-        text = "default: the current one; of a server elsewhere, a path below its own folder, by default that one"
+        text = "the folder (default: the current one); with a server elsewhere, a path below the folder that it shows"
         command.add_argument("arguments", nargs="*", metavar="FOLDER", help=text)
 
 
@@ -99,7 +100,7 @@ def _ask(folder: Item, options: Options) -> None:
     start = "has changed since you allowed it. It wants" if has_changed else "wants"
     output = sys.stderr if options.json else sys.stdout
     print(printable(f"{name} ({files}) {start} to {what}:\n"), file=output)
-    for line in _describe(folder):
+    for line in describe_content(folder):
         print(printable(f"  {line}"), file=output)
     print(file=output)
     if is_asked and not _agrees("Allow exactly this? [y/N] "):
@@ -113,7 +114,7 @@ def _agrees(question: str) -> bool:
         return False
 
 
-def _describe(folder: Item) -> Iterator[str]:
+def describe_content(folder: Item) -> Iterator[str]:
     """What the files say of services and ports, in whole: nothing is cut, and what cannot be printed is shown as its escape."""
     width = max((len(service["name"]) for service in folder["services"]), default=0)
     for service in folder["services"]:
@@ -126,8 +127,8 @@ def _describe(folder: Item) -> Iterator[str]:
             "after": service["depends_on"],
         }
         texts = [f"{word} {quote_command(values)}" for word, values in details.items() if any(values)]
-        if service["autostart"] == "always":
-            texts.append("and whenever this server starts")
+        if service["autostart"] in _AUTOSTARTS:
+            texts.append(_AUTOSTARTS[service["autostart"]])
         if texts:
             yield f"{'':<{width}}  {', '.join(texts)}"
     for rule in folder["ports"]:
@@ -174,13 +175,13 @@ def _wait(client: ApiClient, names: list[str], were_up: set[str], begin: float, 
             if state != shown.get(service["name"]):
                 shown[service["name"]] = state
                 is_known = service["name"] in were_up
-                print(printable(_print_progress(service, None if is_known else time.monotonic() - begin)), flush=True)
+                print(printable(_describe_progress(service, None if is_known else time.monotonic() - begin)), flush=True)
         if not options.wait or all(service["state"] != "starting" for service in services):
             return services
         time.sleep(_PAUSE)
 
 
-def _print_progress(service: Item, seconds: float | None) -> str:
+def _describe_progress(service: Item, seconds: float | None) -> str:
     """A line. `seconds`: since the command began; None for a service that was up before."""
     name, state, error = service["name"], service["state"], service["error"]
     if state == "up":

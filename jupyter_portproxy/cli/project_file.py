@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from ..errors import CliError
 from .api_command import add_server_options
-from .folders import describe_problem, path_on_server, take_folder
-from .output import PROGRAM, Commands, Options, print_json, print_result, print_table, printable, quote_command
+from .folders import describe_content, describe_problem, path_on_server, take_folder
+from .output import PROGRAM, Commands, Options, print_json, print_result, printable
 
 if TYPE_CHECKING:
     from ..project_file.example import RunningProgram
@@ -77,28 +77,11 @@ def _client(options: Options) -> ApiClient:
 def _print(item: dict[str, Any]) -> None:
     files = ", ".join(file["path"] for file in item["files"])
     print(printable(f"{item['folder']}: {files or 'no file that can be read'}\n"))
-    if item["services"]:
-        services = [[s["name"], s["autostart"], ", ".join(s["depends_on"]), _command(s)] for s in item["services"]]
-        print_table(["SERVICE", "AUTOSTART", "NEEDS", "COMMAND"], services)
-    if item["ports"]:
-        ports = [[rule["ports"] or rule["process"], _action(rule), rule["scheme"], rule["label"]] for rule in item["ports"]]
-        print_table(["PORT OR PROCESS", "WHEN IT APPEARS", "SCHEME", "LABEL"], ports)
+    _print_lines("Services and ports:", describe_content(item))
     if not (item["services"] or item["ports"]):
         print("No services and no ports.\n")
     _print_lines("Left out:", map(describe_problem, item["notes"]))
     _print_lines("Wrong, and left out:", map(describe_problem, item["problems"]))
-
-
-def _command(service: dict[str, Any]) -> str:
-    words = quote_command([*(f"{name}={value}" for name, value in service["environment"].items()), *service["command"]])
-    where = [f"in the environment of the kernel {service['kernel']}"] if service["kernel"] else []
-    where += [f"with the variables of {service['environment_file']}"] if service["environment_file"] else []
-    where += [f"in {service['cwd']}"] if service["cwd"] else []
-    return " ".join([words, *([f"({', '.join(where)})"] if where else [])])
-
-
-def _action(rule: dict[str, Any]) -> str:
-    return (rule["on_appear"] or "").replace("_", "-")
 
 
 def _print_lines(head: str, lines: Iterable[str]) -> None:

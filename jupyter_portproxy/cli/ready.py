@@ -22,9 +22,9 @@ def add_commands(commands: Commands) -> None:
     waiting.add_argument("target", metavar="PORT|NAME")
     waiting.add_argument(
         "--timeout", dest="seconds", type=_parse_seconds, default=60.0, metavar="TIME",
-        help="seconds, or for example 5m; then the exit code is 1 (default: 60)",
+        help="how long to wait, in seconds or for example 5m (default: 60); after it the exit code is 1",
     )  # fmt: skip
-    text = "ready means: it answers a GET of this path with a status below 400"
+    text = "wait until it answers a GET of this path with a status below 400"
     waiting.add_argument("--http", metavar="PATH", default="", help=text)
 
 

@@ -21,10 +21,13 @@ def test_a_folder_is_read_without_a_server(run, home):
     (home / "shop" / "portproxy.toml").write_text(GOOD)
     code, output, errors = run("project", "shop")
     assert (code, errors) == (0, "")
-    lines = [line.split() for line in output.splitlines() if line]
-    assert lines[0] == [f"{home}/shop:", "portproxy.toml"]
-    assert " ".join(lines[2]) == "api never - uvicorn 'a b' --port {port} (in the environment of the kernel ds)"
-    assert lines[4] == ["3000", "-", "-", "Front"]
+    assert output == (
+        f"{home}/shop: portproxy.toml\n\n"
+        "Services and ports:\n"
+        "  api  uvicorn 'a b' --port {port}\n"
+        "       with the kernel ds\n"
+        "  port 3000 is called 'Front'\n\n"
+    )
     assert run("project", folder="shop")[1] == output
     item = json.loads(run("project", "shop", "--json")[1])
     assert [service["name"] for service in item["services"]] == ["api"] and item["problems"] == []
