@@ -35,17 +35,18 @@ export interface IEvent {
 }
 
 export interface IApi {
-  request<T>(method: string, path: string, body?: object): Promise<T>;
+  request<T>(method: string, path: string, body?: object, signal?: AbortSignal): Promise<T>;
   openStream(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
 }
 
 export class Api implements IApi {
   constructor(private readonly _settings: ServerConnection.ISettings = ServerConnection.makeSettings()) {}
 
-  async request<T>(method: string, path: string, body?: object): Promise<T> {
+  async request<T>(method: string, path: string, body?: object, signal?: AbortSignal): Promise<T> {
     const response = await this._request(path, {
       method,
-      ...(body ? { body: JSON.stringify(body) } : {})
+      ...(body ? { body: JSON.stringify(body) } : {}),
+      ...(signal ? { signal } : {})
     });
     const text = await response.text();
     return (text ? JSON.parse(text) : undefined) as T;

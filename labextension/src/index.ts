@@ -18,6 +18,7 @@ import { addFolderCommands } from './folder-commands';
 import { FolderWatch } from './folders';
 import { addForwardCommand, isWithoutPage } from './forward';
 import { portsIcon } from './icons';
+import { addInspectionCommands } from './inspection';
 import { Isolation } from './isolation';
 import { Tiles } from './launcher';
 import { ILocalLink, LocalLinks } from './links';
@@ -118,6 +119,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     add(CommandIDs.refresh, trans.__('Refresh Ports and Services'), () => actions.attempt(() => manager.refresh()), { icon: refreshIcon });
     addOpenCommands(add, { shell, labShell, manager, state, tabs, actions, newPorts, targets, isolation, run, trans });
     addLogCommand(add, { shell, labShell, manager, targets, logs, api: requests, actions, trans });
+    addInspectionCommands(add, { shell, labShell, manager, state, targets, api: requests, actions, trans });
     addServiceCommands(add, { manager, actions, targets, contents, openIn, trans });
     addPortCommands(add, manager, actions, targets, trans);
     addForwardCommand(add, targets, trans);

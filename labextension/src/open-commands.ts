@@ -125,7 +125,8 @@ function makeTab(type: typeof ServiceTab, parts: IOpenParts, target: Target, url
   return tab;
 }
 
-function labelOf({ manager, state, trans }: IOpenParts, target: Target): string {
+/** The name of a target for people. */
+export function labelOf({ manager, state, trans }: Pick<IOpenParts, 'manager' | 'state' | 'trans'>, target: Target): string {
   if ('service' in target) {
     const service = manager.service(target.service);
     return service ? serviceLabel(service) : (templateNamed(manager, target.service)?.title ?? target.service);

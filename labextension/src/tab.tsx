@@ -3,7 +3,7 @@
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { URLExt } from '@jupyterlab/coreutils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { IFrame, ReactWidget, refreshIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
+import { bugIcon, IFrame, ReactWidget, refreshIcon, Toolbar, ToolbarButton } from '@jupyterlab/ui-components';
 import { Panel } from '@lumino/widgets';
 import * as React from 'react';
 
@@ -30,7 +30,7 @@ export interface ITabOptions {
   manager: IPortsManager;
   isolation?: Isolation;
   trans: TranslationBundle;
-  run: (command: string, target: Target) => void;
+  run: (command: string, target: Target & { path?: string }) => void;
   /** How the service was started; a restored tab has one. */
   recipe?: IRecipe | undefined;
   start?: (recipe: IRecipe) => void;
@@ -231,6 +231,7 @@ export function Notice(props: INoticeProps): React.JSX.Element | null {
     ) : (
       <Message text={text}>
         <Button label={trans.__('Open in a browser tab')} isAccent onClick={openOutside} />
+        <Button label={trans.__('Diagnose')} onClick={() => run(CommandIDs.diagnose, target)} />
       </Message>
     );
   }
@@ -322,8 +323,14 @@ export class ServiceTab extends MainAreaWidget<Frame> {
       tooltip: trans.__('Open in a browser tab'),
       onClick: () => void window.open(this.address, '_blank', 'noopener')
     });
+    const diagnose = new ToolbarButton({
+      icon: bugIcon,
+      tooltip: trans.__('Diagnose'),
+      onClick: () => options.run(CommandIDs.diagnose, { ...options.target, path: this.content.path })
+    });
     this.toolbar.addItem('reload', reload);
     this.toolbar.addItem('address', address);
+    this.toolbar.addItem('diagnose', diagnose);
     this.toolbar.addItem('outside', outside);
   }
 

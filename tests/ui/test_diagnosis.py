@@ -1,0 +1,129 @@
+"""The diagnosis of a page in JupyterLab, in a real Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import re
+import threading
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from ..support.jupyter_processes import TOKEN, jupyter_server
+from ..support.upstreams import free_port
+from .conftest import watch_errors, without_news
+from .test_lab import AXE, open_lab, picture
+
+BROKEN = b"""<!doctype html><title>Broken</title><meta name="referrer" content="no-referrer">
+<script src="/static/app.js"></script>
+<script src="one.js"></script><img src="two.png"><link rel="stylesheet" href="three.css">"""
+
+CONTENT = {
+    "/": (BROKEN, "text/html"),
+    "/static/app.js": (b"window.isLoaded = true", "text/javascript"),
+    "/healthy": (b"<!doctype html><html lang=en><title>Healthy</title>fine</html>", "text/html"),
+}
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    """A page that loads a script from the root, and whose other parts are missing; /healthy has nothing wrong."""
+
+    def do_GET(self) -> None:
+        body, kind = CONTENT.get(self.path, (b"", "text/html"))
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def broken_app():
+    """The service; its port."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Pages)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def lab_server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("diagnosis")
+    without_news(home)
+    with jupyter_server(home, f"--ServerApp.root_dir={home}") as running:
+        yield running
+        assert "Traceback" not in running.log, running.log
+
+
+@pytest.fixture
+def lab(chromium, lab_server):
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(8000)
+    errors = watch_errors(page, console=True)
+    open_lab(page, f"{lab_server.url}lab?token={TOKEN}&reset")
+    page.click('[data-id="jp-portproxy-panel"]')
+    yield page
+    picture(page, "last-diagnosis")
+    context.close()
+    # What the broken page itself logs is not JupyterLab's.
+    assert [error for error in errors if not re.search(r"/proxy/(port|enter)/|//p\d+\.localhost:", error)] == []
+
+
+def row(page: Page, port: int):
+    return page.locator(f'.jp-PortProxy-row[data-port="{port}"]')
+
+
+def check_axe(page: Page, selector: str) -> None:
+    page.add_script_tag(path=AXE)
+    found = page.evaluate(
+        """async selector => (await axe.run(selector, {iframes: false})).violations
+             .map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])""",
+        selector,
+    )
+    assert found == [], selector
+
+
+def test_a_broken_page_is_diagnosed_by_the_keyboard(lab):
+    with broken_app() as port:
+        expect(row(lab, port)).to_be_visible(timeout=15_000)
+        row(lab, port).locator(".jp-PortProxy-name").focus()
+        row(lab, port).locator('[title="Diagnose"]').focus()
+        lab.keyboard.press("Enter")
+        view = lab.locator(".jp-PortProxy-inspection")
+        worst = view.locator(".jp-PortProxy-findings > li").first
+        expect(worst).to_contain_text("/static/app.js", timeout=20_000)
+        expect(worst.locator(".jp-PortProxy-severity")).to_have_text("Error")
+        expect(worst).to_contain_text("at /:2")
+        expect(worst.locator("a").first).to_have_attribute("href", re.compile(rf"^http://.*{port}/$"))
+        picture(lab, "diagnosis-light")
+        check_axe(lab, ".jp-PortProxy-inspection")
+        view.get_by_label("Page").fill("/healthy")
+        lab.keyboard.press("Enter")
+        expect(view.get_by_role("status")).to_contain_text("Nothing wrong was found.", timeout=20_000)
+        expect(view.get_by_role("status")).to_contain_text(f"/proxy/port/{port}/healthy")
+        expect(view.get_by_label("Page")).to_be_focused()
+        picture(lab, "diagnosis-nothing")
+
+
+def test_a_tab_leads_to_the_diagnosis_of_its_page_in_the_dark_theme(lab):
+    lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+    lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
+    lab.click('.lm-Menu-itemLabel:text-is("JupyterLab Dark")')
+    expect(lab.locator("body")).to_have_attribute("data-jp-theme-light", "false", timeout=10_000)
+    with broken_app() as port:
+        row(lab, port).locator(".jp-PortProxy-name").click(timeout=15_000)
+        lab.locator('.jp-MainAreaWidget [title="Diagnose"] >> visible=true').click()
+        view = lab.locator(".jp-PortProxy-inspection")
+        expect(view.locator(".jp-PortProxy-findings > li").first).to_contain_text("/static/app.js", timeout=20_000)
+        picture(lab, "diagnosis-dark")
+        check_axe(lab, ".jp-PortProxy-inspection")
