@@ -13,6 +13,7 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Actions, Opener } from './actions';
 import { Api, IApi } from './api';
 import { AddCommand, Args, ARGUMENTS, CommandIDs, Target } from './commands';
+import { FailedRequestsNotices } from './failed-requests';
 import { Failures } from './failures';
 import { addFolderCommands } from './folder-commands';
 import { FolderWatch } from './folders';
@@ -103,6 +104,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       review: folder => runForFolder(CommandIDs.reviewFolder, folder),
       start: folder => runForFolder(CommandIDs.startFolder, folder)
     });
+    new FailedRequestsNotices({ manager, state, trans }, target => run(CommandIDs.diagnose, target));
     new Failures({ manager, actions, user: () => user.identity?.username, showLog, trans });
     const newPorts = new NewPorts(manager, trans, open, showPanel, actions);
 

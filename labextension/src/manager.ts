@@ -11,6 +11,7 @@ import type {
   Connection,
   IAgent,
   IAttachToken,
+  IFailedRequests,
   IFolder,
   IKernel,
   ILostSocket,
@@ -118,6 +119,10 @@ export class PortsManager implements IPortsManager, IDisposable {
 
   get socketLost(): ISignal<IPortsManager, ILostSocket> {
     return this._socketLost;
+  }
+
+  get requestsFailed(): ISignal<IPortsManager, IFailedRequests> {
+    return this._requestsFailed;
   }
 
   get isDisposed(): boolean {
@@ -403,8 +408,11 @@ export class PortsManager implements IPortsManager, IDisposable {
     } else if (event === 'removed') {
       this._remove(data as Item);
     } else if (event === 'notice') {
-      if ((data as ILostSocket).kind === 'lost-socket') {
-        this._socketLost.emit(data as ILostSocket);
+      const notice = data as ILostSocket | IFailedRequests;
+      if (notice.kind === 'lost-socket') {
+        this._socketLost.emit(notice);
+      } else if (notice.kind === 'failed-requests') {
+        this._requestsFailed.emit(notice);
       }
       return;
     } else {
@@ -509,6 +517,7 @@ export class PortsManager implements IPortsManager, IDisposable {
   private _isDisposed = false;
   private readonly _changed = new Signal<IPortsManager, void>(this);
   private readonly _socketLost = new Signal<IPortsManager, ILostSocket>(this);
+  private readonly _requestsFailed = new Signal<IPortsManager, IFailedRequests>(this);
   private readonly _appeared = new Signal<IPortsManager, IPort>(this);
 }
 

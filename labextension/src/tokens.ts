@@ -251,6 +251,14 @@ export interface ILostSocket {
   isolated: string | null;
 }
 
+/** A page of a service or port was loaded, and several of its requests have failed. */
+export interface IFailedRequests {
+  kind: 'failed-requests';
+  /** A port or the name of a service. */
+  target: string;
+  count: number;
+}
+
 /** `lost`: the server does not answer, or refuses the login; `problem` has the reason. `paused`: the document is hidden. */
 export type Connection = 'connecting' | 'live' | 'paused' | 'lost';
 
@@ -278,6 +286,8 @@ export interface IPortsManager {
   readonly appeared: ISignal<IPortsManager, IPort>;
   /** A WebSocket outside its service's prefix; emitted once for each. */
   readonly socketLost: ISignal<IPortsManager, ILostSocket>;
+  /** At most once for each load of a page. */
+  readonly requestsFailed: ISignal<IPortsManager, IFailedRequests>;
 
   service(name: string): IService | undefined;
   port(port: number): IPort | undefined;

@@ -115,14 +115,17 @@ def test_a_broken_page_is_diagnosed_by_the_keyboard(lab):
         picture(lab, "diagnosis-nothing")
 
 
-def test_a_tab_leads_to_the_diagnosis_of_its_page_in_the_dark_theme(lab):
+def test_failed_requests_of_a_page_lead_to_its_diagnosis_in_the_dark_theme(lab):
     lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
     lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
     lab.click('.lm-Menu-itemLabel:text-is("JupyterLab Dark")')
     expect(lab.locator("body")).to_have_attribute("data-jp-theme-light", "false", timeout=10_000)
     with broken_app() as port:
         row(lab, port).locator(".jp-PortProxy-name").click(timeout=15_000)
-        lab.locator('.jp-MainAreaWidget [title="Diagnose"] >> visible=true').click()
+        notice = lab.locator(".Toastify__toast", has_text="requests of Broken have failed.")
+        expect(notice).to_have_count(1, timeout=15_000)
+        picture(lab, "failed-requests")
+        notice.get_by_role("button", name="Diagnose").click()
         view = lab.locator(".jp-PortProxy-inspection")
         expect(view.locator(".jp-PortProxy-findings > li").first).to_contain_text("/static/app.js", timeout=20_000)
         picture(lab, "diagnosis-dark")
