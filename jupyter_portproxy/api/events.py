@@ -104,10 +104,7 @@ class Events:
         self._publish_changes(await self._read_all())
         shown = await self._publish_projects(username) if username is not None else None
         # No await from here to the start of the task: no change after the snapshot is lost, and two watchers share one task.
-        folders = self._folders.items() if self._folders is not None and sees_folders else None
-        lists = {_RULE: self._listing.port_rules(), _AGENT: self._listing.agents(), _FOLDER: folders}
-        kinds = (*_KINDS, *(kind for kind, items in lists.items() if items is not None))
-        snapshot: Item = {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in kinds}
+        snapshot = self._snapshot(sees_folders=sees_folders)
         if shown is not None and username is not None:
             snapshot["projects"] = list(shown.values())
             self._published_projects[username] = shown
@@ -138,6 +135,13 @@ class Events:
                 self._poll_task.cancel()
                 self._poll_task = None
                 self._unsubscribe()
+
+    def _snapshot(self, *, sees_folders: bool) -> Item:
+        """What is published now, without projects; lists that this server does not have are left out."""
+        folders = self._folders.items() if self._folders is not None and sees_folders else None
+        lists = {_RULE: self._listing.port_rules(), _AGENT: self._listing.agents(), _FOLDER: folders}
+        kinds = (*_KINDS, *(kind for kind, items in lists.items() if items is not None))
+        return {f"{kind}s": [item for key, item in self._published.items() if key[0] == kind] for kind in kinds}
 
     def report(self, notice: Notice) -> None:
         """Publish a notice; each lost WebSocket once."""

@@ -93,7 +93,7 @@ def _print_lines(head: str, lines: Iterable[str]) -> None:
 
 
 def _write(folder: str, options: Options) -> int:
-    from ..project_file.example import write_example
+    from ..project_file.example import print_example
 
     if not os.path.isdir(folder):
         raise CliError(f"There is no folder {folder}.")
@@ -106,7 +106,7 @@ def _write(folder: str, options: Options) -> int:
         if options.server is not None:
             raise
         programs, reason = [], str(error).splitlines()[0]
-    text = write_example(programs, os.path.realpath(folder))
+    text = print_example(programs, os.path.realpath(folder))
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)

@@ -58,7 +58,7 @@ class RunningProgram:
     kernel: str = ""
 
 
-def write_example(programs: Iterable[RunningProgram], folder: str) -> str:
+def print_example(programs: Iterable[RunningProgram], folder: str) -> str:
     """The text of the file.
 
     Args:

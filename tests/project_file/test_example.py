@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.project_file.example import RunningProgram, write_example
+from jupyter_portproxy.project_file.example import RunningProgram, print_example
 from jupyter_portproxy.project_file.schema import read_schema
 
 from .conftest import print_ports
@@ -31,7 +31,7 @@ def test_services_and_ports_that_are_there(read_files, tmp_path):
         RunningProgram(5173, ["node", "vite", "{x}"], label='Front "end"\n', protocol="https"),
         RunningProgram(5174, []),
     ]
-    text = write_example(programs, str(tmp_path))
+    text = print_example(programs, str(tmp_path))
     result = read_files({"portproxy.toml": text})
     assert [problem.message for problem in result.problems] == ["The label 'Front \"end\"\\n' has a control character."]
     templates = result.templates
@@ -45,7 +45,7 @@ def test_services_and_ports_that_are_there(read_files, tmp_path):
 
 
 def test_an_example_without_anything_has_no_entries_but_valid_ones_in_comments(read_files):
-    text = write_example([], "/folder")
+    text = print_example([], "/folder")
     result = read_files({"portproxy.toml": text})
     assert (result.problems, result.ports, dict(result.templates)) == ((), (), {})
     result = read_files({"portproxy.toml": without_comments(text)})
@@ -55,7 +55,7 @@ def test_an_example_without_anything_has_no_entries_but_valid_ones_in_comments(r
 
 def test_the_keys_in_comments_are_keys():
     keys = {
-        line[2:].partition(" = ")[0] for line in write_example([], "/").splitlines() if line.startswith("# ") and " = " in line
+        line[2:].partition(" = ")[0] for line in print_example([], "/").splitlines() if line.startswith("# ") and " = " in line
     }
     service, port = (read_schema()["definitions"][name]["properties"] for name in ("service", "port"))
     assert keys <= service.keys() | port.keys() and len(keys) > 8
@@ -71,12 +71,12 @@ def test_the_keys_in_comments_are_keys():
     ],
 )
 def test_a_command_has_the_placeholder_of_its_port(command, printed):
-    text = write_example([RunningProgram(8000, command, "a")], "/work/shop")
+    text = print_example([RunningProgram(8000, command, "a")], "/work/shop")
     assert f"command = {printed}\n" in text
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4), st.text(max_size=20), st.integers(1, 65535))
 def test_any_command_and_label_are_toml(command, label, port):
     programs = [RunningProgram(port, command, "a"), RunningProgram(port, command, label=label)]
-    data = tomllib.loads(write_example(programs, "/"))
+    data = tomllib.loads(print_example(programs, "/"))
     assert len(data["services"]["a"]["command"]) >= 1 and data["ports"][0]["port"] == port
