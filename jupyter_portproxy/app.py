@@ -170,7 +170,8 @@ class PortProxyApp(ExtensionApp):
         recorder_parts = {"recorder": self.recorder, "gateway": self.gateway}
         self.handlers.extend((path, handler, recorder_parts) for path, handler in recorder_handlers.ROUTES)
         attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
-        doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, is_behind_hub=_is_at_hub())
+        router = self._make_router()
+        doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, router.is_lost, is_behind_hub=_is_at_hub())
         self.handlers.extend((path, handler, {"doctor": doctor}) for path, handler in diagnose_api.ROUTES)
         for path, is_reverse in (("/proxy/attach", False), ("/proxy/reverse", True)):
             arguments = {"parts": attach_parts, "is_reverse": is_reverse}
@@ -182,14 +183,17 @@ class PortProxyApp(ExtensionApp):
         self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
-        origins, find_isolated = self.origins, None
-        if origins is not None:
-            from .isolation.handlers import IsolatedRouter
-
-            find_isolated = IsolatedRouter(web_app, self.gateway, origins).find
-        router = PortRouter(web_app, self.gateway, self.decisions, origins, find_isolated)
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
         web_app.settings["log_function"] = router.count_failures(web_app.settings["log_function"])
+
+    def _make_router(self) -> PortRouter:
+        web_app: Any = self._server.web_app
+        find_isolated = None
+        if self.origins is not None:
+            from .isolation.handlers import IsolatedRouter
+
+            find_isolated = IsolatedRouter(web_app, self.gateway, self.origins).find
+        return PortRouter(web_app, self.gateway, self.decisions, self.origins, find_isolated)
 
     async def stop_extension(self) -> None:
         self.link_variables.remove()

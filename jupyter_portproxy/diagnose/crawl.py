@@ -1,15 +1,15 @@
 """Looks at a page: requests it and what it loads, direct and through Jupyter, and makes an `Observation` of that.
 
 Only GETs: the page, at most MAX_REDIRECTS redirects, and what the page itself loads, with what its style sheets and scripts load
-by themselves. No link, no form, no URL that a script fetches. What would change Jupyter's state is not requested either: of
-Jupyter's own URLs only those that a browser loads as parts of the page, which the gateway redirects by their Referer.
+by themselves. No link, no form, no URL that a script fetches. What would change Jupyter's state is not requested either, nor
+another service: outside of the prefix only parts of the page that the gateway redirects by their Referer, or that are nowhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import cast, get_args
@@ -73,11 +73,20 @@ class Crawl:
     Args:
         direct: requests to the service, whose URL for the page is `direct_url`.
         proxied: requests to Jupyter, whose URL for the page is `proxied_url`.
+        is_lost: True for a request to Jupyter that leads to nothing of Jupyter's or of the gateway's own.
     """
 
-    def __init__(self, target: Target, direct: PageClient, proxied: PageClient, direct_url: str, proxied_url: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        direct: PageClient,
+        proxied: PageClient,
+        direct_url: str,
+        proxied_url: str,
+        is_lost: Callable[[Load], bool],
+    ) -> None:
         self._target, self._direct, self._proxied = target, direct, proxied
-        self._direct_url, self._proxied_url = direct_url, proxied_url
+        self._direct_url, self._proxied_url, self._is_lost = direct_url, proxied_url, is_lost
         self._slots, self._parsing = asyncio.Semaphore(_AT_ONCE), asyncio.Lock()  # one text is decoded at a time
         self._visits: list[Visit] = []
         self._counts: dict[str, int] = {}
@@ -220,9 +229,7 @@ class Crawl:
                 return _Part()
             direct, proxied = await asyncio.gather(
                 self._load(self._direct, found.direct_url, visit, self._to_direct(self._referer) if self._referer else ""),
-                self._load(self._proxied, found.proxied_url, visit, self._referer)
-                if self._may_load(visit, found)
-                else _nothing(),
+                self._load(self._proxied, found.proxied_url, visit, self._referer),
             )
             source = proxied if proxied is not None and proxied.answer.is_ok else direct
             text = await self._decode(source) if source is not None else ""
@@ -241,30 +248,31 @@ class Crawl:
             return tuple(await asyncio.to_thread(parse, text, self._path_of(url)))
 
     async def _visit_socket(self, visit: Visit, found: _Found) -> Visit:
-        is_direct, is_proxied = self._direct.owns_url(found.direct_url), self._may_load(visit, found)
+        is_direct, is_proxied = self._direct.owns_url(found.direct_url), self._may_load(Load(found.proxied_url, "socket"))
         direct, proxied = await asyncio.gather(
             self._direct.shake_hands(found.direct_url, self._direct.origin) if is_direct else _nothing(),
             self._proxied.shake_hands(found.proxied_url, self._proxied.origin) if is_proxied else _nothing(),
         )
         return replace(visit, direct=direct, proxied=proxied)
 
-    def _may_load(self, visit: Visit, found: _Found) -> bool:
-        """True if the browser's request reaches this server, and is one for the service."""
-        if not self._proxied.owns_url(found.proxied_url):
+    def _may_load(self, load: Load) -> bool:
+        """True if the browser's request reaches this server, and nothing there but the service."""
+        if not self._proxied.owns_url(load.url):
             return False
-        if not self._proxied.is_at_origin(found.proxied_url):
+        if not self._proxied.is_at_origin(load.url):
             return True  # an isolated origin
-        path = visit.proxied_url.partition("?")[0]
+        path = urlsplit(load.url).path or "/"
         if self._is_below(path):
             return True
         reaches = not self._target.is_behind_hub or path.startswith(self._target.base_url)
-        return reaches and visit.kind in _RESCUED
+        return reaches and load.kind in _RESCUED and self._is_lost(load)
 
     async def _load(self, client: PageClient, url: str, visit: Visit, referer: str) -> Loaded | None:
-        if not client.owns_url(url):
-            return None
         size = _MAX_PART if visit.kind in ("script", "style") else _MAX_OTHER
-        return await client.follow(Load(url, cast(LoadedKind, visit.kind), referer, size))
+        load, may_load = Load(url, cast(LoadedKind, visit.kind), referer, size), self._may_load
+        if client is self._direct:
+            return await client.follow(load) if client.owns_url(url) else None
+        return await client.follow(load, may_load) if may_load(load) else None
 
     async def _decode(self, loaded: Loaded) -> str:
         content_type = loaded.answer.field("content-type")

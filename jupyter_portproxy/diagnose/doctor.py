@@ -6,10 +6,11 @@ import asyncio
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.iostream import SSLIOStream
 
 from ..api.listing import Listing
@@ -27,7 +28,7 @@ from ..system.command_lines import mask_secrets, printable
 from ..system.tls import Trust
 from .crawl import Crawl
 from .observation import Observation, Target
-from .page_client import Budget, PageClient
+from .page_client import Budget, PageClient, target_of
 
 LOOK_TIMEOUT = 17.0  # s for all requests of one look
 LOOK_SIZE = 16 << 20  # bytes of content; those requests that have begun may read as much again
@@ -47,14 +48,22 @@ class Doctor:
 
     Args:
         origins: the isolated origins; None if there are none.
+        is_lost: True for a request to this server that leads to nothing of its own.
         is_behind_hub: JupyterHub serves what is outside the base URL.
     """
 
     def __init__(
-        self, gateway: Gateway, connector: Connector, listing: Listing, origins: Origins | None, *, is_behind_hub: bool
+        self,
+        gateway: Gateway,
+        connector: Connector,
+        listing: Listing,
+        origins: Origins | None,
+        is_lost: Callable[[HTTPServerRequest], bool],
+        *,
+        is_behind_hub: bool,
     ) -> None:
         self._gateway, self._connector, self._listing, self._origins = gateway, connector, listing, origins
-        self._is_behind_hub = is_behind_hub
+        self._is_lost, self._is_behind_hub = is_lost, is_behind_hub
         self._looking: set[str] = set()  # users
 
     async def look(self, user: str, name: int | str, path: str, request: HTTPServerRequest, token: str = "") -> Observation:
@@ -117,7 +126,10 @@ class Doctor:
             target.jupyter_origin, own_upstream(request), self._connector, policy, budget,
             lambda host: self._is_own(host, target), fields, tuple(find_identity_fields(fields)), True, Trust(verified=False),
         )  # fmt: skip
-        return Crawl(target, direct, proxied, upstream.origin + to.route.target, f"{target.jupyter_origin}{target.prefix}{path}")
+        return Crawl(
+            target, direct, proxied, upstream.origin + to.route.target, f"{target.jupyter_origin}{target.prefix}{path}",
+            lambda load: self._is_lost(make_request(target_of(load.url), proxied.fields_of(load), request)),
+        )  # fmt: skip
 
     def _is_own(self, host: str, target: Target) -> bool:
         """True for the authority of Jupyter's URL, and for that of the target's isolated origin."""
@@ -141,6 +153,15 @@ def caller_fields(request: HTTPServerRequest, token: str = "") -> Fields:
     fields = [(name, value) for name, value in request.headers.get_all() if not _is_own_field(normalize_name(name))]
     has_login = any(name.lower() == "authorization" for name, _ in fields)
     return fields if has_login or not token else [*fields, ("Authorization", f"token {token}")]
+
+
+def make_request(target: str, fields: Fields, like: HTTPServerRequest) -> HTTPServerRequest:
+    """A GET as this server would get it on the connection of another request."""
+    headers = HTTPHeaders()
+    for name, value in fields:
+        headers.add(name, value)
+    line = RequestStartLine("GET", target, "HTTP/1.1")
+    return HTTPServerRequest(headers=headers, connection=like.connection, start_line=line)
 
 
 def _is_own_field(name: str) -> bool:

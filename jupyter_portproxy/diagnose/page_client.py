@@ -146,19 +146,20 @@ class PageClient:
         late = Answer(error="timeout", seconds=time.monotonic() - started)
         return await _result(reading) or Loaded(late, url=load.url)
 
-    async def follow(self, load: Load) -> Loaded:
-        """The response at the end of its redirects."""
+    async def follow(self, load: Load, may_load: Callable[[Load], bool] = lambda load: True) -> Loaded:
+        """The response at the end of its redirects, or where they lead to what may not be requested."""
         locations: list[str] = []
         while True:
             loaded = await self.get(load)
             location = find_redirect(loaded.answer)
             following = join_url(load.url, location) if location else ""
-            is_last = not following or not self.owns_url(following)
+            next_load = replace(load, url=following)
+            is_last = not following or not self.owns_url(following) or not may_load(next_load)
             if is_last or len(locations) == MAX_REDIRECTS:
                 error = loaded.answer.error if is_last else "too_many_redirects"
                 return replace(loaded, answer=replace(loaded.answer, redirects=tuple(locations), error=error))
             locations.append(location)
-            load = replace(load, url=following)
+            load = next_load
 
     async def shake_hands(self, url: str, page_origin: str) -> Answer:
         """The response to the handshake of a WebSocket, which is closed at once."""
@@ -166,7 +167,7 @@ class PageClient:
         timeout = min(REQUEST_TIMEOUT, self.budget.seconds)
         if self.budget.is_spent:
             return Answer(error="timeout")
-        fields = [*self._browser_fields(Load(url, "socket")), ("Origin", page_origin), *UPGRADE_FIELDS]
+        fields = [*self.fields_of(Load(url, "socket")), ("Origin", page_origin), *UPGRADE_FIELDS]
         fields += [("Sec-WebSocket-Key", b64encode(urandom(16)).decode()), ("Sec-WebSocket-Version", "13")]
         head = print_head(f"GET {target_of(url)} HTTP/1.1", fields)
         connecting = asyncio.ensure_future(self._upgrade(head, refusal, timeout))
@@ -207,10 +208,10 @@ class PageClient:
             stream.close()
 
     def _outbound(self, load: Load) -> Outbound:
-        fields, approve = self._browser_fields(load), self.policy.approval_of(self.upstream)
+        fields, approve = self.fields_of(load), self.policy.approval_of(self.upstream)
         return Outbound("GET", self.upstream, target_of(load.url), fields, None, _CONNECT_TIMEOUT, approve)
 
-    def _browser_fields(self, load: Load) -> Fields:
+    def fields_of(self, load: Load) -> Fields:
         """The fields of a request, as Chromium sends them to a trustworthy origin."""
         accept, destination = _LOADS[load.kind]
         is_page = load.kind in ("page", "frame")

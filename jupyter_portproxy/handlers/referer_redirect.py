@@ -120,10 +120,10 @@ class RefererRedirects:
         if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest") == "serviceworker":
             return False
         if (is_navigation(request) and request.path != "/") or (is_below and self._base_url != "/"):
-            return not self._jupyter_serves(request)
+            return not self.jupyter_serves(request)
         return True
 
-    def _jupyter_serves(self, request: HTTPServerRequest) -> bool:
+    def jupyter_serves(self, request: HTTPServerRequest) -> bool:
         """True if another handler than Jupyter's 404 would serve the request."""
         self._is_probing = True
         try:
@@ -134,13 +134,13 @@ class RefererRedirects:
         if kind is TrailingSlashHandler and request.path.strip("/"):
             without = copy.copy(request)
             without.path = "/" + request.path.strip("/")
-            return self._jupyter_serves(without)
+            return self.jupyter_serves(without)
         return delegate is not None and kind is not Template404
 
     def _lost_websocket(self, request: HTTPServerRequest) -> LostWebSocketRoute | None:
         """WebSockets carry no Referer: one of a page of this origin that leads nowhere can only be reported."""
         origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
-        if strip_origin(origin, host) is None or self._jupyter_serves(request):
+        if strip_origin(origin, host) is None or self.jupyter_serves(request):
             return None
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""

@@ -83,6 +83,13 @@ class PortRouter(Router):
         kind = TcpRequest if route.tcp_target and upgrade else ProxyRequest
         return delegate_for(kind(self._application, request, self._gateway, self._origins), route, self._cache, upgrade=upgrade)
 
+    def is_lost(self, request: HTTPServerRequest) -> bool:
+        """True for a GET that leads to nothing of this server's own: it is redirected by its Referer, or nothing is there."""
+        route = self._route(request, request.uri or "", upgrade=False)
+        if route is None:
+            return not self._referer_redirects.jupyter_serves(request)
+        return isinstance(route, Redirect) and route.by_referer
+
     def _route(self, request: HTTPServerRequest, uri: str, upgrade: bool) -> BaseRoute | None:
         respelled = urls.respell_prefix(uri, self._base_url)
         if respelled != uri and not upgrade:  # whose clients follow no redirect

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jupyter_portproxy.diagnose.crawl import Crawl
-from jupyter_portproxy.diagnose.doctor import LOOK_SIZE, LOOK_TIMEOUT
+from jupyter_portproxy.diagnose.doctor import LOOK_SIZE, LOOK_TIMEOUT, make_request
 from jupyter_portproxy.diagnose.observation import Observation, Target
-from jupyter_portproxy.diagnose.page_client import Budget, PageClient
+from jupyter_portproxy.diagnose.page_client import Budget, PageClient, target_of
+from jupyter_portproxy.handlers.router import PortRouter
 from jupyter_portproxy.protocol.urls import Upstream
 
 from ..support.jupyter_processes import TOKEN
@@ -56,7 +58,7 @@ def as_reply(page: Reply | str) -> Reply:
 
 
 @pytest.fixture
-def observe(extension, origin, jp_base_url) -> Callable[..., Awaitable[Observation]]:
+def observe(extension, jp_serverapp, origin, jp_base_url) -> Callable[..., Awaitable[Observation]]:
     """Looks at the page of a port through the server under test; keywords change the target."""
 
     async def look(
@@ -71,6 +73,12 @@ def observe(extension, origin, jp_base_url) -> Callable[..., Awaitable[Observati
         direct = PageClient(service.origin, service, *parts, lambda host: host in (f"localhost:{port}", f"127.0.0.1:{port}"))
         login = [("Authorization", f"token {TOKEN}")]
         proxied = PageClient(target.jupyter_origin, jupyter, *parts, lambda host: host == origin, login, is_gateway=True)
-        return await Crawl(target, direct, proxied, f"{service.origin}{path}", f"{target.jupyter_origin}{prefix}{path}").run()
+        router = next(rule.target for rule in jp_serverapp.web_app.default_router.rules if isinstance(rule.target, PortRouter))
+        connection = SimpleNamespace(context=SimpleNamespace(remote_ip="127.0.0.1", protocol="http"))
+        like = SimpleNamespace(connection=connection)
+        return await Crawl(
+            target, direct, proxied, f"{service.origin}{path}", f"{target.jupyter_origin}{prefix}{path}",
+            lambda load: router.is_lost(make_request(target_of(load.url), proxied.fields_of(load), like)),
+        ).run()  # fmt: skip
 
     return look

@@ -146,6 +146,21 @@ async def test_a_redirect_out_of_the_prefix_is_not_followed(observe, jp_base_url
     assert [answer and answer.status for answer in proxied] == [200, None]
 
 
+@pytest.mark.parametrize("path", ["proxy/port/{other}/delete", "logout", "api/status"])
+@pytest.mark.parametrize("is_redirected", [False, True])
+@pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
+async def test_no_part_leads_to_jupyter_or_to_another_port(observe, origin, jp_base_url, path, is_redirected, policy):
+    """These requests would have the caller's login, which the page of the service must not use."""
+    async with serve(site({"/delete": "gone"})) as other:
+        url = f"http://{origin}{jp_base_url}{path.format(other=other.port)}"
+        part = "part.js" if is_redirected else url
+        page = Reply(f"<script src='{part}'></script>", fields=[f"Referrer-Policy: {policy}"])
+        async with serve(site({"/": page, "/part.js": redirect(url)})) as service:
+            [script] = (await observe(service.port)).of_kind("script")
+    assert targets(other) == []
+    assert (script.proxied.status, script.proxied.redirects) == (302, ()) if is_redirected else script.proxied is None
+
+
 async def test_endless_redirects_end(observe):
     numbers = iter(range(10_000))
     async with serve(site(lambda request: redirect(f"/{next(numbers)}"))) as service:
