@@ -46,14 +46,17 @@ _WS = re.compile(r"\bwss?\b")
 _BEFORE_HOST = 160  # characters
 _AFTER_URL = 120  # characters in which `url.protocol = "ws:"` follows `new URL(...)`
 _CSS_URL = re.compile(
-    r"""@import\s+(?:url\(\s*)?["']?(?P<style>[^"')\s;]{1,2000})|\burl\(\s*["']?(?P<url>[^"')\s]{1,2000})""", re.IGNORECASE
+    r"""@import\s*(?:url\(\s*|(?=["']))["']?(?P<style>[^"')\s;]{1,2000})|\burl\(\s*["']?(?P<url>[^"')\s]{1,2000})""",
+    re.IGNORECASE,
 )
+_COMMENT_LINES = re.compile(r"^[ \t]*(?://[^\n]*|/\*.*?(?:\*/|\Z))", re.MULTILINE | re.DOTALL)
 _FONT = re.compile(r"\.(?:woff2?|ttf|otf|eot)(?:[?#]|$)", re.IGNORECASE)
 Found = tuple[VisitKind, str, int]  # kind, URL, index of the URL in the text
 
 
 def find_script_urls(text: str) -> Iterator[Found]:
-    """The URLs that a script names, in the order of their kinds."""
+    """The URLs that a script names, in the order of their kinds, without those in lines that are comments."""
+    text = blank_comment_lines(text)
     for call in _CALL.finditer(text):
         url = _URL.match(text, call.end())
         if url is not None:
@@ -98,6 +101,11 @@ def find_style_urls(text: str) -> Iterator[Found]:
         else:
             url = match["url"]
             yield "font" if _FONT.search(url) else "image", url, match.start("url")
+
+
+def blank_comment_lines(text: str) -> str:
+    """A script with blanks in place of the comments that begin a line: indices and lines stay. Others look like parts of URLs."""
+    return _COMMENT_LINES.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def _blank_comments(text: str) -> str:

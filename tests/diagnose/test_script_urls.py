@@ -59,6 +59,9 @@ def test_urls_of_scripts(script, kind, url):
         'fetch(base + "/api")',
         'const page = location.host + "/about"',  # no WebSocket near
         "prefetch('/x')",
+        "  // new WebSocket('/ws')",
+        "a()\n/* fetch('/api')\n * new WebSocket('ws://localhost/ws')\n */\nb()",
+        "a()\n/* never ends: fetch('/api')",
         'location == "/x"',
         'new URL("./worker.js", import.meta.url)',
         "new URL(path, location.href)",
@@ -70,11 +73,13 @@ def test_what_is_no_url(script):
 
 
 def test_urls_of_styles():
-    style = """@import "/a.css"; @import url(b.css);
+    style = """@import "/a.css"; @import url(b.css); @import"/c.css"screen;@import'd.css';
     body { background: url( '/c.png' ) } /* url(/no.png) */ @font-face { src: url(/f.woff2?v=1) } /* url(/never.png)"""
     assert [(kind, url) for kind, url, _ in find_style_urls(style)] == [
         ("style", "/a.css"),
         ("style", "b.css"),
+        ("style", "/c.css"),
+        ("style", "d.css"),
         ("image", "/c.png"),
         ("font", "/f.woff2?v=1"),
     ]
@@ -92,6 +97,9 @@ def test_urls_of_styles():
         "host + ",
         "url(",
         "/*",
+        "\n/*",
+        "\n//",
+        "@import",
         "import ",
         "new WebSocket(",
         "${",

@@ -13,6 +13,7 @@ from ...protocol.url_fields import RESPONSE_URL_FIELDS
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, MetaTag, Observation, Visit, VisitKind
+from ..script_urls import blank_comment_lines
 from .finding import Finding, host_of, name_urls
 
 _PARTS: tuple[VisitKind, ...] = ("script", "style", "image", "font", "manifest", "frame")
@@ -33,6 +34,8 @@ _REGISTER = re.compile(r"serviceWorker\s*\.\s*register\s*\(\s*[^)]{0,300}?\bscop
 _LOCAL_URL = r"""["'`]\s*((?:https?|wss?):(?:\\?/){2}(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):"""  # and the port
 # `"ws://" + location.host` or a template with it, without a choice between ws and wss before it.
 _PLAIN_SOCKET = re.compile(r"""["'`]ws://(?:["'`]\s*\+\s*|\$\{\s*)(?:(?:window|document|self)\s*\.\s*)?location\s*\.\s*host""")
+_NAMED_ONLY = re.compile(r"<(?:link|meta)\b[^<>]*\Z", re.IGNORECASE)  # what these load is a visit: others name it, as canonical
+_MAX_TAG = 400  # characters
 _SOCKET_IO = re.compile(r"socket\.io(?:[.@/-][\w.@/-]*)?\.js")
 # A connection without a path: `io()`, `io("/chat")`, `io.connect(location.origin)`, `io("http://" + location.host)`.
 _IO_CALL = re.compile(r"""(?<![\w.$])io(?:\.connect)?\s*\((?![^;]{0,300}\bpath\s*:)""")
@@ -192,7 +195,9 @@ def find_localhost(seen: Observation) -> Iterator[Finding]:
     elif seen.target.port is not None:
         own = re.compile(rf"{_LOCAL_URL}{seen.target.port})\b")
         for file, text in texts(seen):
-            if match := own.search(text):
+            for match in own.finditer(text):
+                if _NAMED_ONLY.search(text, max(0, match.start() - _MAX_TAG), match.start()):
+                    continue
                 url = match[1].replace("\\/", "/")
                 sentence = f"The page has the URL {make_excerpt(url)}, which leads to the machine of the browser."
                 yield Finding("localhost-url", sentence, locate(file, text, match.start(1), match.end(1)))
@@ -363,7 +368,7 @@ def texts(seen: Observation) -> Iterator[tuple[str, str]]:
         answer = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
         if answer is not None and answer.text and visit.direct_url not in known:
             known.add(visit.direct_url)
-            yield visit.direct_url or visit.url, answer.text
+            yield visit.direct_url or visit.url, blank_comment_lines(answer.text)
 
 
 def _is_below_prefix(seen: Observation, path: str) -> bool:

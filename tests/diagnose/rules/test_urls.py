@@ -129,6 +129,16 @@ def test_urls_of_localhost(html):
 def test_other_addresses_are_none():
     assert find(observe("<script src=https://cdn.example/x.js></script><p>http://localhost:8050</p>")) == []
     assert find(observe(script='var base="http://localhost"')) == []
+    assert (
+        find(
+            observe('<link rel=canonical href="http://localhost:8050/"><meta property="og:url" content="http://localhost:8050/">')
+        )
+        == []
+    )
+    assert find(observe(script='a()\n  // new WebSocket("ws://localhost:8050/ws"); fetch("http://localhost:8050/")\nb()')) == []
+    assert find(observe('<link rel=canonical href="http://localhost:8050/"><p data-url="http://localhost:8050/">')) == [
+        "localhost-url"
+    ]
 
 
 @pytest.mark.parametrize(
