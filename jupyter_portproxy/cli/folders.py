@@ -94,8 +94,12 @@ def _ask(folder: Item, options: Options) -> None:
     what = f"start {count} service{'s' if count != 1 else ''}" if count else "set rules for ports"
     name, has_changed = folder["folder"], folder["consent"] == "changed"
     if is_asked and (options.json or not sys.stdin.isatty()):
-        why = "has changed since you allowed it" if has_changed else "is not allowed"
-        raise CliError(printable(f"{name} wants to {what}, which {why}: allow it at a terminal, or with --yes."))
+        why = (
+            "has changed since you allowed it: allow it again"
+            if has_changed
+            else f"wants to {what}, which is not allowed: allow it"
+        )
+        raise CliError(printable(f"{name} {why} at a terminal, or with --yes."))
     files = ", ".join(source["path"] for source in folder["files"])
     start = "has changed since you allowed it. It wants" if has_changed else "wants"
     output = sys.stderr if options.json else sys.stdout
@@ -173,8 +177,8 @@ def _wait(client: ApiClient, names: list[str], were_up: set[str], begin: float, 
         for service in services if not options.json else ():
             state = service["state"], service["error"]
             if state != shown.get(service["name"]):
+                is_known = service["name"] in were_up and service["name"] not in shown  # not stopped and started again
                 shown[service["name"]] = state
-                is_known = service["name"] in were_up
                 print(printable(_describe_progress(service, None if is_known else time.monotonic() - begin)), flush=True)
         if not options.wait or all(service["state"] != "starting" for service in services):
             return services

@@ -64,11 +64,13 @@ def _links(client: ApiClient, options: Options) -> list[str]:
 def path_of(client: ApiClient, target: str) -> str:
     """The path-based URL of a port or service, without a host."""
     if not target.isdigit():
-        url = client.call("GET", service_path(target))["url"]
-        if url is None:
+        service = client.call("GET", service_path(target))
+        if service["url"] is None:
+            if service["scheme"] == "none":
+                raise CliError(f"The service '{target}' listens nowhere, so that it has no URL. Its log: {PROGRAM} logs {target}")
             reach = forward_command(target)
             raise CliError(f"The service '{target}' speaks no HTTP, so that it has no URL. Reach it with: {reach}")
-        return str(url)
+        return str(service["url"])
     from ..protocol import urls
 
     return urls.build_port_path(urlsplit(client.url).path, parse_port_operand(target))

@@ -30,12 +30,14 @@ def print_lists(client: ApiClient, options: Options) -> None:
     has_origins = client.has_origins()
     head = "URL (AND THE PATH-BASED ONE)" if has_origins else "URL"
 
-    def urls(target: str, path: str | None) -> str:
+    def urls(target: str, path: str | None, scheme: str = "") -> str | None:
         if path is None:  # it speaks no HTTP
-            return forward_command(target)
+            return None if scheme == "none" else forward_command(target)
         return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
-    rows = {s["name"]: [s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"])] for s in services}
+    rows = {
+        s["name"]: [s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"], s["scheme"])] for s in services
+    }
     print_table(["SERVICE", "STATE", "PORT", "RUNS", head], [rows[s["name"]] for s in services if not s.get("agent")])
     for agent in client.call("GET", "attached") if any(s.get("agent") for s in services) else ():
         own = [s["name"] for s in services if s["agent"] == agent["name"]]

@@ -72,7 +72,10 @@ def _print_started(client: ApiClient, service: dict[str, Any], options: Options,
     if service["state"] == "failed":
         raise CliError("\n".join([f"{service['name']} failed: {service['error']}", *service["last_lines"]]))
     already = "" if is_new else f" already ({service['runs']})" if service["runs"] else " already"
-    print_links(client, f"{service['name']} is {service['state']}{already}: ", service["name"], service["url"])
+    text = f"{service['name']} is {service['state']}{already}"
+    if service["scheme"] == "none":  # it listens nowhere
+        return print(f"{text}.")
+    print_links(client, f"{text}: ", service["name"], service["url"])
 
 
 def _restart(client: ApiClient, options: Options) -> None:

@@ -43,6 +43,7 @@ TEMPLATES = {
         "stop_timeout": 1,
     },
     "database": {"command": [sys.executable, "-c", CLOSES, "{port}"], "protocol": "tcp", "stop_timeout": 1},
+    "worker": {"command": [sys.executable, "-c", "import time; time.sleep(600)"], "protocol": "none", "stop_timeout": 1},
     "prefix": {
         "title": "Prefix",
         "command": ["python", "-c", "import sys; print(sys.prefix, flush=True)"],

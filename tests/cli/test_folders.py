@@ -187,7 +187,13 @@ def test_without_a_terminal_nothing_is_allowed(server, run, shop):
     ]
     (shop / "portproxy.toml").write_text(SHOP + "# more\n")
     code, output, error = run("up", folder="shop")
-    assert (code, output) == (1, "") and "which has changed since you allowed it: allow it at a terminal" in error
+    assert (code, output) == (
+        1,
+        "",
+    ) and "shop has changed since you allowed it: allow it again at a terminal, or with --yes." in error
+    (shop / "portproxy.toml").write_text(SHOP.replace("LEVEL", "DEPTH"))
+    output = run("up", "--yes", folder="shop")[1]
+    assert "db is up already.\n" in output and re.search(r"^api is ready after [0-9.]+ s\.$", output, re.MULTILINE)
     code, output, _ = run("down", "--json", folder="shop")
     assert (code, sorted(json.loads(output)["stopped"])) == (0, ["api", "db", "front"])
 
