@@ -364,8 +364,8 @@ class ServiceFailed(GatewayError):
     status, code, title = 502, "service_failed", "The service does not run"
     hint = "Its log says more."
 
-    def __init__(self, message: str = "", details: Sequence[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", details: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(message, hint)
         self.details = tuple(details)
 
 

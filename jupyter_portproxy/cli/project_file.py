@@ -46,12 +46,17 @@ def _run(options: Options) -> int:
 
 def _read(folder: str) -> dict[str, Any]:
     """The item of a folder of this machine, without a server. Raises: CliError"""
+    from jupyter_core.paths import jupyter_config_path
+
     from ..project_file.description import describe
     from ..project_file.read import read_folder
+    from ..services import templates
 
     if not os.path.isdir(folder):
         raise CliError(f"There is no folder {folder}.")
-    found = read_folder(folder)
+    # A service may depend on one of the server's templates; those of its configuration are known to the server alone.
+    others, _ = templates.load_all(templates.shipped(), templates.from_directories(jupyter_config_path())[0])
+    found = read_folder(folder, others)
     if found is None:
         raise CliError(f"{os.path.realpath(folder)} has no project file.\nWrite one: {PROGRAM} project {_INIT} {folder}")
     return describe(found)

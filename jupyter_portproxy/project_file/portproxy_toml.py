@@ -35,6 +35,11 @@ _TOKEN = re.compile(rf"(?P<comment>\#[^\n]*)|(?P<part>{_KEY}|[\"'][^\n]*)|(?P<do
 MAX_REPEATED = 10  # tables that are removed, each for the price of parsing the text again
 _MAX_PARSED = 320 << 10  # characters that are parsed again for them
 _MAX_PARTS = 64  # of a key: the time that tomllib needs for one grows with their square
+_HINTS = {  # by key, and whether it is missing
+    ("command", True): 'Add it: command = ["program", "--port", "{port}"].',
+    ("environment_file", False): "Write or correct that file, or leave the key out.",
+    ("depends_on", False): "Write names of services of this file, or of templates of the server.",
+}
 _WHERE = re.compile(r" \(at line ([0-9]+), column [0-9]+\)\Z")
 
 
@@ -161,7 +166,8 @@ def read(text: str, entries: Entries, files: FolderFiles, others: Mapping[str, T
     linked, left_out = link(entries.templates, others)
     for name, reason in left_out.items():
         line = document.line("services", name, "depends_on")
-        entries.add_problem(line, f"services.{name}.depends_on", f"The service '{name}' is left out: {reason}.", "Correct it.")
+        hint = _HINTS["depends_on", False]
+        entries.add_problem(line, f"services.{name}.depends_on", f"The service '{name}' is left out: {reason}.", hint)
     entries.templates = linked
     _read_ports(document, entries)
 
@@ -201,8 +207,8 @@ def _read_service(name: str, data: Any, document: ParsedDocument, entries: Entri
     except TemplateError as error:
         line = document.line("services", name, *([error.key] if error.key else []))
         key = f"{prefix}.{error.key}" if error.key else prefix
-        is_missing = error.key == "command" and "command" not in data
-        hint = 'Add it: command = ["program", "--port", "{port}"].' if is_missing else "Correct it."
+        is_missing = isinstance(data, Mapping) and error.key not in data
+        hint = _HINTS.get((error.key, is_missing), "Correct it.")
         entries.add_problem(line, key, f"The service '{name[:80]}' is left out: {error.reason.rstrip('.')}.", hint)
         return None
     return template

@@ -69,19 +69,23 @@ class PortLeases:
                 return port
         raise NoPort()
 
-    def lease_fixed(self, port: int) -> None:
-        """Lease this port.
+    def lease_fixed(self, port: int, name: str) -> None:
+        """Lease this port for a service.
 
         Raises:
             ServiceFailed: it may not be used, or is taken.
         """
         if self._claims[port] or not self._may_use(port):
-            raise ServiceFailed(f"Port {port} is not allowed on this server (c.PortProxy.allowed_ports).")
-        if port in self._leased:
-            raise ServiceFailed(f"Port {port} is in use by another service, or reserved.")
-        if not is_free(port):
-            raise ServiceFailed(f"Port {port} is in use by another program.")
-        self._leased.add(port)
+            what = "is not allowed on this server (c.PortProxy.allowed_ports)"
+        elif port in self._leased:
+            what = "is in use by another service, or reserved"
+        elif not is_free(port):
+            what = "is in use by another program"
+        else:
+            self._leased.add(port)
+            return
+        hint = "Set 'port' to another one, or leave it out: '{port}' is then any free one."
+        raise ServiceFailed(f"Port {port} of the service '{name}' {what}.", hint=hint)
 
     def release(self, port: int) -> None:
         self._leased.discard(port)
@@ -104,7 +108,7 @@ class EndpointLeases:
         if not template.listens:
             return Endpoint(0)
         if template.port:
-            self._ports.lease_fixed(template.port)
+            self._ports.lease_fixed(template.port, name)
             return Endpoint(template.port)
         if template.endpoint is not None:
             _clear(template.endpoint)

@@ -44,6 +44,15 @@ def test_problems_have_their_place_and_the_exit_code_1(run, home):
     assert run("project", "--json")[0] == 1
 
 
+def test_a_service_may_depend_on_a_template_of_the_server(run, home):
+    templates = home / ".jupyter" / "jupyter_portproxy.d"
+    templates.mkdir(parents=True, exist_ok=True)
+    (templates / "mine.json").write_text(json.dumps({"mine": {"command": ["x", "{port}"]}}))
+    (home / "portproxy.toml").write_text(GOOD.replace("kernel", 'depends_on = ["http-server", "mine"]\nkernel'))
+    code, output, _ = run("project")
+    assert code == 0 and "after http-server mine\n" in output
+
+
 def test_what_is_left_out_is_no_problem(run, home):
     (home / "Procfile").write_text("web: x\nrelease: y\n")
     code, output, _ = run("project")

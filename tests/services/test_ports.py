@@ -123,18 +123,21 @@ def test_a_fixed_port_is_leased_once_and_only_if_it_may_be_used():
     endpoints = EndpointLeases(ports)
     template = load("web", {"command": ["x"], "port": port})
     assert endpoints.lease("web", template) == Endpoint(port)
-    with pytest.raises(ServiceFailed, match=f"Port {port} is in use by another service, or reserved"):
+    with pytest.raises(ServiceFailed, match=f"Port {port} of the service 'other' is in use by another service, or reserved"):
         endpoints.lease("other", template)
     endpoints.release(Endpoint(port))
     with (
         socket.create_server(("127.0.0.1", port)),
-        pytest.raises(ServiceFailed, match=f"Port {port} is in use by another program"),
+        pytest.raises(ServiceFailed, match=f"Port {port} of the service 'web' is in use by another program"),
     ):
         endpoints.lease("web", template)
-    with pytest.raises(ServiceFailed, match=rf"Port {port + 1} is not allowed on this server \(c\.PortProxy\.allowed_ports\)"):
+    with pytest.raises(
+        ServiceFailed, match=r" of the service 'web' is not allowed on this server \(c\.PortProxy\.allowed_ports\)"
+    ) as caught:
         endpoints.lease("web", replace(template, port=port + 1))
+    assert caught.value.message.startswith(f"Port {port + 1} of ") and "or leave it out" in caught.value.hint
     ports.set_claims(bytes(port) + b"\1" + bytes(65535 - port))
-    with pytest.raises(ServiceFailed, match=f"Port {port} is not allowed"):
+    with pytest.raises(ServiceFailed, match=f"Port {port} of the service 'web' is not allowed"):
         endpoints.lease("web", template)
 
 

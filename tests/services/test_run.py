@@ -327,7 +327,7 @@ async def test_a_fixed_port_is_the_services_port(make):
     web = manager.start("web")
     await asyncio.wait_for(manager.wait_ready(web), 10)
     assert web.endpoint.port == port
-    with pytest.raises(ServiceFailed, match=f"Port {port} is in use by another service"):
+    with pytest.raises(ServiceFailed, match=f"Port {port} of the service 'second' is in use by another service"):
         manager.start("web", "second")
     await manager.restart("web")
     await asyncio.wait_for(manager.wait_ready(web), 10)
