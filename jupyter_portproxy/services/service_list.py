@@ -89,7 +89,12 @@ class ServiceList:
             ends the subscription.
         """
         self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
+
+        def end() -> None:
+            if callback in self._subscribers:  # a server may stop its extensions twice
+                self._subscribers.remove(callback)
+
+        return end
 
     def notify(self, service: Service) -> None:
         for callback in list(self._subscribers):

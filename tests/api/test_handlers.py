@@ -310,7 +310,7 @@ async def test_a_rule_for_a_port_is_made_listed_replaced_and_removed(api):
         "pinned": True,
     }
     status, rule = await api("PUT", "port-rules", values)
-    assert (status, rule) == (200, {**values, "id": rule["id"], "process": None})
+    assert (status, rule) == (200, {**values, "id": rule["id"], "process": None, "activity": None})
     pattern = await api("PUT", "port-rules", {"process": "streamlit"})
     assert await api("GET", "port-rules") == (200, [rule, pattern[1]])
     assert await api("PUT", "port-rules", {"ports": "8501", "label": None}) == (

@@ -28,9 +28,13 @@ __all__ = ["foreign_port"]
 pytestmark = pytest.mark.timeout(180)  # the first test of each hub waits for it
 
 
+UNSEEN = range(24000, 25000)  # lists of ports of other tests' servers do not connect to these
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    settings = f"{server_settings()}\nc.PortProxy.reverse_forwarding = True\n"
+    more = f"c.PortProxy.reverse_forwarding = True\nc.PortProxy.tcp_ports = ['allowed', '{UNSEEN.start}-{UNSEEN.stop - 1}']\n"
+    settings = f"{server_settings()}\n{more}"
     with jupyterhub(tmp_path_factory.mktemp("hub"), settings, "ada", "bob") as running:
         yield running
 
@@ -300,7 +304,7 @@ async def test_raw_tcp_takes_a_token_of_the_hub_alone_and_ends_with_it(hub: Hub)
             await connection.write(data)
 
     made = hub.api("POST", "users/bob/tokens", {"scopes": ["access:servers!user=bob"]})
-    async with serve(echoes) as up, hub.browser("bob") as browser, hub.browser() as program:
+    async with serve(echoes, port=free_port(UNSEEN)) as up, hub.browser("bob") as browser, hub.browser() as program:
         path = f"/user/bob/proxy/tcp/{up.port}"
         url, by_token = f"ws{hub.origin.removeprefix('http')}{path}", {"Authorization": f"token {made['token']}"}
         assert await refusal(browser, path) == 403

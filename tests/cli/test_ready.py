@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ..support.jupyter_processes import environment
+from ..support.jupyter_processes import environment, jupyter_server
 from ..support.upstreams import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
@@ -70,10 +70,17 @@ def test_bad_values_are_one_sentence(server, run):
         assert (code, output, "Traceback" in error) == (expected, "", False) and sentence in error
 
 
-def test_a_server_that_goes_away_is_waited_for(server, run):
-    ending = threading.Timer(2, server.process.kill)
-    ending.start()
-    code, _, error = run("await", "later", "--timeout", "6")
-    assert code == 1
-    assert error.startswith("'later' is not ready after 6 s. ") and "does not answer: the connection is refused." in error
-    ending.join()
+def test_a_server_that_goes_away_is_waited_for(home, run):
+    with jupyter_server(home, "--log-level=DEBUG") as server:
+
+        def end() -> None:
+            while "/api/ready" not in server.log:
+                time.sleep(0.1)
+            server.process.kill()
+
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        code, _, error = run("await", "later", "--timeout", "6")
+        assert code == 1
+        assert error.startswith("'later' is not ready after 6 s. ") and "does not answer: the connection is refused." in error
+        ending.join()

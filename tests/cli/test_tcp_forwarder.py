@@ -86,9 +86,9 @@ def debug_state(server: Server) -> dict[str, object]:
 
 
 def state_without_tunnels(server: Server) -> dict[str, object]:
-    """Once all have closed, or after 15 s."""
+    """Once all have closed and the server has started, or after 15 s."""
     end = time.monotonic() + 15
-    while (state := debug_state(server))["tunnels"] and time.monotonic() < end:
+    while ((state := debug_state(server))["tunnels"] or "initialize" in state["tasks"]) and time.monotonic() < end:
         time.sleep(0.1)
     return state
 
@@ -201,10 +201,10 @@ async def test_pings_keep_a_quiet_connection_behind_a_reverse_proxy_with_a_limit
 async def test_pings_keep_a_quiet_connection(tmp_path):
     """A way that answers late, but within the interval."""
     with service(echo) as up, jupyter_server(tmp_path) as server, relay(urlsplit(server.url).port) as way:
-        async with forwarding(f"http://127.0.0.1:{way.port}/", up, ping_interval=0.4) as running:
+        async with forwarding(f"http://127.0.0.1:{way.port}/", up, ping_interval=1) as running:
             reader, writer = await running.ask()
-            way.delay = 0.2
-            await asyncio.sleep(2)
+            way.delay = 0.4
+            await asyncio.sleep(3)
             writer.write(b"still")
             assert await asyncio.wait_for(reader.readexactly(5), 5) == b"still"
             writer.close()
@@ -244,8 +244,7 @@ async def test_1000_connections_at_once(tmp_path):
     with service(echo) as up, jupyter_server(tmp_path, *debugged(tmp_path)) as server:
         async with forwarding(server.url, up) as running:
             (await running.ask())[1].close()
-            await asyncio.sleep(1)
-            before = await asyncio.to_thread(debug_state, server)
+            before = await asyncio.to_thread(state_without_tunnels, server)
             clients = await asyncio.gather(*(running.ask(b"number %d" % number) for number in range(1000)))
             during = await asyncio.to_thread(debug_state, server)
             assert during["tunnels"] == 1000
