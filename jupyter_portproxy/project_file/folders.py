@@ -338,9 +338,15 @@ class Folders:
     # ---- reading ----
 
     async def _update(self, known: KnownFolder) -> None:
-        """Read a folder if its files have changed, but not within a second after the last time: wait until then."""
+        """Read a folder if its files have changed, but not within a second after the last time: wait until then.
+
+        Requests that wait at the same time share one reading.
+        """
+        asked = time.monotonic()
         async with known.reading:
-            if known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known.file)):
+            if known.read_at > asked:  # while this one waited for the lock
+                pass
+            elif known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known.file)):
                 await asyncio.sleep(known.read_at + READ_INTERVAL - time.monotonic())
                 await self._read(known)
         self._apply_rules(known)

@@ -316,6 +316,13 @@ async def test_a_folder_that_changes_all_the_time_is_read_once_a_second(folders,
     assert known.file.digest == module.read.read_folder(str(shop), {}).digest
 
 
+async def test_requests_for_a_folder_that_has_just_changed_share_one_reading(folders, shop):
+    await folders.find("shop")
+    begin = time.monotonic()
+    await asyncio.gather(*(folders.find("shop") for _ in range(5)))
+    assert time.monotonic() - begin < 2 * module.READ_INTERVAL
+
+
 async def test_a_change_within_the_resolution_of_file_times_is_seen(folders, shop, monkeypatch):
     now = time.time_ns()
     monkeypatch.setattr(module, "READ_INTERVAL", 0.0)
