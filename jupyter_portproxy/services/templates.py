@@ -23,6 +23,7 @@ from .template_keys import NAME, NAME_HINT, Argument, Requires, TemplateError
 
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _OF_DEPENDENCIES = ("port", "unix_socket", "prefix")  # placeholders `{NAME.port}` and so on
+MAX_STOP_TIMEOUT = 300  # s for services of folders: the end of the server waits for them
 _SHIPPED = Path(__file__).parent / "templates.json"
 
 
@@ -314,6 +315,9 @@ def _check_start(template: Template) -> None:
     if template.autostart == "ask" and not template.folder:
         reason = "'autostart' is 'ask', which only a folder's project file may have: write 'always' or 'never'"
         raise TemplateError(reason, "autostart")
+    if template.folder and template.stop_timeout > MAX_STOP_TIMEOUT:
+        reason = f"'stop_timeout' is {template.stop_timeout:g}: in a folder's project file it is at most {MAX_STOP_TIMEOUT}"
+        raise TemplateError(reason, "stop_timeout")
     if template.restart == "on-unhealthy" and not template.health_period:
         raise TemplateError("'restart' is 'on-unhealthy' without a 'health_period', for example 10", "restart")
     if template.name in template.depends_on:

@@ -115,6 +115,14 @@ def test_a_folders_template_may_ask_before_it_is_started():
     assert (template.autostart, template.folder) == ("ask", "/home/ada/repo")
 
 
+def test_the_end_of_the_server_waits_a_limited_time_for_a_folders_service():
+    data = {"command": ["a"], "stop_timeout": 301}
+    assert load("mine", data).stop_timeout == 301
+    assert load("mine", {**data, "stop_timeout": 300}, "/home/ada/repo").stop_timeout == 300
+    with pytest.raises(TemplateError, match="'stop_timeout' is 301: in a folder's project file it is at most 300"):
+        load("mine", data, "/home/ada/repo")
+
+
 def test_a_worker_is_ready_as_soon_as_it_runs():
     assert load("mine", {"command": ["a"], "protocol": "none"}).ready == "started"
 
