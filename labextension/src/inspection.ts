@@ -1,8 +1,8 @@
-// The command that shows what is wrong with the page of a service or port. Its tab is loaded when it is needed.
+// The commands that show what is wrong with the page of a service or port, and its requests. Their tabs are loaded when they are needed.
 
 import type { ILabShell, JupyterFrontEnd } from '@jupyterlab/application';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { bugIcon } from '@jupyterlab/ui-components';
+import { bugIcon, listIcon } from '@jupyterlab/ui-components';
 
 import type { Actions } from './actions';
 import type { IApi } from './api';
@@ -13,7 +13,7 @@ import { loadPart } from './parts';
 import type { Targets } from './targets';
 import type { IPortsManager } from './tokens';
 
-/** What the command uses. Without a `labShell`, as in Notebook, a dialog is shown. */
+/** What the commands use. Without a `labShell`, as in Notebook, a dialog is shown. */
 export interface IInspectionParts {
   shell: JupyterFrontEnd.IShell;
   labShell: ILabShell | null;
@@ -33,9 +33,15 @@ export function addInspectionCommands(add: AddCommand, parts: IInspectionParts):
     const show = async () => (await loadPart(() => import('./diagnosis-view'))).showDiagnosis(parts, target!, labelOf(parts, target!), path);
     return target && actions.attempt(show);
   };
+  const showRequests = (args: Args) => {
+    const target = targets.of(args);
+    const show = async () => (await loadPart(() => import('./requests-view'))).showRequests(parts, target!, labelOf(parts, target!));
+    return target && actions.attempt(show);
+  };
   const hasPage = (args: Args) => {
     const target = targets.of(args);
     return target !== null && actions.urlOf(target) !== undefined;
   };
   add(CommandIDs.diagnose, trans.__('Diagnose the Page'), diagnose, { icon: bugIcon, isEnabled: hasPage });
+  add(CommandIDs.showRequests, trans.__('Show Requests'), showRequests, { icon: listIcon, isEnabled: hasPage });
 }

@@ -1,9 +1,10 @@
-"""The diagnosis of a page in JupyterLab, in a real Chromium."""
+"""The diagnosis of a page and its recorded requests in JupyterLab, in a real Chromium."""
 
 from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import re
 import threading
 
@@ -30,7 +31,7 @@ class Pages(http.server.BaseHTTPRequestHandler):
     """A page that loads a script from the root, and whose other parts are missing; /healthy has nothing wrong."""
 
     def do_GET(self) -> None:
-        body, kind = CONTENT.get(self.path, (b"", "text/html"))
+        body, kind = CONTENT.get(self.path.partition("?")[0], (b"", "text/html"))
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -112,7 +113,26 @@ def test_a_broken_page_is_diagnosed_by_the_keyboard(lab):
         expect(view.get_by_role("status")).to_contain_text("Nothing wrong was found.", timeout=20_000)
         expect(view.get_by_role("status")).to_contain_text(f"/proxy/port/{port}/healthy")
         expect(view.get_by_label("Page")).to_be_focused()
-        picture(lab, "diagnosis-nothing")
+        row(lab, port).click(button="right")
+        lab.click('.lm-Menu-itemLabel:text-is("Show Requests")')
+        table = lab.locator(".jp-PortProxy-requests")
+        expect(lab.locator("text=are recorded from now on")).to_be_visible()
+        answer = lab.request.get(f"{lab.url.partition('/lab')[0]}/proxy/port/{port}/healthy?secret=planted")
+        assert answer.ok
+        path = table.get_by_role("button", name=f"/proxy/port/{port}/healthy?secret=***")
+        expect(path).to_be_visible()
+        path.focus()
+        lab.keyboard.press("Enter")
+        expect(table).to_contain_text("Content-Type: text/html")
+        assert "planted" not in lab.content()
+        picture(lab, "requests-light")
+        check_axe(lab, ".jp-PortProxy-inspection:has(.jp-PortProxy-requests)")
+        with lab.expect_download() as download:
+            lab.get_by_role("button", name="Save as HAR").click()
+        archive = json.loads(download.value.path().read_text())
+        assert archive["log"]["entries"][0]["response"]["status"] == 200
+        lab.get_by_role("button", name="Clear").click()
+        expect(table).to_have_count(0)
 
 
 def test_failed_requests_of_a_page_lead_to_its_diagnosis_in_the_dark_theme(lab):
