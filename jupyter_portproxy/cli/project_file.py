@@ -127,12 +127,14 @@ def _write(folder: str, options: Options) -> int:
 
 
 def _running(client: ApiClient) -> Iterator[RunningProgram]:
-    """The services that run, and the other ports of this user that have a page or a name."""
+    """The services that run, except those of folders, and the other ports of this user that have a page or a name."""
     from ..project_file.example import RunningProgram
 
     ports = {row["port"]: row for row in client.call("GET", "ports")}
     services = [row for row in client.call("GET", "services") if row["state"] in ("up", "unhealthy") and not row.get("agent")]
     for row in services:
+        if row["folder"]:  # a project file describes it already, with more than can be seen here
+            continue
         command = ports.get(row["port"], {}).get("command", ())
         yield RunningProgram(row["port"] or 0, command, row["name"], protocol=row["scheme"], kernel=row.get("kernel") or "")
     own = {row["port"] for row in services}

@@ -95,6 +95,10 @@ def test_a_file_is_written_from_what_runs(server, run, home):
     port = free_port()
     assert run("start", "web", "word=hello")[0] == 0
     (home / "shop").mkdir()
+    (home / "other").mkdir()
+    command = json.dumps([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"])
+    (home / "other" / "portproxy.toml").write_text(f"[services.described]\ncommand = {command}\nstop_timeout = 1\n")
+    assert run("up", "other", "--yes")[0] == 0
     with subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)], cwd=home) as program:
         try:
             end = time.monotonic() + 20
