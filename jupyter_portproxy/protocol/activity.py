@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MAX_PATH = 2000  # characters; a longer one is compared with no pattern, as that may take the square of its length
 KINDS = ("all", "people", "none")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -49,7 +50,7 @@ class ActivityRule:
         return bool(self.exclude) and self._matches(uri.partition("?")[0])
 
     def _matches(self, path: str) -> bool:
-        return any(pattern.match(path) for pattern in self.exclude)
+        return len(path) <= MAX_PATH and any(pattern.match(path) for pattern in self.exclude)
 
 
 ALL = ActivityRule()

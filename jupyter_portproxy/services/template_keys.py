@@ -14,6 +14,9 @@ STANDARD_PLACEHOLDERS = frozenset({"port", "unix_socket", "base_url", "prefix", 
 LONGEST = 86400 * 365  # s
 MAX_FAILURES = 100
 MAX_PATTERN = 1000  # characters
+MAX_PATTERNS, MAX_QUANTIFIERS = 20, 2  # of a folder's service: the server matches them with each request
+_QUANTIFIER = re.compile(r"[*+?{]")
+_QUANTIFIED_GROUP = re.compile(r"\)[*+?{]")
 _ARGUMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z", re.ASCII)
 _PATH = re.compile(r"/[!-~]*\Z")  # as it goes into a request
 _KINDS = ("path", "text", "number", "choice")
@@ -152,6 +155,13 @@ def read_patterns(key: str, value: object) -> tuple[str, ...]:
         except (re.error, RecursionError, OverflowError, ValueError) as error:
             raise TemplateError(f"'{key}' has an invalid regular expression, {pattern[:80]!r}: {error}") from None
     return patterns
+
+
+def are_harmless(patterns: tuple[str, ...]) -> bool:
+    """True if the time for matching any path with them grows at most with the square of its length."""
+    return len(patterns) <= MAX_PATTERNS and not any(
+        len(_QUANTIFIER.findall(pattern)) > MAX_QUANTIFIERS or _QUANTIFIED_GROUP.search(pattern) for pattern in patterns
+    )
 
 
 def read_environment(key: str, value: object) -> dict[str, str]:

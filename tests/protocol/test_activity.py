@@ -69,3 +69,8 @@ def test_people_are_between_none_and_all(kind, method, fields, upgrade):
 def test_patterns_are_those_of_the_path_from_its_start(uri, excluded):
     assert ActivityRule(exclude=(re.compile(".*/poll$"), re.compile("/health"))).excludes(uri) == excluded
     assert not ActivityRule().excludes(uri)
+
+
+def test_a_long_path_is_compared_with_no_pattern():
+    rule = ActivityRule(exclude=(re.compile("/a"),))
+    assert rule.excludes("/" + "a" * 1999 + "?" + "a" * 5000) and not rule.excludes("/" + "a" * 2000)

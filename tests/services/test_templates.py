@@ -225,3 +225,16 @@ def test_programs_beside_the_servers_python_are_available_without_an_activated_e
     beside = os.path.basename(sys.executable)
     monkeypatch.setenv("PATH", "/nowhere")
     assert load("a", {"command": ["a"], "requires": {"program": beside}}).is_available()
+
+
+@pytest.mark.parametrize("patterns", [["(a+)+$"], [".*a.*b.*c"], ["(a|a)*b"], ["a?a?a?b"], ["x"] * 21])
+def test_a_folder_has_no_pattern_that_stops_the_server(patterns):
+    data = {"command": ["a"], "activity_exclude": patterns}
+    assert load("mine", data).activity_exclude == tuple(patterns)
+    with pytest.raises(TemplateError, match="'activity_exclude' may stop the server"):
+        load("mine", data, "/home/ada/repo")
+
+
+def test_a_folder_has_patterns_for_paths_that_scripts_poll():
+    patterns = (".*/_dash-update-component$", r"/metrics|.*\.map$", "(?:a|b)/c")
+    assert load("mine", {"command": ["a"], "activity_exclude": patterns}, "/home/ada/repo").activity_exclude == patterns
