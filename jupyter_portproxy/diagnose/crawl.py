@@ -128,8 +128,7 @@ class Crawl:
 
     def _without_entrance(self, steps: list[_Step]) -> list[_Step]:
         """The steps from the first at an isolated origin on: those before it are the gateway's own, no pages of the service."""
-        own = f"{self._target.base_url}proxy/enter"
-        last = max((number for number, step in enumerate(steps) if _is_entrance(step.url, own)), default=-1)
+        last = max((number for number, step in enumerate(steps) if self._is_entrance(step.url)), default=-1)
         return steps[last + 1 :] or steps
 
     def _next(self, step: _Step, client: PageClient) -> tuple[str, str, Evidence] | None:
@@ -152,7 +151,7 @@ class Crawl:
             return False
         if client is self._direct or not client.is_at_origin(url):
             return True
-        return self._is_below(urlsplit(url).path) or _is_entrance(url, f"{self._target.base_url}proxy/enter")
+        return self._is_below(urlsplit(url).path) or self._is_entrance(url)
 
     async def _read_page(self, loaded: Loaded) -> tuple[Answer, Markup | None]:
         content_type = loaded.answer.field("content-type")
@@ -286,6 +285,11 @@ class Crawl:
     def _is_below(self, path: str) -> bool:
         return any(is_below(path, prefix) for prefix in (self._target.prefix, self._target.absolute_prefix))
 
+    def _is_entrance(self, url: str) -> bool:
+        """True for a URL on the gateway's own way into the isolated origin of this target; it is sent back with a ticket once."""
+        path, enter = urlsplit(url).path, f"{self._target.base_url}proxy/enter"
+        return path == enter or is_below(path, f"{enter}/{self._target.name}") or path.startswith(WELL_KNOWN_PATH)
+
     def _path_of(self, url: str) -> str:
         """The path at the service of a URL, for people."""
         parts = urlsplit(self._to_direct(url))
@@ -296,12 +300,6 @@ class Crawl:
         parts = urlsplit(url)
         is_own = client.owns_url(url) and (client is self._direct or client.is_at_origin(url))
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if is_own else url
-
-
-def _is_entrance(url: str, enter: str) -> bool:
-    """True for a URL on the gateway's own way into an isolated origin, which begins at the path `enter`."""
-    path = urlsplit(url).path
-    return is_below(path, enter) or path.startswith(WELL_KNOWN_PATH)
 
 
 def _referer_of(page: _Step) -> str:

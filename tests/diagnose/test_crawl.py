@@ -161,6 +161,14 @@ async def test_no_part_leads_to_jupyter_or_to_another_port(observe, origin, jp_b
     assert (script.proxied.status, script.proxied.redirects) == (302, ()) if is_redirected else script.proxied is None
 
 
+async def test_a_page_does_not_lead_into_the_isolated_origin_of_another_port(observe, jp_base_url, origin):
+    async with serve(site({"/": "other"})) as other:
+        url = f"http://{origin}{jp_base_url}proxy/enter/{other.port}/"
+        async with serve(site({"/": redirect(url)})) as service:
+            seen = await observe(service.port)
+    assert [visit.proxied.status for visit in seen.of_kind("page")] == [302]
+
+
 async def test_endless_redirects_end(observe):
     numbers = iter(range(10_000))
     async with serve(site(lambda request: redirect(f"/{next(numbers)}"))) as service:
