@@ -91,7 +91,7 @@ class Crawl:
         self._visits: list[Visit] = []
         self._counts: dict[str, int] = {}
         self._known: set[tuple[str, str]] = set()  # kinds and URLs
-        self._referer = ""
+        self._referer = self._page_origin = ""  # of the page through Jupyter
 
     async def run(self) -> Observation:
         """What can be seen until the clients' budget is spent."""
@@ -103,7 +103,7 @@ class Crawl:
         page = proxied[-1]
         if page.markup is not None and page.answer.is_ok:
             base = join_url(page.url, page.markup.document.base_href) or page.url
-            self._referer = _referer_of(page)
+            self._referer, self._page_origin = _referer_of(page), parse_origin(page.url) or self._proxied.origin
             inner = await self._load_all(self._resolve(page.markup.references, base, base))
             await self._load_all([found for part in inner for found in self._resolve(part.references, base, part.url)])
         return Observation(self._target, tuple(self._visits))
@@ -250,7 +250,7 @@ class Crawl:
         is_direct, is_proxied = self._direct.owns_url(found.direct_url), self._may_load(Load(found.proxied_url, "socket"))
         direct, proxied = await asyncio.gather(
             self._direct.shake_hands(found.direct_url, self._direct.origin) if is_direct else _nothing(),
-            self._proxied.shake_hands(found.proxied_url, self._proxied.origin) if is_proxied else _nothing(),
+            self._proxied.shake_hands(found.proxied_url, self._page_origin) if is_proxied else _nothing(),
         )
         return replace(visit, direct=direct, proxied=proxied)
 

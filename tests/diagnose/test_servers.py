@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import trustme
 from jupyter_server.auth import passwd
+from tornado.websocket import WebSocketProtocol13
 
 from ..support.hub import jupyterhub
 from ..support.jupyter_processes import TOKEN, environment, jupyter_server, portproxy
@@ -104,6 +105,27 @@ async def test_where_pages_open_at_isolated_origins_alone_they_are_looked_at_the
     assert (status, report["status"], report["problem"], report["findings"]) == (200, 200, None, [])
     assert report["url"].startswith(f"http://p{service.port}.localhost:")
     assert paths.count("/static/a.js") == 2
+
+
+async def test_a_websocket_of_an_isolated_page_has_its_origin(tmp_path):
+    async def respond(connection):
+        while True:
+            request = await connection.request()
+            if request.one("Upgrade"):
+                accept = WebSocketProtocol13.compute_accept_value(request.one("Sec-WebSocket-Key"))
+                head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                await connection.write(f"{head}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+                await connection.until_closed()
+                return
+            await connection.write(Reply("<script>new WebSocket('/ws')</script>").wire())
+
+    with jupyter_server(tmp_path, "--PortProxy.isolate=always") as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        async with serve(respond) as service, aiohttp.ClientSession() as session:
+            status, report = await post(session, url, {"port": service.port}, Authorization=f"token {TOKEN}")
+            paths = [request.target for request in service.requests]
+    assert (status, report["status"], report["findings"]) == (200, 200, [])
+    assert paths.count("/ws") == 2
 
 
 async def test_behind_jupyterhub(tmp_path):
