@@ -39,18 +39,21 @@ class ApiClient:
 
     # ---- links for people ----
 
-    def link(self, path: str) -> str:
+    def link(self, path: str, *, with_token: bool = True) -> str:
         """An absolute URL that logs in by the server's token, or below JupyterHub's public URL, where people log in themselves.
 
         Without a known public URL under JupyterHub it is a path, as browsers cannot reach this server's own address.
 
         Args:
             path: a path, or a URL that begins with this server's.
+            with_token: let the link log in.
         """
         url = urljoin(self.url, path)
         if self._public_url is not None:
             return urljoin(self._public_url, urlsplit(url)._replace(scheme="", netloc="").geturl())
-        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._link_token})}" if self._link_token else url
+        if not self._link_token or not with_token:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'token': self._link_token})}"
 
     @property
     def shows_paths(self) -> bool:

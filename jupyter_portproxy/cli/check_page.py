@@ -56,8 +56,8 @@ def _with_link(client: ApiClient, finding: dict[str, Any]) -> dict[str, Any]:
 
 
 def _absolute(client: ApiClient, url: str) -> str:
-    """A link to a path at the server; other URLs, such as those of isolated origins, stay."""
-    return client.link(url) if url.startswith("/") else url
+    """A link to a path at the server, without its token: reports are passed on. Other URLs, as of isolated origins, stay."""
+    return client.link(url, with_token=False) if url.startswith("/") else url
 
 
 def _describe(report: dict[str, Any]) -> Iterator[str]:

@@ -133,6 +133,8 @@ def describe_content(folder: Item) -> Iterator[str]:
         texts = [f"{word} {quote_command(values)}" for word, values in details.items() if any(values)]
         if service["autostart"] in _AUTOSTARTS:
             texts.append(_AUTOSTARTS[service["autostart"]])
+        if service["restart"] == "always" and service["autostart"] != "always":
+            texts.append("and again after a restart of the server")
         if texts:
             yield f"{'':<{width}}  {', '.join(texts)}"
     for rule in folder["ports"]:

@@ -37,6 +37,7 @@ def _describe_service(template: Template) -> dict[str, Any]:
         "environment": {name: fill_in(text) for name, text in template.environment.items()},
         "kernel": template.kernel,
         "autostart": template.autostart,
+        "restart": template.restart,
         "depends_on": list(template.depends_on),
         "environment_file": template.environment_file,
     }

@@ -109,6 +109,14 @@ def _is_integer(value: Any, lowest: int, highest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
 
+def _is_below(value: Any) -> bool:
+    """True for the end of a URL that a browser does not take for one elsewhere."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]*", value) or "\\" in value:
+        return False
+    path = re.split("[?#]", value, maxsplit=1)[0]
+    return not {".", ".."} & set(re.sub("%2e", ".", path, flags=re.IGNORECASE).split("/"))
+
+
 def _is_path(value: Any) -> bool:
     return isinstance(value, str) and _PATH.match(value) is not None
 
@@ -123,6 +131,7 @@ read_seconds = _reader("a number of seconds", _is_seconds)
 read_health_period = _reader("0, or seconds from 1 on", lambda value: _is_seconds(value) and (value == 0 or value >= 1))
 read_failures = _reader(f"a number from 1 to {MAX_FAILURES}", lambda value: _is_integer(value, 1, MAX_FAILURES))
 read_port = _reader("a port from 1024 to 65535", lambda value: _is_integer(value, 1024, 65535))
+read_path_info = _reader("a path below the service's, without '.' and '..'", _is_below)
 read_ready = _reader("'tcp', 'started' or a path", lambda value: value in ("tcp", "started") or _is_path(value))
 
 

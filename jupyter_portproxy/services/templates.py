@@ -341,6 +341,7 @@ KEYS: Mapping[str, Any] = {
     "environment": keys.read_environment,
     "arguments": keys.read_arguments,
     "ready": keys.read_ready,
+    "path_info": keys.read_path_info,
     "restart": keys.one_of("never", "on-failure", "on-unhealthy", "always"),
     "protocol": keys.one_of("http", "https", "tcp", "none"),
     "open_in": keys.one_of("lab", "browser"),

@@ -54,6 +54,11 @@ export function inOrder(services: readonly IFolderService[]): IFolderService[] {
   return [...ordered];
 }
 
+function startText({ autostart, restart }: IFolderService, trans: TranslationBundle): string {
+  const first = autostartText(autostart, trans);
+  return restart === 'always' && autostart !== 'always' ? trans.__('%1; again after a restart of the server', first) : first;
+}
+
 function autostartText(autostart: Autostart, trans: TranslationBundle): string {
   switch (autostart) {
     case 'always':
@@ -128,14 +133,14 @@ export function FolderContent({ folder, trans }: IContentProps): React.JSX.Eleme
 }
 
 function ServiceContent({ service, trans }: { service: IFolderService; trans: TranslationBundle }): React.JSX.Element {
-  const { command, cwd, environment, environment_file, kernel, depends_on, autostart } = service;
+  const { command, cwd, environment, environment_file, kernel, depends_on } = service;
   const facts: [string, string][] = [
     [trans.__('Folder'), cwd],
     [trans.__('Variables'), commandLine(Object.entries(environment).map(pair => pair.join('=')))],
     [trans.__('Variables of'), environment_file],
     [trans.__('Environment of the kernel'), kernel],
     [trans.__('After'), depends_on.join(', ')],
-    [trans.__('Starts'), autostartText(autostart, trans)]
+    [trans.__('Starts'), startText(service, trans)]
   ];
   return (
     <>

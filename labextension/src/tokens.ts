@@ -51,6 +51,8 @@ export interface IFolderService {
   cwd: string;
   kernel: string;
   autostart: Autostart;
+  /** With "always" it starts again after a restart of the server, too. */
+  restart: 'never' | 'on-failure' | 'on-unhealthy' | 'always';
   depends_on: string[];
   environment: Record<string, string>;
   environment_file: string;

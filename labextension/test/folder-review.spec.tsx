@@ -26,12 +26,13 @@ describe('the content of a folder', () => {
 
   it('has each service in the order of the start, with all that it takes', () => {
     const more = { cwd: '/srv/web', environment: { DEBUG: '1', NAME: 'a b' }, environment_file: '.env', kernel: 'shop', depends_on: ['db'], autostart: 'always' } as const;
-    const container = show({ services: [folderService('web', { ...more, depends_on: ['db'] }), folderService('db', { cwd: '' })] });
+    const container = show({ services: [folderService('web', { ...more, depends_on: ['db'] }), folderService('db', { cwd: '', restart: 'always' })] });
     expect([...container.querySelectorAll('strong')].map(({ textContent }) => textContent)).toEqual(['db', 'web']);
     const [db, web] = within(screen.getByRole('list', { name: 'Services' })).getAllByRole('listitem');
     expect([...web!.querySelectorAll('dt')].map(({ textContent }) => textContent)).toEqual(['Folder', 'Variables', 'Variables of', 'Environment of the kernel', 'After', 'Starts']);
     expect([...web!.querySelectorAll('dd')].map(({ textContent }) => textContent)).toEqual(['/srv/web', "DEBUG=1 'NAME=a b'", '.env', 'shop', 'db', 'with the server, without a question']);
     expect([...db!.querySelectorAll('dt')].map(({ textContent }) => textContent)).toEqual(['Starts']);
+    expect(db!.querySelector('dd')!.textContent).toBe('after a question, when the folder is opened; again after a restart of the server');
   });
 
   it('has ports, and problems with file and line', () => {

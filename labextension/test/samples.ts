@@ -98,6 +98,7 @@ export function folderService(name: string, more: Partial<IFolderService> = {}):
     cwd: '/home/me/shop',
     kernel: '',
     autostart: 'ask',
+    restart: 'never',
     depends_on: [],
     environment: {},
     environment_file: '',

@@ -17,6 +17,7 @@ def test_a_folder_is_described_as_json(read_files, tmp_path):
             "environment": {},
             "kernel": "",
             "autostart": "ask",
+            "restart": "never",
             "depends_on": [],
             "environment_file": "",
         }

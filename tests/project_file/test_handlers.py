@@ -81,6 +81,7 @@ async def test_a_folder_is_looked_at_allowed_started_and_stopped(api, extension,
                 "environment_file": "",
                 "kernel": "",
                 "autostart": "ask",
+                "restart": "never",
                 "depends_on": [],
             }
         ],
