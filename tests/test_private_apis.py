@@ -44,7 +44,7 @@ def names_of_others() -> set[str]:
     """Names with one leading underscore that the package reads of objects and does not define."""
     used: set[str] = set()
     # Parts of texts, a parameter's name, documented functions.
-    own = {"_per_port", "_per_user", "_xsrf", "_exit", "_replace"}
+    own = {"_per_port", "_per_user", "_xsrf", "_exit", "_replace", "_asdict"}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):

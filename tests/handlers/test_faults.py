@@ -444,7 +444,9 @@ WALL_CLOCK = {  # uses of the wall clock: a time that is shown to people, or sen
     "attachment/tokens.py": 4,  # AttachToken.until and .used outlast the server
     "api/index_page.py": 1,  # "3 minutes ago"
     "handlers/start_page.py": 1,  # "for 3 s", from Service.since
-    "services/manager.py": 2,  # Service.since
+    "services/service.py": 2,  # Service.since
+    "project_file/folders.py": 1,  # compared with the times of files
+    "diagnose/recorder.py": 1,  # RecordedExchange.since
 }
 
 
