@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from ..support.jupyter_processes import Server, jupyter_server
 from .conftest import log_in, watch_errors, without_news
+from .test_diagnosis import check_axe
 from .test_lab import act, open_lab, picture, row, tile
 
 TOOL = """import http.server, os, sys
@@ -68,9 +69,9 @@ def lab(chromium, lab_server):
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     yield page
     picture(page, "last-environments")
+    context.close()  # first: a tab of a service that is gone logs an error
     for name in ("demo", "other", "tool"):
         lab_server.call("DELETE", f"proxy/api/services/{name}")
-    context.close()
     assert [error for error in errors if "/proxy/service/" not in error and ".localhost:" not in error] == []
 
 
@@ -102,6 +103,7 @@ def test_a_service_that_fails_later_has_a_notice_once(lab, lab_server):
     expect(notice).to_contain_text("GET / HTTP/1.1", timeout=10_000)  # the end of its log
     expect(toast(lab, "(other)")).to_have_count(0)
     picture(lab, "notice-failed")
+    check_axe(lab, ".Toastify__toast")
     notice.get_by_role("button", name="Show log").click()
     expect(lab.locator(".jp-PortProxy-log")).to_contain_text("The model is loaded from")
     lab.reload()
@@ -127,7 +129,9 @@ def test_a_service_runs_in_the_environment_of_a_kernel(lab, lab_server):
     choice.select_option("Shop")
     expect(services.locator("option", has_text="Shop tool")).to_have_count(1)
     services.select_option("tool")
+    lab.wait_for_timeout(300)  # JupyterLab's dialogs fade in
     picture(lab, "form-kernel")
+    check_axe(lab, ".jp-Dialog-content")
     lab.keyboard.press("Enter")
     expect(row(lab, "tool").locator(".jp-PortProxy-dot")).to_have_attribute("aria-label", "Up", timeout=20_000)
     assert service(lab_server, "tool")["kernel"] == "shop"
