@@ -39,7 +39,7 @@ panel: $(VENV)/ready
 
 # Files of tests run side by side, each file in one process. WORKERS=0 runs them one after the other. In the order of their names: the
 # long files have few tests, and would be last otherwise, when one process has nothing left to do.
-WORKERS ?= 2
+WORKERS ?= 3
 unit: $(VENV)/ready
 	$(BIN)/python -m tests.support.tcp_programs
 	$(BIN)/python -m pytest tests --ignore tests/ui -n $(WORKERS) --dist loadfile --no-loadscope-reorder

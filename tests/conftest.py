@@ -12,10 +12,12 @@ import pytest
 from .support.gateways import make_gateway
 from .support.jupyter_processes import TOKEN
 from .support.kernels import very_many_sockets
+from .support.own_network import enter_own_network
 from .support.postgres import database, empty_database, postgres_server, shared_database
 from .support.raw_clients import Answer, Wire
 from .support.recordings import watch
 
+enter_own_network()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
 __all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database", "very_many_sockets", "watch"]
