@@ -17,10 +17,14 @@ from .support.postgres import database, empty_database, postgres_server, shared_
 from .support.raw_clients import Answer, Wire
 from .support.recordings import watch
 
-enter_own_network()
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would our servers
 
 __all__ = ["database", "empty_database", "make_gateway", "postgres_server", "shared_database", "very_many_sockets", "watch"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # this is a process of pytest-xdist
+        enter_own_network()
 
 
 @pytest.fixture
