@@ -504,7 +504,7 @@ def test_a_page_cannot_say_where_outside_it_is_opened(lab):
     with running(lambda method, path, *_: (seen.append(path) or 200, HTML, lying)) as port:
         open_port(lab, port)
         with lab.context.expect_page() as opened:
-            lab.locator(".jp-PortProxy-message:visible button").click()
+            lab.locator(".jp-PortProxy-message:visible .jp-mod-accept").click()
         opened.value.wait_for_load_state()
         assert urlsplit(opened.value.url).hostname == f"p{port}.localhost"
         assert "/port/PORT/x?y" in seen
