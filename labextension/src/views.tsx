@@ -3,7 +3,7 @@
 // Every text is a text node or an attribute, so that the title of a service cannot be markup.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { bugIcon, checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
+import { checkIcon, closeIcon, copyIcon, deleteIcon, editIcon, LabIcon, listIcon, refreshIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { CommandIDs, Target } from './commands';
@@ -141,8 +141,7 @@ function openActions(trans: TranslationBundle, first: 'lab' | 'browser' = 'lab')
   const lab = { command: CommandIDs.openInLab, label: trans.__('Open in a Lab tab'), icon: tabIcon };
   const browser = { command: CommandIDs.openInBrowser, label: trans.__('Open in a browser tab'), icon: outsideIcon };
   const copy = { command: CommandIDs.copyUrl, label: trans.__('Copy URL'), icon: copyIcon };
-  const diagnose = { command: CommandIDs.diagnose, label: trans.__('Diagnose'), icon: bugIcon };
-  return first === 'lab' ? [lab, browser, copy, diagnose] : [browser, lab, copy, diagnose];
+  return first === 'lab' ? [lab, browser, copy] : [browser, lab, copy];
 }
 
 /** A port that a script has reserved by name. */

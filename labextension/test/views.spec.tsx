@@ -34,8 +34,8 @@ const actionsOf = (row: HTMLElement) => {
 
 describe('a row', () => {
   it.each([
-    ['up', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Diagnose', 'Show log', 'Restart', 'Stop']],
-    ['unhealthy', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Diagnose', 'Show log', 'Restart', 'Stop']],
+    ['up', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
+    ['unhealthy', ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Show log', 'Restart', 'Stop']],
     ['down', ['Start', 'Edit and start…', 'Show log', 'Remove']],
     ['failed', ['Show log', 'Start', 'Edit and start…', 'Remove']],
     ['stopping', ['Show log']]
@@ -97,8 +97,8 @@ describe('a row', () => {
   });
 
   it.each([
-    [{}, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Diagnose', 'Edit…']],
-    [{ allowed_by_user: true }, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Diagnose', 'Edit…', 'Do not allow this port any more']],
+    [{}, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Edit…']],
+    [{ allowed_by_user: true }, ['Open in a Lab tab', 'Open in a browser tab', 'Copy URL', 'Edit…', 'Do not allow this port any more']],
     [{ allowed: false, may_allow: true }, ['Allow this port', 'Edit…']]
   ])('of a port with %j offers what is possible', (more, offered) => {
     expect(actionsOf(rowOf(<PortRow port={port(15000, more)} rules={new RuleSet()} {...common} />))).toEqual(offered);

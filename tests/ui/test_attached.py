@@ -66,9 +66,7 @@ def test_an_attached_service_in_the_panel(lab, lab_server, attach):
         expect(row.locator(".jp-mod-up")).to_be_visible(timeout=5000)
         head = lab.locator(".jp-PortProxy-agent > .jp-PortProxy-projectHead")
         expect(head.locator(".jp-PortProxy-label")).to_have_text("trainer on " + agent_host(lab_server))
-        row.locator(".jp-PortProxy-label").click(
-            position={"x": 5, "y": 5}
-        )  # the actions, which appear with the pointer, are on the right
+        row.locator(".jp-PortProxy-name").click()
         page = lab.frame_locator(".jp-PortProxy-frame iframe")
         for part, text in (("script", "ran"), ("fetched", "visits=1"), ("event", "an event")):
             expect(page.locator(f"#{part}")).to_have_text(text)

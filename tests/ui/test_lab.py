@@ -626,8 +626,7 @@ def test_a_tab_outlives_its_server_and_starts_its_service_again(chromium, tmp_pa
         open_lab(page, f"{server.url}lab?token={TOKEN}")
         page.click('[data-id="jp-portproxy-panel"]')
         server.call("POST", "proxy/api/services", {"template": "demo"})
-        # On the left: the actions, which appear with the pointer, are on the right.
-        row(page, "demo").locator(".jp-PortProxy-label").click(timeout=15_000, position={"x": 5, "y": 5})
+        row(page, "demo").locator(".jp-PortProxy-name").click(timeout=15_000)
         socket = page.frame_locator(".jp-PortProxy-frame iframe").locator("#socket")
         expect(socket).to_have_text("the service echoed: hello", timeout=15_000)
     message = page.locator(".jp-PortProxy-message")
