@@ -49,10 +49,15 @@ QUICK := tests/protocol tests/gateway tests/upstream tests/system tests/test_*.p
 quick: lint types layers
 	$(BIN)/python -m pytest $(QUICK) -q -n $(WORKERS) --dist loadfile
 
-# In a run of its own: Playwright's loop and pytest-jupyter's cannot share one. One file after the other: the panel of one sees the ports of the others.
+# Apart from the other tests: Playwright's loop and pytest-jupyter's cannot share a process. Files run side by side where each process can
+# have a loopback network of its own, for the panel of one sees the ports of the others; elsewhere one after the other. The real
+# applications come first and alone: npm fetches one of them.
+UI_WORKERS ?= auto
+BROWSER = CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120
 browser: $(VENV)/ready
 	$(BIN)/python -m tests.ui.engines
-	CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120 tests/ui
+	$(BROWSER) tests/ui/test_apps.py
+	$(BROWSER) tests/ui --ignore tests/ui/test_apps.py -n $(UI_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.
 docs: $(VENV)/ready

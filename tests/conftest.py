@@ -12,7 +12,7 @@ import pytest
 from .support.gateways import make_gateway
 from .support.jupyter_processes import TOKEN
 from .support.kernels import very_many_sockets
-from .support.own_network import enter_own_network
+from .support.own_network import enter_own_network, is_own_network_possible
 from .support.postgres import database, empty_database, postgres_server, shared_database
 from .support.raw_clients import Answer, Wire
 from .support.recordings import watch
@@ -25,6 +25,11 @@ __all__ = ["database", "empty_database", "make_gateway", "postgres_server", "sha
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # this is a process of pytest-xdist
         enter_own_network()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: the tests that need a network of their own run side by side where they can have it."""
+    return 2 if is_own_network_possible() else 0
 
 
 @pytest.fixture

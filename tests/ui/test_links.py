@@ -130,8 +130,8 @@ def open_terminal(page: Page, script: Path, text: str) -> None:
 def click_in_terminal(page: Page, text: str, **options) -> None:
     place = page.wait_for_function(FIND_IN_TERMINAL, arg=text).json_value()
     link, end = page.locator(".xterm-cursor-pointer:visible"), time.monotonic() + 10
-    while True:  # xterm looks for a link when the pointer moves, and not while it draws
-        page.mouse.move(place["x"] - 3, place["y"])
+    while True:  # xterm looks for a link when the pointer comes to another cell, once per line, and not while it draws
+        page.mouse.move(place["x"], place["y"] - 40)
         page.mouse.move(place["x"], place["y"])
         page.wait_for_timeout(100)
         if link.count():

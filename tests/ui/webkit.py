@@ -59,8 +59,15 @@ class WebKitWindow(Window):
         self._session.call("POST", "/url", url=url)
 
     def evaluate(self, function: str, *arguments: object, frame: str = "") -> Any:
-        self._session.enter(self._handle, frame)
-        return self._session.call("POST", "/execute/sync", script=f"return ({function})(...arguments)", args=arguments)
+        until = time.monotonic() + 5
+        while True:
+            self._session.enter(self._handle, frame)
+            try:
+                return self._session.call("POST", "/execute/sync", script=f"return ({function})(...arguments)", args=arguments)
+            except ScriptFailed as error:  # nothing ran: a link to a download takes its frame from the driver for a moment
+                if "no such window" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     def press(self, selector: str, frame: str = "") -> None:
         self._session.enter(self._handle, frame)
