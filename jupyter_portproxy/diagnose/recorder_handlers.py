@@ -19,7 +19,7 @@ from ..api.handlers import ProxyAPIHandler
 from ..errors import BadInput, NotFound
 from ..gateway.gateway import Gateway
 from ..protocol.urls import LOOPBACK_NAME, Route, parse_port
-from .curl import print_command
+from .curl_command import print_command
 from .har import build_archive
 from .recorder import Item, RecordedExchange, Recorder
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from jupyter_portproxy.diagnose.curl import print_command
+from jupyter_portproxy.diagnose.curl_command import print_command
 
 
 def exchange(url="http://127.0.0.1:8888/x", method="GET", fields=()):
