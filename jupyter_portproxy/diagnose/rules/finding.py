@@ -26,6 +26,7 @@ ISOLATED = "Open it at its isolated origin, where `/` is the service's: {isolate
 ABSOLUTE = "Give it the base path `{absolute_prefix}/` by an option of its own, and open it there."
 RELATIVE = "If the code is yours: write its URLs relative to the page, without the first slash."
 PREFIX_REMEDIES = (ISOLATED, ABSOLUTE, RELATIVE)
+_SAME_HOST = re.compile(r"""("[^"\s]{1,255}")(?:(?:, | << )\1)+""")  # Jupyter may be at localhost, too
 _PLACEHOLDER = re.compile(r"\{(isolated_url|absolute_prefix|prefix|port|jupyter_(?:origin|authority|host))\}")
 
 
@@ -84,7 +85,8 @@ def fill_in(remedies: Iterable[str], target: Target) -> tuple[str, ...]:
         "jupyter_host": host_of(target.jupyter_origin),
     }
     usable = [text for text in remedies if all(values[name] for name in _PLACEHOLDER.findall(text))]
-    return tuple(dict.fromkeys(_PLACEHOLDER.sub(lambda match: values[match[1]], text) for text in usable))
+    filled = (_PLACEHOLDER.sub(lambda match: values[match[1]], text) for text in usable)
+    return tuple(dict.fromkeys(_SAME_HOST.sub(r"\1", text) for text in filled))
 
 
 def name_urls(visits: Sequence[Visit]) -> str:

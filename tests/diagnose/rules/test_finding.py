@@ -38,6 +38,13 @@ def test_a_remedy_is_left_out_if_the_target_does_not_have_its_value():
     assert fill_in(["{jupyter_origin} {jupyter_authority}"], target) == ("http://localhost:8888 localhost:8888",)
 
 
+def test_a_host_is_named_once():
+    texts = ['`A = ["localhost", "{jupyter_host}"]`.', '`config.hosts << "localhost" << "{jupyter_host}"`.']
+    assert fill_in(texts, TARGET) == ('`A = ["localhost"]`.', '`config.hosts << "localhost"`.')
+    remote = replace(TARGET, jupyter_origin="https://hub.example")
+    assert fill_in(texts[:1], remote) == ('`A = ["localhost", "hub.example"]`.',)
+
+
 def test_the_isolated_origin_is_a_remedy_and_the_link():
     seen = observe('<base href="/x/"><p>')
     [(_, finding)] = [each for each in find_all(seen) if each[0].id == "base-href"]
