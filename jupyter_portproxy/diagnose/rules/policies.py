@@ -90,19 +90,22 @@ def _absolute(origin: str, url: str, kind: str) -> str:
 def find_refused_cookies(seen: Observation) -> Iterator[Finding]:
     """Cookies that the gateway drops: their names are Jupyter's, or require Path=/."""
     for visit in seen.pages:
-        if visit.direct is None or visit.proxied is None or visit.proxied.error:
-            continue
-        passed = {_name_of(value) for value in visit.proxied.all_fields("set-cookie")}
-        for value in visit.direct.all_fields("set-cookie"):
-            name = _name_of(value)
-            is_host_only = name.lower().startswith("__host-")
-            is_jupyters = remove_cookies(f"{name}=x", (), "", isolated=False) is None
-            if name in passed or not (is_jupyters or is_host_only) or (name == "_xsrf" and _needs_no_xsrf(seen)):
-                continue
-            why = "requires Path=/, which is Jupyter's" if is_host_only else "is a name of Jupyter's own cookies"
-            sentence = f"The cookie {make_excerpt(name)} does not pass: it {why}. Logins and forms that need it fail."
-            yield Finding("cookie-refused", sentence, locate_field(visit.direct_url or visit.url, "Set-Cookie", value))
-            return
+        for value in visit.direct.all_fields("set-cookie") if visit.direct is not None else []:
+            if why := _why_dropped(seen, visit, _name_of(value)):
+                name = make_excerpt(_name_of(value))
+                sentence = f"The cookie {name} does not pass: it {why}. Logins and forms that need it fail."
+                yield Finding("cookie-refused", sentence, locate_field(visit.direct_url or visit.url, "Set-Cookie", value))
+                return
+
+
+def _why_dropped(seen: Observation, visit: Visit, name: str) -> str:
+    """Why the gateway drops a cookie of that name; empty if it passes."""
+    if visit.proxied is None or visit.proxied.error or name in map(_name_of, visit.proxied.all_fields("set-cookie")):
+        return ""
+    if name.lower().startswith("__host-"):
+        return "requires Path=/, which is Jupyter's"
+    is_jupyters = remove_cookies(f"{name}=x", (), "", isolated=False) is None
+    return "is a name of Jupyter's own cookies" if is_jupyters and not (name == "_xsrf" and _needs_no_xsrf(seen)) else ""
 
 
 def find_insecure_cookies(seen: Observation) -> Iterator[Finding]:
@@ -121,6 +124,8 @@ def find_insecure_cookies(seen: Observation) -> Iterator[Finding]:
                 why = f"is Secure, and Jupyter is at http: {only}"
             else:
                 continue
+            if _why_dropped(seen, visit, _name_of(value)):
+                continue  # it comes to no browser
             yield Finding(
                 "cookie-insecure", f"The cookie {name} {why}.", locate_field(visit.direct_url or visit.url, "Set-Cookie", value)
             )

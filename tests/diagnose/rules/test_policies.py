@@ -96,6 +96,15 @@ def test_cookies_that_browsers_refuse():
     assert find(set_cookies("sid=abc; SameSite=None; Secure", target=SECURE)) == []
 
 
+def test_a_cookie_that_does_not_pass_is_one_finding():
+    seen = set_cookies("__Host-sid=abc; Path=/; Secure; SameSite=None", passed=())
+    assert find(seen) == ["cookie-refused"]
+    assert find(set_cookies("__Host-sid=a; Path=/; Secure", "sid=b; Secure", passed=("sid=b; Secure",))) == [
+        "cookie-refused",
+        "cookie-insecure",
+    ]
+
+
 def test_a_cookie_at_two_paths():
     both = ("sid=a; Path=/proxy/port/8050", "sid=b; Path=/proxy/port/8050/app")
     assert find(set_cookies("sid=a; Path=/", "sid=b; Path=/app", passed=both)) == ["cookie-shadowed"]
