@@ -15,7 +15,7 @@ from . import yaml_text
 from .document import ParsedDocument, UnreadableFile, print_path, quote, suggest
 from .entries import MAX_PORTS, Entries
 from .folder_files import FolderFiles
-from .interpolation import Interpolation, InvalidVariable, parse_environment
+from .interpolation import Interpolation, InvalidVariable, insert_variables
 from .yaml_text import Tagged
 
 ENVIRONMENT_FILE = ".env"
@@ -88,7 +88,7 @@ class ComposeFiles:
         if not self._files.exists(path):
             return {}
         try:
-            return parse_environment(self._files.read_text(path))
+            return self._files.read_variables(path, insert_variables)
         except UnreadableFile as error:
             self._entries.add_unreadable(error, path)
             return {}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import islice
 
+from ..services import environment_file
+from ..services.environment_file import EnvironmentFileError
 from .document import UnreadableFile, decode
 
 MAX_SIZE = 256 << 10  # bytes
@@ -97,6 +100,21 @@ class FolderFiles:
     def read_text(self, path: str) -> str:
         """Raises: UnreadableFile"""
         return decode(self.read(path))
+
+    def read_variables(self, path: str, insert: Callable[[str, Mapping[str, str]], str] | None = None) -> dict[str, str]:
+        """The variables of a file in dotenv form.
+
+        Args:
+            insert: see `environment_file.parse`.
+
+        Raises:
+            UnreadableFile
+        """
+        try:
+            return environment_file.parse(self.read(path), insert)
+        except EnvironmentFileError as error:
+            message = f"It has no variables that can be read: {error}."
+            raise UnreadableFile(message, "Correct it; none of its variables is used.", error.line) from None
 
     def _read(self, path: str) -> bytes:
         real = os.path.realpath(path)

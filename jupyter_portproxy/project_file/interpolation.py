@@ -11,8 +11,6 @@ MAX_LENGTH = 4096  # characters of a text with its variables replaced
 MAX_DEPTH = 10  # levels of defaults within defaults
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _OPERATOR = re.compile(r":?[-+?]")
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:]\s*(.*)\Z", re.ASCII)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class InvalidVariable(ValueError):
@@ -93,23 +91,9 @@ class Interpolation:
         return other, position + 1
 
 
-def parse_environment(text: str) -> dict[str, str]:
-    """The variables of a `.env` file: `NAME=value`, with quotes and comments; values may have those of lines above."""
-    variables: dict[str, str] = {}
-    for line in text.split("\n"):
-        match = None if line.lstrip().startswith("#") else _ASSIGNMENT.match(line.rstrip("\r"))
-        if match is None:
-            continue
-        name, value = match[1], match[2]
-        if value[:1] == "'" and (end := value.find("'", 1)) > 0:
-            variables[name] = value[1:end]
-            continue
-        if value[:1] == '"' and (quoted := re.match(r'"((?:[^"\\]|\\.)*)"', value)):
-            value = re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[1]), quoted[1])
-        else:
-            value = re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
-        try:
-            variables[name] = Interpolation(variables).replace(value)
-        except InvalidVariable:
-            variables[name] = value[:MAX_LENGTH]
-    return variables
+def insert_variables(value: str, variables: Mapping[str, str]) -> str:
+    """A value of a `.env` file with the variables of the lines above; one that Compose refuses is taken as it is, cut."""
+    try:
+        return Interpolation(variables).replace(value)
+    except InvalidVariable:
+        return value[:MAX_LENGTH]

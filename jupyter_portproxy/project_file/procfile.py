@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..services import environment_file
-from ..services.environment_file import EnvironmentFileError
 from ..services.service_list import MAX_SERVICES
 from ..services.template_keys import TemplateError
 from ..services.templates import load
@@ -62,15 +60,9 @@ def _read_environment_file(entries: Entries, files: FolderFiles) -> dict[str, st
     if not files.exists(ENVIRONMENT_FILE):
         return None
     try:
-        return environment_file.parse(files.read(ENVIRONMENT_FILE))
+        return files.read_variables(ENVIRONMENT_FILE)
     except UnreadableFile as error:
         entries.add_unreadable(error, ENVIRONMENT_FILE)
-        return None
-    except EnvironmentFileError as error:
-        message = f"It has no variables that can be read: {error}."
-        entries.add_problem(
-            error.line, "", message, "Correct it; the processes of the Procfile do not get its variables.", ENVIRONMENT_FILE
-        )
         return None
 
 

@@ -1,7 +1,7 @@
-"""Files of environment variables, in dotenv form: `KEY=VALUE`, quotes, comments, `export`.
+"""Files of environment variables, in dotenv form: `KEY=VALUE` or `KEY: VALUE`, quotes, comments, `export`.
 
 Values in single quotes are taken as they are; in double quotes `\\n`, `\\r`, `\\t`, `\\"`, `\\$` and `\\\\` are escapes; without
-quotes a value ends before ` #`. Quoted values may have several lines. `$` has no meaning: variables are not inserted.
+quotes a value ends before ` #`. Quoted values may have several lines. `$` has a meaning for Compose alone, which inserts variables.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Callable, Mapping
 
 from .template_keys import TemplateError
 
 MAX_SIZE = 256 << 10  # bytes
 _IGNORED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))")
-_NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=", re.ASCII)
+_NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:]", re.ASCII)
 _SINGLE = re.compile(r"[ \t]*'([^']*)'")
 _DOUBLE = re.compile(r'[ \t]*"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _UNQUOTED = re.compile(r"(?![ \t]*['\"])((?:[^ \t\n]|[ \t](?!#))*)")  # in linear time, also for many blanks
@@ -62,8 +63,12 @@ def _open_file(path: str, flags: int) -> int:
     return descriptor
 
 
-def parse(content: bytes) -> dict[str, str]:
+def parse(content: bytes, insert: Callable[[str, Mapping[str, str]], str] | None = None) -> dict[str, str]:
     """The variables in the content of a file; of several with one name the last.
+
+    Args:
+        insert: value, the variables of the lines above -> the value with variables inserted, and `$` for `$$`; not for values
+            in single quotes. None if `$` has no meaning.
 
     Raises:
         EnvironmentFileError
@@ -76,6 +81,7 @@ def parse(content: bytes) -> dict[str, str]:
         text = content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise EnvironmentFileError("it is not UTF-8", content[: error.start].count(b"\n") + 1) from None
+    escapes = _ESCAPES if insert is None else {**_ESCAPES, "$": "$$"}
     variables: dict[str, str] = {}
     position = 0
     while position < len(text):
@@ -93,9 +99,12 @@ def parse(content: bytes) -> dict[str, str]:
         else:
             reason = f"the value of {name[1]} has a quote that is not closed, or text after it"
             raise EnvironmentFileError(reason, _line(text, position))
-        variables[name[1]] = value[1].strip(" \t") if form is _UNQUOTED else value[1]
+        result = value[1].strip(" \t") if form is _UNQUOTED else value[1]
         if form is _DOUBLE:
-            variables[name[1]] = _ESCAPE.sub(lambda m: _ESCAPES.get(m[1], m[0]), value[1])
+            result = _ESCAPE.sub(lambda m: escapes.get(m[1], m[0]), result)
+        if insert is not None and form is not _SINGLE:
+            result = insert(result, variables)
+        variables[name[1]] = result
         position = rest.end()
     return variables
 

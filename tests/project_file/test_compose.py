@@ -76,6 +76,14 @@ def test_variables_and_profiles_come_from_env(read_files):
     assert changed.digest != result.digest
 
 
+def test_an_env_that_cannot_be_read_is_one_problem_with_its_line(read_files):
+    files = {"compose.yaml": "services: {a: {ports: ['${PORT:-3000}:80']}}", "Procfile": "web: x", ".env": "A=1\nnot a line"}
+    result = read_files(files)
+    message = "It has no variables that can be read: line 2: it is not of the form KEY=VALUE."
+    assert print_problems(result) == [f".env:2 : {message}"]
+    assert [rule.ports for rule in result.ports] == ["3000"]
+
+
 @pytest.mark.parametrize(
     ("names", "read", "left_out"),
     [

@@ -143,3 +143,14 @@ def test_folders_are_listed_only_within_the_folder(folder):
     files = FolderFiles(str(folder))
     assert files.list_folders("sub") == ["a", "b"]
     assert files.list_folders("out") == files.list_folders("gone") == []
+
+
+def test_a_file_of_variables_is_read_or_refused_with_its_line(folder):
+    (folder / ".env").write_text("A='b'\nC=d$A")
+    (folder / "wrong.env").write_text("A=b\nC='")
+    files = FolderFiles(os.path.realpath(folder))
+    assert files.read_variables(".env") == {"A": "b", "C": "d$A"}
+    assert files.read_variables(".env", lambda value, variables: value.replace("$A", variables["A"])) == {"A": "b", "C": "db"}
+    with pytest.raises(UnreadableFile, match="It has no variables that can be read: line 2: the value of C") as caught:
+        files.read_variables("wrong.env")
+    assert caught.value.line == 2

@@ -38,6 +38,7 @@ from jupyter_portproxy.services.environment_file import MAX_SIZE, EnvironmentFil
         ("A=b\nA=c", {"A": "c"}),
         ("my.key-1=b", {"my.key-1": "b"}),
         ("A=$B ${C}", {"A": "$B ${C}"}),
+        ("A: b\nB:c", {"A": "b", "B": "c"}),
     ],
 )
 def test_variables_are_read(text, expected):
@@ -63,6 +64,18 @@ def test_what_cannot_be_read_is_named_with_its_line(content, line, text):
         parse(content)
     assert (caught.value.line, caught.value.reason) == (line, text)
     assert str(caught.value) == (f"line {line}: {text}" if line else text)
+
+
+def test_variables_of_the_lines_above_are_inserted_for_compose():
+    def insert(value, variables):
+        return value.replace("$A", variables.get("A", "?")).replace("$$", "$")
+
+    text = """A=$A
+B='$A'
+C="x\\ny \\$A $A" # $A
+D=$A-$A # $A
+"""
+    assert parse(text.encode(), insert) == {"A": "?", "B": "$A", "C": "x\ny $? ?", "D": "?-?"}
 
 
 @given(
