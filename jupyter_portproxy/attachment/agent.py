@@ -38,14 +38,13 @@ from ..protocol.attach_messages import (
     clean_sentence,
 )
 from ..upstream.byte_tunnel import ByteTunnel
-from ..upstream.websocket_client import HandshakeError, ServerAccess, open_websocket
+from ..upstream.websocket_client import MAX_HANDSHAKES, HandshakeError, ServerAccess, open_websocket
 from .control_connection import ControlConnection
 from .local_ports import LocalPorts
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # s
 _HEALTH_PERIOD = 2.0  # s
 _NO_ATTACHMENT = "Nothing can be attached at {}. Has the server jupyter_portproxy, and is it as new as this one?"
-_MAX_HANDSHAKES = 64  # at the same time: a server's backlog has 128 connections, and those beyond come seconds later
 _ANSWER_TIMEOUT = 20.0  # s; the server may ask an older agent of the same name first
 
 
@@ -162,7 +161,7 @@ class Agent:
         self._refusals: dict[int, str] = {}  # by port, as last reported, until a connection is served
         self._tunnels: set[ByteTunnel] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshakes = asyncio.Semaphore(_MAX_HANDSHAKES)
+        self._handshakes = asyncio.Semaphore(MAX_HANDSHAKES)
         self._was_attached = self._is_attached = False
         self._why_ended = ""  # the last connection, as the server said
 

@@ -6,7 +6,8 @@ The forwarder has these states. `_watch_server`, which runs after each connectio
     AWAY      it does not answer: it is tried again, with pauses that grow. New connections wait for it for some seconds
     ENDED     the login does not count any more, or the command ends
 
-AWAY begins and ends with one message each. A connection whose WebSocket cannot be opened is reset, as is one that is cut.
+AWAY begins and ends with one message each. A connection whose WebSocket cannot be opened is reset, as is one that is cut. At most
+`MAX_HANDSHAKES` are opened at the same time; the others wait for their turn, and those beyond `max_waiting` are reset at once.
 
 A port that is forwarded has the login of its user: on loopback, connections of other users of this machine are refused (Linux;
 other systems do not name the owner of a connection). Root is let through, as it may do anything anyway.
@@ -22,19 +23,32 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 
 from tornado.iostream import IOStream
+from tornado.locks import Semaphore
+from tornado.util import TimeoutError
 
 from ..errors import CliError
 from ..protocol.forwards import Forward, Remote
 from ..system.socket_owners import NotAnswered, OwnerUnknown, SocketOwners, user_name
 from ..upstream.byte_tunnel import PING_INTERVAL, ByteTunnel
 from ..upstream.connect import reset_on_close
-from ..upstream.websocket_client import NO_DESCRIPTORS, TIMEOUT, HandshakeError, ServerAccess, check_websocket, open_websocket
+from ..upstream.websocket_client import (
+    MAX_HANDSHAKES,
+    NO_DESCRIPTORS,
+    TIMEOUT,
+    HandshakeError,
+    ServerAccess,
+    check_websocket,
+    open_websocket,
+)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # s between two attempts to reach a server that is away
 _WAIT = 10.0  # s
+_MAX_WAITING = 4096  # connections
+_REPORT_PERIOD = 1.0  # s
 _REPEAT = 10.0  # s after which the same message is printed again
 _ACCEPT_PAUSE = 1.0  # s without descriptors
 _CLOSE_TIMEOUT = 1.0  # s for the close frames at the end
@@ -65,6 +79,7 @@ class TcpForwarder:
         ping_interval: seconds; see ByteTunnel.
         timeout: seconds for a connection to the server and its handshake.
         wait: seconds that a new connection waits for a server that is away.
+        max_waiting: connections without a WebSocket yet; those beyond are refused, with one message a second at most.
     """
 
     def __init__(
@@ -76,9 +91,13 @@ class TcpForwarder:
         ping_interval: float = PING_INTERVAL,
         timeout: float = TIMEOUT,
         wait: float = _WAIT,
+        max_waiting: int = _MAX_WAITING,
     ) -> None:
         self._access, self._remote, self._messages = access, remote, messages
         self._ping_interval, self._timeout, self._wait = ping_interval, timeout, wait
+        self._max_waiting, self._waiting, self._refused = max_waiting, 0, 0
+        self._handshakes = Semaphore(MAX_HANDSHAKES)
+        self._report: asyncio.TimerHandle | None = None  # of `_refused`
         self._state = ForwarderState.SERVING
         self._answers = asyncio.Event()  # set while SERVING
         self._answers.set()
@@ -114,6 +133,9 @@ class TcpForwarder:
         elif not self._ended.cancelled():
             self._ended.exception()
         self._owners.close()
+        if self._report is not None:
+            self._report.cancel()
+            self._report_refused()
 
     # ---- listening ----
 
@@ -135,6 +157,10 @@ class TcpForwarder:
                 reset_on_close(sock)
                 sock.close()
                 continue
+            if self._waiting >= self._max_waiting:
+                self._refuse(sock)
+                continue
+            self._waiting += 1
             client = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a client"
             self._start(self._forward(sock, forward.remote, client), _RELAY)
 
@@ -150,6 +176,19 @@ class TcpForwarder:
             return True
         self._print_seldom(f"A connection of another user of this machine ({user_name(owner)}) was refused.")
         return False
+
+    def _refuse(self, sock: socket.socket) -> None:
+        """Reset a connection for which there is no room."""
+        reset_on_close(sock)
+        sock.close()
+        self._refused += 1
+        if self._report is None:
+            self._report = asyncio.get_running_loop().call_later(_REPORT_PERIOD, self._report_refused)
+
+    def _report_refused(self) -> None:
+        self._report, number, self._refused = None, self._refused, 0
+        what = "1 connection was" if number == 1 else f"{number:,} connections were"
+        self._messages.notice(f"{what} refused, as {self._max_waiting:,} others waited for the server already.")
 
     def _start(self, work: Awaitable[None], name: str) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(work)
@@ -172,6 +211,8 @@ class TcpForwarder:
             reset_on_close(sock)
             stream.close()
             raise
+        finally:
+            self._waiting -= 1
         await self.relay(websocket, stream, f"{client} -> {remote}")
 
     async def relay(self, websocket: IOStream, stream: IOStream, name: str) -> bool:
@@ -205,7 +246,7 @@ class TcpForwarder:
         """A WebSocket to the remote. If the server is away, wait for it once."""
         if self._state is ForwarderState.SERVING:
             try:
-                return await open_websocket(self._access, remote.path, self._timeout)
+                return await self._shake_hands(remote)
             except HandshakeError as error:
                 if error.is_login:
                     self._start_watch()
@@ -215,8 +256,23 @@ class TcpForwarder:
         try:
             await asyncio.wait_for(self._answers.wait(), self._wait)
         except asyncio.TimeoutError:
-            raise HandshakeError(f"The server at {self._access.url} does not answer.", is_passing=True) from None
-        return await open_websocket(self._access, remote.path, self._timeout)
+            raise self._no_answer() from None
+        return await self._shake_hands(remote)
+
+    async def _shake_hands(self, remote: Remote) -> IOStream:
+        """Raises: HandshakeError, also without an attempt if the server is away when the turn comes, or no turn comes."""
+        try:
+            turn = await self._handshakes.acquire(timedelta(seconds=self._timeout))
+        except TimeoutError:  # Tornado's
+            text = f"The server at {self._access.url} was too busy with others for {self._timeout:g} s."
+            raise HandshakeError(text) from None
+        with turn:
+            if self._state is ForwarderState.AWAY:
+                raise self._no_answer()
+            return await open_websocket(self._access, remote.path, self._timeout)
+
+    def _no_answer(self) -> HandshakeError:
+        return HandshakeError(f"The server at {self._access.url} does not answer.", is_passing=True)
 
     # ---- the server ----
 

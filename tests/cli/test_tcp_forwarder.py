@@ -22,7 +22,7 @@ from jupyter_portproxy.cli.tcp_forwarder import Messages, TcpForwarder
 from jupyter_portproxy.protocol.forwards import parse_forward
 from jupyter_portproxy.system.descriptors import raise_limit
 from jupyter_portproxy.system.tls import SYSTEM_TRUST, Trust
-from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAccess
+from jupyter_portproxy.upstream.websocket_client import MAX_HANDSHAKES, HandshakeError, ServerAccess
 
 from ..docs.test_nginx_docs import LOCATION, MAP, TLS
 from ..support.forwarding import echo, service
@@ -239,15 +239,16 @@ async def test_a_service_that_refuses_does_not_end_it():
 # ---- many, and slow ----
 
 
-async def test_1000_connections_at_once(tmp_path):
+@pytest.mark.parametrize("number", [1000, 2000])
+async def test_many_connections_at_once(tmp_path, number):
     raise_limit()
     with service(echo) as up, jupyter_server(tmp_path, *debugged(tmp_path)) as server:
         async with forwarding(server.url, up) as running:
             (await running.ask())[1].close()
             before = await asyncio.to_thread(state_without_tunnels, server)
-            clients = await asyncio.gather(*(running.ask(b"number %d" % number) for number in range(1000)))
+            clients = await asyncio.gather(*(running.ask(b"number %d" % each) for each in range(number)))
             during = await asyncio.to_thread(debug_state, server)
-            assert during["tunnels"] == 1000
+            assert during["tunnels"] == number
             for _, writer in clients:
                 writer.close()
             await eventually(lambda: len(running.forwarder._tunnels) == 0, 20)
@@ -256,6 +257,65 @@ async def test_1000_connections_at_once(tmp_path):
             for name in ("tasks", "tunnels", "slots", "objects"):
                 assert after[name] == before[name], name
             assert after["descriptors"] <= before["descriptors"] + 2
+
+
+async def test_few_handshakes_run_at_the_same_time():
+    """More than the server's backlog has room for come late, or never, and its loop stands still for them."""
+    body, now, most = b'{"code": "forbidden", "message": "Not this port.", "hint": ""}', 0, 0
+
+    async def refuses_late(connection) -> None:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        await connection.reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.5)
+        now -= 1
+        await connection.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with serve(refuses_late) as up, forwarding(f"http://127.0.0.1:{up.port}/", 15432) as running:
+        clients = [await running.connect() for _ in range(500)]
+        assert all([await running.is_reset(reader) for reader, _ in clients])
+        assert most == MAX_HANDSHAKES and now == 0
+        for _, writer in clients:
+            writer.close()
+
+
+async def test_connections_beyond_those_that_may_wait_are_reset_at_once_and_counted(tmp_path):
+    with service(echo) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up, max_waiting=20, timeout=60) as running:
+            (await running.ask())[1].close()
+            os.kill(server.process.pid, signal.SIGSTOP)
+            waiting = [await running.connect() for _ in range(20)]
+            await eventually(lambda: running.forwarder._waiting == 20)
+            begun = time.monotonic()
+            refused = [await running.connect() for _ in range(300)]
+            assert all([await running.is_reset(reader) for reader, _ in refused])
+            assert time.monotonic() - begun < 5
+            await eventually(lambda: len(running.messages) == 1)
+            assert running.messages == ["300 connections were refused, as 20 others waited for the server already."]
+            os.kill(server.process.pid, signal.SIGCONT)
+            for reader, writer in waiting:
+                writer.write(b"x")
+                assert await asyncio.wait_for(reader.readexactly(1), 20) == b"x"
+            (await running.ask())[1].close()
+            for _, writer in waiting + refused:
+                writer.close()
+
+
+async def test_a_connection_without_a_turn_ends_in_time(tmp_path):
+    """More than may shake hands at once, with a server that answers none of them."""
+    with service(echo) as up, jupyter_server(tmp_path) as server:
+        async with forwarding(server.url, up, timeout=2, wait=1) as running:
+            (await running.ask())[1].close()
+            os.kill(server.process.pid, signal.SIGSTOP)
+            try:
+                begun = time.monotonic()
+                clients = [await running.connect() for _ in range(500)]
+                assert all([await running.is_reset(reader) for reader, _ in clients])
+                assert time.monotonic() - begun < 10
+            finally:
+                os.kill(server.process.pid, signal.SIGCONT)
+            for _, writer in clients:
+                writer.close()
 
 
 @pytest.mark.parametrize("slow", ["client", "service"])
