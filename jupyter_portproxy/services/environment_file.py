@@ -1,7 +1,7 @@
 """Files of environment variables, in dotenv form: `KEY=VALUE` or `KEY: VALUE`, quotes, comments, `export`.
 
 Values in single quotes are taken as they are; in double quotes `\\n`, `\\r`, `\\t`, `\\"`, `\\$` and `\\\\` are escapes; without
-quotes a value ends before ` #`. Quoted values may have several lines. `$` has a meaning for Compose alone, which inserts variables.
+quotes a value ends before ` #`. Quoted values may have several lines. `$` has a meaning for Compose alone.
 """
 
 from __future__ import annotations
