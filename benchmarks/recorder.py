@@ -39,7 +39,7 @@ BROWSER = "".join(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each server")
+    parser.add_argument("--rounds", type=int, default=6, help="measurements of each server")
     parser.add_argument("--before", type=Path, help="a clone without the recorder")
     options = parser.parse_args()
     names = [OFF, RECORDING, WATCHED, *([BEFORE] if options.before else [])]
@@ -69,7 +69,7 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     return subject
 
 
-async def measure(servers: dict[str, Subject], rounds: int, total: int = 1600) -> dict[str, tuple[float, float]]:
+async def measure(servers: dict[str, Subject], rounds: int, total: int = 8000) -> dict[str, tuple[float, float]]:
     """By name: microseconds of CPU for a GET of 1 KiB, by a program and with the fields of a browser."""
     async with contextlib.AsyncExitStack() as stack:
         for name in (RECORDING, WATCHED):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,32 @@ KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _BATCH_INTERVAL = 0.25  # s
 _OVERHEAD = 1600  # bytes of a RecordedExchange without its texts
-_MAX_HEADS = 32  # masked heads of requests that are kept for equal ones
-_MAX_KEY = 4096  # characters of names
+_MAX_HEADS = 128  # that are kept for equal ones, of at most
+_MAX_KEPT_HEAD = 2048  # bytes each
 _MAX_METHOD = 32  # characters
+_REMOVED_AFTER, _REMOVED_BEFORE = "request", "response"  # recorded before or after the gateway has removed fields
 _MAX_NAMES = 40  # of fields or cookies, of at most 100 characters each
 Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedHead:
+    """The fields of a request or response. Most equal those of the one before, and share this.
+
+    Attributes:
+        text: see `mask_fields`; of a request as it came, of a response as the client got it.
+        removed: names of the fields that were not passed on.
+        has_mapped_fields: a redirect or cookies came.
+        size: bytes, estimated from above.
+    """
+
+    text: str
+    removed: tuple[str, ...]
+    has_mapped_fields: bool
+    size: int
+
+
+NO_HEAD = RecordedHead("", (), False, 0)
 
 
 @dataclass(slots=True)
@@ -43,9 +64,6 @@ class RecordedExchange:
         version: of the recording, when this was recorded.
         since: when it began, seconds since 1970.
         url: the request target.
-        request_fields, response_fields: a head, see `mask_fields`; of the response as the client got it.
-        removed: names of the request's fields that did not go to the service.
-        removed_answer: names of the service's fields that did not go to the client.
         redirect: where the service has redirected to and where the client was sent instead; None if those are equal.
         refused_cookies: names and reasons.
         size: see `weigh`.
@@ -58,8 +76,8 @@ class RecordedExchange:
     method: str
     scheme: str
     url: str
-    request_fields: str = ""
-    response_fields: str = ""
+    request: RecordedHead = NO_HEAD
+    response: RecordedHead = NO_HEAD
     status: int = 0
     error: str = ""
     is_open: bool = False
@@ -71,20 +89,17 @@ class RecordedExchange:
     close_code: int | None = None
     closed_by: str | None = None
     by_referer: bool = False
-    removed: tuple[str, ...] = ()
-    removed_answer: tuple[str, ...] = ()
     redirect: tuple[str, str] | None = None
     refused_cookies: tuple[tuple[str, str], ...] = ()
     size: int = 0
 
     def weigh(self) -> None:
         """Set `size`: bytes, estimated from above."""
-        size = _OVERHEAD + len(self.url) + len(self.request_fields) + len(self.response_fields)
-        for names in (self.removed, self.removed_answer, self.redirect or ()):
-            size += sum(map(len, names), 60 * len(names)) if names else 0
-        for name, reason in self.refused_cookies:
-            size += len(name) + len(reason) + 180
-        self.size = size
+        self.size = _OVERHEAD + len(self.url) + self.request.size + self.response.size
+        if self.redirect is not None:
+            self.size += _weigh(self.redirect)
+        for refused in self.refused_cookies:
+            self.size += 60 + _weigh(refused)
 
 
 class Recording:
@@ -140,9 +155,8 @@ class Recorder:
     def __init__(self, observe: Callable[[Observer | None], None], find_other_name: Callable[[str], str]) -> None:
         self._set_observer, self._find_other_name = observe, find_other_name
         self._recordings: dict[str, Recording] = {}
-        self._heads: dict[int, tuple[str, tuple[str, ...]]] = {}  # by the hash of a request's head
+        self._heads: dict[int, RecordedHead] = {}  # by the hash of all that they are made of
         self._lines: dict[tuple[str, str], str] = {}  # see `mask_fields`
-        self._dropped: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}  # by the names in two responses
         self._last_id = 0
 
     # ---- for the API ----
@@ -216,14 +230,14 @@ class Recorder:
         recording.clear()
         self._recordings = {target: each for target, each in self._recordings.items() if each is not recording}
         if not self._recordings:
-            for kept in (self._heads, self._lines, self._dropped):
-                kept.clear()
+            self._heads.clear()
+            self._lines.clear()
             self._set_observer(None)
 
     # ---- the gateway's observer ----
 
     def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
-        recording = self.find(target)
+        recording = self._recordings.get(target) or self.find(target)
         return None if recording is None else ObservedRequest(self, recording, kind, method, uri, scheme)
 
     def report(self, observed: ObservedRequest) -> None:
@@ -242,58 +256,46 @@ class Recorder:
 
     def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
         secrets, answer, sent = observed.secrets, observed.answer, observed.sent
-        request_fields, removed = self._describe_request(observed)
-        response = list(sent.get_all()) if sent is not None else []
+        response = [*sent.get_all()] if sent is not None else []
+        lasted = observed.ended if observed.ended is not None else time.monotonic() - observed.began
         exchange = RecordedExchange(
             number,
             0,
-            time.time() - (time.monotonic() - observed.began),
+            time.time() - lasted,
             observed.kind,
             observed.method[:_MAX_METHOD],
             observed.client.scheme if observed.client is not None else observed.scheme,
             mask_url(observed.uri, secrets),
-            request_fields,
-            mask_fields(response, secrets, self._lines),
+            self._describe_head(observed.fields, observed.outbound_fields, secrets),
+            self._describe_head(response, answer, secrets, _REMOVED_BEFORE),
             observed.status,
             observed.error,
             first_byte=observed.first_byte,
             by_referer=observed.by_referer,
-            removed=removed,
         )
-        if answer is not None:
-            exchange.removed_answer, has_changes = self._find_dropped(answer, response)
-            if has_changes:
-                self._describe_changes(exchange, observed, answer, response)
+        if answer is not None and exchange.response.has_mapped_fields:
+            self._describe_changes(exchange, observed, answer, response)
         exchange.weigh()
         return exchange
 
-    def _find_dropped(self, answer: Fields, response: Fields) -> tuple[tuple[str, ...], bool]:
-        """The names of what did not go to the client, and whether there are fields for `_describe_changes`.
-
-        Most responses have the same fields as the one before.
-        """
-        key = (*[name for name, _ in answer], "", *[name for name, _ in response])
-        known = self._dropped.get(key)
-        if known is None:
-            has_changes = any(name.lower() in ("location", "set-cookie") for name, _ in answer)
-            known = _names(find_dropped_names(answer, response)), has_changes
-            if len(self._dropped) >= _MAX_HEADS:
-                self._dropped.clear()
-            if sum(map(len, key)) <= _MAX_KEY:
-                self._dropped[key] = known
-        return known
-
-    def _describe_request(self, observed: ObservedRequest) -> tuple[str, tuple[str, ...]]:
-        """The head of the request, and the names of what did not go to the service. Most requests equal the one before."""
-        fields, outbound = observed.fields, observed.outbound_fields
-        key = hash((*fields, None, *(outbound or ())))
-        known = self._heads.get(key)
-        if known is None:
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
-            names = _names(find_dropped_names(fields, outbound)) if outbound is not None else ()
-            known = self._heads[key] = mask_fields(fields, observed.secrets), names
-        return known
+    def _describe_head(
+        self, fields: Fields, others: Fields | None, secrets: Collection[str], direction: str = _REMOVED_AFTER
+    ) -> RecordedHead:
+        """What is kept of `fields`. `others` are the fields on the other side of the gateway; None: there is none."""
+        key = hash((direction, *secrets, None, *fields, None, *(others or ())))
+        head = self._heads.get(key)
+        if head is None:
+            before, after = (fields, others) if direction == _REMOVED_AFTER else (others, fields)
+            removed = [] if before is None or after is None else find_dropped_names(before, after)
+            names = tuple(name[:100] for name in removed[:_MAX_NAMES])
+            text = mask_fields(fields, secrets, self._lines)
+            has_mapped_fields = any(name.lower() in ("location", "set-cookie") for name, _ in before or ())
+            head = RecordedHead(text, names, has_mapped_fields, len(text) + _weigh(names))
+            if head.size <= _MAX_KEPT_HEAD:
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                self._heads[key] = head
+        return head
 
     def _describe_changes(self, exchange: RecordedExchange, observed: ObservedRequest, answer: Fields, response: Fields) -> None:
         keys = [name.lower() for name, _ in answer]
@@ -308,5 +310,6 @@ class Recorder:
             exchange.refused_cookies = tuple((name[:100], reason) for name, reason in refused[:_MAX_NAMES])
 
 
-def _names(names: list[str]) -> tuple[str, ...]:
-    return tuple(name[:100] for name in names[:_MAX_NAMES])
+def _weigh(texts: tuple[str, ...]) -> int:
+    """Bytes, estimated from above."""
+    return sum(map(len, texts), 60 * len(texts))

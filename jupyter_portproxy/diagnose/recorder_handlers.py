@@ -109,7 +109,7 @@ class ExchangeEventsHandler(ExchangesAPIHandler):
 
 def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
     """Schema `Exchange` of docs/openapi.yaml; `host` is this server's, for requests without the field."""
-    request_fields = _split(exchange.request_fields)
+    request_fields = _split(exchange.request.text)
     host = next((value for name, value in request_fields if name.lower() == "host"), host)
     scheme = exchange.scheme.replace("http", "ws") if exchange.kind == "websocket" else exchange.scheme
     redirect = {"from": exchange.redirect[0], "to": exchange.redirect[1]} if exchange.redirect else None
@@ -132,12 +132,12 @@ def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
         "gateway": {
             "by_referer": exchange.by_referer,
             "redirect": redirect,
-            "removed": list(exchange.removed),
-            "removed_answer": list(exchange.removed_answer),
+            "removed": list(exchange.request.removed),
+            "removed_answer": list(exchange.response.removed),
             "refused_cookies": [{"name": name, "reason": reason} for name, reason in exchange.refused_cookies],
         },
         "request_fields": request_fields,
-        "response_fields": _split(exchange.response_fields),
+        "response_fields": _split(exchange.response.text),
     }
     item["curl"] = print_command(item)
     return item

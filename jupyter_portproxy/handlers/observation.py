@@ -5,7 +5,7 @@ Handlers call `make_response` and `make_tunnel`, with None for a request that is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tornado.httputil import HTTPHeaders
@@ -58,29 +58,30 @@ class ObservedResponse(RelayedResponse):
         self._observed.sent = headers = super().headers(fields)
         return headers
 
-    async def start(self, status: int, reason: str, fields: Fields, first: bytes | None = None) -> None:
+    def start(self, status: int, reason: str, fields: Fields, first: bytes | None = None) -> Coroutine[Any, Any, None]:
         observed = self._observed
         observed.mark_first_byte()
         observed.bytes_down += len(first or b"")
-        try:
-            await super().start(status, reason, fields, first)
-        finally:
-            observed.status = self._status
+        return super().start(status, reason, fields, first)
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Coroutine[Any, Any, None]:
         self._observed.bytes_down += len(data)
-        await super().write(data)
+        return super().write(data)
+
+    def _end(self, *, is_whole: bool) -> None:
+        self._observed.status = self._status
+        self._observed.end(is_whole=is_whole)
 
     def finish(self) -> None:
         super().finish()
-        self._observed.end()
+        self._end(is_whole=True)
 
     def cut(self, error: Exception | None = None) -> None:
         has_gone = self._connection.stream.closed() and isinstance(error, BadUpstream)  # the client, and so it was given up
         if isinstance(error, GatewayError) and not has_gone:
             self._observed.error = error.code
         super().cut(error)
-        self._observed.end(is_whole=False)
+        self._end(is_whole=False)
 
 
 class ObservedTunnel(Tunnel):

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from jupyter_portproxy.diagnose.har import build_archive
-from jupyter_portproxy.diagnose.recorder import RecordedExchange
+from jupyter_portproxy.diagnose.recorder import NO_HEAD, RecordedExchange, RecordedHead
 from jupyter_portproxy.diagnose.recorder_handlers import describe_exchange
 
 # Name -> type of the members that an entry must have (HAR 1.2, "entries" to "timings").
@@ -27,8 +27,9 @@ REQUIRED = {
 
 
 def item(**more):
-    exchange = RecordedExchange(1, 1, 1_700_000_000.5, "http", "GET", "http", "/a/b?x=***&y", "Host: h:1\nCookie: a=***; b=***")
-    exchange.response_fields = "Content-Type: text/html\nSet-Cookie: sid=***; Path=/\nLocation: /c?d=***"
+    request = RecordedHead("Host: h:1\nCookie: a=***; b=***", more.pop("removed", ()), False, 0)
+    response = RecordedHead("Content-Type: text/html\nSet-Cookie: sid=***; Path=/\nLocation: /c?d=***", (), True, 0)
+    exchange = RecordedExchange(1, 1, 1_700_000_000.5, "http", "GET", "http", "/a/b?x=***&y", request, response)
     exchange.status, exchange.first_byte, exchange.seconds, exchange.bytes_down, exchange.bytes_up = 302, 0.25, 1.0, 5, 7
     for name, value in more.items():
         setattr(exchange, name, value)
@@ -41,7 +42,7 @@ def item(**more):
         item(),
         item(kind="websocket", status=101, is_open=True, seconds=None),
         item(kind="tcp", status=101),
-        item(status=0, first_byte=None, seconds=None, response_fields="", request_fields=""),
+        item(status=0, first_byte=None, seconds=None, response=NO_HEAD, request=NO_HEAD),
         item(first_byte=2.0),
     ],
 )
