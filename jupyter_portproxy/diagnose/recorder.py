@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class Recording:
     """What is recorded of one port or service, in the order of the versions."""
 
     def __init__(self) -> None:
-        self.exchanges: dict[int, RecordedExchange] = {}
+        self.exchanges: OrderedDict[int, RecordedExchange] = OrderedDict()
         self.size, self.version, self.watchers = 0, 0, 0
         self.end_timer: asyncio.TimerHandle | None = None
         self.changed = asyncio.Event()
@@ -123,7 +124,7 @@ class Recording:
         self.exchanges[exchange.id] = exchange
         self.size += exchange.size
         while len(self.exchanges) > MAX_EXCHANGES or self.size > MAX_SIZE:
-            self.size -= self.exchanges.pop(next(iter(self.exchanges))).size
+            self.size -= self.exchanges.popitem(last=False)[1].size
         self.changed.set()
 
     def clear(self) -> None:

@@ -149,7 +149,7 @@ class ProxyRequest:
             self._observe(self.gateway.observer, route)
 
     def _observe(self, observer: Observer, route: BaseRoute) -> None:
-        target, request = self._target_of(route), self.request
+        target, request = self._redirect_target(route) if isinstance(route, Redirect) else route.target_name, self.request
         if self.observed is not None or not target:
             return
         is_upgrade = "Upgrade" in request.headers and is_websocket_upgrade(request.method or "", request.version, self.fields)
@@ -158,9 +158,10 @@ class ProxyRequest:
         if self.observed is not None and isinstance(route, Redirect):
             self.observed.by_referer = route.by_referer
 
-    def _target_of(self, route: BaseRoute) -> str:
-        """The port or service that a route leads to, also by a redirect; else empty."""
-        base_url, found = self.gateway.base_url, route
+    def _redirect_target(self, route: Redirect) -> str:
+        """The port or service to which a redirect leads; else empty."""
+        base_url = self.gateway.base_url
+        found: BaseRoute = route
         try:
             while isinstance(found, Redirect) and (below := parse_url(found.location, base_url)) is not None:
                 found = below

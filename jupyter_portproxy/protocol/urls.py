@@ -540,8 +540,10 @@ def is_below_loopback(host: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """True for "localhost" and for a loopback address in any form, also IPv4-mapped (::ffff:127.0.0.1)."""
+    if host == LOOPBACK_NAME:
+        return True
     literal = ip_literal(host)
-    return host == LOOPBACK_NAME if literal is None else (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
+    return literal is not None and (getattr(literal, "ipv4_mapped", None) or literal).is_loopback
 
 
 def bracket_host(host: str) -> str:
