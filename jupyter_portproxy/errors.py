@@ -49,6 +49,7 @@ class GatewayError(Exception):
     details: tuple[str, ...] = ()  # the last lines of a service's log
     start: str = ""  # the path to which a POST starts the project; empty if that is not possible
     hop: str = ""  # the gateway of a chain that reports the error; empty without a chain
+    is_logged = True  # the response has a line in the log
 
     def __init__(self, message: str = "", hint: str = "") -> None:
         super().__init__(message or self.message)
@@ -76,6 +77,13 @@ class BadRoute(GatewayError):
     @classmethod
     def host(cls, text: str) -> BadRoute:
         return cls(f"Invalid host parameter: {_quoted(text)}", "Write HOST:PORT, for example localhost:8050 or [::1]:8050.")
+
+    @classmethod
+    def without_tcp_target(cls) -> BadRoute:
+        """The response to a program that checks its login regularly (`check_login`): not worth a line in the log each time."""
+        error = cls("An address of raw TCP ends with the port or the service's name.", "For example: proxy/tcp/5432.")
+        error.is_logged = False
+        return error
 
 
 class BadFraming(GatewayError):

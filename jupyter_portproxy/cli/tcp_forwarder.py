@@ -1,6 +1,7 @@
 """Raw TCP from this machine to a Jupyter server: each accepted connection is one WebSocket.
 
-The forwarder has these states. `_watch_server`, which runs after each connection that failed, changes them:
+The forwarder has these states. `_watch_server` changes them, which runs after each connection that failed, and from time to time
+while there is none:
 
     SERVING   the server has answered last
     AWAY      it does not answer: it is tried again, with pauses that grow. New connections wait for it for some seconds
@@ -25,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 
 from tornado.iostream import IOStream
 from tornado.locks import Semaphore
@@ -41,6 +43,7 @@ from ..upstream.websocket_client import (
     TIMEOUT,
     HandshakeError,
     ServerAccess,
+    check_login,
     check_websocket,
     open_websocket,
 )
@@ -55,6 +58,9 @@ _CLOSE_TIMEOUT = 1.0  # s for the close frames at the end
 _RELAY = "portproxy forward"
 _SERVICE_RESET = 1011  # the close code for a reset at either side: the server is well
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+Check = Callable[[], Awaitable[None]]  # of the server; it raises a HandshakeError
 
 
 class ForwarderState(Enum):
@@ -75,8 +81,8 @@ class TcpForwarder:
     """Connections to ports and services of one server.
 
     Args:
-        remote: what is tried while the server is away.
-        ping_interval: seconds; see ByteTunnel.
+        remote: what is tried after a connection has failed, and while the server is away.
+        ping_interval: seconds; see ByteTunnel. While no connection is open, the login is checked as often.
         timeout: seconds for a connection to the server and its handshake.
         wait: seconds that a new connection waits for a server that is away.
         max_waiting: connections without a WebSocket yet; those beyond are refused, with one message a second at most.
@@ -112,7 +118,12 @@ class TcpForwarder:
 
     async def wait_ended(self) -> int:
         """Wait until the server refuses the login. Raises: HandshakeError, which says so."""
-        return await self._ended
+        while True:
+            await asyncio.wait([self._ended], timeout=self._ping_interval)
+            if self._ended.done():
+                return self._ended.result()
+            if not self._tunnels and self._state is ForwarderState.SERVING:
+                self._start_watch(partial(check_login, self._access, self._timeout))
 
     async def close(self) -> None:
         """Cut all connections."""
@@ -276,9 +287,11 @@ class TcpForwarder:
 
     # ---- the server ----
 
-    def _start_watch(self) -> None:
+    def _start_watch(self, check: Check | None = None) -> None:
+        """Start to check the server, unless that is being done: as the remote's connections see it, or by `check`."""
         if self._state is not ForwarderState.ENDED and (self._watch is None or self._watch.done()):
-            self._watch = asyncio.get_running_loop().create_task(self._watch_server(), name="portproxy server watch")
+            work = self._watch_server(check or partial(check_websocket, self._access, self._remote.path, self._timeout))
+            self._watch = asyncio.get_running_loop().create_task(work, name="portproxy server watch")
 
     def _set_away(self) -> None:
         if self._state is ForwarderState.SERVING:
@@ -287,11 +300,11 @@ class TcpForwarder:
             self._messages.notice("The server does not answer; trying again ...")
         self._start_watch()
 
-    async def _watch_server(self) -> None:
+    async def _watch_server(self, check: Check) -> None:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await check_websocket(self._access, self._remote.path, self._timeout)
+                await check()
             except CliError as error:
                 if isinstance(error, HandshakeError) and error.is_passing:
                     self._set_away()

@@ -484,7 +484,7 @@ class ProxyRequest:
         allow = self._allow_form(error) if isinstance(error, Forbidden) else None
         start = StartView(self._start, self.jupyter_url()) if self._start is not None else None
         fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow, start)
-        self.respond(error.status, fields, body)
+        self.respond(error.status, fields, body, is_logged=error.is_logged)
 
     def _allow_form(self, error: Forbidden) -> AllowForm | None:
         """The form by which the user allows the port; None if they may not, or this is not a page of Jupyter's origin."""
@@ -503,7 +503,7 @@ class ProxyRequest:
         fields = [("Location", location)]
         self.respond(status, fields if status == 308 else [*fields, ("Cache-Control", "no-store")])
 
-    def respond(self, status: int, fields: Fields, body: bytes = b"") -> None:
+    def respond(self, status: int, fields: Fields, body: bytes = b"", *, is_logged: bool = True) -> None:
         """Write one of the gateway's own responses, unless there is one already.
 
         A response before the content was read ends the connection (Tornado does that), and says so: a reverse proxy that keeps
@@ -526,7 +526,8 @@ class ProxyRequest:
         start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)
         connection.finish()
-        self.log_response(status)
+        if is_logged:
+            self.log_response(status)
         self.end_observation(0 if is_gone else status, headers, len(body))
 
     def end_observation(self, status: int = 0, headers: HTTPHeaders | None = None, size: int = 0) -> None:

@@ -585,6 +585,8 @@ def _parse_tcp_url(path: str, start: int, query: str) -> Route | ServiceRoute:
     """
     is_service = path.startswith("service/", start)
     target, _, below = path[start + (len("service/") if is_service else 0) :].partition("/")
+    if len(path) == start:
+        raise BadRoute.without_tcp_target()
     port, prefix = 0 if is_service else parse_port(target), path.removesuffix("/")
     if query:
         raise BadRoute("An address of raw TCP has no query.", "Send the token in the field Authorization.")

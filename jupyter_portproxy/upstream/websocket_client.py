@@ -24,7 +24,7 @@ from tornado.tcpclient import TCPClient
 from tornado.util import TimeoutError
 from tornado.websocket import WebSocketProtocol13
 
-from ..errors import BadUpstream, CliError
+from ..errors import BadRoute, BadUpstream, CliError
 from ..protocol.headers import UPGRADE_FIELDS, Fields
 from ..protocol.urls import DEFAULT_PORTS, bracket_host, ip_literal, is_below_loopback
 from ..system.tls import SYSTEM_TRUST, Trust
@@ -125,6 +125,24 @@ async def check_websocket(access: ServerAccess, path: str, timeout: float = TIME
         stream, _ = await _request(access, path, b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
     except HandshakeError as error:
         if error.status == _UPGRADE_REQUIRED:
+            return
+        raise
+    stream.close()
+    raise HandshakeError(f"{access.url} does not answer as a WebSocket server.")
+
+
+async def check_login(access: ServerAccess, timeout: float = TIMEOUT) -> None:
+    """Check that the server accepts the token. No port is reached for it and no service started, and it is not in the log.
+
+    The address of raw TCP without a port is offered: the server refuses it after the login.
+
+    Raises:
+        HandshakeError, CliError: what `access.approve` raises.
+    """
+    try:
+        stream, _ = await _request(access, "proxy/tcp/", b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
+    except HandshakeError as error:
+        if error.code == BadRoute.code:
             return
         raise
     stream.close()

@@ -210,6 +210,24 @@ async def test_pings_keep_a_quiet_connection(tmp_path):
             writer.close()
 
 
+async def test_a_login_that_ends_while_no_connection_is_open_ends_it(tmp_path):
+    port = free_port(range(21000, 29000))
+    with service(echo) as up, jupyter_server(tmp_path, port=port) as server:
+        async with forwarding(server.url, up, ping_interval=0.3) as running:
+            ended = asyncio.ensure_future(running.forwarder.wait_ended())
+            await asyncio.sleep(1)
+            assert not ended.done() and not running.messages
+            assert "proxy/tcp" not in server.log
+            os.kill(server.process.pid, signal.SIGTERM)
+            await asyncio.to_thread(server.process.wait, 20)
+            await eventually(lambda: running.messages == ["The server does not answer; trying again ..."], 20)
+            with jupyter_server(tmp_path, port=port, more={"JUPYTER_TOKEN": "another"}):
+                with pytest.raises(HandshakeError) as refusal:
+                    await asyncio.wait_for(ended, 20)
+                assert refusal.value.is_login
+                assert len(running.messages) == 1
+
+
 async def test_a_refused_login_ends_it():
     body = b'{"code": "unauthenticated", "message": "This request carries no valid login.", "hint": ""}'
     refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

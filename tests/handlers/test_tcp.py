@@ -312,6 +312,21 @@ async def test_a_shutdown_says_so(connect, gateway):
         assert link.close_code == 1001
 
 
+async def test_a_check_of_the_login_is_not_in_the_log(call, caplog):
+    """`forward` does that twice a minute while no connection is open."""
+    caplog.set_level(logging.INFO)
+    check = [UPGRADE[0], UPGRADE[1], "Sec-WebSocket-Version: 0", UPGRADE[3], "Accept: application/json"]
+    assert code_of(await call("proxy/tcp/", fields=[*check, LOGIN], token=None)) == (400, "bad_route")
+    assert "proxy/tcp/" not in caplog.text
+    for path, token, expected in (
+        ("proxy/tcp/", "wrong", (403, "unauthenticated")),
+        ("proxy/tcp/0", TOKEN, (400, "bad_route")),
+    ):
+        caplog.clear()
+        answer = await call(path, fields=[*check, f"Authorization: token {token}"], token=None)
+        assert code_of(answer) == expected and path in caplog.text
+
+
 async def test_the_log_has_who_what_how_much_and_how_long(connect, gateway, caplog):
     caplog.set_level(logging.INFO)
     before = gateway.counters.bytes_in_tunnels

@@ -95,7 +95,7 @@ def test_an_address_of_raw_tcp_names_a_port_or_a_service(slash):
 @pytest.mark.parametrize(
     ("url", "expected_message"),
     [
-        ("tcp/", "Invalid port parameter: "),
+        ("tcp/", "An address of raw TCP ends with the port or the service's name."),
         ("tcp/0", "Invalid port parameter: 0"),
         ("tcp/65536", "Invalid port parameter: 65536"),
         ("tcp/05432", "Invalid port parameter: 05432"),

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from jupyter_portproxy.system.tls import Trust
-from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAccess, check_websocket, open_websocket
+from jupyter_portproxy.upstream.websocket_client import HandshakeError, ServerAccess, check_login, check_websocket, open_websocket
 
 from ..support.upstreams import Connection, free_port, says, serve
 
@@ -174,6 +174,16 @@ async def test_a_version_that_does_not_exist_is_refused_last():
     async with serve(grants) as up:
         with pytest.raises(HandshakeError, match="does not answer as a WebSocket server"):
             await check_websocket(access(up.port), "proxy/tcp/5432")
+
+
+async def test_the_login_is_checked_without_a_port():
+    async with serve(says(answer("400 Bad Request", b'{"code": "bad_route", "message": "No port.", "hint": ""}'))) as up:
+        await check_login(access(up.port))
+        assert up.last.target == "/user/a%40b/proxy/tcp/"
+    async with serve(says(answer("403 Forbidden", b'{"code": "unauthenticated", "message": "No login.", "hint": ""}'))) as up:
+        with pytest.raises(HandshakeError, match="No login") as refusal:
+            await check_login(access(up.port))
+        assert refusal.value.is_login
 
 
 # ---- TLS ----
