@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import secrets
 import socket
 import ssl
 import struct
@@ -24,6 +25,7 @@ from ..system.tls import SYSTEM_TRUST, Trust
 from .exchange import Approve
 
 _cut_names: set[bytes] = set()  # of Unix sockets whose peer in this process has cut the connection
+_DESCRIPTOR = b"\0portproxy-"  # the beginning of the abstract name of a Unix socket (unix(7)); its descriptor's number follows
 _RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
@@ -107,13 +109,17 @@ def prepare_socket(sock: socket.socket) -> None:
 def reset_on_close(sock: socket.socket) -> None:
     """Let the close of a connection reset it, so that its peer does not take a cut for an end (RFC 9293 3.10.4).
 
-    A Unix socket cannot be reset. If its peer is one of this process that `dial` has named, `was_cut` tells that peer.
+    Linux resets a Unix socket that is closed before all is read, so the peer is made to send a byte, if it is one of this process
+    that `name_descriptor` has named. If it is one that `dial` has named, which may have ended its stream, `was_cut` tells it.
     """
     with contextlib.suppress(OSError):  # it is not connected any more
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         elif isinstance(name := sock.getpeername(), bytes):
-            _cut_names.add(name)
+            if name.startswith(_DESCRIPTOR):
+                _send_from(name)
+            else:
+                _cut_names.add(name)
 
 
 def was_cut(sock: socket.socket) -> bool:
@@ -124,6 +130,21 @@ def was_cut(sock: socket.socket) -> bool:
             _cut_names.discard(name)
             return True
     return False
+
+
+def name_descriptor(fd: int) -> None:
+    """Name a new Unix socket that another library owns, so that `reset_on_close` finds it. Linux only."""
+    if sys.platform == "linux":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(fd)) as sock, contextlib.suppress(OSError):
+            sock.bind(b"%b%d-%b" % (_DESCRIPTOR, fd, secrets.token_hex(8).encode()))
+
+
+def _send_from(name: bytes) -> None:
+    """Send a byte from the socket with this name, which has its descriptor; another socket may have that by now."""
+    number = name[len(_DESCRIPTOR) :].partition(b"-")[0]
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(int(number))) as sock:
+        if sock.getsockname() == name:
+            sock.send(b"\0", socket.MSG_DONTWAIT)
 
 
 def _name_socket(sock: socket.socket) -> None:

@@ -36,7 +36,7 @@ from ..protocol.framing import Content
 from ..protocol.urls import Upstream, bracket_host
 from ..system.descriptors import affordable, is_scarce, keep_descriptor_alive, none_left
 from ..system.tls import Trust
-from .connect import unreachable
+from .connect import name_descriptor, unreachable
 from .exchange import RECEIVE_BUFFER, Exchange, Outbound
 from .socket_watcher import watch_sockets
 
@@ -383,7 +383,10 @@ class _EasyHandle:
         if is_scarce(fd):
             self.exchange.error = NoDescriptors()
             return int(pycurl.SOCKOPT_ERROR)
-        keep_descriptor_alive(fd)
+        if self.exchange.outbound.upstream.unix_socket:
+            name_descriptor(fd)
+        else:
+            keep_descriptor_alive(fd)
         self.stop_timer()
         timeout = self.exchange.outbound.connect_timeout
         self._timer = self._transport.loop.call_later(timeout, self._transport.expire, self.exchange)

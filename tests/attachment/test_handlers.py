@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import stat
+import sys
 import time
 from dataclasses import replace
 
@@ -271,6 +272,30 @@ async def test_an_agent_that_does_not_open_a_data_connection(wire_agent, agents,
     await agent.attach()
     answer = await call("proxy/service/trainer-6006/")
     assert answer.status == 502 and "did not serve a connection to port 6006 within 0.2 s" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Unix socket is reset on Linux alone")
+@pytest.mark.parametrize("ends", ["whole", "lost", "detached"])
+async def test_a_response_without_a_length_is_complete_at_its_end_alone(wire_agent, agents, call, ends):
+    """Such a response ends with its connection, which a lost agent ends, too."""
+    agent = wire_agent()
+    await agent.attach()
+    for _ in range(2):
+        calling = asyncio.ensure_future(call("proxy/service/trainer-6006/"))
+        _, data = await agent.serve()
+        await data.write_message(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1 << 20), binary=True)
+        await asyncio.sleep(0.2)
+        if ends == "whole":
+            await data.write_message(b"", binary=True)
+            data.close(1000)
+        elif ends == "lost":
+            data.protocol.stream.close()
+        else:
+            agents.detach("trainer")
+        answer = await calling
+        assert answer.content == bytes(1 << 20) and answer.whole == (ends == "whole")
+        if ends == "detached":
+            return
 
 
 async def test_a_lost_agent_cuts_what_flows_and_leaves_nothing(wire_agent, agents, call):

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_portproxy.errors import Forbidden, Unreachable, UpstreamTimeout
 from jupyter_portproxy.protocol.urls import Upstream
-from jupyter_portproxy.upstream.connect import connect, dial, reset_on_close, was_cut
+from jupyter_portproxy.upstream.connect import connect, dial, name_descriptor, reset_on_close, was_cut
 
 from ..support.upstreams import Connection, echo_frames, free_port, serve
 
@@ -89,6 +89,34 @@ async def test_the_cut_of_a_unix_socket_is_told_once(tmp_path, scheme):
         expected = [scheme == "tcp", False, False]
         assert [was_cut(streams[0].socket), was_cut(streams[0].socket), was_cut(streams[1].socket)] == expected
         for each in (*streams, *accepted):
+            each.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Unix sockets have names of their own on Linux alone")
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_unix_socket_of_a_library_is_reset_by_its_name(tmp_path, is_replaced):
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as own:
+        listening.bind(str(tmp_path / "a.sock"))
+        listening.listen()
+        name_descriptor(own.fileno())
+        own.connect(str(tmp_path / "a.sock"))
+        accepted = listening.accept()[0]
+        accepted.sendall(b"the last bytes")
+        kept, other = own.dup(), socket.socketpair()
+        if is_replaced:  # the library has moved its socket, and another one has the number now
+            os.dup2(other[0].fileno(), own.fileno())
+        reset_on_close(accepted)
+        accepted.close()
+        assert kept.recv(64) == b"the last bytes"
+        if is_replaced:
+            assert kept.recv(64) == b""
+        else:
+            with pytest.raises(ConnectionResetError):
+                kept.recv(64)
+        other[1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other[1].recv(1)
+        for each in (kept, *other):
             each.close()
 
 
