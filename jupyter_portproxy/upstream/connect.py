@@ -142,7 +142,7 @@ def name_descriptor(fd: int) -> None:
 def _send_from(name: bytes) -> None:
     """Send a byte from the socket with this name, which has its descriptor; another socket may have that by now."""
     number = name[len(_DESCRIPTOR) :].partition(b"-")[0]
-    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(int(number))) as sock:
+    with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(int(number))) as sock:
         if sock.getsockname() == name:
             sock.send(b"\0", socket.MSG_DONTWAIT)
 
