@@ -20,6 +20,7 @@ _MAX_URL = 2000  # characters
 _MAX_HANDLER = 4000  # characters of an event handler
 _SCRIPT_TYPES = frozenset({"", "module", "text/javascript", "application/javascript", "text/babel"})
 _MAPPED = re.compile(r"""["\']\s*:\s*["\']((?:\.{0,2}/|https?:)[^"\']{0,2000})""")  # a URL of an import map
+_SHOWS_SOURCE = frozenset({"pre", "code", "samp", "kbd"})  # links in these are examples
 _NEVER_LOADED = ("data:", "javascript:", "blob:", "about:", "mailto:", "tel:", "#")
 # htmx: what an attribute of any element requests.
 _BY_HTMX: dict[str, VisitKind] = {
@@ -125,6 +126,8 @@ class _PageReader:
         self._title, self._base_href, self._has_password_field = "", "", False
         self._base: Evidence | None = None
         self._metas: list[MetaTag] = []
+        self._source_end = 0  # index up to which an element shows source text
+        self._unclosed: set[str] = set()  # names of such elements that have no end
 
     @property
     def references(self) -> list[Reference]:
@@ -136,8 +139,10 @@ class _PageReader:
     def read(self, tag: StartTag) -> None:
         if (special := _READERS.get(tag.name)) is not None:
             special(self, tag)
+        self._find_source_end(tag)
         for kind, url in _loaded_by(tag):
-            self._references.add(kind, url, tag.start)
+            if kind != "link" or tag.start >= self._source_end:
+                self._references.add(kind, url, tag.start)
         for attribute, value in tag.attributes.items():
             if attribute.startswith("on"):  # an event handler
                 for kind, url, _ in find_script_urls(unescape(value[:_MAX_HANDLER])):
@@ -145,6 +150,12 @@ class _PageReader:
         if "url(" in tag.attributes.get("style", ""):
             for kind, url, _ in find_style_urls(tag.attributes["style"]):
                 self._references.add(kind, url, tag.start)
+
+    def _find_source_end(self, tag: StartTag) -> None:
+        if tag.name in _SHOWS_SOURCE and tag.start >= self._source_end and tag.name not in self._unclosed:
+            self._source_end = max(self._source_end, self._lines.text.find(f"</{tag.name}", tag.end))
+            if self._source_end <= tag.start:
+                self._unclosed.add(tag.name)
 
     def read_title(self, tag: StartTag) -> None:
         self._title = self._title or clean_title(tag.content)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..protocol.framing import find_field
 from ..protocol.urls import is_below
+from .script_code import Code, mask_page, mask_script
 
 # page: the first page and what it redirects to. frame: of an <iframe>. worker: a service worker.
 LoadedKind = Literal["page", "frame", "script", "style", "image", "font", "manifest", "worker", "socket"]
@@ -216,6 +217,18 @@ class Observation:
 
     def of_kind(self, *kinds: VisitKind) -> list[Visit]:
         return [visit for visit in self.pages if visit.kind in kinds]
+
+    @cached_property
+    def codes(self) -> list[Code]:
+        """The page and its scripts, as the browser gets them."""
+        codes: dict[str, Code] = {}
+        for visit in self.of_kind("page", "frame", "script", "worker"):
+            answer = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
+            if answer is not None and answer.text and visit.direct_url not in codes:
+                is_page = visit.kind in ("page", "frame")
+                mask = mask_page(answer.text) if is_page else mask_script(answer.text)
+                codes[visit.direct_url] = Code(visit.direct_url or visit.url, answer.text, mask)
+        return list(codes.values())
 
     def leaves_prefix(self, visit: Visit) -> bool:
         """True if the browser's request goes to Jupyter's origin, but not below the service's prefix."""

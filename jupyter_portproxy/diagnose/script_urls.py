@@ -1,6 +1,7 @@
 """URLs in scripts and style sheets. Pure; linear in the length of the text.
 
-Scripts are not run: what is found are literals, and expressions that put a literal path behind the page's own host.
+Scripts are not run: what is found are literals that are arguments of certain calls, constants with a literal in their place, and
+expressions that put a literal path behind the page's own host.
 """
 
 from __future__ import annotations
@@ -9,82 +10,178 @@ import re
 from collections.abc import Iterator
 
 from .observation import VisitKind
+from .script_code import FILLER, mask_script
 
-_QUOTE = "[\"'`]"
-_LITERAL = rf"{_QUOTE}([^\"'`\s$]{{1,300}})"  # up to `${{`
+# Patterns of code are for masks (script_code.py): no text within a literal matches them. Each begins at a word of `_WORD`, and
+# each repetition is bounded, so that the whole search is linear.
+_S, _QUOTE = r"\s{0,200}", "[\"'`]"
+_OPEN = rf"{_QUOTE}(?={FILLER})"  # the quote at the begin of a literal
+_WORD = re.compile(
+    r"ReconnectingWebSocket|useWebSocket|WebSocket|createConsumer|SockJS|EventSource|serviceWorker|Workbox|SharedWorker|Worker"
+    r"|importScripts|import|from|fetch|axios|Request|\$(?=\.|http)|jQuery|http|ky\.|superagent|\.ajax|\.open|\.withUrl|\.sendBeacon|\.src"
+    r"|baseURL|location|window\.open|URL|host|port|origin"
+)
 _CALL = re.compile(
-    rf"""(?P<socket>\bnew\s+(?:Reconnecting)?WebSocket\s*\(\s*|\bcreateConsumer\s*\(\s*)
-    | (?P<sockjs>\bnew\s+SockJS\s*\(\s*)
-    | (?P<worker>\bserviceWorker\s*\.\s*register\s*\(\s*)
-    | (?P<script>\bnew\s+(?:Shared)?Worker\s*\(\s*|\bimportScripts\s*\(\s*|\bimport\s*(?={_QUOTE})|\bfrom\s*(?={_QUOTE}))
-    | (?P<fetch>[$]?\.ajax\s*\(\s*\{{[^{{}}]{{0,120}}?\burl\s*:\s*
-        |(?:\b(?:fetch|axios(?:\.\w{{1,10}})?|EventSource|import)|[$]\.(?:get|post|ajax|getJSON))\s*\(\s*
-        |\.open\s*\(\s*{_QUOTE}[A-Z]{{3,8}}{_QUOTE}\s*,\s*|\.withUrl\s*\(\s*|\.sendBeacon\s*\(\s*|\bbaseURL\s*[:=]\s*)
-    | (?P<link>\blocation(?:\.href)?\s*=\s*|\blocation\.(?:assign|replace)\s*\(\s*|\bwindow\.open\s*\(\s*)
+    rf"""(?P<socket>(?:(?:Reconnecting|use)?WebSocket|createConsumer){_S}\({_S})
+    | (?P<worker>(?:serviceWorker{_S}\.{_S}register|Workbox){_S}\({_S})
+    | (?P<script>(?:(?:Shared)?Worker|importScripts){_S}\({_S}|(?:import|from){_S}(?={_QUOTE}))
+    | (?P<link>location(?:{_S}\.{_S}(?:href|pathname))?{_S}={_S}|location{_S}\.{_S}(?:assign|replace){_S}\({_S}
+        |window\.open{_S}\({_S})
+    | (?P<source>\.src{_S}={_S})
+    | (?P<request>\.open{_S}\({_S}(?:{_QUOTE}{FILLER}{{3,8}}{_QUOTE}|\w{{1,40}}){_S},{_S})
+    | (?P<fetch>\.ajax{_S}\({_S}(?:\{{[^{{}}]{{0,120}}?\burl{_S}:{_S})?
+        | (?:fetch|import|SockJS|EventSource|Request|axios){_S}\({_S}|\.(?:withUrl|sendBeacon){_S}\({_S}|baseURL{_S}[:=]{_S}
+        | (?:[$]|jQuery|[$]?http|axios|ky|superagent)\.(?:get|post|put|patch|delete|head|options|request|getJSON){_S}\({_S})
     """,
     re.VERBOSE,
 )
-_URL = re.compile(_LITERAL)
-# An absolute URL of a WebSocket, and the page's own host with a literal path behind it; what stands before must name `ws`.
-_SOCKET_URL = re.compile(rf"{_QUOTE}(wss?://[^\"'`\s$]{{1,300}})")
+_URL = re.compile(r"[^\"'`\s$]{1,300}")  # up to `${`
+_PATH = re.compile(r"/[^\"'`\s$]{0,300}")
+_NAME = r"[A-Za-z_$][\w$]{0,60}"
+_USE = re.compile(rf"(?:`\$\{{{_S}(?P<inner>{_NAME}){_S}\}}|(?P<outer>{_NAME})(?:{_S}\+{_S}(?P<quote>{_QUOTE}))?)(?P<end>)")
+# A constant, with a literal or the page's own origin as its value.
+_CONSTANT = re.compile(
+    rf"(?:const|let|var)\s{_S}({_NAME}){_S}={_S}(?:{_QUOTE}|(?:(?:window|document|self)\.)?location\.(?P<origin>origin)\b)"
+)
+# The page's own host or origin; behind it is a literal path.
 _AFTER_HOST = re.compile(
-    rf"""\$\{{[^{{}}]{{0,80}}\b(?:host|hostname|origin)\b[^{{}}]{{0,40}}\}}(?::\$\{{[^{{}}]{{0,80}}\}})?(/[^\"'`\s$]{{0,300}})
-    | \b(?:host|hostname|port|origin)\b\)?\s*\+\s*{_QUOTE}(/[^\"'`\s$]{{0,300}})
-    | \borigin\.replace\([^()]{{0,60}}\)\s*\+\s*{_QUOTE}(/[^\"'`\s$]{{0,300}})""",
+    rf"""(?P<name>host(?:name)?|port|origin)\b(?:
+        (?:{_S}\.{_S}replace{_S}\([^()]{{0,60}}\))?\)?{_S}\+{_S}{_OPEN}
+        | [^{{}}`]{{0,60}}\}}(?:{FILLER}\$\{{[^{{}}]{{0,80}}\}})?(?={FILLER}))""",
     re.VERBOSE,
 )
-_VITE_SOCKET = re.compile(r"""\bimportMetaUrl\.port\}\$\{["'](/[^"'\s]{0,300})["']\}""")  # in Vite's client, with its `base`
-# `new URL("/ws", location.href)`, and a literal path behind the page's own origin.
-_FROM_ORIGIN = re.compile(
-    rf"""\bnew\s+URL\s*\(\s*{_QUOTE}(/[^"'`\s$]{{0,300}})[^"'`]{{0,300}}{_QUOTE}\s*,\s*
-        (?:(?:window|document|self)\.)?(?:location|baseURI|origin)\b
-    | \blocation\.origin\}}(/[^"'`\s$]{{0,300}})
-    | \blocation\.origin\s*\+\s*{_QUOTE}(/[^"'`\s$]{{0,300}})""",
+_IS_WORD = re.compile(r"[\w$]")
+_VITE_SOCKET = re.compile(rf"port\}}\$\{{{_OPEN}")  # of `importMetaUrl`, in Vite's client, with its `base`
+# `new URL("/ws", location.href)`
+_NEW_URL = re.compile(
+    rf"""URL{_S}\({_S}{_QUOTE}(?P<url>[^"'`]{{1,600}}){_QUOTE}{_S},{_S}
+        (?:(?:(?:window|document|self)\.)?(?:location|baseURI|origin)|import\.meta\.url)\b""",
     re.VERBOSE,
 )
-_WS = re.compile(r"\bwss?\b")
+_WS, _WS_OR_CALL = re.compile(r"\bwss?\b"), re.compile(r"\bwss?\b|\bWebSocket\b")
+_SCHEME = re.compile(r"""\bprotocol\b|https?://|["'`]//|\}//""")
+_SOCKET_URL = re.compile(rf"{_QUOTE}(wss?://[^\"'`\s$]{{1,300}})")  # absolute, wherever it stands
 _BEFORE_HOST = 160  # characters
+_BEFORE_SCHEME = 60  # characters between `location.protocol` and the host
 _AFTER_URL = 120  # characters in which `url.protocol = "ws:"` follows `new URL(...)`
 _CSS_URL = re.compile(
     r"""@import\s*(?:url\(\s*|(?=["']))["']?(?P<style>[^"')\s;]{1,2000})|\burl\(\s*["']?(?P<url>[^"')\s]{1,2000})""",
     re.IGNORECASE,
 )
-_COMMENT_LINES = re.compile(r"^[ \t]*(?://[^\n]*|/\*.*?(?:\*/|\Z))", re.MULTILINE | re.DOTALL)
 _FONT = re.compile(r"\.(?:woff2?|ttf|otf|eot)(?:[?#]|$)", re.IGNORECASE)
 Found = tuple[VisitKind, str, int]  # kind, URL, index of the URL in the text
 
 
 def find_script_urls(text: str) -> Iterator[Found]:
-    """The URLs that a script names, in the order of their kinds, without those in lines that are comments."""
-    text = blank_comment_lines(text)
-    for call in _CALL.finditer(text):
-        url = _URL.match(text, call.end())
-        if url is not None:
-            kind = _kind_of(call, url[1])
-            if kind is not None:
-                yield kind, url[1], url.start(1)
-    for match in _SOCKET_URL.finditer(text):
-        yield "socket", match[1], match.start(1)
-    for match in _VITE_SOCKET.finditer(text):
-        yield "socket", match[1], match.start(1)
-    for match in _AFTER_HOST.finditer(text):
-        if _WS.search(text, max(0, match.start() - _BEFORE_HOST), match.end()) is not None:
-            group = match.lastindex or 1
-            yield "socket", match[group], match.start(group)
-    for match in _FROM_ORIGIN.finditer(text):
-        group = match.lastindex or 1
-        is_socket = _WS.search(text, max(0, match.start() - _BEFORE_HOST), match.end() + _AFTER_URL) is not None
-        yield "socket" if is_socket else "fetch", match[group], match.start(group)
+    """The URLs that a script names."""
+    return _ScriptReader(text).read()
 
 
-def _kind_of(call: re.Match[str], url: str) -> VisitKind | None:
-    match call.lastgroup:
+class _ScriptReader:
+    """Finds the URLs of one script."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._mask = text, mask_script(text)
+        self._constants: dict[str, str] = {}
+
+    def read(self) -> Iterator[Found]:
+        self._read_constants()
+        for match in _SOCKET_URL.finditer(self._text):
+            if self._is_open(match.start()):
+                yield "socket", match[1].rstrip("\\"), match.start(1)
+        at = 0
+        while (word := _WORD.search(self._mask, at)) is not None:
+            at = word.end()
+            if word[0][0] != "." and word.start() and _IS_WORD.match(self._mask, word.start() - 1):
+                continue  # the end of a longer name
+            found, at = self._read_word(word.start(), at)
+            if found is not None:
+                yield found
+
+    def _read_word(self, start: int, end: int) -> tuple[Found | None, int]:
+        """What a word begins, and where to go on."""
+        if (call := _CALL.match(self._mask, start)) is not None:
+            return self._read_call(call), max(end, call.end())
+        if (host := _AFTER_HOST.match(self._mask, start)) is not None:
+            return self._read_host(host), host.end()
+        if (vite := _VITE_SOCKET.match(self._mask, start)) is not None and self._text.endswith("importMetaUrl.", 0, start):
+            path = self._read_path(vite.end())
+            return (("socket", path, vite.end()) if path else None), vite.end()
+        if (new := _NEW_URL.match(self._mask, start)) is not None:
+            return self._read_new_url(new), new.end()
+        return None, end
+
+    def _read_call(self, call: re.Match[str]) -> Found | None:
+        name, at = call.lastgroup or "", call.end()
+        if self._is_open(at):
+            at, url = at + 1, self._read_url(at + 1)
+        else:
+            url = "" if name in ("link", "script") else self._read_constant_at(at)
+        kind = _kind_of(name, url) if url else None
+        return (kind, url, at) if kind is not None else None
+
+    def _read_host(self, host: re.Match[str]) -> Found | None:
+        path, start, at = self._read_path(host.end()), host.start(), host.end()
+        if not path:
+            return None
+        if _WS_OR_CALL.search(self._text, max(0, start - _BEFORE_HOST), at) is not None:
+            return "socket", path, at
+        is_own = host["name"] == "origin" and self._mask.endswith("location.", 0, start)
+        is_own = is_own or _SCHEME.search(self._text, max(0, start - _BEFORE_SCHEME), start) is not None
+        return ("fetch", path, at) if is_own and host["name"] != "port" else None
+
+    def _read_new_url(self, new: re.Match[str]) -> Found | None:
+        at = new.start("url")
+        path = self._read_path(at)
+        if not path:
+            return None
+        is_socket = _WS.search(self._text, max(0, new.start() - _BEFORE_HOST), new.end() + _AFTER_URL) is not None
+        return "socket" if is_socket else "fetch", path, at
+
+    def _read_constants(self) -> None:
+        """Constants of the script by their names. A name that is declared twice has no known value."""
+        known: set[str] = set()
+        for match in _CONSTANT.finditer(self._mask):
+            name, at = match[1], match.end()
+            value = "" if match["origin"] else self._read_url(at)
+            is_whole = match["origin"] is not None or self._mask[at + len(value) : at + len(value) + 1] in ("'", '"', "`")
+            if name in known or not is_whole:
+                self._constants.pop(name, None)
+            else:
+                self._constants[name] = value
+            known.add(name)
+
+    def _read_constant_at(self, at: int) -> str:
+        """The URL in an expression that begins with a constant, such as `BASE + "/x"`; empty if it is not known."""
+        use = _USE.match(self._mask, at)
+        value = self._constants.get(use["inner"] or use["outer"]) if use is not None else None
+        if use is None or value is None:
+            return ""
+        has_more = (use["inner"] or use["quote"]) and self._mask.startswith(FILLER, use.end())
+        return value + (self._read_url(use.end()) if has_more else "")
+
+    def _is_open(self, at: int) -> bool:
+        """True for the quote at the begin of a literal that is not empty."""
+        return self._mask[at : at + 1] in ("'", '"', "`") and self._mask.startswith(FILLER, at + 1)
+
+    def _read_url(self, at: int) -> str:
+        match = _URL.match(self._text, at) if self._mask.startswith(FILLER, at) else None
+        return match[0].rstrip("\\") if match is not None else ""
+
+    def _read_path(self, at: int) -> str:
+        url = self._read_url(at)
+        return url if url.startswith("/") else ""
+
+
+def _kind_of(name: str, url: str) -> VisitKind | None:
+    """What a URL is to the call in which it stands; None if it is none, or found otherwise."""
+    match name:
         case "socket":
             return None if url.startswith(("ws:", "wss:")) else "socket"  # those are found without a call, too
         case "script":
             return "script" if url.startswith(("/", "./", "../", "http:", "https:")) else None  # not a bare module name
-        case "sockjs":
-            return "fetch"
+        case "source" | "request" if not url.startswith(("/", "http:", "https:")):
+            return None
         case "worker":
             return "worker"
         case "link":
@@ -101,11 +198,6 @@ def find_style_urls(text: str) -> Iterator[Found]:
         else:
             url = match["url"]
             yield "font" if _FONT.search(url) else "image", url, match.start("url")
-
-
-def blank_comment_lines(text: str) -> str:
-    """A script with blanks in place of the comments that begin a line: indices and lines stay. Others look like parts of URLs."""
-    return _COMMENT_LINES.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def _blank_comments(text: str) -> str:

@@ -87,3 +87,9 @@ def test_the_number_of_references_is_limited():
 def test_control_characters_do_not_reach_an_excerpt():
     [found] = parse_page("<img alt='\x1b[31m' src=/a.png>", "/").references
     assert found.evidence.excerpt == r"<img alt='\x1b[31m' src=/a.png>"
+
+
+def test_links_in_source_text_are_examples():
+    page = "<pre><a href='http://localhost:8000/'>x</a><img src=/a.png></pre><a href=/b>b</a><code><a href=/c>"
+    page += "</code><a href=/d>d</a><kbd><a href=/e>"
+    assert [each.url for each in parse_page(page, "/").references] == ["/a.png", "/b", "/d", "/e"]

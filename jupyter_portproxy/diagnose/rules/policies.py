@@ -13,7 +13,6 @@ from ..csp import Policy, find_blocking, parse_policies
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, Observation, Visit, VisitKind
 from .finding import Finding, host_of, name_urls
-from .urls import texts
 
 _CSP_KINDS: tuple[VisitKind, ...] = ("script", "style", "image", "font", "manifest", "frame", "worker", "socket", "fetch", "form")
 # `setRequestHeader("X-Name", ...)`, and the names in `headers: {...}`.
@@ -22,6 +21,7 @@ _HEADERS = re.compile(r"""\bheaders["']?\s*:\s*(?:new\s+Headers\s*\(\s*)?\{([^{}
 _FIELD_NAME = re.compile(r"""["'`]?([A-Za-z][\w-]{1,63})["'`]?\s*:""")
 _PATH = re.compile(r";\s*path\s*=\s*([^;]*)", re.IGNORECASE)
 _DASHED = re.compile(r"\b[A-Za-z]+(?:[-_][A-Za-z]+)+\b")
+_MAX_SOURCES = 500  # of all policies of a page; those behind are not examined
 _MAX_TEXT = 4000  # characters of an error page that are searched
 
 
@@ -49,8 +49,12 @@ def find_blocked_by_csp(seen: Observation) -> Iterator[Finding]:
     document = answer.document
     metas = document.metas if document is not None else ()
     sources += [(meta.value, meta.evidence) for meta in metas if meta.name == "content-security-policy"]
+    left = _MAX_SOURCES
     for value, evidence in sources:
         policies = parse_policies([value])
+        left -= sum(map(len, (names for policy in policies for names in policy.values())))
+        if left < 0:
+            return
         blocked = [(v, name) for v in seen.of_kind(*_CSP_KINDS) for policy in policies if (name := _blocks(seen, policy, v))]
         if blocked:
             visits = [visit for visit, _ in blocked]
@@ -153,16 +157,16 @@ def find_shadowed_cookies(seen: Observation) -> Iterator[Finding]:
 
 def find_removed_fields(seen: Observation) -> Iterator[Finding]:
     """Request fields that do not pass, as they would identify the user: those that scripts send, or that the service requires."""
-    for file, text in texts(seen):
-        for match in _SET_FIELD.finditer(text):
+    for code in seen.codes:
+        for match in code.find(_SET_FIELD):
             if find_identity_fields([(match[1], "")]):
-                yield _removed(match[1], "a script sends it", locate(file, text, *match.span(1)))
+                yield _removed(match[1], "a script sends it", locate(code.file, code.text, *match.span(1)))
                 return
-        for headers in _HEADERS.finditer(text):
+        for headers in code.find(_HEADERS):
             for name in _FIELD_NAME.finditer(headers[1]):
                 if find_identity_fields([(name[1], "")]):
                     start = headers.start(1) + name.start(1)
-                    yield _removed(name[1], "a script sends it", locate(file, text, start, start + len(name[1])))
+                    yield _removed(name[1], "a script sends it", locate(code.file, code.text, start, start + len(name[1])))
                     return
     yield from find_missing_fields(seen)
 

@@ -13,7 +13,7 @@ from ...protocol.url_fields import RESPONSE_URL_FIELDS
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, MetaTag, Observation, Visit, VisitKind
-from ..script_urls import blank_comment_lines
+from ..script_code import Code
 from .finding import Finding, host_of, name_urls
 
 _PARTS: tuple[VisitKind, ...] = ("script", "style", "image", "font", "manifest", "frame")
@@ -34,11 +34,13 @@ _REGISTER = re.compile(r"serviceWorker\s*\.\s*register\s*\(\s*[^)]{0,300}?\bscop
 _LOCAL_URL = r"""["'`]\s*((?:https?|wss?):(?:\\?/){2}(?:localhost|127\.0\.0\.1|0\.0\.0\.0|\[::1?\]):"""  # and the port
 # `"ws://" + location.host` or a template with it, without a choice between ws and wss before it.
 _PLAIN_SOCKET = re.compile(r"""["'`]ws://(?:["'`]\s*\+\s*|\$\{\s*)(?:(?:window|document|self)\s*\.\s*)?location\s*\.\s*host""")
-_NAMED_ONLY = re.compile(r"<(?:link|meta)\b[^<>]*\Z", re.IGNORECASE)  # what these load is a visit: others name it, as canonical
-_MAX_TAG = 400  # characters
-_SOCKET_IO = re.compile(r"socket\.io(?:[.@/-][\w.@/-]*)?\.js")
+_SOCKET_IO = re.compile(r"socket\.io(?:[.@/-][\w.@/-]{0,100})?\.js")
 # A connection without a path: `io()`, `io("/chat")`, `io.connect(location.origin)`, `io("http://" + location.host)`.
-_IO_CALL = re.compile(r"""(?<![\w.$])io(?:\.connect)?\s*\((?![^;]{0,300}\bpath\s*:)""")
+_IO_CALL = re.compile(r"io(?<![\w.$]io)(?:\.connect)?\s{0,20}\(")
+_PATH_OPTION = re.compile(r"\bpath\s{0,20}:")
+_MAX_OPTIONS = 300  # characters
+_OPENS = re.compile(r"""WebSocket\s*\(\s*["'`]""")
+_ASSIGNS = re.compile(r"""\blocation(?:\s*\.\s*(?:href|pathname))?\s*(?:=|\.\s*(?:assign|replace)\s*\()\s*["'`]""")
 _CHOICE = 160  # characters before it in which `wss` or `https` means that there is a choice
 
 
@@ -194,13 +196,11 @@ def find_localhost(seen: Observation) -> Iterator[Finding]:
         yield Finding("localhost-url", sentence, first.source)
     elif seen.target.port is not None:
         own = re.compile(rf"{_LOCAL_URL}{seen.target.port})\b")
-        for file, text in texts(seen):
-            for match in own.finditer(text):
-                if _NAMED_ONLY.search(text, max(0, match.start() - _MAX_TAG), match.start()):
-                    continue
+        for code in seen.codes:
+            for match in code.find(own):
                 url = match[1].replace("\\/", "/")
                 sentence = f"The page has the URL {make_excerpt(url)}, which leads to the machine of the browser."
-                yield Finding("localhost-url", sentence, locate(file, text, match.start(1), match.end(1)))
+                yield Finding("localhost-url", sentence, locate(code.file, code.text, *match.span(1)))
                 return
 
 
@@ -211,8 +211,7 @@ def _leads_to_browser(seen: Observation, visit: Visit) -> bool:
         return False
     if visit.kind != "socket" or f":{seen.target.port}" in url:
         return True
-    # Libraries have constants for their own servers: only what is opened counts.
-    return re.search(rf"""WebSocket\s*\(\s*["'`]{re.escape(visit.url)}""", visit.source.excerpt) is not None
+    return _stands_behind(_OPENS, visit)  # libraries have constants for their own servers: only what is opened counts
 
 
 def find_mixed_content(seen: Observation) -> Iterator[Finding]:
@@ -226,12 +225,12 @@ def find_mixed_content(seen: Observation) -> Iterator[Finding]:
         sentence = f"The page is at https, and loads {name_urls(plain)} without encryption: browsers block that."
         yield Finding("mixed-content", sentence, first.source)
         return
-    for file, text in texts(seen):
-        for match in _PLAIN_SOCKET.finditer(text):
-            before = text[max(0, match.start() - _CHOICE) : match.start()]
+    for code in seen.codes:
+        for match in code.find(_PLAIN_SOCKET):
+            before = code.text[max(0, match.start() - _CHOICE) : match.start()]
             if "wss" not in before and "https" not in before:
                 sentence = "The page is at https, and opens a WebSocket by ws:// without encryption: browsers block that."
-                yield Finding("mixed-content", sentence, locate(file, text, match.start(), match.end()))
+                yield Finding("mixed-content", sentence, locate(code.file, code.text, *match.span()))
                 return
 
 
@@ -246,13 +245,22 @@ def find_root_sockets(seen: Observation) -> Iterator[Finding]:
         sentence = f"A WebSocket is opened at {url}, outside of the prefix, and nothing redirects it."
         yield Finding("root-websocket", sentence, first.source)
     elif any(_SOCKET_IO.search(visit.url) for visit in seen.of_kind("script")):
-        for file, text in texts(seen):
-            match = None if _SOCKET_IO.search(file) else _IO_CALL.search(text)
+        for code in seen.codes:
+            match = None if _SOCKET_IO.search(code.file) else _find_io_call(code)
             if match is not None:
                 remedy = 'Give it the path: `io({path: location.pathname + "socket.io"})`.'
                 sentence = "Socket.IO connects at /socket.io/, outside of the prefix: its WebSocket is not redirected."
-                yield Finding("root-websocket", sentence, locate(file, text, *match.span()), (remedy,))
+                yield Finding("root-websocket", sentence, locate(code.file, code.text, *match.span()), (remedy,))
                 return
+
+
+def _find_io_call(code: Code) -> re.Match[str] | None:
+    """A connection of Socket.IO without a path."""
+    for call in _IO_CALL.finditer(code.mask):
+        end = code.mask.find(";", call.end(), call.end() + _MAX_OPTIONS)
+        if _PATH_OPTION.search(code.mask, call.end(), end if end >= 0 else call.end() + _MAX_OPTIONS) is None:
+            return call
+    return None
 
 
 def find_refused_sockets(seen: Observation) -> Iterator[Finding]:
@@ -286,12 +294,12 @@ def find_worker_scope(seen: Observation) -> Iterator[Finding]:
             )
             yield Finding("service-worker-scope", sentence, locate_field(visit.direct_url, "Service-Worker-Allowed", allowed))
             return
-    for file, text in texts(seen):
-        for match in _REGISTER.finditer(text):
+    for code in seen.codes:
+        for match in code.find(_REGISTER):
             scope = urlsplit(urljoin(seen.target.jupyter_origin + seen.page.proxied_url, match["scope"])).path
             if not _is_below_prefix(seen, scope):
                 sentence = f"The service worker's scope {make_excerpt(match['scope'])} is not below the service's prefix."
-                yield Finding("service-worker-scope", sentence, locate(file, text, match.start("scope"), match.end("scope")))
+                yield Finding("service-worker-scope", sentence, locate(code.file, code.text, *match.span("scope")))
                 return
 
 
@@ -333,8 +341,13 @@ def _content_redirect(seen: Observation, written: str, url: str, evidence: Evide
 
 def _is_script_redirect(visit: Visit) -> bool:
     """True if a script assigns the URL to `location`; False for the `href` of an element."""
-    assigned = rf"""\blocation(?:\s*\.\s*href)?\s*(?:=|\.\s*(?:assign|replace)\s*\()\s*["'`]{re.escape(visit.url)}"""
-    return visit.kind == "link" and re.search(assigned, visit.source.excerpt) is not None
+    return visit.kind == "link" and _stands_behind(_ASSIGNS, visit)
+
+
+def _stands_behind(pattern: re.Pattern[str], visit: Visit) -> bool:
+    """True if the source of a visit has its URL directly behind a match."""
+    excerpt = visit.source.excerpt
+    return any(excerpt.startswith(visit.url, match.end()) for match in pattern.finditer(excerpt))
 
 
 # ---- helpers ----
@@ -359,16 +372,6 @@ def url_of_refresh(value: str) -> str:
 
     RESPONSE_URL_FIELDS["refresh"](value, keep)
     return urls[0] if urls else ""
-
-
-def texts(seen: Observation) -> Iterator[tuple[str, str]]:
-    """The page and its scripts, as the browser gets them: file and text."""
-    known = set()
-    for visit in seen.of_kind("page", "frame", "script", "worker"):
-        answer = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
-        if answer is not None and answer.text and visit.direct_url not in known:
-            known.add(visit.direct_url)
-            yield visit.direct_url or visit.url, blank_comment_lines(answer.text)
 
 
 def _is_below_prefix(seen: Observation, path: str) -> bool:

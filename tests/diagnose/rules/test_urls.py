@@ -141,6 +141,23 @@ def test_other_addresses_are_none():
     ]
 
 
+DOCUMENTATION = """<pre>curl "http://localhost:8050/x"; new WebSocket("ws://" + location.host + "/ws")</pre>
+<code>const s = io();</code><textarea>navigator.serviceWorker.register("sw.js", {scope: "/"}); "http://localhost:8050"</textarea>
+<script src=socket.io.js></script>
+<script>const example = `fetch("http://localhost:8050/x", {headers: {"X-Forwarded-User": u}}); io(); location.href = "/lab"`;
+show('register("sw.js", {scope: "/"})', "serviceWorker.register('sw.js', {scope: '/'}); new WebSocket('ws://' + location.host)");
+</script>"""
+
+
+def test_source_text_in_a_page_is_no_code():
+    assert find(observe(DOCUMENTATION)) == []
+    assert find(observe(DOCUMENTATION, target=SECURE)) == []
+    assert find(observe(f"{DOCUMENTATION}<script>const s = io(), base = 'http://localhost:8050'</script>")) == [
+        "localhost-url",
+        "root-websocket",
+    ]
+
+
 @pytest.mark.parametrize(
     "html",
     [
