@@ -26,6 +26,10 @@ class ServerUnavailable(CliError):
     """The server that a command calls does not answer, or not yet; trying again may help."""
 
 
+class Missing(CliError):
+    """The server that a command calls has no such folder, service or port."""
+
+
 def documentation_of(anchor: str) -> str:
     """The URL of a heading of the page on troubleshooting; empty if the package's metadata names no documentation."""
     address = _documentation_address()
@@ -338,6 +342,15 @@ class NotFound(GatewayError):
 
     def __init__(self, name: str, kind: str = "service") -> None:
         super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", f"The list of {kind}s shows what there is.")
+
+    @classmethod
+    def service_of_folder(cls, name: str, folder: str, names: Iterable[str]) -> NotFound:
+        """A name that is none of a folder's services."""
+        error = cls(name)
+        known = ", ".join(_quoted(each) for each in sorted(names)) or "none"
+        error.message = f"There is no service named '{_quoted(name)}' in the folder '{_quoted(folder)}', which has {known}."
+        error.hint = ""
+        return error
 
     @classmethod
     def allowed_port(cls, port: int) -> NotFound:

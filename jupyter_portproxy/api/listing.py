@@ -77,6 +77,7 @@ class Listing:
             "kernel": service.kernel or None,
             "agent": service.agent or None,
             "folder": service.template.folder,
+            "removed": service.is_removed,
             "started_by": service.started_by,
             "depends_on": [need.name for need in service.needs],
             "health_period": service.template.health_period,

@@ -6,9 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from ..errors import CliError
+from ..errors import CliError, Missing, NotFound
 from .api_command import add_api_command
 from .links import forward_command
 from .output import PROGRAM, Commands, Options, print_json, printable, quote_command
@@ -26,6 +28,10 @@ _APPEARANCES = {
     "ignore": "is not listed",
 }
 _AUTOSTARTS = {"always": "and whenever this server starts", "ask": "and, after a question, when the folder is opened"}
+_ARGUMENTS = (
+    "the folder (default: the current one; with a server elsewhere, a path below the folder that it shows), then names of its "
+    "services (default: all)"
+)
 Item = dict[str, Any]
 
 
@@ -36,9 +42,9 @@ def add_commands(commands: Commands) -> None:
     starting.add_argument("--yes", action="store_true", help="allow what the project files say without a question")
     starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until the services are ready")
     stopping = add_api_command(commands, "down", _down, "Stop the services of a folder.", as_json=True)
-    for command in (starting, stopping):
-        text = "the folder (default: the current one); with a server elsewhere, a path below the folder that it shows"
-        command.add_argument("arguments", nargs="*", metavar="FOLDER", help=text)
+    starting.add_argument("arguments", nargs="*", metavar="FOLDER | NAME", help=f"{_ARGUMENTS}, with what they depend on")
+    text = f"{_ARGUMENTS}, with what depends on them and what only they need"
+    stopping.add_argument("arguments", nargs="*", metavar="FOLDER | NAME", help=text)
 
 
 def take_folder(arguments: list[str]) -> str:
@@ -53,14 +59,45 @@ def path_on_server(client: ApiClient, folder: str) -> str:
     return os.path.abspath(os.path.expanduser(folder)) if client.server.is_local else folder
 
 
+def _find_folder(client: ApiClient, arguments: list[str]) -> tuple[Item, list[str]]:
+    """The folder and the names of services that the arguments of a command mean; no names for all services.
+
+    The first argument is a name if the current folder has a service of that name, or if no such folder has a project file.
+
+    Raises:
+        Missing: there is no project file.
+    """
+    first = arguments[0] if arguments else ""
+    is_path = not first or "/" in first or first.startswith((".", "~"))
+    current = None
+    if not is_path:
+        with suppress(Missing):
+            current = _read_folder(client, "")
+    if current is not None and any(service["name"] == first for service in current["services"]):
+        return current, arguments
+    try:
+        return _read_folder(client, first), arguments[1:]
+    except Missing:
+        if current is None:
+            raise
+        return current, arguments
+
+
+def _read_folder(client: ApiClient, folder: str) -> Item:
+    """Raises: Missing"""
+    item: Item = client.call("GET", f"folders?path={quote(path_on_server(client, folder), safe='')}")
+    return item
+
+
 # ---- up ----
 
 
 def _up(client: ApiClient, options: Options) -> int:
-    from urllib.parse import quote
-
-    path = path_on_server(client, take_folder(options.arguments))
-    folder = client.call("GET", f"folders?path={quote(path)}")
+    folder, names = _find_folder(client, options.arguments)
+    available = [service["name"] for service in folder["services"]]
+    for name in names:
+        if name not in available:
+            raise CliError(NotFound.service_of_folder(name, folder["name"], available).message)
     for problem in folder["problems"]:
         print(printable(describe_problem(problem)), file=sys.stderr)
     if folder["consent"] != "given":
@@ -68,23 +105,39 @@ def _up(client: ApiClient, options: Options) -> int:
         client.call("PUT", "folders/consent", {"path": folder["folder"], "digest": folder["digest"]})
     were_up = {service["service"] for service in folder["services"] if service["state"] == "up"}
     begin = time.monotonic()
-    folder = client.call("POST", "folders/up", {"path": folder["folder"], "digest": folder["digest"]}, no_timeout=True)
-    names = [service["service"] for service in folder["services"] if service["service"] is not None]
+    body = {"path": folder["folder"], "digest": folder["digest"], "services": names or None}
+    folder = client.call("POST", "folders/up", body, no_timeout=True)
+    failures = folder["failures"]
+    for failure in failures:
+        print(printable(f"{failure['name']} is not started: {failure['message']}"), file=sys.stderr)
+    started = _with_needs(names or available, folder["services"]) - {failure["name"] for failure in failures}
+    shown = [each["service"] for each in folder["services"] if each["name"] in started and each["service"] is not None]
     try:
-        services = _wait(client, names, were_up, begin, options)
+        services = _wait(client, shown, were_up, begin, options)
     except KeyboardInterrupt:
         print(f"\nWhat has started goes on. Stop it: {PROGRAM} down {quote_command([folder['folder']])}", file=sys.stderr)
         return 130
-    failed = [service for service in services if service["state"] == "failed"]
     if options.json:
-        print_json({"folder": client.call("GET", f"folders?path={quote(folder['folder'])}"), "services": services})
-    elif failed:
-        raise CliError("\n".join(line for service in failed for line in _explain(service)))
-    elif not names:
-        print("It has no services to start." + (" Its rules for ports count now." if folder["ports"] else ""))
-    else:
+        print_json({"folder": _read_folder(client, folder["folder"]), "services": services, "failures": failures})
+    elif services:
         _print_links(client, services)
-    return 1 if failed else 0
+    elif not failures:
+        print("It has no services to start." + (" Its rules for ports count now." if folder["ports"] else ""))
+    failed = [service for service in services if service["state"] == "failed"]
+    if failed and not options.json:
+        raise CliError("\n".join(line for service in failed for line in _explain(service)))
+    return 1 if failed or failures else 0
+
+
+def _with_needs(names: list[str], services: list[Item]) -> set[str]:
+    """The names, and those of the services of the folder that these depend on."""
+    needs = {service["name"]: service["depends_on"] for service in services}
+    found, open_names = set(), list(names)
+    while open_names:
+        if (name := open_names.pop()) in needs and name not in found:
+            found.add(name)
+            open_names += needs[name]
+    return found
 
 
 def _ask(folder: Item, options: Options) -> None:
@@ -213,11 +266,16 @@ def _print_links(client: ApiClient, services: list[Item]) -> None:
 
 
 def _down(client: ApiClient, options: Options) -> None:
-    path = path_on_server(client, take_folder(options.arguments))
-    running = {service["name"] for service in client.call("GET", "services") if service["state"] not in ("down", "failed")}
-    folder = client.call("POST", "folders/down", {"path": path}, no_timeout=True)
-    services = [service for service in client.call("GET", "services") if service["folder"] == folder["folder"]]
-    stopped = [service["name"] for service in services if service["name"] in running]
+    folder, names = _find_folder(client, options.arguments)
+    before = _names_of_running(client, folder)
+    folder = client.call("POST", "folders/down", {"path": folder["folder"], "services": names or None}, no_timeout=True)
+    stopped = sorted(before - _names_of_running(client, folder))
     if options.json:
         return print_json({"folder": folder, "stopped": stopped})
-    print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of this folder was running.")
+    what = "this" if names else "this folder"
+    print(f"Stopped: {', '.join(stopped)}." if stopped else f"Nothing of {what} was running.")
+
+
+def _names_of_running(client: ApiClient, folder: Item) -> set[str]:
+    services = [service for service in client.call("GET", "services") if service["folder"] == folder["folder"]]
+    return {service["name"] for service in services if service["state"] not in ("down", "failed")}

@@ -35,8 +35,10 @@ def print_lists(client: ApiClient, options: Options) -> None:
             return None if scheme == "none" else forward_command(target)
         return f"{client.enter_url(target, path)} ({path})" if has_origins else path
 
+    states = {s["name"]: f"{s['state']}, no longer in the project file" if s.get("removed") else s["state"] for s in services}
     rows = {
-        s["name"]: [s["name"], s["state"], s["port"], s["runs"][-40:], urls(s["name"], s["url"], s["scheme"])] for s in services
+        s["name"]: [s["name"], states[s["name"]], s["port"], s["runs"][-40:], urls(s["name"], s["url"], s["scheme"])]
+        for s in services
     }
     print_table(["SERVICE", "STATE", "PORT", "RUNS", head], [rows[s["name"]] for s in services if not s.get("agent")])
     for agent in client.call("GET", "attached") if any(s.get("agent") for s in services) else ():

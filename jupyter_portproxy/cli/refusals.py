@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import BadAttachToken, CliError, ServerUnavailable, Unauthenticated
+from ..errors import BadAttachToken, CliError, Missing, NotFound, ServerUnavailable, Unauthenticated
 from ..protocol.credentials import ATTACH_TOKEN_START
 from .output import PROGRAM
 from .server_address import ServerAddress
@@ -39,7 +39,7 @@ def explain_refusal(server: ServerAddress, status: int, fields: Message | Mappin
     if status == 401 or own.get("code") == Unauthenticated.code:
         return TokenRefused(_not_accepted(server))
     if own:
-        kind = ServerUnavailable if status in _GATEWAY_STATUSES else CliError
+        kind = ServerUnavailable if status in _GATEWAY_STATUSES else Missing if own["code"] == NotFound.code else CliError
         return kind("\n".join(filter(None, [own["message"], own["hint"], *own["details"]])))
     if status == 424 or (from_hub and status in _GATEWAY_STATUSES):
         return ServerUnavailable(_not_running(server))

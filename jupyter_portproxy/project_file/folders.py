@@ -8,11 +8,11 @@ What their files say has no effect until the user has allowed this very content.
 
 `up` starts each service from the template of a reading that was made at that moment, and whose digest is the allowed one. So a
 file that changes between the question and the answer, or between two starts, starts nothing more. A restart uses the template of
-the start, as long as the last reading has it, too. What runs goes on when a file changes or the folder is deleted. When the
-consent is withdrawn, it is stopped and deleted.
+the start, as long as the last reading has it, too. What runs goes on when a file changes or the folder is deleted; what the files
+no longer have leaves the list of services when it does not run. When the consent is withdrawn, all is stopped and deleted.
 
 Files are read in threads: before each start, and for requests and the event stream if a `stat` has changed, at most once a second
-for a folder. Only the event stream looks by itself, while somebody watches it.
+for a folder. Without a request, files are read only while a client follows the event stream.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import BadInput, ConsentMissing, FolderChanged, GatewayError, NotFound
+from ..errors import BadInput, ConsentMissing, FolderChanged, GatewayError, NotFound, ShuttingDown
 from ..services.dependencies import in_order
 from ..services.folder_rules import FolderRules
 from ..services.manager import ServiceManager
 from ..services.service import Service
+from ..services.start_order import with_related
 from ..services.template_keys import is_encodable
 from ..services.templates import Template
 from ..services.user_file import in_thread
-from . import read
+from . import file_stamps, read
 from .consents import Consents
 from .description import describe
+from .file_stamps import Stamp
 from .model import ProjectFile
 
 MAX_FOLDERS = 50
 MAX_PATH = 4096  # characters
 READ_INTERVAL = 1.0  # s between two readings of a folder, except before a start
 _REFRESH_LIMIT = 1.0  # s for which the event stream waits for a slow file system
-_TIMES = 2.0  # s within which another change may leave the times of a file as they are
 Item = dict[str, Any]
 Consent = Literal["none", "given", "changed"]
-Stamp = tuple[object, ...]
 
 
 @dataclass(eq=False)
@@ -224,31 +224,40 @@ class Folders:
         """Start the services of a folder that do not run, and again those that run with another template.
 
         Args:
-            names: which ones; None for all.
+            names: which ones, which are started with what they depend on; None for all.
+
+        Returns:
+            the folder, with its `failures`: those that could not be started. What does not depend on them is started.
 
         Raises:
             ConsentMissing: the user has not allowed this content.
             FolderChanged: the folder has another content than `digest`. What was started before that goes on.
-            NotFound, BadInput, ServiceFailed: one cannot be started; those after it are not.
+            NotFound, BadInput: see `find`; and there is no service of a given name.
         """
         known = await self.find(path)
         if names is not None and known.file is not None:
-            for name in names:
-                if name not in known.file.templates:
-                    raise NotFound(name)
-        await self._start(known, digest, started_by, names)
-        return self.describe(known)
+            _check_names(known, names, known.file.templates)
+        failures = await self._start(known, digest, started_by, names)
+        return {**self.describe(known), "failures": failures}
 
-    async def down(self, path: object) -> Item:
-        """Stop the services of a folder, each after those that depend on it. The folder need not exist any more.
+    async def down(self, path: object, names: Collection[str] | None = None) -> Item:
+        """Stop services of a folder, each after those that depend on it. The folder need not exist any more.
+
+        Args:
+            names: which ones, with what depends on them, and what only they need; None for all.
 
         Raises:
-            NotFound: it has neither a project file nor services.
+            NotFound: it has neither a project file nor services; or no service of a given name.
             BadInput: see `find`.
         """
         known = await self.find(path)
         async with known.changing:
-            await self._services.stop_all(self._services_of(known))
+            services = self._services_of(known)
+            if names is not None:
+                templates = known.file.templates if known.file is not None else {}
+                _check_names(known, names, {**templates, **{service.template.name: None for service in services}})
+                services = with_related([service for service in services if service.template.name in names], services)
+            await self._services.stop_all(services)
         return self.describe(known)
 
     async def _open(self, known: KnownFolder) -> None:
@@ -260,22 +269,36 @@ class Folders:
             return
         names = [name for name, template in file.templates.items() if template.autostart == "always"]
         try:
-            await self._start(known, file.digest, "", names)
+            failures = await self._start(known, file.digest, "", names)
         except GatewayError as error:
-            self._log.warning("portproxy: services of %s are not started: %s", known.path, error.message)
+            return self._log.warning("portproxy: services of %s are not started: %s", known.path, error.message)
+        for failure in failures:
+            self._log.warning("portproxy: '%s' of %s is not started: %s", failure["name"], known.path, failure["message"])
 
-    async def _start(self, known: KnownFolder, digest: object, started_by: str, names: Collection[str] | None) -> None:
+    async def _start(self, known: KnownFolder, digest: object, started_by: str, names: Collection[str] | None) -> list[Item]:
+        """Start services in their order. Returns those that could not be started, each with a sentence."""
+        failures: dict[str, str] = {}
         async with known.changing:
             file = await self._read_allowed(known, digest)
-            for number, name in enumerate(in_order(file.templates)):
-                running = self._services.find_running(file.templates[name])
-                if (names is not None and name not in names) or (running and running.template == file.templates[name]):
+            for number, name in enumerate(in_order(file.templates, names)):
+                template = file.templates[name]
+                running = self._services.find_running(template)
+                if running and running.template == template:
                     continue
                 if running is not None:
                     await self._services.stop(running.name)
                 if number or running:
                     file = await self._read_allowed(known, digest)
-                self._services.start_template(file.templates[name], started_by=started_by)
+                if need := next((need for need in template.depends_on if need in failures), ""):
+                    failures[name] = f"It needs '{need}', which is not started."
+                    continue
+                try:
+                    self._services.start_template(template, started_by=started_by)
+                except (ConsentMissing, ShuttingDown):
+                    raise
+                except GatewayError as error:
+                    failures[name] = error.message
+        return [{"name": name, "message": message} for name, message in failures.items()]
 
     async def _read_allowed(self, known: KnownFolder, digest: object) -> ProjectFile:
         """A reading that the user has allowed, made now. Raises: ConsentMissing, FolderChanged"""
@@ -306,6 +329,15 @@ class Folders:
         """Let the rules for ports count exactly while the content is allowed."""
         is_given = known.file is not None and self._consent_of(known) == "given"
         self._rules.put(known.path, known.file.ports if known.file is not None and is_given else ())
+
+    async def _apply(self, known: KnownFolder) -> None:
+        """Let the last reading count: for ports, and for what its services are listed as."""
+        self._apply_rules(known)
+        for service in self._services_of(known):
+            is_removed = _has_removed(known.file, service.template.name)
+            self._services.set_removed(service, is_removed)
+            if is_removed and not service.alive and not known.changing.locked():
+                await self._services.delete(service.name)
 
     # ---- which folders are known ----
 
@@ -346,15 +378,17 @@ class Folders:
         async with known.reading:
             if known.read_at > asked:  # while this one waited for the lock
                 pass
-            elif known.stamp is None or known.stamp != await asyncio.to_thread(_stamp, known.path, _watched(known.file)):
+            elif known.stamp is None or known.stamp != await asyncio.to_thread(
+                file_stamps.take, known.path, _watched(known.file)
+            ):
                 await asyncio.sleep(known.read_at + READ_INTERVAL - time.monotonic())
                 await self._read(known)
-        self._apply_rules(known)
+        await self._apply(known)
 
     async def _read_now(self, known: KnownFolder) -> ProjectFile | None:
         async with known.reading:
             await self._read(known)
-        self._apply_rules(known)
+        await self._apply(known)
         return known.file
 
     async def _read(self, known: KnownFolder) -> None:
@@ -363,12 +397,28 @@ class Folders:
 
     async def _refresh(self) -> None:
         known = list(self._known.values())
-        stamps = await asyncio.to_thread(lambda: [_stamp(each.path, _watched(each.file)) for each in known])
+        stamps = await asyncio.to_thread(lambda: [file_stamps.take(each.path, _watched(each.file)) for each in known])
         for each, stamp in zip(known, stamps, strict=True):
             if stamp != each.stamp and time.monotonic() - each.read_at >= READ_INTERVAL:
                 await self._read_now(each)
             else:
-                self._apply_rules(each)  # another server of this user may have changed the consent
+                await self._apply(each)  # another server of this user may have changed the consent
+
+
+def _check_names(known: KnownFolder, names: Iterable[str], available: Iterable[str]) -> None:
+    """Raises: NotFound: a name is not one of those that are available."""
+    for name in names:
+        if name not in available:
+            raise NotFound.service_of_folder(name, known.name, available)
+
+
+def _has_removed(file: ProjectFile | None, name: str) -> bool:
+    """True if the files no longer have a service. One that is wrong, or in a file that is, is not removed."""
+    if file is None:
+        return True
+    return name not in file.templates and not any(
+        problem.key in ("", "services") or f".{name}." in f".{problem.key}." for problem in file.problems
+    )
 
 
 def _watched(file: ProjectFile | None) -> list[str]:
@@ -381,24 +431,6 @@ def _read_and_stamp(folder: str, others: dict[str, Template]) -> tuple[ProjectFi
     """
     file = read.read_folder(folder, others)
     watched = _watched(file)
-    now, stamp = time.time(), _stamp(folder, watched)
-    is_recent = any(abs(now - changed) < _TIMES for changed in _change_times(folder, watched))
-    return file, describe(file or ProjectFile(folder)), None if is_recent else stamp
-
-
-def _stamp(folder: str, watched: Iterable[str]) -> Stamp:
-    """What changes with each change of the files, and of the links that lead to them."""
-    return tuple(_look(look, os.path.join(folder, path)) for path in watched for look in (os.lstat, os.stat))
-
-
-def _look(look: Callable[[str], os.stat_result], path: str) -> tuple[int, ...] | None:
-    try:
-        status = look(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _change_times(folder: str, watched: Iterable[str]) -> list[float]:
-    looks = (_look(os.stat, os.path.join(folder, path)) for path in watched)
-    return [look[4] / 1e9 for look in looks if look is not None]
+    stamp = file_stamps.take(folder, watched)
+    is_certain = not file_stamps.may_hide_change(folder, watched)
+    return file, describe(file or ProjectFile(folder)), stamp if is_certain else None

@@ -72,20 +72,27 @@ class UpHandler(FolderAPIHandler):
     @authorized("execute")
     async def post(self) -> None:
         data = self.json_body("path", "digest", "services")
-        names: Any = data.get("services")
-        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise BadInput("'services' must be a list of names.", "See the API's description.")
+        names = _read_names(data)
         item = await self.folders.up(data.get("path", ""), data.get("digest"), self.current_user.username, names)
         self.send(item, 202)
 
 
 class DownHandler(FolderAPIHandler):
-    """`POST folders/down` stops the services of a folder: {path}."""
+    """`POST folders/down` stops the services of a folder: {path, services?}."""
 
     @authenticated
     @authorized("execute")
     async def post(self) -> None:
-        self.send(await self.folders.down(self.json_body("path").get("path", "")))
+        data = self.json_body("path", "services")
+        self.send(await self.folders.down(data.get("path", ""), _read_names(data)))
+
+
+def _read_names(data: dict[str, Any]) -> list[str] | None:
+    """The names in `services`; None for all. Raises: BadInput"""
+    names = data.get("services")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise BadInput("'services' must be a list of names.", "See the API's description.")
+    return names
 
 
 class SchemaHandler(FolderAPIHandler):

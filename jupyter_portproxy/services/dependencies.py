@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -81,10 +81,14 @@ def _find_problems(template: Template, found: Mapping[str, Template | None], pro
             yield f"'{need}' listens on a port: write '{{{need}.port}}' instead of '{{{need}.unix_socket}}'"
 
 
-def in_order(templates: Mapping[str, Template]) -> list[str]:
-    """The names of linked templates, each after those that it depends on."""
+def in_order(templates: Mapping[str, Template], names: Iterable[str] | None = None) -> list[str]:
+    """The names of linked templates, each after those that it depends on.
+
+    Args:
+        names: of these, and of what they depend on; None for all.
+    """
     ordered: dict[str, None] = {}
-    for name in templates:
+    for name in templates if names is None else names:
         path = [name]
         while path:
             open_need = next((need for need in templates[path[-1]].depends_on if need in templates and need not in ordered), None)

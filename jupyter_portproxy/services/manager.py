@@ -317,6 +317,12 @@ class ServiceManager:
             await self.stop(name)
         self._services.remove(service)
 
+    def set_removed(self, service: Service, is_removed: bool) -> None:
+        """Record whether the project files of its folder no longer have a service."""
+        if service.is_removed != is_removed:
+            service.is_removed = is_removed
+            self._services.notify(service)
+
     async def wait_ready(self, service: Service) -> None:
         """Wait until a service that is starting is up.
 

@@ -30,6 +30,7 @@ class Service:
         needs: the services that must be ready before its program is started.
         started_by: the user who has started it; empty if it was started by itself.
         kernel: the kernel spec in whose environment it runs; empty for the server's own.
+        is_removed: the project files of its folder no longer have it.
         agent: the name of the agent that has attached it; empty for a process of this server.
         detach: ends the attachment, and reports that it is down.
     """
@@ -54,6 +55,7 @@ class Service:
     needs: tuple[Service, ...] = ()
     started_by: str = ""
     kernel: str = ""
+    is_removed: bool = False
     agent: str = ""
     detach: Callable[[], None] = lambda: None
 

@@ -46,6 +46,26 @@ async def stop_in_order(services: Collection[Service], stop: Callable[[Service],
     await asyncio.gather(*tasks.values())
 
 
+def with_related(chosen: Collection[Service], services: Collection[Service]) -> list[Service]:
+    """What stops with some services: they, what needs them, and what no other one of `services` that runs needs."""
+    stopped = set(chosen)
+    while more := {each for each in services if each.alive and stopped & {*each.needs}} - stopped:
+        stopped |= more
+    others = [each for each in services if each.alive and each not in stopped]
+    waiting = list(stopped)
+    while waiting:
+        for need in waiting.pop().needs:
+            if need in services and need not in stopped and not _is_needed(need, others):
+                stopped.add(need)
+                others = [each for each in others if each is not need]
+                waiting.append(need)
+    return list(stopped)
+
+
+def _is_needed(service: Service, by: Collection[Service]) -> bool:
+    return any(service in each.needs for each in by)
+
+
 def _dependents_first(services: Collection[Service]) -> list[Service]:
     ordered: dict[Service, None] = {}
     seen: set[Service] = set()

@@ -7,6 +7,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { ApiError, eventsOf, IApi, IEvent } from './api';
+import { visibleText } from './labels';
 import type {
   Connection,
   IAgent,
@@ -273,8 +274,12 @@ export class PortsManager implements IPortsManager, IDisposable {
     return this._changeFolder('DELETE', `folders/consent?path=${encodeURIComponent(folder)}`);
   }
 
-  startFolder({ folder: path, digest }: IFolder, services?: string[]): Promise<IFolder> {
-    return this._changeFolder('POST', 'folders/up', { path, digest, ...(services ? { services } : {}) });
+  async startFolder({ folder: path, digest }: IFolder, services?: string[]): Promise<IFolder> {
+    const folder = await this._changeFolder('POST', 'folders/up', { path, digest, ...(services ? { services } : {}) });
+    if (folder.failures?.length) {
+      throw new ApiError(0, folder.failures.map(({ name, message }) => `${visibleText(name)}: ${visibleText(message)}`).join(' '));
+    }
+    return folder;
   }
 
   stopFolder({ folder: path }: IFolder): Promise<IFolder> {

@@ -27,6 +27,8 @@ export interface IService {
   agent?: string | null;
   /** Real path of the folder whose project file has it; empty for others. */
   folder?: string;
+  /** The project files of its folder no longer have it. */
+  removed?: boolean;
   /** The name of the user who started it; empty for what starts by itself. */
   started_by?: string;
   /** The kernel in whose environment it runs; null for the server's own Python. */
@@ -83,6 +85,8 @@ export interface IFolder {
   digest: string;
   /** `changed`: another content was allowed. */
   consent: 'none' | 'given' | 'changed';
+  /** After a start: the services that could not be started. */
+  failures?: { name: string; message: string }[];
 }
 
 /** A program that attaches services from elsewhere. */
@@ -326,7 +330,7 @@ export interface IPortsManager {
   /** Allows the content that a folder has now, if it is the one with this digest. */
   giveConsent(folder: IFolder): Promise<IFolder>;
   withdrawConsent(folder: IFolder): Promise<IFolder>;
-  /** Starts the services of a folder, or those with the given names. Its content must be allowed. */
+  /** Starts the services of a folder, or those with the given names. Its content must be allowed. Rejected if one could not be started. */
   startFolder(folder: IFolder, services?: string[]): Promise<IFolder>;
   stopFolder(folder: IFolder): Promise<IFolder>;
   /** The service once it is no longer starting. */

@@ -101,6 +101,8 @@ interface ICommonProps {
 /** A service that was started here, or attached from elsewhere. */
 export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, run }: { service: IService } & ICommonProps) {
   const listens = service.port !== null && !['down', 'failed'].includes(service.state);
+  const removed = service.removed ? trans.__('No longer in the project file') : '';
+  const note = service.state === 'failed' || service.agent ? service.error : removed;
   return (
     <Row
       target={{ service: service.name }}
@@ -110,7 +112,7 @@ export const ServiceRow = React.memo(function ServiceRow({ service, now, trans, 
       dot={service.state}
       dotTitle={stateText(service.state, trans)}
       detail={[listens ? `:${service.port}` : '', formatDuration(service.since, now, trans)].filter(Boolean).join('  ')}
-      {...(service.state === 'failed' || (service.agent && service.error) ? { note: service.error } : {})}
+      {...(note ? { note } : {})}
       actions={serviceActions(service, trans)}
       run={run}
     />

@@ -96,3 +96,13 @@ it('say why a folder is not started otherwise', async () => {
   api.answers = { 'POST folders/up': new ApiError(400, 'No.') };
   await expect(commands['start-folder']?.execute({})).rejects.toThrow('No.');
 });
+
+it('say which services could not be started', async () => {
+  await live(folder('', { consent: 'given' }));
+  const failures = [
+    { name: 'db', message: 'Port 15000 is in use.' },
+    { name: 'api', message: "It needs 'db'." }
+  ];
+  api.answers = { 'POST folders/up': folder('', { consent: 'given', failures }) };
+  await expect(commands['start-folder']?.execute({})).rejects.toThrow("db: Port 15000 is in use. api: It needs 'db'.");
+});

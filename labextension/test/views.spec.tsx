@@ -58,6 +58,11 @@ describe('a row', () => {
     expect(screen.getByRole('img', { name: 'Failed' })).toBeTruthy();
   });
 
+  it('says that the project file no longer has a service', () => {
+    rowOf(<ServiceRow service={service('a', { removed: true })} {...common} />);
+    expect(screen.getByText('No longer in the project file')).toBeTruthy();
+  });
+
   it('shows what runs', () => {
     const row = rowOf(<ServiceRow service={service('a', { runs: 'reports/app.py' })} {...common} />);
     expect(row.querySelector('.jp-PortProxy-more')?.textContent).toBe('reports/app.py');

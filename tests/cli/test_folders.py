@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from ..support.jupyter_processes import environment, jupyter_server, portproxy
+from ..support.upstreams import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
 # Listens after some seconds, and answers with the time of its own start, and the port that it was given of another service.
@@ -254,10 +256,57 @@ def test_bad_input_is_one_sentence(server, run, shop, home):
     assert (code, output) == (1, "")
     assert error.startswith("There is no project file in the folder 'empty'.\n")
     assert run("down", "nowhere")[2].startswith("There is no project file in the folder 'nowhere'.\n")
-    assert run("up", "a", "b")[2] == "One folder at a time: a, b.\n"
+    assert run("up", "a", "b")[2].startswith("There is no project file in the folder 'a'.\n")
+    (shop / "empty").mkdir()
+    message = "There is no service named 'other' in the folder 'shop', which has api, db, front.\n"
+    for arguments in (("other",), ("./", "other"), ("api", "other"), (str(shop), "other")):
+        assert run("up", "--yes", *arguments, folder="shop") == (1, "", message)
+        assert run("down", *arguments, folder="shop") == (1, "", message)
+    assert run("up", "empty", folder="shop")[2] == message.replace("other", "empty")
     (shop / "portproxy.toml").write_text(SHOP.replace('protocol = "tcp"', 'protocol = "udp"'))
     code, output, error = run("up", folder="shop")
     assert code == 1 and re.search(r"^portproxy\.toml:\d+: .*'protocol'.*udp", error, re.MULTILINE) and "Traceback" not in error
+
+
+def test_named_services_start_with_what_they_need_and_stop_with_what_only_they_need(server, run, shop):
+    (shop / "portproxy.toml").write_text(
+        SHOP.replace('"0.5"', '"0"').replace('"1"]', '"0"]')
+        + f"[services.tool]\ncommand = {stand_in(0)}\ndepends_on = ['db']\nstop_timeout = 1\n"
+    )
+    (shop / "api").mkdir()  # a folder with the name of a service
+
+    def running() -> list[str]:
+        return [each["name"] for each in json.loads(run("list", "--json")[1])["services"] if each["state"] == "up"]
+
+    code, output, error = run("up", "--yes", "api", folder="shop")
+    assert (code, error) == (0, "") and "front is" not in output and "tool is" not in output
+    assert running() == ["api", "db"]
+    assert run("up", "shop", "tool", "front")[0] == 0
+    assert running() == ["api", "db", "front", "tool"]
+    assert run("down", "api", folder="shop") == (0, "Stopped: api, front.\n", "")
+    assert run("down", "tool", folder="shop") == (0, "Stopped: db, tool.\n", "")
+    assert run("down", "tool", folder="shop") == (0, "Nothing of this was running.\n", "")
+    assert programs(shop) == []
+
+
+def test_a_fixed_port_that_is_taken_stops_only_what_needs_it(server, run, shop):
+    with socket.create_server(("127.0.0.1", port := free_port())):
+        db = f"[services.db]\nport = {port}"
+        (shop / "portproxy.toml").write_text(
+            SHOP.replace("[services.db]", db) + f"[services.tool]\ncommand = {stand_in(0)}\nstop_timeout = 1\n"
+        )
+        code, output, error = run("up", "--yes", folder="shop")
+        assert (code, error) == (
+            1,
+            f"db is not started: Port {port} of the service 'db' is in use by another program.\n"
+            "api is not started: It needs 'db', which is not started.\n"
+            "front is not started: It needs 'api', which is not started.\n",
+        )
+        assert re.search(r"^tool is ready after .*\ntool  http", output, re.MULTILINE) and len(programs(shop)) == 1
+        code, output, _ = run("up", "--json", folder="shop")
+        answer = json.loads(output)
+        assert (code, [each["name"] for each in answer["failures"]]) == (1, ["db", "api", "front"])
+        assert [each["name"] for each in answer["services"]] == ["tool"]
 
 
 def test_only_rules_for_ports(server, run, shop):

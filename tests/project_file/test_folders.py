@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from jupyter_portproxy.project_file import folders as module
 from jupyter_portproxy.services.user_file import in_thread
 
 from ..support.jupyter_processes import jupyter_server
+from ..support.upstreams import free_port
 from ..support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
@@ -156,7 +158,7 @@ async def test_a_file_that_changes_between_two_starts_starts_nothing_more(folder
 
 async def test_a_service_is_started_from_the_reading_that_was_checked(folders, extension, shop, monkeypatch):
     """Not from an earlier one, and not from the file as it is a moment later."""
-    monkeypatch.setattr(module, "_TIMES", 0.0)
+    monkeypatch.setattr(module.file_stamps, "RESOLUTION", 0.0)
     write(shop, service("web"))
     digest = await digest_of(folders, shop)
     await folders.allow("shop", digest)
@@ -240,6 +242,80 @@ async def test_only_named_services_are_started(folders, extension, shop):
     assert list(states(extension)) == ["two"]
 
 
+async def test_what_cannot_be_started_leaves_the_rest(folders, extension, shop):
+    with socket.create_server(("127.0.0.1", port := free_port())):
+        write(
+            shop,
+            service("db", f"port = {port}")
+            + service("api", 'depends_on = ["db"]')
+            + service("elsewhere", "port = 25000")
+            + service("web"),
+        )
+        await folders.allow("shop", digest := await digest_of(folders, shop))
+        item = await folders.up("shop", digest, "ada")
+        assert item["failures"] == [
+            {"name": "db", "message": f"Port {port} of the service 'db' is in use by another program."},
+            {"name": "api", "message": "It needs 'db', which is not started."},
+            {
+                "name": "elsewhere",
+                "message": "Port 25000 of the service 'elsewhere' is not allowed on this server (c.PortProxy.allowed_ports).",
+            },
+        ]
+        assert list(states(extension)) == ["web"]
+
+
+async def test_a_service_that_starts_by_itself_fails_alone(folders, extension, shop, caplog):
+    with socket.create_server(("127.0.0.1", port := free_port())):
+        write(shop, service("db", f"port = {port}", 'autostart = "always"') + service("web", 'autostart = "always"'))
+        await folders.allow("shop", await digest_of(folders, shop))
+        await folders.open("shop")
+        assert list(states(extension)) == ["web"]
+        assert f"'db' of {shop} is not started: Port {port} of the service 'db' is in use by another program." in caplog.text
+
+
+async def test_named_services_stop_with_what_depends_on_them_and_what_only_they_need(folders, extension, shop):
+    write(shop, service("db") + service("api", 'depends_on = ["db"]') + service("web", 'depends_on = ["api"]') + service("other"))
+    await folders.allow("shop", digest := await digest_of(folders, shop))
+    await folders.up("shop", digest, "ada", ["web", "other"])
+    await eventually(lambda: set(states(extension).values()) == {"up"} and len(states(extension)) == 4)
+    with pytest.raises(NotFound) as caught:
+        await folders.down("shop", ["web", "x"])
+    assert caught.value.message == "There is no service named 'x' in the folder 'shop', which has api, db, other, web."
+    await folders.down("shop", ["api"])
+    assert states(extension) == {"api": "down", "db": "down", "other": "up", "web": "down"}
+
+
+async def test_what_the_file_no_longer_has_leaves_the_list_when_it_does_not_run(folders, extension, shop):
+    text = service("one") + service("two") + service("three")
+    write(shop, text)
+    await folders.allow("shop", digest := await digest_of(folders, shop))
+    await folders.up("shop", digest, "ada")
+    await eventually(lambda: set(states(extension).values()) == {"up"})
+    await folders.down("shop", ["one", "three"])
+    write(shop, service("one", "port = 'x'") + "[[ports]]\nport = 0\n")
+    await folders.find("shop")
+    assert states(extension) == {"one": "down", "two": "up"}  # the first one is wrong, and not removed
+    assert {each.name: each.is_removed for each in extension.services.list()} == {"one": False, "two": True}
+    write(shop, text)
+    await folders.find("shop")
+    assert not extension.services.get("two").is_removed
+    write(shop, "[[ports]]\nport = 15000\n")
+    await folders.find("shop")
+    assert extension.services.get("two").is_removed and list(states(extension)) == ["two"]
+    await folders.down("shop", ["two"])
+    await folders.refresh()
+    assert states(extension) == {}
+
+
+async def test_a_file_that_cannot_be_read_removes_nothing(folders, extension, shop):
+    await folders.allow("shop", digest := await digest_of(folders, shop))
+    await folders.up("shop", digest, "ada")
+    await folders.down("shop")
+    write(shop, "[services.web\n")
+    await folders.find("shop")
+    assert states(extension) == {"web": "down"} and not extension.services.get("web").is_removed
+
+
 async def test_what_runs_is_left_alone_unless_its_template_has_changed(folders, extension, shop):
     write(shop, service("one") + service("two"))
     await folders.allow("shop", digest := await digest_of(folders, shop))
@@ -286,7 +362,7 @@ def reads(monkeypatch, shop):
             names.append(threading.current_thread().name)
         return real(path, others)
 
-    monkeypatch.setattr(module, "_TIMES", 0.0)
+    monkeypatch.setattr(module.file_stamps, "RESOLUTION", 0.0)
     monkeypatch.setattr(module.read, "read_folder", read_folder)
     return names
 
@@ -326,7 +402,9 @@ async def test_requests_for_a_folder_that_has_just_changed_share_one_reading(fol
 async def test_a_change_within_the_resolution_of_file_times_is_seen(folders, shop, monkeypatch):
     now = time.time_ns()
     monkeypatch.setattr(module, "READ_INTERVAL", 0.0)
-    monkeypatch.setattr(module, "_look", lambda look, path: (0, 0, 0, 0, now))  # as if no time and no size had changed
+    monkeypatch.setattr(
+        module.file_stamps, "_look", lambda look, path: (0, 0, 0, 0, now)
+    )  # as if no time and no size had changed
     before = await digest_of(folders, shop)
     write(shop, service("web", 'title = "b"'))
     assert await digest_of(folders, shop) != before

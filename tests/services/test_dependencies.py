@@ -21,6 +21,7 @@ def test_dependencies_are_linked_ones_whatever_the_order():
     assert linked["web"].dependencies == (linked["api"],)
     assert linked["api"].dependencies == (linked["db"],)
     assert in_order(linked) == ["db", "api", "web"]
+    assert in_order(linked, ["api"]) == ["db", "api"]
 
 
 def test_a_name_of_the_same_source_counts_before_others():

@@ -7,7 +7,7 @@ import asyncio
 from jupyter_portproxy.services.hooks import Endpoint
 from jupyter_portproxy.services.logs import Log
 from jupyter_portproxy.services.service import Service
-from jupyter_portproxy.services.start_order import explain_failed_need, stop_in_order, wait_while_starting
+from jupyter_portproxy.services.start_order import explain_failed_need, stop_in_order, wait_while_starting, with_related
 from jupyter_portproxy.services.templates import Template
 
 
@@ -54,6 +54,25 @@ async def test_services_of_an_old_and_a_new_file_may_need_each_other():
     a, b = make("a"), make("b")
     a.needs, b.needs = (b,), (a,)
     assert {event for event in await stops(a, b) if "." not in event} == {"a", "b"}
+
+
+def test_what_stops_with_a_service():
+    db, cache = make("db"), make("cache")
+    api = make("api", db, cache)
+    web, tool = make("web", api), make("tool", cache)
+    services = [db, cache, api, web, tool]
+
+    def stopped_with(*chosen: Service) -> str:
+        return " ".join(sorted(service.name for service in with_related(chosen, services)))
+
+    assert stopped_with(web) == "api db web"  # the cache is needed by the tool
+    assert stopped_with(api) == "api db web"
+    assert stopped_with(web, tool) == "api cache db tool web"
+    assert stopped_with(db) == "api db web"
+    tool.state = "down"
+    assert stopped_with(web) == "api cache db web"
+    web.state = "failed"
+    assert stopped_with(api) == "api cache db"
 
 
 async def test_a_wait_ends_with_the_need_or_with_the_stop():
