@@ -67,7 +67,7 @@ from .services.kernel_environments import KernelEnvironments
 from .services.link_variables import LinkVariables
 from .services.manager import ServiceManager
 from .services.port_rules import PortRules
-from .services.ports import PortLeases, Reservations
+from .services.ports import PortLeases, Reservations, remove_stale_endpoints
 from .services.remembered import RememberedServices
 from .services.running_activity import RunningActivity
 from .services.templates import Template
@@ -312,6 +312,7 @@ class PortProxyApp(ExtensionApp):
         configured, wrong = templates.load_all(templates.shipped(), from_files, settings.service_templates, others=adopted)
         for problem in unreadable + wrong:
             self.log.error("portproxy: %s", problem)
+        remove_stale_endpoints()
         return ServiceManager(
             leases,
             partial(_service_url, base_url),

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from traitlets.config import Config
@@ -71,6 +73,36 @@ async def test_a_file_of_the_user_is_kept_where_there_is_one(
 
 
 # ---- a server in a process of its own ----
+
+SOCKET = """
+import socketserver, sys
+socketserver.UnixStreamServer(sys.argv[1], socketserver.BaseRequestHandler).serve_forever()
+"""
+
+
+@pytest.fixture
+def short_folder():
+    """The path of a Unix socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix sockets for services")
+def test_the_sockets_of_a_killed_server_are_removed_by_the_next_one(tmp_path, short_folder):
+    (config := tmp_path / ".jupyter" / "jupyter_portproxy.d").mkdir(parents=True)
+    template = {"command": [sys.executable, "-c", SOCKET, "{unix_socket}"], "unix_socket": True, "protocol": "tcp"}
+    (config / "mine.json").write_text(json.dumps({"at-socket": template}))
+    more = {"TMPDIR": str(short_folder)}
+    with jupyter_server(tmp_path, more=more) as killed:
+        assert killed.call("POST", "proxy/api/services", {"template": "at-socket"})[0] == 201
+        (folder,) = short_folder.glob("portproxy-*")
+        with jupyter_server(tmp_path, more=more):
+            assert list(folder.glob("*.sock"))  # of a server that runs
+        killed.process.kill()
+        killed.process.wait()
+    assert folder.exists()
+    with jupyter_server(tmp_path, more=more):
+        assert not folder.exists()
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import BadInput, NoPort, NotFound, ServiceFailed
+from ..system.private_folder import PrivateFolder, remove_stale_folders
 from .hooks import Endpoint
 from .template_keys import NAME, NAME_HINT
 from .templates import Template
 
 _MAX_TRIES = 1000
 _FIRST_UNPRIVILEGED = 1024
+_FOLDER_PREFIX = "portproxy-"
 _MAX_FOLDER = 57  # bytes; a socket's path below it has 46 more, and 103 at most on macOS
 MAX_RESERVED_SECONDS = 86400
 MAX_RESERVATIONS = 100
@@ -96,7 +98,7 @@ class EndpointLeases:
 
     def __init__(self, ports: PortLeases) -> None:
         self._ports = ports
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: PrivateFolder | None = None
 
     def lease(self, name: str, template: Template) -> Endpoint:
         """The endpoint for a run of the service.
@@ -115,10 +117,10 @@ class EndpointLeases:
             return template.endpoint
         if not template.unix_socket:
             return Endpoint(self._ports.lease())
-        if self._directory is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="portproxy-", dir=_short_folder())
+        if self._folder is None:
+            self._folder = PrivateFolder(_FOLDER_PREFIX, _short_folder())
         # Short, because its path has 107 bytes at most (unix(7)), and different for each name.
-        path = Path(self._directory.name, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
+        path = Path(self._folder.path, f"{name[:12]}-{sha256(name.encode()).hexdigest()[:8]}.sock")
         path.unlink(missing_ok=True)
         return Endpoint(0, str(path))
 
@@ -126,8 +128,13 @@ class EndpointLeases:
         self._ports.release(endpoint.port)
 
     def close(self) -> None:
-        if self._directory is not None:
-            self._directory.cleanup()
+        if self._folder is not None:
+            self._folder.close()
+
+
+def remove_stale_endpoints() -> None:
+    """Remove the Unix sockets of servers of this user that were killed."""
+    remove_stale_folders(_FOLDER_PREFIX, _short_folder())
 
 
 def _short_folder() -> str | None:
