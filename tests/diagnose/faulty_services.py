@@ -480,6 +480,20 @@ KINDS = [
         "/_next/",
         "basePath",
     ),
+    Small(
+        "login elsewhere that leads back to localhost",
+        {"/": redirect("https://sso.example/auth?client_id=a&redirect_uri=http%3A%2F%2Flocalhost%3A{port}%2Fcallback")},
+        "login-callback",
+        "sso.example",
+        "/proxy/port/{port}/",
+    ),
+    Small(
+        "SAML login",
+        {"/": redirect("https://idp.example/sso?SAMLRequest=fZJ", 303)},
+        "login-required",
+        "idp.example",
+        "callback",
+    ),
     Small("an error of its own", {"/": refuse(500, "<h1>Internal Server Error</h1>")}, "page-fails", "500", "log"),
     Small(
         "a script that fails behind proxies",

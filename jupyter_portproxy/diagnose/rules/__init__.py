@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..frameworks import Framework, recognize
 from ..observation import Observation
-from . import answers, policies, urls
+from . import answers, logins, policies, urls
 from .finding import ISOLATED, PREFIX_REMEDIES, RELATIVE, SEVERITIES, Finding, Rule, fill_in
 
 __all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "find_all"]
@@ -71,6 +71,18 @@ RULES: tuple[Rule, ...] = (
         answers.find_outside_redirects,
         "prefix",
         (ISOLATED, "Let the service redirect below its base path, or relative to the page."),
+    ),
+    Rule(
+        "login-callback",
+        "error",
+        "A login elsewhere leads back out of the prefix",
+        _LOGIN,
+        logins.find_login_callback,
+        "prefix",
+        (
+            "Set the callback URL (redirect URI) below `{jupyter_origin}{prefix}/`, in the service and at its login.",
+            "Start the service without its login, if Jupyter's is enough.",
+        ),
     ),
     Rule(
         "page-fails",
@@ -240,9 +252,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "login-required",
         "notice",
-        "The service has a login of its own",
+        "The service has a login",
         _LOGIN,
-        answers.find_login,
+        logins.find_login,
         "",
         ("Log in in the browser. To examine what is behind it, start the service without it: Jupyter's is there already.",),
     ),

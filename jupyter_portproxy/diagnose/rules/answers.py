@@ -1,4 +1,4 @@
-"""Rules for how the service answers for its page: errors, redirects, refusals, logins. Pure."""
+"""Rules for how the service answers for its page: errors, redirects, refusals. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Answer, Evidence, Observation, Visit
 from .finding import Finding, host_of
+from .logins import find_login, is_login_elsewhere, redirects_of
 from .policies import find_missing_fields
-from .urls import find_content_redirects, url_of_refresh
+from .urls import find_content_redirects
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED = (400, 403, 421, 422)
@@ -101,14 +102,10 @@ def find_outside_redirects(seen: Observation) -> Iterator[Finding]:
         answer = page.proxied
         if answer is None:
             continue
-        for name in ("location", "refresh"):
-            value = answer.field(name)
-            if name == "location" and answer.status not in _REDIRECTS:
-                continue
-            written = value if name == "location" else url_of_refresh(value)
-            if written and (problem := _leads_outside(seen, page, written)):
-                field = name.capitalize()
-                yield Finding("redirect-outside-prefix", problem, locate_field(page.direct_url or page.url, field, value))
+        for name, written in redirects_of(answer):
+            if not is_login_elsewhere(seen, page, written) and (problem := _leads_outside(seen, page, written)):
+                evidence = locate_field(page.direct_url or page.url, name, answer.field(name.lower()))
+                yield Finding("redirect-outside-prefix", problem, evidence)
                 return
     yield from find_content_redirects(seen)
 
@@ -155,15 +152,6 @@ def find_browser_checks(seen: Observation) -> Iterator[Finding]:
             sentence = f"The service answers {answer.status}, as it takes the doctor for no browser. Open the page in a browser."
             yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, answer.text, *match.span()))
             return
-
-
-def find_login(seen: Observation) -> Iterator[Finding]:
-    answer = seen.page.direct or seen.page.proxied
-    if answer is not None and answer.status == 401 and not answer.error:
-        challenge = answer.field("www-authenticate")
-        file = seen.page.direct_url or seen.page.url
-        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else _first_line(seen.page, answer)
-        yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
 
 
 # ---- helpers ----

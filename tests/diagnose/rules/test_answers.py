@@ -153,12 +153,5 @@ def test_a_service_at_another_path(option, words):
     assert find(look(Answer(200), Answer(200), target)) == []
 
 
-def test_a_login_of_the_service_is_a_notice():
-    answer = Answer(401, fields=(("WWW-Authenticate", 'Basic realm="x"'),))
-    seen = look(answer, answer)
-    assert find(seen) == ["login-required"]
-    assert find_one(seen, "login-required").evidence.field == "WWW-Authenticate"
-
-
 def test_pages_that_work_are_no_finding():
     assert find(observe("<p>Our host is blocked, the CSRF token is invalid, use a modern browser.</p>")) == []
