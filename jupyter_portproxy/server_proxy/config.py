@@ -19,7 +19,7 @@ from traitlets.config import Configurable
 
 from ..protocol import urls
 from ..services.hooks import Endpoint
-from ..services.template_keys import NAME, TemplateError
+from ..services.template_keys import HARMLESS, NAME, TemplateError, is_harmless
 from ..services.templates import Template
 from .hooks import LauncherEntry, ServerHooks, ServerProcess
 
@@ -110,6 +110,10 @@ def adopt(settings: ServerProxy, base_url: str, log: logging.Logger, *, is_enabl
     allows_host, wrong_hosts = host_list(settings.hosts)
     for problem in wrong + wrong_entries + wrong_hosts:
         log.error("portproxy: %s", problem)
+    for name, template in (*entries.items(), *servers.items()):
+        for pattern in template.hooks.refused if isinstance(template.hooks, ServerHooks) else ():
+            what = f"{name}: the pattern {pattern[:80]!r} of exclude_last_activity_patterns"
+            log.error("portproxy: %s is left out, as it may stop the server: %s.", what, HARMLESS)
     if unknown:
         log.warning("portproxy: these keys of servers mean nothing: %s", ", ".join(unknown))
     return AdoptedConfiguration({**entries, **servers}, allows_host, settings.port_hooks)
@@ -170,7 +174,10 @@ def read_server(name: str, data: object, base_url: str, unknown: list[str]) -> T
     endpoint = _fixed_endpoint(settings)
     if not settings.command and endpoint is None:
         raise TemplateError("it has none of 'command', 'port' and 'unix_socket'; it needs one")
-    hooks = ServerHooks(settings, tuple(map(re.compile, settings.exclude_last_activity_patterns)), str(entry.icon_path))
+    patterns = tuple(map(re.compile, settings.exclude_last_activity_patterns))
+    refused = tuple(pattern.pattern for pattern in patterns if not is_harmless(pattern.pattern))
+    harmless = tuple(pattern for pattern in patterns if pattern.pattern not in refused)
+    hooks = ServerHooks(settings, harmless, refused, str(entry.icon_path))
     return Template(
         name=name,
         command=(),

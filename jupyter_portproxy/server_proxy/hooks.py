@@ -20,6 +20,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import RequestHandler
 from traitlets import Bool, Dict, Float, HasTraits, Instance, Int, List, Unicode, Union
 
+from ..protocol.activity import ActivityRule
 from ..protocol.framing import is_field
 from ..services.hooks import BufferedResponse, Endpoint, TemplateHooks
 from ..services.template_keys import TemplateError
@@ -58,10 +59,17 @@ class ServerProcess(HasTraits):
 
 @dataclass(frozen=True, slots=True)
 class ServerHooks(TemplateHooks):
-    """The hooks of one server. `icon` is the path of a file, or empty."""
+    """The hooks of one server.
+
+    Attributes:
+        patterns: of `exclude_last_activity_patterns`, without the refused ones.
+        refused: those that may stop the server.
+        icon: the path of a file, or empty.
+    """
 
     settings: ServerProcess
     patterns: tuple[re.Pattern[str], ...] = ()
+    refused: tuple[str, ...] = ()
     icon: str = ""
 
     @property
@@ -99,7 +107,7 @@ class ServerHooks(TemplateHooks):
         setting: Any = self.settings.update_last_activity
         if callable(setting):
             return bool(setting(handler))
-        return bool(setting) and not any(pattern.match(handler.request.path) for pattern in self.patterns)
+        return bool(setting) and not ActivityRule(exclude=self.patterns).excludes(handler.request.path)
 
     def rewrite(
         self, response: BufferedResponse, request: HTTPServerRequest, host: str, port: int, path: str

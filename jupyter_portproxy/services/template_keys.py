@@ -14,7 +14,8 @@ STANDARD_PLACEHOLDERS = frozenset({"port", "unix_socket", "base_url", "prefix", 
 LONGEST = 86400 * 365  # s
 MAX_FAILURES = 100
 MAX_PATTERN = 1000  # characters
-MAX_PATTERNS, MAX_QUANTIFIERS = 20, 2  # of a folder's service: the server matches them with each request
+MAX_PATTERNS, MAX_QUANTIFIERS = 20, 2  # the server matches them with each request
+HARMLESS = f"write at most {MAX_QUANTIFIERS} of the characters * + ? {{, and none of these after a group"
 _QUANTIFIER = re.compile(r"[*+?{]")
 _QUANTIFIED_GROUP = re.compile(r"\)[*+?{]")
 _ARGUMENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z", re.ASCII)
@@ -163,14 +164,16 @@ def read_patterns(key: str, value: object) -> tuple[str, ...]:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError, ValueError) as error:
             raise TemplateError(f"'{key}' has an invalid regular expression, {pattern[:80]!r}: {error}") from None
+        if not is_harmless(pattern):
+            raise TemplateError(f"'{key}' has the pattern {pattern[:80]!r}, which may stop the server: {HARMLESS}")
+    if len(patterns) > MAX_PATTERNS:
+        raise TemplateError(f"'{key}' has {len(patterns)} patterns: write at most {MAX_PATTERNS}")
     return patterns
 
 
-def are_harmless(patterns: tuple[str, ...]) -> bool:
-    """True if the time for matching any path with them grows at most with the square of its length."""
-    return len(patterns) <= MAX_PATTERNS and not any(
-        len(_QUANTIFIER.findall(pattern)) > MAX_QUANTIFIERS or _QUANTIFIED_GROUP.search(pattern) for pattern in patterns
-    )
+def is_harmless(pattern: str) -> bool:
+    """True if the time for matching any path with a pattern grows at most with the square of the path's length."""
+    return len(_QUANTIFIER.findall(pattern)) <= MAX_QUANTIFIERS and not _QUANTIFIED_GROUP.search(pattern)
 
 
 def read_environment(key: str, value: object) -> dict[str, str]:

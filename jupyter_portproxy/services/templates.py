@@ -318,12 +318,6 @@ def _check_start(template: Template) -> None:
     if template.folder and template.stop_timeout > MAX_STOP_TIMEOUT:
         reason = f"'stop_timeout' is {template.stop_timeout:g}: in a folder's project file it is at most {MAX_STOP_TIMEOUT}"
         raise TemplateError(reason, "stop_timeout")
-    if template.folder and not keys.are_harmless(template.activity_exclude):
-        reason = (
-            f"'activity_exclude' may stop the server: in a folder's project file it has at most {keys.MAX_PATTERNS} patterns, "
-            f"each with at most {keys.MAX_QUANTIFIERS} of the characters * + ? {{, and none of these after a group"
-        )
-        raise TemplateError(reason, "activity_exclude")
     if template.restart == "on-unhealthy" and not template.health_period:
         raise TemplateError("'restart' is 'on-unhealthy' without a 'health_period', for example 10", "restart")
     if template.name in template.depends_on:

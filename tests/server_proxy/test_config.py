@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from traitlets import HasTraits, Unicode
 
 from jupyter_portproxy.server_proxy import config
-from jupyter_portproxy.server_proxy.config import read_entry_points, read_server, read_servers
+from jupyter_portproxy.server_proxy.config import ServerProxy, adopt, read_entry_points, read_server, read_servers
 from jupyter_portproxy.services.hooks import Endpoint
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
@@ -110,6 +112,18 @@ def test_what_cannot_work_is_left_out_with_one_sentence(name, data, sentence):
     assert len(problems) == 1
     assert problems[0].startswith(f"The server '{name}' of c.ServerProxy.servers is left out: ")
     assert sentence in problems[0]
+
+
+def test_a_pattern_that_may_stop_the_server_is_left_out_alone(caplog):
+    patterns = ["(a+)+$", re.compile(".*a.*b.*c"), ".*/poll$"]
+    settings = ServerProxy(servers={"app": {"command": ["x"], "exclude_last_activity_patterns": patterns}})
+    hooks = adopt(settings, "/b/", logging.getLogger("test"), is_enabled=False).templates["app"].hooks
+    assert [pattern.pattern for pattern in hooks.patterns] == [".*/poll$"]
+    why = "write at most 2 of the characters * + ? {, and none of these after a group."
+    assert [record.getMessage() for record in caplog.records] == [
+        f"portproxy: app: the pattern '{pattern}' of exclude_last_activity_patterns is left out, as it may stop the server: {why}"
+        for pattern in ("(a+)+$", ".*a.*b.*c")
+    ]
 
 
 def test_an_entry_point_that_raises_is_logged_and_the_others_work(tmp_path, monkeypatch):

@@ -231,14 +231,24 @@ def test_programs_beside_the_servers_python_are_available_without_an_activated_e
     assert load("a", {"command": ["a"], "requires": {"program": beside}}).is_available()
 
 
-@pytest.mark.parametrize("patterns", [["(a+)+$"], [".*a.*b.*c"], ["(a|a)*b"], ["a?a?a?b"], ["x"] * 21])
-def test_a_folder_has_no_pattern_that_stops_the_server(patterns):
-    data = {"command": ["a"], "activity_exclude": patterns}
-    assert load("mine", data).activity_exclude == tuple(patterns)
-    with pytest.raises(TemplateError, match="'activity_exclude' may stop the server"):
-        load("mine", data, "/home/ada/repo")
+@pytest.mark.parametrize("pattern", ["(a+)+$", ".*a.*b.*c", "(a|a)*b", "a?a?a?b"])
+@pytest.mark.parametrize("folder", ["", "/home/ada/repo"])
+def test_no_pattern_stops_the_server(pattern, folder):
+    with pytest.raises(TemplateError) as caught:
+        load("mine", {"command": ["a"], "activity_exclude": ["/x", pattern]}, folder)
+    assert caught.value.reason == (
+        f"'activity_exclude' has the pattern '{pattern}', which may stop the server: "
+        "write at most 2 of the characters * + ? {, and none of these after a group"
+    )
 
 
-def test_a_folder_has_patterns_for_paths_that_scripts_poll():
+@pytest.mark.parametrize("folder", ["", "/home/ada/repo"])
+def test_there_are_at_most_20_patterns(folder):
+    assert load("mine", {"command": ["a"], "activity_exclude": ["x"] * 20}, folder)
+    with pytest.raises(TemplateError, match="'activity_exclude' has 21 patterns: write at most 20"):
+        load("mine", {"command": ["a"], "activity_exclude": ["x"] * 21}, folder)
+
+
+def test_there_are_patterns_for_paths_that_scripts_poll():
     patterns = (".*/_dash-update-component$", r"/metrics|.*\.map$", "(?:a|b)/c")
     assert load("mine", {"command": ["a"], "activity_exclude": patterns}, "/home/ada/repo").activity_exclude == patterns
