@@ -188,10 +188,21 @@ def describe_content(folder: Item) -> Iterator[str]:
             texts.append(_AUTOSTARTS[service["autostart"]])
         if service["restart"] == "always" and service["autostart"] != "always":
             texts.append("and again after a restart of the server")
+        texts += _describe_activity(service)
         if texts:
             yield f"{'':<{width}}  {', '.join(texts)}"
     for rule in folder["ports"]:
         yield _describe_rule(rule)
+
+
+def _describe_activity(service: Item) -> Iterator[str]:
+    """How a service keeps the server from being ended as idle, where that is not the default."""
+    if service["activity"] != "all":
+        yield f"with the activity {service['activity']!r}"
+    if service["activity_exclude"]:
+        yield f"without activity at {quote_command(service['activity_exclude'])}"
+    if service["running_is_activity"]:
+        yield "and the server is active while it runs"
 
 
 def _describe_rule(rule: Item) -> str:

@@ -40,4 +40,7 @@ def _describe_service(template: Template) -> dict[str, Any]:
         "restart": template.restart,
         "depends_on": list(template.depends_on),
         "environment_file": template.environment_file,
+        "activity": template.activity,
+        "activity_exclude": list(template.activity_exclude),
+        "running_is_activity": template.running_is_activity,
     }

@@ -11,7 +11,7 @@ import * as React from 'react';
 import { ApiError, CONFLICT } from './api';
 import { IFormProps, showForm } from './dialog';
 import { isAllowable, noteFolder } from './folders';
-import { codePoint, UNSEEN, visibleText } from './labels';
+import { activityText, codePoint, UNSEEN, visibleText } from './labels';
 import { Refusal } from './refusal';
 import { summaryOf } from './rule-list';
 import type { Autostart, IFolder, IFolderService, IPortsManager } from './tokens';
@@ -68,6 +68,12 @@ function autostartText(autostart: Autostart, trans: TranslationBundle): string {
     case 'never':
       return trans.__('when you start it');
   }
+}
+
+/** How a service keeps the server from being ended as idle; empty for the default. */
+function activityOf({ activity = 'all', running_is_activity }: IFolderService, trans: TranslationBundle): string {
+  const running = running_is_activity ? trans.__('The server is active while it runs') : '';
+  return [activity === 'all' ? '' : activityText(activity, trans), running].filter(Boolean).join('; ');
 }
 
 interface IContentProps {
@@ -140,7 +146,9 @@ function ServiceContent({ service, trans }: { service: IFolderService; trans: Tr
     [trans.__('Variables of'), environment_file],
     [trans.__('Environment of the kernel'), kernel],
     [trans.__('After'), depends_on.join(', ')],
-    [trans.__('Starts'), startText(service, trans)]
+    [trans.__('Starts'), startText(service, trans)],
+    [trans.__('Activity'), activityOf(service, trans)],
+    [trans.__('No activity'), commandLine(service.activity_exclude ?? [])]
   ];
   return (
     <>

@@ -58,6 +58,11 @@ export interface IFolderService {
   depends_on: string[];
   environment: Record<string, string>;
   environment_file: string;
+  activity?: 'all' | 'people' | 'none';
+  /** Regular expressions of paths without activity. */
+  activity_exclude?: string[];
+  /** The Jupyter server is active while it runs. */
+  running_is_activity?: boolean;
 }
 
 /** An entry of a project file that is wrong and left out; `line` is null if it is unknown. */

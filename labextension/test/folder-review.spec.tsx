@@ -35,6 +35,15 @@ describe('the content of a folder', () => {
     expect(db!.querySelector('dd')!.textContent).toBe('after a question, when the folder is opened; again after a restart of the server');
   });
 
+  it('has what is activity of the server, where that is not the default', () => {
+    const more = { activity: 'people', activity_exclude: ['.*/poll$', '/a'], running_is_activity: true } as const;
+    const container = show({ services: [folderService('web', { ...more, activity_exclude: [...more.activity_exclude] })] });
+    expect([...container.querySelectorAll('dt')].map(({ textContent }) => textContent)).toEqual(['Folder', 'Starts', 'Activity', 'No activity']);
+    expect([...container.querySelectorAll('dd')].slice(2).map(({ textContent }) => textContent)).toEqual(['What a person does is activity; The server is active while it runs',
+      "'.*/poll$' /a"
+    ]);
+  });
+
   it('has ports, and problems with file and line', () => {
     const problems = [
       { file: 'portproxy.toml', line: 7, key: 'services.api.restart', message: "'daily' is no value.", hint: 'Write never.' },

@@ -15,6 +15,10 @@ import time
 import psutil
 import pytest
 
+from jupyter_portproxy.cli.folders import describe_content
+from jupyter_portproxy.project_file.description import describe
+from jupyter_portproxy.project_file.read import read_folder
+
 from ..support.jupyter_processes import environment, jupyter_server, portproxy
 from ..support.upstreams import free_port
 
@@ -321,6 +325,17 @@ def test_only_rules_for_ports(server, run, shop):
         "  a port of processes like 'a b' is not listed\n\n"
         "It has no services to start. Its rules for ports count now.\n",
     )
+
+
+def test_what_is_activity_is_shown_where_it_is_not_the_default(tmp_path):
+    activity = "activity = 'people'\nactivity_exclude = ['.*/poll$', '/a']\nrunning_is_activity = true\n"
+    (tmp_path / "portproxy.toml").write_text(f"[services.web]\ncommand = ['a']\n{activity}[services.plain]\ncommand = ['a']\n")
+    found = read_folder(str(tmp_path), {})
+    assert list(describe_content(describe(found))) == [
+        "web    a",
+        "       with the activity 'people', without activity at '.*/poll$' /a, and the server is active while it runs",
+        "plain  a",
+    ]
 
 
 def test_a_command_cannot_hide_what_it_runs(server, terminal, shop):

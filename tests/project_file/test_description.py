@@ -20,6 +20,9 @@ def test_a_folder_is_described_as_json(read_files, tmp_path):
             "restart": "never",
             "depends_on": [],
             "environment_file": "",
+            "activity": "all",
+            "activity_exclude": [],
+            "running_is_activity": False,
         }
     ]
     assert [rule["ports"] for rule in item["ports"]] == ["1"]

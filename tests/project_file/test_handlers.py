@@ -20,6 +20,9 @@ command = {json.dumps([sys.executable, "-m", "http.server", "--bind", "127.0.0.1
 stop_timeout = 1
 environment = {{ NODE_OPTIONS = "--require ./evil.js" }}
 autostart = "ask"
+activity = "people"
+activity_exclude = ["/poll"]
+running_is_activity = true
 
 [services.wrong]
 command = "not a list"
@@ -83,6 +86,9 @@ async def test_a_folder_is_looked_at_allowed_started_and_stopped(api, extension,
                 "autostart": "ask",
                 "restart": "never",
                 "depends_on": [],
+                "activity": "people",
+                "activity_exclude": ["/poll"],
+                "running_is_activity": True,
             }
         ],
         "ports": item["ports"],
@@ -92,7 +98,7 @@ async def test_a_folder_is_looked_at_allowed_started_and_stopped(api, extension,
         "consent": "none",
     }
     assert [rule["label"] for rule in item["ports"]] == ["Shop"]
-    assert [(each["file"], each["line"]) for each in item["problems"]] == [("portproxy.toml", 9)]
+    assert [(each["file"], each["line"]) for each in item["problems"]] == [("portproxy.toml", 12)]
     body = {"path": "shop", "digest": item["digest"]}
     status, error = await api("POST", "folders/up", body)
     assert (status, error["code"], error["message"]) == (
