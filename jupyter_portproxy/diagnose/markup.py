@@ -32,7 +32,8 @@ _BY_REL: dict[str, VisitKind] = {
 }  # fmt: skip
 _BY_AS: dict[str, VisitKind] = {"script": "script", "style": "style", "image": "image", "font": "font"}
 _BY_ATTRIBUTE: dict[tuple[str, str], VisitKind] = {
-    ("script", "src"): "script", ("img", "src"): "image", ("iframe", "src"): "frame", ("frame", "src"): "frame",
+    ("script", "src"): "script", ("img", "src"): "image", ("img", "data-src"): "image",
+    ("iframe", "src"): "frame", ("frame", "src"): "frame",
     ("embed", "src"): "frame", ("object", "data"): "frame", ("video", "poster"): "image", ("input", "src"): "image",
     ("source", "src"): "image", ("audio", "src"): "image", ("video", "src"): "image", ("a", "href"): "link",
     ("area", "href"): "link", ("form", "action"): "form", ("button", "formaction"): "form", ("track", "src"): "image",
@@ -214,8 +215,18 @@ def _loaded_by(tag: StartTag) -> Iterator[tuple[VisitKind, str]]:
         kind = _BY_ATTRIBUTE.get((tag.name, attribute)) or _BY_HTMX.get(attribute.removeprefix("data-"))
         if kind is not None:
             yield kind, value
-    if tag.name in ("img", "source") and tag.attributes.get("srcset"):
-        yield "image", tag.attributes["srcset"].strip().split(",")[0].split(" ")[0]
+    if tag.name in ("img", "source"):
+        yield from (("image", url) for url in _urls_of_srcset(tag.attributes.get("srcset", "")[:_MAX_URL]))
+
+
+def _urls_of_srcset(value: str) -> Iterator[str]:
+    """The URLs of `a.png 1x, b.png 2x`; a comma ends one only behind it, and behind its descriptor."""
+    is_url = True
+    for word in value.split():
+        url = word if is_url else word.partition(",")[2]
+        if url.strip(","):
+            yield url.strip(",")
+        is_url = word.endswith(",") if is_url or url else "," in word
 
 
 def _link_kind(attributes: dict[str, str]) -> VisitKind | None:

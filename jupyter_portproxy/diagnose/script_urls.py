@@ -18,7 +18,7 @@ _S, _QUOTE = r"\s{0,200}", "[\"'`]"
 _OPEN = rf"{_QUOTE}(?={FILLER})"  # the quote at the begin of a literal
 _WORD = re.compile(
     r"ReconnectingWebSocket|useWebSocket|WebSocket|createConsumer|SockJS|EventSource|serviceWorker|Workbox|SharedWorker|Worker"
-    r"|importScripts|import|from|fetch|axios|Request|\$(?=\.|http)|jQuery|http|ky\.|superagent|\.ajax|\.open|\.withUrl|\.sendBeacon|\.src"
+    r"|importScripts|import|from|fetch|axios|Request|\$(?=\.|http)|jQuery|http|ky\.|superagent|\.ajax|\.open|\.withUrl|\.sendBeacon|\.src|\.p(?=\s?=)"
     r"|baseURL|location|window\.open|URL|host|port|origin"
 )
 _CALL = re.compile(
@@ -28,6 +28,7 @@ _CALL = re.compile(
     | (?P<link>location(?:{_S}\.{_S}(?:href|pathname))?{_S}={_S}|location{_S}\.{_S}(?:assign|replace){_S}\({_S}
         |window\.open{_S}\({_S})
     | (?P<source>\.src{_S}={_S})
+    | (?P<folder>\.p\s?=\s?)
     | (?P<request>\.open{_S}\({_S}(?:{_QUOTE}{FILLER}{{3,8}}{_QUOTE}|\w{{1,40}}){_S},{_S})
     | (?P<fetch>\.ajax{_S}\({_S}(?:\{{[^{{}}]{{0,120}}?\burl{_S}:{_S})?
         | (?:fetch|import|SockJS|EventSource|Request|axios){_S}\({_S}|\.(?:withUrl|sendBeacon){_S}\({_S}|baseURL{_S}[:=]{_S}
@@ -46,7 +47,8 @@ _CONSTANT = re.compile(
 # The page's own host or origin; behind it is a literal path.
 _AFTER_HOST = re.compile(
     rf"""(?P<name>host(?:name)?|port|origin)\b(?:
-        (?:{_S}\.{_S}replace{_S}\([^()]{{0,60}}\))?\)?{_S}\+{_S}{_OPEN}
+        (?:{_S}\.{_S}replace{_S}\([^()]{{0,60}}\))?\)?{_S}\+{_S}(?:\w{{0,20}}[pP]ort\w{{0,9}}{_S}\+{_S})?{_OPEN}
+        | {_S}:{_S}(?:''|""){_S}\){_S}\+{_S}{_OPEN}
         | [^{{}}`]{{0,60}}\}}(?:{FILLER}\$\{{[^{{}}]{{0,80}}\}})?(?={FILLER}))""",
     re.VERBOSE,
 )
@@ -59,6 +61,8 @@ _NEW_URL = re.compile(
     re.VERBOSE,
 )
 _WS, _WS_OR_CALL = re.compile(r"\bwss?\b"), re.compile(r"\bwss?\b|\bWebSocket\b")
+_SOCKET_NAME = re.compile(rf"WebSocket{_S}\({_S}({_NAME})")
+_ASSIGNED = re.compile(rf"({_NAME})\s{{0,9}}=(?!=)")
 _SCHEME = re.compile(r"""\bprotocol\b|https?://|["'`]//|\}//""")
 _SOCKET_URL = re.compile(rf"{_QUOTE}(wss?://[^\"'`\s$]{{1,300}})")  # absolute, wherever it stands
 _BEFORE_HOST = 160  # characters
@@ -83,6 +87,7 @@ class _ScriptReader:
     def __init__(self, text: str) -> None:
         self._text, self._mask = text, mask_script(text)
         self._constants: dict[str, str] = {}
+        self._socket_names = {match[1] for match in _SOCKET_NAME.finditer(self._mask)}  # of variables that WebSockets get
 
     def read(self) -> Iterator[Found]:
         self._read_constants()
@@ -124,7 +129,9 @@ class _ScriptReader:
         path, start, at = self._read_path(host.end()), host.start(), host.end()
         if not path:
             return None
-        if _WS_OR_CALL.search(self._text, max(0, start - _BEFORE_HOST), at) is not None:
+        before = self._mask[max(0, start - _BEFORE_HOST) : start].rpartition(";")[2]
+        is_opened = any(name in self._socket_names for name in _ASSIGNED.findall(before)) if self._socket_names else False
+        if is_opened or _WS_OR_CALL.search(self._text, max(0, start - _BEFORE_HOST), at) is not None:
             return "socket", path, at
         is_own = host["name"] == "origin" and self._mask.endswith("location.", 0, start)
         is_own = is_own or _SCHEME.search(self._text, max(0, start - _BEFORE_SCHEME), start) is not None
@@ -180,6 +187,8 @@ def _kind_of(name: str, url: str) -> VisitKind | None:
             return None if url.startswith(("ws:", "wss:")) else "socket"  # those are found without a call, too
         case "script":
             return "script" if url.startswith(("/", "./", "../", "http:", "https:")) else None  # not a bare module name
+        case "folder" if not (url.startswith("/") and url.endswith("/")):  # webpack's `publicPath`
+            return None
         case "source" | "request" if not url.startswith(("/", "http:", "https:")):
             return None
         case "worker":

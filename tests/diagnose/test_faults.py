@@ -10,6 +10,7 @@ import pytest
 from jupyter_portproxy.diagnose.rules import RULES
 
 from .faulty_services import FAULTY, HEALTHY, KINDS, Small, running
+from .unusual_services import FAULTY_TOO, HEALTHY_TOO
 
 SECONDS = 30.0
 
@@ -57,7 +58,7 @@ async def test_each_fault_is_found_first_with_its_remedy(diagnose):
 
 @pytest.mark.timeout(60)
 async def test_faults_of_the_same_kinds_are_found_in_other_forms(diagnose):
-    complaints = [complaint_of(service, await diagnose(service)) for service in KINDS]
+    complaints = [complaint_of(service, await diagnose(service)) for service in KINDS + FAULTY_TOO]
     assert "\n".join(filter(None, complaints)) == ""
 
 
@@ -67,4 +68,4 @@ def test_every_rule_has_a_service_in_which_it_is_the_first_finding():
 
 @pytest.mark.timeout(60)
 async def test_nothing_is_found_in_healthy_services(diagnose):
-    assert {service.name: found for service in HEALTHY if (found := await diagnose(service))} == {}
+    assert {service.name: found for service in HEALTHY + HEALTHY_TOO if (found := await diagnose(service))} == {}

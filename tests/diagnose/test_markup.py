@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from jupyter_portproxy.diagnose.markup import MAX_REFERENCES, parse_page, parse_script, parse_style
 from jupyter_portproxy.diagnose.observation import Evidence
 
@@ -33,6 +35,7 @@ def test_what_a_page_loads_and_names():
         ("image", "/p.png", 11),
         ("image", "/b.png", 12),
         ("image", "/1x.png", 13),
+        ("image", "/2x.png", 13),
         ("frame", "/frame", 13),
         ("link", "/about", 14),
         ("form", "/go", 15),
@@ -93,3 +96,18 @@ def test_links_in_source_text_are_examples():
     page = "<pre><a href='http://localhost:8000/'>x</a><img src=/a.png></pre><a href=/b>b</a><code><a href=/c>"
     page += "</code><a href=/d>d</a><kbd><a href=/e>"
     assert [each.url for each in parse_page(page, "/").references] == ["/a.png", "/b", "/d", "/e"]
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("/a.png 1x, /b.png 2x", ["/a.png", "/b.png"]),
+        ("\n/a.png 320w,\n\t/b.png 640w\n", ["/a.png", "/b.png"]),
+        ("/a.png 1x,/b.png 2x", ["/a.png", "/b.png"]),
+        ("/w_1,h_2/a.png, /b.png", ["/w_1,h_2/a.png", "/b.png"]),
+        ("/a.png", ["/a.png"]),
+        (" , ,", []),
+    ],
+)
+def test_urls_of_srcset(value, urls):
+    assert [each.url for each in parse_page(f'<img srcset="{value}">', "/").references] == urls
