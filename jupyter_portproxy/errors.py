@@ -402,7 +402,7 @@ class ConsentMissing(ServiceFailed):
     """A service of a folder may not be started: its project file was not allowed, or has changed since (409)."""
 
     status, code, title = 409, "no_consent", "The folder is not allowed to start services"
-    hint = "Look at what the folder wants to start, and allow it: jupyter portproxy up FOLDER"
+    hint = "Look at what the folder starts, and allow it: jupyter portproxy up FOLDER"
 
     def __init__(self, folder: str) -> None:
         super().__init__(f"The project file of the folder '{_quoted(folder)}' is not allowed, or has changed since it was.")

@@ -144,19 +144,19 @@ def _ask(folder: Item, options: Options) -> None:
     """Show what the files say, and take the consent. Raises: CliError: there is none."""
     is_asked = not options.yes
     count = len(folder["services"])
-    what = f"start {count} service{'s' if count != 1 else ''}" if count else "set rules for ports"
+    what = f"{count} service{'s' if count != 1 else ''} to start" if count else "rules for ports"
     name, has_changed = folder["folder"], folder["consent"] == "changed"
     if is_asked and (options.json or not sys.stdin.isatty()):
         why = (
             "has changed since you allowed it: allow it again"
             if has_changed
-            else f"wants to {what}, which is not allowed: allow it"
+            else f"has {what}, which you have not allowed: allow it"
         )
         raise CliError(printable(f"{name} {why} at a terminal, or with --yes."))
     files = ", ".join(source["path"] for source in folder["files"])
-    start = "has changed since you allowed it. It wants" if has_changed else "wants"
+    start = "has changed since you allowed it. It has" if has_changed else "has"
     output = sys.stderr if options.json else sys.stdout
-    print(printable(f"{name} ({files}) {start} to {what}:\n"), file=output)
+    print(printable(f"{name} ({files}) {start} {what}:\n"), file=output)
     for line in describe_content(folder):
         print(printable(f"  {line}"), file=output)
     print(file=output)

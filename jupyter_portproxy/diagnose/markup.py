@@ -55,7 +55,7 @@ class Markup:
 
 @dataclass
 class _Lines:
-    """Lines of a text by increasing indices; for smaller ones it starts anew."""
+    """Lines of a text by increasing indices; for smaller ones it starts again."""
 
     file: str
     text: str

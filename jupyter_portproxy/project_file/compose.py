@@ -1,6 +1,6 @@
 """`compose.yaml`: the ports that services publish, and the labels `portproxy.*`. Nothing is run in containers.
 
-A service that somebody runs with Compose is reached at the published port of this machine. The labels are those of a service
+A service that runs in a container of Compose is reached at the published port of this machine. The labels are those of a service
 (`portproxy.label`) or of one published port of it (`portproxy.8080.label`).
 """
 

@@ -136,12 +136,12 @@ class ComposeFiles:
         if name not in self._parsed:
             self._parsed[name] = []
             try:
-                self._parsed[name] = list(self._parse_anew(name))
+                self._parsed[name] = list(self._parse_documents(name))
             except UnreadableFile as error:
                 self._entries.add_unreadable(error, name)
         return [_File(name, document, interpolation, base) for document in self._parsed[name]]
 
-    def _parse_anew(self, name: str) -> Iterator[ParsedDocument]:
+    def _parse_documents(self, name: str) -> Iterator[ParsedDocument]:
         """Raises: UnreadableFile"""
         for document in yaml_text.parse(self._files.read_text(name)):
             if document.value is not None and not isinstance(document.value, dict):

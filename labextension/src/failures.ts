@@ -26,7 +26,7 @@ interface IFailureParts {
   trans: TranslationBundle;
 }
 
-/** Whether a service needs a person. One that nothing checks is unhealthy only while somebody looks at it. */
+/** Whether a failure is reported. Without a `health_period` a service is checked, and unhealthy, only while a panel is open. */
 function hasFailed({ state, health_period }: IService): boolean {
   return state === 'failed' || (state === 'unhealthy' && !!health_period);
 }

@@ -1,4 +1,4 @@
-// The commands for a folder with a project file: what it wants is reviewed, its services are started and stopped.
+// The commands for a folder with a project file: its content is reviewed, its services are started and stopped.
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { listIcon, runIcon, stopIcon } from '@jupyterlab/ui-components';

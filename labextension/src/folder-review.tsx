@@ -262,7 +262,7 @@ export async function showReview(folder: IFolder, manager: IPortsManager, trans:
   };
   await showForm<IFolder>({
     ...common,
-    title: trans.__('Allow what %1 wants?', name),
+    title: trans.__('Allow what %1 starts and sets?', name),
     cancel: trans.__('Not now'),
     ...(folder.services.length
       ? { accept: trans.__('Allow and start'), submit: withShown(allowAndStart), alternative: { label: trans.__('Allow'), submit: withShown(allow) } }

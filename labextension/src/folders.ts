@@ -40,7 +40,7 @@ export function requestOf(folder: IFolder, trans: TranslationBundle): string | u
     return files.length === 1 ? trans.__('%1 has changed.', visibleText(files[0]?.path ?? '')) : trans.__('The project files have changed.');
   }
   if (services.length) {
-    return trans._n('%2 wants to start %1 service.', '%2 wants to start %1 services.', services.length, name);
+    return trans._n('%2 has %1 service to start.', '%2 has %1 services to start.', services.length, name);
   }
   return ports.length
     ? trans._n('%2 describes %1 port.', '%2 describes %1 ports.', ports.length, name)

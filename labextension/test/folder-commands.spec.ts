@@ -77,14 +77,14 @@ it('start all services of a folder or one', async () => {
   ]);
 });
 
-it('show what a folder wants by now, if it is another content', async () => {
+it('show what a folder has by now, if it is another content', async () => {
   await live(folder('', { consent: 'given' }));
   api.answers = {
     'POST folders/up': new ApiError(409, 'It has changed.'),
     'GET folders?path=%2Fhome%2Fme%2F': folder('', { consent: 'changed', digest: 'd2' })
   };
   const done = commands['start-folder']?.execute({});
-  await vi.waitFor(() => expect(document.querySelector('.jp-Dialog-header')?.textContent).toBe('Allow what me wants?'));
+  await vi.waitFor(() => expect(document.querySelector('.jp-Dialog-header')?.textContent).toBe('Allow what me starts and sets?'));
   expect([...reviewing]).toEqual(['/home/me/']);
   document.querySelector<HTMLButtonElement>('.jp-Dialog-button')?.click();
   await done;

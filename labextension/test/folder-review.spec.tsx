@@ -1,4 +1,4 @@
-// The dialog in which a person allows what a folder wants.
+// The dialog in which a person allows what a folder starts and sets.
 
 import { cleanup, fireEvent, render, screen, within } from '@testing-library/react';
 import * as React from 'react';

@@ -56,14 +56,14 @@ describe('the panel', () => {
   });
 
   it.each<[string, Partial<IFolder>, string | undefined]>([
-    ['services', {}, 'shop wants to start 2 services.'],
-    ['one service', { services: [folderService('a')] }, 'shop wants to start 1 service.'],
+    ['services', {}, 'shop has 2 services to start.'],
+    ['one service', { services: [folderService('a')] }, 'shop has 1 service to start.'],
     ['ports alone', { services: [], ports: [rule({ ports: '1' })] }, 'shop describes 1 port.'],
     ['nothing that can be used', { services: [] }, 'The project files of shop cannot be used.'],
     ['another content', { consent: 'changed' }, 'portproxy.toml has changed.'],
     ['another content of several files', { consent: 'changed', files: [{ path: 'a', kind: '' }, { path: 'b', kind: '' }] }, 'The project files have changed.'],
     ['an allowed content', { consent: 'given' }, undefined],
-    ['a name that is not seen', { name: 'a\u202eb' }, 'a⟨U+202E⟩b wants to start 2 services.']
+    ['a name that is not seen', { name: 'a\u202eb' }, 'a⟨U+202E⟩b has 2 services to start.']
   ])('says what a folder asks for: %s', (_, more, text) => {
     expect(requestOf(folder('shop', more), trans)).toBe(text);
   });
@@ -71,7 +71,7 @@ describe('the panel', () => {
   it('has a button that reviews it, and nothing that starts it without consent', async () => {
     await live([folder('', { name: '<b>shop' })]);
     show();
-    expect(screen.getByText('<b>shop wants to start 2 services.', { exact: false })).toBeTruthy();
+    expect(screen.getByText('<b>shop has 2 services to start.', { exact: false })).toBeTruthy();
     expect(screen.queryByText('No service was started yet.')).toBeNull();
     expect(screen.getAllByRole('button').map(button => button.textContent)).toEqual(['Review…']);
     fireEvent.click(screen.getByRole('button', { name: 'Review… <b>shop' }));
@@ -199,14 +199,14 @@ describe('the folder in the file browser', () => {
 
   it('has one notice, which reviews it, and not again in this browser', async () => {
     await live([folder(''), folder('one')]);
-    expect(notes()).toEqual(['me wants to start 2 services.']);
+    expect(notes()).toEqual(['me has 2 services to start.']);
     Notification.manager.notifications[0]?.options.actions?.[0]?.callback(new MouseEvent('click'));
     expect(review).toHaveBeenCalledWith(expect.objectContaining({ path: '' }));
     Notification.manager.dismiss();
     new FolderWatch({ manager, state, contents, review, start, trans });
     changed(folder('', { notes: [{ file: 'a', line: 1, message: 'b' }] }));
     await vi.advanceTimersByTimeAsync(10);
-    expect(notes()).toEqual(['one wants to start 2 services.']); // the next page tells of the other folder
+    expect(notes()).toEqual(['one has 2 services to start.']); // the next page tells of the other folder
     Notification.manager.dismiss();
     changed(folder('', { digest: 'd2', consent: 'changed' }));
     await vi.waitFor(() => expect(notes()).toEqual(['me: portproxy.toml has changed.']));

@@ -134,7 +134,7 @@ def test_one_command_and_one_consent_start_a_folder_in_order(server, run, termin
     process, read_until, write = terminal("up")
     shown = read_until("[y/N] ")
     assert shown == (
-        f"{shop} (portproxy.toml) wants to start 3 services:\n\n"
+        f"{shop} (portproxy.toml) has 3 services to start:\n\n"
         f"  front  {command(shop)} 0 {{api.port}}\n"
         "         after api\n"
         f"  api    'LEVEL=2 $HOME' {command(shop)} 0.5 {{db.port}}\n"
@@ -182,9 +182,9 @@ def test_without_a_terminal_nothing_is_allowed(server, run, shop):
     for arguments in ((), ("--json",)):
         code, output, error = run("up", *arguments, folder="shop")
         assert (code, output) == (1, "")
-        assert error == f"{shop} wants to start 3 services, which is not allowed: allow it at a terminal, or with --yes.\n"
+        assert error == f"{shop} has 3 services to start, which you have not allowed: allow it at a terminal, or with --yes.\n"
     code, output, error = run("up", "--yes", "--json", folder="shop")
-    assert code == 0 and "wants to start 3 services:" in error and f"{command(shop)} 1\n" in error
+    assert code == 0 and "has 3 services to start:" in error and f"{command(shop)} 1\n" in error
     answer = json.loads(output)
     assert [(service["name"], service["state"]) for service in answer["services"]] == [
         ("front", "up"),
@@ -320,7 +320,7 @@ def test_only_rules_for_ports(server, run, shop):
     code, output, _ = run("up", "--yes", folder="shop")
     assert (code, output) == (
         0,
-        f"{shop} (portproxy.toml) wants to set rules for ports:\n\n"
+        f"{shop} (portproxy.toml) has rules for ports:\n\n"
         "  port 15000 is called 'Shop', has the activity 'none'\n"
         "  a port of processes like 'a b' is not listed\n\n"
         "It has no services to start. Its rules for ports count now.\n",
@@ -354,6 +354,6 @@ def test_from_afar_a_folder_is_below_that_of_the_server(home, shop, tmp_path_fac
     with jupyter_server(home) as server:
         url = f"{server.url}?token=a-token-of-the-tests"
         code, output, error = portproxy(elsewhere, "up", "shop", "--yes", "--server", url)
-        assert (code, error) == (0, "") and output.startswith(f"{shop} (portproxy.toml) wants to start 3 services:")
+        assert (code, error) == (0, "") and output.startswith(f"{shop} (portproxy.toml) has 3 services to start:")
         assert portproxy(elsewhere, "down", "shop", "--server", url)[:2] == (0, "Stopped: api, db, front.\n")
         assert portproxy(elsewhere, "up", "--server", url)[2].startswith("There is no project file in the folder '")

@@ -114,12 +114,12 @@ def tab_to(page: Page, label: str) -> None:
 
 
 def test_nothing_starts_before_a_person_has_allowed_this_very_content(lab, lab_server, files):
-    expect(toast(lab, "shop wants to start 2 services.")).to_be_visible(timeout=10_000)
+    expect(toast(lab, "shop has 2 services to start.")).to_be_visible(timeout=10_000)
     expect(lab.locator(".jp-Dialog")).to_have_count(0)
     expect(lab.locator("#jp-portproxy-panel")).to_be_hidden()
     expect(lab.locator(".jp-FileBrowser:visible")).to_have_count(1)
     show_panel(lab)
-    expect(folder(lab)).to_contain_text("shop wants to start 2 services.")
+    expect(folder(lab)).to_contain_text("shop has 2 services to start.")
     assert services(lab_server) == {}
     folder(lab).get_by_role("button", name="Review…").focus()
     lab.keyboard.press("Enter")
