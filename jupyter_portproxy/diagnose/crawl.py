@@ -20,7 +20,7 @@ from ..protocol.urls import is_below, parse_origin
 from .decoding import decode_text
 from .excerpts import locate_field
 from .markup import Markup, parse_page, parse_script, parse_style
-from .observation import Answer, Evidence, LoadedKind, Observation, Reference, Target, Visit
+from .observation import Evidence, LoadedKind, Observation, Reference, Response, Target, Visit
 from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, find_redirect, join_url
 
 MAX_CONTENT = 2 << 20  # bytes of a page
@@ -46,7 +46,7 @@ class _Step:
     url: str
     written: str
     source: Evidence
-    answer: Answer
+    response: Response
     markup: Markup | None
 
 
@@ -101,7 +101,7 @@ class Crawl:
         proxied = self._without_entrance(walked)
         self._visits = list(self._pair(direct, proxied))
         page = proxied[-1]
-        if page.markup is not None and page.answer.is_ok:
+        if page.markup is not None and page.response.is_ok:
             base = join_url(page.url, page.markup.document.base_href) or page.url
             self._referer, self._page_origin = _referer_of(page), parse_origin(page.url) or self._proxied.origin
             inner = await self._load_all(self._resolve(page.markup.references, base, base))
@@ -118,11 +118,11 @@ class Crawl:
         while following is not None:
             url, written, source = following
             loaded = await client.get(Load(url, "page", max_content=MAX_CONTENT))
-            answer, markup = await self._read_page(loaded)
-            step = _Step(url, written, source, answer, markup)
+            response, markup = await self._read_page(loaded)
+            step = _Step(url, written, source, response, markup)
             following = self._next(step, client)
             if following is not None and len(steps) == MAX_REDIRECTS:
-                following, step = None, replace(step, answer=replace(answer, error="too_many_redirects"))
+                following, step = None, replace(step, response=replace(response, error="too_many_redirects"))
             steps.append(step)
         return steps
 
@@ -133,15 +133,15 @@ class Crawl:
 
     def _next(self, step: _Step, client: PageClient) -> tuple[str, str, Evidence] | None:
         """URL, as it is written, and source of the redirect that a browser follows from there; None without one."""
-        answer, file = step.answer, self._path_of(step.url)
-        written, source = find_redirect(answer), locate_field(file, "Location", answer.field("location"))
-        if not written and not answer.error and (refresh := _parse_refresh(answer.field("refresh"))):
-            written, source = refresh, locate_field(file, "Refresh", answer.field("refresh"))
-        meta = answer.document.meta("refresh") if answer.document is not None else None
+        response, file = step.response, self._path_of(step.url)
+        written, source = find_redirect(response), locate_field(file, "Location", response.field("location"))
+        if not written and not response.error and (refresh := _parse_refresh(response.field("refresh"))):
+            written, source = refresh, locate_field(file, "Refresh", response.field("refresh"))
+        meta = response.document.meta("refresh") if response.document is not None else None
         if not written and meta is not None and (refresh := _parse_refresh(meta.value)):
             written, source = refresh, meta.evidence
         url = join_url(step.url, written) if written else ""
-        if not url or (url == step.url and not find_redirect(answer)) or not self._may_walk(client, url):
+        if not url or (url == step.url and not find_redirect(response)) or not self._may_walk(client, url):
             return None
         return url, written, source
 
@@ -153,11 +153,11 @@ class Crawl:
             return True
         return self._is_below(urlsplit(url).path) or self._is_entrance(url)
 
-    async def _read_page(self, loaded: Loaded) -> tuple[Answer, Markup | None]:
-        content_type = loaded.answer.field("content-type")
+    async def _read_page(self, loaded: Loaded) -> tuple[Response, Markup | None]:
+        content_type = loaded.response.field("content-type")
         is_html = "html" in content_type.lower()
         text = await self._decode(loaded)
-        kept = replace(loaded.answer, text=text[:_MAX_KEPT_PAGE])
+        kept = replace(loaded.response, text=text[:_MAX_KEPT_PAGE])
         if not is_html or not text:
             return kept, None
         async with self._parsing:
@@ -173,8 +173,8 @@ class Crawl:
                 step.source,
                 self._shown(ours.url, self._direct) if ours else "",
                 self._shown(theirs.url, self._proxied) if theirs else "",
-                ours.answer if ours else None,
-                theirs.answer if theirs else None,
+                ours.response if ours else None,
+                theirs.response if theirs else None,
             )
 
     # ---- its parts ----
@@ -230,11 +230,11 @@ class Crawl:
                 self._load(self._direct, found.direct_url, visit, self._to_direct(self._referer) if self._referer else ""),
                 self._load(self._proxied, found.proxied_url, visit, self._referer),
             )
-            source = proxied if proxied is not None and proxied.answer.is_ok else direct
+            source = proxied if proxied is not None and proxied.response.is_ok else direct
             text = await self._decode(source) if source is not None else ""
-            answers = [_answer(each, text[:_MAX_KEPT_PART] if each is source else "") for each in (direct, proxied)]
-            self._visits[index] = replace(visit, direct=answers[0], proxied=answers[1])
-            if source is None or not source.answer.is_ok:
+            responses = [_add_text(each, text[:_MAX_KEPT_PART] if each is source else "") for each in (direct, proxied)]
+            self._visits[index] = replace(visit, direct=responses[0], proxied=responses[1])
+            if source is None or not source.response.is_ok:
                 return _Part()
             url = source.url if source is proxied else found.proxied_url
             return _Part(url, await self._read_part(visit, source.url, text))
@@ -274,7 +274,7 @@ class Crawl:
         return await client.follow(load, may_load) if may_load(load) else None
 
     async def _decode(self, loaded: Loaded) -> str:
-        content_type = loaded.answer.field("content-type")
+        content_type = loaded.response.field("content-type")
         if not loaded.content or not any(each in content_type.lower() for each in _TEXTS):
             return ""
         async with self._parsing:
@@ -304,9 +304,9 @@ class Crawl:
 
 def _referer_of(page: _Step) -> str:
     """What a browser sends as Referer with requests for the page's parts (Referrer Policy, 8.3)."""
-    document = page.answer.document
+    document = page.response.document
     meta = document.meta("referrer") if document is not None else None
-    policies = [*page.answer.field("referrer-policy").lower().split(","), meta.value.lower() if meta is not None else ""]
+    policies = [*page.response.field("referrer-policy").lower().split(","), meta.value.lower() if meta is not None else ""]
     policy = next((each.strip() for each in reversed(policies) if each.strip()), "")
     if policy in ("no-referrer", "never"):
         return ""
@@ -322,8 +322,8 @@ def _parse_refresh(value: str) -> str:
         return ""
 
 
-def _answer(loaded: Loaded | None, text: str) -> Answer | None:
-    return replace(loaded.answer, text=text) if loaded is not None else None
+def _add_text(loaded: Loaded | None, text: str) -> Response | None:
+    return replace(loaded.response, text=text) if loaded is not None else None
 
 
 async def _nothing() -> None:

@@ -47,11 +47,13 @@ class Framework:
             return True
         if self.command and re.search(self.command, " ".join((target.process, *target.command)), re.IGNORECASE):
             return True
-        answers = [answer for page in seen.of_kind("page") for answer in (page.direct, page.proxied) if answer is not None]
+        responses = [
+            response for page in seen.of_kind("page") for response in (page.direct, page.proxied) if response is not None
+        ]
         for name, pattern in self.fields.items():
-            if any(re.search(pattern, value, re.IGNORECASE) for answer in answers for value in answer.all_fields(name)):
+            if any(re.search(pattern, value, re.IGNORECASE) for response in responses for value in response.all_fields(name)):
                 return True
-        return bool(self.markup) and any(re.search(self.markup, answer.text[:_MAX_MARKUP]) for answer in answers)
+        return bool(self.markup) and any(re.search(self.markup, response.text[:_MAX_MARKUP]) for response in responses)
 
 
 def recognize(seen: Observation, frameworks: Iterable[Framework] | None = None) -> Framework | None:

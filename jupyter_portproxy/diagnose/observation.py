@@ -129,7 +129,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back for one request.
 
     Attributes:
@@ -180,8 +180,8 @@ class Visit:
         source: where it stands; the path itself for the first page.
         direct_url: where it leads on localhost: a path, or an absolute URL of another origin.
         proxied_url: where it leads in the browser: a path at Jupyter's origin, or an absolute URL of another origin.
-        direct: the service's own answer; None if it was not requested.
-        proxied: the answer through Jupyter; None if it was not requested.
+        direct: the service's own response; None if it was not requested.
+        proxied: the response through Jupyter; None if it was not requested.
     """
 
     kind: VisitKind
@@ -189,8 +189,8 @@ class Visit:
     source: Evidence
     direct_url: str = ""
     proxied_url: str = ""
-    direct: Answer | None = None
-    proxied: Answer | None = None
+    direct: Response | None = None
+    proxied: Response | None = None
 
     @property
     def is_root_relative(self) -> bool:
@@ -223,11 +223,11 @@ class Observation:
         """The page and its scripts, as the browser gets them."""
         codes: dict[str, Code] = {}
         for visit in self.of_kind("page", "frame", "script", "worker"):
-            answer = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
-            if answer is not None and answer.text and visit.direct_url not in codes:
+            response = visit.proxied if visit.proxied is not None and visit.proxied.text else visit.direct
+            if response is not None and response.text and visit.direct_url not in codes:
                 is_page = visit.kind in ("page", "frame")
-                mask = mask_page(answer.text) if is_page else mask_script(answer.text)
-                codes[visit.direct_url] = Code(visit.direct_url or visit.url, answer.text, mask)
+                mask = mask_page(response.text) if is_page else mask_script(response.text)
+                codes[visit.direct_url] = Code(visit.direct_url or visit.url, response.text, mask)
         return list(codes.values())
 
     def leaves_prefix(self, visit: Visit) -> bool:

@@ -27,7 +27,7 @@ from ..upstream.exchange import Exchange, Outbound
 from ..upstream.handshake import request_upgrade
 from .cookie_jar import CookieJar
 from .decoding import CONTENT_CODINGS, Inflater
-from .observation import Answer, LoadedKind
+from .observation import LoadedKind, Response
 
 REQUEST_TIMEOUT = 8.0  # s for a response with its content
 MAX_REDIRECTS = 10
@@ -97,7 +97,7 @@ class Load:
 class Loaded:
     """The response to a GET, after redirects if these were followed, with the URL that it came from."""
 
-    answer: Answer
+    response: Response
     content: bytes = b""
     url: str = ""
 
@@ -128,22 +128,22 @@ class PageClient:
     jar: CookieJar = field(default_factory=CookieJar)
 
     async def get(self, load: Load) -> Loaded:
-        """The response to one request; redirects are not followed. Errors are in its answer."""
+        """The response to one request; redirects are not followed. Errors are in `Loaded.response`."""
         started = time.monotonic()
         timeout = min(REQUEST_TIMEOUT, self.budget.seconds)
         if self.budget.is_spent:
-            return Loaded(Answer(error="timeout"), url=load.url)
+            return Loaded(Response(error="timeout"), url=load.url)
         try:
             exchange = self.transport.open(self._outbound(load), self.trust)
         except GatewayError as error:
-            return Loaded(Answer(error=error.code), url=load.url)
+            return Loaded(Response(error=error.code), url=load.url)
         reading = asyncio.ensure_future(self._read(exchange, load, started))
         try:
             await asyncio.wait({reading}, timeout=timeout)
         finally:
             reading.cancel()
             exchange.abort()
-        late = Answer(error="timeout", seconds=time.monotonic() - started)
+        late = Response(error="timeout", seconds=time.monotonic() - started)
         return await _result(reading) or Loaded(late, url=load.url)
 
     async def follow(self, load: Load, may_load: Callable[[Load], bool] = lambda load: True) -> Loaded:
@@ -151,22 +151,22 @@ class PageClient:
         locations: list[str] = []
         while True:
             loaded = await self.get(load)
-            location = find_redirect(loaded.answer)
+            location = find_redirect(loaded.response)
             following = join_url(load.url, location) if location else ""
             next_load = replace(load, url=following)
             is_last = not following or not self.owns_url(following) or not may_load(next_load)
             if is_last or len(locations) == MAX_REDIRECTS:
-                error = loaded.answer.error if is_last else "too_many_redirects"
-                return replace(loaded, answer=replace(loaded.answer, redirects=tuple(locations), error=error))
+                error = loaded.response.error if is_last else "too_many_redirects"
+                return replace(loaded, response=replace(loaded.response, redirects=tuple(locations), error=error))
             locations.append(location)
             load = next_load
 
-    async def shake_hands(self, url: str, page_origin: str) -> Answer:
+    async def shake_hands(self, url: str, page_origin: str) -> Response:
         """The response to the handshake of a WebSocket, which is closed at once."""
         started, refusal = time.monotonic(), _RefusedUpgrade()
         timeout = min(REQUEST_TIMEOUT, self.budget.seconds)
         if self.budget.is_spent:
-            return Answer(error="timeout")
+            return Response(error="timeout")
         fields = [*self.fields_of(Load(url, "socket")), ("Origin", page_origin), *UPGRADE_FIELDS]
         fields += [("Sec-WebSocket-Key", b64encode(urandom(16)).decode()), ("Sec-WebSocket-Version", "13")]
         head = print_head(f"GET {target_of(url)} HTTP/1.1", fields)
@@ -175,8 +175,8 @@ class PageClient:
             await asyncio.wait({connecting}, timeout=timeout)
         finally:
             connecting.cancel()
-        answer = await _result(connecting) or refusal.answer or Answer(error="timeout")
-        return replace(answer, seconds=time.monotonic() - started, error=answer.error or self._error_in(answer.fields))
+        response = await _result(connecting) or refusal.response or Response(error="timeout")
+        return replace(response, seconds=time.monotonic() - started, error=response.error or self._error_in(response.fields))
 
     def owns_url(self, url: str) -> bool:
         return self.owns(urlsplit(url).netloc.lower())
@@ -189,21 +189,21 @@ class PageClient:
         """The code of the gateway's own error; empty for a service's response, in which that field means nothing."""
         return find_field(fields, ERROR_FIELD.lower()) if self.is_gateway else ""
 
-    async def _upgrade(self, head: bytes, refusal: _RefusedUpgrade, timeout: float) -> Answer | None:
+    async def _upgrade(self, head: bytes, refusal: _RefusedUpgrade, timeout: float) -> Response | None:
         try:
             stream = await self.transport.dial(self.upstream, min(_CONNECT_TIMEOUT, timeout), self.trust)
         except GatewayError as error:
-            return Answer(error=error.code)
+            return Response(error=error.code)
         try:
             granted = await request_upgrade(stream, head, refusal, timeout)
             if granted is None:
-                return refusal.answer
+                return refusal.response
             await stream.write(_CLOSE_FRAME)
-            return Answer(101, "Switching Protocols", tuple(granted))
+            return Response(101, "Switching Protocols", tuple(granted))
         except GatewayError as error:
-            return Answer(error=error.code)
+            return Response(error=error.code)
         except OSError:
-            return Answer(error="bad_upstream")
+            return Response(error="bad_upstream")
         finally:
             stream.close()
 
@@ -233,16 +233,18 @@ class PageClient:
         try:
             head = await exchange.head
         except GatewayError as failure:
-            return Loaded(Answer(error=failure.code, seconds=time.monotonic() - started), url=load.url)
+            return Loaded(Response(error=failure.code, seconds=time.monotonic() - started), url=load.url)
         fields = tuple(head.fields)
         self.jar.store(urlsplit(load.url).netloc, urlsplit(load.url).path, fields)
-        answer = Answer(head.status, head.reason, fields, seconds=time.monotonic() - started, removed_fields=self.removed_fields)
+        response = Response(
+            head.status, head.reason, fields, seconds=time.monotonic() - started, removed_fields=self.removed_fields
+        )
         coding = find_field(fields, "content-encoding")
         inflater = Inflater(coding, load.max_content)
         error = self._error_in(fields)
         if coding.strip().lower() not in CONTENT_CODINGS:
-            return Loaded(replace(answer, error=error or "not_decodable"), url=load.url)
-        timeout = min(REQUEST_TIMEOUT, self.budget.seconds) - answer.seconds
+            return Loaded(replace(response, error=error or "not_decodable"), url=load.url)
+        timeout = min(REQUEST_TIMEOUT, self.budget.seconds) - response.seconds
         try:
             await asyncio.wait_for(self._read_content(exchange, inflater), max(timeout - 0.1, 0.05))
         except asyncio.TimeoutError:
@@ -251,7 +253,7 @@ class PageClient:
             error = error or failure.code
         error = error or ("not_decodable" if inflater.is_broken else "")
         content, is_cut = bytes(inflater.content), inflater.is_cut or error == "timeout"
-        return Loaded(replace(answer, size=len(content), is_cut=is_cut, error=error), content, load.url)
+        return Loaded(replace(response, size=len(content), is_cut=is_cut, error=error), content, load.url)
 
     async def _read_content(self, exchange: Exchange, inflater: Inflater) -> None:
         while not inflater.is_cut and not inflater.is_broken and (data := await exchange.read()):
@@ -263,10 +265,10 @@ class _RefusedUpgrade:
     """The response to a handshake that is not granted; its content is not kept (a `ResponseWriter`)."""
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
+        self.response: Response | None = None
 
     def start(self, status: int, reason: str, fields: Fields) -> Awaitable[None]:
-        self.answer = Answer(status, reason, tuple(fields))
+        self.response = Response(status, reason, tuple(fields))
         return _nothing()
 
     def write(self, data: bytes) -> Awaitable[None]:
@@ -296,9 +298,9 @@ async def _result(task: asyncio.Future[T]) -> T | None:
         return None
 
 
-def find_redirect(answer: Answer) -> str:
+def find_redirect(response: Response) -> str:
     """The Location of a redirect; empty without one."""
-    return answer.field("location") if answer.status in (301, 302, 303, 307, 308) else ""
+    return response.field("location") if response.status in (301, 302, 303, 307, 308) else ""
 
 
 def target_of(url: str) -> str:

@@ -249,14 +249,14 @@ class Recorder:
         if exchange is None:
             self._last_id += 1
             exchange = observed.recorded = self._describe(observed, self._last_id)
-            observed.fields, observed.answer, observed.sent = [], None, None  # a tunnel may be open for long
+            observed.fields, observed.response_fields, observed.sent = [], None, None  # a tunnel may be open for long
         exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
         exchange.bytes_up, exchange.bytes_down = observed.bytes_up, observed.bytes_down
         exchange.close_code, exchange.closed_by = observed.close_code, observed.closed_by
         recording.add(exchange)
 
     def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
-        secrets, answer, sent = observed.secrets, observed.answer, observed.sent
+        secrets, received, sent = observed.secrets, observed.response_fields, observed.sent
         response = [*sent.get_all()] if sent is not None else []
         lasted = observed.ended if observed.ended is not None else time.monotonic() - observed.began
         exchange = RecordedExchange(
@@ -268,14 +268,14 @@ class Recorder:
             observed.client.scheme if observed.client is not None else observed.scheme,
             mask_url(observed.uri, secrets),
             self._describe_head(observed.fields, observed.outbound_fields, secrets),
-            self._describe_head(response, answer, secrets, _REMOVED_BEFORE),
+            self._describe_head(response, received, secrets, _REMOVED_BEFORE),
             observed.status,
             observed.error,
             first_byte=observed.first_byte,
             by_referer=observed.by_referer,
         )
-        if answer is not None and exchange.response.has_mapped_fields:
-            self._describe_changes(exchange, observed, answer, response)
+        if received is not None and exchange.response.has_mapped_fields:
+            self._describe_changes(exchange, observed, received, response)
         exchange.weigh()
         return exchange
 
@@ -298,16 +298,18 @@ class Recorder:
                 self._heads[key] = head
         return head
 
-    def _describe_changes(self, exchange: RecordedExchange, observed: ObservedRequest, answer: Fields, response: Fields) -> None:
-        keys = [name.lower() for name, _ in answer]
+    def _describe_changes(
+        self, exchange: RecordedExchange, observed: ObservedRequest, received: Fields, response: Fields
+    ) -> None:
+        keys = [name.lower() for name, _ in received]
         if "location" in keys:
-            location = answer[keys.index("location")][1]
+            location = received[keys.index("location")][1]
             sent = next((value for name, value in response if name.lower() == "location"), "")
             if sent != location:
                 exchange.redirect = mask_url(location, observed.secrets), mask_url(sent, observed.secrets)
         destination, client = observed.destination, observed.client
         if "set-cookie" in keys and destination is not None and client is not None:
-            refused = explain_refused_cookies(answer, destination.route, destination.upstream, client)
+            refused = explain_refused_cookies(received, destination.route, destination.upstream, client)
             exchange.refused_cookies = tuple((name[:100], reason) for name, reason in refused[:_MAX_NAMES])
 
 

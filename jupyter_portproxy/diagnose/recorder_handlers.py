@@ -133,7 +133,7 @@ def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
             "by_referer": exchange.by_referer,
             "redirect": redirect,
             "removed": list(exchange.request.removed),
-            "removed_answer": list(exchange.response.removed),
+            "removed_response": list(exchange.response.removed),
             "refused_cookies": [{"name": name, "reason": reason} for name, reason in exchange.refused_cookies],
         },
         "request_fields": request_fields,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import documentation_of
-from .observation import Answer, Observation
+from .observation import Observation, Response
 from .rules import Finding, Rule, find_all
 
 # Why a service shows no page, by the code of the error, and what to do.
@@ -28,7 +28,7 @@ def build_report(seen: Observation) -> dict[str, Any]:
         "target": seen.target.name,
         "url": next(visit.proxied_url for visit in seen.pages if visit.kind == "page"),
         "status": page.proxied.status if page.proxied is not None else 0,
-        "requests": sum(answer is not None for visit in seen.pages for answer in (visit.direct, visit.proxied)),
+        "requests": sum(response is not None for visit in seen.pages for response in (visit.direct, visit.proxied)),
         "problem": find_problem(seen),
         "findings": [_describe(rule, finding) for rule, finding in find_all(seen)],
         "notes": list(find_notes(seen)),
@@ -50,23 +50,23 @@ def _describe(rule: Rule, finding: Finding) -> dict[str, Any]:
 
 def find_problem(seen: Observation) -> str | None:
     """Why nothing could be looked at, in a sentence and what to do; None if the service has answered."""
-    answers = [visit.direct for visit in seen.of_kind("page") if visit.direct is not None]
-    answer = answers[-1] if answers else Answer()
-    if not answer.error or (answer.status and answer.error != "not_decodable"):
+    responses = [visit.direct for visit in seen.of_kind("page") if visit.direct is not None]
+    response = responses[-1] if responses else Response()
+    if not response.error or (response.status and response.error != "not_decodable"):
         return None
     kind = "port" if seen.target.name.isdigit() else "the service"
-    failure = _FAILURES.get(answer.error, "{name} could not be looked at ({error}).")
-    values = {"name": f"{kind} {seen.target.name}", "seconds": answer.seconds, "error": answer.error}
-    text = failure.format(**values, coding=_shown(answer.field("content-encoding")))
+    failure = _FAILURES.get(response.error, "{name} could not be looked at ({error}).")
+    values = {"name": f"{kind} {seen.target.name}", "seconds": response.seconds, "error": response.error}
+    text = failure.format(**values, coding=_shown(response.field("content-encoding")))
     return text[:1].upper() + text[1:]
 
 
 def find_notes(seen: Observation) -> Iterator[str]:
     """Sentences on what was not looked at."""
     page = seen.page
-    for answer, way in ((page.direct, "on localhost"), (page.proxied, "through Jupyter")):
-        if answer is not None and answer.is_cut:
-            yield from _cut_notes(answer, way)
+    for response, way in ((page.direct, "on localhost"), (page.proxied, "through Jupyter")):
+        if response is not None and response.is_cut:
+            yield from _cut_notes(response, way)
             break
     document = _document_of(page.proxied) or _document_of(page.direct)
     if document is not None and document.has_password_field:
@@ -84,15 +84,15 @@ def find_notes(seen: Observation) -> Iterator[str]:
         yield f"{len(waiting)} of its parts did not answer in time, {_shown(waiting[0].direct_url)} for one."
 
 
-def _cut_notes(answer: Answer, way: str) -> Iterator[str]:
-    if answer.error == "timeout":
-        yield f"The page did not end in time {way}: only the {answer.size:,} bytes that had arrived were looked at."
+def _cut_notes(response: Response, way: str) -> Iterator[str]:
+    if response.error == "timeout":
+        yield f"The page did not end in time {way}: only the {response.size:,} bytes that had arrived were looked at."
     else:
-        yield f"The page has more than {answer.size:,} bytes: only that many were looked at."
+        yield f"The page has more than {response.size:,} bytes: only that many were looked at."
 
 
-def _document_of(answer: Answer | None) -> Any:
-    return answer.document if answer is not None else None
+def _document_of(response: Response | None) -> Any:
+    return response.document if response is not None else None
 
 
 def _shown(text: str) -> str:

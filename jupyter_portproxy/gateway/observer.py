@@ -32,7 +32,7 @@ class ObservedRequest:
         fields: of the request.
         secrets: Jupyter's tokens, and the credentials by which the request logs in.
         outbound_fields: those that went to the upstream; None if nothing did.
-        answer: fields of the upstream's response; None without one.
+        response_fields: of the upstream's response; None without one.
         status: of the response to the client; 0 if there is none.
         sent: fields of that response.
         by_referer: the response is the redirect of a request at the root to the service whose page has sent it.
@@ -54,7 +54,7 @@ class ObservedRequest:
     client: Client | None = None
     destination: Destination | None = None
     outbound_fields: Fields | None = None
-    answer: Fields | None = None
+    response_fields: Fields | None = None
     status: int = 0
     sent: HTTPHeaders | None = None
     by_referer: bool = False

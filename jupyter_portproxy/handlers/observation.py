@@ -54,7 +54,7 @@ class ObservedResponse(RelayedResponse):
         self._observed = observed
 
     def headers(self, fields: Fields) -> HTTPHeaders:
-        self._observed.answer = fields
+        self._observed.response_fields = fields
         self._observed.sent = headers = super().headers(fields)
         return headers
 

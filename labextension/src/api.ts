@@ -6,7 +6,7 @@ import { ServerConnection } from '@jupyterlab/services';
 /** Status of a request for something that is another one by now. */
 export const CONFLICT = 409;
 
-/** A failed request, with a message for people. `status` is 0 without an answer. */
+/** A failed request, with a message for people. `status` is 0 without a response. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,

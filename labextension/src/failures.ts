@@ -1,6 +1,6 @@
 // A notice when a service that this person started fails: once for each failure, whether or not the panel is shown.
 //
-// It waits a moment, because an event may come before the answer to a start that reports the failure itself, and because a service may
+// It waits a moment, because an event may come before the response to a start that reports the failure itself, and because a service may
 // be restarted by its template.
 
 import { Notification } from '@jupyterlab/apputils';

@@ -90,8 +90,8 @@ export class Isolation {
       const address = withPageScheme(probe);
       this._origin = origin && withPageScheme(origin);
       this._features = features;
-      const answer = await fetchProbe(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PROBE_TIMEOUT) });
-      this._isReachable = answer.status === 204;
+      const response = await fetchProbe(address, { cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(PROBE_TIMEOUT) });
+      this._isReachable = response.status === 204;
       this._isUsableInFrames = this._isReachable && (await test(new URL('frame', address).href));
     } catch {
       return; // *.localhost is not resolved, the reverse proxy lacks the names, or the server is older

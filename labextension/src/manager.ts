@@ -286,7 +286,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     return this._changeFolder('POST', 'folders/down', { path });
   }
 
-  /** Sends a request whose answer is a folder. */
+  /** Sends a request whose response is a folder. */
   private async _changeFolder(method: string, path: string, body?: object): Promise<IFolder> {
     return this._storeFolder(await this._api.request<IFolder>(method, path, body));
   }
@@ -329,7 +329,7 @@ export class PortsManager implements IPortsManager, IDisposable {
     return this._services.get(service.name) ?? service;
   }
 
-  /** Answers and events arrive on separate connections in any order: ignores a state older than the stored one. */
+  /** Responses and events arrive on separate connections in any order: ignores a state older than the stored one. */
   private _storeUnlessOld(service: IService): void {
     if (!this._isOld(service)) {
       this._services.set(service.name, service);

@@ -218,7 +218,7 @@ function Details({ exchange, trans }: { exchange: IExchange; trans: TranslationB
     url,
     gateway.redirect ? trans.__('Redirect: from %1 to %2', gateway.redirect.from, gateway.redirect.to) : '',
     gateway.removed.length ? trans.__('Not passed to the service: %1', gateway.removed.join(', ')) : '',
-    gateway.removed_answer.length ? trans.__('Not passed to the client: %1', gateway.removed_answer.join(', ')) : '',
+    gateway.removed_response.length ? trans.__('Not passed to the client: %1', gateway.removed_response.join(', ')) : '',
     ...gateway.refused_cookies.map(({ name, reason }) => trans.__('Cookie %1 refused: %2', name, cookieText(reason, trans)))
   ].filter(Boolean);
   const lines = (fields: [string, string][]) => fields.map(([name, value]) => visibleText(`${name}: ${value}`)).join('\n');

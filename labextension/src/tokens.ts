@@ -289,7 +289,7 @@ export interface IPortsManager {
   readonly connection: Connection;
   /** One sentence for people while the connection is lost. */
   readonly problem: string;
-  /** The last request had no answer. */
+  /** The last request had no response. */
   readonly isAway: boolean;
   /** Any of the above has changed. */
   readonly changed: ISignal<IPortsManager, void>;

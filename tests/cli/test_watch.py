@@ -94,7 +94,7 @@ BASE = {
     "id": 1, "since": 0.0, "kind": "http", "method": "GET", "url": "http://h/a?b=***", "status": 200, "is_open": False,
     "first_byte": 0.0124, "seconds": 1.5, "bytes_up": 0, "bytes_down": 123_456, "close_code": None, "closed_by": None,
     "is_whole": True, "error": "",
-    "gateway": {"by_referer": False, "redirect": None, "removed": [], "removed_answer": [], "refused_cookies": []},
+    "gateway": {"by_referer": False, "redirect": None, "removed": [], "removed_response": [], "refused_cookies": []},
 }  # fmt: skip
 
 

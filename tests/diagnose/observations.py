@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import urljoin
 
 from jupyter_portproxy.diagnose.markup import parse_page, parse_script
-from jupyter_portproxy.diagnose.observation import Answer, Evidence, Observation, Target, Visit
+from jupyter_portproxy.diagnose.observation import Evidence, Observation, Response, Target, Visit
 from jupyter_portproxy.diagnose.rules import RULES, Finding, find_all
 
 JUPYTER = "http://localhost:8888"
@@ -23,7 +23,7 @@ BEHIND_HUB = replace(
     is_behind_hub=True,
 )
 NAMED = ("fetch", "link", "form")
-OK = Answer(200)
+OK = Response(200)
 
 
 def observe(
@@ -45,12 +45,12 @@ def observe(
         more: visits before the page.
     """
     markup = parse_page(html, path)
-    answer = Answer(status, fields=tuple(fields or ()), text=html, document=markup.document)
-    page = Visit("page", path, Evidence(path), path, target.prefix + path, answer, answer)
+    response = Response(status, fields=tuple(fields or ()), text=html, document=markup.document)
+    page = Visit("page", path, Evidence(path), path, target.prefix + path, response, response)
     references = markup.references + (parse_script(script, "/app.js") if script else [])
     visits = [page]
     if script:
-        text = Answer(200, text=script)
+        text = Response(200, text=script)
         visits.append(Visit("script", "app.js", Evidence(path, 1), "/app.js", f"{target.prefix}/app.js", text, text))
     base = urljoin(target.jupyter_origin + page.proxied_url, markup.document.base_href)
     direct_base = urljoin(f"http://localhost:8050{path}", markup.document.base_href)
@@ -66,8 +66,8 @@ def observe(
                 reference.evidence,
                 direct_url,
                 proxied_url,
-                Answer(direct) if requested else None,
-                Answer(proxied) if requested and proxied else None,
+                Response(direct) if requested else None,
+                Response(proxied) if requested and proxied else None,
             )
         )
     return Observation(target, (*more, *visits))

@@ -142,8 +142,8 @@ async def test_a_redirect_out_of_the_prefix_is_not_followed(observe, jp_base_url
     async with serve(site({"/": page, "/lab": "<title>Lab</title>"})) as service:
         seen = await observe(service.port)
     direct, proxied = [v.direct for v in seen.pages], [v.proxied for v in seen.pages]
-    assert [answer and answer.status for answer in direct] == [200, 200]
-    assert [answer and answer.status for answer in proxied] == [200, None]
+    assert [response and response.status for response in direct] == [200, 200]
+    assert [response and response.status for response in proxied] == [200, None]
 
 
 @pytest.mark.parametrize("path", ["proxy/port/{other}/delete", "logout", "api/status"])
@@ -211,8 +211,8 @@ async def test_a_service_that_never_ends_its_page(observe):
         started = time.monotonic()
         seen = await observe(service.port, seconds=1.5)
         assert time.monotonic() - started < 4
-    answer = seen.page.direct
-    assert (answer.status, answer.error, answer.is_cut, answer.document.title) == (200, "timeout", True, "Slow")
+    response = seen.page.direct
+    assert (response.status, response.error, response.is_cut, response.document.title) == (200, "timeout", True, "Slow")
 
 
 async def test_a_page_of_50_megabytes_and_a_bomb_cost_little(observe):
@@ -234,8 +234,8 @@ async def test_a_page_of_50_megabytes_and_a_bomb_cost_little(observe):
             finally:
                 tracemalloc.stop()
             assert peak < 32 << 20
-            answer = seen.page.proxied
-            assert (answer.status, answer.is_cut, answer.size, answer.error) == (200, True, crawl.MAX_CONTENT, "")
+            response = seen.page.proxied
+            assert (response.status, response.is_cut, response.size, response.error) == (200, True, crawl.MAX_CONTENT, "")
             assert len(seen.of_kind("script")) == 1
 
 
@@ -244,7 +244,9 @@ async def test_parts_are_limited_in_number_and_size(observe):
     big = Reply("x" * (5 << 20), "text/javascript")
     async with serve(site(lambda request: Reply(page) if request.target == "/" else big)) as service:
         seen = await observe(service.port, size=8 << 20)
-    sizes = [answer.size for v in seen.pages for answer in (v.direct, v.proxied) if answer is not None and v.kind == "script"]
+    sizes = [
+        response.size for v in seen.pages for response in (v.direct, v.proxied) if response is not None and v.kind == "script"
+    ]
     assert max(sizes) == 1 << 20
     assert sum(sizes) <= 16 << 20
     small = Reply("1", "text/javascript")
@@ -312,7 +314,7 @@ async def test_the_gateways_own_errors_have_their_code(observe):
 async def test_a_service_cannot_name_an_error_of_the_gateway(observe):
     async with serve(site({"/": Reply("x", fields=["X-Portproxy-Error: forbidden"])})) as service:
         seen = await observe(service.port)
-    assert [(answer.status, answer.error) for answer in (seen.page.direct, seen.page.proxied)] == [(200, "")] * 2
+    assert [(response.status, response.error) for response in (seen.page.direct, seen.page.proxied)] == [(200, "")] * 2
 
 
 async def test_urls_on_localhost_are_seen_there_only(observe):

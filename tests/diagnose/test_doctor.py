@@ -76,9 +76,9 @@ class TestServices:
     async def test_a_service_is_looked_at_below_its_prefix(self, call, jp_base_url, name):
         fields = ["Content-Type: application/json"]
         await call("proxy/api/services", "POST", fields, json.dumps({"template": name}).encode())
-        answer = await call("proxy/api/diagnose", "POST", fields, json.dumps({"service": name, "path": "/?q=1"}).encode())
-        report = json.loads(answer.content)
-        assert (answer.status, report["target"], report["status"]) == (200, name, 200)
+        response = await call("proxy/api/diagnose", "POST", fields, json.dumps({"service": name, "path": "/?q=1"}).encode())
+        report = json.loads(response.content)
+        assert (response.status, report["target"], report["status"]) == (200, name, 200)
         assert report["url"] == f"{jp_base_url}proxy/service/{name}/?q=1"
         assert report["problem"] is None
 
@@ -86,5 +86,5 @@ class TestServices:
         fields = ["Content-Type: application/json"]
         await call("proxy/api/services", "POST", fields, json.dumps({"template": "web"}).encode())
         await call("proxy/api/services/web/stop", "POST", fields, b"")
-        answer = await call("proxy/api/diagnose", "POST", fields, json.dumps({"service": "web"}).encode())
-        assert (answer.status, json.loads(answer.content)["message"]) == (400, "The service web does not run.")
+        response = await call("proxy/api/diagnose", "POST", fields, json.dumps({"service": "web"}).encode())
+        assert (response.status, json.loads(response.content)["message"]) == (400, "The service web does not run.")

@@ -28,9 +28,9 @@ def diagnose(call, origin):
         async with running(service) as seen:
             fields = [field.replace("{origin}", origin) for field in service.caller]
             content = json.dumps({"port": seen.port, "path": service.path}).encode()
-            answer = await call("proxy/api/diagnose", method="POST", fields=fields, content=content)
-            report = json.loads(answer.content)
-            assert answer.status == 200, report
+            response = await call("proxy/api/diagnose", method="POST", fields=fields, content=content)
+            report = json.loads(response.content)
+            assert response.status == 200, report
             return json.loads(json.dumps(report["findings"]).replace(str(seen.port), "{port}"))
 
     return run

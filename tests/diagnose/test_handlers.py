@@ -30,8 +30,8 @@ def diagnose(call):
 
     async def send(port: int | None = None, token: str | None = TOKEN, **more) -> tuple[int, dict]:
         body = {**({"port": port} if port is not None else {}), **more}
-        answer = await call("proxy/api/diagnose", "POST", ["Content-Type: application/json"], json.dumps(body).encode(), token)
-        return answer.status, json.loads(answer.content)
+        response = await call("proxy/api/diagnose", "POST", ["Content-Type: application/json"], json.dumps(body).encode(), token)
+        return response.status, json.loads(response.content)
 
     return send
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer, Document, Evidence, MetaTag, Observation, Target, Visit
+from jupyter_portproxy.diagnose.observation import Document, Evidence, MetaTag, Observation, Response, Target, Visit
 
 TARGET = Target("8050", 8050, "/ann/proxy/port/8050", "/ann/proxy/absolute/port/8050", "/ann/", "https://hub.example")
 
@@ -34,17 +34,17 @@ def test_the_page_is_the_last_one_of_its_redirects():
 
 
 def test_a_visit_is_broken_if_it_works_on_localhost_alone():
-    works, fails = Answer(200), Answer(404)
+    works, fails = Response(200), Response(404)
     broken = [
         Visit("image", "", Evidence("/"), direct=d, proxied=p).is_broken for d in (works, fails) for p in (works, fails, None)
     ]
     assert broken == [False, True, False, False, False, False]
 
 
-def test_answers_with_an_error_are_not_ok():
+def test_responses_with_an_error_are_not_ok():
     statuses = (0, 101, 200, 204, 304, 404)
-    assert [Answer(status).is_ok for status in statuses] == [False, True, True, True, False, False]
-    assert not Answer(200, error="timeout").is_ok
+    assert [Response(status).is_ok for status in statuses] == [False, True, True, True, False, False]
+    assert not Response(200, error="timeout").is_ok
 
 
 def test_root_relative_urls():
@@ -52,9 +52,9 @@ def test_root_relative_urls():
 
 
 def test_fields_and_meta_tags_are_found_by_their_names():
-    answer = Answer(200, fields=(("Set-Cookie", "a=1"), ("X", "y"), ("set-cookie", "b=2")))
-    assert answer.field("x") == "y"
-    assert answer.all_fields("set-cookie") == ["a=1", "b=2"]
+    response = Response(200, fields=(("Set-Cookie", "a=1"), ("X", "y"), ("set-cookie", "b=2")))
+    assert response.field("x") == "y"
+    assert response.all_fields("set-cookie") == ["a=1", "b=2"]
     tag = MetaTag("refresh", "0; url=/x", Evidence("/", 2))
     assert Document(metas=(tag,)).meta("refresh") is tag
     assert Document().meta("refresh") is None

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer
+from jupyter_portproxy.diagnose.observation import Response
 from jupyter_portproxy.diagnose.page_client import Budget, Load, PageClient, find_redirect, join_url, target_of
 from jupyter_portproxy.protocol.urls import Upstream
 
@@ -34,8 +34,13 @@ async def test_a_response_with_its_content(make_client):
     async with serve(site({"/x": Reply(body, fields=["Content-Encoding: gzip"])})) as service:
         client = make_client(service.port)
         loaded = await client.get(load(client, "/x"))
-    assert (loaded.answer.status, loaded.answer.reason, loaded.content, loaded.answer.size) == (200, "OK", b"<p>hello</p>", 12)
-    assert 0 < loaded.answer.seconds < 5
+    assert (loaded.response.status, loaded.response.reason, loaded.content, loaded.response.size) == (
+        200,
+        "OK",
+        b"<p>hello</p>",
+        12,
+    )
+    assert 0 < loaded.response.seconds < 5
     assert client.budget.bytes == (1 << 20) - len(body)
 
 
@@ -51,23 +56,23 @@ async def test_fields_go_to_the_origin_alone_and_cookies_beside_the_jar(make_cli
         assert (service.last.one("Cookie"), service.last.one("Authorization")) == (None, None)
 
 
-async def test_the_fields_that_the_gateway_removes_are_in_its_answers(make_client):
+async def test_the_fields_that_the_gateway_removes_are_in_its_responses(make_client):
     async with serve(answers(b"x")) as service:
         client = make_client(service.port, removed_fields=("X-Forwarded-User",))
-        assert (await client.get(load(client))).answer.removed_fields == ("X-Forwarded-User",)
+        assert (await client.get(load(client))).response.removed_fields == ("X-Forwarded-User",)
 
 
 async def test_a_spent_budget_sends_nothing(make_client):
     async with serve(answers(b"x")) as service:
         for client in (make_client(service.port, seconds=0), make_client(service.port, size=0)):
-            assert (await client.get(load(client))).answer.error == "timeout"
+            assert (await client.get(load(client))).response.error == "timeout"
             assert (await client.shake_hands(f"{client.origin}/", client.origin)).error == "timeout"
         assert service.connections == 0
 
 
 async def test_nothing_listens(make_client):
     client = make_client(free_port())
-    assert (await client.get(load(client))).answer.error == "unreachable"
+    assert (await client.get(load(client))).response.error == "unreachable"
     assert (await client.shake_hands(f"{client.origin}/", client.origin)).error == "unreachable"
 
 
@@ -75,15 +80,15 @@ async def test_nothing_listens(make_client):
 async def test_content_codings_that_cannot_be_read(make_client, coding, error):
     async with serve(site({"/": Reply("plain", fields=[f"Content-Encoding: {coding}"])})) as service:
         client = make_client(service.port)
-        answer = (await client.get(load(client))).answer
-    assert (answer.status, answer.error) == (200, error)
+        response = (await client.get(load(client))).response
+    assert (response.status, response.error) == (200, error)
 
 
 async def test_a_cut_response_is_an_error(make_client):
     async with serve(_cut) as service:
         client = make_client(service.port)
         loaded = await client.get(load(client))
-    assert (loaded.answer.status, loaded.answer.error, loaded.content) == (200, "bad_upstream", b"abc")
+    assert (loaded.response.status, loaded.response.error, loaded.content) == (200, "bad_upstream", b"abc")
 
 
 async def _cut(connection):
@@ -100,7 +105,7 @@ async def test_redirects_are_followed_at_the_origin_only(make_client):
     async with serve(site(pages)) as service:
         client = make_client(service.port)
         loaded = await client.follow(load(client))
-    assert (loaded.answer.status, loaded.answer.redirects, loaded.url) == (301, ("a/b", "/c"), f"{client.origin}/c")
+    assert (loaded.response.status, loaded.response.redirects, loaded.url) == (301, ("a/b", "/c"), f"{client.origin}/c")
 
 
 async def test_a_websocket_is_opened_and_closed(make_client):
@@ -114,8 +119,8 @@ async def test_a_websocket_is_opened_and_closed(make_client):
 
     async with serve(accept) as service:
         client = make_client(service.port)
-        answer = await client.shake_hands(f"{client.origin}/ws?x=1", "http://o")
-        assert (answer.status, answer.is_ok, answer.field("upgrade")) == (101, True, "websocket")
+        response = await client.shake_hands(f"{client.origin}/ws?x=1", "http://o")
+        assert (response.status, response.is_ok, response.field("upgrade")) == (101, True, "websocket")
         assert (await asyncio.wait_for(received, 5)).startswith(b"\x88\x82")
     assert service.last.target == "/ws?x=1"
 
@@ -127,13 +132,17 @@ async def test_a_refused_websocket_and_one_that_hangs(make_client):
 
     async with serve(site({"/ws": Reply("no", status="403 Forbidden")})) as service:
         client = make_client(service.port)
-        answer = await client.shake_hands(f"{client.origin}/ws", client.origin)
-        assert (answer.status, answer.error) == (403, "")
+        response = await client.shake_hands(f"{client.origin}/ws", client.origin)
+        assert (response.status, response.error) == (403, "")
     async with serve(hang) as service:
         client = make_client(service.port, seconds=0.5)
         started = time.monotonic()
-        answer = await client.shake_hands(f"{client.origin}/ws", client.origin)
-        assert (answer.status, answer.error in ("timeout", "upstream_timeout"), time.monotonic() - started < 3) == (0, True, True)
+        response = await client.shake_hands(f"{client.origin}/ws", client.origin)
+        assert (response.status, response.error in ("timeout", "upstream_timeout"), time.monotonic() - started < 3) == (
+            0,
+            True,
+            True,
+        )
 
 
 @pytest.mark.parametrize(
@@ -160,4 +169,4 @@ def test_request_targets_are_ascii():
 
 def test_redirects():
     location = (("Location", "/x"),)
-    assert [find_redirect(Answer(status, fields=location)) for status in (301, 304, 308, 200)] == ["/x", "", "/x", ""]
+    assert [find_redirect(Response(status, fields=location)) for status in (301, 304, 308, 200)] == ["/x", "", "/x", ""]

@@ -27,8 +27,8 @@ async def test_what_is_recorded_can_be_read_saved_and_cleared(call, watch):
     async with serve(mirror) as up, watch(up.port) as watcher:
         await call(f"proxy/port/{up.port}/a?b=c")
         exchange = await watcher.last()
-        answer = await call(f"{PATH}?target={up.port}")
-        assert json.loads(answer.text) == {"target": str(up.port), "is_recording": True, "exchanges": [exchange]}
+        response = await call(f"{PATH}?target={up.port}")
+        assert json.loads(response.text) == {"target": str(up.port), "is_recording": True, "exchanges": [exchange]}
         archive = await call(f"{PATH}?target={up.port}&format=har")
         assert archive.one("Content-Disposition") == 'attachment; filename="exchanges.har"'
         assert [entry["request"]["url"] for entry in json.loads(archive.text)["log"]["entries"]] == [exchange["url"]]
@@ -41,8 +41,8 @@ async def test_what_is_recorded_can_be_read_saved_and_cleared(call, watch):
 
 async def test_nothing_is_recorded_by_reading(call, gateway):
     async with serve(mirror) as up:
-        answer = json.loads((await call(f"{PATH}?target={up.port}")).text)
-        assert answer == {"target": str(up.port), "is_recording": False, "exchanges": []}
+        response = json.loads((await call(f"{PATH}?target={up.port}")).text)
+        assert response == {"target": str(up.port), "is_recording": False, "exchanges": []}
         assert (await call(f"{PATH}?target={up.port}", "DELETE")).status == 204
     assert gateway.observer is None
 
@@ -61,14 +61,14 @@ async def test_nothing_is_recorded_by_reading(call, gateway):
     ],
 )
 async def test_a_target_is_a_port_that_may_be_used_or_a_service(call, gateway, kind, target, status, code):
-    answer = await call(f"{kind}{target}")
-    assert (answer.status, json.loads(answer.text)["code"]) == (status, code)
+    response = await call(f"{kind}{target}")
+    assert (response.status, json.loads(response.text)["code"]) == (status, code)
     assert gateway.observer is None
 
 
 async def test_the_format_is_json_or_har(call):
-    answer = await call(f"{PATH}?target={free_port()}&format=xml")
-    assert (answer.status, json.loads(answer.text)["code"]) == (400, "bad_input")
+    response = await call(f"{PATH}?target={free_port()}&format=xml")
+    assert (response.status, json.loads(response.text)["code"]) == (400, "bad_input")
 
 
 @pytest.mark.parametrize("jp_server_config", [configured(authorizer_class=Reads)])

@@ -31,8 +31,8 @@ HEALTHY = {"/": "<title>x</title><script src=b.js></script>", "/b.js": Reply("1"
 
 
 async def post(session: aiohttp.ClientSession, url: str, body: object, **fields: str) -> tuple[int, dict[str, Any]]:
-    async with session.post(f"{url}proxy/api/diagnose", json=body, headers=fields) as answer:
-        return answer.status, await answer.json()
+    async with session.post(f"{url}proxy/api/diagnose", json=body, headers=fields) as response:
+        return response.status, await response.json()
 
 
 async def test_a_login_by_password_below_a_base_url(tmp_path):
@@ -54,10 +54,10 @@ async def test_a_token_in_the_url_logs_in(tmp_path):
     with jupyter_server(tmp_path) as server:
         async with serve(site(HEALTHY)) as service, aiohttp.ClientSession() as session:
             url = f"{server.url}proxy/api/diagnose?token={TOKEN}"
-            async with session.post(url, json={"port": service.port}) as answer:
-                report = await answer.json()
+            async with session.post(url, json={"port": service.port}) as response:
+                report = await response.json()
             assert not [request.target for request in service.requests if TOKEN in request.target]
-    assert (answer.status, report["status"], report["findings"]) == (200, 200, [])
+    assert (response.status, report["status"], report["findings"]) == (200, 200, [])
 
 
 async def test_https_with_a_certificate_that_is_trusted_nowhere(tmp_path):

@@ -120,7 +120,7 @@ async def test_refused_cookies_and_removed_fields_of_the_service(call, watch):
         seen = await watcher.last()
     reasons = [("_xsrf", "jupyter"), ("__Host-a", "host_prefix"), ("", "unnamed")]
     assert [(cookie["name"], cookie["reason"]) for cookie in seen["gateway"]["refused_cookies"]] == reasons
-    assert seen["gateway"]["removed_answer"] == ["Clear-Site-Data"]
+    assert seen["gateway"]["removed_response"] == ["Clear-Site-Data"]
     assert "secret" not in watcher.raw
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..frameworks import Framework, recognize
 from ..observation import Observation
-from . import answers, logins, policies, urls
+from . import logins, policies, responses, urls
 from .finding import ISOLATED, PREFIX_REMEDIES, RELATIVE, SEVERITIES, Finding, Rule, fill_in
 
 __all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "find_all"]
@@ -32,7 +32,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "The page redirects in a circle",
         _LEAVES,
-        answers.find_redirect_loop,
+        responses.find_redirect_loop,
         "prefix",
         ("Turn off redirects of the service to another host name, to https, or to a path without its slash.", ISOLATED),
     ),
@@ -41,7 +41,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "The service redirects to https, which its port does not speak",
         _LOGIN,
-        answers.find_forced_https,
+        responses.find_forced_https,
         "https",
         ("Turn off the redirect to https of the service: Jupyter encrypts what leaves the machine.",),
     ),
@@ -50,7 +50,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "A check of Host, Origin or CSRF tokens refuses the page",
         _LOGIN,
-        answers.find_refusals,
+        responses.find_refusals,
         "origin",
         _HOSTS,
     ),
@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "The service answers only to browsers",
         _FAILS,
-        answers.find_browser_checks,
+        responses.find_browser_checks,
         "browsers",
         ("Turn off the service's check of `User-Agent`, or open the page in a browser.",),
     ),
@@ -68,7 +68,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "A redirect leaves the prefix",
         _LEAVES,
-        answers.find_outside_redirects,
+        responses.find_outside_redirects,
         "prefix",
         (ISOLATED, "Let the service redirect below its base path, or relative to the page."),
     ),
@@ -89,7 +89,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "The page fails on localhost, too",
         _FAILS,
-        answers.find_failing_page,
+        responses.find_failing_page,
         "",
         ("Read the service's log: the cause is not the proxy.", "Name the path of a page that it has with `--path`."),
     ),
@@ -98,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         "error",
         "The page works on localhost only",
         _FAILS,
-        answers.find_differing_page,
+        responses.find_differing_page,
         "prefix",
         PREFIX_REMEDIES,
     ),

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
-from ..observation import Answer, Evidence, Observation, Visit
+from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
 from .urls import url_of_refresh
 
@@ -42,11 +42,11 @@ class LoginRedirect:
 
 
 def find_login(seen: Observation) -> Iterator[Finding]:
-    answer = seen.page.direct or seen.page.proxied
-    if answer is not None and answer.status == 401 and not answer.error:
-        challenge = answer.field("www-authenticate")
+    response = seen.page.direct or seen.page.proxied
+    if response is not None and response.status == 401 and not response.error:
+        challenge = response.field("www-authenticate")
         file = seen.page.direct_url or seen.page.url
-        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else _first_line(file, answer)
+        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else _first_line(file, response)
         yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
     redirect = find_login_redirect(seen)
     if redirect is not None and not _is_callback_outside(seen, redirect):
@@ -79,10 +79,10 @@ def find_login_redirect(seen: Observation) -> LoginRedirect | None:
     return None
 
 
-def redirects_of(answer: Answer) -> list[tuple[str, str]]:
+def redirects_of(response: Response) -> list[tuple[str, str]]:
     """Names of fields that lead to another page, and the URLs in them."""
-    location = answer.field("location") if answer.status in (301, 302, 303, 307, 308) else ""
-    found = [("Location", location), ("Refresh", url_of_refresh(answer.field("refresh")))]
+    location = response.field("location") if response.status in (301, 302, 303, 307, 308) else ""
+    found = [("Location", location), ("Refresh", url_of_refresh(response.field("refresh")))]
     return [(name, url) for name, url in found if url]
 
 
@@ -97,8 +97,8 @@ def is_login_elsewhere(seen: Observation, page: Visit, written: str) -> bool:
     )
 
 
-def _first_line(file: str, answer: Answer) -> Evidence:
-    text = answer.text.lstrip()
+def _first_line(file: str, response: Response) -> Evidence:
+    text = response.text.lstrip()
     return locate(file, text, 0, 1) if text else Evidence(file)
 
 

@@ -26,11 +26,11 @@ _MAX_TEXT = 4000  # characters of an error page that are searched
 
 
 def find_forbidden_frames(seen: Observation) -> Iterator[Finding]:
-    answer, origin = seen.page.proxied, seen.target.jupyter_origin.lower()
-    if answer is None or not answer.is_ok or not forbids_frame(list(answer.fields), origin, {origin}):
+    response, origin = seen.page.proxied, seen.target.jupyter_origin.lower()
+    if response is None or not response.is_ok or not forbids_frame(list(response.fields), origin, {origin}):
         return
     for name in ("content-security-policy", "x-frame-options"):
-        for value in answer.all_fields(name):
+        for value in response.all_fields(name):
             if name == "x-frame-options" or "frame-ancestors" in value.lower():
                 field = "X-Frame-Options" if name == "x-frame-options" else "Content-Security-Policy"
                 sentence = f"{field} forbids that the page is shown in a tab of JupyterLab."
@@ -41,12 +41,12 @@ def find_forbidden_frames(seen: Observation) -> Iterator[Finding]:
 def find_blocked_by_csp(seen: Observation) -> Iterator[Finding]:
     """What the page's policy allows on localhost and not below the prefix."""
     page, target = seen.page, seen.target
-    answer = page.proxied
-    if answer is None:
+    response = page.proxied
+    if response is None:
         return
     file = page.direct_url or page.url
-    sources = [(v, locate_field(file, "Content-Security-Policy", v)) for v in answer.all_fields("content-security-policy")]
-    document = answer.document
+    sources = [(v, locate_field(file, "Content-Security-Policy", v)) for v in response.all_fields("content-security-policy")]
+    document = response.document
     metas = document.metas if document is not None else ()
     sources += [(meta.value, meta.evidence) for meta in metas if meta.name == "content-security-policy"]
     left = _MAX_SOURCES
@@ -174,14 +174,14 @@ def find_removed_fields(seen: Observation) -> Iterator[Finding]:
 def find_missing_fields(seen: Observation) -> Iterator[Finding]:
     """A field that does not pass, in the text with which the service refuses the page."""
     for visit in seen.of_kind("page", "frame"):
-        for answer in filter(None, (visit.proxied, visit.direct)):
-            if answer.status not in (400, 401, 403, 407, 500):
+        for response in filter(None, (visit.proxied, visit.direct)):
+            if response.status not in (400, 401, 403, 407, 500):
                 continue
-            for match in _DASHED.finditer(answer.text[:_MAX_TEXT]):
+            for match in _DASHED.finditer(response.text[:_MAX_TEXT]):
                 if find_identity_fields([(match[0], "")]):
                     file = visit.direct_url or visit.url
                     yield _removed(
-                        match[0], f"the service requires it ({answer.status})", locate(file, answer.text, *match.span())
+                        match[0], f"the service requires it ({response.status})", locate(file, response.text, *match.span())
                     )
                     return
 

@@ -49,11 +49,11 @@ _CHOICE = 160  # characters before it in which `wss` or `https` means that there
 
 def hides_referrer(seen: Observation) -> bool:
     """True if the page's policy keeps its path out of `Referer`, so that nothing is redirected by it."""
-    answer = seen.page.proxied or seen.page.direct
-    if answer is None:
+    response = seen.page.proxied or seen.page.direct
+    if response is None:
         return False
-    names = [name.strip().lower() for value in answer.all_fields("referrer-policy") for name in value.split(",")]
-    meta = answer.document.meta("referrer") if answer.document is not None else None
+    names = [name.strip().lower() for value in response.all_fields("referrer-policy") for name in value.split(",")]
+    meta = response.document.meta("referrer") if response.document is not None else None
     names += [meta.value.strip().lower()] if meta is not None else []
     known = [name for name in names if name in _POLICIES]
     return bool(known) and known[-1] in _HIDES_PATH
@@ -148,8 +148,8 @@ def _redirected_refreshes(seen: Observation) -> list[Visit]:
 
 
 def find_base_href(seen: Observation) -> Iterator[Finding]:
-    answer = seen.page.proxied or seen.page.direct
-    document = answer.document if answer is not None else None
+    response = seen.page.proxied or seen.page.direct
+    document = response.document if response is not None else None
     if document is None or document.base is None:
         return
     url = urljoin(seen.target.jupyter_origin + seen.page.proxied_url, document.base_href.strip())
@@ -162,8 +162,8 @@ def find_base_href(seen: Observation) -> Iterator[Finding]:
 def find_trailing_slash(seen: Observation) -> Iterator[Finding]:
     path = seen.page.proxied_url.partition("?")[0]
     name = path.rpartition("/")[2]
-    answer = seen.page.proxied or seen.page.direct
-    has_base = answer is not None and answer.document is not None and answer.document.base is not None
+    response = seen.page.proxied or seen.page.direct
+    has_base = response is not None and response.document is not None and response.document.base is not None
     if not name or "." in name or has_base:
         return
     relative = [v for v in seen.of_kind("script", "style") if _is_relative(v.url) and v.proxied is not None]
@@ -356,8 +356,8 @@ def _stands_behind(pattern: re.Pattern[str], visit: Visit) -> bool:
 def _refreshes(seen: Observation) -> Iterator[tuple[Visit, MetaTag, str]]:
     """Pages with a `<meta http-equiv=refresh>`, and the URLs there."""
     for page in seen.of_kind("page"):
-        answer = page.proxied or page.direct
-        meta = answer.document.meta("refresh") if answer is not None and answer.document is not None else None
+        response = page.proxied or page.direct
+        meta = response.document.meta("refresh") if response is not None and response.document is not None else None
         if meta is not None and (written := url_of_refresh(meta.value)):
             yield page, meta, written
 

@@ -4,24 +4,24 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer, Evidence, Observation, Visit
+from jupyter_portproxy.diagnose.observation import Evidence, Observation, Response, Visit
 
 from ..observations import TARGET, find, find_one
 
 REMOTE = replace(TARGET, jupyter_origin="https://hub.example")
 
 
-def look(answer: Answer, target=REMOTE) -> Observation:
-    return Observation(target, (Visit("page", "/", Evidence("/"), "/", f"{target.prefix}/", answer, answer),))
+def look(response: Response, target=REMOTE) -> Observation:
+    return Observation(target, (Visit("page", "/", Evidence("/"), "/", f"{target.prefix}/", response, response),))
 
 
 def redirect(location: str, target=REMOTE) -> Observation:
-    return look(Answer(302, fields=(("Location", location),)), target)
+    return look(Response(302, fields=(("Location", location),)), target)
 
 
 def test_a_login_of_the_service_is_a_notice():
-    answer = Answer(401, fields=(("WWW-Authenticate", 'Basic realm="x"'),))
-    seen = look(answer)
+    response = Response(401, fields=(("WWW-Authenticate", 'Basic realm="x"'),))
+    seen = look(response)
     assert find(seen) == ["login-required"]
     assert find_one(seen, "login-required").evidence.field == "WWW-Authenticate"
 
@@ -72,7 +72,7 @@ def test_a_callback_out_of_the_prefix(location, callback):
 
 
 def test_a_refresh_leads_to_a_login_too():
-    seen = look(Answer(200, fields=(("Refresh", "0; url=https://sso.example/login"),)))
+    seen = look(Response(200, fields=(("Refresh", "0; url=https://sso.example/login"),)))
     assert find(seen) == ["login-required"]
     assert find_one(seen, "login-required").evidence.field == "Refresh"
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer, Evidence, Observation, Visit
+from jupyter_portproxy.diagnose.observation import Evidence, Observation, Response, Visit
 
 from ..observations import TARGET, find, find_one, observe
 
@@ -65,8 +65,8 @@ def test_upgrades_to_https_where_jupyter_is_at_http():
 
 
 def set_cookies(*values: str, passed: tuple[str, ...] | None = None, target=TARGET) -> Observation:
-    direct = Answer(200, fields=tuple(("Set-Cookie", value) for value in values))
-    proxied = Answer(200, fields=tuple(("Set-Cookie", value) for value in (values if passed is None else passed)))
+    direct = Response(200, fields=tuple(("Set-Cookie", value) for value in values))
+    proxied = Response(200, fields=tuple(("Set-Cookie", value) for value in (values if passed is None else passed)))
     return Observation(target, (Visit("page", "/", Evidence("/"), "/", f"{TARGET.prefix}/", direct, proxied),))
 
 
@@ -125,8 +125,8 @@ def test_fields_of_scripts_that_do_not_pass(script):
 
 def test_a_field_that_the_service_misses():
     for status in (400, 401, 403):
-        answer = Answer(status, text="Missing header: X-WEBAUTH-USER")
-        seen = Observation(TARGET, (Visit("page", "/", Evidence("/"), "/", f"{TARGET.prefix}/", answer, answer),))
+        response = Response(status, text="Missing header: X-WEBAUTH-USER")
+        seen = Observation(TARGET, (Visit("page", "/", Evidence("/"), "/", f"{TARGET.prefix}/", response, response),))
         assert find(seen)[0] == "field-removed"
 
 

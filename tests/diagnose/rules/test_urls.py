@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer, Evidence, Visit
+from jupyter_portproxy.diagnose.observation import Evidence, Response, Visit
 
 from ..observations import BEHIND_HUB, TARGET, find, find_one, observe
 
@@ -80,7 +80,7 @@ def test_links_to_pages_of_jupyter_are_lost_and_other_links_redirected():
 
 
 def test_a_module_at_the_root_that_others_import_runs_twice():
-    text = Answer(200, text='import"./chunk.js"')
+    text = Response(200, text='import"./chunk.js"')
     module = Visit("script", "/main.js", Evidence("/", 1), "/main.js", "/main.js", text, text)
     assert "twice" in find_one(observe(more=(module,)), REDIRECTED).sentence
 
@@ -234,7 +234,7 @@ def test_a_service_worker_below_the_prefix():
 
 
 def test_a_scope_that_does_not_pass():
-    direct, proxied = Answer(200, fields=(("Service-Worker-Allowed", "/"),)), Answer(200)
+    direct, proxied = Response(200, fields=(("Service-Worker-Allowed", "/"),)), Response(200)
     worker = Visit("worker", "js/sw.js", Evidence("/"), "/js/sw.js", "/proxy/port/8050/js/sw.js", direct, proxied)
     finding = find_one(observe(more=(worker,)), "service-worker-scope")
     assert finding.evidence == Evidence("/js/sw.js", None, "Service-Worker-Allowed", "/")

@@ -4,23 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Answer, Evidence, Observation, Visit
+from jupyter_portproxy.diagnose.observation import Evidence, Observation, Response, Visit
 
 from ..observations import TARGET, find, find_one, observe
 
 ABSOLUTE = replace(TARGET, prefix=TARGET.absolute_prefix, keeps_prefix=True)
 
 
-def page(direct: Answer | None, proxied: Answer | None, path: str = "/", url: str = "") -> Visit:
+def page(direct: Response | None, proxied: Response | None, path: str = "/", url: str = "") -> Visit:
     return Visit("page", path, Evidence(path), path, url or TARGET.prefix + path, direct, proxied)
 
 
-def look(direct: Answer, proxied: Answer, target=TARGET) -> Observation:
+def look(direct: Response, proxied: Response, target=TARGET) -> Observation:
     return Observation(target, (page(direct, proxied),))
 
 
-def redirect(location: str, status: int = 302) -> Answer:
-    return Answer(status, fields=(("Location", location),))
+def redirect(location: str, status: int = 302) -> Response:
+    return Response(status, fields=(("Location", location),))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def redirect(location: str, status: int = 302) -> Answer:
 )
 def test_a_check_of_the_host(text):
     for status in (400, 403):
-        seen = look(Answer(status, text=text), Answer(status, text=text))
+        seen = look(Response(status, text=text), Response(status, text=text))
         assert find(seen) == ["request-refused"]
         assert "check of Host" in find_one(seen, "request-refused").sentence
 
@@ -60,26 +60,28 @@ def test_a_check_of_the_host(text):
     ],
 )
 def test_checks_of_origins_and_tokens(text, check):
-    seen = look(Answer(200), Answer(403, text=text))
+    seen = look(Response(200), Response(403, text=text))
     assert find(seen) == ["request-refused"]
     assert f"check of {check}" in find_one(seen, "request-refused").sentence
 
 
 def test_a_refusal_only_through_jupyter_is_a_check_though_it_says_nothing():
-    assert find(look(Answer(200), Answer(403, text="no"))) == ["request-refused"]
-    assert find(look(Answer(200), Answer(404, text="no"))) == ["page-differs"]
+    assert find(look(Response(200), Response(403, text="no"))) == ["request-refused"]
+    assert find(look(Response(200), Response(404, text="no"))) == ["page-differs"]
 
 
 def test_an_old_webpack_refuses_with_200():
-    assert find(look(Answer(200, text="Invalid Host header"), Answer(200, text="Invalid Host header\n"))) == ["request-refused"]
-    assert find(look(Answer(200), Answer(200, text="<p>An Invalid Host header is a fault of a client.</p>"))) == []
+    assert find(look(Response(200, text="Invalid Host header"), Response(200, text="Invalid Host header\n"))) == [
+        "request-refused"
+    ]
+    assert find(look(Response(200), Response(200, text="<p>An Invalid Host header is a fault of a client.</p>"))) == []
 
 
 @pytest.mark.parametrize(
     "text", ["Your browser is not supported.", "Only for browsers", "Unknown User-Agent", "Please use a modern browser"]
 )
 def test_a_service_for_browsers_only(text):
-    seen = look(Answer(403, text=text), Answer(403, text=text))
+    seen = look(Response(403, text=text), Response(403, text=text))
     assert find(seen) == ["browsers-only"]
 
 
@@ -98,13 +100,13 @@ def test_redirects_out_of_the_prefix():
 
 def test_redirects_below_the_prefix():
     for location in ("x/", f"{TARGET.prefix}/app/", "?x", f"http://localhost:8888{TARGET.prefix}/x"):
-        seen = Observation(TARGET, (page(redirect(location), redirect(location)), page(Answer(200), Answer(200), "/app/")))
+        seen = Observation(TARGET, (page(redirect(location), redirect(location)), page(Response(200), Response(200), "/app/")))
         assert find(seen) == []
 
 
 def test_the_field_refresh():
-    answer = Answer(200, fields=(("Refresh", "0; url=/login"),))
-    finding = find_one(look(answer, answer, ABSOLUTE), "redirect-outside-prefix")
+    response = Response(200, fields=(("Refresh", "0; url=/login"),))
+    finding = find_one(look(response, response, ABSOLUTE), "redirect-outside-prefix")
     assert (finding.evidence.field, finding.evidence.excerpt) == ("Refresh", "0; url=/login")
 
 
@@ -116,7 +118,7 @@ def test_a_redirect_to_https():
 def test_a_circle_of_redirects():
     looping = replace(redirect(f"{TARGET.prefix}/"), error="too_many_redirects")
     assert find(look(looping, looping)) == ["redirect-loop"]
-    assert find(look(Answer(200), looping)) == ["redirect-loop"]
+    assert find(look(Response(200), looping)) == ["redirect-loop"]
     there, back = redirect(f"{TARGET.prefix}/a"), redirect(f"{TARGET.prefix}/")
     circle = [page(there, there), page(back, back, "/a"), page(there, there)]
     assert find(Observation(TARGET, tuple(circle))) == ["redirect-loop"]
@@ -124,16 +126,16 @@ def test_a_circle_of_redirects():
 
 @pytest.mark.parametrize("status", [404, 410, 500, 503])
 def test_a_page_that_fails_on_localhost_too(status):
-    seen = look(Answer(status), Answer(status))
+    seen = look(Response(status), Response(status))
     assert find(seen) == ["page-fails"]
     finding = find_one(seen, "page-fails")
     assert f"{status} for /, on localhost too" in finding.sentence
     assert ("base path" in finding.remedies[0]) is (status == 404)
 
 
-@pytest.mark.parametrize("answer", [Answer(0, error="timeout"), Answer(200, error="not_decodable")])
-def test_a_service_that_does_not_answer_is_no_finding(answer):
-    assert find(look(answer, answer)) == []  # the report has that as a problem
+@pytest.mark.parametrize("response", [Response(0, error="timeout"), Response(200, error="not_decodable")])
+def test_a_service_that_does_not_answer_is_no_finding(response):
+    assert find(look(response, response)) == []  # the report has that as a problem
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,10 @@ def test_a_service_that_does_not_answer_is_no_finding(answer):
 )
 def test_a_service_at_another_path(option, words):
     target = replace(TARGET, command=("app", *option.split()))
-    seen = look(Answer(404), Answer(404), target)
+    seen = look(Response(404), Response(404), target)
     assert find(seen) == ["page-fails"]
     assert words in find_one(seen, "page-fails").remedies[0]
-    assert find(look(Answer(200), Answer(200), target)) == []
+    assert find(look(Response(200), Response(200), target)) == []
 
 
 def test_pages_that_work_are_no_finding():

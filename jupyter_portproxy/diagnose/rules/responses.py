@@ -1,4 +1,4 @@
-"""Rules for how the service answers for its page: errors, redirects, refusals. Pure."""
+"""Rules for the responses with the page: errors, redirects, refusals. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
-from ..observation import Answer, Evidence, Observation, Visit
+from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
 from .logins import find_login, is_login_elsewhere, redirects_of
 from .policies import find_missing_fields
@@ -48,21 +48,21 @@ _BROWSER = re.compile(
 def find_failing_page(seen: Observation) -> Iterator[Finding]:
     """The page fails, on localhost too. A service that does not answer at all is a problem of its report."""
     page, target = seen.page, seen.target
-    answer = page.direct if page.direct is not None else page.proxied
-    if answer is None or answer.error or answer.status < 400 or is_explained(seen) or (page.proxied or answer).is_ok:
+    response = page.direct if page.direct is not None else page.proxied
+    if response is None or response.error or response.status < 400 or is_explained(seen) or (page.proxied or response).is_ok:
         return
     url, base = make_excerpt(page.direct_url or page.url), _base_path_of(seen)
     where = ", on localhost too" if page.direct is not None else ""
-    sentence = f"The service answers {answer.status} for {url}{where}."
-    if answer.status != 404 or not base:
-        is_mounted = answer.status == 404 and not target.keeps_prefix
+    sentence = f"The service answers {response.status} for {url}{where}."
+    if response.status != 404 or not base:
+        is_mounted = response.status == 404 and not target.keeps_prefix
         remedies = (f"If it was started with this base path, open `{target.absolute_prefix}/`.",) if is_mounted else ()
-        yield Finding("page-fails", sentence, _first_line(page, answer), remedies)
+        yield Finding("page-fails", sentence, _first_line(page, response), remedies)
         return
     is_absolute = is_below(base, target.absolute_prefix)
     place = f"{target.absolute_prefix}/" if is_absolute else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"
     remedies = (f"Its command line has the base path `{make_excerpt(base)}`: open `{place}`.",)
-    yield Finding("page-fails", sentence, _first_line(page, answer), remedies, place if is_absolute else None)
+    yield Finding("page-fails", sentence, _first_line(page, response), remedies, place if is_absolute else None)
 
 
 def find_differing_page(seen: Observation) -> Iterator[Finding]:
@@ -89,8 +89,8 @@ def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
         )
         if again or any(a is not None and a.error == "too_many_redirects" for a in (page.proxied, page.direct)):
             last = next((p for p in reversed(pages) if p.proxied is not None and p.proxied.field("location")), page)
-            answer = last.proxied or last.direct
-            location = answer.field("location") if answer is not None else ""
+            response = last.proxied or last.direct
+            location = response.field("location") if response is not None else ""
             where = "" if _loops(page.direct) or _loops(page.proxied) is False else " through Jupyter"
             sentence = f"The page redirects in a circle{where}; the last one leads to {make_excerpt(location) or 'itself'}."
             yield Finding("redirect-loop", sentence, locate_field(last.direct_url or last.url, "Location", location))
@@ -99,12 +99,12 @@ def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
 
 def find_outside_redirects(seen: Observation) -> Iterator[Finding]:
     for page in seen.of_kind("page"):
-        answer = page.proxied
-        if answer is None:
+        response = page.proxied
+        if response is None:
             continue
-        for name, written in redirects_of(answer):
+        for name, written in redirects_of(response):
             if not is_login_elsewhere(seen, page, written) and (problem := _leads_outside(seen, page, written)):
-                evidence = locate_field(page.direct_url or page.url, name, answer.field(name.lower()))
+                evidence = locate_field(page.direct_url or page.url, name, response.field(name.lower()))
                 yield Finding("redirect-outside-prefix", problem, evidence)
                 return
     yield from find_content_redirects(seen)
@@ -123,15 +123,15 @@ def find_forced_https(seen: Observation) -> Iterator[Finding]:
 def find_refusals(seen: Observation) -> Iterator[Finding]:
     """A check of Host, Origin or a CSRF token."""
     for visit in seen.of_kind("page", "script", "style", "frame"):
-        for answer in filter(None, (visit.proxied, visit.direct)):
-            check, match = _find_check(answer)
+        for response in filter(None, (visit.proxied, visit.direct)):
+            check, match = _find_check(response)
             if not check:
                 continue
             assert match is not None  # with a check
             where = " also on localhost" if visit.direct is not None and not visit.direct.is_ok else " only through Jupyter"
             url = make_excerpt(visit.direct_url or visit.url)
-            sentence = f"The service's check of {check} refuses {url} with {answer.status},{where}."
-            yield Finding("request-refused", sentence, locate(visit.direct_url or visit.url, answer.text, *match.span()))
+            sentence = f"The service's check of {check} refuses {url} with {response.status},{where}."
+            yield Finding("request-refused", sentence, locate(visit.direct_url or visit.url, response.text, *match.span()))
             return
         direct, proxied = visit.direct, visit.proxied
         if direct is not None and direct.is_ok and proxied is not None and proxied.status in _REFUSED and not proxied.error:
@@ -146,11 +146,13 @@ def find_refusals(seen: Observation) -> Iterator[Finding]:
 
 def find_browser_checks(seen: Observation) -> Iterator[Finding]:
     page = seen.page
-    for answer in filter(None, (page.proxied, page.direct)):
-        match = _BROWSER.search(answer.text[:_MAX_TEXT]) if answer.status in (400, 403, 406, 418, 426) else None
-        if match is not None and not _find_check(answer)[0]:
-            sentence = f"The service answers {answer.status}, as it takes the doctor for no browser. Open the page in a browser."
-            yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, answer.text, *match.span()))
+    for response in filter(None, (page.proxied, page.direct)):
+        match = _BROWSER.search(response.text[:_MAX_TEXT]) if response.status in (400, 403, 406, 418, 426) else None
+        if match is not None and not _find_check(response)[0]:
+            sentence = (
+                f"The service answers {response.status}, as it takes the doctor for no browser. Open the page in a browser."
+            )
+            yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, response.text, *match.span()))
             return
 
 
@@ -163,12 +165,12 @@ def is_explained(seen: Observation) -> bool:
     return any(True for rule in rules for _ in rule(seen))
 
 
-def _find_check(answer: Answer) -> tuple[str, re.Match[str] | None]:
+def _find_check(response: Response) -> tuple[str, re.Match[str] | None]:
     """Which check has refused a request, and where its text says so; empty if it is not known."""
-    text = answer.text[:_MAX_TEXT]
-    if answer.error or answer.status not in (*_REFUSED, 200):
+    text = response.text[:_MAX_TEXT]
+    if response.error or response.status not in (*_REFUSED, 200):
         return "", None
-    if answer.status == 200:  # older versions of webpack-dev-server
+    if response.status == 200:  # older versions of webpack-dev-server
         match = re.fullmatch(r"\s*Invalid Host header\s*", text)
         return ("Host" if match else ""), match
     for check, pattern in (("CSRF tokens", _CSRF), ("Host", _HOST), ("Origin", _ORIGIN)):
@@ -177,8 +179,8 @@ def _find_check(answer: Answer) -> tuple[str, re.Match[str] | None]:
     return "", None
 
 
-def _names_browser(answer: Answer) -> bool:
-    return _BROWSER.search(answer.text[:_MAX_TEXT]) is not None
+def _names_browser(response: Response) -> bool:
+    return _BROWSER.search(response.text[:_MAX_TEXT]) is not None
 
 
 def _leads_outside(seen: Observation, page: Visit, written: str) -> str:
@@ -205,8 +207,8 @@ def _forces_https(seen: Observation, location: str) -> bool:
     return is_loopback(host) or (host == host_of(origin) and not location.strip().lower().startswith(f"{origin}/"))
 
 
-def _loops(answer: Answer | None) -> bool:
-    return answer is not None and answer.error == "too_many_redirects"
+def _loops(response: Response | None) -> bool:
+    return response is not None and response.error == "too_many_redirects"
 
 
 def _base_path_of(seen: Observation) -> str:
@@ -220,7 +222,7 @@ def _base_path_of(seen: Observation) -> str:
     return match[1] if match is not None else ""
 
 
-def _first_line(page: Visit, answer: Answer) -> Evidence:
-    text = answer.text.lstrip()
+def _first_line(page: Visit, response: Response) -> Evidence:
+    text = response.text.lstrip()
     file = page.direct_url or page.url
     return locate(file, text, 0, min(len(text), 1)) if text else Evidence(file)
