@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 def run_relay(work: Coroutine[Any, Any, int]) -> int:
     """Run a command's coroutine, which may open many connections, and return its exit code."""
-    import asyncio
     import logging
+
+    try:
+        from uvloop import run  # of the extra `fast`: a round trip takes a quarter less of the processor
+    except ImportError:
+        from asyncio import run  # type: ignore[assignment]
 
     from ..system.descriptors import raise_limit
 
     logging.getLogger("tornado").addHandler(logging.NullHandler())  # what it warns of is in the command's own sentences
     raise_limit()
-    return asyncio.run(work)
+    return run(work)
 
 
 def server_access(server: ServerAddress) -> ServerAccess:

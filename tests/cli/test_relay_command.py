@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jupyter_portproxy.cli.relay_command import exit_code_of_signals, print_message, server_access
+from jupyter_portproxy.cli.relay_command import exit_code_of_signals, print_message, run_relay, server_access
 from jupyter_portproxy.cli.server_address import ServerAddress
 from jupyter_portproxy.errors import CliError
 
@@ -27,6 +27,18 @@ async def test_the_first_signal_decides_the_exit_code(number, code):
     finally:
         for each in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(each)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_loop_is_uvloops_where_it_is_installed(monkeypatch, is_installed):
+    if not is_installed:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+
+    async def name_loop() -> int:
+        return int(type(asyncio.get_running_loop()).__module__ == "uvloop")
+
+    assert run_relay(name_loop()) == is_installed
 
 
 def test_messages_go_to_standard_error_without_control_characters(capsys):
