@@ -40,6 +40,7 @@ _URL = re.compile(r"[^\"'`\s$]{1,300}")  # up to `${`
 _PATH = re.compile(r"/[^\"'`\s$]{0,300}")
 _NAME = r"[A-Za-z_$][\w$]{0,60}"
 _USE = re.compile(rf"(?:`\$\{{{_S}(?P<inner>{_NAME}){_S}\}}|(?P<outer>{_NAME})(?:{_S}\+{_S}(?P<quote>{_QUOTE}))?)(?P<end>)")
+_MIN_NAME = 3  # characters of a constant: shorter ones are of minified code, where one name has many values
 # A constant, with a literal or the page's own origin as its value.
 _CONSTANT = re.compile(
     rf"(?:const|let|var)\s{_S}({_NAME}){_S}={_S}(?:{_QUOTE}|(?:(?:window|document|self)\.)?location\.(?P<origin>origin)\b)"
@@ -152,7 +153,7 @@ class _ScriptReader:
             name, at = match[1], match.end()
             value = "" if match["origin"] else self._read_url(at)
             is_whole = match["origin"] is not None or self._mask[at + len(value) : at + len(value) + 1] in ("'", '"', "`")
-            if name in known or not is_whole:
+            if name in known or not is_whole or len(name) < _MIN_NAME:
                 self._constants.pop(name, None)
             else:
                 self._constants[name] = value
@@ -165,7 +166,8 @@ class _ScriptReader:
         if use is None or value is None:
             return ""
         has_more = (use["inner"] or use["quote"]) and self._mask.startswith(FILLER, use.end())
-        return value + (self._read_url(use.end()) if has_more else "")
+        url = value + (self._read_url(use.end()) if has_more else "")
+        return url if url.startswith(("/", "http:", "https:")) else ""
 
     def _is_open(self, at: int) -> bool:
         """True for the quote at the begin of a literal that is not empty."""

@@ -143,9 +143,11 @@ def test_constants(script, kind, url):
     "script",
     [
         "const base = document.baseURI; fetch(base + '/x')",
-        "let a = '/b'; let a = '/c'; fetch(a)",
-        "const a = `/b/${c}`; fetch(a)",
-        "const a = '/b'; fetch(b)",
+        "let path = '/b'; let path = '/c'; fetch(path)",
+        "const path = `/b/${c}`; fetch(path)",
+        "const path = '/b'; fetch(other)",
+        "const e = '/b'; fetch(e)",
+        "const key = 'settings'; store.fetch(key)",
     ],
 )
 def test_what_is_no_constant(script):
