@@ -143,6 +143,7 @@ async def test_a_folder_without_a_project_file(api, shop):
         ("PUT", "folders/consent", {"path": ["shop"], "digest": ""}),
         ("POST", "folders/up", {"path": "shop", "digest": "", "services": "web"}),
         ("POST", "folders/up", {"path": "shop", "digest": "", "services": [1]}),
+        ("POST", "folders/down", {"path": "shop", "services": "web"}),
         ("POST", "folders/down", {"path": None}),
     ],
 )
