@@ -145,15 +145,15 @@ function Finding({ finding, trans }: { finding: IFinding; trans: TranslationBund
   const about = addressOf(documentation);
   return (
     <li className={`jp-mod-${severity}`}>
-      <h3>
+      <h2>
         <span className="jp-PortProxy-severity">{severityText(severity, trans)}</span> {title}
-      </h3>
+      </h2>
       <p>{withCode(sentence)}</p>
       <p className="jp-PortProxy-place">{trans.__('at %1', placeText(finding, trans))}</p>
       {excerpt.length ? <pre tabIndex={0}>{excerpt.join('\n')}</pre> : null}
       {remedies.length ? (
         <>
-          <h4>{remedies.length > 1 ? trans.__('Any of these cures it') : trans.__('What cures it')}</h4>
+          <h3>{remedies.length > 1 ? trans.__('Any of these cures it') : trans.__('What cures it')}</h3>
           <ul>
             {remedies.map((remedy, index) => (
               <li key={index}>{withCode(remedy)}</li>

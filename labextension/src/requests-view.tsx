@@ -230,9 +230,9 @@ function Details({ exchange, trans }: { exchange: IExchange; trans: TranslationB
       <button className="jp-mod-styled" onClick={copy}>
         {isCopied ? trans.__('Copied') : trans.__('Copy as curl')}
       </button>
-      <h3>{trans.__('Request')}</h3>
+      <h2>{trans.__('Request')}</h2>
       <pre tabIndex={0}>{lines(request_fields)}</pre>
-      <h3>{trans.__('Response')}</h3>
+      <h2>{trans.__('Response')}</h2>
       <pre tabIndex={0}>{lines(response_fields)}</pre>
     </div>
   );

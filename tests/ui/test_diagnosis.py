@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
-from .conftest import watch_errors, without_news
+from .conftest import log_in, watch_errors, without_news
 from .test_lab import AXE, open_lab, picture
 
 BROKEN = b"""<!doctype html><title>Broken</title><meta name="referrer" content="no-referrer">
@@ -60,6 +60,7 @@ def broken_app():
 def lab_server(tmp_path_factory):
     home = tmp_path_factory.mktemp("diagnosis")
     without_news(home)
+    (home / "a.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     with jupyter_server(home, f"--ServerApp.root_dir={home}") as running:
         yield running
         assert "Traceback" not in running.log, running.log
@@ -78,6 +79,18 @@ def lab(chromium, lab_server):
     context.close()
     # What the broken page itself logs is not JupyterLab's.
     assert [error for error in errors if not re.search(r"/proxy/(port|enter)/|//p\d+\.localhost:", error)] == []
+
+
+@pytest.fixture
+def browser_tab(chromium, lab_server):
+    """A page of a browser that is logged in, without JupyterLab."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    log_in(context, lab_server.url)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield page
+    picture(page, "last-error-page")
+    context.close()
 
 
 def row(page: Page, port: int):
@@ -155,3 +168,43 @@ def test_failed_requests_of_a_page_lead_to_its_diagnosis_in_the_dark_theme(lab):
         expect(view.locator(".jp-PortProxy-findings > li").first).to_contain_text("/static/app.js", timeout=20_000)
         picture(lab, "diagnosis-dark")
         check_axe(lab, ".jp-PortProxy-inspection")
+
+
+@pytest.mark.parametrize("path", ["tree", "notebooks/a.ipynb"])
+def test_notebook_shows_both_in_a_dialog_by_the_keyboard(browser_tab, lab_server, path):
+    browser_tab.goto(f"{lab_server.url}{path}")
+    dialog, kind = browser_tab.locator(".jp-Dialog"), path.partition("/")[0]
+    if kind == "tree":
+        browser_tab.wait_for_selector(".jp-DirListing-item", timeout=40_000)
+    else:
+        dialog.get_by_role("button", name="Select Kernel").press("Escape", timeout=40_000)
+    with broken_app() as port:
+        browser_tab.keyboard.press("Control+Shift+Y")
+
+        def run(command: str) -> None:
+            row(browser_tab, port).locator(".jp-PortProxy-name").focus(timeout=20_000)
+            browser_tab.keyboard.press("Shift+F10")
+            browser_tab.click(f'.lm-Menu-itemLabel:text-is("{command}")')
+
+        run("Diagnose the Page")
+        expect(dialog.locator(".jp-PortProxy-findings > li").first).to_contain_text("/static/app.js", timeout=20_000)
+        expect(dialog.get_by_label("Page")).to_be_focused()
+        picture(browser_tab, f"{kind}-diagnosis")
+        check_axe(browser_tab, ".jp-Dialog")
+        browser_tab.keyboard.press("Control+A")
+        browser_tab.keyboard.type("/healthy")
+        browser_tab.keyboard.press("Enter")
+        expect(dialog.get_by_role("status")).to_contain_text("Nothing wrong was found.", timeout=20_000)
+        browser_tab.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+
+        run("Show Requests")
+        expect(dialog).to_contain_text("are recorded from now on")
+        expect(dialog.get_by_label("Filter")).to_be_focused()
+        assert browser_tab.request.get(f"{lab_server.url}proxy/port/{port}/healthy").ok
+        dialog.get_by_role("button", name=f"/proxy/port/{port}/healthy").press("Enter")
+        expect(dialog).to_contain_text("Content-Type: text/html")
+        picture(browser_tab, f"{kind}-requests")
+        check_axe(browser_tab, ".jp-Dialog")
+        browser_tab.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
