@@ -50,6 +50,7 @@ class GatewayError(Exception):
     message: str = ""
     hint: str = ""
     retry_after: int | None = None  # s after which a retry may help; None if it will not
+    is_diagnosable = False  # the page doctor may find the cause: the service was admitted, and has failed
     details: tuple[str, ...] = ()  # the last lines of a service's log
     start: str = ""  # the path to which a POST starts the project; empty if that is not possible
     hop: str = ""  # the gateway of a chain that reports the error; empty without a chain
@@ -193,6 +194,7 @@ class NotFramed(Forbidden):
     """A navigation of a frame to a page that forbids framing (403)."""
 
     code, title = "not_framed", "Open this in a browser tab"
+    is_diagnosable = True
     message = "This page cannot be shown in a frame: its X-Frame-Options or frame-ancestors forbids it."
     hint = "Open it in a browser tab."
 
@@ -261,6 +263,7 @@ class BadUpgrade(GatewayError):
 
 class Unreachable(GatewayError):
     status, code, title = 502, "unreachable", "The service does not answer"
+    is_diagnosable = True
     retry_after = 2
 
     @classmethod
@@ -275,6 +278,7 @@ class Unreachable(GatewayError):
 
 class BadUpstream(GatewayError):
     status, code, title = 502, "bad_upstream", "The service gave no valid answer"
+    is_diagnosable = True
     hint = (
         "Look at the service's own log. Does it speak plain HTTP on this port? "
         "If it speaks https, make a rule for the port, or open proxy/https/N/. If it speaks no HTTP, programs reach it: "
@@ -287,6 +291,7 @@ class BadUpstream(GatewayError):
 
 class Distrusted(GatewayError):
     status, code, title = 502, "distrusted", "The service could not be trusted"
+    is_diagnosable = True
 
     @classmethod
     def certificate(cls) -> Distrusted:
@@ -311,6 +316,7 @@ class TooManyRedirects(GatewayError):
 
 class UpstreamTimeout(GatewayError):
     status, code, title = 504, "timeout", "The service took too long"
+    is_diagnosable = True
     retry_after = 5
 
     @classmethod

@@ -19,6 +19,7 @@ from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
+from ..handlers.diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
 from ..handlers.error_page import PAGES
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
 from ..handlers.origin_check import client_schemes
@@ -133,7 +134,8 @@ class IndexPageHandler(JupyterHandler):
             hint = f"Reload {self.address} and try again. It needs the permissions {RESOURCE}:read and {RESOURCE}:{ACTION}."
             shown = GatewayError(cause.log_message or self._reason, hint if status_code == 403 else "")
             shown.status, shown.title = status_code, self._reason
-        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, reload=None, about="", allow=None))
+        more = dict.fromkeys(("reload", "about", "allow", "diagnosis"))
+        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, **more))
 
     async def _perform(self) -> None:
         """Perform the action of the form. Raises: GatewayError, HTTPError"""
@@ -233,6 +235,10 @@ class IndexPageHandler(JupyterHandler):
         server = shlex.quote(f"{scheme}://{request.host}{self.base_url}")
         return f"jupyter portproxy forward {target} --server {server}"
 
+    def _link_diagnosis(self, target: str) -> DiagnosisLink | None:
+        lab = find_lab(self.settings)
+        return link_diagnosis(self.base_url + lab if lab else "", target)
+
     def _arguments(self) -> dict[str, str]:
         """The form's arguments; an empty field stands for the default."""
         given = {key: self.get_body_argument(key) for key in self.request.body_arguments if key.startswith(_ARGUMENT)}
@@ -277,6 +283,7 @@ class IndexPageHandler(JupyterHandler):
             address=self.address,
             isolated=self._isolated,
             forward_command=self._forward_command,
+            diagnosis=self._link_diagnosis,
             span=lambda seconds: _span(abs(time.time() - seconds)),
         )
         self.finish(page)

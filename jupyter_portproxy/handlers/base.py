@@ -57,6 +57,7 @@ from ..protocol.urls import (
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
 from . import error_page, hop_trust, start_page
+from .diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
 from .error_page import AllowForm
 from .jupyter_request import JupyterRequest, hypothetical_requests, login_check
 from .login_credentials import Credential, login_tokens, logs_in
@@ -483,8 +484,17 @@ class ProxyRequest:
             counts.count_upstream_error(error.code)
         allow = self._allow_form(error) if isinstance(error, Forbidden) else None
         start = StartView(self._start, self.jupyter_url()) if self._start is not None else None
-        fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow, start)
+        diagnosis = self._link_diagnosis() if error.is_diagnosable else None
+        fields, body = error_page.render(error, self.request, self.frame_ancestors(), allow, start, diagnosis)
         self.respond(error.status, fields, body, is_logged=error.is_logged)
+
+    def _link_diagnosis(self) -> DiagnosisLink | None:
+        """The link to the diagnosis of the page; None for a part of a page, and for what is no page of this server."""
+        target = self.route.isolated_target if self.route is not None else None
+        if target is None or not is_navigation(self.request):
+            return None
+        jupyter_url, lab = self.jupyter_url(), find_lab(self.application.settings)
+        return link_diagnosis(jupyter_url + lab if jupyter_url and lab else "", *target)
 
     def _allow_form(self, error: Forbidden) -> AllowForm | None:
         """The form by which the user allows the port; None if they may not, or this is not a page of Jupyter's origin."""

@@ -14,6 +14,7 @@ from tornado.template import Loader
 from ..errors import GatewayError, NotFramed, NotTheHub
 from ..protocol.headers import ERROR_FIELD, Fields
 from ..protocol.hop_header import REFUSAL_FIELD
+from .diagnosis_link import DiagnosisLink
 from .start_page import StartView
 
 PAGES = Loader(str(Path(__file__).parents[1]))
@@ -45,15 +46,16 @@ def render(
     frame_ancestors: str,
     allow: AllowForm | None = None,
     start: StartView | None = None,
+    diagnosis: DiagnosisLink | None = None,
 ) -> tuple[Fields, bytes]:
     """Header fields and body of an error response, in the form that the request accepts.
 
     Args:
         frame_ancestors: sources of the CSP directive: which pages may show the error in a frame.
-        allow: shown on a page for browsers.
+        allow, diagnosis: shown on a page for browsers.
         start: a page for browsers shows this instead.
     """
-    media_type, text = _content(error, request, allow, start)
+    media_type, text = _content(error, request, allow, start, diagnosis)
     policy = _POLICY
     if isinstance(error, NotFramed):
         policy += "; script-src 'unsafe-inline'"
@@ -85,7 +87,11 @@ def _source_of(script: str) -> str:
 
 
 def _content(
-    error: GatewayError, request: HTTPServerRequest, allow: AllowForm | None, start: StartView | None
+    error: GatewayError,
+    request: HTTPServerRequest,
+    allow: AllowForm | None,
+    start: StartView | None,
+    diagnosis: DiagnosisLink | None,
 ) -> tuple[str, str]:
     accept = request.headers.get("Accept", "")
     if start is not None:
@@ -98,6 +104,7 @@ def _content(
             reload_script=_RELOAD_SCRIPT,
             about=error.documentation,
             allow=allow,
+            diagnosis=diagnosis,
         )
         return "text/html", page.decode()
     if "application/json" in accept:

@@ -7,22 +7,51 @@ import * as React from 'react';
 
 import { IApi, messageOf } from './api';
 import type { Target } from './commands';
-import { addressOf, IDiagnosis, IFinding, pagePath, placeText, reportText, severityText, summaryOf, visibleLines } from './diagnosis';
-import type { IInspectionParts } from './inspection';
+import { addressOf, IDiagnosis, IFinding, pagePath, parseLink, placeText, reportText, severityText, summaryOf, visibleLines } from './diagnosis';
+import { IInspectionParts, LINK_PARAMETER } from './inspection';
 import { showTab } from './inspection-tab';
+import { labelOf } from './open-commands';
 import { Refusal } from './refusal';
+
+const RESET_POLL_INTERVAL = 500; // ms
 
 /** Shows the tab of a target, and looks at its page: at the one that was looked at last, without a `path`. */
 export function showDiagnosis(parts: IInspectionParts, target: Target, label: string, path?: string): void {
-  const id = `jp-portproxy-diagnosis-${'port' in target ? target.port : target.service}`;
-  const title = parts.trans.__('Diagnosis: %1', label);
-  void showTab(parts, id, title, bugIcon, () => new DiagnosisView(target, label, parts.api, parts.trans)).look(path);
+  void showView(parts, target, label).look(path);
 }
 
-/** What is shown: nothing but a progress while it `isLooking`, then a report or why there is none. */
+/** Shows the tab of what a link names. Any site may have such a link: the page is looked at when the tab's button is pressed. */
+export function showLinked(parts: IInspectionParts, link: string): void {
+  removeLink();
+  const linked = parseLink(link);
+  if (linked) {
+    showView(parts, linked.target, labelOf(parts, linked.target)).propose(linked.path);
+  }
+}
+
+function showView(parts: IInspectionParts, target: Target, label: string): DiagnosisView {
+  const id = `jp-portproxy-diagnosis-${'port' in target ? target.port : target.service}`;
+  const title = parts.trans.__('Diagnosis: %1', label);
+  return showTab(parts, id, title, bugIcon, () => new DiagnosisView(target, label, parts.api, parts.trans));
+}
+
+/** Removes the link from the address; again after JupyterLab has written the address without `reset`, which that of a new workspace has. */
+function removeLink(): void {
+  const url = new URL(window.location.href);
+  if (url.searchParams.has(LINK_PARAMETER)) {
+    url.searchParams.delete(LINK_PARAMETER);
+    window.history.replaceState(window.history.state, '', url);
+  }
+  if (url.searchParams.has('reset')) {
+    window.setTimeout(removeLink, RESET_POLL_INTERVAL);
+  }
+}
+
+/** What is shown: nothing but a progress while it `isLooking`, then a report or why there is none. Before that, it may be `isProposed`. */
 interface IState {
   path: string;
   isLooking: boolean;
+  isProposed?: boolean;
   report?: IDiagnosis;
   problem?: string;
 }
@@ -56,6 +85,13 @@ export class DiagnosisView extends ReactWidget {
     }
   };
 
+  /** Waits for the button before it looks at a page; does nothing while it looks at one. */
+  propose(path: string): void {
+    if (!this._abort) {
+      this._show({ path, isLooking: false, isProposed: true });
+    }
+  }
+
   override dispose(): void {
     this._abort?.abort();
     super.dispose();
@@ -80,7 +116,7 @@ interface IDiagnosisProps extends IState {
   trans: TranslationBundle;
 }
 
-export function Diagnosis({ label, path, isLooking, report, problem, onLook, trans }: IDiagnosisProps): React.JSX.Element {
+export function Diagnosis({ label, path, isLooking, isProposed, report, problem, onLook, trans }: IDiagnosisProps): React.JSX.Element {
   const [page, setPage] = React.useState(path);
   React.useEffect(() => setPage(path), [path]);
   const [isCopied, setCopied] = React.useState(false);
@@ -102,7 +138,7 @@ export function Diagnosis({ label, path, isLooking, report, problem, onLook, tra
           <input className="jp-mod-styled" value={page} spellCheck={false} onChange={event => setPage(event.target.value)} />
         </label>
         <button className="jp-mod-styled jp-mod-accept" aria-disabled={isLooking}>
-          {trans.__('Look again')}
+          {isProposed ? trans.__('Diagnose') : trans.__('Look again')}
         </button>
         {report ? (
           <button type="button" className="jp-mod-styled" onClick={copy}>
@@ -111,6 +147,7 @@ export function Diagnosis({ label, path, isLooking, report, problem, onLook, tra
         ) : null}
       </form>
       <div role="status">
+        {isProposed ? <p>{trans.__('A link has led here. The page of %1 is requested when you press Diagnose.', label)}</p> : null}
         {isLooking ? <p>{looking}</p> : null}
         {report ? <p className={report.problem || report.findings.length ? '' : 'jp-PortProxy-well'}>{summaryOf(report, trans)}</p> : null}
       </div>

@@ -2,6 +2,7 @@
 
 import type { TranslationBundle } from '@jupyterlab/translation';
 
+import type { Target } from './commands';
 import { visibleText } from './labels';
 import { absoluteUrl } from './urls';
 
@@ -73,6 +74,15 @@ export function summaryOf(report: IDiagnosis, trans: TranslationBundle): string 
 export function pagePath(text: string): string {
   const { pathname, search } = new URL(`http://page${text.startsWith('/') ? '' : '/'}${text}`);
   return pathname + search;
+}
+
+/** What a link of the gateway's pages names: `8050`, or `dash/login`; undefined if that is no port and no name of a service. */
+export function parseLink(text: string): { target: Target; path: string } | undefined {
+  const [, name = '', path] = /^([A-Za-z0-9][\w.-]{0,127})(\/.*)?$/.exec(text) ?? [];
+  if (!/^\d+$/.test(name)) {
+    return name ? { target: { service: name }, path: path ?? '/' } : undefined;
+  }
+  return /^[1-9]\d{0,4}$/.test(name) && Number(name) <= 65535 ? { target: { port: Number(name) }, path: path ?? '/' } : undefined;
 }
 
 /** All of it as plain text. */

@@ -13,6 +13,8 @@ import { loadPart } from './parts';
 import type { Targets } from './targets';
 import type { IPortsManager } from './tokens';
 
+export const LINK_PARAMETER = 'portproxy-diagnose'; // as in handlers/diagnosis_link.py
+
 /** What the commands use. Without a `labShell`, as in Notebook, a dialog is shown. */
 export interface IInspectionParts {
   shell: JupyterFrontEnd.IShell;
@@ -44,4 +46,12 @@ export function addInspectionCommands(add: AddCommand, parts: IInspectionParts):
   };
   add(CommandIDs.diagnose, trans.__('Diagnose the Page'), diagnose, { icon: bugIcon, isEnabled: hasPage });
   add(CommandIDs.showRequests, trans.__('Show Requests'), showRequests, { icon: listIcon, isEnabled: hasPage });
+}
+
+/** Shows the view that a link of the gateway's error pages names. */
+export function followDiagnosisLink(parts: IInspectionParts): void {
+  const link = new URLSearchParams(window.location.search).get(LINK_PARAMETER);
+  if (link !== null) {
+    void parts.actions.attempt(async () => (await loadPart(() => import('./diagnosis-view'))).showLinked(parts, link));
+  }
 }

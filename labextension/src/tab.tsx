@@ -72,6 +72,7 @@ class Frame extends Panel {
     this.element.title = _options.label;
     this.element.addEventListener('load', () => {
       this._watchActivation();
+      this._followDiagnosisLink();
       this._isStale ||= _options.manager.connection === 'lost';
       _options.onNavigated?.(this.path);
     });
@@ -165,6 +166,15 @@ class Frame extends Panel {
     for (const type of ['pointerdown', 'keydown']) {
       contentDocument?.addEventListener(type, () => (this._activated = contentDocument), true);
     }
+  }
+
+  /** Diagnoses in this window by the link of the gateway's error page, which opens another window elsewhere. */
+  private _followDiagnosisLink(): void {
+    const { run, target } = this._options;
+    this.element.contentDocument?.querySelector('a[data-portproxy-diagnose]')?.addEventListener('click', event => {
+      event.preventDefault();
+      run(CommandIDs.diagnose, { ...target, path: this.path });
+    });
   }
 
   private readonly _iframe: IFrame;

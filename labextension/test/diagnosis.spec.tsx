@@ -5,7 +5,7 @@ import * as React from 'react';
 import { afterEach, expect, it, vi } from 'vitest';
 
 import { ApiError } from '../src/api';
-import { addressOf, IDiagnosis, IFinding, pagePath, reportText, summaryOf } from '../src/diagnosis';
+import { addressOf, IDiagnosis, IFinding, pagePath, parseLink, reportText, summaryOf } from '../src/diagnosis';
 import { Diagnosis, DiagnosisView } from '../src/diagnosis-view';
 import { ScriptedApi, trans } from './samples';
 
@@ -69,6 +69,16 @@ it.each([
   ['/proxy/enter/x/', 'http://localhost:3000/proxy/enter/x/']
 ])('opens %s as %s', (link, address) => expect(addressOf(link)).toBe(address));
 
+it.each([
+  ['8050', { target: { port: 8050 }, path: '/' }],
+  ['8050/a/b%2F?x', { target: { port: 8050 }, path: '/a/b%2F?x' }],
+  ['my.app_2/', { target: { service: 'my.app_2' }, path: '/' }]
+])('takes %j of a link', (text, parsed) => expect(parseLink(text)).toEqual(parsed));
+
+it.each(['', '/', '0', '080', '65536', '1e3 ', 'a b', '-x', '٨٠', '<img>', '8050?x', 'x\n', 'a'.repeat(129)])('takes no link to %j', text => {
+  expect(parseLink(text)).toBeUndefined();
+});
+
 it('shows what services have sent as text, and links that work', () => {
   const markup = '<img src=x onerror=alert(1)>';
   const findings = [finding({ sentence: markup, remedies: [markup], evidence: { file: markup, line: 1, field: '', excerpt: markup } }), finding({ link: 'javascript:1' })];
@@ -121,4 +131,19 @@ it('looks once at a time, shows why it could not, and ends with its tab', async 
   expect(signals.map(signal => signal?.aborted)).toEqual([false, false, false]);
   view.dispose();
   expect(signals[2]?.aborted).toBe(true);
+});
+
+it('waits for its button where a link has led to it', async () => {
+  const api = new ScriptedApi();
+  api.answers = { 'POST diagnose': report() };
+  const view = new DiagnosisView({ port: 8050 }, 'dash', api, trans);
+  const shown = () => render((view as unknown as { render(): React.JSX.Element }).render());
+  view.propose('/a');
+  expect(shown().getByRole('status').textContent).toBe('A link has led here. The page of dash is requested when you press Diagnose.');
+  expect(api.requests).toEqual([]);
+  fireEvent.click(screen.getByRole('button', { name: 'Diagnose' }));
+  await vi.waitFor(() => expect(api.requests).toEqual([['POST', 'diagnose', { port: 8050, path: '/a' }]]));
+  cleanup();
+  await vi.waitFor(() => expect(shown().getByRole('button', { name: 'Look again' })).toBeTruthy());
+  expect(screen.queryByText(/A link has led here/)).toBeNull();
 });

@@ -17,7 +17,7 @@ from jupyter_portproxy.gateway.notices import LostSocket
 from ..conftest import TOKEN
 from ..support.identity_providers import NamedUsers, configured
 from ..support.raw_clients import UPGRADE
-from ..support.upstreams import answers, mirror, serve
+from ..support.upstreams import answers, free_port, mirror, serve
 from ..support.waiting import eventually
 
 PAGE = ["Accept: text/html", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Sec-Fetch-Site: none"]
@@ -1088,3 +1088,22 @@ async def test_the_page_of_a_starting_service_gets_reports_by_the_session_alone(
     assert (await visitor.ask("/a?b", host, fields)).status == 403
     other = ["X-Portproxy-Start: again", "Sec-Fetch-Mode: cors", "Sec-Fetch-Site: cross-site", "Origin: https://evil.example"]
     assert (await visitor.ask("/", host, [cookie, *other], "POST", b"")).status == 403
+
+
+async def test_an_error_page_shows_the_command_that_diagnoses_its_port(visitor):
+    port = free_port()
+    _, cookie = await visitor.enter(port)
+    page = await visitor.ask("/x", visitor.host(port), [cookie, *PAGE])
+    assert page.status == 502 and f"<code>jupyter portproxy check {port} --page</code>" in page.text
+
+
+with_lab = server()
+with_lab["ServerApp"]["jpserver_extensions"] = {"jupyter_portproxy": True, "jupyterlab": True}
+
+
+@pytest.mark.parametrize("jp_server_config", [with_lab])
+async def test_an_error_page_leads_to_the_diagnosis_in_jupyterlab(visitor, jp_base_url, jp_server_config):
+    port = free_port()
+    _, cookie = await visitor.enter(port)
+    page = await visitor.ask("/x", visitor.host(port), [cookie, *PAGE])
+    assert f'href="http://{visitor.origin}{jp_base_url}lab?portproxy-diagnose={port}%2Fx"' in page.text

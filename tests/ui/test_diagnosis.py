@@ -28,9 +28,17 @@ CONTENT = {
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
-    """A page that loads a script from the root, and whose other parts are missing; /healthy has nothing wrong."""
+    """A page that loads a script from the root, and whose other parts are missing.
+
+    /healthy has nothing wrong, /garbled is no HTTP.
+    """
 
     def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        if self.path.startswith("/garbled"):
+            self.wfile.write(b"SSH-2.0-OpenSSH_9\r\n")
+            self.close_connection = True
+            return
         body, kind = CONTENT.get(self.path.partition("?")[0], (b"", "text/html"))
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", kind)
@@ -43,9 +51,10 @@ class Pages(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def broken_app():
-    """The service; its port."""
+def broken_app(requests: list[str] | None = None):
+    """The service; its port. Targets of requests are appended to `requests`."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Pages)
+    server.requests = [] if requests is None else requests
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
@@ -95,6 +104,13 @@ def browser_tab(chromium, lab_server):
 
 def row(page: Page, port: int):
     return page.locator(f'.jp-PortProxy-row[data-port="{port}"]')
+
+
+def set_theme(lab: Page, scheme: str) -> None:
+    lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
+    lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
+    lab.click(f'.lm-Menu-itemLabel:text-is("JupyterLab {scheme.title()}")')
+    expect(lab.locator("body")).to_have_attribute("data-jp-theme-light", str(scheme == "light").lower(), timeout=10_000)
 
 
 def check_axe(page: Page, selector: str) -> None:
@@ -154,10 +170,7 @@ def test_a_broken_page_is_diagnosed_by_the_keyboard(lab):
 
 
 def test_failed_requests_of_a_page_lead_to_its_diagnosis_in_the_dark_theme(lab):
-    lab.click('.lm-MenuBar-itemLabel:text-is("Settings")')
-    lab.hover('.lm-Menu-itemLabel:text-is("Theme")')
-    lab.click('.lm-Menu-itemLabel:text-is("JupyterLab Dark")')
-    expect(lab.locator("body")).to_have_attribute("data-jp-theme-light", "false", timeout=10_000)
+    set_theme(lab, "dark")
     with broken_app() as port:
         row(lab, port).locator(".jp-PortProxy-name").click(timeout=15_000)
         notice = lab.locator(".Toastify__toast", has_text="requests of Broken have failed.")
@@ -168,6 +181,84 @@ def test_failed_requests_of_a_page_lead_to_its_diagnosis_in_the_dark_theme(lab):
         expect(view.locator(".jp-PortProxy-findings > li").first).to_contain_text("/static/app.js", timeout=20_000)
         picture(lab, "diagnosis-dark")
         check_axe(lab, ".jp-PortProxy-inspection")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_error_page_leads_to_the_diagnosis_which_waits_for_its_button(browser_tab, lab_server, scheme):
+    browser_tab.emulate_media(color_scheme=scheme)
+    requests: list[str] = []
+    with broken_app(requests) as port:
+        other = browser_tab.context.new_page()  # a second JupyterLab gets a workspace of its own
+        open_lab(other, f"{lab_server.url}lab?reset")
+        set_theme(other, scheme)
+        browser_tab.goto(f"{lab_server.url}proxy/port/{port}/garbled/page?secret=planted")
+        browser_tab.evaluate(AXE.read_text())
+        assert browser_tab.evaluate("async () => (await axe.run()).violations.map(one => one.id)") == []
+        picture(browser_tab, f"error-diagnose-{scheme}")
+        browser_tab.keyboard.press("Tab")
+        expect(browser_tab.get_by_role("link", name="Diagnose this page")).to_be_focused()
+        with browser_tab.context.expect_page() as opened:
+            browser_tab.keyboard.press("Enter")
+        lab = opened.value
+        view = lab.locator(".jp-PortProxy-inspection")
+        expect(view.get_by_role("status")).to_contain_text("is requested when you press Diagnose.", timeout=40_000)
+        expect(view.get_by_label("Page")).to_have_value("/garbled/page")
+        lab.wait_for_function("!location.search && location.pathname.includes('/lab')")
+        picture(lab, f"diagnosis-linked-{scheme}")
+        check_axe(lab, ".jp-PortProxy-inspection")
+        assert "/garbled/page" not in requests
+        lab.keyboard.press("Tab")
+        lab.keyboard.press("Tab")
+        expect(view.get_by_role("button", name="Diagnose")).to_be_focused()
+        lab.keyboard.press("Enter")
+        expect(view.get_by_role("status")).to_contain_text("does not answer in HTTP", timeout=20_000)
+        assert "/garbled/page" in requests
+        lab.reload()
+        lab.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
+        expect(lab.locator(".jp-LauncherCard").first).to_be_visible(timeout=30_000)
+        expect(view).to_have_count(0)
+
+
+def test_a_link_of_another_site_starts_no_diagnosis(browser_tab, lab_server):
+    requests: list[str] = []
+    with broken_app(requests) as port:
+        target = f"{lab_server.url}lab?portproxy-diagnose={port}%2Fgarbled%2Fdelete&amp;reset"
+        page = f'<a href="{target}">x</a>'
+        browser_tab.route("http://evil.example/", lambda route: route.fulfill(content_type="text/html", body=page))
+        browser_tab.goto("http://evil.example/")
+        browser_tab.get_by_role("link").click()
+        view = browser_tab.locator(".jp-PortProxy-inspection")
+        expect(view.get_by_role("button", name="Diagnose", exact=True)).to_be_visible(timeout=40_000)
+        browser_tab.wait_for_timeout(1000)
+        assert "/garbled/delete" not in requests
+        for wrong in ("70000", "a%2Fb%0A", "%3Cimg%20src=x%3E"):
+            browser_tab.goto(f"{lab_server.url}lab?portproxy-diagnose={wrong}&reset")
+            expect(browser_tab.locator(".jp-LauncherCard").first).to_be_visible(timeout=40_000)
+            browser_tab.wait_for_function("!location.search")
+            expect(view).to_have_count(0)
+
+
+def test_the_link_of_an_error_page_in_a_tab_diagnoses_in_the_same_window(chromium, lab_server):
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    log_in(context, lab_server.url)
+    lab = context.new_page()
+    lab.route(  # no isolated origins
+        re.compile("proxy/api/origins"),
+        lambda route: route.fulfill(json={"isolate": "auto", "probe": None, "origin": None, "features": []}),
+    )
+    open_lab(lab, f"{lab_server.url}lab?reset")
+    lab.click('[data-id="jp-portproxy-panel"]')
+    with broken_app() as port:
+        row(lab, port).locator(".jp-PortProxy-name").click(timeout=15_000)
+        address = lab.get_by_label("Address below the prefix")
+        address.fill("/garbled/x")
+        address.press("Enter")
+        lab.frame_locator(".jp-PortProxy-frame iframe").get_by_role("link", name="Diagnose this page").click(timeout=15_000)
+        view = lab.locator(".jp-PortProxy-inspection")
+        expect(view.get_by_role("status")).to_contain_text("does not answer in HTTP", timeout=20_000)
+        expect(view.get_by_label("Page")).to_have_value("/garbled/x")
+        assert len(context.pages) == 1
+    context.close()
 
 
 @pytest.mark.parametrize("path", ["tree", "notebooks/a.ipynb"])
