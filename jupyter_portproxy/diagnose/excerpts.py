@@ -27,6 +27,12 @@ def locate(file: str, text: str, start: int, end: int) -> Evidence:
     return Evidence(file, text.count("\n", 0, start) + 1, "", make_excerpt(text[begin:stop]))
 
 
+def locate_start(file: str, text: str) -> Evidence:
+    """The evidence for a whole text: its first line."""
+    text = text.lstrip()
+    return locate(file, text, 0, 1) if text else Evidence(file)
+
+
 def locate_field(file: str, name: str, value: str) -> Evidence:
     """The evidence for a header field."""
     return Evidence(file, None, name, make_field_excerpt(name, value))

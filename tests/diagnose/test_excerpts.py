@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.diagnose.excerpts import MAX_EXCERPT, locate, locate_field, make_excerpt
+from jupyter_portproxy.diagnose.excerpts import MAX_EXCERPT, locate, locate_field, locate_start, make_excerpt
 from jupyter_portproxy.diagnose.observation import Evidence
 
 
@@ -53,3 +53,8 @@ def test_any_text_becomes_one_short_line(text):
     excerpt = make_excerpt(text)
     assert len(excerpt) <= MAX_EXCERPT
     assert excerpt.isprintable()
+
+
+def test_the_first_line_of_a_text():
+    assert locate_start("/", "\n <p>one\ntwo") == Evidence("/", 1, excerpt="<p>one")
+    assert locate_start("/", "\n") == Evidence("/")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from ...protocol.urls import is_below, is_loopback
-from ..excerpts import locate, locate_field, make_excerpt
+from ..excerpts import locate_field, locate_start, make_excerpt
 from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
 from .urls import url_of_refresh
@@ -46,7 +46,7 @@ def find_login(seen: Observation) -> Iterator[Finding]:
     if response is not None and response.status == 401 and not response.error:
         challenge = response.field("www-authenticate")
         file = seen.page.direct_url or seen.page.url
-        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else _first_line(file, response)
+        evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else locate_start(file, response.text)
         yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
     redirect = find_login_redirect(seen)
     if redirect is not None and not _is_callback_outside(seen, redirect):
@@ -95,11 +95,6 @@ def is_login_elsewhere(seen: Observation, page: Visit, written: str) -> bool:
     return (
         bool(host) and not is_loopback(host) and (not _PARAMETERS.isdisjoint(_parameters(url)) or _NAMES.search(url) is not None)
     )
-
-
-def _first_line(file: str, response: Response) -> Evidence:
-    text = response.text.lstrip()
-    return locate(file, text, 0, 1) if text else Evidence(file)
 
 
 def _parameters(url: str) -> dict[str, str]:

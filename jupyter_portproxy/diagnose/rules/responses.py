@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urljoin
 
 from ...protocol.urls import is_below, is_loopback
-from ..excerpts import locate, locate_field, make_excerpt
+from ..excerpts import locate, locate_field, locate_start, make_excerpt
 from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
 from .logins import find_login, is_login_elsewhere, redirects_of
@@ -223,6 +223,4 @@ def _base_path_of(seen: Observation) -> str:
 
 
 def _first_line(page: Visit, response: Response) -> Evidence:
-    text = response.text.lstrip()
-    file = page.direct_url or page.url
-    return locate(file, text, 0, min(len(text), 1)) if text else Evidence(file)
+    return locate_start(page.direct_url or page.url, response.text)
