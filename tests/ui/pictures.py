@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
 from .chromium import launch_options
+from .test_diagnosis import broken_app
 from .test_lab import act, listener, open_lab, row, tile
 from .test_pages import DEMO
 
@@ -67,6 +68,7 @@ def main() -> None:
             open_lab(page, f"{server.url}lab?token={TOKEN}")
             page.click('[data-id="jp-portproxy-panel"]')
             take(page, server)
+            take_inspection(browser.new_page(viewport={"width": 1280, "height": 720}), server)
         browser.close()
 
 
@@ -120,6 +122,38 @@ def take_folder(page: Page, server: Server) -> None:
     page.wait_for_timeout(2500)  # the notice has moved out
     page.screenshot(path=PICTURES / "folder-light.png")
     page.close()
+
+
+def take_inspection(page: Page, server: Server) -> None:
+    """The diagnosis of a page, and its requests."""
+    open_lab(page, f"{server.url}lab/workspaces/inspection?token={TOKEN}")
+    page.click('[data-id="jp-portproxy-panel"]')
+    with broken_app() as port:
+        run(page, port, "Diagnose the Page")
+        expect(page.locator(".jp-PortProxy-findings > li").first).to_be_visible(timeout=20_000)
+        dismiss_notices(page)
+        page.screenshot(path=PICTURES / "diagnosis-light.png")
+        run(page, port, "Show Requests")
+        expect(page.locator("text=are recorded from now on")).to_be_visible()
+        for path in ("", "one.js", "two.png?size=2", "healthy"):
+            page.request.get(f"{server.url}proxy/port/{port}/{path}", headers={"Authorization": f"token {TOKEN}"})
+        page.locator(".jp-PortProxy-requests button", has_text="two.png").click()
+        page.wait_for_timeout(1000)
+        page.screenshot(path=PICTURES / "requests-light.png")
+
+
+def dismiss_notices(page: Page) -> None:
+    """Wait for the notices of a new port and of failed requests, and dismiss them."""
+    page.wait_for_timeout(4000)
+    notices = page.locator(".Toastify__toast")
+    while count := notices.count():
+        notices.first.locator(".jp-toast-button, button").last.click()
+        expect(notices).to_have_count(count - 1)
+
+
+def run(page: Page, port: int, command: str) -> None:
+    page.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-name').click(button="right", timeout=20_000)
+    page.click(f'.lm-Menu-itemLabel:text-is("{command}")')
 
 
 if __name__ == "__main__":
