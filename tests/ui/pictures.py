@@ -63,12 +63,12 @@ def main() -> None:
         furnish(home)
         browser = playwright.chromium.launch(**launch_options(playwright.chromium))
         with jupyter_server(home, f"--ServerApp.root_dir={home / 'files'}") as server:
+            take_inspection(browser.new_page(viewport={"width": 1280, "height": 720}), server)
             take_folder(browser.new_page(viewport={"width": 1280, "height": 720}), server)
             page = browser.new_page(viewport={"width": 1280, "height": 720})
             open_lab(page, f"{server.url}lab?token={TOKEN}")
             page.click('[data-id="jp-portproxy-panel"]')
             take(page, server)
-            take_inspection(browser.new_page(viewport={"width": 1280, "height": 720}), server)
         browser.close()
 
 
@@ -140,6 +140,7 @@ def take_inspection(page: Page, server: Server) -> None:
         page.locator(".jp-PortProxy-requests button", has_text="two.png").click()
         page.wait_for_timeout(1000)
         page.screenshot(path=PICTURES / "requests-light.png")
+    page.close()
 
 
 def dismiss_notices(page: Page) -> None:
