@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from jupyter_server.gateway.managers import GatewayKernelSpecManager
 from jupyter_server.serverapp import ServerApp
 from tornado.ioloop import IOLoop
 from tornado.routing import AnyMatches, Rule
+from tornado.web import RequestHandler
 from traitlets import TraitError
 
 from .api import handlers, index_page, kernels, ready
@@ -95,10 +97,12 @@ class PortProxyApp(ExtensionApp):
             self._refuse_to_start(error)
         is_enabled = self._is_enabled(config.INCUMBENT)
         adopted = config.adopt(ServerProxy(parent=server), base_url, self.log, is_enabled=is_enabled)
+        # Where this server keeps files for its user; None where several people share it.
+        self.user_folder = Path(jupyter_data_dir(), "portproxy") if self._is_personal(settings) else None
         self.gateway = self._make_gateway(settings, adopted, base_url)
         self.running_activity = RunningActivity(self.services, self.gateway.record_activity)
-        self.agents = self._make_agents(settings)
-        listens = settings.reverse_forwarding and self._is_personal(settings)
+        self.agents = self._make_agents()
+        listens = settings.reverse_forwarding and self.user_folder is not None
         self.reverse = ReverseListeners(self.policy, self.log) if listens else None
         self.origins, self.decisions = self._make_origins(settings), DecisionCache()
         port_list = PortList(self.gateway, self.probe, base_url, self._jupyter_ports)
@@ -117,8 +121,7 @@ class PortProxyApp(ExtensionApp):
         self.log.info("portproxy: ports %s are reachable below %sproxy/port/", urls.print_ports(self.policy.ports), base_url)
 
     def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
-        server, counters = self._server, Counters()
-        is_personal, folder = self._is_personal(settings), Path(jupyter_data_dir(), "portproxy")
+        server, counters, folder = self._server, Counters(), self.user_folder
         self.folder_rules = FolderRules()
         self.policy = Policy(
             settings,
@@ -126,8 +129,8 @@ class PortProxyApp(ExtensionApp):
             own_port=lambda: server.port,
             jupyter_ports=self._jupyter_ports,
             more_ports=config.fixed_ports(adopted.templates.values()),
-            user_ports=UserPorts(folder / "allowed-ports.json", self.log) if is_personal and settings.users_may_allow else None,
-            port_rules=PortRules(folder / "port-rules.json", self.log) if is_personal else None,
+            user_ports=UserPorts(folder / "allowed-ports.json", self.log) if folder and settings.users_may_allow else None,
+            port_rules=PortRules(folder / "port-rules.json", self.log) if folder else None,
             folder_rules=self.folder_rules,
             allows_host=adopted.allows_host,
         )
@@ -159,32 +162,33 @@ class PortProxyApp(ExtensionApp):
         )
 
     def initialize_handlers(self) -> None:
-        listing = {"listing": self.listing, "services": self.services, "policy": self.policy}
-        parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
         if self.project_list is not None:
             from .projects.handlers import ROUTES
 
-            self.handlers.extend((path, handler, {"project_list": self.project_list}) for path, handler in ROUTES)
-        self.handlers.extend((path, handler, {"agents": self.agents}) for path, handler in attachment_api.ROUTES)
-        self.handlers.extend((path, handler, {"folders": self.folders}) for path, handler in folder_api.ROUTES)
-        recorder_parts = {"recorder": self.recorder, "gateway": self.gateway}
-        self.handlers.extend((path, handler, recorder_parts) for path, handler in recorder_handlers.ROUTES)
-        attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
+            self._add_routes(ROUTES, project_list=self.project_list)
         router = self._make_router()
         doctor = Doctor(self.gateway, self.connector, self.listing, self.origins, router.is_lost, is_behind_hub=_is_at_hub())
-        self.handlers.extend((path, handler, {"doctor": doctor}) for path, handler in diagnose_api.ROUTES)
+        self._add_routes(diagnose_api.ROUTES, doctor=doctor)
+        self._add_routes(recorder_handlers.ROUTES, recorder=self.recorder, gateway=self.gateway)
+        self._add_routes(folder_api.ROUTES, folders=self.folders)
+        self._add_routes(attachment_api.ROUTES, agents=self.agents)
+        attach_parts = AttachParts(self.gateway, self.agents, self.reverse)
         for path, is_reverse in (("/proxy/attach", False), ("/proxy/reverse", True)):
-            arguments = {"parts": attach_parts, "is_reverse": is_reverse}
-            self.handlers.extend([(path, ControlHandler, arguments), (rf"{path}/([^/]+)", DataHandler, arguments)])
-        readiness = {"readiness": ready.Readiness(self.policy, self.services, self.probe)}
-        self.handlers.extend((path, handler, readiness) for path, handler in ready.ROUTES)
-        self.handlers.extend((path, handler, {"kernels": self.services.kernels}) for path, handler in kernels.ROUTES)
-        self.handlers.extend((path, handler, parts) for path, handler in handlers.ROUTES)
-        self.handlers.append((r"/proxy/?", index_page.IndexPageHandler, {**listing, "project_list": self.project_list}))
+            routes = [(path, ControlHandler), (rf"{path}/([^/]+)", DataHandler)]
+            self._add_routes(routes, parts=attach_parts, is_reverse=is_reverse)
+        self._add_routes(ready.ROUTES, readiness=ready.Readiness(self.policy, self.services, self.probe))
+        listing = {"listing": self.listing, "services": self.services, "policy": self.policy}
+        parts = {**listing, "events": self.events, "reservations": self.gateway.reservations}
+        self._add_routes([*kernels.ROUTES, *handlers.ROUTES], **parts)
+        self._add_routes([(r"/proxy/?", index_page.IndexPageHandler)], **listing, project_list=self.project_list)
         self.handlers.extend(make_rules(self.adopted_templates, self.services) if not self.gateway.foreign_names else [])
         web_app: Any = self._server.web_app
         web_app.default_router.rules.insert(0, Rule(AnyMatches(), router))
         web_app.settings["log_function"] = router.count_failures(web_app.settings["log_function"])
+
+    def _add_routes(self, routes: Iterable[tuple[str, type[RequestHandler]]], **arguments: Any) -> None:
+        """Serve these paths by handlers that are initialized with the arguments."""
+        self.handlers.extend((path, handler, arguments) for path, handler in routes)
 
     def _make_router(self) -> PortRouter:
         web_app: Any = self._server.web_app
@@ -256,18 +260,17 @@ class PortProxyApp(ExtensionApp):
         directory = self.projects_runtime.directory if self.projects_runtime is not None else None
         return ProjectList(directory, port_list, base_url, self.log) if directory is not None else None
 
-    def _make_agents(self, settings: PortProxy) -> ConnectedAgents | None:
+    def _make_agents(self) -> ConnectedAgents | None:
         """The agents that attach services; None where several people share this server."""
-        if not self._is_personal(settings):
+        if self.user_folder is None:
             return None
-        tokens = AttachTokens(Path(jupyter_data_dir(), "portproxy", "attach-tokens.json"), self.log)
-        return ConnectedAgents(tokens, self.services, self.log)
+        return ConnectedAgents(AttachTokens(self.user_folder / "attach-tokens.json", self.log), self.services, self.log)
 
     def _make_folders(self, settings: PortProxy) -> Folders | None:
         """The folders with project files; None where several people share this server, or the files are not read."""
-        if not settings.project_files or not self._is_personal(settings):
+        if not settings.project_files or self.user_folder is None:
             return None
-        consents = Consents(Path(jupyter_data_dir(), "portproxy", "folder-consents.json"), self.log)
+        consents = Consents(self.user_folder / "folder-consents.json", self.log)
         return Folders(str(self._server.root_dir), consents, self.services, self.folder_rules, self.log)
 
     async def _find_allowed_template(self, folder: str, name: str) -> Template | None:
@@ -322,17 +325,16 @@ class PortProxyApp(ExtensionApp):
             {**configured, **adopted},
             root_dir=str(self._server.root_dir),
             may_start=lambda template: self.folders is not None and self.folders.may_start(template),
-            remembered=self._make_remembered(settings),
+            remembered=self._make_remembered(),
             kernels=self._make_kernels(),
             log=self.log,
         )
 
-    def _make_remembered(self, settings: PortProxy) -> RememberedServices | None:
+    def _make_remembered(self) -> RememberedServices | None:
         """The services that a restart starts again; None where several people share this server."""
-        if not self._is_personal(settings):
+        if self.user_folder is None:
             return None
-        path = Path(jupyter_data_dir(), "portproxy", "remembered-services.json")
-        return RememberedServices(path, str(self._server.root_dir), self.log)
+        return RememberedServices(self.user_folder / "remembered-services.json", str(self._server.root_dir), self.log)
 
     def _make_kernels(self) -> KernelEnvironments:
         """The environments of the server's kernels. Those of a gateway server run elsewhere."""

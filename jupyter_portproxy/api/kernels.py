@@ -8,45 +8,25 @@ from jupyter_server.auth.decorator import authorized
 from tornado.web import authenticated
 
 from ..errors import BadInput
-from ..services.kernel_environments import KernelEnvironment, KernelEnvironments
+from ..services.kernel_environments import KernelEnvironment
 from .handlers import ProxyAPIHandler
 
 
 class KernelsHandler(ProxyAPIHandler):
     """All kernels of the server, each with its environment or the reason why it has none here."""
 
-    def initialize(self, kernels: KernelEnvironments) -> None:  # type: ignore[override]
-        self.kernels = kernels
-
     @authenticated
     @authorized("read")
     async def get(self) -> None:
-        self.send([describe_kernel(name, found) for name, found in await self.kernels.read_all()])
+        self.send([describe_kernel(name, found) for name, found in await self.services.kernels.read_all()])
 
 
 def describe_kernel(name: str, found: KernelEnvironment | BadInput) -> dict[str, Any]:
     if isinstance(found, BadInput):
-        reason = f"{found.message} {found.hint}"
-        return {
-            "name": name,
-            "title": name,
-            "language": "",
-            "python": None,
-            "environment": None,
-            "own": False,
-            "available": False,
-            "reason": reason,
-        }
-    return {
-        "name": name,
-        "title": found.title,
-        "language": found.language,
-        "python": found.python or None,
-        "environment": found.prefix,
-        "own": found.is_servers_own,
-        "available": True,
-        "reason": "",
-    }
+        unknown = {"title": name, "language": "", "python": None, "environment": None, "own": False}
+        return {"name": name, **unknown, "available": False, "reason": f"{found.message} {found.hint}"}
+    program = {"language": found.language, "python": found.python or None, "environment": found.prefix}
+    return {"name": name, "title": found.title, **program, "own": found.is_servers_own, "available": True, "reason": ""}
 
 
 ROUTES: list[tuple[str, type[ProxyAPIHandler]]] = [(r"/proxy/api/kernels", KernelsHandler)]
