@@ -25,6 +25,9 @@ _STARTING_LENGTH = 200  # characters of a line
 class Listing:
     """What the API lists.
 
+    Attributes:
+        ports, unused_port, probe_again, scan_again: `read`, `describe_unused` and these methods of the PortList.
+
     Args:
         agents: the agents that attach services, as the API shows them; None where nothing can be attached.
     """
@@ -37,23 +40,10 @@ class Listing:
         base_url: str,
         agents: Callable[[], list[Item] | None] = lambda: None,
     ) -> None:
-        self._gateway, self._port_list, self._origins, self._base_url = gateway, port_list, origins, base_url
+        self._gateway, self._origins, self._base_url = gateway, origins, base_url
         self.agents = agents
-
-    async def ports(self) -> list[Item]:
-        return await self._port_list.read()
-
-    def unused_port(self, port: int) -> Item:
-        """A port on which no program listens, as `ports` lists it if one does."""
-        return self._port_list.describe_unused(port)
-
-    def probe_again(self, port: int) -> None:
-        """Let the next list be a new one, with the page of this port probed again."""
-        self._port_list.probe_again(port)
-
-    def scan_again(self) -> None:
-        """Let the next list be a new one."""
-        self._port_list.scan_again()
+        self.ports, self.unused_port = port_list.read, port_list.describe_unused
+        self.probe_again, self.scan_again = port_list.probe_again, port_list.scan_again
 
     def services(self) -> list[Item]:
         return describe_all("service", self.service, self._gateway.services.list(), self._gateway.log)
