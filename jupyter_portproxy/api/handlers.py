@@ -14,13 +14,12 @@ from typing import Any, cast
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
-from jupyter_server.utils import ensure_async
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Unauthenticated
 from ..gateway.policy import Policy
-from ..handlers.jupyter_request import PROJECTS_RESOURCE
+from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE, is_permitted
 from ..protocol.urls import parse_port
 from ..services import port_rules
 from ..services.manager import ServiceManager
@@ -39,7 +38,7 @@ _TEXT = "text/plain; charset=utf-8"
 class ProxyAPIHandler(APIHandler):
     """Collaborators, request bodies, responses and errors of all handlers."""
 
-    auth_resource = "portproxy"
+    auth_resource = RESOURCE
 
     def initialize(
         self, listing: Listing, events: Events, services: ServiceManager, reservations: Reservations, policy: Policy
@@ -80,7 +79,7 @@ class ProxyAPIHandler(APIHandler):
     async def send_service(self, service: Service, status: int = 200) -> None:
         """Send a service, without its output to a user who may not read it."""
         item = self.listing.service(service)
-        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", self.auth_resource)):
+        if not await is_permitted(self, "read"):
             item.update(error=service.reason(with_output=False), last_lines=[])
         self.send(item, status)
 
@@ -323,9 +322,8 @@ class EventsHandler(ProxyAPIHandler):
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
-        sees_projects = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", PROJECTS_RESOURCE))
-        sees_folders = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "execute", self.auth_resource))
-        watching = self.events.watch(self.current_user.username if sees_projects else None, sees_folders=bool(sees_folders))
+        sees_projects, sees_folders = await is_permitted(self, "read", PROJECTS_RESOURCE), await is_permitted(self, ACTION)
+        watching = self.events.watch(self.current_user.username if sees_projects else None, sees_folders=sees_folders)
         try:
             async for event in watching:
                 self.write(f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n" if event else ": still here\n\n")

@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server.utils import ensure_async
 from tornado.web import HTTPError, authenticated
 
 from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
 from ..handlers.diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
 from ..handlers.error_page import PAGES
-from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE
+from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE, is_permitted
 from ..handlers.origin_check import client_schemes
 from ..protocol.urls import build_enter_url, is_below, parse_enter_url, parse_port
 from ..services.manager import ServiceManager
@@ -118,13 +117,10 @@ class IndexPageHandler(JupyterHandler):
     async def _require_view(self) -> None:
         """Raise HTTPError for a user who may see neither the services nor projects."""
         has_projects_only = getattr(self.identity_provider, "has_projects_only", False)
-        self.sees_services = not has_projects_only and await self._may("read", RESOURCE)
-        self.sees_projects = self.project_list is not None and await self._may("read", PROJECTS_RESOURCE)
+        self.sees_services = not has_projects_only and await is_permitted(self, "read")
+        self.sees_projects = self.project_list is not None and await is_permitted(self, "read", PROJECTS_RESOURCE)
         if not self.sees_services and not self.sees_projects:
             raise HTTPError(403)
-
-    async def _may(self, action: str, resource: str) -> bool:
-        return bool(await ensure_async(self.authorizer.is_authorized(self, self.current_user, action, resource)))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """An error page without the styles and images of Jupyter's own, which this page's Content-Security-Policy forbids."""
@@ -146,9 +142,9 @@ class IndexPageHandler(JupyterHandler):
         action, key = self.get_body_argument("action", ""), self.get_body_argument("project", "")
         is_of_project = bool(key) and self.project_list is not None
         if is_of_project:
-            may = self.sees_projects and await self._may("write", PROJECTS_RESOURCE)
+            may = self.sees_projects and await is_permitted(self, "write", PROJECTS_RESOURCE)
         else:
-            may = self.sees_services and await self._may(ACTION, RESOURCE)
+            may = self.sees_services and await is_permitted(self, ACTION)
         if not may:
             raise HTTPError(403)
         await (self._change_project(action, key) if is_of_project else self._change_service(action))
@@ -274,8 +270,8 @@ class IndexPageHandler(JupyterHandler):
             to_form=_to_form,
             appearances=APPEARANCE_CHOICES,
             templates=_printable(await self.listing.templates()),
-            may_act=sees_services and await self._may(ACTION, RESOURCE),
-            may_change=self.sees_projects and await self._may("write", PROJECTS_RESOURCE),
+            may_act=sees_services and await is_permitted(self, ACTION),
+            may_change=self.sees_projects and await is_permitted(self, "write", PROJECTS_RESOURCE),
             reload=error is None and any(service["state"] in _TRANSIENT for service in services),
             error=error,
             form={key: self.get_body_argument(key) for key in self.request.body_arguments},

@@ -7,12 +7,12 @@ import re
 from dataclasses import asdict, dataclass
 
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.utils import ensure_async
 from tornado.web import authenticated
 
 from ..errors import BadInput, Distrusted, Forbidden, GatewayError, LoopDetected, NotFound
 from ..gateway.policy import Policy
 from ..gateway.probe import Probe, target_of, upstream_of
+from ..handlers.jupyter_request import is_permitted
 from ..protocol import urls
 from ..protocol.urls import Route, Upstream
 from ..services.manager import ServiceManager
@@ -115,8 +115,7 @@ class ReadyHandler(ProxyAPIHandler):
             return self.send(asdict(await self._readiness.of_port(urls.parse_port(port), path)))
         if not NAME.match(service):
             raise BadInput.name("service", service, NAME_HINT)
-        reads = await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", self.auth_resource))
-        self.send(asdict(await self._readiness.of_service(service, path, with_output=bool(reads))))
+        self.send(asdict(await self._readiness.of_service(service, path, with_output=await is_permitted(self, "read"))))
 
 
 def _has_ended(service: Service) -> bool:

@@ -59,7 +59,7 @@ from ..upstream.closable import Closable
 from . import error_page, hop_trust, start_page
 from .diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
 from .error_page import AllowForm
-from .jupyter_request import JupyterRequest, hypothetical_requests, login_check
+from .jupyter_request import JupyterRequest, hypothetical_requests, is_permitted, login_check
 from .login_credentials import Credential, login_tokens, logs_in
 from .origin_check import is_framed, is_jupyter_origin, is_manifest, is_navigation, is_same_site
 from .start_page import StartReport, StartReported, StartView
@@ -373,7 +373,7 @@ class ProxyRequest:
             service = services.service_for(name)
         except NotFound:  # it could not be started
             return error
-        has_output = await self.jupyter.may_read()
+        has_output = await is_permitted(self.jupyter, "read")
         if is_page:
             self._start = start_page.describe_start(service, has_output=has_output)
         if has_output:
@@ -389,7 +389,8 @@ class ProxyRequest:
                 service = await services.restart(service.name)
             except ServiceFailed as error:
                 message = error.message
-        return start_page.describe_start(service, has_output=await self.jupyter.may_read(), message=message)
+        has_output = await is_permitted(self.jupyter, "read")
+        return start_page.describe_start(service, has_output=has_output, message=message)
 
     async def resolve_project(self, route: ProjectRoute | NamedProjectRoute) -> Destination:
         chain = self.gateway.projects

@@ -14,6 +14,7 @@ from typing import Any
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.utils import ensure_async
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import HTTPError
 
@@ -73,11 +74,6 @@ class JupyterRequest(JupyterHandler):
         if not (await allowed if isinstance(allowed, Awaitable) else allowed):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
-    async def may_read(self) -> bool:
-        """True if the user may see what the API shows of services, such as their logs."""
-        allowed = self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)
-        return bool(await allowed if isinstance(allowed, Awaitable) else allowed)
-
     @property
     def is_stateless(self) -> bool:
         """True if logins follow from the request's fields and the settings alone, as with Jupyter's own identity providers."""
@@ -127,6 +123,11 @@ class JupyterRequest(JupyterHandler):
         if token:
             await hub_auth.user_for_token(token, use_cache=False, sync=False)
             hub_auth.cache = type(hub_auth.cache)(hub_auth.cache_max_age)
+
+
+async def is_permitted(handler: JupyterHandler, action: str, resource: str = RESOURCE) -> bool:
+    """True if the authorizer permits it to the user of a request; "read" is to see what the API shows, such as logs."""
+    return bool(await ensure_async(handler.authorizer.is_authorized(handler, handler.current_user, action, resource)))
 
 
 def cookies_of(headers: HTTPHeaders) -> dict[str, str]:
