@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import re
 import secrets
 from pathlib import Path
@@ -25,6 +24,7 @@ from traitlets import Type, Unicode
 
 from ..errors import BadInput
 from ..handlers.error_page import PAGES
+from ..system.private_file import replace_file
 
 _NAME_HINT = "Use 1 to 255 printable characters without ':', the first one not '@'."
 _MAX_NAME, _MAX_PASSWORD = 255, 1024  # characters
@@ -76,10 +76,7 @@ class UserFile:
 
     def _write(self, users: dict[str, str]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(f"{name}:{password_hash}\n" for name, password_hash in users.items())
-        new.replace(self.path)
+        replace_file(self.path, "".join(f"{name}:{password_hash}\n" for name, password_hash in users.items()))
 
 
 class PasswordLoginHandler(JupyterHandler):
