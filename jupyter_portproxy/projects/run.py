@@ -25,6 +25,7 @@ import psutil
 from ..auth.project_identity import IDENTITY_PROVIDER
 from ..errors import BadInput, CliError, RegistryAway, UnknownProject
 from ..protocol.credentials import SECRET_VARIABLE, remove_secret_variables
+from ..services.listeners import ports_of
 from ..services.ports import is_free
 from .registry.database import retry_while_locked
 from .registry.leases import RegisteredProject, Registry
@@ -136,7 +137,7 @@ class Run:
         while guard.returncode is None and not self._stop.is_set():
             server = server or _child(guard.pid)
             # The secret is not sent to another program that listens on the port.
-            if server is not None and _listens(server, port) and await self._answers(port):
+            if server is not None and port in ports_of(server) and await self._answers(port):
                 await self._register("running", port, server.pid)
                 self._on_ready(port, server.pid)
                 return True
@@ -181,13 +182,6 @@ def _child(pid: int) -> psutil.Process | None:
         for child in psutil.Process(pid).children():
             return child
     return None
-
-
-def _listens(process: psutil.Process, port: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        connections = getattr(process, "net_connections", None) or process.connections  # psutil < 6
-        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections("tcp"))
-    return False
 
 
 def _status(url: str, secret: str) -> int:

@@ -134,13 +134,17 @@ class Listeners:
 
 def ports_of_descendants(pid: int) -> list[int]:
     """The TCP ports that the processes below this one listen on, as far as they are seen."""
-    ports: set[int] = set()
     with suppress(psutil.Error):
-        for process in psutil.Process(pid).children(recursive=True):
-            with suppress(psutil.Error):
-                connections = getattr(process, "net_connections", None) or process.connections  # psutil < 6
-                ports.update(each.laddr.port for each in connections("tcp") if each.status == psutil.CONN_LISTEN)
-    return sorted(ports)
+        return sorted(set().union(*map(ports_of, psutil.Process(pid).children(recursive=True))))
+    return []
+
+
+def ports_of(process: psutil.Process) -> set[int]:
+    """The TCP ports that a process listens on; none if this user may not see them."""
+    with suppress(psutil.Error):
+        connections = getattr(process, "net_connections", None) or process.connections  # psutil < 6
+        return {each.laddr.port for each in connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return set()
 
 
 def _rank(sock: ListeningSocket) -> tuple[int, int]:
