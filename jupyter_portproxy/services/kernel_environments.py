@@ -21,7 +21,7 @@ from inspect import isawaitable
 from itertools import chain, pairwise
 from pathlib import Path
 from string import Template as VariableTemplate
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import BadInput
 
@@ -38,14 +38,6 @@ _OF_OTHER_PYTHON = re.compile(
     r"PYTHONHOME|PYTHONEXECUTABLE|VIRTUAL_ENV(_PROMPT)?|CONDA_(PREFIX(_[0-9]+)?|DEFAULT_ENV|SHLVL|PROMPT_MODIFIER)"
 )
 _OTHERS_LISTED = 10  # names of kernels in an error
-
-
-class KernelSpecs(Protocol):
-    """What is used of a server's `kernel_spec_manager`. Each result may be awaitable."""
-
-    def find_kernel_specs(self) -> Any: ...
-
-    def get_kernel_spec(self, kernel_name: str) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +130,8 @@ class KernelEnvironments:
     """The environments of a server's kernels, read from their specs at each call.
 
     Args:
-        specs: None if the kernels run elsewhere, as with a gateway server.
+        specs: the server's `kernel_spec_manager`, whose results may be awaitable; None if the kernels run elsewhere, as with a
+            gateway server.
         root_dir: paths in specs count from it.
         provisioner: the name of the one that starts the kernels whose spec names none.
         own_python: the Python of this server.
@@ -146,7 +139,7 @@ class KernelEnvironments:
 
     def __init__(
         self,
-        specs: KernelSpecs | None,
+        specs: Any,
         *,
         root_dir: str = "",
         provisioner: str = LOCAL_PROVISIONER,
@@ -194,7 +187,6 @@ class KernelEnvironments:
         if kernel not in names:
             listed = ", ".join(names[:_OTHERS_LISTED]) or "none"
             raise BadInput(f"There is no kernel '{_shown(kernel)}' on this server.", f"There are: {listed}.")
-        assert self._specs is not None  # or there are no names
         try:
             spec = await _result(self._specs.get_kernel_spec(kernel))
         except Exception:  # whatever the server's manager raises
