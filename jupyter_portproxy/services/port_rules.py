@@ -85,11 +85,7 @@ class RuleIndex:
 
 
 class PortRules:
-    """The rules in one file. Methods that change them raise BadInput if it cannot be used.
-
-    Args:
-        path: of the file.
-    """
+    """The rules in one file. Methods that change them raise BadInput if it cannot be used."""
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
         self._file = UserDataFile(path, "port rules", _load, _dump, log)
@@ -113,18 +109,8 @@ class PortRules:
         return self._index.find(port)
 
     def put(self, values: Mapping[str, object]) -> PortRule:
-        """Make the rule with these values, or replace the one with the same match.
-
-        Args:
-            values: by the names in `KEYS`.
-
-        Raises:
-            BadInput: a value is invalid, or there are too many rules.
-        """
-        rule = _parse_new(values)
-        with self._file.change() as rules:
-            _store(rules, rule)
-        return rule
+        """Make the rule with these values, or replace the one with the same match. Args and Raises: see `change`."""
+        return self.change({**dict.fromkeys(KEYS), **values})
 
     def change(self, values: Mapping[str, object]) -> PortRule:
         """Change the given attributes of the rule with the same match, or make a rule with them.
@@ -135,12 +121,14 @@ class PortRules:
         Raises:
             BadInput: a value is invalid, or there are too many rules.
         """
-        rule = _parse_new(values)
+        rule = parse_rule(values)
+        if rule.process is not None:
+            check_pattern(rule.process)
         with self._file.change() as rules:
-            before = rules.get(rule.id)
-            if before is not None:
-                rule = replace(before, **{key: getattr(rule, key) for key in values})
-            _store(rules, rule)
+            before = rules.get(rule.id, rule)
+            rules[rule.id] = rule = replace(before, **{key: getattr(rule, key) for key in values})
+            if len(rules) > MAX_RULES:
+                raise BadInput(f"There are {MAX_RULES} rules for ports already.", "Remove one that you do not need.")
         return rule
 
     def remove(self, id_: str) -> PortRule:
@@ -192,21 +180,6 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
     return rule
 
 
-def _parse_new(values: Mapping[str, object]) -> PortRule:
-    """The rule of a request. Raises: BadInput"""
-    rule = parse_rule(values)
-    if rule.process is not None:
-        check_pattern(rule.process)
-    return rule
-
-
-def _store(rules: dict[str, PortRule], rule: PortRule) -> None:
-    """Raises: BadInput: there are too many rules."""
-    rules[rule.id] = rule
-    if len(rules) > MAX_RULES:
-        raise BadInput(f"There are {MAX_RULES} rules for ports already.", "Remove one that you do not need.")
-
-
 def _parse_range(ports: object) -> str:
     try:
         return print_ports(parse_ports([ports if isinstance(ports, str) else ""]))
@@ -244,12 +217,12 @@ def _parse_choice(name: str, value: object, choices: tuple[Any, ...]) -> Any:
 
 def _merge(rules: list[PortRule]) -> PortAttributes:
     """The attributes, each of the first rule that sets it."""
-    label = next((rule.label for rule in rules if rule.label), "")
-    on_appear = next((rule.on_appear for rule in rules if rule.on_appear), None)
-    scheme = next((rule.scheme for rule in rules if rule.scheme), None)
-    keep_host = next((rule.keep_host for rule in rules if rule.keep_host is not None), None)
-    kind = next((rule.activity for rule in rules if rule.activity), None)
-    return PortAttributes(label, on_appear, scheme, keep_host, kind)
+    attributes: dict[str, Any] = {}
+    for rule in reversed(rules):
+        for name in PortAttributes._fields:
+            if (value := getattr(rule, name)) not in (None, ""):
+                attributes[name] = value
+    return PortAttributes(**attributes)
 
 
 def _load(data: Any) -> dict[str, PortRule]:

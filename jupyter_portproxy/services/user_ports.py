@@ -25,11 +25,7 @@ class UserPort:
 
 
 class UserPorts:
-    """The list in one file. Methods that change it raise BadInput if it cannot be used.
-
-    Args:
-        path: of the file.
-    """
+    """The list in one file. Methods that change it raise BadInput if it cannot be used."""
 
     def __init__(self, path: Path, log: logging.Logger) -> None:
         self._file = UserDataFile(path, "allowed ports", _load, _dump, log)
