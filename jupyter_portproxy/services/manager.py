@@ -20,8 +20,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from ..errors import BadInput, GatewayError, NotFound, ServiceFailed, ShuttingDown
+from ..errors import BadInput, GatewayError, NotFound, ServiceFailed
 from .arguments import Arguments, masked
 from .attached import AttachedServices
 from .hooks import Endpoint
@@ -172,8 +173,6 @@ class ServiceManager:
         kernel: str | None = None,
     ) -> Service:
         """Start a service of a configured template. Raises: NotFound, and as `start_template`."""
-        if self._services.is_closing:
-            raise ShuttingDown()
         template = self.templates.get(template_name)
         if template is None:
             raise NotFound(template_name, "template")
@@ -200,9 +199,8 @@ class ServiceManager:
             BadInput: an invalid name or argument, a file that does not exist, or the name belongs to another service.
             ServiceFailed: no port is free, it was started too often, or a service that it needs could not be started.
             ConsentMissing: its folder may not start services now.
+            ShuttingDown
         """
-        if self._services.is_closing:
-            raise ShuttingDown()
         if template.external:
             raise BadInput(f"'{template.name}' is not started by this server.", "Start it as before, and open its address.")
         filled = self._arguments.fill_in(template, arguments or {})
@@ -248,21 +246,15 @@ class ServiceManager:
         for entry in await self._remembered.take_over():
             template = await find(entry.folder, entry.template) if entry.folder else self.templates.get(entry.template)
             if template is not None and template.restart == "always":
-                self._try_to_start(template, entry.name, entry.arguments, started_by=entry.started_by, kernel=entry.kernel)
+                given = {"name": entry.name, "arguments": entry.arguments}
+                self._try_to_start(template, **given, started_by=entry.started_by, kernel=entry.kernel)
             else:
                 self._remembered.forget(entry.name)
 
-    def _try_to_start(
-        self,
-        template: Template,
-        name: str | None = None,
-        arguments: Mapping[str, str] | None = None,
-        *,
-        started_by: str = "",
-        kernel: str | None = None,
-    ) -> None:
+    def _try_to_start(self, template: Template, **given: Any) -> None:
+        """Start a service; what `start_template` raises goes to the log. `given`: its other arguments."""
         try:
-            self.start_template(template, name, arguments, started_by=started_by, kernel=kernel)
+            self.start_template(template, **given)
         except GatewayError as error:
             self._log.error("portproxy: '%s' is not started with the server: %s", template.name, error.message)
 
