@@ -203,15 +203,7 @@ class CheckedProjects:
     """
 
     def __init__(self, access: ProjectAccess) -> None:
-        self.access = access
-
-    async def holds(self, to: Destination) -> bool:
-        """See `ProjectAccess.holds`."""
-        return await self.access.holds(to)
-
-    def watch(self, open_: Closable, to: Destination) -> None:
-        """See `ProjectAccess.watch`."""
-        self.access.watch(open_, to)
+        self.access, self.holds, self.watch = access, access.holds, access.watch
 
     async def close(self) -> None:
         await self.access.close()

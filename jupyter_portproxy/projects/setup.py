@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
@@ -19,7 +19,6 @@ from traitlets import TraitError
 
 from ..config import PortProxy
 from ..errors import HUB, PROJECT_HOST, SERVER, BadInput, GatewayError
-from ..gateway.destinations import Projects
 from ..gateway.policy import Policy
 from ..services.ports import PortLeases
 from ..system import background_tasks
@@ -33,16 +32,8 @@ from .placement.lookup import Placement
 from .placement.store import DatabaseUnavailable, open_store
 
 if TYPE_CHECKING:
+    from .chain import Chain
     from .starter import Starter
-
-
-class ClosableProjects(Projects, Protocol):
-    """Projects that are closed at the end."""
-
-    @property
-    def access(self) -> ProjectAccess: ...
-
-    async def close(self) -> None: ...
 
 
 class Heartbeat:
@@ -92,7 +83,7 @@ class ProjectsRuntime:
 
     def __init__(
         self,
-        projects: ClosableProjects,
+        projects: LocalProjects | Chain,
         log: logging.Logger,
         *,
         heartbeat: Heartbeat | None = None,
