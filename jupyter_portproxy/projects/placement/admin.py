@@ -17,6 +17,7 @@ from ...errors import HUB, BadInput, RegistryAway, UnknownProject
 from ...protocol.urls import parse_ports, print_ports
 from ..model import LOCAL_HOST, ROLES, VISIBILITIES, check_new_credential, check_new_key, parse_host_url
 from ..permissions import GROUP
+from . import store
 from .store import HOST_IS_DRAINING, PORT_IS_CLAIMED, ConstraintViolation, DatabaseUnavailable, Row, open_store
 
 _HOST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
@@ -132,7 +133,7 @@ class PlacementAdmin:
         check_new_key(key)
         _check(host_id, owner, visibility, name=name, system_user=system_user)
         values = (owner, name, host_id, _printed(allowed_ports), visibility, system_user or None)
-        await self._execute(self._sql.PLACE, key, *values, key=key, host_id=host_id)
+        await self._execute(store.PLACE, key, *values, key=key, host_id=host_id)
         await self._execute(self._sql.PRUNE)
 
     async def change(
@@ -176,7 +177,7 @@ class PlacementAdmin:
         _check_name(username.removeprefix(GROUP), "username")
         _check_choice(role, ROLES, "role")
         try:
-            await self._execute(self._sql.ADD_MEMBER, key, username, role, *_split(allowed_ports))
+            await self._execute(store.ADD_MEMBER, key, username, role, *_split(allowed_ports))
         except ConstraintViolation:
             raise UnknownProject(key, self._hop) from None
 
@@ -219,7 +220,7 @@ class PlacementAdmin:
             parse_host_url(internal_url)
         except ValueError as error:
             raise BadInput(f"Invalid URL of a host: {error}.", "For example: http://10.0.0.7:8000") from None
-        await self._execute(self._sql.SET_HOST, host_id, internal_url, credential, status)
+        await self._execute(store.SET_HOST, host_id, internal_url, credential, status)
 
     async def set_status(self, host_id: str, status: str) -> None:
         """Set the status of a host.

@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import BadInput
 from ...protocol.urls import parse_ports, print_ports
 from ..model import LOCAL_HOST
+from . import store
 from .admin import common_ports
 from .store import PORT_IS_CLAIMED, ConstraintViolation, DatabaseUnavailable, Store, StoreConnection, open_store
 
@@ -104,24 +105,23 @@ async def _write(target: Store, connection: StoreConnection, placements: Placeme
 
 async def _insert(target: Store, connection: StoreConnection, placements: Placements) -> None:
     """Hosts are up at first: a host that is draining gets no projects."""
-    sql = target.statements
     for host_id, host in placements.hosts.items():
-        await connection.fetch(sql.SET_HOST, host_id, host["internal_url"], host["credential"], "up")
+        await connection.fetch(store.SET_HOST, host_id, host["internal_url"], host["credential"], "up")
     for key, row in placements.projects.items():
         values = [row[name] for name in ("owner", "name", "host_id", "allowed_ports", "visibility", "system_user")]
-        await connection.fetch(sql.PLACE, key, *values)
+        await connection.fetch(store.PLACE, key, *values)
         for user, role in row["members"].items():
-            await connection.fetch(sql.ADD_MEMBER, key, user, role, False, row["member_ports"].get(user))
+            await connection.fetch(store.ADD_MEMBER, key, user, role, False, row["member_ports"].get(user))
     for host_id, host in placements.hosts.items():
-        await connection.fetch(sql.SET_STATUS, host_id, host["status"])
+        await connection.fetch(target.statements.SET_STATUS, host_id, host["status"])
 
 
-async def _read(store: Store, connection: Store | StoreConnection) -> Placements:
+async def _read(database: Store, connection: Store | StoreConnection) -> Placements:
     """All rows. The host `local` counts if it has projects: a database may lack it otherwise."""
-    projects = {row["project_id"]: _values(row) for row in await connection.fetch(store.statements.PROJECTS, None)}
+    projects = {row["project_id"]: _values(row) for row in await connection.fetch(database.statements.PROJECTS, None)}
     hosts = {
         row["host_id"]: {name: row[name] for name in _HOST_COLUMNS}
-        for row in await connection.fetch(store.statements.HOSTS + " order by host_id")
+        for row in await connection.fetch(database.statements.HOSTS + " order by host_id")
     }
     if all(row["host_id"] != LOCAL_HOST for row in projects.values()):
         hosts.pop(LOCAL_HOST, None)

@@ -21,7 +21,7 @@ from ...system import background_tasks
 from ..model import ANY_PROJECT, LOCAL_HOST, ChangeSubscriptions, NextHop, Ports, is_credential, parse_host_url, require_key
 from ..permissions import Grant, GroupDirectory, grant_for
 from .cache import Cache
-from .store import ConstraintViolation, DatabaseUnavailable, Row, StoreConnection, open_store
+from .store import MAX_CHANGES, NAMED, ConstraintViolation, DatabaseUnavailable, Row, StoreConnection, open_store
 
 _MAX_MISSED_HEARTBEATS = 3
 _PAUSE = 0.02  # seconds between a connection that worked and the next one
@@ -235,7 +235,7 @@ class Placement:
         return frozenset(self._groups.groups_of(username))
 
     async def _query_key(self, label: str) -> str:
-        rows = await self._store.fetch(self._sql.NAMED, *label.split("\0"))
+        rows = await self._store.fetch(NAMED, *label.split("\0"))
         return str(rows[0]["project_id"]) if rows else ""
 
     async def _query_project(self, key: str) -> _Project:
@@ -338,7 +338,7 @@ class Placement:
         rows = await self._read_hosts(connection)
         changed: list[str] = json.loads(row["changed"])
         has_new_claims = bool(changed) and await self._read_claims(connection)
-        if len(changed) > self._sql.MAX_CHANGES:
+        if len(changed) > MAX_CHANGES:
             self._projects.clear()
             self._keys.clear()
             changed = [ANY_PROJECT]

@@ -17,6 +17,7 @@ from .store import (
     INVALID_TEXT,
     NO_TABLES,
     OLD_TABLES,
+    VERSION,
     ConstraintViolation,
     DatabaseUnavailable,
     Row,
@@ -227,5 +228,5 @@ async def _migrate(connection: PostgresConnection, migrations: Sequence[str]) ->
     if done > len(migrations):
         raise newer_tables()
     for number, migration in enumerate(migrations[done:], done + 1):
-        await connection.execute(f"{migration}; {sql.VERSION.format(number=number)}")
+        await connection.execute(f"{migration}; {VERSION.format(number=number)}")
     return len(migrations)

@@ -6,11 +6,11 @@ by hand in SQL has the same effect as one by `admin`.
 
 from __future__ import annotations
 
-from .store import MAX_VISIBLE
+from . import store
+from .store import MAX_CHANGES, MAX_VISIBLE
 
 CHANNEL = "portproxy_placement"
 LOCK = 5071_2091  # of the advisory lock under which migrations run
-MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
 
 _TABLES = """
 create sequence placement_generation;
@@ -155,8 +155,6 @@ MIGRATIONS: tuple[str, ...] = (
 
 VERSIONS = "create table if not exists placement_migrations (number integer primary key, at timestamptz not null default now())"
 
-VERSION = "insert into placement_migrations (number) values ({number})"
-
 # The projects whose changes became visible after an earlier snapshot.
 CHANGES = f"""
 select pg_current_snapshot()::text as snapshot, array_to_json(array(
@@ -204,8 +202,6 @@ from projects p left join project_hosts h on h.host_id = p.host_id
 where p.project_id = $1
 """  # noqa: S608 (our own text)
 
-NAMED = "select project_id from projects where owner = $1 and name = $2 order by project_id limit 1"
-
 # All projects, or with a key that one.
 PROJECTS = f"""
 select {_COLUMNS} from projects p where $1::text is null or p.project_id = $1 order by p.project_id
@@ -220,42 +216,18 @@ where p.owner = $1::text or ($2::boolean and p.visibility = 'public') or p.proje
 order by p.owner <> $1::text, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)
 
-PLACE = """
-insert into projects (project_id, owner, name, host_id, allowed_ports, visibility, system_user)
-values ($1, $2, $3, $4, $5, $6, $7)
-on conflict (project_id) do update set owner = excluded.owner, name = excluded.name, host_id = excluded.host_id,
-    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility, system_user = excluded.system_user
-"""
+# `fetch` returns a row for each that was changed.
+CHANGE = f"{store.CHANGE} returning project_id"
 
-# Null leaves a column unchanged; for allowed_ports, where null means no restriction, $5 does. '' removes the system user.
-CHANGE = """
-update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
-    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility),
-    system_user = nullif(coalesce($8, system_user), '')
-where project_id = $1 returning project_id
-"""
+MOVE = f"{store.MOVE} returning project_id"
 
-MOVE = "update projects set host_id = $2 where project_id = $1 returning project_id"
+REMOVE = f"{store.REMOVE} returning project_id"
 
-REMOVE = "delete from projects where project_id = $1 returning project_id"
+REMOVE_MEMBER = f"{store.REMOVE_MEMBER} returning username"
 
-ADD_MEMBER = """
-insert into project_members (project_id, username, role, allowed_ports) values ($1, $2, $3, $5)
-on conflict (project_id, username) do update set role = excluded.role,
-    allowed_ports = case when $4 then project_members.allowed_ports else excluded.allowed_ports end
-"""
+SET_STATUS = f"{store.SET_STATUS} returning host_id"
 
-REMOVE_MEMBER = "delete from project_members where project_id = $1 and username = $2 returning username"
-
-SET_HOST = """
-insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, coalesce($4, 'up'))
-on conflict (host_id) do update set internal_url = excluded.internal_url, credential = excluded.credential,
-    status = coalesce($4, project_hosts.status)
-"""
-
-SET_STATUS = "update project_hosts set status = $2 where host_id = $1 returning host_id"
-
-REMOVE_HOST = "delete from project_hosts where host_id = $1 returning host_id"
+REMOVE_HOST = f"{store.REMOVE_HOST} returning host_id"
 
 HEARTBEAT = "update project_hosts set last_seen = clock_timestamp() where host_id = $1 returning host_id"
 

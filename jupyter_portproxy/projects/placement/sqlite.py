@@ -31,6 +31,7 @@ from .store import (
     INVALID_TEXT,
     NO_TABLES,
     OLD_TABLES,
+    VERSION,
     ConstraintViolation,
     DatabaseUnavailable,
     Row,
@@ -209,6 +210,6 @@ def _migrate(connection: SqliteConnection, migrations: Sequence[str]) -> int:
     if done > len(migrations):
         raise newer_tables()
     for number, migration in enumerate(migrations[done:], done + 1):
-        for statement in split_statements(f"{migration}; {sqlite_schema.VERSION.format(number=number)};"):
+        for statement in split_statements(f"{migration}; {VERSION.format(number=number)};"):
             connection.execute(statement)
     return len(migrations)

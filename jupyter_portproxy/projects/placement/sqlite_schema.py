@@ -9,9 +9,8 @@ The same names and meanings as in `postgres_schema`. Differences:
 
 from __future__ import annotations
 
-from .store import HOST_IS_DRAINING, MAX_VISIBLE, PORT_IS_CLAIMED
-
-MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
+from . import store
+from .store import HOST_IS_DRAINING, MAX_CHANGES, MAX_VISIBLE, PORT_IS_CLAIMED
 
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"  # seconds since 1970
 _IS_LIST = "case when json_valid({0}) then json_type({0}) = 'array' else {0} is null end"
@@ -164,8 +163,6 @@ MIGRATIONS: tuple[str, ...] = (_TABLES + _GENERATIONS + _CHANGES + _DRAINING + _
 
 VERSIONS = f"create table if not exists placement_migrations (number integer primary key, at real not null default ({_NOW}))"
 
-VERSION = "insert into placement_migrations (number) values ({number})"
-
 SNAPSHOT = "select cast(coalesce(max(seq), 0) as text) as snapshot from sqlite_sequence where name = 'placement_changes'"
 
 CHANGES = f"""
@@ -208,43 +205,9 @@ where p.owner = $1 or ($2 and p.visibility = 'public') or p.project_id in (
 order by p.owner <> $1, p.project_id limit {MAX_VISIBLE}
 """  # noqa: S608 (our own text)
 
-NAMED = "select project_id from projects where owner = $1 and name = $2 order by project_id limit 1"
+CHANGE, MOVE, REMOVE, REMOVE_MEMBER = store.CHANGE, store.MOVE, store.REMOVE, store.REMOVE_MEMBER
 
-PLACE = """
-insert into projects (project_id, owner, name, host_id, allowed_ports, visibility, system_user)
-values ($1, $2, $3, $4, $5, $6, $7)
-on conflict (project_id) do update set owner = excluded.owner, name = excluded.name, host_id = excluded.host_id,
-    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility, system_user = excluded.system_user
-"""
-
-CHANGE = """
-update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
-    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility),
-    system_user = nullif(coalesce($8, system_user), '')
-where project_id = $1
-"""
-
-MOVE = "update projects set host_id = $2 where project_id = $1"
-
-REMOVE = "delete from projects where project_id = $1"
-
-ADD_MEMBER = """
-insert into project_members (project_id, username, role, allowed_ports) values ($1, $2, $3, $5)
-on conflict (project_id, username) do update set role = excluded.role,
-    allowed_ports = case when $4 then project_members.allowed_ports else excluded.allowed_ports end
-"""
-
-REMOVE_MEMBER = "delete from project_members where project_id = $1 and username = $2"
-
-SET_HOST = """
-insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, coalesce($4, 'up'))
-on conflict (host_id) do update set internal_url = excluded.internal_url, credential = excluded.credential,
-    status = coalesce($4, project_hosts.status)
-"""
-
-SET_STATUS = "update project_hosts set status = $2 where host_id = $1"
-
-REMOVE_HOST = "delete from project_hosts where host_id = $1"
+SET_STATUS, REMOVE_HOST = store.SET_STATUS, store.REMOVE_HOST
 
 HEARTBEAT = f"update project_hosts set last_seen = {_NOW} where host_id = $1"  # noqa: S608 (our own text)
 

@@ -1,8 +1,8 @@
 """The interface of the databases that hold placements, and the choice between them by the DSN.
 
-A store executes the statements of its schema module. The two modules have the same names, and their rows the same columns and
-types: `allowed_ports`, `members`, `member_ports` and `changed` are JSON as text. Arguments are `$1`, `$2` and so on; a list of
-ports is a list of texts, or None.
+A store executes the statements here and those of its schema module. The two modules have the same names, and their rows the same
+columns and types: `allowed_ports`, `members`, `member_ports` and `changed` are JSON as text. Arguments are `$1`, `$2` and so on;
+a list of ports is a list of texts, or None.
 """
 
 from __future__ import annotations
@@ -22,7 +22,51 @@ INVALID_DSN = (
 )
 HOST_IS_DRAINING, PORT_IS_CLAIMED = "host_is_draining", "port_is_claimed"  # names of constraints
 MAX_VISIBLE = 1000  # projects in the list of one user
+MAX_CHANGES = 1000  # with more changed projects at once, all count as changed
 Row = Mapping[str, Any]
+
+# ---- statements that are the same in both databases ----
+
+VERSION = "insert into placement_migrations (number) values ({number})"
+
+NAMED = "select project_id from projects where owner = $1 and name = $2 order by project_id limit 1"
+
+PLACE = """
+insert into projects (project_id, owner, name, host_id, allowed_ports, visibility, system_user)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (project_id) do update set owner = excluded.owner, name = excluded.name, host_id = excluded.host_id,
+    allowed_ports = excluded.allowed_ports, visibility = excluded.visibility, system_user = excluded.system_user
+"""
+
+# Null leaves a column unchanged; for allowed_ports, where null means no restriction, $5 does. '' removes the system user.
+CHANGE = """
+update projects set owner = coalesce($2, owner), name = coalesce($3, name), host_id = coalesce($4, host_id),
+    allowed_ports = case when $5 then allowed_ports else $6 end, visibility = coalesce($7, visibility),
+    system_user = nullif(coalesce($8, system_user), '')
+where project_id = $1
+"""
+
+MOVE = "update projects set host_id = $2 where project_id = $1"
+
+REMOVE = "delete from projects where project_id = $1"
+
+ADD_MEMBER = """
+insert into project_members (project_id, username, role, allowed_ports) values ($1, $2, $3, $5)
+on conflict (project_id, username) do update set role = excluded.role,
+    allowed_ports = case when $4 then project_members.allowed_ports else excluded.allowed_ports end
+"""
+
+REMOVE_MEMBER = "delete from project_members where project_id = $1 and username = $2"
+
+SET_HOST = """
+insert into project_hosts (host_id, internal_url, credential, status) values ($1, $2, $3, coalesce($4, 'up'))
+on conflict (host_id) do update set internal_url = excluded.internal_url, credential = excluded.credential,
+    status = coalesce($4, project_hosts.status)
+"""
+
+SET_STATUS = "update project_hosts set status = $2 where host_id = $1"
+
+REMOVE_HOST = "delete from project_hosts where host_id = $1"
 
 
 class DatabaseUnavailable(Exception):
@@ -50,7 +94,6 @@ class Statements(Protocol):
     """The names in a schema module; `postgres_schema` explains them."""
 
     MIGRATIONS: tuple[str, ...]
-    MAX_CHANGES: int
     SNAPSHOT: str
     CHANGES: str
     CLOCK: str
@@ -59,14 +102,10 @@ class Statements(Protocol):
     PROJECT: str
     PROJECTS: str
     VISIBLE: str
-    NAMED: str
-    PLACE: str
     CHANGE: str
     MOVE: str
     REMOVE: str
-    ADD_MEMBER: str
     REMOVE_MEMBER: str
-    SET_HOST: str
     SET_STATUS: str
     REMOVE_HOST: str
     HEARTBEAT: str
