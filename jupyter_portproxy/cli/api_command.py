@@ -29,10 +29,7 @@ def add_api_command(
         command.add_argument(argument)
 
     def call(options: Options) -> int | None:
-        from .api_client import ApiClient  # these import what a help text does not need
-        from .server_choice import choose_server
-
-        client = ApiClient(choose_server(options.server, options.ca_file), options.timeout)
+        client = open_client(options)
         try:
             return run(client, options)
         except (KeyError, TypeError):
@@ -44,6 +41,14 @@ def add_api_command(
     if as_json:
         command.add_argument("--json", action="store_true", help="print JSON")
     return command
+
+
+def open_client(options: Options) -> ApiClient:
+    """The API of the server that the options choose. Raises: CliError"""
+    from .api_client import ApiClient  # these import what a help text does not need
+    from .server_choice import choose_server
+
+    return ApiClient(choose_server(options.server, options.ca_file), options.timeout)
 
 
 def add_server_options(parser: argparse.ArgumentParser, *, with_server: bool = True) -> None:

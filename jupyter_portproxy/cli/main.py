@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import CliError
 from . import attach, check, folders, forward, links, lists, logins, ready, services, user_ports, watch
-from .api_command import REQUEST_TIMEOUT, add_server_options
+from .api_command import REQUEST_TIMEOUT, add_server_options, open_client
 from .output import PROGRAM, Options, printable
 
 _SUBJECTS = (lists, links, services, folders, ready, user_ports, check, watch, forward, attach, logins)
@@ -43,11 +43,8 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
 
 def _overview(parser: argparse.ArgumentParser, options: Options) -> None:
     """Without a command: the server, its services and ports, and the commands."""
-    from .api_client import ApiClient
-    from .server_choice import choose_server
-
     try:
-        client = ApiClient(choose_server(options.server, options.ca_file), options.timeout)
+        client = open_client(options)
         print(f"Jupyter server: {client.url}\n")
         lists.print_lists(client, argparse.Namespace(json=False, all=False))
     except CliError as error:

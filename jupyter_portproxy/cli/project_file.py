@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import CliError
-from .api_command import add_server_options
+from .api_command import add_server_options, open_client
 from .folders import describe_content, describe_problem, path_on_server, take_folder
 from .output import PROGRAM, Commands, Options, print_json, print_result, printable
 
@@ -64,16 +64,9 @@ def _read(folder: str) -> dict[str, Any]:
 
 def _call(folder: str, options: Options) -> dict[str, Any]:
     """The item of a folder of a server's machine. Raises: CliError"""
-    client = _client(options)
+    client = open_client(options)
     item: dict[str, Any] = client.call("GET", f"folders?path={quote(path_on_server(client, folder), safe='')}")
     return item
-
-
-def _client(options: Options) -> ApiClient:
-    from .api_client import ApiClient
-    from .server_choice import choose_server
-
-    return ApiClient(choose_server(options.server, options.ca_file), options.timeout)
 
 
 # ---- what is understood ----
@@ -106,7 +99,7 @@ def _write(folder: str, options: Options) -> int:
     if os.path.lexists(path):
         raise CliError(f"{path} exists already.\nChange or remove it; what it says: {PROGRAM} project {folder}")
     try:
-        programs, reason = list(_running(_client(options))), ""
+        programs, reason = list(_running(open_client(options))), ""
     except CliError as error:
         if options.server is not None:
             raise
