@@ -59,17 +59,10 @@ def check_command(command: Sequence[str]) -> None:
         raise ValueError("no argument has {key}, the key of the project that is to start")
 
 
-def _check_ports(value: bool | Sequence[int | str]) -> None:
+def _check_ports(value: bool | Sequence[int | str], word: str | None = None) -> None:
+    """`word`: what may stand in the list besides ports."""
     if not isinstance(value, bool):
-        urls.parse_ports(value)
-
-
-def _check_allowed_ports(value: Sequence[int | str]) -> None:
-    _check_ports([item for item in value if item != OWN_PORTS])
-
-
-def _check_tcp_ports(value: Sequence[int | str]) -> None:
-    _check_ports([item for item in value if item != AS_ALLOWED])
+        urls.parse_ports(item for item in value if item != word)
 
 
 def _check_hosts(hosts: Sequence[str]) -> None:
@@ -118,8 +111,8 @@ _LIMITS = (
 _TIMEOUTS = ("first_byte_timeout", "idle_timeout", "tcp_idle_timeout", "head_timeout", "shutdown_grace")
 _CHECKS: dict[str, Callable[[Any], object]] = {
     **dict.fromkeys(_PORT_LISTS, _check_ports),
-    "allowed_ports": _check_allowed_ports,
-    "tcp_ports": _check_tcp_ports,
+    "allowed_ports": partial(_check_ports, word=OWN_PORTS),
+    "tcp_ports": partial(_check_ports, word=AS_ALLOWED),
     **dict.fromkeys(_LIMITS, _check_limit),
     **dict.fromkeys(_TIMEOUTS, _check_seconds),
     "connect_timeout": partial(_check_seconds, minimum=0.001),
