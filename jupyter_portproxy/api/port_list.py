@@ -139,7 +139,7 @@ class PortList:
             "reason": reason,
             "reason_code": reason_code,
             "may_allow": may_allow,
-            "allowed_by_user": not reason_code and self._gateway.policy.is_temporary(listener.port),
+            "allowed_by_user": not reason_code and not self._gateway.policy.allows_port(listener.port),
             "url": urls.build_port_path(self._base_url, listener.port) if not reason_code and scheme != "tcp" else None,
             "scheme": scheme,
             "label": attributes.label,

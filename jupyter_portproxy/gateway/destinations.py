@@ -86,7 +86,7 @@ class DestinationFinder:
     async def find_port(self, route: Route, handler: RequestHandler | None = None) -> Destination:
         """The destination of a port. Args and Raises: see `Policy.resolve`."""
         upstream = await self._policy.resolve(route, handler)
-        is_stable, activity = not self._policy.is_temporary(route.port), self._policy.activity_of(route)
+        is_stable, activity = self._policy.allows_port(route.port), self._policy.activity_of(route)
         return Destination(route, upstream, self._port_hooks, is_stable=is_stable, activity=activity)
 
     async def find_service(self, route: ServiceRoute, *, wait: bool) -> Destination:

@@ -12,11 +12,8 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from tornado.iostream import IOStream
-
 from ..config import PortProxy
 from ..errors import BadUpstream, ShuttingDown, UpstreamTimeout
-from ..protocol.urls import Upstream
 from ..services.manager import ServiceManager
 from ..services.ports import Reservations
 from ..upstream.closable import Closable
@@ -48,6 +45,7 @@ class Gateway:
         report: publishes a notice.
 
     Attributes:
+        dial: see `Connector.dial`.
         observer: what records requests; None, as a rule.
     """
 
@@ -78,6 +76,7 @@ class Gateway:
         self.observer: Observer | None = None
         self.log: logging.Logger = settings.log
         self._connector, self._on_activity = connector, on_activity
+        self.dial = connector.dial
         self._tunnels: dict[Closable, Slot] = {}
         self._dropped: set[tuple[str, str]] = set()  # upstream and name of the fields that the log has
         self._closing = False
@@ -104,10 +103,6 @@ class Gateway:
             raise ShuttingDown()
         if is_activity:
             self.record_activity()
-
-    async def dial(self, upstream: Upstream) -> IOStream:
-        """A connection for an upgrade; raises what `connect.dial` raises."""
-        return await self._connector.dial(upstream)
 
     # ---- the response ----
 

@@ -102,7 +102,7 @@ class Policy:
     # ---- ports ----
 
     def allows_port(self, port: int) -> bool:
-        """True if the configuration allows the port."""
+        """True if the configuration allows the port. The user's permission may end at any time."""
         return bool(self._port_allowed[port])
 
     def reaches(self, port: int) -> bool:
@@ -182,9 +182,8 @@ class Policy:
         if port and port in self._jupyter_ports():
             raise JupyterPort(port)
         self.check_tcp_list(port)
-        if self.is_tcp_listed(port) or not port or self._port_allowed[port] or self._is_user_port(port):
-            return
-        raise self._outside_allowed(port, local=True)
+        if port and not self.is_tcp_listed(port) and not self.reaches(port):
+            raise self._outside_allowed(port, local=True)
 
     def check_tcp_list(self, port: int, at: str = "this server") -> None:
         """Refuse raw TCP to a port that `tcp_ports` excludes; `at` has that setting. Raises: Forbidden"""
@@ -199,7 +198,7 @@ class Policy:
 
     def allows_only_tcp(self, port: int) -> bool:
         """True if raw TCP reaches the port, by `tcp_ports`, and HTTP does not."""
-        return self.is_tcp_listed(port) and not self._port_allowed[port] and not self._is_user_port(port)
+        return self.is_tcp_listed(port) and not self.reaches(port)
 
     def is_tcp_listed(self, port: int) -> bool:
         """True if `tcp_ports` names the port itself: raw TCP reaches it even if HTTP does not."""
@@ -316,10 +315,6 @@ class Policy:
     def required_owner(self, port: int) -> int | None:
         """See `Upstream.owner`: a port that is allowed only for the server's own user."""
         return _own_uid() if self._is_unlisted[port] else None
-
-    def is_temporary(self, port: int) -> bool:
-        """True if the permission to reach the port may end at any time."""
-        return not self._port_allowed[port]
 
     def scheme_of(self, route: Route) -> str:
         if route.scheme == "tcp":
