@@ -493,8 +493,7 @@ class IsolatedRequest(OriginRequest):
         if isinstance(error, Unauthenticated) and is_navigation(self.request):
             is_stuck = is_framed(self.request) and not self.gateway.settings.embedders
             if is_stuck or not self.jupyter_url():
-                message = "You have not come here from Jupyter, or your login there has ended."
-                error = Forbidden(message, "Open the service from Jupyter.")
+                error = Forbidden(NotEntered.message, "Open the service from Jupyter.")
         super().refuse(error)
 
     def jupyter_url(self) -> str:
