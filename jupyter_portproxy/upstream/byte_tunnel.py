@@ -56,7 +56,6 @@ class ByteTunnel(Tunnel):
 
     Attributes:
         close_code: of the peer's close frame, or of its violation of the protocol; None if it has closed without.
-        close_reason: the text of the peer's close frame.
         was_cut: True if one of the streams was lost before its end.
         is_heard: True if anything has arrived from the WebSocket's peer since the last ping.
     """
@@ -72,8 +71,7 @@ class ByteTunnel(Tunnel):
     ) -> None:
         super().__init__(on_data, None, on_message)
         self.close_code: int | None = None
-        self.close_reason, self.was_cut = "", False
-        self.dials, self.is_heard = dials, True
+        self.dials, self.was_cut, self.is_heard = dials, False, True
         self._has_moved = True
         self._ping_interval, self._idle_timeout = ping_interval, idle_timeout
         self._timers: set[asyncio.TimerHandle] = set()
@@ -341,7 +339,7 @@ class WebSocketEnd(TunnelEnd):
 
     def _receive_close(self, content: bytes, other: TunnelEnd) -> None:
         code = int.from_bytes(content[:2], "big") if len(content) >= 2 else _NORMAL
-        self.tunnel.close_code, self.tunnel.close_reason = code, content[2:].decode("utf-8", "replace")
+        self.tunnel.close_code = code
         self.send_close(code)
         self._finish(other, is_complete=code == _NORMAL)
 
