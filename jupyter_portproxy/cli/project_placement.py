@@ -188,29 +188,17 @@ async def _create_or_change(admin: PlacementAdmin, options: Options, host: str |
     """True if the project is new. Values that are not given stay unchanged."""
     from ..projects.placement.admin import UNCHANGED
 
-    ports, visibility, system_user = _ports(options), options.visibility, _system_user(options)
+    ports, values = _ports(options), {"owner": options.owner, "name": options.name, "visibility": options.visibility}
+    values["system_user"] = _system_user(options)
     try:
-        await admin.change(
-            options.key,
-            host_id=host,
-            owner=options.owner,
-            name=options.name,
-            allowed_ports=ports,
-            visibility=visibility,
-            system_user=system_user,
-        )
+        await admin.change(options.key, host_id=host, allowed_ports=ports, **values)
         return False
     except UnknownProject:
         if options.owner is None:
             raise CliError(f"The project '{options.key}' is new.\nGive its owner: --owner USER") from None
+        given = {name: value for name, value in values.items() if value is not None}
         await admin.place(
-            options.key,
-            host,
-            owner=options.owner,
-            name=options.key if options.name is None else options.name,
-            allowed_ports=None if ports is UNCHANGED else ports,
-            visibility="private" if visibility is None else visibility,
-            system_user=system_user,
+            options.key, host, **{"name": options.key, **given}, allowed_ports=None if ports is UNCHANGED else ports
         )
         return True
 
