@@ -25,6 +25,7 @@ from tornado.util import TimeoutError
 from tornado.websocket import WebSocketProtocol13
 
 from ..errors import BadRoute, BadUpstream, CliError
+from ..protocol.framing import find_field
 from ..protocol.headers import UPGRADE_FIELDS, Fields
 from ..protocol.urls import DEFAULT_PORTS, bracket_host, ip_literal, is_below_loopback
 from ..system.tls import SYSTEM_TRUST, Trust
@@ -107,7 +108,7 @@ async def open_websocket(access: ServerAccess, path: str, timeout: float = TIMEO
     stream, answer = await _request(access, path, key, _VERSION, timeout)
     if answer is None:
         raise HandshakeError(f"{access.url} does not answer as a WebSocket server: it sent no 101.")
-    if dict(_lower(answer)).get("sec-websocket-accept") != WebSocketProtocol13.compute_accept_value(key):
+    if find_field(answer, "sec-websocket-accept") != WebSocketProtocol13.compute_accept_value(key):
         stream.close()
         raise HandshakeError(f"{access.url} does not answer as a WebSocket server: its Sec-WebSocket-Accept is wrong.")
     return stream
@@ -310,10 +311,6 @@ class _Refusal:
             return str(body["code"]), "\n".join(filter(None, [str(body["message"]), str(body.get("hint") or "")]))
         except (ValueError, KeyError, TypeError, RecursionError):
             return "", ""
-
-
-def _lower(fields: Fields) -> list[tuple[str, str]]:
-    return [(name.lower(), value) for name, value in fields]
 
 
 def _peer_name(access: ServerAccess, article: str = "The") -> str:
