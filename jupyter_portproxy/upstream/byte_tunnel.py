@@ -159,18 +159,11 @@ class PlainEnd(TunnelEnd):
         super().abort()
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        other = self.other
-        if other is None:
-            super().connection_lost(exc)
-            return
-        self.transport, self.state = None, EndState.CLOSED
+    def end_other(self, other: TunnelEnd, exc: Exception | None) -> None:
         if exc is not None or self._is_cut:
             other.abort()
         else:
             other.close()
-        if other.state is EndState.CLOSED:
-            self.tunnel.both_closed()
 
     def abort(self) -> None:
         """Reset the connection, so that its peer does not take the cut for an end."""
@@ -219,17 +212,9 @@ class WebSocketEnd(TunnelEnd):
             self.transport.close()
         return True
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        other = self.other
-        if other is None:
-            super().connection_lost(exc)
-            return
-        self.transport = None
+    def end_other(self, other: TunnelEnd, exc: Exception | None) -> None:
         if self._handshake is CloseHandshake.OPEN:
             self._end(other, is_complete=False)
-        self.state = EndState.CLOSED
-        if other.state is EndState.CLOSED:
-            self.tunnel.both_closed()
 
     def _catch_up(self) -> None:
         """Parse some more of what has arrived; the rest of the program runs in between."""

@@ -167,8 +167,14 @@ class TunnelEnd(asyncio.Protocol):
         if other is None:
             self._early_events.append(partial(self.connection_lost, exc))
             return
-        before, self.state = self.state, EndState.CLOSED
-        if before is EndState.ENDED:
+        self.end_other(other, exc)
+        self.state = EndState.CLOSED
+        if other.state is EndState.CLOSED:
+            self.tunnel.both_closed()
+
+    def end_other(self, other: TunnelEnd, exc: Exception | None) -> None:
+        """This connection is gone; `self.state` is still what it was before."""
+        if self.state is EndState.ENDED:
             # An error after the end of the stream only means that what was sent to this peer came too late. Closing the other
             # connection with its bytes unread would reset it, and so lose what it was sent (RFC 9112 9.6).
             other.resume()
@@ -176,8 +182,6 @@ class TunnelEnd(asyncio.Protocol):
             other.abort()
         else:
             other.close()
-        if other.state is EndState.CLOSED:
-            self.tunnel.both_closed()
 
     def pause_writing(self) -> None:
         if self.other is not None:
