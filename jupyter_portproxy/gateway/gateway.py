@@ -94,11 +94,7 @@ class Gateway:
         return self._connector.open(outbound)
 
     def begin(self, *, is_activity: bool) -> None:
-        """Record that an exchange or upgrade starts.
-
-        Raises:
-            ShuttingDown
-        """
+        """Record that an exchange or upgrade starts. Raises: ShuttingDown"""
         if self._closing:
             raise ShuttingDown()
         if is_activity:
@@ -183,11 +179,7 @@ class Gateway:
         return count
 
     def add_tunnel(self, tunnel: Closable, slot: Slot) -> None:
-        """Register an open tunnel; its slot is released when it closes.
-
-        Raises:
-            ShuttingDown
-        """
+        """Register an open tunnel; its slot is released when it closes. Raises: ShuttingDown"""
         if self._closing:
             raise ShuttingDown()
         self._tunnels[tunnel] = slot

@@ -97,11 +97,7 @@ class Limits:
         self._max_fields, self._max_field_size, self._on_refused = settings.max_fields, settings.max_field_size, on_refused
 
     def check_fields(self, fields: Fields) -> None:
-        """Refuse a request's head that is larger than the settings allow.
-
-        Raises:
-            FieldsTooLarge
-        """
+        """Refuse a request's head that is larger than the settings allow. Raises: FieldsTooLarge"""
         if self._max_fields and len(fields) > self._max_fields:
             self._on_refused("max_fields")
             raise FieldsTooLarge.number(len(fields), self._max_fields)

@@ -32,11 +32,7 @@ class OutboundBuilder:
     def build(
         self, method: str, to: Destination, fields: Fields, client: Client, content: framing.Content | None = None
     ) -> Outbound:
-        """The outbound request of an exchange.
-
-        Raises:
-            LoopDetected
-        """
+        """The outbound request of an exchange. Raises: LoopDetected"""
         return Outbound(
             method,
             to.upstream,
@@ -48,11 +44,7 @@ class OutboundBuilder:
         )
 
     def build_fields(self, to: Destination, fields: Fields, client: Client, method: str = "GET") -> Fields:
-        """The header fields of an outbound request, of exchanges and upgrades alike.
-
-        Raises:
-            LoopDetected
-        """
+        """The header fields of an outbound request, of exchanges and upgrades alike. Raises: LoopDetected"""
         if has_loop(fields, self.via):
             raise LoopDetected()
         if self._log.isEnabledFor(logging.DEBUG) and (names := find_identity_fields(fields)):

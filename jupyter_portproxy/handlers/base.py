@@ -180,11 +180,7 @@ class ProxyRequest:
         return self.route is not None and self.route.is_project and chain is not None and chain.is_behind_hub
 
     def accept_previous_hop(self) -> None:
-        """Take user and client from the previous hop's header.
-
-        Raises:
-            NotTheHub
-        """
+        """Take user and client from the previous hop's header. Raises: NotTheHub"""
         assert self.gateway.projects is not None  # `is_vouched_for`
         self.hop = hop_trust.previous_hop(self.request, self.gateway.projects)
         self.user = User(self.hop.user)
@@ -192,11 +188,7 @@ class ProxyRequest:
         self.client = replace(self.describe_client(), trusted=True, forwarded_client=self.hop.forwarded_client)
 
     async def authenticate(self) -> None:
-        """Find the user by the identity provider.
-
-        Raises:
-            Unauthenticated, Forbidden, LoginUnavailable
-        """
+        """Find the user by the identity provider. Raises: Unauthenticated, Forbidden, LoginUnavailable"""
         if not self.jupyter.check_host():
             raise Forbidden("This server does not answer to that host name.", "Use the address that the server printed.")
         await self._identify()

@@ -39,11 +39,7 @@ class TcpRequest(ProxyRequest):
         super().__init__(application, request, gateway, isolated)
 
     async def authenticate(self) -> None:
-        """Find the user by the token.
-
-        Raises:
-            TokenOnly, Unauthenticated, Forbidden, LoginUnavailable
-        """
+        """Find the user by the token. Raises: TokenOnly, Unauthenticated, Forbidden, LoginUnavailable"""
         headers, provider = self.request.headers, self.jupyter.identity_provider
         if "Origin" in headers:
             raise TokenOnly.page()

@@ -391,11 +391,7 @@ class IsolatedRequest(OriginRequest):
     _caller = ""  # host of another origin of the same user's, whose page sent the request
 
     async def authenticate(self) -> None:
-        """Find the user by the session.
-
-        Raises:
-            NotEntered
-        """
+        """Find the user by the session. Raises: NotEntered"""
         caller, cookie_name, handler = self._calling_host(), self.cookie_name, self.jupyter
         entry = await self._session()
         preflight = entry is None and self._is_preflight()

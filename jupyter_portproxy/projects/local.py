@@ -95,11 +95,7 @@ class LocalProjects(CheckedProjects):
 
 
 def _find_owner(next_hop: NextHop) -> int | None:
-    """The uid that must hold the listening sockets of a project; None for no such restriction.
-
-    Raises:
-        Forbidden
-    """
+    """The uid that must hold the listening sockets of a project; None for no such restriction. Raises: Forbidden"""
     if next_hop.system_user is None:
         return None
     owner = user_id(next_hop.system_user)

@@ -92,11 +92,7 @@ def parse_forward(text: str) -> Forward:
 
 
 def parse_remote(text: str, whole: str = "") -> Remote:
-    """REMOTE of a forward; `whole` is quoted in the error.
-
-    Raises:
-        CliError
-    """
+    """REMOTE of a forward; `whole` is quoted in the error. Raises: CliError"""
     key, slash, last = text.rpartition("/")
     if slash and not is_key(key):
         raise CliError(f"Invalid project in {whole or text!r}: {key!r}. Write its key, for example f3a1/5432.")

@@ -100,11 +100,7 @@ class ProjectRoute(BaseRoute):
         return below.stripped_prefix(keeps_prefix) if below is not None else ""
 
     def parse_below(self, target: str) -> Route | ServiceRoute | Redirect | None:
-        """The route of a target below the prefix, as a server whose base URL is the prefix parses it.
-
-        Raises:
-            BadRoute
-        """
+        """The route of a target below the prefix, as a server whose base URL is the prefix parses it. Raises: BadRoute"""
         return parse_url(self.prefix + target, f"{self.prefix}/")
 
 

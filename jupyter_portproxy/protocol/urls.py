@@ -146,11 +146,7 @@ class BaseRoute:
         return ""
 
     async def resolve(self, resolver: Resolver[D]) -> D:
-        """The destination.
-
-        Raises:
-            Redirected, GatewayError
-        """
+        """The destination. Raises: Redirected, GatewayError"""
         raise NotImplementedError
 
     def at(self, uri: str) -> BaseRoute:

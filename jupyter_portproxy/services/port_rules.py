@@ -132,11 +132,7 @@ class PortRules:
         return rule
 
     def remove(self, id_: str) -> PortRule:
-        """Remove a rule and return it.
-
-        Raises:
-            NotFound
-        """
+        """Remove a rule and return it. Raises: NotFound"""
         with self._file.change() as rules:
             removed = rules.pop(id_, None)
             if removed is None:

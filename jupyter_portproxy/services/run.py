@@ -84,11 +84,7 @@ class Runner:
         return "failed", _why_it_failed(service)
 
     async def _spawn(self, service: Service) -> asyncio.subprocess.Process:
-        """Start the program under its guard.
-
-        Raises:
-            TemplateError, ServiceFailed, OSError, ValueError
-        """
+        """Start the program under its guard. Raises: TemplateError, ServiceFailed, OSError, ValueError"""
         template, endpoint = service.template, service.endpoint
         folder = template.folder or self._root_dir
         values = {

@@ -128,11 +128,7 @@ class Supervisor:
             raise ConsentMissing(os.path.basename(template.folder))
 
     def _start_needs(self, template: Template, started_by: str) -> tuple[Service, ...]:
-        """The services that a service of this template needs; those that do not run are started.
-
-        Raises:
-            ServiceFailed
-        """
+        """The services that a service of this template needs; those that do not run are started. Raises: ServiceFailed"""
         needs = []
         for dependency in template.dependencies:
             try:

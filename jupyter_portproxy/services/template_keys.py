@@ -53,11 +53,7 @@ class Argument:
     must_exist: bool = True
 
     def check(self, value: object) -> str:
-        """The value as it goes into the command.
-
-        Raises:
-            TemplateError
-        """
+        """The value as it goes into the command. Raises: TemplateError"""
         text = str(value)
         fits = isinstance(value, (str, int, float)) and not isinstance(value, bool) and len(text) <= 4096
         if not fits or "\0" in text or not is_encodable(text):
