@@ -151,22 +151,19 @@ def parse_rule(values: Mapping[str, object]) -> PortRule:
     Raises:
         BadInput
     """
-    ports, process = values.get("ports"), values.get("process")
-    if (ports is None) == (process is None):
+    if (values.get("ports") is None) == (values.get("process") is None):
         raise BadInput("A rule has either 'ports' or 'process'.", "Send one of them.")
-    match = _parse_pattern(process) if ports is None else _parse_range(ports)
-    pinned = values.get("pinned")
-    if not isinstance(pinned, (bool, type(None))):
-        raise BadInput.value("pinned", pinned, "Send true or false.")
+    ports = _parse_range(values["ports"]) if values.get("ports") is not None else None
+    process = _parse_pattern(values["process"]) if ports is None else None
     rule = PortRule(
-        id=identify(None if ports is None else match, match if ports is None else None),
-        ports=None if ports is None else match,
-        process=match if ports is None else None,
+        id=identify(ports, process),
+        ports=ports,
+        process=process,
         label=_parse_label(values.get("label")),
         on_appear=_parse_choice("on_appear", values.get("on_appear"), ON_APPEAR),
         scheme=_parse_choice("scheme", values.get("scheme"), SCHEMES),
         keep_host=_parse_choice("keep_host", values.get("keep_host"), (True, False)),
-        pinned=bool(pinned),
+        pinned=bool(_parse_choice("pinned", values.get("pinned"), (True, False))),
         activity=_parse_choice("activity", values.get("activity"), activity.KINDS),
     )
     if rule.process is not None and any(value is not None for value in (rule.scheme, rule.keep_host, rule.activity)):
