@@ -7,6 +7,7 @@ URL characters percent-encoded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from reprlib import Repr
@@ -579,6 +580,17 @@ class RegistryAway(ProjectError):
     message = "The {hop} cannot look up projects just now."
     hint = "Try again in a moment."
     retry_after = 2
+
+
+def parse_error(content: bytes) -> dict[str, Any]:
+    """`code`, `message`, `hint` and `details` of a body that `as_json` has made; empty if the response is another program's."""
+    try:
+        body = json.loads(content)
+        found: dict[str, Any] = {key: str(body[key]) for key in ("code", "message", "hint")}
+        details = body.get("details")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return found | {"details": [str(line) for line in details] if isinstance(details, list) else []} if found["message"] else {}
 
 
 def print_value(value: object) -> str:

@@ -4,6 +4,7 @@ Whatever a URL carries, nothing that is quoted from it may end a header line, op
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -249,3 +250,16 @@ async def test_the_page_links_to_it_and_to_nothing_else(call):
     assert answer.status == 403
     assert re.findall(r'(?:href|src)="([^"]*)"', answer.text) == [errors.Forbidden("x").documentation]
     assert 'rel="noopener noreferrer"' in answer.text and '<meta name="referrer" content="no-referrer">' in answer.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"code": 1}', b'{"code":"","message":"","hint":"","details":1}']
+)
+def test_what_is_not_the_gateways_error(content):
+    assert errors.parse_error(content) == {}
+
+
+def test_the_body_of_an_error_is_parsed_again():
+    body = json.dumps(errors.ServiceFailed("It ended.", ["its last line"], "Start it.").as_json()).encode()
+    parsed = {"code": "service_failed", "message": "It ended.", "hint": "Start it.", "details": ["its last line"]}
+    assert errors.parse_error(body) == parsed

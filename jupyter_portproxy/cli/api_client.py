@@ -10,12 +10,12 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteR
 from typing import Any
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
-from ..errors import CliError, ServerUnavailable
+from ..errors import CliError, ServerUnavailable, parse_error
 from ..protocol.credentials import SECRET_VARIABLE
 from ..protocol.urls import build_enter_url
 from .api_command import REQUEST_TIMEOUT
 from .connection import open_socket
-from .refusals import TokenRefused, explain_hub_token, explain_page, explain_refusal, gateway_error
+from .refusals import TokenRefused, explain_hub_token, explain_page, explain_refusal
 from .server_address import ServerAddress
 
 _MAX_ERROR_SIZE = 1 << 16  # bytes
@@ -117,7 +117,7 @@ class ApiClient:
         try:
             response = self._send("GET", self._path(f"port/{port}/"), None, self._timeout)
             with response:
-                return gateway_error(response.read(_MAX_ERROR_SIZE)) if response.status >= 400 else {}
+                return parse_error(response.read(_MAX_ERROR_SIZE)) if response.status >= 400 else {}
         except (ServerUnavailable, OSError, HTTPException):
             return {"code": "unreachable", "message": "", "hint": ""}
 

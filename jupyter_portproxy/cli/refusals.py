@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from email.message import Message
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import BadAttachToken, CliError, Missing, NotFound, ServerUnavailable, Unauthenticated
+from ..errors import BadAttachToken, CliError, Missing, NotFound, ServerUnavailable, Unauthenticated, parse_error
 from ..protocol.credentials import ATTACH_TOKEN_START
 from .output import PROGRAM
 from .server_address import ServerAddress
@@ -32,7 +31,7 @@ def explain_refusal(server: ServerAddress, status: int, fields: Message | Mappin
     Returns:
         a ServerUnavailable if trying again may help.
     """
-    own = gateway_error(content)
+    own = parse_error(content)
     from_hub = fields.get("X-JupyterHub-Version") is not None
     if 300 <= status < 400:
         return _explain_redirect(server, fields.get("Location") or "")
@@ -77,19 +76,6 @@ def explain_page(server: ServerAddress) -> CliError:
     """The error for a response that is a page where JSON was expected."""
     hint = "Is there a login in front of the server that programs cannot pass?"
     return CliError(f"{server.url} answers with a web page instead of data.\n{hint}")
-
-
-def gateway_error(content: bytes) -> dict[str, Any]:
-    """`code`, `message`, `hint` and `details` of the gateway's error; empty if the response is another program's."""
-    try:
-        body = json.loads(content)
-        found: dict[str, Any] = {key: str(body[key]) for key in ("code", "message", "hint")}
-        if not found["message"]:
-            return {}
-        details = body.get("details")
-        return found | {"details": [str(line) for line in details] if isinstance(details, list) else []}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
 
 
 def _explain_redirect(server: ServerAddress, location: str) -> CliError:

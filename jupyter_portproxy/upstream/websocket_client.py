@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import socket
 import ssl
@@ -24,7 +23,7 @@ from tornado.tcpclient import TCPClient
 from tornado.util import TimeoutError
 from tornado.websocket import WebSocketProtocol13
 
-from ..errors import BadRoute, BadUpstream, CliError
+from ..errors import BadRoute, BadUpstream, CliError, parse_error
 from ..protocol.framing import find_field
 from ..protocol.headers import UPGRADE_FIELDS, Fields
 from ..protocol.urls import DEFAULT_PORTS, bracket_host, ip_literal, is_below_loopback
@@ -292,7 +291,8 @@ class _Refusal:
         """Its status is known, and that is enough."""
 
     def error(self, access: ServerAccess, target: str) -> HandshakeError:
-        code, message = self._gateway_error()
+        own = parse_error(self._body)
+        code, message = own.get("code", ""), "\n".join(filter(None, [own.get("message"), own.get("hint")]))
         text = message or f"The server at {access.url} answered {self.status} {responses.get(self.status, '')}".rstrip() + "."
         if access.explain is not None:
             text = str(access.explain(self.status, self._fields, self._body))
@@ -303,14 +303,6 @@ class _Refusal:
         """A hub redirects to `/hub/user/...` while the user's server does not run; other redirects lead to a login."""
         location = urlsplit(urljoin(urljoin(url, target), self._fields.get("Location") or ""))
         return 300 <= self.status < 400 and location.path.endswith(f"/hub{target}")
-
-    def _gateway_error(self) -> tuple[str, str]:
-        """Code, and message with hint; empty if the response is another program's."""
-        try:
-            body = json.loads(self._body)
-            return str(body["code"]), "\n".join(filter(None, [str(body["message"]), str(body.get("hint") or "")]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return "", ""
 
 
 def _peer_name(access: ServerAccess, article: str = "The") -> str:

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import pytest
 
-from jupyter_portproxy.cli.refusals import explain_hub_token, explain_page, explain_refusal, gateway_error
+from jupyter_portproxy.cli.refusals import explain_hub_token, explain_page, explain_refusal
 from jupyter_portproxy.cli.server_address import ServerAddress
 from jupyter_portproxy.errors import BadAttachToken, ServerUnavailable
 
@@ -121,13 +121,6 @@ def test_a_hub_that_says_nothing_of_a_token():
 
 def test_a_page_where_data_was_expected():
     assert str(explain_page(PLAIN)).startswith("https://example.org/ answers with a web page instead of data.\n")
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"code": 1}', b'{"code":"","message":"","hint":"","details":1}']
-)
-def test_what_is_not_the_gateways_error(content):
-    assert gateway_error(content) == {}
 
 
 def test_a_token_that_counts_before_the_login_is_named():
