@@ -130,6 +130,7 @@ class EndpointLeases:
     def close(self) -> None:
         if self._folder is not None:
             self._folder.close()
+            self._folder = None  # a server may stop its extensions twice
 
 
 def remove_stale_endpoints() -> None:
