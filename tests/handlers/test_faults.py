@@ -445,7 +445,7 @@ WALL_CLOCK = {  # uses of the wall clock: a time that is shown to people, or sen
     "api/index_page.py": 1,  # "3 minutes ago"
     "handlers/start_page.py": 1,  # "for 3 s", from Service.since
     "services/service.py": 2,  # Service.since
-    "project_file/folders.py": 1,  # compared with the times of files
+    "project_file/file_stamps.py": 1,  # compared with the times of files
     "diagnose/recorder.py": 1,  # RecordedExchange.since
 }
 
