@@ -89,7 +89,8 @@ class Doctor:
             target, destination = await self._find(name, path)
             target = replace(target, jupyter_origin=_origin_of(request))
             crawl = self._make_crawl(target, destination, path, request, token)
-            seen, (process, command) = await asyncio.gather(crawl.run(), self._find_process(target))
+            with self._gateway.page_failures.paused(target.name, str(target.port)):
+                seen, (process, command) = await asyncio.gather(crawl.run(), self._find_process(target))
             return replace(seen, target=replace(target, process=process, command=command))
         finally:
             self._looking.discard(user)

@@ -1,7 +1,8 @@
 """The requests of a page that failed since it was loaded, and the one notice about them.
 
 A page load begins with a page navigation that was admitted, and ends with the next one to the same port or service. Failures
-without a page load are not counted: a program may well get errors on purpose. States of a page load:
+without a page load are not counted: a program may well get errors on purpose. Nor is anything while the page doctor makes
+requests like a page's. States of a page load:
 
     COUNTING  fewer than `threshold` different paths have failed
     WAITING   as many have; the notice is published after `delay` seconds, with the number that it is then
@@ -12,6 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 
 from .notices import FailedRequests, Report
@@ -54,6 +58,7 @@ class PageFailures:
     def __init__(self, report: Report, *, threshold: int = 3, delay: float = 2.0) -> None:
         self._report, self._threshold, self._delay = report, threshold, delay
         self._pages: dict[str, PageLoad] = {}  # by port or service, the oldest first
+        self._paused = Counter[str]()  # how often each port or service is paused
 
     @property
     def is_counting(self) -> bool:
@@ -61,6 +66,8 @@ class PageFailures:
 
     def begin_page(self, target: str) -> None:
         """A page of this port or service is loaded."""
+        if target in self._paused:
+            return
         if (before := self._pages.pop(target, None)) is not None:
             before.end()
         self._pages[target] = PageLoad()
@@ -70,12 +77,23 @@ class PageFailures:
     def count(self, target: str, path: str) -> None:
         """A request for `path` by a page of this port or service has failed."""
         page = self._pages.get(target)
-        if page is None or page.state is PageState.REPORTED or _OPTIONAL.search(path) or len(page.failed) >= _MAX_PATHS:
+        if page is None or page.state is PageState.REPORTED or target in self._paused:
+            return
+        if _OPTIONAL.search(path) or len(page.failed) >= _MAX_PATHS:
             return
         page.failed.add(hash(path))
         if page.state is PageState.COUNTING and len(page.failed) >= self._threshold:
             page.state = PageState.WAITING
             page.timer = asyncio.get_running_loop().call_later(self._delay, self._publish, target, page)
+
+    @contextmanager
+    def paused(self, *targets: str) -> Iterator[None]:
+        """Neither begin page loads of these ports and services nor count their failures."""
+        self._paused.update(targets)
+        try:
+            yield
+        finally:
+            self._paused -= Counter(targets)  # drops those at 0
 
     def _publish(self, target: str, page: PageLoad) -> None:
         page.state, page.timer = PageState.REPORTED, None

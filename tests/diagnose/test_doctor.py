@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import sys
@@ -9,8 +10,10 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from jupyter_portproxy.diagnose.doctor import caller_fields, own_upstream
+from jupyter_portproxy.gateway.page_failures import PageFailures
 
-from .conftest import Reply
+from ..support.upstreams import serve
+from .conftest import Reply, site
 
 WEB = """
 import http.server, sys
@@ -65,6 +68,25 @@ def test_the_servers_own_address_is_that_of_the_connection(tmp_path):
         with server.accept()[0] as accepted:
             upstream = own_upstream(request(connection=SimpleNamespace(stream=SimpleNamespace(socket=accepted))))
     assert upstream.unix_socket == path
+
+
+async def test_its_requests_do_not_count_as_a_browsers(call, origin, jp_base_url, gateway, monkeypatch):
+    notices = []
+    failures = PageFailures(notices.append, threshold=1, delay=0)
+    monkeypatch.setattr(gateway, "page_failures", failures)
+    missing = "".join(f"<script src={number}.js></script><script src=/root/{number}.js></script>" for number in range(4))
+    async with serve(site({"/": missing})) as up:
+        body = json.dumps({"port": up.port}).encode()
+        for _ in range(2):
+            response = await call("proxy/api/diagnose", "POST", ["Content-Type: application/json"], body)
+            assert (response.status, json.loads(response.content)["status"]) == (200, 200)
+            assert (notices, [page.failed for page in failures._pages.values()]) == ([], [])
+        browser = ["Sec-Fetch-Site: same-origin", f"Referer: http://{origin}{jp_base_url}proxy/port/{up.port}/"]
+        await call(f"proxy/port/{up.port}/", fields=["Sec-Fetch-Mode: navigate"])
+        await call(f"proxy/port/{up.port}/0.js", fields=["Sec-Fetch-Mode: no-cors", *browser])
+        await asyncio.sleep(0)
+    failures.close()
+    assert len(notices) == 1
 
 
 class TestServices:

@@ -74,6 +74,24 @@ async def test_a_page_that_is_left_before_the_notice_has_none(failures, notices)
     assert notices == []
 
 
+async def test_nothing_is_begun_or_counted_while_it_is_paused(failures, notices):
+    failures.begin_page("dash")
+    with failures.paused("dash", "8050"):
+        with failures.paused("dash"):
+            pass
+        failures.begin_page("8050")
+        for target in ("dash", "8050"):
+            for number in range(5):
+                failures.count(target, f"/{number}")
+    for number in range(5):
+        failures.count("8050", f"/{number}")
+    await asyncio.sleep(0.1)
+    assert notices == []
+    for number in range(3):
+        failures.count("dash", f"/after/{number}")
+    await eventually(lambda: notices == [FailedRequests("dash", 3)])
+
+
 async def test_it_is_bounded(failures, notices):
     for number in range(_MAX_PAGES + 50):
         failures.begin_page(str(number))
