@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from html import unescape
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -79,6 +79,14 @@ async def test_error_pages_link_to_the_diagnosis_in_jupyterlab(call, jp_base_url
             assert page.one("X-Portproxy-Error") == code
             assert link_of(page.text) == f"{jp_base_url}lab?portproxy-diagnose={port}%2Fx%2F%252e"
             assert TOKEN not in page.text and COMMAND.format(port) not in page.text
+
+
+@with_lab
+async def test_each_of_two_pages_in_a_second_has_its_own_link(call, jp_base_url):
+    port = free_port()
+    for path in ("first", "second", "%22%3E"):
+        page = await call(f"proxy/port/{port}/{path}", fields=NAVIGATION)
+        assert link_of(page.text) == f"{jp_base_url}lab?portproxy-diagnose={port}%2F{quote(path)}"
 
 
 @with_lab
