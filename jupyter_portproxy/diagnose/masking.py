@@ -107,13 +107,13 @@ def mask_fields(
     """Header fields, one in each line as `Name: value`, at most MAX_HEAD characters; `...` stands for further ones.
 
     Args:
-        known: keeps the lines of fields in which there is nothing to mask, for further calls.
+        known: keeps the lines of fields in which there is nothing to mask, for further calls, also with other secrets.
     """
     known = {} if known is None else known
     lines, size = [], 0
     for field in fields:
         line = known.get(field)
-        if line is None:
+        if line is None or any(secret in line for secret in secrets):
             name, value = field
             masked = mask_field(name, value, secrets)
             line = f"{_cut(name, _MAX_NAME)}: {masked}"

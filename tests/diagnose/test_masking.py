@@ -76,6 +76,13 @@ def test_a_known_secret_is_masked_wherever_it_stands(name):
     assert SECRET not in mask_url(f"/a/{SECRET}/b", {SECRET})
 
 
+def test_a_line_that_is_known_for_one_login_is_masked_for_another():
+    fields, known = [("Referer", f"/a/{SECRET}/b"), ("Accept", "*/*")], {}
+    assert mask_fields(fields, {"anothersecret"}, known).startswith(f"Referer: /a/{SECRET}/b")
+    assert mask_fields(fields, {SECRET}, known) == "Referer: /a/***/b\nAccept: */*"
+    assert mask_fields(fields, {SECRET}, known) == "Referer: /a/***/b\nAccept: */*"
+
+
 PLACES = [
     "/a?{}", "/a?x={}", "/a?x=1&y={}&z", "/a?x={};y", "/a#{}", "/a?b#{}", "//u:{}@h/", "http://{}@h:1/", "/a;sid={}/b",
     "/a%3Fx%3D{}", "/a?x=/b?y={}", "/a?x=\xff{}", "/?x=1&{}", "http://h/?a={}\thttp://h/?b={}",
