@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         enter_own_network()
 
 
+@pytest.hookimpl(optionalhook=True)  # runs without pytest-xdist have no such hook
 def pytest_xdist_auto_num_workers() -> int:
     """With `-n auto`: the tests that need a network of their own run side by side where they can have it."""
     return 2 if is_own_network_possible() else 0
