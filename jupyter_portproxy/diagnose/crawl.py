@@ -21,7 +21,7 @@ from .decoding import decode_text
 from .excerpts import locate_field
 from .markup import Markup, parse_page, parse_script, parse_style
 from .observation import Evidence, LoadedKind, Observation, Reference, Response, Target, Visit
-from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, find_redirect, join_url
+from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, join_url
 
 MAX_CONTENT = 2 << 20  # bytes of a page
 MAX_LOADS = 40  # parts of a page that are requested
@@ -134,14 +134,14 @@ class Crawl:
     def _next(self, step: _Step, client: PageClient) -> tuple[str, str, Evidence] | None:
         """URL, as it is written, and source of the redirect that a browser follows from there; None without one."""
         response, file = step.response, self._path_of(step.url)
-        written, source = find_redirect(response), locate_field(file, "Location", response.field("location"))
+        written, source = response.redirect_url, locate_field(file, "Location", response.field("location"))
         if not written and not response.error and (refresh := _parse_refresh(response.field("refresh"))):
             written, source = refresh, locate_field(file, "Refresh", response.field("refresh"))
         meta = response.document.meta("refresh") if response.document is not None else None
         if not written and meta is not None and (refresh := _parse_refresh(meta.value)):
             written, source = refresh, meta.evidence
         url = join_url(step.url, written) if written else ""
-        if not url or (url == step.url and not find_redirect(response)) or not self._may_walk(client, url):
+        if not url or (url == step.url and not response.redirect_url) or not self._may_walk(client, url):
             return None
         return url, written, source
 

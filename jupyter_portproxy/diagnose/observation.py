@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Literal
 
 from ..protocol.framing import find_field
+from ..protocol.url_fields import REDIRECT_STATUSES
 from ..protocol.urls import is_below
 from .script_code import Code, mask_page, mask_script
 
@@ -164,6 +165,11 @@ class Response:
 
     def all_fields(self, name: str) -> list[str]:
         return [value for key, value in self.fields if key.lower() == name]
+
+    @property
+    def redirect_url(self) -> str:
+        """The Location of a redirect; empty for other responses."""
+        return self.field("location") if self.status in REDIRECT_STATUSES else ""
 
     @property
     def is_ok(self) -> bool:

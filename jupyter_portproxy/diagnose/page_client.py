@@ -151,7 +151,7 @@ class PageClient:
         locations: list[str] = []
         while True:
             loaded = await self.get(load)
-            location = find_redirect(loaded.response)
+            location = loaded.response.redirect_url
             following = join_url(load.url, location) if location else ""
             next_load = replace(load, url=following)
             is_last = not following or not self.owns_url(following) or not may_load(next_load)
@@ -296,11 +296,6 @@ async def _result(task: asyncio.Future[T]) -> T | None:
         if not task.cancelled():
             raise
         return None
-
-
-def find_redirect(response: Response) -> str:
-    """The Location of a redirect; empty without one."""
-    return response.field("location") if response.status in (301, 302, 303, 307, 308) else ""
 
 
 def target_of(url: str) -> str:

@@ -19,10 +19,9 @@ from . import project_urls
 from .framing import Fields, find_field, normalize_name
 from .headers import Client, strip_client_origin
 from .project_urls import KeyFinder, ProjectRoute
-from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
+from .url_fields import REDIRECT_STATUSES, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
 from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, is_below, parse_port
 
-_FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
 _ABSOLUTE_REFERENCE = re.compile(r"[a-z][a-z0-9+.-]*:|[/\\]{2}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\x21-\x7e]")  # in a request target; browsers drop tabs and percent-encode the rest
@@ -207,7 +206,7 @@ class UrlMapping:
 
 def is_followed(status: int) -> bool:
     """True for the status of a redirect that is followed if it leads to the same service."""
-    return status in _FOLLOWED
+    return status in REDIRECT_STATUSES
 
 
 class RedirectFollower:

@@ -13,6 +13,8 @@ from functools import partial
 UrlChange = Callable[[str], str]  # a URL or relative reference -> its replacement
 UrlForm = Callable[[str, UrlChange], str]
 
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})  # browsers follow their Location (RFC 9110, 15.4)
+
 _QUOTED = r'"(?:\\.|[^"])*"?'
 # HTML, "shared declarative refresh steps": `5; url='...'`, also with a comma, without `url=`, without quotes.
 _REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)

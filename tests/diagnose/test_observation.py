@@ -33,6 +33,11 @@ def test_the_page_is_the_last_one_of_its_redirects():
     assert [v.url for v in seen.of_kind("page", "script")] == ["/", "/login", "a.js"]
 
 
+def test_only_redirects_have_a_redirect_url():
+    location = (("Location", "/x"),)
+    assert [Response(status, fields=location).redirect_url for status in (301, 304, 308, 200)] == ["/x", "", "/x", ""]
+
+
 def test_a_visit_is_broken_if_it_works_on_localhost_alone():
     works, fails = Response(200), Response(404)
     broken = [

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from jupyter_portproxy.diagnose.observation import Response
-from jupyter_portproxy.diagnose.page_client import Budget, Load, PageClient, find_redirect, join_url, target_of
+from jupyter_portproxy.diagnose.page_client import Budget, Load, PageClient, join_url, target_of
 from jupyter_portproxy.protocol.urls import Upstream
 
 from ..support.upstreams import answers, free_port, serve
@@ -165,8 +164,3 @@ def test_urls_are_joined(base, url, joined):
 def test_request_targets_are_ascii():
     assert target_of("http://h/ü b?q=\u20ac%20") == "/%C3%BC%20b?q=%E2%82%AC%20"
     assert target_of("http://h") == "/"
-
-
-def test_redirects():
-    location = (("Location", "/x"),)
-    assert [find_redirect(Response(status, fields=location)) for status in (301, 304, 308, 200)] == ["/x", "", "/x", ""]

@@ -81,8 +81,7 @@ def find_login_redirect(seen: Observation) -> LoginRedirect | None:
 
 def redirects_of(response: Response) -> list[tuple[str, str]]:
     """Names of fields that lead to another page, and the URLs in them."""
-    location = response.field("location") if response.status in (301, 302, 303, 307, 308) else ""
-    found = [("Location", location), ("Refresh", url_of_refresh(response.field("refresh")))]
+    found = [("Location", response.redirect_url), ("Refresh", url_of_refresh(response.field("refresh")))]
     return [(name, url) for name, url in found if url]
 
 

@@ -14,7 +14,6 @@ from .logins import find_login, is_login_elsewhere, redirects_of
 from .policies import find_missing_fields
 from .urls import find_content_redirects
 
-_REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED = (400, 403, 421, 422)
 _MAX_TEXT = 20_000  # characters of an error page that are searched
 # What checks of services write. "Blocked request." Vite; "Invalid Host header" webpack, Starlette, MLflow; "HTTP_HOST",
@@ -84,9 +83,8 @@ def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
         return
     for number, page in enumerate(pages):
         proxied = page.proxied
-        again = (
-            proxied is not None and proxied.status in _REDIRECTS and page.proxied_url in [p.proxied_url for p in pages[:number]]
-        )
+        earlier = [p.proxied_url for p in pages[:number]]
+        again = proxied is not None and proxied.redirect_url and page.proxied_url in earlier
         if again or any(a is not None and a.error == "too_many_redirects" for a in (page.proxied, page.direct)):
             last = next((p for p in reversed(pages) if p.proxied is not None and p.proxied.field("location")), page)
             response = last.proxied or last.direct
@@ -113,7 +111,7 @@ def find_outside_redirects(seen: Observation) -> Iterator[Finding]:
 def find_forced_https(seen: Observation) -> Iterator[Finding]:
     """A redirect to https of the service's own port, which speaks http."""
     for page in seen.of_kind("page"):
-        location = page.proxied.field("location") if page.proxied is not None and page.proxied.status in _REDIRECTS else ""
+        location = page.proxied.redirect_url if page.proxied is not None else ""
         if _forces_https(seen, location):
             sentence = f"The service redirects to https ({make_excerpt(location)}), and its port speaks http."
             yield Finding("https-forced", sentence, locate_field(page.direct_url or page.url, "Location", location))
