@@ -278,7 +278,7 @@ class Unreachable(GatewayError):
 
 
 class BadUpstream(GatewayError):
-    status, code, title = 502, "bad_upstream", "The service gave no valid answer"
+    status, code, title = 502, "bad_upstream", "The service sent no valid response"
     is_diagnosable = True
     hint = (
         "Look at the service's own log. Does it speak plain HTTP on this port? "
@@ -286,8 +286,8 @@ class BadUpstream(GatewayError):
         "jupyter portproxy forward N."
     )
 
-    def __init__(self, cause: str = "no valid HTTP answer") -> None:
-        super().__init__(f"The service's answer could not be used: {cause}.")
+    def __init__(self, cause: str = "no valid HTTP response") -> None:
+        super().__init__(f"The service's response could not be used: {cause}.")
 
 
 class Distrusted(GatewayError):
@@ -328,7 +328,7 @@ class UpstreamTimeout(GatewayError):
     @classmethod
     def first_byte(cls, seconds: float) -> UpstreamTimeout:
         hint = "Is it busy? The administrator can raise c.PortProxy.first_byte_timeout."
-        return cls(f"The service sent no answer within {seconds:g} s.", hint)
+        return cls(f"The service sent no response within {seconds:g} s.", hint)
 
 
 class BadInput(GatewayError):

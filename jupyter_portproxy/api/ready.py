@@ -24,7 +24,7 @@ _PATH = re.compile(r"/[!\"$-~]{0,2000}\Z")  # as it goes into a request
 
 
 @dataclass(frozen=True, slots=True)
-class ReadyAnswer:
+class ReadyResult:
     """Schema `Ready` of docs/openapi.yaml.
 
     Attributes:
@@ -38,12 +38,12 @@ class ReadyAnswer:
 
 
 class Readiness:
-    """Looks whether ports and services accept connections, or answer a request."""
+    """Checks whether ports and services accept connections, or answer a request."""
 
     def __init__(self, policy: Policy, services: ServiceManager, probe: Probe) -> None:
         self._policy, self._services, self._probe = policy, services, probe
 
-    async def of_port(self, port: int, path: str) -> ReadyAnswer:
+    async def of_port(self, port: int, path: str) -> ReadyResult:
         """Whether a port of this machine accepts connections; with a path, whether it answers there with a status below 400.
 
         Raises:
@@ -53,7 +53,7 @@ class Readiness:
         upstream = await self._policy.resolve(Route(urls.LOOPBACK_NAME, port, "", "/", ""))
         return await self._look(upstream, path, f"Port {port}")
 
-    async def of_service(self, name: str, path: str, *, with_output: bool) -> ReadyAnswer:
+    async def of_service(self, name: str, path: str, *, with_output: bool) -> ReadyResult:
         """Whether a service is up; with a path, whether it answers there with a status below 400.
 
         Args:
@@ -66,34 +66,34 @@ class Readiness:
         try:
             service = self._services.service_for(name)
         except NotFound as error:
-            return ReadyAnswer(False, error.message)
+            return ReadyResult(False, error.message)
         if path and service.template.protocol not in ("http", "https"):
             raise BadInput(f"The service '{name}' speaks no HTTP, so that no path of it can be looked at.", "Leave the path out.")
         if not service.alive:
-            return ReadyAnswer(False, self._services.failure(service, with_output=with_output).message, _has_ended(service))
+            return ReadyResult(False, self._services.failure(service, with_output=with_output).message, _has_ended(service))
         if service.state != "up":
             reason = service.reason(with_output=with_output)
-            return ReadyAnswer(False, f"The service '{name}' is {service.state}.{' ' if reason else ''}{reason}")
+            return ReadyResult(False, f"The service '{name}' is {service.state}.{' ' if reason else ''}{reason}")
         if not path:
-            return ReadyAnswer(True)
+            return ReadyResult(True)
         upstream = upstream_of(service.endpoint, service.template)
         return await self._look(upstream, target_of(service, path), f"The service '{name}'", path)
 
-    async def _look(self, upstream: Upstream, target: str, subject: str, path: str = "") -> ReadyAnswer:
-        """Connect, or request the target if there is one; `path` is its name in the answer."""
+    async def _look(self, upstream: Upstream, target: str, subject: str, path: str = "") -> ReadyResult:
+        """Connect, or request the target if there is one; `path` is its name in the result."""
         try:
             if not target:
                 await self._probe.connect(upstream)
-                return ReadyAnswer(True)
+                return ReadyResult(True)
             status = await self._probe.status(upstream, target)
         except (Forbidden, LoopDetected, Distrusted):  # waiting does not help
             raise
         except GatewayError as error:
-            return ReadyAnswer(False, error.message)
+            return ReadyResult(False, error.message)
         except asyncio.TimeoutError:
-            return ReadyAnswer(False, f"{subject} does not answer in time.")
+            return ReadyResult(False, f"{subject} does not answer in time.")
         return (
-            ReadyAnswer(True) if status < 400 else ReadyAnswer(False, f"{subject} answers {path or target} with status {status}.")
+            ReadyResult(True) if status < 400 else ReadyResult(False, f"{subject} answers {path or target} with status {status}.")
         )
 
 

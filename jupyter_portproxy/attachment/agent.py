@@ -218,7 +218,7 @@ class Agent:
         return self._why_ended or f"The connection to {self._access.url} is lost."
 
     async def _send_first_message(self, control: ControlConnection, stop: asyncio.Event) -> None:
-        """Send the first message, and wait for the answer. Raises: AgentEnded, BadMessage"""
+        """Send the first message, and wait for the response. Raises: AgentEnded, BadMessage"""
         first = await self._offer.first_message()
         self._errors = dict(first.errors) if isinstance(first, Hello) else {}
         await control.send(first)

@@ -62,7 +62,7 @@ class ControlConnection:
             await self._protocol.write_message(attach_messages.print_message(message))
 
     async def close(self, code: int) -> None:
-        """Close it, and wait some seconds for the server's answer."""
+        """Close it, and wait some seconds for the server's response."""
         self._protocol.close(code)
         try:
             await asyncio.wait_for(self._closed.wait(), _CLOSE_TIMEOUT)

@@ -37,7 +37,7 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
 
     login_age = Float(
         10.0,
-        help="""Seconds for which JupyterHub's answer on a login and its groups is cached, also for open WebSockets.
+        help="""Seconds for which JupyterHub's response about a login and its groups is cached, also for open WebSockets.
         Example: `c.HubIdentityProvider.login_age = 5`.""",
     ).tag(config=True)
 

@@ -181,7 +181,7 @@ def _lost(server: ServerAddress, error: Exception) -> CliError:
             return ServerUnavailable(f"{server.url} does not answer in time.")
         case OSError():
             return ServerUnavailable(f"The connection to {server.url} was lost: {error.strerror or error}.")
-    return ServerUnavailable(f"{server.url} does not answer in HTTP, or its answer was cut.")
+    return ServerUnavailable(f"{server.url} does not answer in HTTP, or its response was cut.")
 
 
 def _public_url(url: str) -> str | None:

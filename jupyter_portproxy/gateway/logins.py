@@ -26,7 +26,7 @@ class HasLoginAge(Protocol):
     """An identity provider that has logins checked by another server (JupyterHub).
 
     Attributes:
-        login_age: seconds for which an answer is used.
+        login_age: seconds for which a result is used.
     """
 
     login_age: float

@@ -367,7 +367,7 @@ class Policy:
             owner = self._owners.peer_owner(local, local_port, remote, remote_port)
         except OwnerUnknown as error:
             if SUPPORTED and not is_established(fd):
-                raise BadUpstream("it closed the connection without an answer") from None
+                raise BadUpstream("it closed the connection without a response") from None
             raise self._owner_error(error, remote_port) from None
         _check_owner(owner, remote_port, expected)
 

@@ -117,7 +117,7 @@ class JupyterRequest(JupyterHandler):
     set_secure_cookie = set_signed_cookie
 
     async def _forget_hub(self) -> None:
-        """Clear the identity provider's cache of JupyterHub's answers (`HubOAuth.cache_max_age`), if JupyterHub answers now."""
+        """Clear the identity provider's cache of JupyterHub's responses (`HubOAuth.cache_max_age`), if JupyterHub answers now."""
         hub_auth: Any = getattr(self.identity_provider, "hub_auth", None)
         token = hub_auth.get_token(self) if hub_auth is not None else None
         if token:

@@ -3,7 +3,7 @@
     agent -> server    Hello or Listen     once, the first message
                        PortHealth          a port can be reached, or why not; after each change
                        Refused             a connection cannot be served, and why
-    server -> agent    Attached            the answer to the first message
+    server -> agent    Attached            the response to the first message
                        Open                a connection has come: dial `proxy/attach/ID` and the local port
                        Detach              a port was detached at the server
                        Ended               the connection ends, and whether dialling again helps

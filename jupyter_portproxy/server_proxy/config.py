@@ -54,7 +54,7 @@ class ServerProxy(Configurable):
     non_service_rewrite_response = Union(
         [traitlets.Callable(), List(traitlets.Callable()), traitlets.Tuple()],
         default_value=[],
-        help="""A function, or a list of functions, that may change every answer of a port (`proxy/port/N/`).
+        help="""A function, or a list of functions, that may change every response of a port (`proxy/port/N/`).
         Example: `c.ServerProxy.non_service_rewrite_response = my_function`.""",
     ).tag(config=True)
 

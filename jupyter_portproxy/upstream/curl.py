@@ -477,7 +477,7 @@ def _translate(code: int, text: str, upstream: Upstream) -> GatewayError:
     if code == pycurl.E_SSL_CONNECT_ERROR:
         return Distrusted.no_tls()
     if code in (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
-        return BadUpstream("it closed the connection without an answer")
+        return BadUpstream("it closed the connection without a response")
     if code == pycurl.E_PARTIAL_FILE:
         return BadUpstream("it ended in the middle")
     reasons = [reason for beginning, reason in _BAD_HEADS if text.startswith(beginning)]

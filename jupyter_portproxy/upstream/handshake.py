@@ -70,7 +70,7 @@ async def request_upgrade(stream: IOStream, head: bytes, writer: ResponseWriter,
     if response.error is not None:
         raise response.error
     if response.state is ResponseState.WAITING:
-        raise BadUpstream("it closed the connection without an answer")
+        raise BadUpstream("it closed the connection without a response")
     if response.state is ResponseState.RELAYING:
         writer.cut()
     return None

@@ -61,7 +61,7 @@ def test_of_two_servers_one_must_be_named_or_run_the_command(server, tmp_path):
 
 # ---- answers of other programs ----
 
-CUT = "{url} does not answer in HTTP, or its answer was cut."
+CUT = "{url} does not answer in HTTP, or its response was cut."
 PAGE = "{url} answers with a web page instead of data."
 LOGIN = "{url} leads to a login page ({url}login)."
 JSON = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"

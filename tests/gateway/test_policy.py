@@ -608,7 +608,7 @@ async def test_another_users_port_is_reached_where_the_administrator_allows_it(m
     port, process = foreign_port
     gateway = make_gateway(allow_other_users=True)
     exchange = open_exchange(gateway, "GET", await found(gateway, route("localhost", port)), [])
-    with pytest.raises(Exception, match="without an answer"):
+    with pytest.raises(Exception, match="without a response"):
         await exchange.head
     assert int(process.stdout.readline()) > 0
 

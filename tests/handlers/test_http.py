@@ -309,7 +309,7 @@ async def test_an_answer_that_is_none_is_a_502(call, script, status):
     async with serve(script) as up:
         answer = await call(f"proxy/port/{up.port}/")
     assert answer.status == status
-    assert answer.text.startswith("The service's answer could not be used: ")
+    assert answer.text.startswith("The service's response could not be used: ")
 
 
 @pytest.mark.parametrize("script", [upstreams.cut_mid_content, upstreams.cut_mid_chunk])

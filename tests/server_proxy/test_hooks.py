@@ -207,7 +207,7 @@ async def test_activity_counts_as_the_configuration_says(call, jp_web_app, path,
 async def test_an_answer_too_large_to_be_rewritten_is_refused(call, jp_server_config):
     async with serve(endless) as up:
         answer = await call(f"proxy/port/{up.port}/")
-    assert (answer.status, answer.text.splitlines()[0][:60]) == (
+    assert (answer.status, answer.text.splitlines()[0][:62]) == (
         502,
-        "The service's answer could not be used: it is larger than 10",
+        "The service's response could not be used: it is larger than 10",
     )

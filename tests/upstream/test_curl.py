@@ -437,7 +437,7 @@ async def test_what_is_no_http_is_a_bad_upstream(transport, raw):
 @pytest.mark.parametrize("script", [upstreams.closes_without_answer, upstreams.resets_without_answer])
 async def test_no_answer_is_a_bad_upstream(transport, script):
     async with serve(script) as seen:
-        with pytest.raises(BadUpstream, match="without an answer"):
+        with pytest.raises(BadUpstream, match="without a response"):
             await ask(transport, seen.port)
 
 

@@ -120,5 +120,5 @@ async def test_what_is_no_http_is_a_bad_upstream(raw):
 
 async def test_a_reset_instead_of_an_answer_is_a_bad_upstream():
     async with serve(resets_without_answer) as seen:
-        with pytest.raises(BadUpstream, match="without an answer"):
+        with pytest.raises(BadUpstream, match="without a response"):
             await request_upgrade(await dial(upstream(seen.port), approve, 5), ASK, Answered())
