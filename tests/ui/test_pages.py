@@ -143,6 +143,7 @@ def test_a_service_is_started_opened_and_stopped_without_jupyterlab(page, server
     page.wait_for_selector("text=/^up for/", timeout=20_000)  # it reloads itself
     assert page.url == f"{server}proxy/"
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.get_by_role("link", name="Reload").bounding_box()["height"] < 50  # one line
     targets = page.locator("a, button, summary, input").locator("visible=true").all()
     assert min(target.bounding_box()["height"] for target in targets) >= 44
     page.get_by_role("link", name="Open files").click()
