@@ -42,7 +42,7 @@ class Visitor:
             return await asyncio.wait_for(connection.answer(method), 20)
 
     async def knock(self, target, path="/", fields=(), login=(f"Authorization: token {TOKEN}",)):
-        """Jupyter's answer to somebody who wants to go there."""
+        """Jupyter's response to a request for the way into an isolated origin."""
         return await self.ask(f"{self._base_url}proxy/enter/{target}{path}", self.origin, [*login, *PAGE, *fields])
 
     async def follow(self, location, fields=()):
@@ -723,7 +723,7 @@ async def test_a_user_who_returns_to_a_path_based_service_with_its_cookie_stays(
 
 
 async def cors(connection):
-    """Allows the origin that asks what it wants to do."""
+    """A service that allows the origin of each request by CORS."""
     head = await connection.request()
     origin = head.one("Origin") or "none"
     fields = [f"Access-Control-Allow-Origin: {origin}", "Access-Control-Allow-Credentials: true", "Content-Length: 0"]
