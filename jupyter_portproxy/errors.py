@@ -352,7 +352,7 @@ class NotFound(GatewayError):
 
     @classmethod
     def service_of_folder(cls, name: str, folder: str, names: Iterable[str]) -> NotFound:
-        """A name that is none of a folder's services."""
+        """The folder has no service of this name."""
         error = cls(name)
         known = ", ".join(_quoted(each) for each in sorted(names)) or "none"
         error.message = f"There is no service named '{_quoted(name)}' in the folder '{_quoted(folder)}', which has {known}."

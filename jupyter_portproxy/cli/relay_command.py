@@ -23,7 +23,7 @@ def run_relay(work: Coroutine[Any, Any, int]) -> int:
     import logging
 
     try:
-        from uvloop import run  # of the extra `fast`: a round trip takes a quarter less of the processor
+        from uvloop import run  # of the extra `fast`: a round trip takes a quarter less processor time
     except ImportError:
         from asyncio import run  # type: ignore[assignment]
 

@@ -105,8 +105,8 @@ class TcpForwarder:
         self._handshakes = Semaphore(MAX_HANDSHAKES)
         self._report: asyncio.TimerHandle | None = None  # of `_refused`
         self._state = ForwarderState.SERVING
-        self._answers = asyncio.Event()  # set while SERVING
-        self._answers.set()
+        self._serving = asyncio.Event()  # set while SERVING
+        self._serving.set()
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._watch: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -189,7 +189,7 @@ class TcpForwarder:
         return False
 
     def _refuse(self, sock: socket.socket) -> None:
-        """Reset a connection for which there is no room."""
+        """Reset a connection beyond `max_waiting`."""
         reset_on_close(sock)
         sock.close()
         self._refused += 1
@@ -265,7 +265,7 @@ class TcpForwarder:
                     raise
                 self._set_away()
         try:
-            await asyncio.wait_for(self._answers.wait(), self._wait)
+            await asyncio.wait_for(self._serving.wait(), self._wait)
         except asyncio.TimeoutError:
             raise self._no_answer() from None
         return await self._shake_hands(remote)
@@ -296,7 +296,7 @@ class TcpForwarder:
     def _set_away(self) -> None:
         if self._state is ForwarderState.SERVING:
             self._state = ForwarderState.AWAY
-            self._answers.clear()
+            self._serving.clear()
             self._messages.notice("The server does not answer; trying again ...")
         self._start_watch()
 
@@ -317,7 +317,7 @@ class TcpForwarder:
             break
         if self._state is ForwarderState.AWAY:
             self._state = ForwarderState.SERVING
-            self._answers.set()
+            self._serving.set()
             self._messages.notice("The server answers again.")
 
     def _end(self, error: HandshakeError) -> None:

@@ -220,7 +220,7 @@ def _loaded_by(tag: StartTag) -> Iterator[tuple[VisitKind, str]]:
 
 
 def _urls_of_srcset(value: str) -> Iterator[str]:
-    """The URLs of `a.png 1x, b.png 2x`; a comma ends one only behind it, and behind its descriptor."""
+    """The URLs of `a.png 1x, b.png 2x`; a comma within a URL is a part of it."""
     is_url = True
     for word in value.split():
         url = word if is_url else word.partition(",")[2]

@@ -29,8 +29,8 @@ KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _BATCH_INTERVAL = 0.25  # s
 _OVERHEAD = 1600  # bytes of a RecordedExchange without its texts
-_MAX_HEADS = 128  # that are kept for equal ones, of at most
-_MAX_KEPT_HEAD = 2048  # bytes each
+_MAX_SHARED_HEADS = 128  # kept, so that later requests with equal fields share them
+_MAX_SHARED_HEAD = 2048  # bytes; a larger one is not shared
 _MAX_METHOD = 32  # characters
 _REMOVED_AFTER, _REMOVED_BEFORE = "request", "response"  # recorded before or after the gateway has removed fields
 _MAX_NAMES = 40  # of fields or cookies, of at most 100 characters each
@@ -39,7 +39,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RecordedHead:
-    """The fields of a request or response. Most equal those of the one before, and share this.
+    """The fields of a request or response. Requests with equal fields share one object.
 
     Attributes:
         text: see `mask_fields`; of a request as it came, of a response as the client got it.
@@ -292,8 +292,8 @@ class Recorder:
             text = mask_fields(fields, secrets, self._lines)
             has_mapped_fields = any(name.lower() in ("location", "set-cookie") for name, _ in before or ())
             head = RecordedHead(text, names, has_mapped_fields, len(text) + _weigh(names))
-            if head.size <= _MAX_KEPT_HEAD:
-                if len(self._heads) >= _MAX_HEADS:
+            if head.size <= _MAX_SHARED_HEAD:
+                if len(self._heads) >= _MAX_SHARED_HEADS:
                     self._heads.clear()
                 self._heads[key] = head
         return head

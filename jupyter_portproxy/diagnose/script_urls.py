@@ -15,7 +15,7 @@ from .script_code import FILLER, mask_script
 # Patterns of code are for masks (script_code.py): no text within a literal matches them. Each begins at a word of `_WORD`, and
 # each repetition is bounded, so that the whole search is linear.
 _S, _QUOTE = r"\s{0,200}", "[\"'`]"
-_OPEN = rf"{_QUOTE}(?={FILLER})"  # the quote at the begin of a literal
+_OPEN = rf"{_QUOTE}(?={FILLER})"  # the quote at the beginning of a literal
 _WORD = re.compile(
     r"ReconnectingWebSocket|useWebSocket|WebSocket|createConsumer|SockJS|EventSource|serviceWorker|Workbox|SharedWorker|Worker"
     r"|importScripts|import|from|fetch|axios|Request|\$(?=\.|http)|jQuery|http|ky\.|superagent|\.ajax|\.open|\.withUrl|\.sendBeacon|\.src|\.p(?=\s?=)"
@@ -170,7 +170,7 @@ class _ScriptReader:
         return url if url.startswith(("/", "http:", "https:")) else ""
 
     def _is_open(self, at: int) -> bool:
-        """True for the quote at the begin of a literal that is not empty."""
+        """True for the quote at the beginning of a literal that is not empty."""
         return self._mask[at : at + 1] in ("'", '"', "`") and self._mask.startswith(FILLER, at + 1)
 
     def _read_url(self, at: int) -> str:
@@ -183,7 +183,7 @@ class _ScriptReader:
 
 
 def _kind_of(name: str, url: str) -> VisitKind | None:
-    """What a URL is to the call in which it stands; None if it is none, or found otherwise."""
+    """The kind of the URL in a call; None if it is not a URL, or is found by another pattern."""
     match name:
         case "socket":
             return None if url.startswith(("ws:", "wss:")) else "socket"  # those are found without a call, too

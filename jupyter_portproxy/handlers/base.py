@@ -482,7 +482,7 @@ class ProxyRequest:
         self.respond(error.status, fields, body, is_logged=error.is_logged)
 
     def _link_diagnosis(self) -> DiagnosisLink | None:
-        """The link to the diagnosis of the page; None for a part of a page, and for what is no page of this server."""
+        """The link to the diagnosis of the page; None for a part of a page, and for a page that is not of this server."""
         target = self.route.isolated_target if self.route is not None else None
         if target is None or not is_navigation(self.request):
             return None

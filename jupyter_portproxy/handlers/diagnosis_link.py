@@ -40,7 +40,7 @@ def find_lab(settings: Mapping[str, Any]) -> str:
 
 
 def link_diagnosis(lab_url: str, target: str, path: str = "/") -> DiagnosisLink | None:
-    """The link for a target; None for what is no port and no name of a service.
+    """The link for a target; None if the target is neither a port nor the name of a service.
 
     Args:
         lab_url: of JupyterLab; empty if there is none, or it is not known.

@@ -20,7 +20,7 @@ def take(folder: str, watched: Iterable[str]) -> Stamp:
 
 
 def may_hide_change(folder: str, watched: Iterable[str]) -> bool:
-    """True if a file has changed so recently that the times cannot tell another change."""
+    """True if a file has changed so recently that another change may leave its times as they are."""
     now = time.time()
     looks = (_look(os.stat, os.path.join(folder, path)) for path in watched)
     return any(abs(now - look[4] / 1e9) < RESOLUTION for look in looks if look is not None)

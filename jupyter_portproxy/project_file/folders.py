@@ -331,7 +331,7 @@ class Folders:
         self._rules.put(known.path, known.file.ports if known.file is not None and is_given else ())
 
     async def _apply(self, known: KnownFolder) -> None:
-        """Let the last reading count: for ports, and for what its services are listed as."""
+        """Apply the last reading to the rules for ports and to the list of services."""
         self._apply_rules(known)
         for service in self._services_of(known):
             is_removed = _has_removed(known.file, service.template.name)
@@ -413,7 +413,7 @@ def _check_names(known: KnownFolder, names: Iterable[str], available: Iterable[s
 
 
 def _has_removed(file: ProjectFile | None, name: str) -> bool:
-    """True if the files no longer have a service. One that is wrong, or in a file that is, is not removed."""
+    """True if the files no longer have a service. A service with a problem, or in a file with one, is not removed."""
     if file is None:
         return True
     return name not in file.templates and not any(

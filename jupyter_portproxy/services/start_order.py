@@ -47,7 +47,7 @@ async def stop_in_order(services: Collection[Service], stop: Callable[[Service],
 
 
 def with_related(chosen: Collection[Service], services: Collection[Service]) -> list[Service]:
-    """What stops with some services: they, what needs them, and what no other one of `services` that runs needs."""
+    """The services that stop with some: these, those that need them, and those that no other running one of `services` needs."""
     stopped = set(chosen)
     while more := {each for each in services if each.alive and stopped & {*each.needs}} - stopped:
         stopped |= more

@@ -60,7 +60,7 @@ def remove_stale_folders(prefix: str, parent: str | None = None) -> None:
 
 
 def _remove_if_stale(parent_fd: int, name: str) -> None:
-    """Raises: OSError: it is none, or its process runs."""
+    """Raises: OSError: it is not such a folder, or its process runs."""
     folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
     try:
         if not _is_private(os.fstat(folder)):

@@ -140,7 +140,7 @@ def name_descriptor(fd: int) -> None:
 
 
 def _send_from(name: bytes) -> None:
-    """Send a byte from the socket with this name, which has its descriptor; another socket may have that by now."""
+    """Send a byte from the socket with this name, which contains its descriptor, unless another one has that by now."""
     number = name[len(_DESCRIPTOR) :].partition(b"-")[0]
     with contextlib.suppress(OSError, ValueError), socket.socket(fileno=os.dup(int(number))) as sock:
         if sock.getsockname() == name:

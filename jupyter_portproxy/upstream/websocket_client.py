@@ -33,7 +33,7 @@ from .handshake import request_upgrade
 
 NO_DESCRIPTORS = "This process has no file descriptor left for another connection. Raise the limit: ulimit -n"
 TIMEOUT = 30.0  # s for a connection and its handshake
-MAX_HANDSHAKES = 64  # at the same time: a server's backlog has 128 connections, and those beyond come seconds later, or never
+MAX_HANDSHAKES = 64  # at the same time; a server's backlog holds 128 connections, and others arrive seconds later or not at all
 _MAX_BODY = 1 << 16  # bytes of a refusal that are read
 _MAX_PROXY_HEAD = 1 << 14  # bytes
 _VERSION, _NO_VERSION = "13", "0"  # the second one does not exist, so that a server refuses it with _UPGRADE_REQUIRED

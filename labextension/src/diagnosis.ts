@@ -76,7 +76,7 @@ export function pagePath(text: string): string {
   return pathname + search;
 }
 
-/** What a link of the gateway's pages names: `8050`, or `dash/login`; undefined if that is no port and no name of a service. */
+/** What a link of the gateway's pages names: `8050`, or `dash/login`; undefined if that is neither a port nor the name of a service. */
 export function parseLink(text: string): { target: Target; path: string } | undefined {
   const [, name = '', path] = /^([A-Za-z0-9][\w.-]{0,127})(\/.*)?$/.exec(text) ?? [];
   if (!/^\d+$/.test(name)) {

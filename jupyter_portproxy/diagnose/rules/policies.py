@@ -129,7 +129,7 @@ def find_insecure_cookies(seen: Observation) -> Iterator[Finding]:
             else:
                 continue
             if _why_dropped(seen, visit, _name_of(value)):
-                continue  # it comes to no browser
+                continue  # the browser does not get it
             yield Finding(
                 "cookie-insecure", f"The cookie {name} {why}.", locate_field(visit.direct_url or visit.url, "Set-Cookie", value)
             )

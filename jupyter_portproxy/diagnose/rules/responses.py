@@ -147,9 +147,7 @@ def find_browser_checks(seen: Observation) -> Iterator[Finding]:
     for response in filter(None, (page.proxied, page.direct)):
         match = _BROWSER.search(response.text[:_MAX_TEXT]) if response.status in (400, 403, 406, 418, 426) else None
         if match is not None and not _find_check(response)[0]:
-            sentence = (
-                f"The service answers {response.status}, as it takes the doctor for no browser. Open the page in a browser."
-            )
+            sentence = f"The service answers {response.status}, as it does not take the doctor for a browser."
             yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, response.text, *match.span()))
             return
 
