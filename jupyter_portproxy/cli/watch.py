@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
@@ -43,6 +44,8 @@ def _watch(client: ApiClient, options: Options) -> int:
     try:
         with client.open("GET", f"exchanges/events?target={quote(target, safe='')}") as response:
             for name, content in _read_events(client, response):
+                if name == "snapshot":
+                    print(f"The requests to {target} are shown from now on, until Ctrl-C.", file=sys.stderr)
                 for exchange in content["exchanges"] if name == "snapshot" else [content] if name == "exchange" else []:
                     if archive is not None:
                         _keep(saved, exchange)

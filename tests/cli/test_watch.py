@@ -16,6 +16,7 @@ from jupyter_portproxy.cli.watch import _MAX_SAVED, _keep, print_exchange
 from ..support.jupyter_processes import TOKEN, environment
 from ..support.upstreams import free_port
 
+BEGUN = "The requests to {} are shown from now on, until Ctrl-C.\n"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="services need POSIX process groups")
 
 
@@ -47,7 +48,7 @@ def test_a_line_for_each_request_and_an_archive_at_the_end(server, run, home):
         assert server.get("proxy/service/web/none?token=" + TOKEN)[0] == 404
         first, second = command.stdout.readline(), command.stdout.readline()
         command.send_signal(signal.SIGINT)
-        assert (command.wait(20), command.stderr.read()) == (0, "")
+        assert (command.wait(20), command.stderr.read()) == (0, BEGUN.format("web"))
     assert first.split()[1:3] == ["200", "GET"] and "/proxy/service/web/?key=***" in first
     assert second.split()[1:3] == ["404", "GET"] and second.endswith("[not passed on: Authorization]\n")
     archive = (home / "out.har").read_text()
@@ -72,7 +73,8 @@ def test_the_end_of_the_server_is_an_error_and_the_archive_is_written(server, ho
         command.stdout.readline()
         server.process.terminate()
         assert command.wait(30) == 1
-        assert len(command.stderr.read().splitlines()) == 1
+        begun, *errors = command.stderr.read().splitlines(keepends=True)
+        assert (begun, len(errors)) == (BEGUN.format(port), 1)
     assert len(json.loads((home / "out.har").read_text())["log"]["entries"]) == 1
 
 
