@@ -35,6 +35,7 @@ LOOK_SIZE = 16 << 20  # bytes of content; those requests that have begun may rea
 _MAX_LOOKS = 4  # at once, of all users
 _PATH = re.compile(r"/(?:[!-\"$-.0-~][!-\"$-~]*)?\Z")  # a request target in ASCII that names no authority
 _MAX_PATH = 2000  # characters
+PATH_HINT = f"Send the path of the page at the service: one slash, then at most {_MAX_PATH} ASCII characters, for example /app/."
 # Fields of the caller's request that describe that request. The others say who the caller is, to Jupyter's identity provider.
 _OWN_FIELDS = re.compile(
     r"accept.*|access-control-.*|cache-control|content-.*|cookie2|dnt|expect|host|if-.*|origin|pragma|priority|range|referer|sec-.*"
@@ -83,7 +84,7 @@ class Doctor:
         if user in self._looking or len(self._looking) >= _MAX_LOOKS:
             raise TooMany.diagnosing()
         if len(path) > _MAX_PATH or not _PATH.match(path):
-            raise BadInput.value("path", path, "Send the path of the page at the service, for example /.")
+            raise BadInput.value("path", path, PATH_HINT)
         self._looking.add(user)
         try:
             target, destination = await self._find(name, path)

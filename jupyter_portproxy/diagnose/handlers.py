@@ -9,7 +9,7 @@ from tornado.web import authenticated
 
 from ..api.handlers import ProxyAPIHandler
 from ..errors import BadInput
-from .doctor import Doctor
+from .doctor import PATH_HINT, Doctor
 from .observation import Observation
 from .report import build_report
 
@@ -33,7 +33,7 @@ class DiagnoseHandler(ProxyAPIHandler):
         data = self.json_body("port", "service", "path")
         name, path = self._target(data), data.get("path", "/")
         if not isinstance(path, str):
-            raise BadInput.value("path", path, "Send the path of the page at the service, for example /.")
+            raise BadInput.value("path", path, PATH_HINT)
         by_token = bool(self.token_authenticated)
         user = "" if by_token else str(self.current_user.username)  # for a token alone Jupyter makes a new name each time
         token = str(self.identity_provider.get_token(self) or "") if by_token else ""

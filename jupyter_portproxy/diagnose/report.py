@@ -14,7 +14,7 @@ from .rules import Finding, Rule, find_all
 _FAILURES = {
     "timeout": "{name} accepts connections, and did not answer within {seconds:.0f} s. Is it busy?",
     "upstream_timeout": "{name} did not accept a connection in time. Is it busy?",
-    "unreachable": "Nothing listens for {name} any more. Start the service, and try again.",
+    "unreachable": "Nothing listens at {name}. Start the service, and try again.",
     "bad_upstream": "{name} does not answer in HTTP. If it speaks https, set that in a rule of the port.",
     "distrusted": "The certificate of {name} is not trusted, or it speaks no https. See c.PortProxy.trusted_certificates.",
     "not_decodable": "The content of {name} is not in the coding that it names ({coding}). Only gzip and deflate are read.",

@@ -74,7 +74,7 @@ def test_exit_codes_and_output(server, run):
 def test_what_cannot_be_looked_at(server, run):
     port = free_port()
     code, output, _ = run("check", str(port), "--page")
-    assert (code, output) == (2, f"Nothing listens for port {port} any more. Start the service, and try again.\n")
+    assert (code, output) == (2, f"Nothing listens at port {port}. Start the service, and try again.\n")
     code, output, errors = run("check", "5", "--page")
     assert (code, output, errors.splitlines()[0]) == (2, "", "Port 5 is outside allowed range (10000-20000)")
     code, output, _ = run("check", "none-such", "--page", "--json")

@@ -19,7 +19,7 @@ def observe(direct: Response, proxied: Response | None = None, *parts: Visit) ->
     ("response", "problem"),
     [
         (Response(error="timeout", seconds=8.02), "Port 8050 accepts connections, and did not answer within 8 s. Is it busy?"),
-        (Response(error="unreachable"), "Nothing listens for port 8050 any more. Start the service, and try again."),
+        (Response(error="unreachable"), "Nothing listens at port 8050. Start the service, and try again."),
         (
             Response(200, fields=(("Content-Encoding", "br"),), error="not_decodable"),
             "The content of port 8050 is not in the coding that it names (br). Only gzip and deflate are read.",

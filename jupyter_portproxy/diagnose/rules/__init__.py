@@ -91,7 +91,10 @@ RULES: tuple[Rule, ...] = (
         _FAILS,
         responses.find_failing_page,
         "",
-        ("Read the service's log: the cause is not the proxy.", "Name the path of a page that it has with `--path`."),
+        (
+            "Read the service's log: the cause is not the proxy.",
+            "Name the path of a page that it has, in a terminal by `--path`.",
+        ),
     ),
     Rule(
         "page-differs",
