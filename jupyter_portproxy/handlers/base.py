@@ -92,6 +92,7 @@ class ProxyRequest:
     hop = HopHeader()
     destination: Destination | None = None
     responded = False
+    _is_restored = False  # the route is that of an earlier request, which may have another path
     observed: ObservedRequest | None = None  # while requests like this one are recorded
     _start: StartReport | None = None  # shown in place of the error of a service that is starting or has ended
     _login_tokens: frozenset[str] = frozenset()
@@ -319,7 +320,7 @@ class ProxyRequest:
 
     def restore(self, cached: CachedDecision) -> None:
         """Take over the result of the steps above from a cached decision."""
-        self.user, self.client, self.destination = cached.user, cached.client, cached.destination
+        self.user, self.client, self.destination, self._is_restored = cached.user, cached.client, cached.destination, True
 
     async def still_holds(self, cached: CachedDecision) -> bool:
         """True if user, permission and destination of a cached decision are what they were.
@@ -341,7 +342,7 @@ class ProxyRequest:
     def reset(self) -> None:
         """Forget the results of the steps above: they are taken again."""
         self.__dict__.pop("jupyter", None)
-        self.destination = None
+        self.destination, self._is_restored = None, False
 
     # ---- the route's Resolver ----
 
@@ -483,8 +484,10 @@ class ProxyRequest:
 
     def _link_diagnosis(self) -> DiagnosisLink | None:
         """The link to the diagnosis of the page; None for a part of a page, and for a page that is not of this server."""
-        target = self.route.isolated_target if self.route is not None else None
-        if target is None or not is_navigation(self.request):
+        if self.route is None or not is_navigation(self.request):
+            return None
+        target = (self.route.at(self.request.uri or "") if self._is_restored else self.route).isolated_target
+        if target is None:
             return None
         jupyter_url, lab = self.jupyter_url(), find_lab(self.application.settings)
         return link_diagnosis(jupyter_url + lab if jupyter_url and lab else "", *target)

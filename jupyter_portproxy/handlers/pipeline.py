@@ -74,7 +74,7 @@ async def readmit(request: ProxyRequest, cached: CachedDecision) -> Slot | None:
     Raises:
         GatewayError, StreamClosedError
     """
-    request.begin(cached.route.at(request.request.uri or ""))
+    request.begin(cached.route)
     request.restore(cached)
     has_same_rules = cached.rules_version == request.gateway.policy.rules_version
     if not has_same_rules or (cached.may_change and not await request.still_holds(cached)):
