@@ -134,7 +134,7 @@ def mask_field(name: str, value: str, secrets: Collection[str] = ()) -> str:
     key = name.lower()
     if key not in _KEPT:
         rule = _RULES.get(key)
-        masked = MASK if rule is None else rule(value)
+        masked = MASK if rule is None else mask_text(rule(value), secrets)
     else:
         masked = mask_url(value, secrets) if key in _URLS else mask_text(value, secrets)
     return _cut(masked, MAX_VALUE).replace("\n", " ")

@@ -38,6 +38,10 @@ def test_urls(url, masked):
     assert mask_url(url) == masked
 
 
+def test_a_known_secret_is_masked_in_the_attributes_of_a_cookie():
+    assert mask_field("Set-Cookie", f"a=1; Path=/{SECRET}/b", [SECRET]) == "a=***; Path=/***/b"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "masked"),
     [
