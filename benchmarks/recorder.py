@@ -4,8 +4,9 @@
     python benchmarks/recorder.py --before ../old-clone   the recorder of this clone, off, against a clone without it
 
 Each server is a Jupyter server in a process of its own. The rounds go through all of them in turn, and the lowest figure of each
-counts, as in ablation.py. "watched" has a client that reads the event stream, as the panel and `watch` do; "recording" is the
-time after the last one has left.
+counts, as in ablation.py; of several starts of all servers, the median counts, as two processes of one program differ by some
+percent. CPU is that of a GET of 1 KiB at eight connections, the time is that of one at one connection. "watched" has a client
+that reads the event stream, as the panel and `watch` do; "recording" is the time after the last one has left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +22,7 @@ from pathlib import Path
 from load import requests
 from subjects import TOKEN, Subject, free_port, run_in, start_origin, wait_for
 
+CPU_REQUESTS = 8000  # in a measurement: CPU is counted in steps of 10 ms
 OFF, RECORDING, WATCHED, BEFORE = "off", "recording", "watched", "before"
 BROWSER = "".join(
     f"{line}\r\n"
@@ -39,22 +42,26 @@ BROWSER = "".join(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6, help="measurements of each server")
+    parser.add_argument("--starts", type=int, default=3, help="of all servers")
+    parser.add_argument("--rounds", type=int, default=4, help="measurements of each server after a start")
     parser.add_argument("--before", type=Path, help="a clone without the recorder")
     options = parser.parse_args()
     names = [OFF, RECORDING, WATCHED, *([BEFORE] if options.before else [])]
+    print(table([measure_start(names, options.before, options.rounds) for _ in range(options.starts)]))
+
+
+def measure_start(names: list[str], before: Path | None, rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         process, origin = start_origin(Path(folder))
         servers: dict[str, Subject] = {}
         try:
             for name in names:
-                servers[name] = start(name, origin, Path(folder) / name, options.before)
-            figures = asyncio.run(measure(servers, options.rounds))
+                servers[name] = start(name, origin, Path(folder) / name, before)
+            return asyncio.run(measure(servers, rounds))
         finally:
             for subject in servers.values():
                 subject.stop()
             process.kill()
-    print(table(figures))
 
 
 def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
@@ -69,23 +76,26 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     return subject
 
 
-async def measure(servers: dict[str, Subject], rounds: int, total: int = 8000) -> dict[str, tuple[float, float]]:
-    """By name: microseconds of CPU for a GET of 1 KiB, by a program and with the fields of a browser."""
+async def measure(servers: dict[str, Subject], rounds: int) -> dict[str, list[float]]:
+    """By name: microseconds of CPU and of time for a GET by a program, and for one with the fields of a browser."""
     async with contextlib.AsyncExitStack() as stack:
         for name in (RECORDING, WATCHED):
             watch = await stack.enter_async_context(watching(servers[name]))
             if name == RECORDING:
                 watch.cancel()
-        figures: dict[str, list[list[float]]] = {name: [[], []] for name in servers}
+        figures: dict[str, list[list[float]]] = {name: [[], [], [], []] for name in servers}
         for subject in servers.values():
             await requests(subject, subject.head("GET", "/1024"), 1024, 8, 400)
         for _ in range(rounds):
             for name, subject in servers.items():
                 for number, fields in enumerate(("", BROWSER)):
-                    before = subject.cpu()
-                    await requests(subject, subject.head("GET", "/1024", fields), 1024, 8, total)
-                    figures[name][number].append((subject.cpu() - before) / total * 1e6)
-    return {name: (min(program), min(browser)) for name, (program, browser) in figures.items()}
+                    head, before = subject.head("GET", "/1024", fields), subject.cpu()
+                    await requests(subject, head, 1024, 8, CPU_REQUESTS)
+                    cpu = (subject.cpu() - before) / CPU_REQUESTS
+                    timing = await requests(subject, head, 1024, 1, 300)
+                    for place, seconds in ((2 * number, cpu), (2 * number + 1, statistics.median(timing.each))):
+                        figures[name][place].append(seconds * 1e6)
+    return {name: [min(each) for each in columns] for name, columns in figures.items()}
 
 
 @contextlib.asynccontextmanager
@@ -111,12 +121,14 @@ async def watching(subject: Subject):  # type: ignore[no-untyped-def]
         task.cancel()
 
 
-def table(figures: dict[str, tuple[float, float]]) -> str:
+def table(starts: list[dict[str, list[float]]]) -> str:
     """Rows of Markdown; the differences are those to the recorder that is off."""
-    lines = ["| Recorder | GET: CPU us/request | | with a browser's fields | |", "|---|---:|---:|---:|---:|"]
-    base = figures[OFF]
-    for name, (program, browser) in figures.items():
-        lines.append(f"| {name} | {program:.0f} | {program / base[0] - 1:+.1%} | {browser:.0f} | {browser / base[1] - 1:+.1%} |")
+    columns = ["GET: CPU us", "", "GET: us", "", "with a browser's fields: CPU us", "", "us", ""]
+    lines = [f"| Recorder | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    figures = {name: [statistics.median(start[name][place] for start in starts) for place in range(4)] for name in starts[0]}
+    for name, each in figures.items():
+        cells = [f"{value:.0f} | {value / off - 1:+.1%}" for value, off in zip(each, figures[OFF], strict=True)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

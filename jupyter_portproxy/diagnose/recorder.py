@@ -4,6 +4,9 @@ A `Recording` is of one port or service. It begins when a watcher opens it and e
 after its last watcher has left. The gateway has an observer only while there is a recording. A WebSocket is recorded when it
 opens, and again, under the same id, when it closes.
 
+A request that has ended waits until there are `_MAX_WAITING`, at most `_WAITING_TIME`. They are masked and recorded together,
+which takes less CPU than each by itself between other requests. All that reads a recording records those first.
+
 Watchers keep no queues: each remembers the `version` up to which it has what was recorded, and reads what is newer from the
 recording at most every `_BATCH_INTERVAL`. What has left the recording by then it does not get.
 """
@@ -28,6 +31,8 @@ MAX_RECORDINGS = 20
 KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _BATCH_INTERVAL = 0.25  # s
+_MAX_WAITING = 32  # ended requests
+_WAITING_TIME = 0.1  # s
 _OVERHEAD = 1600  # bytes of a RecordedExchange without its texts
 _MAX_SHARED_HEADS = 128  # kept, so that later requests with equal fields share them
 _MAX_SHARED_HEAD = 2048  # bytes; a larger one is not shared
@@ -159,12 +164,15 @@ class Recorder:
         self._heads: dict[int, RecordedHead] = {}  # by the hash of all that they are made of
         self._lines: dict[tuple[str, str], str] = {}  # see `mask_fields`
         self._last_id = 0
+        self._waiting: list[ObservedRequest] = []
+        self._waiting_timer: asyncio.TimerHandle | None = None
 
     # ---- for the API ----
 
     def find(self, target: str) -> Recording | None:
-        """The recording of a port or service."""
-        return self._recordings.get(target) or self._recordings.get(self._find_other_name(target))
+        """The recording of a port or service, with all that has ended by now."""
+        self._record_waiting()
+        return self._find(target)
 
     def clear(self, target: str) -> None:
         if (recording := self.find(target)) is not None:
@@ -231,17 +239,37 @@ class Recorder:
         recording.clear()
         self._recordings = {target: each for target, each in self._recordings.items() if each is not recording}
         if not self._recordings:
+            self._record_waiting()
             self._heads.clear()
             self._lines.clear()
             self._set_observer(None)
 
+    def _find(self, target: str) -> Recording | None:
+        return self._recordings.get(target) or self._recordings.get(self._find_other_name(target))
+
     # ---- the gateway's observer ----
 
     def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
-        recording = self._recordings.get(target) or self.find(target)
+        recording = self._find(target)
         return None if recording is None else ObservedRequest(self, recording, kind, method, uri, scheme)
 
     def report(self, observed: ObservedRequest) -> None:
+        waiting = self._waiting
+        waiting.append(observed)
+        if len(waiting) >= _MAX_WAITING or observed.ended is None:  # what has not ended changes
+            self._record_waiting()
+        elif self._waiting_timer is None:
+            self._waiting_timer = asyncio.get_running_loop().call_later(_WAITING_TIME, self._record_waiting)
+
+    def _record_waiting(self) -> None:
+        if self._waiting_timer is not None:
+            self._waiting_timer.cancel()
+            self._waiting_timer = None
+        waiting, self._waiting = self._waiting, []
+        for observed in waiting:
+            self._record(observed)
+
+    def _record(self, observed: ObservedRequest) -> None:
         recording: Recording = observed.recording
         if recording.is_closed:
             return
@@ -258,11 +286,10 @@ class Recorder:
     def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
         secrets, received, sent = observed.secrets, observed.response_fields, observed.sent
         response = [*sent.get_all()] if sent is not None else []
-        lasted = observed.ended if observed.ended is not None else time.monotonic() - observed.began
         exchange = RecordedExchange(
             number,
             0,
-            time.time() - lasted,
+            observed.began + time.time() - time.monotonic(),
             observed.kind,
             observed.method[:_MAX_METHOD],
             observed.client.scheme if observed.client is not None else observed.scheme,

@@ -224,11 +224,11 @@ def test_a_replaced_exchange_moves_to_the_end():
     assert recording.size == sum(exchange.size for exchange in exchanges) > 3000
 
 
-def test_tornados_own_headers_are_read_as_well():
+async def test_tornados_own_headers_are_read_as_well():
     recorder = Recorder(lambda observer: None, lambda target: "")
     recorder._recordings["1"] = Recording()
     observed = recorder.begin("1", "http", "GET", "/", "http")
     observed.sent = HTTPHeaders({"Location": "/a?b=c"})
     observed.end()
-    (exchange,) = recorder._recordings["1"].since(0)
+    (exchange,) = recorder.find("1").since(0)
     assert exchange.response.text == "Location: /a?b=***"
