@@ -240,7 +240,8 @@ def _wait(client: ApiClient, names: list[str], were_up: set[str], begin: float, 
     while True:
         listed = {service["name"]: service for service in client.call("GET", "services")}
         services = [listed[name] for name in names if name in listed]
-        for service in services if not options.json else ():
+        in_order = sorted(services, key=lambda service: 0 if service["name"] in were_up else service["since"])  # of their changes
+        for service in in_order if not options.json else ():
             state = service["state"], service["error"]
             if state != shown.get(service["name"]):
                 is_known = service["name"] in were_up and service["name"] not in shown  # not stopped and started again
