@@ -8,7 +8,6 @@ another service: outside of the prefix only parts of the page that the gateway r
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -16,6 +15,7 @@ from typing import cast, get_args
 from urllib.parse import urlsplit
 
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
+from ..protocol.url_fields import parse_refresh
 from ..protocol.urls import is_below, parse_origin
 from .decoding import decode_text
 from .excerpts import locate_field
@@ -31,9 +31,9 @@ _MAX_OTHER = 16 << 10  # bytes of anything else, whose content does not matter
 _MAX_KEPT_PAGE, _MAX_KEPT_PART = 256 << 10, 32 << 10  # characters of text that the rules see
 _MAX_VISITS = 400
 _AT_ONCE = 4  # parts that are requested at a time
-_MAX_DELAY = 5.0  # s after which a Refresh counts as a redirect
+_MAX_DELAY = 5.0  # s in which a Refresh counts as a redirect
+_MAX_URL = 2000  # characters of such a redirect
 _TEXTS = ("html", "javascript", "ecmascript", "css", "json", "text/plain", "xml")
-_REFRESH = re.compile(r"""\s*([0-9.]{1,9})\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']{1,2000})""", re.IGNORECASE)
 # Parts that the gateway redirects by their Referer where they are at the root.
 _RESCUED = ("script", "style", "image", "font", "manifest")
 _LOADED: tuple[str, ...] = get_args(LoadedKind)
@@ -135,10 +135,10 @@ class Crawl:
         """URL, as it is written, and source of the redirect that a browser follows from there; None without one."""
         response, file = step.response, self._path_of(step.url)
         written, source = response.redirect_url, locate_field(file, "Location", response.field("location"))
-        if not written and not response.error and (refresh := _parse_refresh(response.field("refresh"))):
+        if not written and not response.error and (refresh := _soon(response.field("refresh"))):
             written, source = refresh, locate_field(file, "Refresh", response.field("refresh"))
         meta = response.document.meta("refresh") if response.document is not None else None
-        if not written and meta is not None and (refresh := _parse_refresh(meta.value)):
+        if not written and meta is not None and (refresh := _soon(meta.value)):
             written, source = refresh, meta.evidence
         url = join_url(step.url, written) if written else ""
         if not url or (url == step.url and not response.redirect_url) or not self._may_walk(client, url):
@@ -313,13 +313,10 @@ def _referer_of(page: _Step) -> str:
     return f"{parse_origin(page.url)}/" if policy in ("origin", "strict-origin") else page.url
 
 
-def _parse_refresh(value: str) -> str:
+def _soon(refresh: str) -> str:
     """The URL of a Refresh that a browser follows soon; empty without one."""
-    match = _REFRESH.match(value)
-    try:
-        return match[2].strip() if match is not None and float(match[1]) <= _MAX_DELAY else ""
-    except ValueError:
-        return ""
+    seconds, url = parse_refresh(refresh)
+    return url if seconds <= _MAX_DELAY and len(url) <= _MAX_URL else ""
 
 
 def _add_text(loaded: Loaded | None, text: str) -> Response | None:

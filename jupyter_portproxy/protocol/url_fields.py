@@ -19,6 +19,8 @@ _QUOTED = r'"(?:\\.|[^"])*"?'
 # HTML, "shared declarative refresh steps": `5; url='...'`, also with a comma, without `url=`, without quotes.
 _REFRESH = re.compile(r"""(\s*[0-9.]+(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?(["']?))(.*)""", re.IGNORECASE | re.DOTALL)
 
+_DIGITS = re.compile(r"\s*([0-9]*)")
+
 
 def _replace_urls(pattern: re.Pattern[str], value: str, change: UrlChange) -> str:
     """The value with the last group of each match replaced; a match without groups stays. Repeated URLs are computed once."""
@@ -51,6 +53,16 @@ def _refresh(value: str, change: UrlChange) -> str:
     start, quote, url = match.groups()
     url, end, rest = url.partition(quote) if quote else (url, "", "")
     return f"{start}{change(url)}{end}{rest}"
+
+
+def parse_refresh(value: str) -> tuple[float, str]:
+    """Seconds and URL of a Refresh; without a URL if the page reloads itself, or the value is invalid."""
+    match = _REFRESH.fullmatch(value)
+    if match is None:
+        return 0, ""
+    start, quote, url = match.groups()
+    whole = _DIGITS.match(start)
+    return float(whole[1] or 0) if whole is not None else 0, (url.partition(quote)[0] if quote else url).strip()
 
 
 # RFC 8288 3: `<url>; anchor="url"; title="<no url>"`.

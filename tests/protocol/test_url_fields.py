@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_portproxy.protocol.url_fields import PAGE_FIELDS, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
+from jupyter_portproxy.protocol.url_fields import PAGE_FIELDS, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS, parse_refresh
 
 FORMS = {**RESPONSE_URL_FIELDS, **REQUEST_URL_FIELDS}
 
@@ -34,6 +34,22 @@ FORMS = {**RESPONSE_URL_FIELDS, **REQUEST_URL_FIELDS}
 )
 def test_the_urls_of_a_value_are_found(name, value, changed):
     assert FORMS[name](value, lambda url: f"<{url}>") == changed
+
+
+@pytest.mark.parametrize(
+    ("value", "refresh"),
+    [
+        ("5", (0, "")),
+        ("5; url=/x", (5, "/x")),
+        ("0.5,URL = '/x'; more", (0, "/x")),
+        (' 61 url="/x y" ', (61, "/x y")),
+        ("..; /x ", (0, "/x")),
+        (f"{'9' * 5000}; /x", (float("inf"), "/x")),
+        ("/x", (0, "")),
+    ],
+)
+def test_a_refresh(value, refresh):
+    assert parse_refresh(value) == refresh
 
 
 @given(st.sampled_from(sorted(FORMS)), st.text(st.sampled_from("<>\"'()=;, /ax\\{}"), max_size=60))

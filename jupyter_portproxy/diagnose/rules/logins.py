@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
+from ...protocol.url_fields import parse_refresh
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate_field, locate_start, make_excerpt
 from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
-from .urls import url_of_refresh
 
 _MAX_URL = 8000  # characters
 # What a request to a login has in its query: OAuth 2.0 (RFC 6749 4.1.1), SAML 2.0 bindings 3.4, WS-Federation, OpenID 2.0.
@@ -81,7 +81,7 @@ def find_login_redirect(seen: Observation) -> LoginRedirect | None:
 
 def redirects_of(response: Response) -> list[tuple[str, str]]:
     """Names of fields that lead to another page, and the URLs in them."""
-    found = [("Location", response.redirect_url), ("Refresh", url_of_refresh(response.field("refresh")))]
+    found = [("Location", response.redirect_url), ("Refresh", parse_refresh(response.field("refresh"))[1])]
     return [(name, url) for name, url in found if url]
 
 

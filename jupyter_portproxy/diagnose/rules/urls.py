@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
-from ...protocol.url_fields import RESPONSE_URL_FIELDS
+from ...protocol.url_fields import parse_refresh
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, MetaTag, Observation, Visit, VisitKind
@@ -358,20 +358,8 @@ def _refreshes(seen: Observation) -> Iterator[tuple[Visit, MetaTag, str]]:
     for page in seen.of_kind("page"):
         response = page.proxied or page.direct
         meta = response.document.meta("refresh") if response is not None and response.document is not None else None
-        if meta is not None and (written := url_of_refresh(meta.value)):
+        if meta is not None and (written := parse_refresh(meta.value)[1]):
             yield page, meta, written
-
-
-def url_of_refresh(value: str) -> str:
-    """The URL in the value of Refresh; empty if the page reloads itself."""
-    urls: list[str] = []
-
-    def keep(url: str) -> str:
-        urls.append(url.strip())
-        return url
-
-    RESPONSE_URL_FIELDS["refresh"](value, keep)
-    return urls[0] if urls else ""
 
 
 def _is_below_prefix(seen: Observation, path: str) -> bool:
