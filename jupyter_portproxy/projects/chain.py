@@ -119,6 +119,8 @@ class Chain(CheckedProjects):
             next_hop = await self.access.resolve(project_route.key, requester)
         except ProjectStopped as error:
             raise self._start_on_request(error, project_route, requester) from None
+        if self._starter is not None:
+            self._starter.found_running(project_route.key)
         if next_hop.is_local:
             raise HostDown(self.hop)  # a server whose `project_resolver` is "local" serves it
         self.access.check(project_route, next_hop, requester)

@@ -1,8 +1,8 @@
 """Starts projects of this host by the operator's command: one start at a time for each project, a few at once in all.
 
-States of a project here: starting (in `_starting`, from `start` until it is `running` in the registry, the command fails or the
-time is up), failed (in `_failures`, until a start succeeds), or neither. The command outlives the requests and this server.
-Its standard error goes to the server's log.
+States of a project here: starting (in `_starting`, from `start` until it is `running` in the registry, a request has found it
+running, the command fails or the time is up), failed (in `_failures`, until a start succeeds), or neither. The command outlives
+the requests and this server. Its standard error goes to the server's log.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Starter:
         scripts = str(Path(sys.executable).parent)  # for `jupyter`, if PATH has none
         self._variables = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), scripts]), **variables}
         self._slots = asyncio.Semaphore(max_starts)
-        self._starting: set[str] = set()
+        self._starting: dict[str, asyncio.Event] = {}  # key -> set when a request has found it running
         self._failures: dict[str, tuple[str, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._children: list[subprocess.Popen[bytes]] = []
@@ -65,15 +65,20 @@ class Starter:
         """Start a project in the background, unless it is starting already."""
         if key in self._starting:
             return
-        self._starting.add(key)
+        found_running = self._starting[key] = asyncio.Event()
         if self._reaper is None:
             self._reaper = background_tasks.run("reaper of starts", self._reap, self._log)
-        task = asyncio.get_running_loop().create_task(self._start(key), name=f"portproxy start of {key}")
+        task = asyncio.get_running_loop().create_task(self._start(key, found_running), name=f"portproxy start of {key}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def is_starting(self, key: str) -> bool:
         return key in self._starting
+
+    def found_running(self, key: str) -> None:
+        """End the start of a project that a request has found running: by the next check it may have stopped again."""
+        if (event := self._starting.pop(key, None)) is not None:
+            event.set()
 
     def failure(self, key: str) -> str:
         """A sentence on the failure of the last start; empty if it did not fail."""
@@ -93,18 +98,19 @@ class Starter:
             if process.poll() is None:
                 process.returncode = 0  # else Popen warns of a process that still runs
 
-    async def _start(self, key: str) -> None:
+    async def _start(self, key: str, found_running: asyncio.Event) -> None:
         process = None
         try:
             async with self._slots:
                 self._log.info("portproxy: starting project %s", key)
                 process = self._spawn(key)
-                problem = await self._outcome(key, process)
+                problem = await self._outcome(key, process, found_running)
         except OSError as error:
             self._log.error("portproxy: the command that starts projects cannot be run: %s", error)
             problem = "The command that starts projects cannot be run."
         finally:
-            self._starting.discard(key)
+            if not found_running.is_set():
+                del self._starting[key]
             if process is not None:
                 self._children.append(process)
         if problem:
@@ -124,11 +130,11 @@ class Starter:
         devnull = subprocess.DEVNULL
         return subprocess.Popen(command, env=self._variables, stdin=devnull, stdout=devnull, start_new_session=True)  # noqa: S603
 
-    async def _outcome(self, key: str, process: subprocess.Popen[bytes]) -> str:
+    async def _outcome(self, key: str, process: subprocess.Popen[bytes], found_running: asyncio.Event) -> str:
         """A sentence on the failure; empty once the project runs. A command may end with success long before that."""
         end = time.monotonic() + self._timeout
         while time.monotonic() < end:
-            if await self._is_running(key):
+            if found_running.is_set() or await self._is_running(key):
                 return ""
             if process.poll():
                 return f"Its last start failed with exit code {process.returncode}."

@@ -194,6 +194,20 @@ async def test_a_request_starts_it_where_the_operator_wants_that_and_not_again_a
     assert chain.host.count() == 2
 
 
+async def test_a_project_that_stops_right_after_a_request_found_it_running_may_be_started_again(chain, registry):
+    """Its run may lie between two checks of the registry."""
+    chain.host.starter.start("p1")
+    registry.register("p1", 12345, "secret", os.getpid())
+    assert (await chain.locate(PAGE, ANN)).upstream.port == 12345
+    registry.register("p1", None, "secret", state="stopped")
+    assert (await stopped(chain)).start
+    assert await chain.start(POST, Requester("ann", True, True))
+    with pytest.raises(ProjectStarting):
+        await chain.locate(PAGE, ANN)
+    await eventually(lambda: chain.host.count() == 2, 10)
+    await ended(chain.host.starter)
+
+
 def test_the_default_command_is_the_one_that_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "projects.md").read_text()
     assert f"c.PortProxy.project_starter = {json.dumps(PortProxy().project_starter)}\n" in page
