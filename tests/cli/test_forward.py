@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -223,18 +224,23 @@ def test_a_port_on_which_nothing_listens_is_reported_when_it_is_used(home, serve
 
 def test_connections_beyond_the_limit_of_descriptors_are_refused_with_a_sentence(home, server):
     """Those that are open stay open, and there is room again when one has closed."""
-    with service(echo) as port:
-        command = ["sh", "-c", 'ulimit -n 40; exec "$@"', "-", *COMMAND, "forward", "--json", f"0:{port}"]
-        process = subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["sh", "-c", 'ulimit -n 40; exec "$@"', "-", *COMMAND, "forward", "--json"]
+    with service(echo) as port, ExitStack() as stack:
+        process = subprocess.Popen(
+            [*command, f"0:{port}"], env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        stack.callback(process.communicate)
+        stack.callback(process.kill)
         here = json.loads(process.stdout.readline())["port"]
-        first = socket.create_connection(("127.0.0.1", here), 20)
+        first = stack.enter_context(socket.create_connection(("127.0.0.1", here), 20))
         for _ in range(2):
             first.sendall(b"first")
             assert first.recv(5) == b"first"
-            socks = [socket.create_connection(("127.0.0.1", here), 20) for _ in range(60)]
-            time.sleep(2)
-            for sock in socks:
-                sock.close()
+            with ExitStack() as others:
+                for _ in range(60):
+                    with suppress(ConnectionResetError):  # a refused one may be closed before `connect` returns
+                        others.enter_context(socket.create_connection(("127.0.0.1", here), 20))
+                time.sleep(2)
         time.sleep(2)
         with socket.create_connection(("127.0.0.1", here), 20) as sock:
             sock.sendall(b"again")
