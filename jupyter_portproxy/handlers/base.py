@@ -39,7 +39,7 @@ from ..gateway.gateway import Gateway
 from ..gateway.observer import ObservedRequest, Observer
 from ..isolation.sessions import Origins
 from ..protocol import credentials
-from ..protocol.headers import Client, Fields, is_websocket_upgrade
+from ..protocol.headers import Client, Fields
 from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
@@ -79,6 +79,7 @@ class ProxyRequest:
         hop: the header of a chain's previous hop; empty unless the request is vouched for.
         destination: of a project's request, once it is known: its errors are translated.
         own_fields: header fields of each of the gateway's own responses.
+        is_upgrade: it asks for a WebSocket.
 
     Args:
         isolated: the sessions at isolated origins; None if there are none.
@@ -92,6 +93,7 @@ class ProxyRequest:
     hop = HopHeader()
     destination: Destination | None = None
     responded = False
+    is_upgrade = False
     _is_restored = False  # the route is that of an earlier request, which may have another path
     observed: ObservedRequest | None = None  # while requests like this one are recorded
     _start: StartReport | None = None  # shown in place of the error of a service that is starting or has ended
@@ -154,8 +156,7 @@ class ProxyRequest:
         target, request = self._redirect_target(route) if isinstance(route, Redirect) else route.target_name, self.request
         if self.observed is not None or not target:
             return
-        is_upgrade = "Upgrade" in request.headers and is_websocket_upgrade(request.method or "", request.version, self.fields)
-        kind = "tcp" if route.tcp_target else "websocket" if is_upgrade else "http"
+        kind = "tcp" if route.tcp_target else "websocket" if self.is_upgrade else "http"
         self.observed = observer.begin(target, kind, request.method or "", request.uri or "", request.protocol)
         if self.observed is not None and isinstance(route, Redirect):
             self.observed.by_referer = route.by_referer

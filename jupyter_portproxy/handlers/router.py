@@ -133,6 +133,7 @@ def delegate_for(
         cache: keeps the decision about the request, if given.
         upgrade: see `asks_for_websocket`.
     """
+    request.is_upgrade = upgrade
     if route.tcp_target and not upgrade:
         route = InvalidRoute(RawTcp.address(route.tcp_target))
     if not (upgrade and (route.is_local or route.is_project)):
