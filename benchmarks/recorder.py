@@ -6,7 +6,8 @@
 Each server is a Jupyter server in a process of its own. The rounds go through all of them in turn, and the lowest figure of each
 counts, as in ablation.py; of several starts of all servers, the median counts, as two processes of one program differ by some
 percent. CPU is that of a GET of 1 KiB at eight connections, the time is that of one at one connection. "watched" has a client
-that reads the event stream, as the panel and `watch` do; "recording" is the time after the last one has left.
+that reads the event stream, as the panel and `watch` do; "recording" is the time after the last one has left. These requests come
+faster than the recorder's limit, so that it leaves some out; "each request" has no limit.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from load import requests
 from subjects import TOKEN, Subject, free_port, run_in, start_origin, wait_for
 
 CPU_REQUESTS = 8000  # in a measurement: CPU is counted in steps of 10 ms
-OFF, RECORDING, WATCHED, BEFORE = "off", "recording", "watched", "before"
+OFF, RECORDING, WATCHED, EACH, BEFORE = "off", "recording", "watched", "each request", "before"
+NO_LIMIT = "from jupyter_portproxy.diagnose import recorder\nrecorder.MAX_RATE = float('inf')\n"
 BROWSER = "".join(
     f"{line}\r\n"
     for line in (
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="measurements of each server after a start")
     parser.add_argument("--before", type=Path, help="a clone without the recorder")
     options = parser.parse_args()
-    names = [OFF, RECORDING, WATCHED, *([BEFORE] if options.before else [])]
+    names = [OFF, RECORDING, WATCHED, EACH, *([BEFORE] if options.before else [])]
     print(table([measure_start(names, options.before, options.rounds) for _ in range(options.starts)]))
 
 
@@ -67,8 +69,9 @@ def measure_start(names: list[str], before: Path | None, rounds: int) -> dict[st
 def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     port = free_port()
     folder.mkdir()
-    path = f"import sys\nsys.path.insert(0, {str(before.resolve())!r})\n" if name == BEFORE and before is not None else ""
-    (folder / "server.py").write_text(f"{path}import sys\nfrom jupyter_server.serverapp import main\nmain(sys.argv[1:])\n")
+    preamble = f"import sys\nsys.path.insert(0, {str(before.resolve())!r})\n" if name == BEFORE and before is not None else ""
+    preamble += NO_LIMIT if name == EACH else ""
+    (folder / "server.py").write_text(f"{preamble}import sys\nfrom jupyter_server.serverapp import main\nmain(sys.argv[1:])\n")
     options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", "--ServerApp.ip=127.0.0.1", "--log-level=WARN"]
     command = [sys.executable, str(folder / "server.py"), "--no-browser", "--allow-root", *options]
     subject = Subject("portproxy", port, f"/proxy/port/{origin}", run_in(command, folder, "server"), origin)
@@ -79,9 +82,9 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
 async def measure(servers: dict[str, Subject], rounds: int) -> dict[str, list[float]]:
     """By name: microseconds of CPU and of time for a GET by a program, and for one with the fields of a browser."""
     async with contextlib.AsyncExitStack() as stack:
-        for name in (RECORDING, WATCHED):
+        for name in (RECORDING, WATCHED, EACH):
             watch = await stack.enter_async_context(watching(servers[name]))
-            if name == RECORDING:
+            if name != WATCHED:
                 watch.cancel()
         figures: dict[str, list[list[float]]] = {name: [[], [], [], []] for name in servers}
         for subject in servers.values():

@@ -105,6 +105,8 @@ def _notes(exchange: dict[str, Any]) -> Iterator[str]:
         yield f"Location {gateway['redirect']['from']} became {gateway['redirect']['to'] or 'none'}"
     for cookie in gateway["refused_cookies"]:
         yield f"cookie {cookie['name'] or '?'} refused: {_REASONS.get(cookie['reason'], cookie['reason'])}"
+    if gateway["left_out"]:
+        yield f"{gateway['left_out']} before it not recorded"
     if gateway["removed"]:
         yield f"not passed on: {', '.join(gateway['removed'])}"
 

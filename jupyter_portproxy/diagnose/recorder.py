@@ -4,6 +4,9 @@ A `Recording` is of one port or service. It begins when a watcher opens it and e
 after its last watcher has left. The gateway has an observer only while there is a recording. A WebSocket is recorded when it
 opens, and again, under the same id, when it closes.
 
+Of more than `MAX_RATE` requests a second, over longer than a second, that many are recorded, evenly; each has the number of those
+that were left out before it. So the recorder takes little of what a load test measures.
+
 A request that has ended waits until there are `_MAX_WAITING`, at most `_WAITING_TIME`. They are masked and recorded together,
 which takes less CPU than each by itself between other requests. All that reads a recording records those first.
 
@@ -14,8 +17,9 @@ recording at most every `_BATCH_INTERVAL`. What has left the recording by then i
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +32,8 @@ from .masking import mask_fields, mask_url
 MAX_EXCHANGES = 200  # of one recording
 MAX_SIZE = 1_000_000  # bytes of one recording
 MAX_RECORDINGS = 20
+MAX_RATE = 1000.0  # requests a second
+_BURST = 1.0  # s for which the rate may be higher
 KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _BATCH_INTERVAL = 0.25  # s
@@ -62,7 +68,7 @@ class RecordedHead:
 NO_HEAD = RecordedHead("", (), False, 0)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RecordedExchange:
     """One exchange or WebSocket, without secrets. Most attributes are those of ObservedRequest.
 
@@ -97,6 +103,7 @@ class RecordedExchange:
     by_referer: bool = False
     redirect: tuple[str, str] | None = None
     refused_cookies: tuple[tuple[str, str], ...] = ()
+    left_out: int = 0
     size: int = 0
 
     def weigh(self) -> None:
@@ -112,25 +119,37 @@ class Recording:
     """What is recorded of one port or service, in the order of the versions."""
 
     def __init__(self) -> None:
-        self.exchanges: OrderedDict[int, RecordedExchange] = OrderedDict()
+        self.exchanges: deque[RecordedExchange] = deque()
         self.size, self.version, self.watchers = 0, 0, 0
         self.end_timer: asyncio.TimerHandle | None = None
         self.changed = asyncio.Event()
         self.cleared = 0  # the version at which it was emptied last
         self.is_closed = False
+        self.left_out = 0  # requests since the last one that is recorded
+        self._due = -math.inf  # when the next request would pass at `MAX_RATE`, monotonic
+
+    def admit(self, now: float) -> bool:
+        """True for a request that is to be recorded; `now` is monotonic time."""
+        due = max(self._due, now - _BURST)
+        if due > now:
+            self.left_out += 1
+            return False
+        self._due = due + 1 / MAX_RATE
+        return True
 
     def add(self, exchange: RecordedExchange) -> None:
-        """Add an exchange, or replace the one with its id."""
-        before = self.exchanges.pop(exchange.id, None)
-        if before is not None:
-            self.size -= before.size
-        self.version += 1
-        exchange.version = self.version
-        self.exchanges[exchange.id] = exchange
+        """Add an exchange, or one that has changed again."""
+        exchanges = self.exchanges
+        if exchange.version and exchange in exchanges:  # it may have left since
+            exchanges.remove(exchange)
+            self.size -= exchange.size
+        exchange.version = self.version = self.version + 1
+        exchanges.append(exchange)
         self.size += exchange.size
-        while len(self.exchanges) > MAX_EXCHANGES or self.size > MAX_SIZE:
-            self.size -= self.exchanges.popitem(last=False)[1].size
-        self.changed.set()
+        while len(exchanges) > MAX_EXCHANGES or self.size > MAX_SIZE:
+            self.size -= exchanges.popleft().size
+        if self.watchers:
+            self.changed.set()
 
     def clear(self) -> None:
         self.exchanges.clear()
@@ -140,7 +159,7 @@ class Recording:
 
     def since(self, version: int) -> list[RecordedExchange]:
         """What was recorded after that version, the oldest first."""
-        return [exchange for exchange in self.exchanges.values() if exchange.version > version]
+        return [exchange for exchange in self.exchanges if exchange.version > version]
 
     async def wait_beyond(self, version: int) -> None:
         """Return when there is something newer."""
@@ -251,7 +270,12 @@ class Recorder:
 
     def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
         recording = self._find(target)
-        return None if recording is None else ObservedRequest(self, recording, kind, method, uri, scheme)
+        if recording is None or not recording.admit(time.monotonic()):
+            return None
+        observed = ObservedRequest(self, recording, kind, method, uri, scheme)
+        if recording.left_out:
+            observed.left_out, recording.left_out = recording.left_out, 0
+        return observed
 
     def report(self, observed: ObservedRequest) -> None:
         waiting = self._waiting
@@ -300,6 +324,7 @@ class Recorder:
             observed.error,
             first_byte=observed.first_byte,
             by_referer=observed.by_referer,
+            left_out=observed.left_out,
         )
         if received is not None and exchange.response.has_mapped_fields:
             self._describe_changes(exchange, observed, received, response)

@@ -23,7 +23,7 @@ from .curl_command import print_command
 from .har import build_archive
 from .recorder import Item, RecordedExchange, Recorder
 
-_SHARE = 0.02  # of the time is spent on printing the events of one watcher, also where many requests pass
+_SHARE = 0.005  # of the time is spent on printing the events of one watcher, also where many requests pass
 
 
 class ExchangesAPIHandler(ProxyAPIHandler):
@@ -135,6 +135,7 @@ def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
             "removed": list(exchange.request.removed),
             "removed_response": list(exchange.response.removed),
             "refused_cookies": [{"name": name, "reason": reason} for name, reason in exchange.refused_cookies],
+            "left_out": exchange.left_out,
         },
         "request_fields": request_fields,
         "response_fields": _split(exchange.response.text),

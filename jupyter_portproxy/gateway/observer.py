@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from tornado.httputil import HTTPHeaders
@@ -21,9 +20,8 @@ from .destinations import Destination
 Peer = Literal["client", "service", "gateway"]
 
 
-@dataclass(slots=True, eq=False)
 class ObservedRequest:
-    """One request in flight.
+    """One request in flight. Attributes that are not set yet are those of the class: many requests set few of them.
 
     Attributes:
         recording: where the observer records it.
@@ -38,36 +36,37 @@ class ObservedRequest:
         by_referer: the response is the redirect of a request at the root to the service whose page has sent it.
         error: code of the GatewayError that ended it; or empty.
         is_whole: the client got all of the response.
+        began: see `time.monotonic`.
         first_byte, ended: seconds from the begin to the response's head, and to the end; None before.
         close_code: of the first close frame of a WebSocket; None without one. `closed_by` has sent it.
+        left_out: requests since the last one that is observed, which are not.
         recorded: what the observer has made of it.
     """
 
-    observer: Observer
-    recording: Any
-    kind: str
-    method: str
-    uri: str
-    scheme: str
-    fields: Fields = field(default_factory=list)
+    fields: Fields = []  # noqa: RUF012 (never changed)
     secrets: Collection[str] = ()
     client: Client | None = None
     destination: Destination | None = None
     outbound_fields: Fields | None = None
     response_fields: Fields | None = None
-    status: int = 0
+    status = 0
     sent: HTTPHeaders | None = None
-    by_referer: bool = False
-    error: str = ""
-    is_whole: bool = True
-    bytes_up: int = 0
-    bytes_down: int = 0
+    by_referer = False
+    error = ""
+    is_whole = True
+    bytes_up = 0
+    bytes_down = 0
     close_code: int | None = None
     closed_by: Peer | None = None
-    began: float = field(default_factory=time.monotonic)
     first_byte: float | None = None
     ended: float | None = None
+    left_out = 0
     recorded: Any = None
+
+    def __init__(self, observer: Observer, recording: Any, kind: str, method: str, uri: str, scheme: str) -> None:
+        self.observer, self.recording = observer, recording
+        self.kind, self.method, self.uri, self.scheme = kind, method, uri, scheme
+        self.began = time.monotonic()
 
     def pass_on(self, destination: Destination, client: Client, fields: Fields, outbound_fields: Fields) -> None:
         """The request goes to the upstream with these fields."""

@@ -28,6 +28,7 @@ export interface IExchange {
     removed: string[];
     removed_response: string[];
     refused_cookies: { name: string; reason: 'unnamed' | 'jupyter' | 'host_prefix' | 'too_many' }[];
+    left_out: number;
   };
   request_fields: [string, string][];
   response_fields: [string, string][];
@@ -71,13 +72,14 @@ export function statusText({ status, kind, is_open, close_code, is_whole }: IExc
 
 /** What the gateway did, in a few words each. */
 export function deeds({ error, gateway }: IExchange, trans: TranslationBundle): string[] {
-  const { by_referer, redirect, removed, removed_response, refused_cookies } = gateway;
+  const { by_referer, redirect, removed, removed_response, refused_cookies, left_out } = gateway;
   return [
     error ? trans.__('error %1', error) : '',
     by_referer ? trans.__('redirected by its Referer') : '',
     redirect ? trans.__('redirect changed') : '',
     refused_cookies.length ? trans._n('%1 cookie refused', '%1 cookies refused', refused_cookies.length) : '',
-    removed.length + removed_response.length ? trans._n('%1 field removed', '%1 fields removed', removed.length + removed_response.length) : ''
+    removed.length + removed_response.length ? trans._n('%1 field removed', '%1 fields removed', removed.length + removed_response.length) : '',
+    left_out ? trans.__('%1 before it not recorded', left_out) : ''
   ].filter(Boolean);
 }
 

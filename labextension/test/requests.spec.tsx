@@ -14,7 +14,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-const NONE: IExchange['gateway'] = { by_referer: false, redirect: null, removed: [], removed_response: [], refused_cookies: [] };
+const NONE: IExchange['gateway'] = { by_referer: false, redirect: null, removed: [], removed_response: [], refused_cookies: [], left_out: 0 };
 const exchange = (id: number, more: Partial<IExchange> = {}): IExchange => ({
   ...{ id, since: 1000 + id, kind: 'http', method: 'GET', url: `http://host/proxy/port/8050/a${id}?x=***`, status: 200, is_open: false, is_whole: true },
   ...{ first_byte: 0.0123, seconds: 1.25, bytes_up: 0, bytes_down: 12_345, close_code: null, closed_by: null, error: '', gateway: NONE },
@@ -49,8 +49,8 @@ it('has short texts', () => {
   expect([0.0123, 1.25, null].map(durationText)).toEqual(['12 ms', '1.3 s', '']);
   expect([12, 12_345, 123_456, 5e6].map(sizeText)).toEqual(['12 B', '12.3 kB', '123 kB', '5.0 MB']);
   expect(['ws://host:1/a?b=***', 'http://host', '/x'].map(pathOf)).toEqual(['/a?b=***', '/', '/x']);
-  const gateway = { ...NONE, by_referer: true, removed: ['Cookie'], removed_response: ['Server'], redirect: { from: '/a', to: '/b' } };
-  expect(deeds(exchange(1, { gateway, error: 'timeout' }), trans)).toEqual(['error timeout', 'redirected by its Referer', 'redirect changed', '2 fields removed']);
+  const gateway = { ...NONE, by_referer: true, removed: ['Cookie'], removed_response: ['Server'], redirect: { from: '/a', to: '/b' }, left_out: 3 };
+  expect(deeds(exchange(1, { gateway, error: 'timeout' }), trans)).toEqual(['error timeout', 'redirected by its Referer', 'redirect changed', '2 fields removed', '3 before it not recorded']);
 });
 
 const table = (exchanges: IExchange[]) =>

@@ -96,7 +96,9 @@ BASE = {
     "id": 1, "since": 0.0, "kind": "http", "method": "GET", "url": "http://h/a?b=***", "status": 200, "is_open": False,
     "first_byte": 0.0124, "seconds": 1.5, "bytes_up": 0, "bytes_down": 123_456, "close_code": None, "closed_by": None,
     "is_whole": True, "error": "",
-    "gateway": {"by_referer": False, "redirect": None, "removed": [], "removed_response": [], "refused_cookies": []},
+    "gateway": {
+        "by_referer": False, "redirect": None, "removed": [], "removed_response": [], "refused_cookies": [], "left_out": 0,
+    },
 }  # fmt: skip
 
 
@@ -128,6 +130,7 @@ def test_lines(changes, line):
         ),
         ({"refused_cookies": [{"name": "", "reason": "new"}]}, "cookie ? refused: new"),
         ({"removed": ["Authorization", "X-A"]}, "not passed on: Authorization, X-A"),
+        ({"left_out": 3}, "3 before it not recorded"),
     ],
 )
 def test_notes(changes, note):

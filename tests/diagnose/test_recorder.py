@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from dataclasses import fields
 
 import pytest
@@ -153,7 +154,7 @@ def weigh(value, seen) -> int:
     size = sys.getsizeof(value)
     if isinstance(value, dict):
         return size + sum(weigh(key, seen) + weigh(item, seen) for key, item in value.items())
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, deque)):
         return size + sum(weigh(item, seen) for item in value)
     if isinstance(value, (RecordedExchange, RecordedHead)):
         return size + sum(weigh(getattr(value, field.name), seen) for field in fields(value))
@@ -198,6 +199,31 @@ async def test_two_requests_with_equal_heads_share_them_and_others_do_not(record
     assert first.request.text is second.request.text == "Accept: a\nX-Mine: ***"
     assert third.request.text == "Accept: c\nX-Mine: ***"
     assert (first.request.removed, fourth.request.removed) == ((), ("X-Mine",))
+    await watch.aclose()
+
+
+def test_bursts_are_recorded_whole_and_a_lasting_load_in_part():
+    recording = Recording()
+    assert [recording.admit(100.0) for _ in range(1000)] == [True] * 1000
+    admitted = [recording.admit(100.0 + number / 4000) for number in range(1, 8001)]
+    assert 1995 <= sum(admitted) <= 2005  # of two seconds
+    assert all(any(admitted[at : at + 5]) for at in range(0, 8000, 5))
+    assert recording.left_out == 8000 - sum(admitted)
+    assert all(recording.admit(200.0 + number / 1000) for number in range(5000))
+
+
+async def test_what_is_left_out_is_counted(recorder):
+    watch = recorder.watch("8050")
+    await take(watch)
+    kept = 0
+    while recorder.find("8050").left_out < 5:
+        kept += record(recorder) is not None
+    await asyncio.sleep(0.05)
+    record(recorder, uri="/last")
+    record(recorder, uri="/after")
+    *_, last, after = recorder.find("8050").since(0)
+    assert (last.url, last.left_out, after.left_out) == ("/last", 5, 0)
+    assert kept >= 1000
     await watch.aclose()
 
 

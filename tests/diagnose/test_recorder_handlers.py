@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 
 import pytest
 from jupyter_server.auth import Authorizer
@@ -114,7 +115,7 @@ def everything(value, seen: set[int]) -> str:
         return repr(value)
     if isinstance(value, dict):
         return "".join(everything(key, seen) + everything(item, seen) for key, item in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
         return "".join(everything(item, seen) for item in value)
     names = [*getattr(value, "__dict__", {}), *(name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()))]
     return "".join(everything(getattr(value, name, None), seen) for name in names)
