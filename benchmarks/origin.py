@@ -123,7 +123,7 @@ async def many(count: int) -> None:
     for port in range(10000, 20000):
         if len(servers) == count:
             break
-        with contextlib.suppress(OSError):  # somebody else's
+        with contextlib.suppress(OSError):  # of another program
             servers.append(await asyncio.start_server(page, "127.0.0.1", port))
     print(len(servers), flush=True)
     await asyncio.Event().wait()

@@ -166,7 +166,7 @@ async def test_a_kernel_that_goes_while_its_service_runs(ask, prefix, gateway, j
 
 
 class Guests(Authorizer):
-    """Lets everybody use services, and nobody read about them."""
+    """Lets all users use services, and none read about them."""
 
     def is_authorized(self, handler, user, action, resource):
         return action != "read"

@@ -216,7 +216,7 @@ asyncio.run(main())
 
 
 async def test_ports_that_say_nothing_do_not_hold_up_the_list(gateway, probe):
-    """Each is asked for two seconds, eight at once; the port that somebody asks about is asked first."""
+    """Each is tried for two seconds, eight at once; the port of a request is tried first."""
     async with serve(answers(b"<title>Mine</title>", b"Content-Type: text/html")) as mine:
         with contextlib.ExitStack() as stack:
             silent = [stack.enter_context(socket.create_server(("127.0.0.1", free_port()))) for _ in range(40)]

@@ -51,7 +51,7 @@ def test_a_service_that_fails_ends_the_wait_at_once(server, run):
     assert (code, output, time.monotonic() - before < 20) == (1, "", True)
     assert error.startswith("'fails' will not be ready. The service 'fails' is failed. It ended with exit code 3 ")
     starting.join()
-    # It may be started again by somebody else, as far as the next command knows.
+    # Another client may start it again, as far as the next command knows.
     code, _, error = run("await", "fails", "--timeout", "0.3")
     assert (code, error.startswith("'fails' is not ready after 0.3 s. The service 'fails' is failed.")) == (1, True)
 

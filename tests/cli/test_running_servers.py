@@ -105,7 +105,7 @@ def test_a_command_sends_no_token_to_another_user(write, tmp_path):
             assert second.startswith(f"{file} is ignored: ")
             file.unlink()
         process.kill()
-        assert process.stdout.read() == ""  # nobody connected
+        assert process.stdout.read() == ""  # no connection came
 
 
 @root

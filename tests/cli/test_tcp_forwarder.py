@@ -338,7 +338,7 @@ async def test_a_connection_without_a_turn_ends_in_time(tmp_path):
 
 @pytest.mark.parametrize("slow", ["client", "service"])
 async def test_a_slow_reader_costs_at_most_1_mb_at_each_end(tmp_path, slow):
-    """20 connections whose data nobody takes: the sender stops, and neither end keeps much."""
+    """20 connections whose data is not read: the sender stops, and neither end keeps much."""
 
     is_over = threading.Event()
 

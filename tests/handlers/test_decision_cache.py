@@ -425,7 +425,7 @@ async def test_limits_and_the_servers_end_hold_for_it_too(ask, hits, gateway):
         send = await ask()
         assert (await send(f"port/{up.port}/x")).status == 200
         gateway.limits.exchanges.bounds = Bounds(in_all=1)
-        slot = gateway.limits.exchanges.acquire("somebody", "elsewhere")
+        slot = gateway.limits.exchanges.acquire("other", "elsewhere")
         assert (await send(f"port/{up.port}/x")).status == 503
         slot.release()
         gateway._closing = True

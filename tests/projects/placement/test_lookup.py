@@ -173,7 +173,7 @@ async def test_a_group_lets_its_users_in_while_they_are_in_it(make, admin, place
         await refused(placement, UnknownProject, "p1", stranger)
     team.groups.clear()
     team.changed[0]()
-    assert changed == ["p1", ANY_PROJECT], "whoever holds a tunnel asks again"
+    assert changed == ["p1", ANY_PROJECT], "those with a tunnel resolve it again"
     await refused(placement, UnknownProject, "p1", "eve")
     await placement.close()
 
@@ -204,7 +204,7 @@ async def test_a_target_is_equal_until_a_change_and_other_after_each(make, admin
 
 
 async def eventually_as(placement, asker, holds) -> None:
-    """Until the target of the asker is so; whoever may not see the project yet waits, too."""
+    """Until the target is so; a user who may not see the project yet waits, too."""
     end = time.monotonic() + 2
     while True:
         with contextlib.suppress(UnknownProject):

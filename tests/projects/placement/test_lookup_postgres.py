@@ -46,7 +46,7 @@ async def test_the_databases_clock_may_jump(make, admin, database, by):
     placement = await make(PlacementOptions(poll=0.1, heartbeat=0.5))
     await jump(by)
     for _ in range(8):  # a heartbeat comes within that time
-        assert await placement.resolve("p1", None), "nobody was silent"
+        assert await placement.resolve("p1", None), "the host counted as silent"
         await asyncio.sleep(0.1)
     await admin.heartbeat("h1")
     assert await placement.resolve("p1", None)

@@ -1,4 +1,4 @@
-"""The database decides for everybody: generations, changes and what a row may hold, whoever writes it and however."""
+"""The database decides for all programs: generations, changes and what a row may hold, whatever program writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQLite file decides for everybody: generations, changes, claims and what a row may hold, whoever writes it and however."""
+"""The SQLite file decides for all programs: generations, changes, claims and what a row may hold, whatever program writes it."""
 
 from __future__ import annotations
 

@@ -418,7 +418,7 @@ async def test_a_target_is_equal_until_its_row_changes(registry, process):
 
 
 async def test_a_row_that_is_known_is_never_older_than_the_file(registry, make, path, tmp_path):
-    """Whoever writes: this registry, another one, or somebody who puts another file in the file's place."""
+    """Of every writer: this registry, another one, or a program that puts another file in the file's place."""
     elsewhere = make()
     for writer in (registry, elsewhere):
         for port in (40001, 40002):
