@@ -6,6 +6,7 @@
 direct      from the client to the service
 relay       one TCP relay made of asyncio's streams
 relays      two of them in a row, as many processes as the following have
+uvloops     two relays of uvloop's protocols, which pass bytes on and do nothing else: what two Python processes can reach
 portproxy   `jupyter portproxy forward`, a Jupyter server, which authenticates, and its WebSocket between them
 websocat    one that listens, one that serves, and their WebSocket; nothing is authenticated
 
@@ -34,7 +35,7 @@ from run import machine
 from subjects import TOKEN, free_port, run_in, wait_for
 
 CACHE = Path(__file__).resolve().parent.parent / "build/benchmarks"
-NAMES = ["direct", "relay", "relays", "portproxy", "websocat"]
+NAMES = ["direct", "relay", "relays", "uvloops", "portproxy", "websocat"]
 PIECE = 1 << 18
 
 # The first byte of a connection: d and a length for a download, u for an upload, whose length is returned, e for echo.
@@ -79,6 +80,35 @@ async def main():
     server = await asyncio.start_server(relay, "127.0.0.1", int(sys.argv[1]), backlog=1024)
     await server.serve_forever()
 asyncio.run(main())
+"""
+_UVLOOP_RELAY = """
+import asyncio, sys, uvloop
+class End(asyncio.Protocol):
+    def __init__(self, other=None):
+        self.other, self.early = other, []
+    def connection_made(self, transport):
+        self.transport = transport
+        if self.other is None:
+            self.dialling = asyncio.ensure_future(self.dial())
+    async def dial(self):
+        _, self.other = await asyncio.get_running_loop().create_connection(lambda: End(self), "127.0.0.1", int(sys.argv[2]))
+        self.other.transport.writelines(self.early)
+    def data_received(self, data):
+        self.other.transport.write(data) if self.other is not None else self.early.append(data)
+    def pause_writing(self):
+        self.other.transport.pause_reading()
+    def resume_writing(self):
+        self.other.transport.resume_reading()
+    def eof_received(self):
+        self.other.transport.write_eof()
+        return True
+    def connection_lost(self, error):
+        if self.other is not None:
+            self.other.transport.close()
+async def main():
+    server = await asyncio.get_running_loop().create_server(End, "127.0.0.1", int(sys.argv[1]), backlog=1024)
+    await server.serve_forever()
+uvloop.run(main())
 """
 
 
@@ -229,14 +259,15 @@ def _start(name: str, service: int, folder: Path, profile: Path | None) -> Subje
     if name == "direct":
         return Subject(name, service)
     starts: dict[str, Callable[[int, Path, Path | None], Subject]] = {
-        "relay": _start_relay, "relays": _start_relays, "portproxy": _start_portproxy, "websocat": _start_websocat,
+        "relay": _start_relay, "relays": _start_relays, "uvloops": _start_uvloops, "portproxy": _start_portproxy,
+        "websocat": _start_websocat,
     }  # fmt: skip
     return starts[name](service, folder, profile)
 
 
-def _relay(to: int, folder: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def _relay(to: int, folder: Path, program: str = _RELAY) -> tuple[int, subprocess.Popen[bytes]]:
     port = free_port()
-    process = run_in([sys.executable, "-c", _RELAY, str(port), str(to)], folder, f"relay-{port}")
+    process = run_in([sys.executable, "-c", program, str(port), str(to)], folder, f"relay-{port}")
     wait_for(port, folder / f"relay-{port}.log")
     return port, process
 
@@ -246,10 +277,14 @@ def _start_relay(service: int, folder: Path, profile: Path | None) -> Subject:
     return Subject("relay", port, [process])
 
 
-def _start_relays(service: int, folder: Path, profile: Path | None) -> Subject:
-    middle, server = _relay(service, folder)
-    port, client = _relay(middle, folder)
-    return Subject("relays", port, [server, client])
+def _start_relays(service: int, folder: Path, profile: Path | None, program: str = _RELAY) -> Subject:
+    middle, server = _relay(service, folder, program)
+    port, client = _relay(middle, folder, program)
+    return Subject(folder.name, port, [server, client])
+
+
+def _start_uvloops(service: int, folder: Path, profile: Path | None) -> Subject:
+    return _start_relays(service, folder, profile, _UVLOOP_RELAY)
 
 
 def _start_portproxy(service: int, folder: Path, profile: Path | None) -> Subject:
