@@ -1,11 +1,11 @@
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy.project_file.document import UnreadableFile
 from jupyter_portproxy.project_file.yaml_text import Tagged, parse
+
+from ..support.cpu_time import takes_at_most
 
 
 def value_of(text):
@@ -94,12 +94,11 @@ MERGES = "a: &a {" + ", ".join(f"k{i}: 1" for i in range(5000)) + "}\n" + "".joi
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGES, "[" * (256 << 10), "- " * (128 << 10), "{a: " * (64 << 10), "&a " * (80 << 10)])
 def test_bombs_take_less_than_a_second(text):
-    start = time.process_time()
-    try:
-        parse(text)
-    except UnreadableFile as error:
-        assert error.message
-    assert time.process_time() - start < 1
+    with takes_at_most(1):
+        try:
+            parse(text)
+        except UnreadableFile as error:
+            assert error.message
 
 
 def test_merge_keys_add_a_limited_number_of_entries():
