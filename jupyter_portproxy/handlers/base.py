@@ -52,7 +52,6 @@ from ..protocol.urls import (
     find_first_segment,
     is_below,
     parse_url,
-    strip_origin,
 )
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
@@ -216,7 +215,8 @@ class ProxyRequest:
         return is_same_site(self.request, self.is_allowed_origin)
 
     def is_allowed_origin(self, origin: str) -> bool:
-        return is_jupyter_origin(self.request, origin, self.application.settings)
+        hosts = hop_trust.client_hosts(self.request.headers, self.application)
+        return is_jupyter_origin(self.request, origin, hosts, self.application.settings)
 
     def check_isolation(self, route: BaseRoute) -> None:
         """Send a page navigation to the isolated origin, unless the page may have the path-based URL.
@@ -250,7 +250,7 @@ class ProxyRequest:
 
     def _comes_from(self, route: BaseRoute) -> bool:
         """True if a page below the prefix of this route sent the request."""
-        path = strip_origin(self.request.headers.get("Referer", ""), self.host)
+        path = hop_trust.path_of_page(self.request.headers, self.application)
         return path is not None and is_below(path, route.stable_prefix)
 
     def count_failure(self, status: int) -> None:

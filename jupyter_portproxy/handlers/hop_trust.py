@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import Application
 
 from ..errors import NotTheHub
 from ..gateway.destinations import Projects
 from ..protocol import credentials
+from ..protocol.forwarded import first_list_member
 from ..protocol.headers import Client
 from ..protocol.hop_header import AUTHORIZATION_FIELD, HOP_FIELD, HopHeader, parse_hop_header
+from ..protocol.urls import strip_origin
 
 
 def trusts_reverse_proxy(application: Application) -> bool:
     """True if the X-Forwarded-* fields of a reverse proxy are trusted (`trust_xheaders`)."""
     settings = application.settings
     return bool(settings.get("trust_xheaders") or getattr(settings.get("serverapp"), "trust_xheaders", False))
+
+
+def client_hosts(headers: HTTPHeaders, application: Application) -> tuple[str, ...]:
+    """The hosts that a client's URL of this server can have: Host, and that of a trusted reverse proxy that has changed Host."""
+    host, public = headers.get("Host", ""), headers.get("X-Forwarded-Host", "")
+    return (host, first_list_member(public)) if public and trusts_reverse_proxy(application) else (host,)
+
+
+def path_of_page(headers: HTTPHeaders, application: Application) -> str | None:
+    """Path and query of the page of this server that sent a request, by its Referer; None for any other page."""
+    referer = headers.get("Referer", "")
+    paths = (strip_origin(referer, host) for host in client_hosts(headers, application)) if referer else ()
+    return next((path for path in paths if path is not None), None)
 
 
 def previous_hop(request: HTTPServerRequest, chain: Projects) -> HopHeader:

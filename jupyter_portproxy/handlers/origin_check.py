@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 
 from ..protocol.forwarded import SCHEMES, find_client_schemes
 from ..protocol.frame_ancestors import FRAME_ELEMENTS
+from ..protocol.urls import strip_origin
 
 
 def is_navigation(request: HTTPServerRequest) -> bool:
@@ -48,18 +49,22 @@ def is_same_site(request: HTTPServerRequest, is_allowed: Callable[[str], bool]) 
     return origin is None or (site == "same-origin" and origin == "null") or is_allowed(origin.lower())
 
 
-def is_own_origin(request: HTTPServerRequest, origin: str) -> bool:
-    """True if an Origin is the request's own. With `Sec-Fetch-Site: same-origin` the browser has compared the schemes."""
-    scheme, _, host = origin.partition("://")
-    if not host or host != request.headers.get("Host", "").lower():
+def is_own_origin(request: HTTPServerRequest, origin: str, hosts: Iterable[str]) -> bool:
+    """True if an Origin is the request's own. With `Sec-Fetch-Site: same-origin` the browser has compared the schemes.
+
+    Args:
+        hosts: of the request, with or without the default port: reverse proxies send `hub.example:443`, browsers leave it out.
+    """
+    if not any(strip_origin(origin, host) == "" for host in hosts):
         return False
+    scheme = origin.partition("://")[0]
     is_compared = request.headers.get("Sec-Fetch-Site") == "same-origin"
     return scheme in (SCHEMES if is_compared else client_schemes(request))
 
 
-def is_jupyter_origin(request: HTTPServerRequest, origin: str, settings: Mapping[str, Any]) -> bool:
+def is_jupyter_origin(request: HTTPServerRequest, origin: str, hosts: Iterable[str], settings: Mapping[str, Any]) -> bool:
     """True for the request's own origin, and for those that Jupyter is configured to allow (allow_origin, allow_origin_pat)."""
-    if is_own_origin(request, origin):
+    if is_own_origin(request, origin, hosts):
         return True
     allowed, pattern = settings.get("allow_origin", ""), settings.get("allow_origin_pat")
     if not origin or allowed:

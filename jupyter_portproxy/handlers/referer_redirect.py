@@ -21,6 +21,7 @@ from ..gateway.gateway import Gateway
 from ..gateway.notices import LostSocket, Report
 from ..protocol import urls
 from ..protocol.urls import BaseRoute, D, Redirect, Resolver, strip_origin
+from .hop_trust import client_hosts, path_of_page
 from .origin_check import is_navigation
 
 _RECENT = 300.0  # s for which the service whose parts were requested at the root is taken for the one that opens a WebSocket
@@ -72,7 +73,7 @@ class RefererRedirects:
         failures, headers = self._gateway.page_failures, request.headers
         if not failures.is_counting or "Referer" not in headers or is_navigation(request):
             return
-        path = strip_origin(headers["Referer"], headers.get("Host", ""))
+        path = path_of_page(headers, self._application)
         try:
             page = self._find(urls.respell_prefix(path or "", self._base_url))
         except GatewayError:
@@ -87,8 +88,7 @@ class RefererRedirects:
             is_below: the request is for a URL below the base URL. With others the browser sends no login cookie: they are
                 redirected by the Referer alone, in the same way for services that exist and for others.
         """
-        referer = headers.get("Referer", "")
-        path = strip_origin(referer, headers.get("Host", "")) if referer else None
+        path = path_of_page(headers, self._application)
         if not path:
             return ""
         path = urls.respell_prefix(path, self._base_url)
@@ -139,8 +139,8 @@ class RefererRedirects:
 
     def _lost_websocket(self, request: HTTPServerRequest) -> LostWebSocketRoute | None:
         """WebSockets carry no Referer: one of a page of this origin that leads nowhere can only be reported."""
-        origin, host = request.headers.get("Origin", ""), request.headers.get("Host", "")
-        if strip_origin(origin, host) is None or self.jupyter_serves(request):
+        origin, hosts = request.headers.get("Origin", ""), client_hosts(request.headers, self._application)
+        if all(strip_origin(origin, host) is None for host in hosts) or self.jupyter_serves(request):
             return None
         prefix, since = self._last
         known = prefix if time.monotonic() - since < _RECENT else ""

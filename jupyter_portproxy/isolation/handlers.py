@@ -473,7 +473,7 @@ class IsolatedRequest(OriginRequest):
         """
         content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         has_preflight = self.request.method != "POST" or content_type not in _FORM_TYPES
-        return is_own_origin(self.request, origin) or (bool(self._caller) and has_preflight)
+        return is_own_origin(self.request, origin, (self.host,)) or (bool(self._caller) and has_preflight)
 
     def check_isolation(self, route: BaseRoute) -> None:
         """The request is at the isolated origin already."""

@@ -8,7 +8,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from jupyter_portproxy.errors import NotTheHub
-from jupyter_portproxy.handlers.hop_trust import describe_client, previous_hop, trusts_reverse_proxy
+from jupyter_portproxy.handlers.hop_trust import describe_client, path_of_page, previous_hop, trusts_reverse_proxy
 
 CONTEXT = SimpleNamespace(remote_ip="192.0.2.1", protocol="https", _orig_remote_ip="198.51.100.1")
 
@@ -56,3 +56,18 @@ def test_a_hop_without_the_credential_is_refused():
 )
 def test_a_reverse_proxy_is_trusted_by_configuration(settings, expected):
     assert trusts_reverse_proxy(SimpleNamespace(settings=settings)) is expected
+
+
+@pytest.mark.parametrize(
+    ("trusted", "referer", "expected"),
+    [
+        (True, "http://127.0.0.1:8888/a?b", "/a?b"),
+        (True, "https://hub.example/a?b", "/a?b"),
+        (True, "https://evil.example/a", None),
+        (False, "https://hub.example/a", None),
+        (False, "", None),
+    ],
+)
+def test_a_page_of_this_server_has_its_host_or_that_of_a_trusted_reverse_proxy(trusted, referer, expected):
+    headers = HTTPHeaders({"Host": "127.0.0.1:8888", "X-Forwarded-Host": "hub.example, 127.0.0.1:8888", "Referer": referer})
+    assert path_of_page(headers, SimpleNamespace(settings={"trust_xheaders": trusted})) == expected

@@ -58,6 +58,37 @@ async def test_what_another_site_sends_is_refused(call, origin):
             assert (await call(path, method, fields)).status == 200, (method, fields)
 
 
+HTTPS, FROM_FRONT = "X-Forwarded-Proto: https", "X-Forwarded-Host: hub.example, localhost:8888"
+
+
+@pytest.mark.parametrize("jp_server_config", [{"allow_remote_access": True, "trust_xheaders": True}], indirect=True)
+async def test_an_origin_is_compared_with_the_host_in_the_browser(call):
+    async with serve(mirror) as up:
+        for host, theirs, fields, status in [
+            ("hub.example:443", "https://hub.example", [HTTPS], 200),  # `proxy_set_header Host $host:$server_port` of nginx
+            ("hub.example:443", "https://hub.example", ["Sec-Fetch-Site: same-origin"], 200),
+            ("hub.example:80", "http://hub.example", [], 200),
+            ("hub.example:80", "https://hub.example", [HTTPS], 403),
+            ("hub.example:443", "https://hub.example:8443", [HTTPS], 403),
+            ("hub.example:443", "http://hub.example", [], 403),
+            ("hub.example:443", "https://hub.example.evil.test", [HTTPS], 403),
+            ("hub.example:443", "https://hub.example/x", [HTTPS], 403),
+            ("127.0.0.1:8888", "https://hub.example", [HTTPS, FROM_FRONT], 200),
+            ("127.0.0.1:8888", "https://evil.example", [HTTPS, FROM_FRONT], 403),
+            ("127.0.0.1:8888", "https://hub.example", [HTTPS], 403),
+        ]:
+            for method, more in SENDS:
+                answer = await call(f"proxy/port/{up.port}/", method, [f"Origin: {theirs}", *fields, *more], host=host)
+                assert answer.status == status, (host, theirs, fields, method)
+
+
+@pytest.mark.parametrize("jp_server_config", [{"trust_xheaders": False}], indirect=True)
+async def test_the_host_of_a_reverse_proxy_that_is_not_trusted_does_not_count(call):
+    async with serve(mirror) as up:
+        sent = ["Origin: https://hub.example", HTTPS, FROM_FRONT]
+        assert (await call(f"proxy/port/{up.port}/", "POST", sent)).status == 403 and up.connections == 0
+
+
 @pytest.fixture
 def jp_server_config(jp_server_config, request):
     return {**jp_server_config, "ServerApp": {**jp_server_config["ServerApp"], **getattr(request, "param", {})}}

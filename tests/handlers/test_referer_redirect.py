@@ -80,6 +80,13 @@ async def test_other_pages_are_left_alone(ask, page):
     assert (await ask("api/status", page, *PART))[0] == 200
 
 
+async def test_a_page_is_found_where_a_trusted_reverse_proxy_has_changed_host(call, jp_serverapp):
+    jp_serverapp.web_app.settings["trust_xheaders"] = True
+    for host, status in (("hub.example, localhost", 307), ("other.example", 404)):
+        page = ["Referer: https://hub.example/proxy/port/15000/", f"X-Forwarded-Host: {host}"]
+        assert (await call("static/nothing.js", fields=[*PART, *page])).status == status
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_every_method_is_kept(ask, method):
     content = b"x" * 3_000_000 if method in ("POST", "PUT", "PATCH") else None
