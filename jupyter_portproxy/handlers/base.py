@@ -44,6 +44,7 @@ from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import (
+    DEFAULT_PORTS,
     BaseRoute,
     Redirect,
     Redirected,
@@ -60,7 +61,7 @@ from .diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
 from .error_page import AllowForm
 from .jupyter_request import JupyterRequest, hypothetical_requests, is_permitted, login_check
 from .login_credentials import Credential, login_tokens, logs_in
-from .origin_check import is_framed, is_jupyter_origin, is_manifest, is_navigation, is_same_site
+from .origin_check import client_schemes, is_framed, is_jupyter_origin, is_manifest, is_navigation, is_same_site
 from .start_page import StartReport, StartReported, StartView
 
 if TYPE_CHECKING:
@@ -128,9 +129,13 @@ class ProxyRequest:
         """Forget the callback, which refers to the owner of this request: both are freed without the garbage collector."""
         self._close_callback = None
 
-    @property
+    @cached_property
     def host(self) -> str:
-        return self.request.headers.get("Host", "").lower()
+        """The client's Host in lower case, without a default port, as browsers send it; reverse proxies may add that port."""
+        host = self.request.headers.get("Host", "").lower()
+        for scheme in client_schemes(self.request):
+            host = host.removesuffix(f":{DEFAULT_PORTS[scheme]}")
+        return host
 
     @property
     def tokens(self) -> frozenset[str]:

@@ -258,7 +258,7 @@ class EntryRequest(OriginRequest):
         target = self.isolated_target(self.target)
         if target is None:
             return path_based
-        host = self.origins.hosts.build_host(target, headers.get("Host", "")) or ""
+        host = self.origins.hosts.build_host(target, self.host) or ""
         own = f"{self.scheme}://{self.host}"
         entry = OriginSession(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
         path = credentials.remove_secret_parameters(path, self.client.secrets)

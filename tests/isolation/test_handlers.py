@@ -1014,6 +1014,29 @@ async def test_local_names_are_not_tried_where_a_gateway_has_changed_the_host(vi
     assert probe == (f"http://p1.{host}/.well-known/portproxy/hello" if found else None)
 
 
+@pytest.mark.parametrize("jp_server_config", [server(origin_pattern="{port}.apps.example.org")])
+@pytest.mark.parametrize(("scheme", "default"), [("https", 443), ("http", 80)])
+async def test_a_reverse_proxy_may_add_the_default_port_to_host(visitor, jp_base_url, jp_serverapp, scheme, default):
+    """`proxy_set_header Host $host:$server_port` of nginx: no browser writes that port."""
+    jp_serverapp.web_app.settings["trust_xheaders"] = True
+    async with serve(mirror) as up:
+        front, login = [*PAGE, f"X-Forwarded-Proto: {scheme}"], f"Authorization: token {TOKEN}"
+
+        async def follow(location, *fields):
+            way = urlsplit(location)
+            assert (way.scheme, way.port) == (scheme, None)
+            return await visitor.ask(f"{way.path}?{way.query}", f"{way.netloc}:{default}", [*front, *fields])
+
+        knocked = await visitor.ask(f"{jp_base_url}proxy/enter/{up.port}/x", f"localhost:{default}", [*front, login])
+        first = await follow(knocked.one("Location"))
+        back = await follow(first.one("Location"), login)
+        cookie = _cookie_of(await follow(back.one("Location"), _cookie_of(first)))
+        host = f"{up.port}.apps.example.org"
+        for sent in ([], [f"Origin: {scheme}://{host}", "Sec-Fetch-Site: same-origin"]):
+            answer = await visitor.ask("/x", f"{host}:{default}", [cookie, f"X-Forwarded-Proto: {scheme}", *sent], "POST", b"a")
+            assert (answer.status, up.last.target) == (200, "/x")
+
+
 async def assert_no_local_names(ask, base_url, port, gateway):
     """Wherever a page is opened, the browser stays at Jupyter's own address."""
     link = [*PAGE[:3], "Sec-Fetch-Site: cross-site"]
