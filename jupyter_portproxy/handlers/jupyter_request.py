@@ -100,6 +100,13 @@ class JupyterRequest(JupyterHandler):
         values = credentials.find_cookie_values(self.request.headers.get_list("Cookie"), name)
         return credentials.unquote_cookie(values[-1]) if values else default
 
+    def get_argument(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """A service's own `token` in the URL does not hide a login by Authorization, which Jupyter's providers read second."""
+        value = super().get_argument(name, *args, **kwargs)
+        if name != "token" or "Authorization" not in self.request.headers or type(self.identity_provider) not in _STATELESS:
+            return value
+        return value if value == self.identity_provider.token else ""
+
     def check_xsrf_cookie(self) -> None:
         """Accept requests without an XSRF token: pages of a service have none; the origin check replaces it.
 

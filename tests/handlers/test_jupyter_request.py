@@ -10,6 +10,7 @@ from jupyter_server.auth.identity import IdentityProvider, User
 from tornado.web import HTTPError
 
 from ..support.identity_providers import configured
+from ..support.jupyter_processes import TOKEN
 from ..support.raw_clients import UPGRADE
 from ..support.upstreams import mirror, serve
 
@@ -17,6 +18,20 @@ from ..support.upstreams import mirror, serve
 async def test_no_xsrf_token_is_needed(call):
     async with serve(mirror) as up:
         assert (await call(f"proxy/port/{up.port}/", "POST", content=b"a=1")).status == 200
+
+
+async def test_a_services_own_token_in_the_url_does_not_hide_the_login_in_authorization(call):
+    async with serve(mirror) as up:
+        path = f"proxy/port/{up.port}/x?a=1&token=own"
+        for fields in ([], UPGRADE):
+            answer = await call(path, fields=fields)
+            assert (answer.status, up.last.target, up.last.one("Authorization")) == (200, "/x?a=1&token=own", None)
+        answer = await call(f"proxy/port/{up.port}/x?token={TOKEN}", fields=["Authorization: Bearer own"], token=None)
+        assert (answer.status, up.last.target, up.last.one("Authorization")) == (200, "/x", "Bearer own")
+        up.connections = 0
+        for login in ([], ["Authorization: token wrong"]):
+            assert (await call(path, fields=login, token=None)).status == 403
+        assert up.connections == 0
 
 
 class Hub(IdentityProvider):
