@@ -200,6 +200,10 @@ class TunnelHandler(UpgradeHandler):
 
 
 def print_head(start_line: str, fields: Fields) -> bytes:
-    """The head of a request or response as it is sent."""
-    lines = [start_line, *(f"{name}: {value}" for name, value in fields), "", ""]
+    """The head of a request or response as it is sent.
+
+    Tornado writes the names of parsed fields as `Sec-Websocket-Key`; small servers compare them with those of RFC 6455.
+    """
+    named = ((name.replace("Sec-Websocket-", "Sec-WebSocket-", 1), value) for name, value in fields)
+    lines = [start_line, *(f"{name}: {value}" for name, value in named), "", ""]
     return "\r\n".join(lines).encode("latin-1")

@@ -49,6 +49,17 @@ async def test_a_tunnel_carries_frames_byte_for_byte(wire, origin, jp_base_url, 
         await eventually(lambda: gateway.tunnels == 0)
 
 
+async def test_fields_of_websocket_are_spelled_as_in_its_standard(wire, origin, jp_base_url):
+    """MicroPython's websocket_helper, for one, compares `Sec-WebSocket-Key` byte for byte."""
+    async with serve(upstreams.echo_frames) as up:
+        connection, head = await upgraded(wire, origin, jp_base_url, up.port, ["Sec-WebSocket-Protocol: a"])
+        connection.writer.close()
+    for fields, names in (up.last.fields, {"Key", "Version", "Protocol"}), (head.fields, {"Accept"}):
+        sent = {name for name, _ in fields if name.lower().startswith("sec-")}
+        assert sent >= {f"Sec-WebSocket-{name}" for name in names}, sent
+        assert all(name.startswith("Sec-WebSocket-") for name in sent)
+
+
 async def test_close_codes_of_the_service_arrive(wire, origin, jp_base_url):
     async with serve(upstreams.closes_tunnel(4001)) as up:
         connection, _ = await upgraded(wire, origin, jp_base_url, up.port)
