@@ -15,6 +15,7 @@ from .output import PROGRAM, Commands, Options, print_json, print_result, printa
 
 if TYPE_CHECKING:
     from ..project_file.example import RunningProgram
+    from ..services.templates import Template
     from .api_client import ApiClient
 
 _NAME = "portproxy.toml"
@@ -46,20 +47,24 @@ def _run(options: Options) -> int:
 
 def _read(folder: str) -> dict[str, Any]:
     """The item of a folder of this machine, without a server. Raises: CliError"""
-    from jupyter_core.paths import jupyter_config_path
-
     from ..project_file.description import describe
     from ..project_file.read import read_folder
-    from ..services import templates
 
     if not os.path.isdir(folder):
         raise CliError(f"There is no folder {folder}.")
-    # A service may depend on one of the server's templates; those of its configuration are known to the server alone.
-    others, _ = templates.load_all(templates.shipped(), templates.from_directories(jupyter_config_path())[0])
-    found = read_folder(folder, others)
+    found = read_folder(folder, _templates())  # a service may depend on one of these
     if found is None:
         raise CliError(f"{os.path.realpath(folder)} has no project file.\nWrite one: {PROGRAM} project {_INIT} {folder}")
     return describe(found)
+
+
+def _templates() -> dict[str, Template]:
+    """The server's templates, except those of its configuration, which it alone knows."""
+    from jupyter_core.paths import jupyter_config_path
+
+    from ..services import templates
+
+    return templates.load_all(templates.shipped(), templates.from_directories(jupyter_config_path())[0])[0]
 
 
 def _call(folder: str, options: Options) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def _write(folder: str, options: Options) -> int:
             file.write(text)
     except OSError as error:
         raise CliError(f"{path} cannot be written: {error.strerror or error}.") from None
-    services = sum(bool(program.name and program.command) for program in programs)
+    services = sum(program.is_service for program in programs)
     ports = sum(not program.name for program in programs)
     content = f"{services} of the services and {ports} of the ports that are there now" if programs else "an example in comments"
     if reason:
@@ -123,13 +128,26 @@ def _running(client: ApiClient) -> Iterator[RunningProgram]:
     """The services that run, except those of folders, and the other ports of this user that have a page or a name."""
     from ..project_file.example import RunningProgram
 
+    templates, root = (_templates() if client.server.is_local else {}), client.server.root_dir
     ports = {row["port"]: row for row in client.call("GET", "ports")}
     services = [row for row in client.call("GET", "services") if row["state"] in ("up", "unhealthy") and not row.get("agent")]
     for row in services:
         if row["folder"]:  # a project file describes it already, with more than can be seen here
             continue
-        command = ports.get(row["port"], {}).get("command", ())
-        yield RunningProgram(row["port"] or 0, command, row["name"], protocol=row["scheme"], kernel=row.get("kernel") or "")
+        template = templates.get(row["template"])
+        if template is not None and {each.name for each in template.arguments} != row["arguments"].keys():
+            template = None  # the server's configuration replaces it
+        paths = {each.name for each in template.arguments if each.kind == "path"} if template is not None else ()
+        arguments = {k: os.path.normpath(os.path.join(root, v)) if k in paths and v else v for k, v in row["arguments"].items()}
+        yield RunningProgram(
+            row["port"] or 0,
+            ports.get(row["port"], {}).get("command", ()),
+            row["name"],
+            protocol=row["scheme"],
+            kernel=row.get("kernel") or "",
+            template=template,
+            arguments=arguments,
+        )
     own = {row["port"] for row in services}
     for port, row in ports.items():
         if port not in own and row["mine"] and row["allowed"] and (row["http"] or row["label"]):

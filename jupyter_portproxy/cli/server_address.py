@@ -36,6 +36,7 @@ class ServerAddress:
         is_local: it was found by its runtime file, so it runs on this machine for this user. Its certificate is for the name that
             browsers use, which the runtime file does not have: where the kernel tells who owns the other end (Linux), that check
             takes the place of the certificate's, unless there is a `ca_file`.
+        root_dir: the folder that its file browser shows; empty where it is not known.
         token_source: what the token was taken from, if that counts before a login: "the variable JUPYTER_TOKEN".
 
     Raises:
@@ -46,6 +47,7 @@ class ServerAddress:
     token: str = field(default="", repr=False)
     ca_file: str = ""
     is_local: bool = False
+    root_dir: str = ""
     token_source: str = ""
 
     def __post_init__(self) -> None:

@@ -117,4 +117,4 @@ def _origin(url: str) -> tuple[str, str]:
 def _local(info: dict[str, Any], ca_file: str | None) -> ServerAddress:
     """Under JupyterHub a server's token is one of the hub's; a project's own server accepts the project's secret."""
     token = str(info.get("token") or "") or os.environ.get(SECRET_VARIABLE) or os.environ.get("JUPYTERHUB_API_TOKEN", "")
-    return ServerAddress(str(info["url"]), token, ca_file or "", is_local=True)
+    return ServerAddress(str(info["url"]), token, ca_file or "", is_local=True, root_dir=str(info.get("root_dir", "")))

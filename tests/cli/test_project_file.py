@@ -95,6 +95,7 @@ def test_a_file_is_written_from_what_runs(server, run, home):
     port = free_port()
     assert run("start", "web", "word=hello")[0] == 0
     (home / "shop").mkdir()
+    assert run("start", "folder", "folder=shop")[0] == 0
     (home / "other").mkdir()
     command = json.dumps([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"])
     (home / "other" / "portproxy.toml").write_text(f"[services.described]\ncommand = {command}\nstop_timeout = 1\n")
@@ -108,10 +109,10 @@ def test_a_file_is_written_from_what_runs(server, run, home):
         finally:
             program.kill()
     assert (code, errors) == (0, "")
-    assert output == "shop/portproxy.toml is written, with 1 of the services and 1 of the ports that are there now.\n"
+    assert output == "shop/portproxy.toml is written, with 2 of the services and 1 of the ports that are there now.\n"
     item = json.loads(run("project", "shop", "--json")[1])
-    (service,) = item["services"]
-    assert (service["name"], service["command"][-2:]) == ("web", ["{port}", "hello"])
+    commands = {service["name"]: service["command"][-2:] for service in item["services"]}
+    assert commands == {"folder": [".", "{port}"], "web": ["{port}", "hello"]}
     assert [rule["ports"] for rule in item["ports"]] == [str(port)]
     assert item["problems"] == []
 

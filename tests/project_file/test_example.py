@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.project_file.example import RunningProgram, print_example
 from jupyter_portproxy.project_file.schema import read_schema
+from jupyter_portproxy.services import templates
 
 from .conftest import print_ports
 
@@ -42,6 +43,67 @@ def test_services_and_ports_that_are_there(read_files, tmp_path):
     assert print_ports(result) == ["5174"]
     assert "# *** stands for a secret: write it into an environment_file that is not committed." in text
     assert '# command = ["node", "vite", "{{x}}"]' in text
+
+
+def print_service(data, arguments, folder="/work/shop"):
+    """A service of a template, as the file describes it."""
+    template = templates.load("app", data)
+    text = print_example([RunningProgram(4001, ["child"], "app", kernel="ds", template=template, arguments=arguments)], folder)
+    return tomllib.loads(text)["services"]["app"]
+
+
+def test_a_service_of_a_template_has_its_keys_with_the_arguments_filled_in():
+    data = {
+        "title": "My app",
+        "command": ["app", "{script}", "{word}", "--port={port}", "{{x}}", "--base", "{prefix}/"],
+        "environment": {"PORT": "{port}", "API_TOKEN": "abc"},
+        "keep_prefix": True,
+        "ready_timeout": 120,
+        "activity_exclude": [".*/poll$"],
+        "requires": {"program": "app"},
+        "arguments": [{"name": "script", "kind": "path"}, {"name": "word"}],
+    }
+    assert print_service(data, {"script": "/work/shop/a/app.py", "word": "{port}"}) == {
+        "title": "My app",
+        "command": ["app", "a/app.py", "{{port}}", "--port={port}", "{{x}}", "--base", "{prefix}/"],
+        "environment": {"PORT": "{port}", "API_TOKEN": "***"},
+        "keep_prefix": True,
+        "ready_timeout": 120,
+        "activity_exclude": [".*/poll$"],
+        "kernel": "ds",
+    }
+    worker = {"command": ["work"], "protocol": "none"}
+    assert print_service(worker, {}) == {**worker, "kernel": "ds"}
+
+
+@pytest.mark.parametrize(
+    ("path", "cwd", "word"),
+    [
+        ("/work/shop", ".", "/work/shop"),
+        ("/work/shop/web", "web", "/work/shop/web"),
+        ("/work/shop-2", "/work/shop-2", "/work/shop-2"),
+    ],
+)
+def test_a_path_is_relative_to_the_folder_where_that_is_the_working_directory(path, cwd, word):
+    data = {"command": ["npx", "{folder}"], "arguments": [{"name": "folder", "kind": "path"}]}
+    assert print_service(data, {"folder": path})["command"] == ["npx", cwd]
+    service = print_service({**data, "cwd": "{folder}"}, {"folder": path})
+    assert (service["cwd"], service["command"]) == (cwd, ["npx", word])
+
+
+@pytest.mark.parametrize("name", templates.shipped())
+def test_a_service_of_each_template_that_comes_with_the_package_can_be_read(read_files, name):
+    template = templates.load(name, templates.shipped()[name])
+    arguments = {each.name: each.default for each in template.arguments}
+    text = print_example([RunningProgram(0, [], name, template=template, arguments=arguments)], "/work/shop")
+    result = read_files({"portproxy.toml": text})
+    assert result.problems == ()
+    read = result.templates[name]
+    assert (read.keep_prefix, read.unix_socket, read.uses("prefix")) == (
+        template.keep_prefix,
+        template.unix_socket,
+        template.uses("prefix"),
+    )
 
 
 def test_an_example_without_anything_has_no_entries_but_valid_ones_in_comments(read_files):
