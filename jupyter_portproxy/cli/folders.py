@@ -206,8 +206,13 @@ def _describe_activity(service: Item) -> Iterator[str]:
 
 
 def _describe_rule(rule: Item) -> str:
+    ports = rule["ports"]
     match = (
-        f"port {rule['ports']}" if rule["ports"] is not None else f"a port of processes like {quote_command([rule['process']])}"
+        f"a port of processes like {quote_command([rule['process']])}"
+        if ports is None
+        else f"each port of {ports}"
+        if "-" in ports
+        else f"port {ports}"
     )
     scheme, host, activity = rule["scheme"], rule["keep_host"], rule["activity"]
     texts = [

@@ -140,7 +140,7 @@ def test_one_command_and_one_consent_start_a_folder_in_order(server, run, termin
         f"  api    'LEVEL=2 $HOME' {command(shop)} 0.5 {{db.port}}\n"
         "         after db\n"
         f"  db     {command(shop)} 1\n"
-        "  port 15000-15009 is called 'Shop', opens its page once\n\n"
+        "  each port of 15000-15009 is called 'Shop', opens its page once\n\n"
         "Allow exactly this? [y/N] "
     )
     assert programs(shop) == []
