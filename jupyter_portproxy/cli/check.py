@@ -12,7 +12,7 @@ from ..errors import CliError
 from .api_command import add_api_command
 from .check_page import check_page, run_check
 from .links import forward_command, path_of, print_links
-from .output import Commands, Options, parse_port_operand, print_json, printable
+from .output import PROGRAM, Commands, Options, parse_port_operand, print_json, printable
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -49,7 +49,13 @@ def _run(call_server: Callable[[Options], int], options: Options) -> int:
 
 
 def _check(client: ApiClient, options: Options) -> int:
-    return check_page(client, options) if options.page else _check_port(client, parse_port_operand(options.target), options)
+    if options.page:
+        return check_page(client, options)
+    try:
+        port = parse_port_operand(options.target)
+    except CliError as error:
+        raise CliError(f"{error}\nOf a service its page is checked: {PROGRAM} check NAME --page") from None
+    return _check_port(client, port, options)
 
 
 def _check_port(client: ApiClient, number: int, options: Options) -> int:
@@ -105,7 +111,7 @@ def _diagnose_unlisted(client: ApiClient, port: int) -> tuple[str, str]:
         case "loop":
             return f"Port {port} is this Jupyter server's own.", "Name the port of a service."
         case "unreachable":
-            return problem, f"Start the service, for example: python3 -m http.server {port}"
+            return problem, f"Start the service, for example: python3 -m http.server --bind 127.0.0.1 {port}"
         case "forbidden":
             return f"{problem}\n{error['message'].rstrip('.')}.", error["hint"]
     return error["message"], error["hint"]

@@ -73,7 +73,7 @@ def _read_token(server: ServerAddress, file: str | None) -> str:
     else:
         token = read_secret(file or "-")
     if not token.strip():
-        raise CliError("The token is empty.")
+        raise CliError("The token is empty.\nType it, send it to standard input, or give its file: --token-file FILE")
     return token.strip()
 
 

@@ -67,7 +67,7 @@ class Gateway:
         (
             {"code": "unreachable", "message": "Failed to connect to service on port 5.", "hint": ""},
             "Nothing listens on port 5 of the server's machine.",
-            "Start the service, for example: python3 -m http.server 5",
+            "Start the service, for example: python3 -m http.server --bind 127.0.0.1 5",
         ),
         ({"code": "loop", "message": "x", "hint": "y"}, "Port 5 is this Jupyter server's own.", "Name the port of a service."),
     ],

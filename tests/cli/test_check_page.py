@@ -84,7 +84,11 @@ def test_what_cannot_be_looked_at(server, run):
     code, _, errors = run("check", "5", "--path", "/x")
     assert (code, errors) == (1, "--path names a page.\nAdd --page.\n")
     code, _, errors = run("check", "web")
-    assert (code, errors) == (1, "'web' is not a port: a port is a whole number from 1 to 65535.\n")
+    assert code == 1
+    assert errors == (
+        "'web' is not a port: a port is a whole number from 1 to 65535.\n"
+        "Of a service its page is checked: jupyter portproxy check NAME --page\n"
+    )
 
 
 def test_a_service_has_a_name(server, run):
