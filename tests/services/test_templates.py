@@ -220,6 +220,12 @@ def test_doubled_braces_are_braces(text):
     assert catalog.expand(text.replace("{", "{{").replace("}", "}}"), {}) == text
 
 
+def test_each_shipped_template_names_the_program_that_it_needs():
+    """So that a tile is shown only where it is installed; the file server comes with Python."""
+    templates, _ = load_all(catalog.shipped())
+    assert [name for name, template in templates.items() if template.requires is None] == ["http-server"]
+
+
 def test_a_template_is_available_where_its_program_is():
     assert load("a", {"command": ["a"], "requires": {"program": "sh"}}).is_available()
     assert not load("a", {"command": ["a"], "requires": {"program": "no-such-program"}}).is_available()
