@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CliError
+from ..errors import CliError, Missing
 from .api_command import add_api_command
 from .links import print_links, service_path
-from .output import Commands, Options, print_json
+from .output import PROGRAM, Commands, Options, print_json
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -20,13 +20,13 @@ def add_commands(commands: Commands) -> None:
     """Add the commands to the command line; `options.run(options)` executes one."""
     text = "Start a service from a template; other arguments start another service."
     starting = add_api_command(commands, "start", _start, text, "template", as_json=True)
-    starting.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="the template's arguments")
+    starting.add_argument("arguments", nargs="*", default=[], metavar="NAME=VALUE", help="the template's arguments")
     starting.add_argument("--name", help="the service's name; by default the template's, or one made from its script or folder")
     starting.add_argument("--kernel", metavar="NAME", help="the kernel in whose environment it runs; by default the template's")
     restarting = add_api_command(commands, "restart", _restart, "Stop a service and start it again.", "name", as_json=True)
     for command in (starting, restarting):
         command.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until it is ready")
-    add_api_command(commands, "stop", _stop, "Stop a service and delete it.", "name")
+    add_api_command(commands, "stop", _stop, "Stop a service and delete it, or release a reserved port.", "name")
     logs = add_api_command(commands, "logs", _logs, "Print the output of a service.", "name")
     logs.add_argument("-f", "--follow", action="store_true", help="continue until the service ends")
     text = "Reserve a free allowed port for a name, and print it."
@@ -39,7 +39,7 @@ def _start(client: ApiClient, options: Options) -> None:
     for item in options.arguments:
         name, separator, value = item.partition("=")
         if not separator:
-            raise CliError(f"{item!r} is not of the form NAME=VALUE.")
+            raise CliError(f"{item!r} is not of the form NAME=VALUE.\nThe names and their defaults: {PROGRAM} templates")
         arguments[name] = value
     arguments |= _absolute_paths(client, options.template, arguments)
     body = {"template": options.template, "arguments": arguments, **({"name": options.name} if options.name else {})}
@@ -84,7 +84,13 @@ def _restart(client: ApiClient, options: Options) -> None:
 
 
 def _stop(client: ApiClient, options: Options) -> None:
-    client.call("DELETE", service_path(options.name), no_timeout=True)  # its template's `stop_timeout` may be long
+    try:
+        client.call("DELETE", service_path(options.name), no_timeout=True)  # its template's `stop_timeout` may be long
+    except Missing:
+        if not any(reservation["name"] == options.name for reservation in client.call("GET", "reservations")):
+            raise
+        client.call("DELETE", f"reservations/{options.name}")
+        return print(f"{options.name} is not reserved any more.")
     print(f"{options.name} is stopped.")
 
 

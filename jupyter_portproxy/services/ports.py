@@ -185,10 +185,11 @@ class Reservations:
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput.name("reservation", name, NAME_HINT)
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_RESERVED_SECONDS:
-            raise BadInput("'seconds' is not a valid time.", f"Send a number above 0, at most {MAX_RESERVED_SECONDS}.")
+            raise BadInput(f"Invalid time: {seconds!r:.40}.", f"Give seconds above 0, at most {MAX_RESERVED_SECONDS}.")
         self._expire()
         if name in self._reserved:
-            raise BadInput(f"The name '{name}' is reserved already.", "Choose another name, or delete that reservation.")
+            hint = "Choose another name, or release that port: jupyter portproxy stop NAME"
+            raise BadInput(f"The name '{name}' is reserved already.", hint)
         if len(self._reserved) >= MAX_RESERVATIONS:
             raise BadInput(f"There are {MAX_RESERVATIONS} reservations already.", "Delete one first.")
         reservation = self._reserved[name] = Reservation(name, self._ports.lease(allows), time.monotonic() + seconds)

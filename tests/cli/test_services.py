@@ -114,7 +114,9 @@ def test_an_error_is_one_sentence(server, run):
     assert (code, errors) == (1, f"fails failed: {cause}\nthis is why\n")
     assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
     assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
-    assert run("start", "web", "word")[2] == "'word' is not of the form NAME=VALUE.\n"
+    hint = "The names and their defaults: jupyter portproxy templates"
+    assert run("start", "web", "word")[2] == f"'word' is not of the form NAME=VALUE.\n{hint}\n"
+    assert run("start")[2].endswith("the following arguments are required: template\n")
     assert run("stop", "none")[2].startswith("There is no service named 'none'.\n")
     assert run("url", "99999")[2] == "'99999' is not a port: a port is a whole number from 1 to 65535.\n"
 
@@ -123,6 +125,10 @@ def test_a_port_is_reserved_for_a_script(server, run):
     code, port, _ = run("reserve", "mine", "--seconds", "60")
     assert (code, 10000 <= int(port) <= 20000) == (0, True)
     assert [item["name"] for item in json.loads(run("list", "--json")[1])["reservations"]] == ["mine"]
+    assert run("reserve", "mine")[2].splitlines()[1].endswith("release that port: jupyter portproxy stop NAME")
+    assert run("stop", "mine") == (0, "mine is not reserved any more.\n", "")
+    assert json.loads(run("list", "--json")[1])["reservations"] == []
+    assert run("stop", "mine")[2].startswith("There is no service named 'mine'.\n")
 
 
 def test_a_service_is_restarted(server, run):

@@ -213,7 +213,7 @@ BAD = [
     ("PATCH", "projects/of-ann", {"allowed_ports": ["15200"]}, "Another project claims the ports 15200."),
     ("POST", "projects/of-ann/reservations", {"name": "a/b"}, "Invalid reservation name: 'a/b'."),
     ("POST", "projects/of-ann/reservations", {}, "Invalid reservation name: 'None'."),
-    ("POST", "projects/of-ann/reservations", {"name": "a", "seconds": -1}, "'seconds' is not a valid time."),
+    ("POST", "projects/of-ann/reservations", {"name": "a", "seconds": -1}, "Invalid time: -1."),
 ]
 
 
