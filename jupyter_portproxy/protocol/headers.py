@@ -577,8 +577,8 @@ def _check_cookie(value: str, context: _Context) -> tuple[str, list[str], str]:
 def _build_path_attribute(attribute: str, context: _Context) -> str:
     """A cookie's Path below the prefix. A missing or relative one means the folder of the request (RFC 6265 5.1.4).
 
-    The browser's folder would lie above the prefix where that has no final slash. The Path has none either, so that the
-    cookie is sent there, too.
+    The browser's folder would lie above the prefix where that has no final slash. The prefix has none here either: a cookie of
+    the whole service is sent there, too, and is the same whether `/` is its Path, its default, or that of a script.
     """
     route = context.route
     path = attribute.partition("=")[2].strip()
@@ -587,7 +587,7 @@ def _build_path_attribute(attribute: str, context: _Context) -> str:
     elif context.client.isolated:
         return attribute
     else:
-        path = _move_below(path, route.prefix)
+        path = route.prefix if path == "/" else _move_below(path, route.prefix)
     return f" Path={(path if len(path) <= _MAX_COOKIE_PATH else route.prefix) or '/'}"
 
 

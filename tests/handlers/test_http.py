@@ -247,7 +247,7 @@ async def test_a_service_cannot_reach_jupyters_cookies_or_origin(call, jp_base_u
         answer = await call(f"proxy/port/{up.port}/")
     prefix = f"{jp_base_url}proxy/port/{up.port}"
     assert answer.one("Location") == f"{prefix}/login?a"
-    assert answer.all("Set-Cookie") == [f"s=1; Path={prefix}/"]
+    assert answer.all("Set-Cookie") == [f"s=1; Path={prefix}"]
     for name in ("Clear-Site-Data", "Strict-Transport-Security", "Service-Worker-Allowed", "X-Content-Type-Options", "Server"):
         assert answer.one(name) is None, name
     assert answer.one("Content-Security-Policy") == "default-src 'self'"

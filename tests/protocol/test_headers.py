@@ -722,7 +722,7 @@ a=1; HttpOnly                                  -> a=1; HttpOnly; Path={P}
 a=1; Path=/b; Secure; path=/c                  -> a=1; Secure; Path={P}/c
 a=1; Path=/b; PATH=                            -> a=1; Path={P}
 a=1; path=b/c                                  -> a=1; Path={P}
-a=b=c; Path=/; HttpOnly                        -> a=b=c; Path={P}/; HttpOnly
+a=b=c; Path=/; HttpOnly                        -> a=b=c; Path={P}; HttpOnly
 a=1;Domain=.example;domain; Secure; Max-Age=5  -> a=1; Secure; Max-Age=5; Path={P}
 a=1; path=/app                                 -> a=1; Path={P}/app
 a=1; Path=; Path                               -> a=1; Path={P}
@@ -730,7 +730,8 @@ a=1; Path={P}/app                              -> a=1; Path={P}/app
 a=1; Path={P.replace("%40", "@")}/app          -> a=1; Path={P}/app
 a=1; Path={P}1                                 -> a=1; Path={P}{P}1
 __Secure-a=1; Secure                           -> __Secure-a=1; Secure; Path={P}
-username-localhost-8050=nested; Path=/         -> username-localhost-8050=nested; Path={P}/
+username-localhost-8050=nested; Path=/         -> username-localhost-8050=nested; Path={P}
+a=1; Path={P}/                                 -> a=1; Path={P}/
 """)
 def test_a_cookie_is_moved_below_the_prefix(sent, seen):
     assert down(("Set-Cookie", sent), ("set-cookie", "z=1")) == [("Set-Cookie", seen), ("set-cookie", f"z=1; Path={P}")]
@@ -760,6 +761,13 @@ def test_a_cookie_without_a_path_gets_the_folder_of_the_request_or_the_prefix(pr
         assert out[0] == ("Set-Cookie", f"a=1; Path={seen}")
 
 
+def test_a_cookie_of_the_whole_service_is_one_cookie_whether_its_path_is_set_or_the_default():
+    """A service that has set it without a Path deletes it with `Path=/`."""
+    for route in (STRIP, replace(KEEP, prefix=P, path="")):
+        paths = {down(("Set-Cookie", sent), route=route)[0][1].partition("Path=")[2] for sent in ("a=1", "a=; Path=/; Max-Age=0")}
+        assert {path.partition(";")[0] for path in paths} == {P}
+
+
 def test_a_path_that_browsers_would_take_no_notice_of_is_the_prefix():
     assert down(("Set-Cookie", f"a=1; Path=/{2000 * 'a'}")) == [("Set-Cookie", f"a=1; Path={P}")]
 
@@ -787,7 +795,7 @@ def test_a_cookie_that_would_shadow_jupyters_or_cannot_be_moved_is_refused(name)
     [
         ("a=1; Priority=High; PRIORITY = high; Secure", f"a=1; Secure; Path={P}"),
         ("a=1; Path=/%2e%2e/", f"a=1; Path={P}/%2e%2e/"),
-        ("a=1; Path=\t/\t", f"a=1; Path={P}/"),
+        ("a=1; Path=\t/\t", f"a=1; Path={P}"),
         (f"a=1; Path={P}/../x", f"a=1; Path={P}{P}/../x"),
         (f"a=1; Path={P}/%2E%2e/x", f"a=1; Path={P}{P}/%2E%2e/x"),
     ],
