@@ -132,7 +132,8 @@ export function labelOf({ manager, state, trans }: Pick<IOpenParts, 'manager' | 
     return service ? serviceLabel(service) : (templateNamed(manager, target.service)?.title ?? target.service);
   }
   const port = manager.port(target.port);
-  return port ? portLabel(port, state.rules, trans) : trans.__('Port %1', target.port);
+  const label = port ? portLabel(port, state.rules, trans) : trans.__('Port %1', target.port);
+  return label === port?.process ? `${label}:${target.port}` : label; // several ports may have one process
 }
 
 function templateNamed({ templates }: IPortsManager, name: string): ITemplate | undefined {
