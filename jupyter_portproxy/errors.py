@@ -191,6 +191,13 @@ class JupyterPort(Forbidden):
         super().__init__(f"Port {port} is one of the Jupyter server or its kernels.")
 
 
+class NotEnteredFrame(Forbidden):
+    """A navigation of a frame at an isolated origin without a session there (403). JupyterLab's tab then enters again."""
+
+    code, title = "frame_not_entered", NotEntered.title
+    message, hint = NotEntered.message, "Open the service from Jupyter."
+
+
 class NotFramed(Forbidden):
     """A navigation of a frame to a page that forbids framing (403)."""
 

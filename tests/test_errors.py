@@ -66,6 +66,7 @@ SAMPLES = [
     errors.HostDown("hub"),
     errors.HubDistrusted("hub"),
     errors.ForwardedPort(8050),
+    errors.NotEnteredFrame(),
     errors.NotFramed(),
     errors.NothingAttaches(),
     errors.NoProjectFiles(),

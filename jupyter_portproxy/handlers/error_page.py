@@ -11,7 +11,7 @@ from pathlib import Path
 from tornado.httputil import HTTPServerRequest
 from tornado.template import Loader
 
-from ..errors import GatewayError, NotFramed, NotTheHub
+from ..errors import GatewayError, NotEnteredFrame, NotFramed, NotTheHub
 from ..protocol.headers import ERROR_FIELD, Fields
 from ..protocol.hop_header import REFUSAL_FIELD
 from .diagnosis_link import DiagnosisLink
@@ -19,6 +19,9 @@ from .start_page import StartView
 
 PAGES = Loader(str(Path(__file__).parents[1]))
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"
+# JupyterLab's tab gets the address that it does not show, in a frame of its window alone.
+_FRAME_SCRIPT = "if (parent === top) parent.postMessage({ %s: location.pathname + location.search + location.hash }, '*')"
+_FRAME_MESSAGES: dict[type[GatewayError], str] = {NotEnteredFrame: "portproxyNotEntered", NotFramed: "portproxyNotFramed"}
 # A refresh by `meta` does not load a URL with a fragment again.
 _RELOAD_SCRIPT = "setTimeout(() => location.reload(), 1000 * document.currentScript.dataset.pause);"
 _START_SCRIPT = Path(__file__).with_name("start_page.js").read_text("utf-8")
@@ -57,8 +60,8 @@ def render(
     """
     media_type, text = _content(error, request, allow, start, diagnosis)
     policy = _POLICY
-    if isinstance(error, NotFramed):
-        policy += "; script-src 'unsafe-inline'"
+    if type(error) in _FRAME_MESSAGES:
+        policy += f"; script-src {_source_of(_frame_script(error))}"
     elif start is not None:
         policy += f"; script-src {_source_of(_START_SCRIPT)}; connect-src 'self'"
     elif _reload_pause(error, request) is not None:
@@ -79,6 +82,11 @@ def render(
 def _reload_pause(error: GatewayError, request: HTTPServerRequest) -> int | None:
     """Seconds after which a page loads itself again; None if it does not, as it would send a form again."""
     return error.retry_after if request.method == "GET" else None
+
+
+def _frame_script(error: GatewayError) -> str:
+    message = _FRAME_MESSAGES.get(type(error))
+    return _FRAME_SCRIPT % message if message else ""
 
 
 def _source_of(script: str) -> str:
@@ -102,6 +110,7 @@ def _content(
             error=error,
             reload=_reload_pause(error, request),
             reload_script=_RELOAD_SCRIPT,
+            frame_script=_frame_script(error),
             about=error.documentation,
             allow=allow,
             diagnosis=diagnosis,

@@ -34,6 +34,13 @@ def is_manifest(request: HTTPServerRequest) -> bool:
     return is_own and request.method == "GET"
 
 
+def is_worker_script(request: HTTPServerRequest) -> bool:
+    """True if a browser fetches the script of a service worker of this origin, to install the worker or to renew it."""
+    headers = request.headers
+    is_own = headers.get("Sec-Fetch-Dest") == "serviceworker" and headers.get("Sec-Fetch-Site") == "same-origin"
+    return is_own and request.method == "GET"
+
+
 def is_same_site(request: HTTPServerRequest, is_allowed: Callable[[str], bool]) -> bool:
     """True unless a page of another site sent the request.
 

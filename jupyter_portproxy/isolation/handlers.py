@@ -17,14 +17,14 @@ from urllib.parse import parse_qs, quote, urlencode
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
-from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotFound, Unauthenticated
+from ..errors import BadRoute, Forbidden, GatewayError, MethodRefused, NotEntered, NotEnteredFrame, NotFound, Unauthenticated
 from ..gateway.destinations import Destination
 from ..gateway.gateway import Gateway
 from ..handlers.base import ProxyRequest
 from ..handlers.hop_trust import trusts_reverse_proxy
 from ..handlers.jupyter_request import cookies_of, hypothetical_requests, login_check
 from ..handlers.login_credentials import Credential, logs_in_alone
-from ..handlers.origin_check import client_schemes, is_framed, is_navigation, is_own_origin
+from ..handlers.origin_check import client_schemes, is_framed, is_navigation, is_own_origin, is_worker_script
 from ..handlers.router import asks_for_websocket, delegate_for
 from ..protocol import credentials, urls
 from ..protocol.forwarded import first_list_member
@@ -43,6 +43,19 @@ _FRAME_PAGE = (
 _IN_FRAMES = "SameSite=None; Secure; Partitioned"  # attributes of a cookie that a frame in a page of another site keeps
 _PATH = re.compile(r"/[\x21-\xff]*\Z")
 _SAVE = WELL_KNOWN_PATH + "save"
+# In place of an application's service worker where there is no session: such a worker may answer all navigations from its cache,
+# and so keep the browser from entering. Afterwards navigations reach this server; those of open pages are repeated.
+_WORKER_REMOVER = b"""self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", event => event.waitUntil((async () => {
+  await self.clients.claim();
+  await self.registration.unregister();
+  for (const client of await self.clients.matchAll({ type: "window" })) {
+    const { origin, pathname, searchParams } = new URL(client.url);
+    const next = pathname.startsWith("/.well-known/portproxy/") ? searchParams.get("next") : null;
+    client.navigate(next ? origin + next : client.url).catch(() => {});
+  }
+})()));
+"""
 _MAX_ANSWERS = 100  # of the identity provider, that a session keeps
 _ONLY_PAGES = "This address is for pages alone."
 
@@ -172,11 +185,13 @@ class EntryRoute(BaseRoute):
         return self.request.target
 
     async def resolve(self, resolver: Resolver[D]) -> D:
-        raise Redirected(Redirect(self.request.entry_address(), 302))
+        raise Redirected(Redirect(await self.request.entry_address(), 302))
 
 
 class EntryRequest(OriginRequest):
     """`proxy/enter/TARGET/x` at Jupyter: responds with a ticket in a redirect to the isolated origin.
+
+    A browser that has a session there is redirected to the page itself: a service worker may answer for the ticket's URL.
 
     Args:
         target: a port, or a service's name.
@@ -245,7 +260,7 @@ class EntryRequest(OriginRequest):
         path = credentials.remove_secret_parameters(self._path, self.tokens)
         return f"{origin}{_SAVE}?next={quote(path.encode('latin-1'), safe='')}"
 
-    def entry_address(self) -> str:
+    async def entry_address(self) -> str:
         """The URL in the isolated origin, or the path-based URL where the browser could not find that.
 
         Raises:
@@ -262,8 +277,16 @@ class EntryRequest(OriginRequest):
         own = f"{self.scheme}://{self.host}"
         entry = OriginSession(target, host, self.user, own, self._login(), login_check(self.jupyter), self._nonce, self.tokens)
         path = credentials.remove_secret_parameters(path, self.client.secrets)
+        if await self._has_entered(entry):
+            return f"{self.scheme}://{host}{path}"
         query = urlencode({"ticket": self.origins.issue_ticket(entry)}) + "&next=" + quote(path.encode("latin-1"), safe="")
         return f"{self.scheme}://{host}{WELL_KNOWN_PATH}enter?{query}"
+
+    async def _has_entered(self, entry: OriginSession) -> bool:
+        """True for a browser with a session of its login at the isolated origin. Programs may share a login, and no cookies."""
+        if self._nonce or "Sec-Fetch-Site" not in self.request.headers or self.jupyter.token_authenticated:
+            return False
+        return await self.origins.has_been_entered(replace(entry, framed=is_framed(self.request)))
 
     def _addresses(self) -> tuple[str, str]:
         """The path-based URL, and the path at the isolated origin: the same where a service has its prefix there, too."""
@@ -486,10 +509,15 @@ class IsolatedRequest(OriginRequest):
         return f"{self.jupyter_url()}proxy/enter/{target}{self.uri}"
 
     def refuse(self, error: GatewayError) -> None:
+        if isinstance(error, Unauthenticated) and is_worker_script(self.request):
+            self.gateway.counters.count_response(200)
+            self.respond(200, [("Cache-Control", "no-store"), ("Content-Type", "text/javascript")], _WORKER_REMOVER)
+            return
         if isinstance(error, Unauthenticated) and is_navigation(self.request):
+            self.origins.note_missing(self.host)
             is_stuck = is_framed(self.request) and not self.gateway.settings.embedders
             if is_stuck or not self.jupyter_url():
-                error = Forbidden(NotEntered.message, "Open the service from Jupyter.")
+                error = NotEnteredFrame()
         super().refuse(error)
 
     def jupyter_url(self) -> str:

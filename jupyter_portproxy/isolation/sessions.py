@@ -31,7 +31,9 @@ from ..upstream.closable import Closable
 MAX_SESSIONS = 10_000  # and tickets, and pages; the oldest are removed
 _TICKET_SECONDS = 30.0
 _MAX_JUPYTER_HOSTS = 100
+_MAX_MISSING = 1000
 K = TypeVar("K")
+V = TypeVar("V")
 
 
 def nonce_of(cookie: str) -> str:
@@ -71,6 +73,11 @@ class OriginSession:
     checked: float = 0.0
     answers: dict[bytes, bool] = field(default_factory=dict)
 
+    def is_like(self, other: OriginSession) -> bool:
+        """True if a browser with this session needs no other one: it is of the same login, place and kind."""
+        mine = (self.user.username, self.login, self.jupyter_origin, self.framed)
+        return mine == (other.user.username, other.login, other.jupyter_origin, other.framed)
+
     def belongs_to(self, username: str, login: frozenset[tuple[str, str]]) -> bool:
         """True if it is the same user's. For a token alone Jupyter makes a new name each time, which its cookie keeps."""
         return bool(self.login & login) or self.user.username == username
@@ -97,6 +104,7 @@ class Origins:
         self.hosts, self._logins, self._max_sessions, self._clock = hosts, logins, max_sessions, clock
         self.last_jupyter_origin = ""
         self._jupyter_hosts: dict[str, None] = {}  # at which users have logged in, the oldest first
+        self._missing: dict[str, float] = {}  # host -> when a page was requested there without a session; the oldest first
         self._pages: dict[tuple[str, str], None] = {}  # user and target of pages with a path-based URL, the oldest first
         self._tickets: dict[str, OriginSession] = {}
         self._sessions: dict[str, OriginSession] = {}
@@ -140,6 +148,22 @@ class Origins:
             return None
         is_fresh = self._clock() - session.checked <= self._logins.interval
         return session if is_fresh or await self._check(session) else None
+
+    async def has_been_entered(self, entry: OriginSession) -> bool:
+        """True if the browser of a new ticket most probably has a session already; the work is linear in the sessions there.
+
+        Its cookie may be gone, or of another partition: then `note_missing` has been called.
+        """
+        since = self._missing.get(entry.host)
+        if since is not None and self._clock() - since <= _TICKET_SECONDS:
+            return False
+        known = list(self._by_host.get(entry.host, {}).values())
+        match = next((session for session in known if session.is_like(entry)), None)
+        return match is not None and await self.find_session(match.key, entry.host) is not None
+
+    def note_missing(self, host: str) -> None:
+        """Note that a page of an isolated origin was requested without a session."""
+        _note(self._missing, host, self._clock(), _MAX_MISSING)
 
     async def find_session_shared_with(self, host: str, other: str) -> OriginSession | None:
         """A session at a host whose user has one at the other host, too; the work is linear in the sessions there."""
@@ -190,7 +214,7 @@ class Origins:
 
     def add_jupyter_host(self, host: str) -> None:
         """Note `host[:port]` of a request to Jupyter that has logged in."""
-        _note(self._jupyter_hosts, host, _MAX_JUPYTER_HOSTS)
+        _note(self._jupyter_hosts, host, None, _MAX_JUPYTER_HOSTS)
 
     def is_jupyter_host(self, host: str, isolated: str) -> bool:
         """True if `host[:port]` of a page is Jupyter's own.
@@ -204,16 +228,16 @@ class Origins:
 
     def add_page(self, username: str, target: str) -> None:
         """Note that a user has opened a page of a service by its path-based URL."""
-        _note(self._pages, (username, target), self._max_sessions)
+        _note(self._pages, (username, target), None, self._max_sessions)
 
     def has_page(self, username: str, target: str) -> bool:
         """True if a user has opened a page of a service by its path-based URL since this server has started."""
         return (username, target) in self._pages
 
 
-def _note(known: dict[K, None], key: K, limit: int) -> None:
+def _note(known: dict[K, V], key: K, value: V, limit: int) -> None:
     known.pop(key, None)
-    known[key] = None
+    known[key] = value
     if len(known) > limit:
         del known[next(iter(known))]
 

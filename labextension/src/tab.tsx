@@ -37,6 +37,9 @@ export interface ITabOptions {
   onNavigated?: (path: string) => void;
 }
 
+const FOCUS_PERIOD = 300; // ms
+const MIN_ENTRY_PERIOD = 10_000; // ms
+
 /** The part of the Navigation API (HTML Living Standard, 7.2.6) that is used here; TypeScript does not declare it. */
 interface INavigateEvent extends Event {
   readonly destination: { readonly url: string };
@@ -44,7 +47,9 @@ interface INavigateEvent extends Event {
   readonly userInitiated: boolean;
 }
 
-const navigation = (window as { navigation?: EventTarget }).navigation;
+type WindowWithNavigation = Window & { navigation?: EventTarget };
+
+const navigation = (window as WindowWithNavigation).navigation;
 
 /**
  * The frame of a tab. It has the features of a browser tab: there is no sandbox, and at an isolated origin Jupyter's features are
@@ -65,6 +70,7 @@ class Frame extends Panel {
       this.element.setAttribute('sandbox', SANDBOX);
     }
     window.addEventListener('message', this._onMessage);
+    this._timer = window.setInterval(this._followFocus, FOCUS_PERIOD);
     this._notice = new NoticeView(_options, this._onState, () => void window.open(this.address, '_blank', 'noopener'));
     this._notice.addClass('jp-PortProxy-notice');
     this.addWidget(this._notice);
@@ -74,13 +80,14 @@ class Frame extends Panel {
       this._watchActivation();
       this._followDiagnosisLink();
       this._isStale ||= _options.manager.connection === 'lost';
-      _options.onNavigated?.(this.path);
+      this._followAddress();
     });
   }
 
   override dispose(): void {
     navigation?.removeEventListener('navigate', this._onWindowNavigates);
     window.removeEventListener('message', this._onMessage);
+    window.clearInterval(this._timer);
     super.dispose();
   }
 
@@ -139,17 +146,48 @@ class Frame extends Panel {
     }
   };
 
-  /** Handles the message of the gateway's error page for a page that forbids frames. */
+  /** Handles the message of the gateway's error pages for a page that forbids frames, and for one without a session. */
   private _onMessage = ({ source, data }: MessageEvent): void => {
-    const path = source === this.element.contentWindow ? (data as { portproxyNotFramed?: unknown } | null)?.portproxyNotFramed : undefined;
-    if (typeof path === 'string' && path.startsWith('/')) {
-      // Without dot segments, which would lead from the entry path to other paths of Jupyter.
-      const { pathname, search, hash } = new URL(window.location.origin + path);
-      const prefix = prefixOf(this._options.url);
-      this._path = (pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname) + search + hash;
+    if (source !== this.element.contentWindow) {
+      return;
+    }
+    const { portproxyNotFramed: refused, portproxyNotEntered: lost } = (data ?? {}) as { portproxyNotFramed?: unknown; portproxyNotEntered?: unknown };
+    const path = refused ?? lost;
+    if (typeof path !== 'string' || !path.startsWith('/')) {
+      return;
+    }
+    // Without dot segments, which would lead from the entry path to other paths of Jupyter.
+    const { pathname, search, hash } = new URL(window.location.origin + path);
+    const prefix = prefixOf(this._options.url);
+    const below = (pathname.startsWith(`${prefix}/`) ? pathname.slice(prefix.length) : pathname) + search + hash;
+    if (refused !== undefined) {
+      this._path = below;
       this._notice.isRefused = true;
+    } else if (Date.now() - this._entered > MIN_ENTRY_PERIOD) {
+      this._entered = Date.now();
+      this.go(below);
     }
   };
+
+  /** Makes the tab the current one when its page has got the focus: browsers report a click in a frame to its own window alone. */
+  private _followFocus = (): void => {
+    const isFocused = document.activeElement === this.element;
+    if (isFocused && !this._isFocused && this.isVisible) {
+      this.element.dispatchEvent(new FocusEvent('focus'));
+    }
+    this._isFocused = isFocused;
+  };
+
+  /** Reports the address, again whenever a script of the page changes it. Addresses of other origins are not accessible. */
+  private _followAddress(): void {
+    const report = () => this._options.onNavigated?.(this.path);
+    try {
+      (this.element.contentWindow as WindowWithNavigation).navigation?.addEventListener('currententrychange', report);
+    } catch {
+      // a page of another origin
+    }
+    report();
+  }
 
   /** Prevents a page of this service from replacing JupyterLab's window without a click in its frame. */
   private _onWindowNavigates = (event: Event): void => {
@@ -181,6 +219,10 @@ class Frame extends Panel {
   private readonly _notice: NoticeView;
   private _shown = false;
   private _isStale = false;
+  /** When the page was last loaded because it had no session, in ms. */
+  private _entered = 0;
+  private _isFocused = false;
+  private readonly _timer: number;
   /** The document of the last click or key press. */
   private _activated: Document | undefined;
   private _path = this._options.path ?? new URL(absoluteUrl(this._options.url)).href.slice(absoluteUrl(prefixOf(this._options.url)).length);
@@ -320,6 +362,7 @@ export class ServiceTab extends MainAreaWidget<Frame> {
       }
     });
     super({ content, toolbar: new Toolbar() }); // a toolbar without a popup for hidden items: the address takes the remaining width
+    this.addClass('jp-PortProxy-tab');
     this.target = options.target;
     this._options = options;
     this.id = `jp-portproxy-tab-${URLExt.encodeParts(JSON.stringify(options.target))}`;

@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from jupyter_portproxy.errors import Forbidden, NotFramed, NotTheHub, ServiceStarting, Unreachable
+from jupyter_portproxy.errors import Forbidden, NotEnteredFrame, NotFramed, NotTheHub, ServiceStarting, Unreachable
 from jupyter_portproxy.handlers.error_page import render
 
 
@@ -58,8 +58,13 @@ def test_the_script_that_loads_a_page_again_is_the_only_one_that_runs():
     assert "<script" not in rendered(Unreachable.port(15000), "text/html", "POST")[1]
 
 
-def test_scripts_of_any_kind_run_on_the_page_for_a_frame_alone():
-    assert "script-src 'unsafe-inline'" in rendered(NotFramed(), "text/html")[0]["Content-Security-Policy"]
+def test_a_page_for_a_frame_runs_one_script():
+    for error, message in ((NotFramed(), "portproxyNotFramed"), (NotEnteredFrame(), "portproxyNotEntered")):
+        fields, page = rendered(error, "text/html")
+        script = page.partition("<script>")[2].partition("</script>")[0]
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+        assert message in script
+        assert f"script-src 'sha256-{digest}'" in fields["Content-Security-Policy"]
     assert "script-src" not in rendered(Forbidden("No.", "No."), "text/html")[0]["Content-Security-Policy"]
 
 

@@ -226,6 +226,30 @@ async def test_without_a_session_no_byte_reaches_the_service(visitor, jp_base_ur
         assert up.connections == 0
 
 
+async def test_a_service_worker_is_removed_where_there_is_no_session(visitor):
+    """It may answer all navigations from its cache, so that the browser could not enter again."""
+    script = ["Sec-Fetch-Dest: serviceworker", "Sec-Fetch-Mode: same-origin", "Service-Worker: script"]
+    async with serve(mirror) as up:
+        host = visitor.host(up.port)
+        answer = await visitor.ask("/sw.js", host, [*script, "Sec-Fetch-Site: same-origin"])
+        assert (answer.status, answer.one("Content-Type"), answer.one("Cache-Control")) == (200, "text/javascript", "no-store")
+        assert "unregister()" in answer.text
+        for site, method in (("cross-site", "GET"), ("same-origin", "POST")):
+            assert (await visitor.ask("/sw.js", host, [*script, f"Sec-Fetch-Site: {site}"], method)).status == 403
+        assert up.connections == 0
+        _, cookie = await visitor.enter(up.port)
+        await visitor.ask("/sw.js", host, [cookie, *script, "Sec-Fetch-Site: same-origin"])
+        assert up.last.target == "/sw.js"
+
+
+async def test_a_frame_without_a_session_reports_it_to_jupyterlab(visitor):
+    answer = await visitor.ask("/x", visitor.host(15000), FRAME)
+    assert (answer.status, "portproxyNotEntered" in answer.text) == (403, True)
+    assert "script-src 'sha256-" in answer.one("Content-Security-Policy")
+    answer = await visitor.ask("/x", visitor.host(15000), ["Accept: text/html", "Sec-Fetch-Mode: cors"])
+    assert (answer.status, "<script" in answer.text) == (403, False)
+
+
 async def test_entering_needs_a_login(visitor):
     for login in ((), ("Authorization: token wrong",)):
         answer = await visitor.knock(15000, login=login)

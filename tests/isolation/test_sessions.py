@@ -138,3 +138,21 @@ async def test_memory_is_bounded_and_what_goes_closes_its_tunnels(three, make_se
     tickets = [known.issue_ticket(make_session("p9.localhost:1")) for _ in range(4)]
     assert [bool(known.redeem_ticket(t, "p9.localhost:1", framed=False)) for t in tickets] == [False, True, True, True]
     known._logins.close()
+
+
+async def test_a_browser_that_has_entered_needs_no_other_session(clock, known, make_session):
+    again = make_session()
+    assert not await known.has_been_entered(again)
+    known.redeem_ticket(known.issue_ticket(make_session()), again.host, framed=False)
+    assert await known.has_been_entered(again)
+    for other in (make_session("p2.localhost:1"), make_session(cookies={"username-localhost-8888": "2|1:0|y"})):
+        assert not await known.has_been_entered(other)
+    again.framed = True
+    assert not await known.has_been_entered(again)
+    again.framed = False
+    known.note_missing(again.host)
+    assert not await known.has_been_entered(again)
+    clock.now += 31
+    assert await known.has_been_entered(again)
+    known.log_out(LOGIN)
+    assert not await known.has_been_entered(again)

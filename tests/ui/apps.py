@@ -61,6 +61,25 @@ def rooted(method: str, path: str, content: bytes, fields: dict[str, str]) -> An
     return pages.get(path, (404, HTML, b"no such page"))
 
 
+CACHING_WORKER = b"""
+oninstall = event => event.waitUntil(caches.open("shell").then(cache => cache.add("/")).then(() => skipWaiting()));
+onactivate = event => event.waitUntil(clients.claim());
+onfetch = event => {
+  if (event.request.mode === "navigate" && event.request.method === "GET") event.respondWith(caches.match("/"));
+};"""
+CACHING_PAGE = b"""<!doctype html><title>shell</title><p id=data>-</p><a href=/other>other</a><script>
+navigator.serviceWorker.register("/sw.js");
+const show = text => { document.getElementById("data").textContent = `${location.pathname} ${text}`; };
+fetch("/api/data").then(async answer => show(answer.ok ? await answer.text() : answer.status), show);</script>"""
+
+
+def caching(method: str, path: str, content: bytes, fields: dict[str, str]) -> Answer:
+    """A page whose service worker answers all navigations from its cache, as that of `vite-plugin-pwa` does."""
+    if path == "/sw.js":
+        return 200, SCRIPT, CACHING_WORKER
+    return (200, {"Content-Type": "text/plain"}, b"data") if path == "/api/data" else (200, HTML, CACHING_PAGE)
+
+
 BUILD_PAGE = b"""<!doctype html><title>build</title><link rel=manifest href=/manifest.json>
 <script defer src=/static/js/main.js></script><div id=root></div>"""
 BUILD_SCRIPT = b"""document.getElementById("root").textContent = "route " + location.pathname;

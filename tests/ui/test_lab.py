@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 from ..support.forwarding import service as tcp_service
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from ..support.upstreams import free_port
-from .apps import HTML, running
+from .apps import HTML, caching, running
 from .conftest import watch_errors, without_news
 from .test_pages import DEMO
 
@@ -407,6 +407,11 @@ def buster(method, path, content, fields):
     return 200, HTML, b"<h1>hello</h1><script>if (top !== self) top.location = self.location</script>"
 
 
+def long_page(method, path, content, fields):
+    text = b"<p id=data>%s</p><a href=/other>other</a><p style='height: 3000px'>long</p>"
+    return 200, HTML, text % path.encode()
+
+
 @pytest.fixture(params=[True, False], ids=["origin", "path"])
 def isolated(request, lab):
     """Whether the browser finds isolated origins."""
@@ -422,6 +427,10 @@ def open_port(lab: Page, port: int):
     """A tab of a port, by the panel; its frame."""
     lab.locator(f'.jp-PortProxy-row[data-port="{port}"] .jp-PortProxy-name').click(timeout=20_000)
     return lab.locator(".jp-PortProxy-frame iframe").and_(lab.locator(":visible"))
+
+
+def tab_of(lab: Page, port: int):
+    return lab.locator(f'.lm-TabBar-tab[data-id*="{port}"]')
 
 
 USES_STORAGE = "(() => { try { localStorage.mine = '1'; return localStorage.mine === '1'; } catch { return false; } })()"
@@ -517,6 +526,49 @@ def test_a_page_that_wants_the_whole_window_does_not_get_it_by_itself(lab, isola
         lab.wait_for_timeout(500)
         assert urlsplit(lab.url).path.startswith("/lab")
     lab.problems[:] = [text for text in lab.problems if "Unsafe attempt" not in text and "navigat" not in text]
+
+
+def test_a_page_that_has_lost_its_session_enters_again(lab):
+    """Also where a service worker answers all navigations."""
+    for app, text in ((long_page, "/other"), (caching, "/other data")):
+        with running(app) as port:
+            frame = open_port(lab, port).content_frame
+            expect(frame.locator("a")).to_be_visible(timeout=10_000)
+            if app is caching:
+                lab.frame(url=re.compile(rf"p{port}\.")).wait_for_function("navigator.serviceWorker.controller !== null")
+            lab.context.clear_cookies(domain=f"p{port}.localhost")  # as after a restart of the server
+            frame.locator("a").click()
+            expect(frame.locator("#data")).to_have_text(text, timeout=20_000)
+    lab.problems[:] = [text for text in lab.problems if "403" not in text]
+
+
+def test_a_page_keeps_its_place_and_its_tab_follows_it(lab, lab_server, isolated):
+    """Its scroll position stays while another tab hides it. A click in it makes its tab the current one."""
+    beside = free_port()
+    assert lab_server.call("PUT", "proxy/api/port-rules", {"ports": str(beside), "on_appear": "preview"})[0] == 200
+    with running(long_page) as port:
+        element = open_port(lab, port).element_handle()
+        frame = element.content_frame()
+        frame.wait_for_selector("#data")
+        frame.evaluate("scrollTo(0, 700)")
+        lab.locator(".lm-TabBar-tab", has_text="Launcher").first.click()
+        expect(lab.locator(".jp-LauncherCard").first).to_be_visible()
+        assert not element.is_visible()
+        tab_of(lab, port).click()
+        assert frame.evaluate("scrollY") == 700
+        if not isolated:
+            frame.evaluate("history.pushState({}, '', 'spa/1?q#h')")
+            expect(lab.get_by_label("Address below the prefix")).to_have_value("/spa/1?q#h")
+        with running(long_page, beside):
+            expect(tab_of(lab, beside)).to_be_visible(timeout=10_000)
+            page_beside = lab.frame_locator(f'.jp-PortProxy-frame iframe[src*="{beside}"]')
+            page_beside.locator("p").last.click(position={"x": 5, "y": 300})
+            lab.wait_for_timeout(800)
+            picture(lab, "tabs-beside-each-other")
+            lab.click('.lm-MenuBar-itemLabel:text-is("File")')
+            lab.click('.lm-Menu-itemLabel:text-is("Close Tab")')
+            expect(tab_of(lab, beside)).to_have_count(0)
+            expect(tab_of(lab, port)).to_be_visible()
 
 
 def test_markup_is_text_everywhere(lab):
