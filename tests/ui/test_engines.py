@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from .account_app import Account, account
 from .conftest import without_news
-from .engines import HEIGHT, WIDTH, ChromiumWindow, Window
+from .engines import HEIGHT, VISIBLE, WIDTH, ChromiumWindow, Window
 from .firefox import firefox
 from .webkit import webkit
 
@@ -131,6 +131,25 @@ def tab(request, chromium, jupyter, service, tmp_path_factory):
         lab.screenshot(PICTURES / f"{engine}-{form.replace(' ', '-')}.png")
 
 
+OPEN_MENU = """selector => {
+  const row = document.querySelector(selector);
+  const { x, y } = row.getBoundingClientRect();
+  row.dispatchEvent(new MouseEvent("contextmenu", { bubbles: true, cancelable: true, clientX: x + 9, clientY: y + 9 }));
+}"""
+CHOOSE = """selector => {
+  const item = document.querySelector(selector);
+  const { x, y } = item.getBoundingClientRect();
+  for (const type of ["pointermove", "pointerup"]) {
+    item.dispatchEvent(new PointerEvent(type, { bubbles: true, clientX: x + 5, clientY: y + 5 }));
+  }
+}"""
+PRESS = """(selector, text) => {
+  const found = [...document.querySelectorAll(selector)].find(element => element.textContent.includes(text));
+  found?.click();
+  return Boolean(found);
+}"""
+
+
 def address(window: Window, frame: str = "") -> str:
     return window.evaluate("() => location.href", frame=frame)
 
@@ -201,3 +220,34 @@ def test_a_frame_that_loses_the_session_says_so(tab):
     text = "Cookies:" if tab.expected.keeps_session else f"Your browser keeps no cookie of {host}."
     tab.lab.wait_for_text("body", text, "#control")
     tab.lab.evaluate("() => document.getElementById('control').remove()")
+
+
+def test_a_page_is_diagnosed_and_its_requests_are_recorded(tab):
+    """By the link of the error page, and from the context menu of a row; a recording is saved as a file."""
+    if tab.is_path_wanted:
+        pytest.skip("The same JupyterLab as with isolated origins.")
+    tab.lab.wait_for_text("h1", "Account", FRAME)
+    open_lab(tab.lab, f"{tab.jupyter}lab?portproxy-diagnose={tab.service.port}&reset")
+    view, service = ".jp-PortProxy-inspection", f"/proxy/port/{tab.service.port}/"
+    tab.lab.wait_for_text(view, "is requested when you press Diagnose.")
+    tab.lab.wait(PRESS, f"{view} button", "Diagnose")
+    tab.lab.wait_for_text(f"{view} [role=status]", "Nothing wrong was found.")
+    tab.lab.click('[data-id="jp-portproxy-panel"]')
+    row = f'.jp-PortProxy-row[data-port="{tab.service.port}"]'
+    tab.lab.wait_for_text(f"{row} .jp-PortProxy-label", "Account")
+    tab.lab.evaluate(OPEN_MENU, row)
+    item = '.lm-Menu-item[data-command="portproxy:show-requests"]'
+    tab.lab.wait(VISIBLE, item)
+    tab.lab.evaluate(CHOOSE, item)
+    table = ".jp-PortProxy-requests"
+    tab.lab.wait_for_text(f"{view}:has([type=search])", "Save as HAR")
+    query = type(tab.lab).__name__  # what another engine has recorded is still there
+    tab.lab.evaluate("async url => (await fetch(url)).status", f"{service}?{query}=planted")
+    tab.lab.wait_for_text(table, f"?{query}=***")
+    tab.lab.wait(PRESS, f"{table} button", f"?{query}=***")
+    tab.lab.wait_for_text(table, "Content-Type: text/html")
+    tab.lab.wait(PRESS, f"{table} button", "Copy as curl")
+    tab.lab.wait_for_text(table, "Copied")
+    name, archive = tab.lab.download(".jp-PortProxy-inspectionBar:has([type=search]) button")
+    assert name == f"{tab.service.port}.har"
+    assert json.loads(archive)["log"]["entries"][-1]["response"]["status"] == 200
