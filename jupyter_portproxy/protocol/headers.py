@@ -16,6 +16,7 @@ never changed; the outbound one is built from it. Names of request fields are co
     response field                         what happens                                        source
     named by Connection, HOP_BY_HOP        dropped                                             RFC 9110 7.6.1
     _ORIGIN_WIDE                           dropped: acts on all of Jupyter's origin            listed with each name
+    _PROXY_COMMANDS                        dropped: a reverse proxy sends a file of its own    nginx, Apache, lighttpd
     Content-Length                         one value, none beside Transfer-Encoding            RFC 9112 6.3
     RESPONSE_URL_FIELDS                    the service's URL becomes the client's              url_fields.py
     Set-Cookie, WWW-Authenticate,          restricted to the prefix                            RFC 6265, RFC 7616,
@@ -95,6 +96,8 @@ _ORIGIN_WIDE = re.compile(
     + f"{REFUSAL_FIELD}|{ERROR_FIELD}".lower(),  # the gateway's own; a service may not send them
     re.ASCII,
 )
+# A reverse proxy before Jupyter would send what they name in place of the response. X-Accel-Buffering and the like pass.
+_PROXY_COMMANDS = frozenset({"x-accel-redirect", "x-sendfile", "x-lighttpd-send-file", "x-lighttpd-send-tempfile", "x-sendfile2"})
 # What passes of a preflight without a login, and of its response (Fetch Standard, 4.8).
 _PREFLIGHT = re.compile(r"origin|access-control-.*|sec-fetch-.*|vary|content-length", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -287,7 +290,7 @@ def build_response_fields(fields: Fields, route: Route, upstream: Upstream, clie
     out: Fields = []
     cookies = 0
     for key, (name, value) in zip(keys, fields, strict=True):
-        if key in HOP_BY_HOP or key in named or _is_origin_wide(key):
+        if key in HOP_BY_HOP or key in named or key in _PROXY_COMMANDS or _is_origin_wide(key):
             continue
         if key == "set-cookie":
             cookies += 1

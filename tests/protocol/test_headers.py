@@ -822,8 +822,14 @@ def test_what_acts_on_the_whole_origin_does_not_pass(name):
     assert down((name, '"*"')) == []
 
 
+@pytest.mark.parametrize("name", ["X-Accel-Redirect", "X-Sendfile", "x-lighttpd-send-file"])
+def test_a_command_to_a_reverse_proxy_does_not_pass(name):
+    assert down((name, "/internal/secret")) == []
+
+
 @pytest.mark.parametrize(
-    "name", ["Sec-WebSocket-Accept", "Supports-Loading-Mode", "No-Vary-Search", "X-Sec-Own", "Permissions-Policy"]
+    "name",
+    ["X-Accel-Buffering", "Sec-WebSocket-Accept", "Supports-Loading-Mode", "No-Vary-Search", "X-Sec-Own", "Permissions-Policy"],
 )
 def test_what_acts_on_the_answer_alone_passes(name):
     assert down((name, "x")) == [(name, "x")]
