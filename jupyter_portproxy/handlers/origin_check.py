@@ -57,16 +57,15 @@ def is_same_site(request: HTTPServerRequest, is_allowed: Callable[[str], bool]) 
 
 
 def is_own_origin(request: HTTPServerRequest, origin: str, hosts: Iterable[str]) -> bool:
-    """True if an Origin is the request's own. With `Sec-Fetch-Site: same-origin` the browser has compared the schemes.
+    """True if an Origin is the request's own. `Sec-Fetch-Site` is what the browser has found when it compared them.
 
     Args:
         hosts: of the request, with or without the default port: reverse proxies send `hub.example:443`, browsers leave it out.
     """
-    if not any(strip_origin(origin, host) == "" for host in hosts):
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in ("same-origin", "none") or not any(strip_origin(origin, host) == "" for host in hosts):
         return False
-    scheme = origin.partition("://")[0]
-    is_compared = request.headers.get("Sec-Fetch-Site") == "same-origin"
-    return scheme in (SCHEMES if is_compared else client_schemes(request))
+    return origin.partition("://")[0] in (SCHEMES if site == "same-origin" else client_schemes(request))
 
 
 def is_jupyter_origin(request: HTTPServerRequest, origin: str, hosts: Iterable[str], settings: Mapping[str, Any]) -> bool:

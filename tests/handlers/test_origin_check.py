@@ -76,6 +76,9 @@ async def test_an_origin_is_compared_with_the_host_in_the_browser(call):
             ("127.0.0.1:8888", "https://hub.example", [HTTPS, FROM_FRONT], 200),
             ("127.0.0.1:8888", "https://evil.example", [HTTPS, FROM_FRONT], 403),
             ("127.0.0.1:8888", "https://hub.example", [HTTPS], 403),
+            # A page of another site that could send X-Forwarded-Host: the browser says where it is from.
+            ("127.0.0.1:8888", "https://hub.example", [HTTPS, FROM_FRONT, CROSS[0]], 403),
+            ("127.0.0.1:8888", "https://hub.example", [HTTPS, FROM_FRONT, "Sec-Fetch-Site: same-site"], 403),
         ]:
             for method, more in SENDS:
                 answer = await call(f"proxy/port/{up.port}/", method, [f"Origin: {theirs}", *fields, *more], host=host)
