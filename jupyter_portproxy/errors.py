@@ -431,6 +431,7 @@ class NoPort(ServiceFailed):
 class ServiceStarting(GatewayError):
     status, code, title = 503, "service_starting", "The service is starting"
     retry_after = 1
+    is_logged = False  # its page is loaded again each second, and the log has the start
 
     def __init__(self, name: str, details: Sequence[str] = ()) -> None:
         super().__init__(f"The service '{name}' is starting.")
@@ -573,6 +574,7 @@ class ProjectStarting(ProjectError):
     message = "The {hop} reports that this project is starting."
     hint = "Try again in a moment."
     retry_after = 1
+    is_logged = False  # as for a service
 
 
 class RegistryAway(ProjectError):
