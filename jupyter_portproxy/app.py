@@ -37,7 +37,7 @@ from .attachment.connected_agents import ConnectedAgents
 from .attachment.handlers import AttachParts, ControlHandler, DataHandler
 from .attachment.reverse import ReverseListeners
 from .attachment.tokens import AttachTokens
-from .config import PortProxy
+from .config import OWN_PORTS, PortProxy
 from .diagnose import handlers as diagnose_api
 from .diagnose import recorder_handlers
 from .diagnose.doctor import Doctor
@@ -118,7 +118,9 @@ class PortProxyApp(ExtensionApp):
         self.settings["portproxy"] = self.gateway
         self.link_variables = self._make_link_variables(settings, base_url)
         IOLoop.current().add_callback(self._start)
-        self.log.info("portproxy: ports %s are reachable below %sproxy/port/", urls.print_ports(self.policy.ports), base_url)
+        whose = " of this user's own programs" if settings.allowed_ports == [OWN_PORTS] else ""
+        ports = urls.print_ports(self.policy.ports)
+        self.log.info("portproxy: ports %s%s are reachable below %sproxy/port/", ports, whose, base_url)
 
     def _make_gateway(self, settings: PortProxy, adopted: AdoptedConfiguration, base_url: str) -> Gateway:
         server, counters, folder = self._server, Counters(), self.user_folder

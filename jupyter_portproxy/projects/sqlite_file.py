@@ -114,7 +114,7 @@ class SqliteFile:
             raise self._unavailable(error) from None
         if not self.available:
             self.available, self._problem, self._next_attempt = True, None, 0.0
-            self._log.info("portproxy: the %s %s is open", self._label, self._path)
+            self._log.info("portproxy: opened the file of the %s, %s", self._label, self._path)
         return result
 
     def _open(self, *, create: bool) -> SqliteConnection:

@@ -500,7 +500,7 @@ async def test_a_new_site_works_at_once(tmp_path):
         site = LocalSite(server, tmp_path / "projects.sqlite")
         answer = await site.ask("/p1/port/15000/")
         assert (answer.status, answer.text.splitlines()[0]) == (404, "The server has no project 'p1'.")
-        assert f"the placements {site.file} is open" in server.log
+        assert f"opened the file of the placements, {site.file}" in server.log
         admin = PlacementAdmin(site.dsn)
         await place_locally(admin, KEY)
         await admin.close()

@@ -185,7 +185,8 @@ class PlacementAdmin:
         """Remove a member. The owner of a project stays its owner."""
         check_new_key(key)
         if not await self._execute(self._sql.REMOVE_MEMBER, key, username):
-            raise BadInput(f"{username!r} is not a member of this project.", "The owner cannot be removed.")
+            hint = f"List them: jupyter portproxy placement members {key}."
+            raise BadInput(f"{username!r} is not a member of this project.", hint)
 
     async def find(self, key: str) -> ProjectRecord:
         """One project."""
