@@ -4,8 +4,8 @@ A `Recording` is of one port or service. It begins when a watcher opens it and e
 after its last watcher has left. The gateway has an observer only while there is a recording. A WebSocket is recorded when it
 opens, and again, under the same id, when it closes.
 
-Of more than `MAX_RATE` requests a second, over longer than a second, that many are recorded, evenly; each has the number of those
-that were left out before it. So the recorder takes little of what a load test measures.
+The first `_BURST` requests of a load are recorded, then `MAX_RATE` a second, evenly; each has the number of those that were left
+out before it. So the recorder takes little of what a load test measures.
 
 A request that has ended waits until there are `_MAX_WAITING`, at most `_WAITING_TIME`. They are masked and recorded together,
 which takes less CPU than each by itself between other requests. All that reads a recording records those first.
@@ -32,8 +32,8 @@ from .masking import mask_fields, mask_url
 MAX_EXCHANGES = 200  # of one recording
 MAX_SIZE = 1_000_000  # bytes of one recording
 MAX_RECORDINGS = 20
-MAX_RATE = 1000.0  # requests a second
-_BURST = 1.0  # s for which the rate may be higher
+MAX_RATE = 250.0  # requests a second
+_BURST = 1000  # requests that may come faster
 KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
 _BATCH_INTERVAL = 0.25  # s
@@ -130,7 +130,7 @@ class Recording:
 
     def admit(self, now: float) -> bool:
         """True for a request that is to be recorded; `now` is monotonic time."""
-        due = max(self._due, now - _BURST)
+        due = max(self._due, now - _BURST / MAX_RATE)
         if due > now:
             self.left_out += 1
             return False

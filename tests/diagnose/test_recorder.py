@@ -205,11 +205,11 @@ async def test_two_requests_with_equal_heads_share_them_and_others_do_not(record
 def test_bursts_are_recorded_whole_and_a_lasting_load_in_part():
     recording = Recording()
     assert [recording.admit(100.0) for _ in range(1000)] == [True] * 1000
-    admitted = [recording.admit(100.0 + number / 4000) for number in range(1, 8001)]
-    assert 1995 <= sum(admitted) <= 2005  # of two seconds
+    admitted = [recording.admit(100.0 + number / 1000) for number in range(1, 8001)]
+    assert 1995 <= sum(admitted) <= 2005  # of eight seconds
     assert all(any(admitted[at : at + 5]) for at in range(0, 8000, 5))
     assert recording.left_out == 8000 - sum(admitted)
-    assert all(recording.admit(200.0 + number / 1000) for number in range(5000))
+    assert all(recording.admit(200.0 + number / 250) for number in range(5000))
 
 
 async def test_what_is_left_out_is_counted(recorder):
