@@ -19,7 +19,7 @@ from tornado.web import HTTPError, authenticated
 from ..errors import BadInput, GatewayError, Internal, RegistryAway
 from ..gateway.policy import Policy
 from ..handlers.diagnosis_link import DiagnosisLink, find_lab, link_diagnosis
-from ..handlers.error_page import PAGES
+from ..handlers.error_page import PAGES, print_page
 from ..handlers.jupyter_request import ACTION, PROJECTS_RESOURCE, RESOURCE, is_permitted
 from ..handlers.origin_check import client_schemes
 from ..protocol.urls import build_enter_url, is_below, parse_enter_url, parse_port
@@ -130,8 +130,7 @@ class IndexPageHandler(JupyterHandler):
             hint = f"Reload {self.address} and try again. It needs the permissions {RESOURCE}:read and {RESOURCE}:{ACTION}."
             shown = GatewayError(cause.log_message or self._reason, hint if status_code == 403 else "")
             shown.status, shown.title = status_code, self._reason
-        more = dict.fromkeys(("reload", "about", "allow", "diagnosis"))
-        self.finish(PAGES.load("handlers/error_page.html").generate(error=shown, **more))
+        self.finish(print_page(shown))
 
     async def _perform(self) -> None:
         """Perform the action of the form. Raises: GatewayError, HTTPError"""

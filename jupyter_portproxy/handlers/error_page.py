@@ -79,6 +79,31 @@ def render(
     return fields, text.encode()
 
 
+def print_page(
+    error: GatewayError,
+    about: str = "",
+    reload: int | None = None,
+    allow: AllowForm | None = None,
+    diagnosis: DiagnosisLink | None = None,
+) -> bytes:
+    """The page for browsers.
+
+    Args:
+        about: URL of the documentation of the error; empty for none.
+        reload: seconds after which the page loads itself again; None if it does not.
+        allow, diagnosis: see `render`.
+    """
+    return PAGES.load("handlers/error_page.html").generate(
+        error=error,
+        about=about,
+        reload=reload,
+        reload_script=_RELOAD_SCRIPT,
+        frame_script=_frame_script(error),
+        allow=allow,
+        diagnosis=diagnosis,
+    )
+
+
 def _reload_pause(error: GatewayError, request: HTTPServerRequest) -> int | None:
     """Seconds after which a page loads itself again; None if it does not, as it would send a form again."""
     return error.retry_after if request.method == "GET" else None
@@ -106,15 +131,7 @@ def _content(
         page = PAGES.load("handlers/start_page.html").generate(start=start, about=error.documentation, script=_START_SCRIPT)
         return "text/html", page.decode()
     if "text/html" in accept:
-        page = PAGES.load("handlers/error_page.html").generate(
-            error=error,
-            reload=_reload_pause(error, request),
-            reload_script=_RELOAD_SCRIPT,
-            frame_script=_frame_script(error),
-            about=error.documentation,
-            allow=allow,
-            diagnosis=diagnosis,
-        )
+        page = print_page(error, error.documentation, _reload_pause(error, request), allow, diagnosis)
         return "text/html", page.decode()
     if "application/json" in accept:
         return "application/json", json.dumps(error.as_json())
