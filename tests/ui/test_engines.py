@@ -49,8 +49,7 @@ EXPECTED = {
     "firefox": Expected(keeps_session=True, cookies="lax_login secure_login"),
     "webkit": Expected(keeps_session=False, cookies="lax_login"),
 }
-PATH_BASED = "path-based URLs"
-FORMS = ("usual settings", PATH_BASED)
+USUAL, PATH_BASED = "usual settings", "path-based URLs"
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -110,7 +109,7 @@ def chromium_window(browser: Browser) -> Iterator[tuple[str, Window]]:
     context.close()
 
 
-@pytest.fixture(scope="module", params=itertools.product(EXPECTED, FORMS), ids="-".join)
+@pytest.fixture(scope="module", params=itertools.product(EXPECTED, (USUAL, PATH_BASED)), ids="-".join)
 def tab(request, chromium, jupyter, service, tmp_path_factory):
     """Opened from the panel, where the service is listed by the title of its page, in a browser that knows nothing yet."""
     engine, form = request.param
@@ -222,10 +221,9 @@ def test_a_frame_that_loses_the_session_says_so(tab):
     tab.lab.evaluate("() => document.getElementById('control').remove()")
 
 
+@pytest.mark.parametrize("tab", [(engine, USUAL) for engine in EXPECTED], indirect=True, ids="-".join)
 def test_a_page_is_diagnosed_and_its_requests_are_recorded(tab):
     """By the link of the error page, and from the context menu of a row; a recording is saved as a file."""
-    if tab.is_path_wanted:
-        pytest.skip("The same JupyterLab as with isolated origins.")
     tab.lab.wait_for_text("h1", "Account", FRAME)
     open_lab(tab.lab, f"{tab.jupyter}lab?portproxy-diagnose={tab.service.port}&reset")
     view, service = ".jp-PortProxy-inspection", f"/proxy/port/{tab.service.port}/"
