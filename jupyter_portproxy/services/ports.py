@@ -188,7 +188,7 @@ class Reservations:
             raise BadInput(f"Invalid time: {seconds!r:.40}.", f"Give seconds above 0, at most {MAX_RESERVED_SECONDS}.")
         self._expire()
         if name in self._reserved:
-            hint = "Choose another name, or release that port: jupyter portproxy stop NAME"
+            hint = f"Choose another name, or release that port: jupyter portproxy stop {name}"
             raise BadInput(f"The name '{name}' is reserved already.", hint)
         if len(self._reserved) >= MAX_RESERVATIONS:
             raise BadInput(f"There are {MAX_RESERVATIONS} reservations already.", "Delete one first.")

@@ -125,7 +125,7 @@ def test_a_port_is_reserved_for_a_script(server, run):
     code, port, _ = run("reserve", "mine", "--seconds", "60")
     assert (code, 10000 <= int(port) <= 20000) == (0, True)
     assert [item["name"] for item in json.loads(run("list", "--json")[1])["reservations"]] == ["mine"]
-    assert run("reserve", "mine")[2].splitlines()[1].endswith("release that port: jupyter portproxy stop NAME")
+    assert run("reserve", "mine")[2].splitlines()[1].endswith("release that port: jupyter portproxy stop mine")
     assert run("stop", "mine") == (0, "mine is not reserved any more.\n", "")
     assert json.loads(run("list", "--json")[1])["reservations"] == []
     assert run("stop", "mine")[2].startswith("There is no service named 'mine'.\n")
