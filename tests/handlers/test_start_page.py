@@ -15,6 +15,7 @@ from jupyter_portproxy.handlers.start_page import START_FIELD
 
 from ..conftest import TOKEN
 from ..support.identity_providers import configured
+from ..support.upstreams import free_port
 from ..support.waiting import eventually
 
 SLOW = """
@@ -96,6 +97,14 @@ async def test_a_report_has_the_step_the_time_and_the_output_as_text(call, repor
     assert first["lines"] == ["loading <b>model</b>"] and 0 <= first["seconds"] < 3
     page = await call("proxy/service/slow/", fields=BROWSER)
     assert "loading &lt;b&gt;model&lt;/b&gt;</pre>" in page.text and "<b>model" not in page.text
+
+
+async def test_the_log_has_errors_but_not_each_load_of_a_start_page(call, caplog):
+    assert [(await call("proxy/service/slow/waits", fields=BROWSER)).status for _ in range(3)] == [503] * 3
+    assert (await call(f"proxy/port/{free_port()}/is-away", fields=BROWSER)).status == 502
+    lines = [record.getMessage() for record in caplog.records]
+    assert any("/is-away" in line for line in lines)
+    assert not [line for line in lines if "/waits" in line]
 
 
 @pytest.mark.parametrize(
