@@ -1,13 +1,14 @@
-"""What recording costs: the same server with the recorder off and on, and, if given, a checkout of before.
+"""What recording costs: a server with its recorder off and on by turns, and, if given, a checkout of before.
 
     python benchmarks/recorder.py                         some minutes; prints the ratios
     python benchmarks/recorder.py --before ../old-clone   the recorder of this clone, off, against a clone without it
 
-Each server is a Jupyter server in a process of its own. The rounds go through all of them in turn, and the lowest figure of each
-counts, as in ablation.py; of several starts of all servers, the median counts, as two processes of one program differ by some
-percent. CPU is that of a GET of 1 KiB at eight connections, the time is that of one at one connection. "watched" has a client
-that reads the event stream, as the panel and `watch` do; "recording" is the time after the last one has left. These requests come
-faster than the recorder's limit, so that it leaves some out; "each request" has no limit.
+Each row has a Jupyter server in a process of its own, whose recorder is taken off and set again in each of many short rounds; two
+processes of one program differ by more than a recording costs, and so does one process with the machine's other work. A
+difference is that of two neighbouring rounds, and the median of all counts. CPU is that of a GET of 1 KiB at eight connections,
+the time is that of one at one connection. "watched" has a client that reads the event stream, as the panel and `watch` do;
+"recording" is the time after the last one has left. These requests come faster than the recorder's limit, so that it leaves some
+out; "each request" has no limit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import statistics
 import sys
 import tempfile
@@ -23,9 +25,30 @@ from pathlib import Path
 from load import requests
 from subjects import TOKEN, Subject, free_port, run_in, start_origin, wait_for
 
-CPU_REQUESTS = 8000  # in a measurement: CPU is counted in steps of 10 ms
-OFF, RECORDING, WATCHED, EACH, BEFORE = "off", "recording", "watched", "each request", "before"
-NO_LIMIT = "from jupyter_portproxy.diagnose import recorder\nrecorder.MAX_RATE = float('inf')\n"
+ROUND = 400  # requests at eight connections; at one, a quarter of it
+RECORDING, WATCHED, EACH, BEFORE = "recording", "watched", "each request", "a version without a recorder"
+NO_LIMIT = "from jupyter_portproxy.diagnose import recorder\nrecorder.MAX_RATE = 1e12\n"
+# SIGUSR1 takes the recorder off, SIGUSR2 sets it again. No requests are saved up in the time between.
+SWITCH = """
+import gc, signal, time
+from jupyter_portproxy.diagnose.recorder import Recorder
+recorders, since = [], [0.0]
+
+def switch(number, frame):
+    if not recorders:
+        recorders.extend(each for each in gc.get_objects() if type(each) is Recorder)
+    recorder, now, is_on = recorders[0], time.monotonic(), number == signal.SIGUSR2
+    for recording in recorder._recordings.values() if is_on and since[0] else ():
+        recording._allowed_at += now - since[0]
+    since[0] = 0.0 if is_on else now
+    recorder._set_observer(recorder if is_on else None)
+
+signal.signal(signal.SIGUSR1, switch)
+signal.signal(signal.SIGUSR2, switch)
+"""
+# By a server's name, with its recorder off and on: microseconds of CPU and of time for a GET by a program, and for one with a
+# browser's fields, of each round.
+Figures = dict[str, tuple[list[list[float]], list[list[float]]]]
 BROWSER = "".join(
     f"{line}\r\n"
     for line in (
@@ -44,21 +67,19 @@ BROWSER = "".join(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=3, help="of all servers")
-    parser.add_argument("--rounds", type=int, default=4, help="measurements of each server after a start")
+    parser.add_argument("--rounds", type=int, default=60, help="of each server, off and on")
     parser.add_argument("--before", type=Path, help="a clone without the recorder")
     options = parser.parse_args()
-    names = [OFF, RECORDING, WATCHED, EACH, *([BEFORE] if options.before else [])]
-    print(table([measure_start(names, options.before, options.rounds) for _ in range(options.starts)]))
+    print(table(measure_all([RECORDING, WATCHED, EACH, *([BEFORE] if options.before else [])], options.before, options.rounds)))
 
 
-def measure_start(names: list[str], before: Path | None, rounds: int) -> dict[str, list[float]]:
+def measure_all(names: list[str], before: Path | None, rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         process, origin = start_origin(Path(folder))
         servers: dict[str, Subject] = {}
         try:
             for name in names:
-                servers[name] = start(name, origin, Path(folder) / name, before)
+                servers[name] = start(name, origin, Path(folder) / name.replace(" ", "-"), before)
             return asyncio.run(measure(servers, rounds))
         finally:
             for subject in servers.values():
@@ -70,6 +91,7 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     port = free_port()
     folder.mkdir()
     preamble = f"import sys\nsys.path.insert(0, {str(before.resolve())!r})\n" if name == BEFORE and before is not None else ""
+    preamble += SWITCH if name != BEFORE else ""
     preamble += NO_LIMIT if name == EACH else ""
     (folder / "server.py").write_text(f"{preamble}import sys\nfrom jupyter_server.serverapp import main\nmain(sys.argv[1:])\n")
     options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", "--ServerApp.ip=127.0.0.1", "--log-level=WARN"]
@@ -79,26 +101,34 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     return subject
 
 
-async def measure(servers: dict[str, Subject], rounds: int) -> dict[str, list[float]]:
-    """By name: microseconds of CPU and of time for a GET by a program, and for one with the fields of a browser."""
+async def measure(servers: dict[str, Subject], rounds: int) -> Figures:
+    figures: Figures = {name: ([[], [], [], []], [[], [], [], []]) for name in servers}
     async with contextlib.AsyncExitStack() as stack:
-        for name in (RECORDING, WATCHED, EACH):
-            watch = await stack.enter_async_context(watching(servers[name]))
-            if name != WATCHED:
-                watch.cancel()
-        figures: dict[str, list[list[float]]] = {name: [[], [], [], []] for name in servers}
-        for subject in servers.values():
-            await requests(subject, subject.head("GET", "/1024"), 1024, 8, 400)
-        for _ in range(rounds):
+        for name, subject in servers.items():
+            if name != BEFORE:
+                watch = await stack.enter_async_context(watching(subject))
+                if name != WATCHED:
+                    watch.cancel()
+            await measure_one(subject, "")
+        for number in range(rounds):
             for name, subject in servers.items():
-                for number, fields in enumerate(("", BROWSER)):
-                    head, before = subject.head("GET", "/1024", fields), subject.cpu()
-                    await requests(subject, head, 1024, 8, CPU_REQUESTS)
-                    cpu = (subject.cpu() - before) / CPU_REQUESTS
-                    timing = await requests(subject, head, 1024, 1, 300)
-                    for place, seconds in ((2 * number, cpu), (2 * number + 1, statistics.median(timing.each))):
-                        figures[name][place].append(seconds * 1e6)
-    return {name: [min(each) for each in columns] for name, columns in figures.items()}
+                for place, fields in ((0, ""), (2, BROWSER)):
+                    for is_on in (False, True) if number % 2 else (True, False):
+                        one = servers[RECORDING] if name == BEFORE and not is_on else subject
+                        if one is not servers.get(BEFORE):
+                            one.process.send_signal(signal.SIGUSR2 if is_on else signal.SIGUSR1)
+                        for offset, value in enumerate(await measure_one(one, fields)):
+                            figures[name][is_on][place + offset].append(value)
+    return figures
+
+
+async def measure_one(subject: Subject, fields: str) -> tuple[float, float]:
+    """Microseconds of CPU and of time for a GET."""
+    head, before = subject.head("GET", "/1024", fields), subject.cpu()
+    await requests(subject, head, 1024, 8, ROUND)
+    cpu = (subject.cpu() - before) / ROUND
+    timing = await requests(subject, head, 1024, 1, ROUND // 4)
+    return cpu * 1e6, statistics.median(timing.each) * 1e6
 
 
 @contextlib.asynccontextmanager
@@ -124,13 +154,16 @@ async def watching(subject: Subject):  # type: ignore[no-untyped-def]
         task.cancel()
 
 
-def table(starts: list[dict[str, list[float]]]) -> str:
+def table(figures: Figures) -> str:
     """Rows of Markdown; the differences are those to the recorder that is off."""
     columns = ["GET: CPU us", "", "GET: us", "", "with a browser's fields: CPU us", "", "us", ""]
     lines = [f"| Recorder | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
-    figures = {name: [statistics.median(start[name][place] for start in starts) for place in range(4)] for name in starts[0]}
-    for name, each in figures.items():
-        cells = [f"{value:.0f} | {value / off - 1:+.1%}" for value, off in zip(each, figures[OFF], strict=True)]
+    lines.append(f"| off | {' | '.join(f'{statistics.median(values):.0f} |' for values in figures[RECORDING][False])} |")
+    for name, (off, on) in figures.items():
+        cells = []
+        for values, others in zip(on, off, strict=True):
+            difference = statistics.median(value / other - 1 for value, other in zip(values, others, strict=True))
+            cells.append(f"{statistics.median(values):.0f} | {difference:+.1%}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -87,8 +87,8 @@ class Subject:
         return self.name != "bare"
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, with its workers'."""
-        return sum(t.user + t.system for t in (process.cpu_times() for process in self._tree()))
+        """Seconds of CPU so far, with its workers'. From the clock of each process, as cpu_times() counts in steps of 10 ms."""
+        return sum(time.clock_gettime((~process.pid << 3) | 2) for process in self._tree())  # clock_getcpuclockid(3)
 
     def memory(self) -> int:
         """Resident bytes, with its workers'."""
