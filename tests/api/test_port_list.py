@@ -21,6 +21,7 @@ from jupyter_portproxy.gateway.policy import Policy
 from jupyter_portproxy.gateway.probe import Probe
 from jupyter_portproxy.services.listeners import MAX_SOCKETS
 
+from ..support.cpu_time import slowness
 from ..support.identity_providers import configured
 from ..support.upstreams import answers, free_port, never_answers, says, serve
 from ..support.user_services import serve_as
@@ -67,7 +68,7 @@ async def test_very_many_sockets_of_another_user_cost_the_loop_under_50_ms(gatew
         port_list.probe_again(1)
         assert len(await port_list.read()) <= MAX_SOCKETS
         took.append(time.thread_time() - started)
-    assert min(took) < 0.05
+    assert min(took) < 0.05 * slowness()
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can start a process of another user")
@@ -251,4 +252,4 @@ async def test_sixty_hostile_ports_leave_the_loop_free(gateway, probe, page):
     await program.wait()
     assert ports <= listed.keys() and all(listed[port]["http"] for port in ports)
     assert all(listed[port]["command"][-1].startswith("token:***") for port in ports)  # no secret of a command line is told
-    assert max(gaps) < 0.05
+    assert max(gaps) < 0.05 * slowness()

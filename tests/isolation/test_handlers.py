@@ -15,6 +15,7 @@ from jupyter_server.auth.identity import IdentityProvider
 from jupyter_portproxy.gateway.notices import LostSocket
 
 from ..conftest import TOKEN
+from ..support.cpu_time import slowness
 from ..support.identity_providers import NamedUsers, configured
 from ..support.raw_clients import UPGRADE
 from ..support.upstreams import answers, free_port, mirror, serve
@@ -88,7 +89,7 @@ async def test_redirects_lead_to_the_page_and_leave_no_ticket(visitor, jp_base_u
                 second = await visitor.follow(back.one("Location"), [*PAGE, _cookie_of(second)])
             assert (second.status, second.one("Location")) == (302, f"http://{host}{path}")
             assert (second.one("Cache-Control"), second.one("Referrer-Policy")) == ("no-store", "no-referrer")
-            assert time.perf_counter() - began < 1.0  # the figure is measured in a browser; this is a loaded machine
+            assert time.perf_counter() - began < 1.0 * slowness()  # the figure is measured in a browser; this is a loaded machine
             cookies = [_cookie_of(second)]
             assert second.one("Set-Cookie").startswith(f"portproxy-{visitor.port}=")
             assert second.one("Set-Cookie").partition(";")[2] == " Path=/; HttpOnly; SameSite=Lax"

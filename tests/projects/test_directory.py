@@ -16,6 +16,8 @@ from jupyter_portproxy.projects.placement.admin import PlacementAdmin
 from jupyter_portproxy.projects.placement.lookup import Placement
 from jupyter_portproxy.services.ports import PortLeases
 
+from ..support.cpu_time import slowness
+
 ROLES = {"owner": ["ports"], "member": ["ports"], "viewer": []}
 
 
@@ -106,7 +108,7 @@ async def test_a_list_of_ports_is_bounded_and_its_check_is_fast(build):
             await change("ann", "p1", ["10000-20000"] * 101)
         begun = time.process_time()
         await change("ann", "p1", ["10000-20000"] * 100)
-        assert time.process_time() - begun < 0.1
+        assert time.process_time() - begun < 0.1 * slowness()
         with pytest.raises(BadInput, match=r"Port 20001 is outside allowed range \(10000-20000\)"):
             await change("ann", "p1", ["15000", "19000-21000"])
 

@@ -20,6 +20,8 @@ from jupyter_portproxy.projects.model import (
 )
 from jupyter_portproxy.protocol.project_urls import is_key
 
+from ..support.cpu_time import slowness
+
 TARGET = NextHop("p1", "http", "10.0.0.1", 8000, "s3cret", 7, (range(6000, 6011),))
 
 
@@ -65,7 +67,7 @@ def test_bad_keys_are_refused_as_unknown(text):
 def test_a_key_of_a_megabyte_costs_nothing():
     begun = time.perf_counter()
     assert not is_key("a" * (1 << 20))
-    assert time.perf_counter() - begun < 0.005
+    assert time.perf_counter() - begun < 0.005 * slowness()
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a\r\nX: y", "\xe9", "x" * 4097, None])

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from jupyter_portproxy.protocol.page_head import MAX_BYTES, build_icon_url, parse_page_head
 
+from ..support.cpu_time import slowness
+
 WORST = [
     "<", "<!", "<![", "<![x]>", "<![<", "</", "<?", "&#", "<title>&#", "<title>&a", "<title ", "<title>", "</title", "<a>",
     "</a>",
@@ -71,7 +73,7 @@ def test_the_worst_pages_cost_little(unit, before):
         begun = time.thread_time()
         parse_page_head(content)
         costs.append(time.thread_time() - begun)
-    assert min(costs) < 0.02
+    assert min(costs) < 0.02 * slowness()
 
 
 @given(st.lists(st.sampled_from([*WORST, "'", '"', ">", "=", " ", "icon", "href", "x"]) | st.text(max_size=5), max_size=60))

@@ -12,6 +12,7 @@ import pytest
 
 from jupyter_portproxy.services.listeners import MAX_SOCKETS, Listeners, ports_of_descendants
 
+from ..support.cpu_time import slowness
 from ..support.upstreams import free_port
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who owns a socket")
@@ -114,7 +115,7 @@ def test_two_hundred_listeners_are_refreshed_in_under_20_ms():
         took.append(time.thread_time() - started)
     for server in servers:
         server.close()
-    assert min(took) < 0.02
+    assert min(took) < 0.02 * slowness()
 
 
 def test_the_ports_of_descendants_are_found():

@@ -14,6 +14,7 @@ from jupyter_portproxy.projects.model import ANY_PROJECT
 from jupyter_portproxy.projects.placement import postgres_schema as schema
 from jupyter_portproxy.projects.placement.lookup import Placement, PlacementOptions
 
+from ...support.cpu_time import slowness
 from ...support.placements import ONE, QUICK, is_at, is_kind, refused, until, until_found
 from ...support.waiting import eventually
 
@@ -186,7 +187,7 @@ async def test_a_hundred_thousand_projects(make, database):
         await placement.resolve(key, "ann")
     cached = (time.perf_counter() - begun) / len(keys)
     print(f"a look-up took {cached * 1e6:.1f} us cached, {uncached * 1e6:.0f} us from the database")
-    assert cached < 0.0002 and uncached < 0.02
+    assert cached < 0.0002 * slowness() and uncached < 0.02 * slowness()
 
 
 async def test_a_server_that_is_not_there_is_said_once(caplog):

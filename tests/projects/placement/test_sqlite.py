@@ -16,6 +16,7 @@ from jupyter_portproxy.projects.model import ANY_PROJECT, NextHop
 from jupyter_portproxy.projects.placement.admin import PlacementAdmin, PlacementsUnavailable
 from jupyter_portproxy.projects.placement.lookup import Placement
 
+from ...support.cpu_time import slowness
 from ...support.placements import is_kind, until
 from ...support.waiting import eventually
 
@@ -164,7 +165,7 @@ async def test_ten_thousand_projects_and_a_thousand_members(placement, admin, pa
         times.append((time.perf_counter() - begun) / 2000)
     uncached, cached = times[0], min(times[1:])  # the least of five: other programs run beside the tests
     print(f"a look-up took {cached * 1e6:.1f} us cached, {uncached * 1e6:.0f} us from the file")
-    assert cached < 0.00005 and uncached < 0.002
+    assert cached < 0.00005 * slowness() and uncached < 0.002 * slowness()
     assert (await placement.resolve("n7", "m999")).role == "viewer"
     begun = time.monotonic()
     await admin.remove_member("n7", "m999")
