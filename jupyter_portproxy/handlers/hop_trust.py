@@ -59,14 +59,16 @@ def describe_client(
     """
     context: Any = request.connection.context  # type: ignore[union-attr]
     headers, from_hop = request.headers, trusted and is_last_hop
+    host, public_host = headers.get("Host", ""), first_list_member(headers.get("X-Forwarded-Host", "")) if trusted else ""
     return Client(
         address=request.remote_ip or "",
         peer=getattr(context, "_orig_remote_ip", None) or request.remote_ip or "",
         scheme=request.protocol,
-        host=headers.get("Host", ""),
+        host=host,
         trusted=trusted,
         secrets=tokens | credentials.find_xsrf_tokens(headers.get_list("Cookie")),
         login_cookie=login_cookie,
         authorization=headers.get(AUTHORIZATION_FIELD, "") if from_hop else "",
+        public_host=public_host if public_host != host else "",
         forwarded_client=parse_hop_header(headers.get(HOP_FIELD, "")).forwarded_client if from_hop else None,
     )

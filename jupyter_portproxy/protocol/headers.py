@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 
 from . import credentials, frame_ancestors
@@ -220,8 +220,6 @@ def build_request_fields(
         fields = _select_preflight_fields(fields)
     forwarded = _describe_client(fields, client)
     keep_host = keep_host and hop is None
-    if client.trusted and client.forwarded_client is None and forwarded.host != client.host:
-        client = replace(client, public_host=forwarded.host)
     context = _Context(fields, route, upstream, client, keep_host=keep_host)
     out, vias, adapted = _apply_request_rules(fields, context, forwarded, method)
     if client.authorization and not _is_jupyters_authorization(client.authorization, client):
@@ -379,6 +377,12 @@ def strip_client_origin(url: str, client: Client) -> str | None:
     return strip_origin(url, client.public_host) if rest is None and client.public_host else rest
 
 
+def _strip_forwarded_origin(url: str, client: Client) -> str | None:
+    """The same for the origin that this gateway's X-Forwarded-Host names."""
+    forwarded = client.forwarded_client
+    return strip_client_origin(url, client) if forwarded is None else strip_origin(url, forwarded.host)
+
+
 # ---- rules of request fields ----
 
 
@@ -507,11 +511,23 @@ def _to_client_url(context: _Context, url: str) -> str:
         # A service that gets X-Forwarded-Proto: https writes https URLs, whatever it speaks here.
         is_public = scheme == "https" == (client.forwarded_client or client).scheme
         if (scheme != upstream.scheme and not is_public) or not _is_authority_of(authority, upstream):
-            return url
+            return _move_public_url_below(url, context)
         url = rest if rest.startswith("/") else f"/{rest}"
         if (route.keep_prefix or not route.prefix) and url[1:2] in ("/", "\\"):
             return f"/.{url}"
     return url if route.keep_prefix or not route.prefix or not url.startswith("/") else _move_below(url, route.prefix)
+
+
+def _move_public_url_below(url: str, context: _Context) -> str:
+    """A URL that a service has built from X-Forwarded-Host without the prefix, moved below it; any other stays.
+
+    Paths of JupyterHub, and those that begin as the prefix does, are not the service's: `/user/...` or `/proxy/...`.
+    """
+    route, prefix = context.route, context.route.prefix
+    rest = None if route.keep_prefix or not prefix else _strip_forwarded_origin(url, context.client)
+    if rest is None or any(is_below(rest, f"/{name}") for name in ("hub", prefix.split("/")[1])):
+        return url
+    return _move_below(rest if rest.startswith("/") else f"/{rest}", prefix)
 
 
 def _move_below(path: str, prefix: str) -> str:

@@ -37,6 +37,15 @@ def test_the_last_hop_gets_the_clients_own_authorization():
     assert client.authorization == "Basic x" and client.forwarded_client.peers == ("10.0.0.1",)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "host", "public"), [(True, "hub.example, a", "hub.example"), (True, "a", ""), (False, "b", "")]
+)
+def test_the_host_of_the_clients_url_is_a_trusted_reverse_proxys(trusted, host, public):
+    received = request(X_Forwarded_Host=host)
+    client = describe_client(received, trusted=trusted, is_last_hop=False, tokens=frozenset(), login_cookie="login")
+    assert (client.host, client.public_host) == ("a", public)
+
+
 def test_a_hop_without_the_credential_is_refused():
     chain = SimpleNamespace(admits=lambda credential: credential == "right")
     assert previous_hop(request(X_Portproxy_Hop="credential=right&user=ann"), chain).user == "ann"

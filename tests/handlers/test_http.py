@@ -223,6 +223,17 @@ async def test_the_host_is_kept_for_the_ports_that_the_settings_name(call, origi
     assert seen.one("X-Forwarded-Host") in (own, None) and f"host={own}" in seen.one("Forwarded")
 
 
+async def test_a_redirect_that_is_built_of_x_forwarded_host_stays_below_the_prefix(call, jp_base_url):
+    async def redirects(up):
+        seen = await up.request()
+        host = seen.one("X-Forwarded-Host")
+        await up.write(f"HTTP/1.1 302 Found\r\nLocation: http://{host}/login\r\nContent-Length: 0\r\n\r\n".encode())
+
+    async with serve(redirects) as up:
+        response = await call(f"proxy/port/{up.port}/")
+    assert response.one("Location") == f"{jp_base_url}proxy/port/{up.port}/login"
+
+
 async def test_the_urls_of_fields_are_mapped_both_ways(call, origin, jp_base_url):
     async with serve(answers(head=b"Link: </x?page=2>; rel=next\r\nRefresh: 5; url=/y")) as up:
         prefix = f"{jp_base_url}proxy/port/{up.port}"

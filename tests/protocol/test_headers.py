@@ -51,8 +51,8 @@ def crossed(*fields):
     return [field for field in up(*fields) if field not in said]
 
 
-def down(*fields, route=STRIP, upstream=UP):
-    return headers.build_response_fields(list(fields), route, upstream, CLIENT)
+def down(*fields, route=STRIP, upstream=UP, client=CLIENT):
+    return headers.build_response_fields(list(fields), route, upstream, client)
 
 
 def values(fields, name):
@@ -304,7 +304,8 @@ def test_every_check_of_a_requests_origin_finds_one_story(client, upstream, keep
     ids=words("untrusted-proxy proxy-without-scheme proxy-with-another-host proxy-without-port https-port http-port"),
 )
 def test_a_reverse_proxy_with_few_fields_leaves_one_story(host, trusted, said, page, keep_host, check):
-    client = headers.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted)
+    public_host = "hub.example" if "X-Forwarded-Host" in said and host != "hub.example" else ""
+    client = headers.Client("10.0.0.9", "127.0.0.1", "http", host, trusted=trusted, public_host=public_host)
     out = up(*lines(said), ("Origin", page), ("Referer", f"{page}{P}/x"), client=client, keep_host=keep_host, method="POST")
     assert check(out), out
 
@@ -671,6 +672,30 @@ def test_a_service_that_got_x_forwarded_proto_https_may_write_https_urls():
     assert headers.build_response_fields([("Location", "https://localhost:8050/x")], STRIP, UP, BEHIND_PROXY) == [
         ("Location", f"{P}/x")
     ]
+
+
+@table(f"""
+sent -> seen
+http://hub.example:8888/login?next=/a -> {P}/login?next=/a
+https://HUB.example:8888/login        -> {P}/login
+http://hub.example:8888               -> {P}/
+http://hub.example:8888?q             -> {P}/?q
+http://hub.example:8888//evil.example -> {P}//evil.example
+http://hub.example:8888{P}/x          -> http://hub.example:8888{P}/x
+http://hub.example:8888/a%40b/lab     -> http://hub.example:8888/a%40b/lab
+http://hub.example:8888/hub/home      -> http://hub.example:8888/hub/home
+http://hub.example:8888/hubs          -> {P}/hubs
+http://hub.example/login              -> http://hub.example/login
+""")
+def test_a_url_that_a_service_builds_of_x_forwarded_host_is_its_own(sent, seen):
+    assert down(("Location", sent)) == [("Location", seen)]
+    assert down(("Location", sent), route=KEEP) == [("Location", sent)]
+
+
+def test_a_url_of_the_host_that_a_reverse_proxy_or_a_chain_forwards_is_the_services_own():
+    forwarded = ForwardedClient("https", "hub.example", ("192.0.2.1",))
+    for client in (replace(CLIENT, public_host="hub.example"), replace(CLIENT, forwarded_client=forwarded)):
+        assert down(("Location", "https://hub.example/login"), client=client) == [("Location", f"{P}/login")]
 
 
 OTHERS = words("""
