@@ -35,6 +35,8 @@ def add_api_command(
         except (KeyError, TypeError):
             reason = "in a form that this program does not know.\nIs its jupyter_portproxy of another version?"
             raise CliError(f"{client.server.url} answers {reason}") from None
+        except UnicodeEncodeError as error:  # a name or path of bytes, for a URL
+            raise CliError(f"{error.object!r} is not UTF-8 text.\nRename it.") from None
 
     command.set_defaults(run=call)
     add_server_options(command)

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import CliError
 from . import attach, check, folders, forward, links, lists, logins, ready, services, user_ports, watch
 from .api_command import REQUEST_TIMEOUT, add_server_options, open_client
-from .output import PROGRAM, Options, printable
+from .output import PROGRAM, Options, discard_output, is_output_error, prepare_streams, printable
 
 _SUBJECTS = (lists, links, services, folders, ready, user_ports, check, watch, forward, attach, logins)
 
@@ -29,16 +29,25 @@ def main(arguments: Sequence[str] | None = None, *, timeout: float = REQUEST_TIM
         arguments: default: those of the process.
         timeout: of requests to the server, in seconds.
     """
-    options = _parse(list(sys.argv[1:] if arguments is None else arguments), timeout)
+    prepare_streams()
     try:
-        return int(options.run(options) or 0)
+        options = _parse(list(sys.argv[1:] if arguments is None else arguments), timeout)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
     except CliError as error:
         print(printable(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 0
+    except OSError as error:
+        if not is_output_error(error):
+            raise
+        discard_output()
+        if isinstance(error, BrokenPipeError):  # as of `| head -1`
+            return 0
+        print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
 
 
 def _overview(parser: argparse.ArgumentParser, options: Options) -> None:

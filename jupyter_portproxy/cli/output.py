@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import re
@@ -22,11 +24,39 @@ PROGRAM = "jupyter portproxy" if os.path.exists(__file__) else os.path.basename(
 _MAX_SECRET_SIZE = 8192  # characters that are read; more than a secret may have
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", re.ASCII)
 MAX_DURATION = 366 * 86400  # s, that servers accept
+_WRITE_ERRORS = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _PLAIN_WORD = re.compile(r"[\w@%+=:,./{}~-]+", re.ASCII)  # with the braces of placeholders
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # seconds
 Options = argparse.Namespace
 Commands = Any  # argparse's _SubParsersAction
 Work = Callable[[Options], Coroutine[Any, Any, int | None]]
+
+
+def prepare_streams() -> None:
+    """Open /dev/null in place of standard streams that the caller has closed (`>&-`), and let any text be printed.
+
+    For a closed stream Python has None, and the next socket or file gets its number. A character that the encoding of standard
+    output lacks, as of a page's title in a locale without UTF-8, is printed as its escape.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def is_output_error(error: OSError) -> bool:
+    """True for the error of a stream that cannot be written, such as one on a full disk. Those of files have their name."""
+    return error.errno in _WRITE_ERRORS and error.filename is None
+
+
+def discard_output() -> None:
+    """Let standard output lead to /dev/null: Python writes what is left there when it exits."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def print_json(value: object) -> None:

@@ -63,5 +63,9 @@ def exit_code_of_signals() -> asyncio.Future[int]:
 
 
 def print_message(text: str) -> None:
-    """Print a message for people to standard error: standard output has results alone."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """Print a message for people to standard error: standard output has results alone.
+
+    Where it cannot be printed, as on a full disk or in a terminal that is closed, the connections go on.
+    """
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)

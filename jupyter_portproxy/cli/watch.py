@@ -138,9 +138,13 @@ def _keep(saved: dict[int, dict[str, Any]], exchange: dict[str, Any]) -> None:
 
 
 def _write_archive(file: TextIO, saved: dict[int, dict[str, Any]]) -> None:
+    """Raises: CliError"""
     from importlib.metadata import version
 
     from ..diagnose.har import build_archive
 
-    with file:
-        json.dump(build_archive(saved.values(), version("jupyter_portproxy")), file, indent=1)
+    try:
+        with file:
+            json.dump(build_archive(saved.values(), version("jupyter_portproxy")), file, indent=1)
+    except OSError as error:
+        raise CliError(f"The file {file.name} cannot be written: {error.strerror}.") from None

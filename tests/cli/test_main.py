@@ -55,3 +55,48 @@ def test_a_help_text_imports_nothing_that_it_does_not_need(home):
             [sys.executable, "-c", code, *words], env=environment(home), capture_output=True, text=True, check=True
         )
         assert "argparse" in (modules := done.stdout.splitlines()[-1].split()) and not heavy & {*modules}, words
+
+
+def _shell(home, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Runs a line of a shell in which `$P` is `jupyter portproxy`."""
+    program = f"{sys.executable} -m jupyter_portproxy"
+    variables = environment(home, {"P": program, **more})
+    return subprocess.run(["sh", "-c", command], env=variables, cwd=home, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_cannot_be_written_is_one_sentence(home, unbuffered):
+    (home / "portproxy.toml").write_text("version = 1\n")
+    if sys.platform == "linux":
+        done = _shell(home, "$P project > /dev/full", PYTHONUNBUFFERED=unbuffered)
+        assert (done.returncode, done.stderr) == (1, "The output cannot be written: No space left on device.\n")
+    done = _shell(home, "$P project | true", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_standard_streams_may_be_closed(server, run, home):
+    """As of a service manager. A socket that gets the number of one would get what is printed."""
+    run("start", "web")
+    for command in ("list", "logs web", "templates", "check 1"):
+        done = _shell(home, f"$P {command} <&- >&-")
+        assert (done.returncode, done.stderr) == (int(command == "check 1"), ""), command
+    (home / "portproxy.toml").write_text('[services.one]\ncommand = ["true"]\n')
+    assert "which you have not allowed: allow it at a terminal, or with --yes." in _shell(home, "$P up <&-").stderr
+    done = _shell(home, "$P login http://127.0.0.1:1/ <&-")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "The token is empty.")
+
+
+def test_what_the_locale_cannot_print_is_an_escape(home):
+    folder = home / "r\u00e4um"
+    folder.mkdir()
+    (folder / "portproxy.toml").write_text('[[ports]]\nport = 3000\nlabel = "\u041f"\n')
+    done = _shell(home, f"$P project {folder}", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "") and "r\\xe4um: portproxy.toml" in done.stdout
+    assert "port 3000 is called '\\u041f'" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_path_or_name_that_is_no_text_is_one_sentence(server, home):
+    for command in ('mkdir "$N" && cd "$N" && $P up', '$P stop "$N"', '$P url "$N"', '$P await "$N"'):
+        done = _shell(home, f"N=$(printf 'x\\377'); {command}")
+        assert done.returncode == 1 and re.fullmatch(r"'.*x\\udcff' is not UTF-8 text\.\nRename it\.\n", done.stderr), command

@@ -46,6 +46,14 @@ def test_messages_go_to_standard_error_without_control_characters(capsys):
     assert capsys.readouterr() == ("", "no\N{REPLACEMENT CHARACTER}[2J way\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has this device")
+def test_a_message_that_cannot_be_printed_ends_nothing(monkeypatch):
+    with open("/dev/full", "w", buffering=1) as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        print_message("The server answers again.")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # what is left is written when it is closed
+
+
 def test_a_server_is_dialled_with_the_proxy_of_the_environment(monkeypatch):
     for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)

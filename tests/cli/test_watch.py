@@ -56,6 +56,15 @@ def test_a_line_for_each_request_and_an_archive_at_the_end(server, run, home):
     assert not [text for text in (first, second, archive) if "secret" in text or TOKEN in text]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has /dev/full")
+def test_an_archive_that_cannot_be_written_is_one_sentence(server, home):
+    with watching(home, "15000", "--har", "/dev/full") as command:
+        wait_for_recording(server, "15000")
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == 1
+        assert command.stderr.read() == BEGUN.format("15000") + "The file /dev/full cannot be written: No space left on device.\n"
+
+
 def test_json_is_one_object_in_each_line(server, home):
     port = free_port()
     with watching(home, str(port), "--json") as command:
