@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CliError
-from .output import Commands, Options
+from .output import Commands, Options, parse_name
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -26,7 +26,7 @@ def add_api_command(
     """Add a command that calls the server's API. An answer without the API's keys becomes a CliError."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     for argument in arguments:
-        command.add_argument(argument)
+        command.add_argument(argument, type=parse_name)
 
     def call(options: Options) -> int | None:
         client = open_client(options)

@@ -12,7 +12,7 @@ from ..errors import CliError
 from .api_command import add_api_command
 from .check_page import check_page, run_check
 from .links import forward_command, path_of, print_links
-from .output import PROGRAM, Commands, Options, parse_port_operand, print_json, printable
+from .output import PROGRAM, Commands, Options, parse_name, parse_port_operand, print_json, printable
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -30,7 +30,7 @@ def add_commands(commands: Commands) -> None:
     call_server = checking.get_default("run")
     checking.set_defaults(run=partial(_run, call_server))
     what = checking.add_mutually_exclusive_group(required=True)
-    what.add_argument("target", metavar="PORT|NAME", nargs="?")
+    what.add_argument("target", metavar="PORT|NAME", nargs="?", type=parse_name)
     what.add_argument("--migrate", action="store_true", help="check a configuration of jupyter-server-proxy instead")
     text = "look at the page as a browser would, and say what is wrong with it; exit code 1 with findings, 2 if it cannot be seen"
     checking.add_argument("--page", action="store_true", help=text)

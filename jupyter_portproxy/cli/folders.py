@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..errors import CliError, Missing, NotFound
 from .api_command import add_api_command
 from .links import forward_command
-from .output import PROGRAM, Commands, Options, print_json, printable, quote_command
+from .output import PROGRAM, Commands, Options, parse_name, print_json, printable, quote_command
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -42,9 +42,11 @@ def add_commands(commands: Commands) -> None:
     starting.add_argument("--yes", action="store_true", help="allow what the project files say without a question")
     starting.add_argument("--no-wait", dest="wait", action="store_false", help="do not wait until the services are ready")
     stopping = add_api_command(commands, "down", _down, "Stop the services of a folder.", as_json=True)
-    starting.add_argument("arguments", nargs="*", metavar="FOLDER | NAME", help=f"{_ARGUMENTS}, with what they depend on")
+    starting.add_argument(
+        "arguments", nargs="*", type=parse_name, metavar="FOLDER | NAME", help=f"{_ARGUMENTS}, with what they depend on"
+    )
     text = f"{_ARGUMENTS}, with what depends on them and what only they need"
-    stopping.add_argument("arguments", nargs="*", metavar="FOLDER | NAME", help=text)
+    stopping.add_argument("arguments", nargs="*", type=parse_name, metavar="FOLDER | NAME", help=text)
 
 
 def take_folder(arguments: list[str]) -> str:

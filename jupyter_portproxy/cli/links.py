@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_command import add_api_command
-from .output import PROGRAM, Commands, Options, parse_port_operand
+from .output import PROGRAM, Commands, Options, parse_name, parse_port_operand
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
     """Add the commands to the command line; `options.run(options)` executes one."""
     for name, run, verb in (("url", _url, "Print the URL of"), ("open", _open, "Open")):
         linking = add_api_command(commands, name, run, f"{verb} a port or service.")
-        linking.add_argument("target", metavar="PORT|NAME")
+        linking.add_argument("target", metavar="PORT|NAME", type=parse_name)
         which = linking.add_mutually_exclusive_group()
         which.add_argument("--isolated", action="store_true", help="only the isolated origin")
         which.add_argument("--path", action="store_true", help="only the path-based URL, which programs use")

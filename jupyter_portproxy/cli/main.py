@@ -72,6 +72,8 @@ def _parse(arguments: list[str], timeout: float) -> Options:
     more = [*unknown, *arguments[end + 1 :]]
     if more and (not hasattr(options, "arguments") or any(item.startswith("-") for item in unknown)):
         parser.error(f"unknown: {' '.join(more)}")
+    if "" in more:
+        parser.error("an argument is empty: is a variable of the shell not set?")
     if more:
         options.arguments = [*options.arguments, *more]
     return options

@@ -139,6 +139,21 @@ def parse_port_operand(text: str) -> int:
         raise CliError(f"{error}.") from None
 
 
+def parse_name(text: str) -> str:
+    """A name, port or folder, for argparse. An empty one, as of a variable that is not set, must not mean the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
+    return text
+
+
+def parse_seconds(text: str) -> float:
+    """For argparse."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, for example 600") from None
+
+
 def parse_duration(text: str) -> float:
     """Seconds, minutes, hours or days as `90s`, `30m`, `8h`, `7d` -> seconds, for argparse."""
     match = _DURATION.fullmatch(text)

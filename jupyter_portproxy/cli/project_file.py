@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ..errors import CliError
 from .api_command import add_server_options, open_client
 from .folders import describe_content, describe_problem, path_on_server, take_folder
-from .output import PROGRAM, Commands, Options, print_json, print_result, printable
+from .output import PROGRAM, Commands, Options, parse_name, print_json, print_result, printable
 
 if TYPE_CHECKING:
     from ..project_file.example import RunningProgram
@@ -28,7 +28,9 @@ def add_commands(commands: Commands) -> None:
     command = commands.add_parser("project", help=text, description=text, usage=f"{PROGRAM} project [init] [FOLDER] [--json]")
     command.set_defaults(run=_run)
     add_server_options(command)
-    command.add_argument("arguments", nargs="*", metavar="[init] [FOLDER]", help="the folder; by default the current one")
+    command.add_argument(
+        "arguments", nargs="*", type=parse_name, metavar="[init] [FOLDER]", help="the folder; by default the current one"
+    )
     command.add_argument("--json", action="store_true", help="print JSON")
 
 

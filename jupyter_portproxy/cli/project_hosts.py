@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CliError
-from .output import Options, print_json, print_result, print_table, read_secret
+from .output import Options, parse_seconds, print_json, print_result, print_table, read_secret
 
 if TYPE_CHECKING:  # the package `projects` is imported when a command needs it
     from ..projects.placement.admin import HostRecord, PlacementAdmin
@@ -40,7 +40,7 @@ def add_commands(command: Callable[..., Any]) -> None:
         command(name, partial(_set_status, name), text, "host")
     command("remove-host", _remove, "Delete a host that has no projects.", "host")
     beating = command("heartbeat", _heartbeat, "Record that a host is alive.", "host")
-    beating.add_argument("--every", type=float, metavar="SECONDS", help="repeat it, until the command is ended")
+    beating.add_argument("--every", type=parse_seconds, metavar="SECONDS", help="repeat it, until the command is ended")
 
 
 def state_of(host: HostRecord) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from ..errors import CliError, ServerUnavailable
 from .api_command import add_api_command
-from .output import Commands, Options, parse_duration, parse_port_operand
+from .output import Commands, Options, parse_duration, parse_name, parse_port_operand
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -19,7 +19,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # s between two looks
 def add_commands(commands: Commands) -> None:
     """Add the command to the command line; `options.run(options)` executes it."""
     waiting = add_api_command(commands, "await", _await, "Wait until a port or service is ready.")
-    waiting.add_argument("target", metavar="PORT|NAME")
+    waiting.add_argument("target", metavar="PORT|NAME", type=parse_name)
     waiting.add_argument(
         "--timeout", dest="seconds", type=_parse_seconds, default=60.0, metavar="TIME",
         help="how long to wait, in seconds or for example 5m (default: 60); after it the exit code is 1",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CliError, Missing
 from .api_command import add_api_command
 from .links import print_links, service_path
-from .output import PROGRAM, Commands, Options, print_json
+from .output import PROGRAM, Commands, Options, parse_seconds, print_json
 
 if TYPE_CHECKING:
     from .api_client import ApiClient
@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="continue until the service ends")
     text = "Reserve a free allowed port for a name, and print it."
     reserving = add_api_command(commands, "reserve", _reserve, text, "name", as_json=True)
-    reserving.add_argument("--seconds", type=float, default=600, help="how long to wait for a listener (default: 600)")
+    reserving.add_argument("--seconds", type=parse_seconds, default=600, help="how long to wait for a listener (default: 600)")
 
 
 def _start(client: ApiClient, options: Options) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import CliError
 from .api_command import add_api_command
-from .output import Commands, Options, parse_port_operand, printable
+from .output import Commands, Options, parse_name, parse_port_operand, printable
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -32,7 +32,7 @@ def add_commands(commands: Commands) -> None:
     """Add the command to the command line; `options.run(options)` executes it."""
     text = "Show the requests to a port or service as they happen, until Ctrl-C."
     watching = add_api_command(commands, "watch", _watch, text)
-    watching.add_argument("target", metavar="PORT|NAME")
+    watching.add_argument("target", metavar="PORT|NAME", type=parse_name)
     watching.add_argument("--har", metavar="FILE", help="write them to this file at the end, as an HTTP Archive (HAR)")
     watching.add_argument("--json", action="store_true", help="print one JSON object in each line")
 

@@ -100,3 +100,23 @@ def test_a_path_or_name_that_is_no_text_is_one_sentence(server, home):
     for command in ('mkdir "$N" && cd "$N" && $P up', '$P stop "$N"', '$P url "$N"', '$P await "$N"'):
         done = _shell(home, f"N=$(printf 'x\\377'); {command}")
         assert done.returncode == 1 and re.fullmatch(r"'.*x\\udcff' is not UTF-8 text\.\nRename it\.\n", done.stderr), command
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["start", "restart", "stop", "logs", "reserve", "url", "open", "await", "check", "check --page", "watch", "detach", "up",
+     "down", "up --yes", "down shop", "project", "project init", "allow"],
+)  # fmt: skip
+def test_an_empty_argument_is_refused_and_does_not_mean_the_default(home, command):
+    """As of a variable of the shell that is not set: `down "$NAME"` would stop all services of the folder."""
+    done = _shell(home, f'$P {command} "$UNSET"')
+    assert done.returncode == 2 and not done.stdout, done.stdout
+    expected = "'' is not a port" if command == "allow" else "is empty: is a variable of the shell not set?"
+    assert expected in done.stderr.splitlines()[-1]
+
+
+def test_a_number_of_seconds_that_is_none_is_a_sentence(home):
+    done = _shell(home, "$P reserve x --seconds abc")
+    assert done.returncode == 2 and done.stderr.endswith(
+        "argument --seconds: 'abc' is not a number of seconds, for example 600\n"
+    )
