@@ -258,6 +258,7 @@ class Folders:
                 _check_names(known, names, {**templates, **{service.template.name: None for service in services}})
                 services = with_related([service for service in services if service.template.name in names], services)
             await self._services.stop_all(services)
+        await self._apply(known)  # what the files no longer have leaves the list
         return self.describe(known)
 
     async def _open(self, known: KnownFolder) -> None:
@@ -336,7 +337,8 @@ class Folders:
         for service in self._services_of(known):
             is_removed = _has_removed(known.file, service.template.name)
             self._services.set_removed(service, is_removed)
-            if is_removed and not service.alive and not known.changing.locked():
+            is_listed = service.name in self._services  # another request may have deleted it meanwhile
+            if is_removed and is_listed and not service.alive and not known.changing.locked():
                 await self._services.delete(service.name)
 
     # ---- which folders are known ----
