@@ -27,6 +27,7 @@ _APPEARANCES = {
     "silent": "is listed only",
     "ignore": "is not listed",
 }
+_FILES_OF_SERVICES = {"portproxy.toml", "Procfile"}
 _AUTOSTARTS = {"always": "and whenever this server starts", "ask": "and, after a question, when the folder is opened"}
 _ARGUMENTS = (
     "the folder (default: the current one; with a server elsewhere, a path below the folder that it shows), then names of its "
@@ -102,6 +103,9 @@ def _up(client: ApiClient, options: Options) -> int:
             raise CliError(NotFound.service_of_folder(name, folder["name"], available).message)
     for problem in folder["problems"]:
         print(printable(describe_problem(problem)), file=sys.stderr)
+    is_whole = bool(names) or not any(map(_is_of_service, folder["problems"]))
+    if not (folder["services"] or folder["ports"]):
+        return _answer_empty(folder, options, is_whole=is_whole)
     if folder["consent"] != "given":
         _ask(folder, options)
         client.call("PUT", "folders/consent", {"path": folder["folder"], "digest": folder["digest"]})
@@ -128,7 +132,27 @@ def _up(client: ApiClient, options: Options) -> int:
     failed = [service for service in services if service["state"] == "failed"]
     if failed and not options.json:
         raise CliError("\n".join(line for service in failed for line in _explain(service)))
-    return 1 if failed or failures else 0
+    return 1 if failed or failures or not is_whole else 0
+
+
+def _is_of_service(problem: Item) -> bool:
+    """True if a service may be left out for this problem."""
+    return problem["file"] in _FILES_OF_SERVICES and (not problem["key"] or problem["key"].partition(".")[0] == "services")
+
+
+def _answer_empty(folder: Item, options: Options, *, is_whole: bool) -> int:
+    """The end of `up` where the files say nothing: there is nothing to allow. Raises: CliError: the files are gone."""
+    if not folder["files"]:
+        stop = f"Stop what runs: {PROGRAM} down {quote_command([folder['folder']])}"
+        raise CliError(printable(f"{folder['folder']} has no project file any more.\n{stop}"))
+    if options.json:
+        print_json({"folder": folder, "services": [], "failures": []})
+    elif is_whole:
+        files = ", ".join(source["path"] for source in folder["files"])
+        print(printable(f"{folder['folder']} ({files}) has no services to start, and no rules for ports."))
+    else:
+        print(printable(f"{folder['folder']}: nothing is started."), file=sys.stderr)
+    return 0 if is_whole else 1
 
 
 def _with_needs(names: list[str], services: list[Item]) -> set[str]:

@@ -250,8 +250,10 @@ def test_a_folder_that_is_deleted_can_still_be_stopped(server, run, shop, home):
     assert run("up", "--yes", folder="shop")[0] == 0
     shutil.rmtree(shop)
     code, _, error = run("up", str(shop))
-    assert code == 1 and "Traceback" not in error
+    gone = f"{shop} has no project file any more.\nStop what runs: jupyter portproxy down {shop}\n"
+    assert (code, error) == (1, gone)
     assert run("down", str(shop))[:2] == (0, "Stopped: api, db, front.\n")
+    assert run("list")[1].startswith("No services.\n")
 
 
 def test_bad_input_is_one_sentence(server, run, shop, home):
@@ -325,6 +327,31 @@ def test_only_rules_for_ports(server, run, shop):
         "  a port of processes like 'a b' is not listed\n\n"
         "It has no services to start. Its rules for ports count now.\n",
     )
+
+
+def test_files_that_say_nothing_need_no_consent(server, run, shop):
+    """As of `project init`: everything in it is a comment."""
+    (shop / "portproxy.toml").write_text("version = 1\n# [services.docs]\n")
+    nothing = f"{shop} (portproxy.toml) has no services to start, and no rules for ports.\n"
+    assert run("up", folder="shop") == (0, nothing, "")
+    code, output, _ = run("up", "--yes", "--json", folder="shop")
+    assert (code, json.loads(output)["services"], json.loads(output)["folder"]["consent"]) == (0, [], "none")
+
+
+def test_a_service_that_is_wrong_is_not_started_and_the_exit_code_says_so(server, run, shop):
+    """A script that goes on after `up` would find no service."""
+    (shop / "portproxy.toml").write_text("[services.db\n")
+    code, output, errors = run("up", "--yes", folder="shop")
+    assert (code, output) == (1, "") and re.fullmatch(
+        rf"portproxy.toml:1: It is not TOML: .*\n{shop}: nothing is started.\n", errors
+    )
+    (shop / "portproxy.toml").write_text(f"{SHOP}\n[services.wrong]\ncommand = ['a']\ndepends_on = ['none']\n")
+    code, output, errors = run("up", "--yes", folder="shop")
+    assert code == 1 and "front is ready after " in output and "The service 'wrong' is left out" in errors
+    assert run("up", "db", folder="shop")[0] == 0  # of those that were asked for, none is left out
+    (shop / "portproxy.toml").write_text(f"{SHOP}\n[[ports]]\nport = 0\n")
+    code, output, errors = run("up", "--yes", folder="shop")
+    assert code == 0 and "ports[1]" in errors
 
 
 def test_what_is_activity_is_shown_where_it_is_not_the_default(tmp_path):
