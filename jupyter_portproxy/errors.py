@@ -2,7 +2,7 @@
 
 A `GatewayError` has a status, a stable code, fixed sentences for people and a documentation link. Messages contain nothing
 internal (paths, credentials, exception texts). What they quote (a port, a host) comes from the request, with everything but plain
-URL characters percent-encoded.
+URL characters percent-encoded; names of folders and services also keep spaces and the letters of all languages.
 """
 
 from __future__ import annotations
@@ -348,21 +348,23 @@ class BadInput(GatewayError):
 
     @classmethod
     def name(cls, kind: str, name: object, hint: str) -> BadInput:
-        return cls(f"Invalid {kind} name: '{'/'.join(map(_quoted, str(name)[:80].split('/')))}'.", hint)
+        return cls(f"Invalid {kind} name: '{'/'.join(map(_quoted_name, str(name)[:80].split('/')))}'.", hint)
 
 
 class NotFound(GatewayError):
     status, code, title = 404, "not_found", "No such service"
 
     def __init__(self, name: str, kind: str = "service") -> None:
-        super().__init__(f"There is no {kind} named '{_quoted(str(name))}'.", f"The list of {kind}s shows what there is.")
+        super().__init__(f"There is no {kind} named '{_quoted_name(str(name))}'.", f"The list of {kind}s shows what there is.")
 
     @classmethod
     def service_of_folder(cls, name: str, folder: str, names: Iterable[str]) -> NotFound:
         """The folder has no service of this name."""
         error = cls(name)
-        known = ", ".join(_quoted(each) for each in sorted(names)) or "none"
-        error.message = f"There is no service named '{_quoted(name)}' in the folder '{_quoted(folder)}', which has {known}."
+        known = ", ".join(_quoted_name(each) for each in sorted(names)) or "none"
+        error.message = (
+            f"There is no service named '{_quoted_name(name)}' in the folder '{_quoted_name(folder)}', which has {known}."
+        )
         error.hint = ""
         return error
 
@@ -378,7 +380,7 @@ class NotFound(GatewayError):
     def project_file(cls, folder: str) -> NotFound:
         """A folder without a project file."""
         error = cls(folder)
-        error.message = f"There is no project file in the folder '{_quoted(folder)}'."
+        error.message = f"There is no project file in the folder '{_quoted_name(folder)}'."
         error.hint = "Write one from what runs now: jupyter portproxy project init"
         return error
 
@@ -390,7 +392,7 @@ class FolderChanged(GatewayError):
     hint = "Look at what they say now, and allow that: jupyter portproxy up"
 
     def __init__(self, folder: str) -> None:
-        super().__init__(f"The project files of '{_quoted(folder)}' have changed, so that nothing more is started.")
+        super().__init__(f"The project files of '{_quoted_name(folder)}' have changed, so that nothing more is started.")
 
 
 class ServiceFailed(GatewayError):
@@ -419,7 +421,7 @@ class ConsentMissing(ServiceFailed):
     hint = "Look at what the folder starts, and allow it: jupyter portproxy up FOLDER"
 
     def __init__(self, folder: str) -> None:
-        super().__init__(f"The project file of the folder '{_quoted(folder)}' is not allowed, or has changed since it was.")
+        super().__init__(f"The project file of the folder '{_quoted_name(folder)}' is not allowed, or has changed since it was.")
 
 
 class NoPort(ServiceFailed):
@@ -625,6 +627,15 @@ _SHORTENED = _Shortened()
 def _quoted(text: str) -> str:
     """A part of a URL with markup, quotes and control characters percent-encoded, safe to print in any format."""
     return quote(text[:_QUOTE_LIMIT], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")
+
+
+def _quoted_name(text: str) -> str:
+    """A name, as of a folder, as a person reads it: with markup, quotes and what cannot be printed percent-encoded."""
+    return "".join(c if c == " " or (not c.isascii() and c.isprintable()) else _quoted_character(c) for c in text[:_QUOTE_LIMIT])
+
+
+def _quoted_character(character: str) -> str:
+    return quote(character, safe="%!$*+,;:=@~[]()", errors="replace")
 
 
 @cache

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_portproxy import errors
-from jupyter_portproxy.errors import BadRoute, BadUpstream, GatewayError, LoopDetected, Unreachable, UpstreamTimeout
+from jupyter_portproxy.errors import (
+    BadInput,
+    BadRoute,
+    BadUpstream,
+    GatewayError,
+    LoopDetected,
+    NotFound,
+    Unreachable,
+    UpstreamTimeout,
+)
 
 PAGE = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
 MARKUP = set("<>&\"'")
@@ -159,6 +168,26 @@ def test_a_bad_port_is_quoted_as_it_was_sent(text):
 )
 def test_what_a_url_may_not_hold_is_quoted_percent_encoded(text, quoted):
     assert BadRoute.port(text).message == f"Invalid port parameter: {quoted}"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\u0434\u0430\u043d\u043d\u044b\u0435", "\u0434\u0430\u043d\u043d\u044b\u0435"),
+        ("My r\u00e4um", "My r\u00e4um"),
+        ("<b>\u202e\n", "%3Cb%3E%E2%80%AE%0A"),
+        ("\ud800", "%3F"),
+    ],
+)
+def test_the_name_of_a_folder_is_readable_in_every_language(name, shown):
+    assert NotFound.project_file(name).message == f"There is no project file in the folder '{shown}'."
+    assert BadInput.name("service", name, "").message == f"Invalid service name: '{shown}'."
+
+
+@given(st.text())
+def test_no_quoted_name_carries_markup_or_control_characters(text):
+    message = NotFound.project_file(text).message.removeprefix("There is no project file in the folder '").removesuffix("'.")
+    assert message.isprintable() and not MARKUP & {*message}
 
 
 @given(st.text())
