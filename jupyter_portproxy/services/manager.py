@@ -34,7 +34,7 @@ from .service import Service
 from .service_list import ServiceList
 from .start_order import stop_in_order
 from .supervisor import PAUSES, Pauses, Supervisor
-from .template_keys import NAME, NAME_HINT
+from .template_keys import NAME, NAME_HINT, NUMBER_HINT
 from .templates import Template
 
 
@@ -208,6 +208,8 @@ class ServiceManager:
         name = self._names.choose(template, filled, kernel) if name is None else name
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput.name("service", name, NAME_HINT)
+        if name.isdigit() and name != template.name:
+            raise BadInput.name("service", name, NUMBER_HINT)
         known = self._services.find(name)
         if known is not None and known.template.key != template.key:
             raise BadInput(

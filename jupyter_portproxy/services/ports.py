@@ -20,7 +20,7 @@ from pathlib import Path
 from ..errors import BadInput, NoPort, NotFound, ServiceFailed
 from ..system.private_folder import PrivateFolder, remove_stale_folders
 from .hooks import Endpoint
-from .template_keys import NAME, NAME_HINT
+from .template_keys import NAME, NAME_HINT, NUMBER_HINT
 from .templates import Template
 
 _MAX_TRIES = 1000
@@ -184,6 +184,8 @@ class Reservations:
         """
         if not isinstance(name, str) or not NAME.match(name):
             raise BadInput.name("reservation", name, NAME_HINT)
+        if name.isdigit():
+            raise BadInput.name("reservation", name, NUMBER_HINT)
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_RESERVED_SECONDS:
             raise BadInput(f"Invalid time: {seconds!r:.40}.", f"Give seconds above 0, at most {MAX_RESERVED_SECONDS}.")
         self._expire()

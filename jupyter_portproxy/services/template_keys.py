@@ -10,6 +10,9 @@ from typing import Any
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z", re.ASCII)
 NAME_HINT = "Use up to 64 letters, digits, '.', '_' and '-'."
+NUMBER_HINT = (
+    "A number means a port. Use a name with a letter."  # for new names: `url 15000` and `p15000.localhost` are of the port
+)
 STANDARD_PLACEHOLDERS = frozenset({"port", "unix_socket", "base_url", "prefix", "name"})
 LONGEST = 86400 * 365  # s
 MAX_FAILURES = 100

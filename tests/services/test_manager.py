@@ -313,7 +313,7 @@ async def test_a_taken_port_is_not_leased(make):
             manager.start("web")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "x" * 300, 7])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\0b", "x" * 300, 7, "15000"])
 async def test_a_bad_name_is_refused(make, name):
     with pytest.raises(BadInput, match="Invalid service name: "):
         make(web={"command": ["true"]}).start("web", name)

@@ -100,7 +100,7 @@ def test_a_reservation_that_is_used_outlives_its_time_and_ends_with_its_listener
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds"), [("", 1), ("a/b", 1), (None, 1), ("a", 0), ("a", -1), ("a", 1e9), ("a", True), ("a", "1")]
+    ("name", "seconds"), [("", 1), ("a/b", 1), ("15000", 1), (None, 1), ("a", 0), ("a", -1), ("a", 1e9), ("a", True), ("a", "1")]
 )
 def test_bad_input_is_refused(name, seconds):
     with pytest.raises(BadInput, match=r"Invalid (reservation name|time): "):
