@@ -25,6 +25,7 @@ DIRECTIVES: Mapping[str, tuple[str, ...]] = {
     "socket": ("connect-src", "default-src"),
     "fetch": ("connect-src", "default-src"),
     "form": ("form-action",),
+    "post": ("form-action",),
     "base": ("base-uri",),
 }
 _SOURCE = re.compile(

@@ -213,10 +213,17 @@ def _loaded_by(tag: StartTag) -> Iterator[tuple[VisitKind, str]]:
         return
     for attribute, value in tag.attributes.items():
         kind = _BY_ATTRIBUTE.get((tag.name, attribute)) or _BY_HTMX.get(attribute.removeprefix("data-"))
+        if kind == "form" and _method_of(tag).strip().lower() == "post":
+            kind = "post"
         if kind is not None:
             yield kind, value
     if tag.name in ("img", "source"):
         yield from (("image", url) for url in _urls_of_srcset(tag.attributes.get("srcset", "")[:_MAX_URL]))
+
+
+def _method_of(tag: StartTag) -> str:
+    """The method that a form, or a button with a `formaction`, names itself."""
+    return tag.attributes.get("method" if tag.name == "form" else "formmethod", "")
 
 
 def _urls_of_srcset(value: str) -> Iterator[str]:

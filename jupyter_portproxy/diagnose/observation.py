@@ -18,8 +18,8 @@ from .script_code import Code, mask_page, mask_script
 # page: the first page and what it redirects to. frame: of an <iframe>. worker: a service worker.
 LoadedKind = Literal["page", "frame", "script", "style", "image", "font", "manifest", "worker", "socket"]
 # Never requested, as that may change state. fetch: of fetch, XMLHttpRequest, EventSource or import() in a script. link: <a href>,
-# and what a script assigns to `location`. form: its action.
-NamedKind = Literal["fetch", "link", "form"]
+# and what a script assigns to `location`. form, post: the action of a form that is sent by GET, by POST.
+NamedKind = Literal["fetch", "link", "form", "post"]
 VisitKind = Literal[LoadedKind, NamedKind]
 
 

@@ -22,7 +22,7 @@ BEHIND_HUB = replace(
     jupyter_origin="https://hub.example",
     is_behind_hub=True,
 )
-NAMED = ("fetch", "link", "form")
+NAMED = ("fetch", "link", "form", "post")
 OK = Response(200)
 
 

@@ -49,7 +49,7 @@ async def test_the_page_and_its_parts_are_seen_both_ways(observe, jp_base_url):
         ("style", "s.css", "/s.css", "@/s.css"),
         ("script", "/static/app.js", "/static/app.js", "/static/app.js"),
         ("link", "/about", "/about", "/about"),
-        ("form", "/go", "/go", "/go"),
+        ("post", "/go", "/go", "/go"),
         ("image", "http://cdn.example/x.png", "http://cdn.example/x.png", "http://cdn.example/x.png"),
         ("frame", "inner/", "/inner/", "@/inner/"),
         ("socket", "/ws", "/ws", "/ws"),

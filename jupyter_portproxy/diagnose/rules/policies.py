@@ -14,7 +14,9 @@ from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, Observation, Visit, VisitKind
 from .finding import Finding, host_of, name_urls
 
-_CSP_KINDS: tuple[VisitKind, ...] = ("script", "style", "image", "font", "manifest", "frame", "worker", "socket", "fetch", "form")
+_CSP_KINDS: tuple[VisitKind, ...] = (
+    "script", "style", "image", "font", "manifest", "frame", "worker", "socket", "fetch", "form", "post",
+)  # fmt: skip
 # `setRequestHeader("X-Name", ...)`, and the names in `headers: {...}`.
 _SET_FIELD = re.compile(r"""setRequestHeader\s*\(\s*["'`]([\w-]{1,64})["'`]""")
 _HEADERS = re.compile(r"""\bheaders["']?\s*:\s*(?:new\s+Headers\s*\(\s*)?\{([^{}]{1,400})\}""")

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from ...protocol.url_fields import parse_refresh
-from ...protocol.urls import is_below, is_loopback
+from ...protocol.urls import is_below, is_below_proxy, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, MetaTag, Observation, Visit, VisitKind
 from ..script_code import Code
 from .finding import Finding, host_of, name_urls
 
 _PARTS: tuple[VisitKind, ...] = ("script", "style", "image", "font", "manifest", "frame")
+_NAVIGATIONS: tuple[VisitKind, ...] = ("link", "form", "post")
 # Paths of Jupyter and its common extensions: a link or form that leads there never comes to the service.
 _JUPYTERS = frozenset({
     "login", "logout", "lab", "tree", "notebooks", "nbclassic", "api", "files", "static", "view", "edit", "terminals", "terminal",
@@ -80,12 +81,17 @@ def _reaches_service(seen: Observation, visit: Visit) -> bool:
     """Whether the browser's request comes to the service, for a visit outside the prefix."""
     if hides_referrer(seen):
         return False
-    if visit.kind in ("link", "form"):
+    if visit.kind in _NAVIGATIONS:
         path = visit.proxied_url
-        return can_be_redirected(seen) and (path == "/" or not leads_to_jupyter(seen, path))
+        return can_be_redirected(seen) and (path == "/" or _is_redirected_post(seen, visit) or not leads_to_jupyter(seen, path))
     if visit.kind == "fetch" or (visit.direct is None and visit.proxied is None):  # not requested
         return can_be_redirected(seen)
     return visit.proxied is not None and visit.proxied.is_ok
+
+
+def _is_redirected_post(seen: Observation, visit: Visit) -> bool:
+    """True for a form that is redirected also where Jupyter has a page: at the base URL `/`, all but the gateway's own URLs."""
+    return visit.kind == "post" and seen.target.base_url == "/" and not is_below_proxy(visit.proxied_url, "/")
 
 
 def _exists(visit: Visit) -> bool:
@@ -97,13 +103,13 @@ def _exists(visit: Visit) -> bool:
 
 
 def find_root_relative(seen: Observation) -> Iterator[Finding]:
-    kinds: tuple[VisitKind, ...] = (*_PARTS, "fetch", "link", "form")
+    kinds: tuple[VisitKind, ...] = (*_PARTS, "fetch", "link", "form", "post")
     lost = [v for v in seen.of_kind(*kinds) if is_from_root(seen, v) and _exists(v) and not _reaches_service(seen, v)]
     lost = [v for v in lost if not _is_script_redirect(v)]
     if not lost:
         return
     first = min(lost, key=lambda visit: kinds.index(visit.kind))
-    if first.kind in ("link", "form") and leads_to_jupyter(seen, first.proxied_url):
+    if first.kind in _NAVIGATIONS and leads_to_jupyter(seen, first.proxied_url):
         why = "which is a page of Jupyter"
     elif hides_referrer(seen):
         why = "and its Referrer-Policy keeps the server from redirecting that"
@@ -111,13 +117,13 @@ def find_root_relative(seen: Observation) -> Iterator[Finding]:
         why = "where JupyterHub gets the request"
     else:
         why = "which is not below its prefix"
-    verb = {"link": "links to", "form": "sends a form to", "fetch": "requests"}.get(first.kind, "loads")
+    verb = {"link": "links to", "form": "sends a form to", "post": "sends a form to", "fetch": "requests"}.get(first.kind, "loads")
     sentence = f"The page {verb} {name_urls(lost)} at the root of the server, {why}."
     yield Finding("root-relative-url", sentence, first.source)
 
 
 def find_redirected(seen: Observation) -> Iterator[Finding]:
-    kinds: tuple[VisitKind, ...] = (*_PARTS, "fetch", "form", "link")
+    kinds: tuple[VisitKind, ...] = (*_PARTS, "fetch", "form", "post", "link")
     found = [v for v in seen.of_kind(*kinds) if is_from_root(seen, v) and _exists(v) and _reaches_service(seen, v)]
     found = [v for v in found if v.kind != "link" or v.proxied_url.partition("?")[0] != "/"] + _redirected_refreshes(seen)
     if not found:
@@ -190,7 +196,7 @@ def find_failing_parts(seen: Observation) -> Iterator[Finding]:
 
 def find_localhost(seen: Observation) -> Iterator[Finding]:
     named = [v for v in seen.pages if v.kind != "page" and _is_absolute(v.url) and _leads_to_browser(seen, v)]
-    first = min(named, key=lambda visit: visit.kind in ("link", "form"), default=None)
+    first = min(named, key=lambda visit: visit.kind in _NAVIGATIONS, default=None)
     if first is not None:
         sentence = f"The page has the URL {name_urls(named)}, which leads to the machine of the browser."
         yield Finding("localhost-url", sentence, first.source)

@@ -41,6 +41,16 @@ def test_urls_at_the_root_are_lost_behind_a_hub_and_redirected_elsewhere(html):
     assert find(observe(html)) == [REDIRECTED]
 
 
+def test_a_form_that_posts_is_redirected_also_where_jupyter_has_a_page():
+    assert find(observe("<form method=POST action=/login>")) == [REDIRECTED]
+    assert find(observe("<button formmethod=post formaction=/logout>")) == [REDIRECTED]
+    assert find(observe("<form action=/login>")) == [LOST]
+    assert find(observe("<form method=post action=/proxy/x>")) == [LOST]
+    below = replace(TARGET, base_url="/j/", prefix="/j/proxy/port/8050", absolute_prefix="/j/proxy/absolute/port/8050")
+    assert find(observe("<form method=post action=/j/login>", target=below)) == [LOST]
+    assert find(observe("<form method=post action=/login>", target=below)) == [REDIRECTED]
+
+
 @pytest.mark.parametrize("policy", ["no-referrer", "origin, strict-origin", "no-referrer-when-downgrade, no-referrer, nonsense"])
 def test_a_policy_without_referer_keeps_them_from_being_redirected(policy):
     seen = observe(ROOTED[0], fields=[("Referrer-Policy", policy)])
