@@ -38,6 +38,9 @@ _PLAIN_SOCKET = re.compile(r"""["'`]ws://(?:["'`]\s*\+\s*|\$\{\s*)(?:(?:window|d
 _SOCKET_IO = re.compile(r"socket\.io(?:[.@/-][\w.@/-]{0,100})?\.js")
 # A connection without a path: `io()`, `io("/chat")`, `io.connect(location.origin)`, `io("http://" + location.host)`.
 _IO_CALL = re.compile(r"io(?<![\w.$]io)(?:\.connect)?\s{0,20}\(")
+# A script that gives the name to something of its own, as a minified one may.
+_OWN_IO = re.compile(r"\b(?:function|const|let|var|class)\s{1,9}io\b|,\s{0,9}io\s{0,9}=(?!=)")
+_DEFINES = re.compile(r"[^()]{0,200}\)\s{0,20}\{")  # behind the bracket of a method's name
 _PATH_OPTION = re.compile(r"\bpath\s{0,20}:")
 _MAX_OPTIONS = 300  # characters
 _OPENS = re.compile(r"""WebSocket\s*\(\s*["'`]""")
@@ -262,7 +265,11 @@ def find_root_sockets(seen: Observation) -> Iterator[Finding]:
 
 def _find_io_call(code: Code) -> re.Match[str] | None:
     """A connection of Socket.IO without a path."""
+    if _OWN_IO.search(code.mask) is not None:
+        return None
     for call in _IO_CALL.finditer(code.mask):
+        if _DEFINES.match(code.mask, call.end()) is not None:
+            continue
         end = code.mask.find(";", call.end(), call.end() + _MAX_OPTIONS)
         if _PATH_OPTION.search(code.mask, call.end(), end if end >= 0 else call.end() + _MAX_OPTIONS) is None:
             return call

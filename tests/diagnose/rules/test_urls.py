@@ -216,6 +216,15 @@ def test_socket_io_with_a_path(call):
     assert find(observe(f"<script src=socket.io.js></script><script>{call};</script>")) == []
 
 
+@pytest.mark.parametrize(
+    "script",
+    ["function io(e,t){return e}io(1,2)", "const a=1,io=e=>e;io(2)", "var io = () => 1; io()", "class A{io(e){return e}}", "x={io(){}}"],
+)
+def test_another_function_with_the_name_of_socket_io(script):
+    assert find(observe("<script src=socket.io.js></script>", script=script)) == []
+    assert find(observe("<script src=socket.io.js></script>", script=f"if (a) {{ io() }} {'// ' + script}")) == ["root-websocket"]
+
+
 def test_websockets_that_the_service_does_not_have_are_none():
     assert find(observe('<script>new WebSocket("/ws")</script>', parts={"/ws": (404, 404)})) == []
     assert find(observe('<script>new WebSocket("ws")</script>')) == []
