@@ -277,6 +277,6 @@ def find_all(seen: Observation, rules: Iterable[Rule] = RULES) -> list[tuple[Rul
 def _complete(finding: Finding, rule: Rule, framework: Framework | None, seen: Observation) -> Finding:
     """The finding with all remedies, and with the link to the isolated origin if that is one of them."""
     special = framework.remedies.get(rule.topic, ()) if framework is not None else ()
-    remedies = fill_in((*special, *finding.remedies, *rule.remedies), seen.target)
+    remedies = fill_in((*finding.remedies, *special, *rule.remedies), seen.target)
     isolated = seen.target.isolated_url if ISOLATED in rule.remedies else None
     return replace(finding, remedies=remedies, link=finding.link or isolated)

@@ -1,7 +1,7 @@
 """The form of a rule of the page doctor, and of what it finds. Pure.
 
-A rule is data and one function `(Observation) -> findings`. The function says what is wrong and where; the remedies are those of
-the framework that is recognized, for the rule's topic, then the finding's own, then the rule's.
+A rule is data and one function `(Observation) -> findings`. The function says what is wrong and where; the remedies are the
+finding's own, then those of the framework that is recognized, for the rule's topic, then the rule's.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ def test_the_worst_finding_is_first_then_the_order_of_the_rules():
     assert [finding.rule for _, finding in find_all(observe(), rules)] == ["b", "d", "c", "a"]
 
 
-def test_the_frameworks_remedies_are_first_then_the_findings_then_the_rules():
+def test_the_findings_remedies_are_first_then_the_frameworks_then_the_rules():
     def look(seen):
         return [Finding("a", "A.", Evidence("/"), ("Of the finding.",))]
 
     rule = Rule("a", "error", "a", "a", look, "prefix", ("Of the rule: {port}.", "Of the finding."))
     [(_, finding)] = find_all(observe(target=replace(TARGET, template="streamlit")), [rule])
     assert finding.remedies == (
-        "Start it with `--server.baseUrlPath /proxy/absolute/port/8050`, and open `/proxy/absolute/port/8050/`.",
         "Of the finding.",
+        "Start it with `--server.baseUrlPath /proxy/absolute/port/8050`, and open `/proxy/absolute/port/8050/`.",
         "Of the rule: 8050.",
     )
 
