@@ -194,9 +194,10 @@ class Crawl:
         """The URL on localhost of what the browser requests from Jupyter."""
         if not self._proxied.owns_url(proxied_url):
             return proxied_url
-        parts, prefix, is_stripped = urlsplit(proxied_url), self._target.prefix, not self._target.keeps_prefix
+        parts = urlsplit(proxied_url)
         path = parts.path
-        if is_stripped and is_below(path, prefix) and self._proxied.is_at_origin(proxied_url):
+        prefix = next((prefix for prefix in self._target.stripped_prefixes if is_below(path, prefix)), "")
+        if prefix and self._proxied.is_at_origin(proxied_url):
             path = path[len(prefix) :] or "/"
         return self._direct.origin + path + (f"?{parts.query}" if parts.query else "")
 
@@ -283,7 +284,7 @@ class Crawl:
     # ---- URLs ----
 
     def _is_below(self, path: str) -> bool:
-        return any(is_below(path, prefix) for prefix in (self._target.prefix, self._target.absolute_prefix))
+        return self._target.has_below(path)
 
     def _is_entrance(self, url: str) -> bool:
         """True for a URL on the gateway's own way into the isolated origin of this target; it is sent back with a ticket once."""

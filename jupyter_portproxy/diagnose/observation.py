@@ -58,6 +58,26 @@ class Target:
     is_behind_hub: bool = False
 
     @property
+    def stripped_prefixes(self) -> tuple[str, ...]:
+        """The paths at which the service gets what follows them: `prefix`, and the other forms for its port."""
+        if self.port is None:
+            return () if self.keeps_prefix else (self.prefix,)
+        others = (f"{self.base_url}proxy/{self.port}", f"{self.base_url}server/{self.port}")
+        return others if self.keeps_prefix else (self.prefix, *others)
+
+    @property
+    def kept_prefixes(self) -> tuple[str, ...]:
+        """The paths at which the service gets the whole path: `absolute_prefix`, and the other forms for its port."""
+        if self.port is None:
+            return (self.absolute_prefix,)
+        forms = ("proxy/absolute/port", "proxy/absolute", "port")
+        return tuple(dict.fromkeys((self.absolute_prefix, *(f"{self.base_url}{form}/{self.port}" for form in forms))))
+
+    def has_below(self, path: str) -> bool:
+        """True if a path of Jupyter's origin leads to the service."""
+        return any(is_below(path, prefix) for prefix in (self.prefix, *self.stripped_prefixes, *self.kept_prefixes))
+
+    @property
     def is_secure(self) -> bool:
         """True if the browser reaches Jupyter by https."""
         return self.jupyter_origin.startswith("https:")
@@ -238,6 +258,4 @@ class Observation:
 
     def leaves_prefix(self, visit: Visit) -> bool:
         """True if the browser's request goes to Jupyter's origin, but not below the service's prefix."""
-        return visit.proxied_url.startswith("/") and not any(
-            is_below(visit.proxied_url, prefix) for prefix in (self.target.prefix, self.target.absolute_prefix)
-        )
+        return visit.proxied_url.startswith("/") and not self.target.has_below(visit.proxied_url)

@@ -16,6 +16,12 @@ def visit(kind: str, url: str = "", proxied_url: str = "") -> Visit:
     [
         ("/ann/proxy/port/8050/a.js", False),
         ("/ann/proxy/absolute/port/8050/a.js", False),
+        ("/ann/proxy/absolute/8050/a.js", False),
+        ("/ann/proxy/8050/a.js", False),
+        ("/ann/port/8050/a.js", False),
+        ("/ann/server/8050/a.js", False),
+        ("/ann/proxy/absolute/8051/a.js", True),
+        ("/proxy/absolute/8050/a.js", True),
         ("/ann/proxy/port/80501/a.js", True),
         ("/static/a.js", True),
         ("/ann/proxy/port/8050/../x", True),
@@ -24,6 +30,14 @@ def visit(kind: str, url: str = "", proxied_url: str = "") -> Visit:
 )
 def test_what_leaves_the_prefix(url, leaves):
     assert Observation(TARGET, ()).leaves_prefix(visit("script", "a.js", url)) is leaves
+
+
+def test_the_prefixes_of_a_service():
+    socket = Target("x", None, "/proxy/service/x", "/proxy/service/x", "/", "http://localhost:8888")
+    assert (socket.stripped_prefixes, socket.kept_prefixes) == (("/proxy/service/x",), ("/proxy/service/x",))
+    kept = Target("x", 8050, "/proxy/service/x", "/proxy/service/x", "/", "http://localhost:8888", keeps_prefix=True)
+    assert kept.stripped_prefixes == ("/proxy/8050", "/server/8050")
+    assert kept.kept_prefixes == ("/proxy/service/x", "/proxy/absolute/port/8050", "/proxy/absolute/8050", "/port/8050")
 
 
 def test_the_page_is_the_last_one_of_its_redirects():

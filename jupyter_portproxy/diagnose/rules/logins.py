@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from ...protocol.url_fields import parse_refresh
-from ...protocol.urls import is_below, is_loopback
+from ...protocol.urls import is_loopback
 from ..excerpts import locate_field, locate_start, make_excerpt
 from ..observation import Evidence, Observation, Response, Visit
 from .finding import Finding, host_of
@@ -117,4 +117,4 @@ def _is_callback_outside(seen: Observation, redirect: LoginRedirect) -> bool:
     if not url.startswith(f"{target.jupyter_origin}/"):
         return target.isolated_url is None or host_of(url) != host_of(target.isolated_url)
     path = urlsplit(url).path
-    return not any(is_below(path, prefix) for prefix in (target.prefix, target.absolute_prefix))
+    return not target.has_below(path)

@@ -58,10 +58,10 @@ def find_failing_page(seen: Observation) -> Iterator[Finding]:
         remedies = (f"If it was started with this base path, open `{target.absolute_prefix}/`.",) if is_mounted else ()
         yield Finding("page-fails", sentence, _first_line(page, response), remedies)
         return
-    is_absolute = is_below(base, target.absolute_prefix)
-    place = f"{target.absolute_prefix}/" if is_absolute else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"
+    kept = next((prefix for prefix in target.kept_prefixes if is_below(base, prefix)), "")
+    place = f"{kept}/" if kept else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"
     remedies = (f"Its command line has the base path `{make_excerpt(base)}`: open `{place}`.",)
-    yield Finding("page-fails", sentence, _first_line(page, response), remedies, place if is_absolute else None)
+    yield Finding("page-fails", sentence, _first_line(page, response), remedies, place if kept else None)
 
 
 def find_differing_page(seen: Observation) -> Iterator[Finding]:
@@ -185,7 +185,7 @@ def _leads_outside(seen: Observation, page: Visit, written: str) -> str:
     url = urljoin(origin + page.proxied_url, written.strip())
     if url.startswith(f"{origin}/") or url == origin:
         path = url[len(origin) :] or "/"
-        if any(is_below(path, prefix) for prefix in (target.prefix, target.absolute_prefix)):
+        if target.has_below(path):
             return ""
         return f"The service redirects to {make_excerpt(path)} at the root of the server, out of its prefix."
     if _forces_https(seen, written):
@@ -211,7 +211,7 @@ def _base_path_of(seen: Observation) -> str:
     """The base path that an option of the command line sets; empty if there is none."""
     command = " ".join(seen.target.command)
     match = re.search(
-        r"--(?:[\w.]*base[-_]?url(?:[-_]?path)?|base|prefix|static-prefix|path_prefix|dashboard-prefix|root-path)[= ](/[^\s]+)",
+        r"--(?:(?:setting )?[\w.]*base[-_]?url(?:[-_]?path)?|base|(?:\w+[-_])?prefix|(?:root|serve|(?:web-)?base)-path)[= ](/[^\s]+)",
         command,
         re.IGNORECASE,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import urljoin, urlsplit
 
 from ...protocol.url_fields import parse_refresh
-from ...protocol.urls import is_below, is_below_proxy, is_loopback
+from ...protocol.urls import is_below_proxy, is_loopback
 from ..excerpts import locate, locate_field, make_excerpt
 from ..observation import Evidence, MetaTag, Observation, Visit, VisitKind
 from ..script_code import Code
@@ -376,7 +376,7 @@ def _refreshes(seen: Observation) -> Iterator[tuple[Visit, MetaTag, str]]:
 
 
 def _is_below_prefix(seen: Observation, path: str) -> bool:
-    return any(is_below(path, prefix) for prefix in (seen.target.prefix, seen.target.absolute_prefix))
+    return seen.target.has_below(path)
 
 
 def _is_missing(visit: Visit) -> bool:

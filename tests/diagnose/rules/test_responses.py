@@ -142,6 +142,11 @@ def test_a_service_that_does_not_answer_is_no_finding(response):
     ("option", "words"),
     [
         ("--base-url /proxy/absolute/port/8050", "open `/proxy/absolute/port/8050/`"),
+        ("--base-url /proxy/absolute/8050/", "open `/proxy/absolute/8050/`"),
+        ("--url_prefix=/proxy/absolute/8050", "open `/proxy/absolute/8050/`"),
+        ("--setting base_url /port/8050/", "open `/port/8050/`"),
+        ("--serve-path /app/", "`/proxy/port/8050/app/`"),
+        ("--web-base-path /app", "`/proxy/port/8050/app/`"),
         ("--server.baseUrlPath=/app", "`/proxy/port/8050/app/`"),
         ("--prefix /app", "`/proxy/port/8050/app/`"),
         ("--ServerApp.base_url=/app/", "`/proxy/port/8050/app/`"),
