@@ -14,7 +14,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.iostream import SSLIOStream
 
 from ..api.listing import Listing
-from ..errors import BadInput, TooMany
+from ..errors import BadInput, GatewayError, TooMany
 from ..gateway.connector import Connector
 from ..gateway.destinations import Destination
 from ..gateway.gateway import Gateway
@@ -87,39 +87,43 @@ class Doctor:
             raise BadInput.value("path", path, PATH_HINT)
         self._looking.add(user)
         try:
-            target, destination = await self._find(name, path)
+            target, destination, page = await self._find(name, path)
             target = replace(target, jupyter_origin=_origin_of(request))
-            crawl = self._make_crawl(target, destination, path, request, token)
+            crawl = self._make_crawl(target, destination, page, request, token)
             with self._gateway.page_failures.paused(target.name, str(target.port)):
                 seen, (process, command) = await asyncio.gather(crawl.run(), self._find_process(target))
             return replace(seen, target=replace(target, process=process, command=command))
         finally:
             self._looking.discard(user)
 
-    async def _find(self, name: int | str, path: str) -> tuple[Target, Destination]:
+    async def _find(self, name: int | str, path: str) -> tuple[Target, Destination, str]:
+        """The target, where it is, and the path of the page at this server."""
         base_url, finder = self._gateway.base_url, self._gateway.destinations
         below, mark, query = path.partition("?")
         if isinstance(name, int):
-            prefix = urls.build_port_path(base_url, name).rstrip("/")
-            found = await finder.find_port(Route(LOOPBACK_NAME, name, prefix, below, mark + query))
-            template, keeps_prefix = None, False
+            entrance = prefix = urls.build_port_path(base_url, name).rstrip("/")
+            kept = _find_kept_route(name, path, base_url)
+            found = await finder.find_port(kept or Route(LOOPBACK_NAME, name, prefix, below, mark + query))
+            prefix = kept.prefix if kept is not None else prefix
+            template, keeps_prefix, page = None, kept is not None, path if kept is not None else prefix + path
         else:
             service = self._gateway.services.get(name)
             if not service.alive:
                 raise BadInput(f"The service {name} does not run.", "Start it, and diagnose it again.")
             prefix, template, keeps_prefix = service.prefix, service.template.name, service.template.keep_prefix
+            entrance, page = prefix, prefix + path
             found = await finder.find_service(ServiceRoute(name, prefix, below, mark + query), wait=True)
         upstream = found.upstream
         port = None if upstream.unix_socket else upstream.port
         absolute = prefix if keeps_prefix or port is None else f"{base_url}proxy/absolute/port/{port}"
-        isolated = self._listing.entrance_of(prefix)
+        isolated = self._listing.entrance_of(entrance)
         target = Target(
             str(name), port, prefix, absolute, base_url, "", keeps_prefix, upstream.scheme, template=template,
             isolated_url=isolated + path[1:] if isolated is not None else None, is_behind_hub=self._is_behind_hub,
         )  # fmt: skip
-        return target, found
+        return target, found, page
 
-    def _make_crawl(self, target: Target, to: Destination, path: str, request: HTTPServerRequest, token: str) -> Crawl:
+    def _make_crawl(self, target: Target, to: Destination, page: str, request: HTTPServerRequest, token: str) -> Crawl:
         budget, policy = Budget(time.monotonic() + LOOK_TIMEOUT, LOOK_SIZE), self._gateway.policy
         upstream = to.upstream
         direct = PageClient(upstream.origin, upstream, self._connector, policy, budget, lambda host: _is_at(host, upstream))
@@ -129,7 +133,7 @@ class Doctor:
             lambda host: self._is_own(host, target), fields, tuple(find_identity_fields(fields)), True, Trust(verified=False),
         )  # fmt: skip
         return Crawl(
-            target, direct, proxied, upstream.origin + to.route.target, f"{target.jupyter_origin}{target.prefix}{path}",
+            target, direct, proxied, upstream.origin + to.route.target, f"{target.jupyter_origin}{page}",
             lambda load: self._is_lost(make_request(target_of(load.url), proxied.fields_of(load), request)),
         )  # fmt: skip
 
@@ -148,6 +152,17 @@ class Doctor:
             words = [str(word) for word in command.command] if command is not None else []
             return printable(words[0]) if words else "", tuple(mask_secrets(tuple(words)))
         return item.get("process", ""), tuple(item.get("command", ()))
+
+
+def _find_kept_route(port: int, path: str, base_url: str) -> Route | None:
+    """The route of a path that is itself a URL of the port, in a form that keeps the prefix: the service is mounted there."""
+    try:
+        route = urls.parse_url(path, base_url)
+    except GatewayError:
+        return None
+    if not isinstance(route, Route) or not route.keep_prefix or route.scheme != "http" or route.target_name != str(port):
+        return None
+    return route
 
 
 def caller_fields(request: HTTPServerRequest, token: str = "") -> Fields:

@@ -89,6 +89,29 @@ async def test_its_requests_do_not_count_as_a_browsers(call, origin, jp_base_url
     assert len(notices) == 1
 
 
+@pytest.mark.parametrize("form", ["proxy/absolute/port/", "proxy/absolute/", "port/"])
+async def test_a_page_at_its_own_prefix_is_looked_at_there(call, jp_base_url, form):
+    pages: dict[str, Reply | str] = {"/other/": "<p>x"}
+    async with serve(site(pages)) as up:
+        mount = f"{jp_base_url}{form}{up.port}"
+        pages[f"{mount}/"] = Reply(status="302 Found", fields=["Location: /login/"])
+        pages[f"{mount}/good"] = f"<script src={mount}/a.js></script><a href={mount}/x>"
+        pages[f"{mount}/a.js"] = Reply("1", "text/javascript")
+        pages["/login/"] = "<p>login"
+
+        async def look(path: str) -> tuple[str, list[str]]:
+            body = json.dumps({"port": up.port, "path": path}).encode()
+            response = await call("proxy/api/diagnose", "POST", ["Content-Type: application/json"], body)
+            report = json.loads(response.content)
+            return report["url"], [finding["rule"] for finding in report["findings"]]
+
+        assert await look(f"{mount}/good") == (f"{mount}/good", [])
+        assert await look(f"{mount}/") == (f"{mount}/", ["redirect-outside-prefix"])
+        assert await look("/other/") == (f"{jp_base_url}proxy/port/{up.port}/other/", [])
+        other = f"{jp_base_url}{form}{up.port - 1}/"
+        assert (await look(other))[0] == f"{jp_base_url}proxy/port/{up.port}{other}"
+
+
 class TestServices:
     @pytest.fixture
     def jp_server_config(self, jp_server_config):
