@@ -211,7 +211,8 @@ def _base_path_of(seen: Observation) -> str:
     """The base path that an option of the command line sets; empty if there is none."""
     command = " ".join(seen.target.command)
     match = re.search(
-        r"--(?:(?:setting )?[\w.]*base[-_]?url(?:[-_]?path)?|base|(?:\w+[-_])?prefix|(?:root|serve|(?:web-)?base)-path)[= ](/[^\s]+)",
+        r"--(?:(?:setting )?[\w.]*base[-_]?url(?:[-_]?path)?|base|(?:\w+[-_])?prefix|(?:root|serve|(?:web-)?base)-path)"
+        r"[= ](/[^\s]+)",
         command,
         re.IGNORECASE,
     )

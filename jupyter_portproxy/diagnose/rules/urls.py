@@ -120,7 +120,9 @@ def find_root_relative(seen: Observation) -> Iterator[Finding]:
         why = "where JupyterHub gets the request"
     else:
         why = "which is not below its prefix"
-    verb = {"link": "links to", "form": "sends a form to", "post": "sends a form to", "fetch": "requests"}.get(first.kind, "loads")
+    verb = {"link": "links to", "form": "sends a form to", "post": "sends a form to", "fetch": "requests"}.get(
+        first.kind, "loads"
+    )
     sentence = f"The page {verb} {name_urls(lost)} at the root of the server, {why}."
     yield Finding("root-relative-url", sentence, first.source)
 

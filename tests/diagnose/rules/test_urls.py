@@ -218,7 +218,13 @@ def test_socket_io_with_a_path(call):
 
 @pytest.mark.parametrize(
     "script",
-    ["function io(e,t){return e}io(1,2)", "const a=1,io=e=>e;io(2)", "var io = () => 1; io()", "class A{io(e){return e}}", "x={io(){}}"],
+    [
+        "function io(e,t){return e}io(1,2)",
+        "const a=1,io=e=>e;io(2)",
+        "var io = () => 1; io()",
+        "class A{io(e){return e}}",
+        "x={io(){}}",
+    ],
 )
 def test_another_function_with_the_name_of_socket_io(script):
     assert find(observe("<script src=socket.io.js></script>", script=script)) == []
