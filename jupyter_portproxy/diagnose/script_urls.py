@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from .observation import VisitKind
 from .script_code import FILLER, mask_script
@@ -66,6 +67,8 @@ _SOCKET_NAME = re.compile(rf"WebSocket{_S}\({_S}({_NAME})")
 _ASSIGNED = re.compile(rf"({_NAME})\s{{0,9}}=(?!=)")
 _SCHEME = re.compile(r"""\bprotocol\b|https?://|["'`]//|\}//""")
 _SOCKET_URL = re.compile(rf"{_QUOTE}(wss?://[^\"'`\s$]{{1,300}})")  # absolute, wherever it stands
+# The query by which webpack-dev-server's client gets the address of its socket, whose port 0 is the page's own.
+_DEV_SERVER = re.compile(r"\?protocol=[a-z]{2,5}%3A&hostname=([\w.-]{1,255})&port=(\d{1,5})&pathname=([\w%.-]{1,300})")
 _BEFORE_HOST = 160  # characters
 _BEFORE_SCHEME = 60  # characters between `location.protocol` and the host
 _AFTER_URL = 120  # characters in which `url.protocol = "ws:"` follows `new URL(...)`
@@ -95,6 +98,9 @@ class _ScriptReader:
         for match in _SOCKET_URL.finditer(self._text):
             if self._is_open(match.start()):
                 yield "socket", match[1].rstrip("\\"), match.start(1)
+        if (dev := _DEV_SERVER.search(self._text)) is not None:
+            host, path = "localhost" if dev[1] == "0.0.0.0" else dev[1], unquote(dev[3])  # noqa: S104 (it is the page's host)
+            yield "socket", path if dev[2] == "0" else f"ws://{host}:{dev[2]}{path}", dev.start(1)
         at = 0
         while (word := _WORD.search(self._mask, at)) is not None:
             at = word.end()

@@ -152,3 +152,16 @@ def test_constants(script, kind, url):
 )
 def test_what_is_no_constant(script):
     assert list(find_script_urls(script)) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "url"),
+    [
+        ("?protocol=ws%3A&hostname=127.0.0.1&port=8080&pathname=%2Fws&logging=info", "ws://127.0.0.1:8080/ws"),
+        ("?protocol=ws%3A&hostname=0.0.0.0&port=8080&pathname=%2Fws", "ws://localhost:8080/ws"),
+        ("?protocol=auto%3A&hostname=0.0.0.0&port=0&pathname=%2Fproxy%2Fport%2F8080%2Fws", "/proxy/port/8080/ws"),
+    ],
+)
+def test_the_socket_of_webpack_dev_server(query, url):
+    script = f'eval("var __resourceQuery = \\"{query}\\";")'
+    assert [(kind, found) for kind, found, _ in find_script_urls(script)] == [("socket", url)]
