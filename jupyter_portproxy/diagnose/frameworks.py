@@ -270,6 +270,18 @@ FRAMEWORKS: tuple[Framework, ...] = (
         },
     ),
     Framework(
+        "SvelteKit",
+        "https://svelte.dev/docs/kit/configuration#paths",
+        (),
+        "",
+        {},
+        r"__sveltekit_|data-sveltekit-",
+        {
+            "prefix": (f'Set `paths: {{ base: "{{absolute_prefix}}" }}` in the configuration of SvelteKit, {_OPEN}',),
+            "origin": ('Set `server: { allowedHosts: ["{jupyter_host}"] }` in `vite.config.js`.',),
+        },
+    ),
+    Framework(
         "Vite",
         "https://vite.dev/config/shared-options.html#base",
         ("vite",),
@@ -316,6 +328,22 @@ FRAMEWORKS: tuple[Framework, ...] = (
             ),
             "origin": ("Set the variable `DANGEROUSLY_DISABLE_HOST_CHECK=true` for the development server.",),
         },
+    ),
+    Framework(
+        "webpack-dev-server",
+        "https://webpack.js.org/configuration/dev-server/#websocketurl",
+        (),
+        r"\bwebpack(?:\s+serve\b|-dev-server\b|\s*\Z)",  # the title of its process is `webpack`
+        {},
+        "",
+        {
+            "prefix": (
+                "Start it with `--client-web-socket-url auto://0.0.0.0:0{prefix}/ws`; for its isolated origin it is "
+                "`auto://0.0.0.0:0/ws`.",
+            ),
+            "origin": ("Start it with `--allowed-hosts {jupyter_host}`.",),
+        },
+        r"/webpack-dev-server/open-editor",  # opens a file of an error in an editor
     ),
     Framework(
         "Django",
@@ -393,6 +421,51 @@ FRAMEWORKS: tuple[Framework, ...] = (
         {"prefix": (f"Start it with `--dashboard-prefix {{absolute_prefix}}`, {_OPEN}",)},
     ),
     Framework(
+        "NiceGUI",
+        "https://nicegui.io/documentation/section_configuration_deployment",
+        (),
+        "",
+        {},
+        r"/_nicegui/",
+        {
+            "prefix": (
+                "Its own URLs have the prefix of `X-Forwarded-Prefix` and need no option; let those of your HTML be relative.",
+            )
+        },
+    ),
+    Framework(
+        "Datasette",
+        "https://docs.datasette.io/en/stable/settings.html#base-url",
+        (),
+        r"\bdatasette\b",
+        {},
+        r"<a href=\"https://datasette\.io/\"",
+        {"prefix": ("Start it with `--setting base_url {prefix}/`, and open `{prefix}/`.",)},
+    ),
+    Framework(
+        "sphinx-autobuild",
+        "https://github.com/sphinx-doc/sphinx-autobuild",
+        (),
+        r"\bsphinx-autobuild\b",
+        {},
+        "",
+        {
+            "prefix": (
+                "Its live reload has a fixed address: on your own computer run `jupyter portproxy forward {port}`, and open "
+                "`http://localhost:{port}/`. Or reload the page yourself.",
+            )
+        },
+    ),
+    Framework(
+        "Flower",
+        "https://flower.readthedocs.io/en/latest/config.html#url-prefix",
+        (),
+        r"\bcelery\b.{0,200}\bflower\b",
+        {},
+        r"<title>Flower</title>",
+        {"prefix": (f"Start it with `--url_prefix={{absolute_prefix}}`, {_OPEN}",)},
+    ),
+    Framework(
         "FastAPI",
         "https://fastapi.tiangolo.com/advanced/behind-a-proxy/",
         (),
@@ -408,6 +481,15 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "https": ("Remove `HTTPSRedirectMiddleware`.",),
             "scheme": ("Start it with `uvicorn --proxy-headers --forwarded-allow-ips 127.0.0.1`.",),
         },
+    ),
+    Framework(
+        "sqlite-web",
+        "https://github.com/coleifer/sqlite-web",
+        (),
+        r"\bsqlite[_-]web\b",
+        {},
+        "",
+        {"prefix": (f"Start it with `--url-prefix {{absolute_prefix}}`, {_OPEN}",)},
     ),
     Framework(
         "Flask",
