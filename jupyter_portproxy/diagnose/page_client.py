@@ -19,8 +19,8 @@ from tornado.iostream import IOStream
 from ..errors import GatewayError
 from ..gateway.policy import Policy
 from ..handlers.websocket import print_head
-from ..protocol.framing import find_field
-from ..protocol.headers import ERROR_FIELD, UPGRADE_FIELDS, Fields
+from ..protocol.framing import UPGRADE_FIELDS, Fields, find_field
+from ..protocol.headers import ERROR_FIELD
 from ..protocol.urls import Upstream
 from ..system.tls import Trust
 from ..upstream.exchange import Exchange, Outbound

@@ -19,7 +19,8 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
 from ..protocol import credentials
-from ..protocol.headers import UPGRADE_FIELDS, Fields, answer_token_subprotocol
+from ..protocol.framing import UPGRADE_FIELDS, Fields
+from ..protocol.headers import answer_token_subprotocol
 from ..protocol.urls import BaseRoute
 from ..upstream.byte_tunnel import ByteTunnel
 from ..upstream.handshake import request_upgrade

@@ -14,6 +14,7 @@ from functools import lru_cache
 from ..errors import BadFraming, BadUpstream
 
 Fields = list[tuple[str, str]]
+UPGRADE_FIELDS = (("Connection", "Upgrade"), ("Upgrade", "websocket"))  # of the tunnel's own hop (RFC 6455 4.1, 4.2.2)
 
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SPLITTING = re.compile(r"[\x00\r\n]")

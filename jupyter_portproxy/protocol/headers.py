@@ -113,7 +113,6 @@ _CHALLENGE = re.compile(
 _UNAMBIGUOUS_VALUE = re.compile(r'=\s*"[^"\\]*"')
 _EXT_VALUE = re.compile(r"(?:[A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-Fa-f]{2})+\Z", re.ASCII)
 _MAX_LOGGED_NAME = 64  # characters
-UPGRADE_FIELDS = (("Connection", "Upgrade"), ("Upgrade", "websocket"))  # of the tunnel's own hop (RFC 6455 4.1, 4.2.2)
 
 
 @dataclass(frozen=True, slots=True)

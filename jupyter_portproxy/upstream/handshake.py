@@ -24,7 +24,7 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from ..errors import BadUpstream, GatewayError, UpstreamTimeout
 from ..protocol import framing
-from ..protocol.headers import Fields
+from ..protocol.framing import Fields
 
 _MAX_HEAD = 65536
 _NO_LIMIT = 1 << 62

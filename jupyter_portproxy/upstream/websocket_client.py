@@ -24,8 +24,7 @@ from tornado.util import TimeoutError
 from tornado.websocket import WebSocketProtocol13
 
 from ..errors import BadRoute, BadUpstream, CliError, parse_error
-from ..protocol.framing import find_field
-from ..protocol.headers import UPGRADE_FIELDS, Fields
+from ..protocol.framing import UPGRADE_FIELDS, Fields, find_field
 from ..protocol.urls import DEFAULT_PORTS, bracket_host, ip_literal, is_below_loopback
 from ..system.tls import SYSTEM_TRUST, Trust
 from .connect import prepare_socket, start_tls
