@@ -174,6 +174,18 @@ class _Context:
         own = (self.without_jupyters_cookies(lines) or "").split(";")
         return frozenset(pair.partition("=")[2].strip() for pair in own) - self.client.secrets - {""}
 
+    @cached_property
+    def forwarded_origins(self) -> frozenset[str]:
+        """The origins, in lower case, that X-Forwarded-Host names to a service; with and without a default port."""
+        client, found = self.client, []
+        forwarded = client.forwarded_client
+        for host in (client.host, client.public_host) if forwarded is None else (forwarded.host,):
+            for scheme, number in DEFAULT_PORTS.items() if host else ():
+                name = host.lower().removesuffix(f":{number}")
+                found += [f"{scheme}://{host.lower()}", f"{scheme}://{name}"]
+                found += [f"{scheme}://{name}:{number}"] if not split_port(name)[1] else []
+        return frozenset(found)
+
     def without_jupyters_cookies(self, line: str) -> str | None:
         """What is left of a Cookie field; None if nothing is.
 
@@ -376,12 +388,6 @@ def strip_client_origin(url: str, client: Client) -> str | None:
     return strip_origin(url, client.public_host) if rest is None and client.public_host else rest
 
 
-def _strip_forwarded_origin(url: str, client: Client) -> str | None:
-    """The same for the origin that this gateway's X-Forwarded-Host names."""
-    forwarded = client.forwarded_client
-    return strip_client_origin(url, client) if forwarded is None else strip_origin(url, forwarded.host)
-
-
 # ---- rules of request fields ----
 
 
@@ -510,21 +516,21 @@ def _to_client_url(context: _Context, url: str) -> str:
         # A service that gets X-Forwarded-Proto: https writes https URLs, whatever it speaks here.
         is_public = scheme == "https" == (client.forwarded_client or client).scheme
         if (scheme != upstream.scheme and not is_public) or not _is_authority_of(authority, upstream):
-            return _move_public_url_below(url, context)
+            is_forwarded = f"{parts[0]}://{authority}".lower() in context.forwarded_origins
+            return _move_public_url_below(url, rest, route) if is_forwarded else url
         url = rest if rest.startswith("/") else f"/{rest}"
         if (route.keep_prefix or not route.prefix) and url[1:2] in ("/", "\\"):
             return f"/.{url}"
     return url if route.keep_prefix or not route.prefix or not url.startswith("/") else _move_below(url, route.prefix)
 
 
-def _move_public_url_below(url: str, context: _Context) -> str:
-    """A URL that a service has built from X-Forwarded-Host without the prefix, moved below it; any other stays.
+def _move_public_url_below(url: str, rest: str, route: Route) -> str:
+    """A URL that a service has built of X-Forwarded-Host without the prefix, moved below it. `rest` follows the origin.
 
     Paths of JupyterHub, and those that begin as the prefix does, are not the service's: `/user/...` or `/proxy/...`.
     """
-    route, prefix = context.route, context.route.prefix
-    rest = None if route.keep_prefix or not prefix else _strip_forwarded_origin(url, context.client)
-    if rest is None or any(is_below(rest, f"/{name}") for name in ("hub", prefix.split("/")[1])):
+    prefix = route.prefix
+    if route.keep_prefix or not prefix or any(is_below(rest, f"/{name}") for name in ("hub", prefix.split("/")[1])):
         return url
     return _move_below(rest if rest.startswith("/") else f"/{rest}", prefix)
 
