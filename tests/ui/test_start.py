@@ -34,7 +34,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], sys.argv[1], "1"])
 """
 PYTHON = [sys.executable, "-c"]
 TEMPLATES = {
-    "slow": {"command": [*PYTHON, SLOW, "{port}", "4"], "title": "A slow one", "start_on_open": True, "stop_timeout": 1},
+    "slow": {"command": [*PYTHON, SLOW, "{port}", "8"], "title": "A slow one", "start_on_open": True, "stop_timeout": 1},
     "lab": {"command": [*PYTHON, SLOW, "{port}", "4"], "title": "A tab in Lab", "stop_timeout": 1},
     "asks": {
         "command": [*PYTHON, SLOW, "{port}", "{parts}"],
