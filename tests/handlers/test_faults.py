@@ -480,7 +480,7 @@ async def test_a_shutdown_with_1000_exchanges_open_lets_them_end_and_then_cuts(t
         await connection.until_closed()
 
     try:
-        with jupyter_server(tmp_path, "--PortProxy.shutdown_grace=4") as server:
+        with jupyter_server(tmp_path, "--PortProxy.shutdown_grace=4", "--PortProxy.connect_timeout=60") as server:
             port = urlsplit(server.url).port
             async with (
                 serve(ends) as good,
