@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOOP = 0.007  # s, on the machines for which the limits are
+_LOOP = 0.007  # s, estimated for the machines for which the limits are
 
 
 def slowness() -> float:
