@@ -3,12 +3,12 @@
     python benchmarks/recorder.py                         some minutes; prints the ratios
     python benchmarks/recorder.py --before ../old-clone   the recorder of this clone, off, against a clone without it
 
-Each row has a Jupyter server in a process of its own, whose recorder is taken off and set again in each of many short rounds; two
+Each row has a Jupyter server in a process of its own, whose recorder is taken off and set again in many short rounds; two
 processes of one program differ by more than a recording costs, and so does one process with the machine's other work. A
-difference is that of two neighbouring rounds, and the median of all counts. CPU is that of a GET of 1 KiB at eight connections,
-the time is that of one at one connection. "watched" has a client that reads the event stream, as the panel and `watch` do;
-"recording" is the time after the last one has left. These requests come faster than the recorder's limit, so that it leaves some
-out; "each request" has no limit.
+difference is that of two neighbouring rounds; the median of all counts, with its standard error. CPU is that of a GET of 1 KiB at
+eight connections. "watched" has a client that reads the event stream, as the panel and `watch` do; "recording" is the time after
+the last one has left. These requests come faster than the recorder's limit, so that it leaves some out; "each request" has no
+limit.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import signal
 import statistics
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 from load import requests
 from subjects import TOKEN, Subject, free_port, run_in, start_origin, wait_for
 
-ROUND = 400  # requests at eight connections; at one, a quarter of it
+ROUND, BEFORE_ROUND = 120, 8  # requests, and others before them that are not measured
 RECORDING, WATCHED, EACH, BEFORE = "recording", "watched", "each request", "a version without a recorder"
 NO_LIMIT = "from jupyter_portproxy.diagnose import recorder\nrecorder.MAX_RATE = 1e12\n"
-# SIGUSR1 takes the recorder off, SIGUSR2 sets it again. No requests are saved up in the time between.
-SWITCH = """
+# Jupyter has its own handler of SIGUSR1. No requests are saved up while the recorder is off; what waits is recorded by RECORD.
+OFF, ON, RECORD = signal.SIGRTMIN, signal.SIGRTMIN + 1, signal.SIGRTMIN + 2
+SWITCH = f"""
 import gc, signal, time
 from jupyter_portproxy.diagnose.recorder import Recorder
 recorders, since = [], [0.0]
@@ -37,17 +40,18 @@ recorders, since = [], [0.0]
 def switch(number, frame):
     if not recorders:
         recorders.extend(each for each in gc.get_objects() if type(each) is Recorder)
-    recorder, now, is_on = recorders[0], time.monotonic(), number == signal.SIGUSR2
+    recorder, now, is_on = recorders[0], time.monotonic(), number == {ON}
     for recording in recorder._recordings.values() if is_on and since[0] else ():
         recording._allowed_at += now - since[0]
-    since[0] = 0.0 if is_on else now
+    since[0] = 0.0 if is_on else since[0] or now
     recorder._set_observer(recorder if is_on else None)
 
-signal.signal(signal.SIGUSR1, switch)
-signal.signal(signal.SIGUSR2, switch)
+signal.signal({OFF}, switch)
+signal.signal({ON}, switch)
+signal.signal({RECORD}, lambda number, frame: [recorder._record_all() for recorder in recorders])
 """
-# By a server's name, with its recorder off and on: microseconds of CPU and of time for a GET by a program, and for one with a
-# browser's fields, of each round.
+# By a server's name, with its recorder off and on: microseconds of CPU for a GET by a program, and for one with a browser's
+# fields, of each round.
 Figures = dict[str, tuple[list[list[float]], list[list[float]]]]
 BROWSER = "".join(
     f"{line}\r\n"
@@ -67,7 +71,7 @@ BROWSER = "".join(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60, help="of each server, off and on")
+    parser.add_argument("--rounds", type=int, default=250, help="of each server, off and on")
     parser.add_argument("--before", type=Path, help="a clone without the recorder")
     options = parser.parse_args()
     print(table(measure_all([RECORDING, WATCHED, EACH, *([BEFORE] if options.before else [])], options.before, options.rounds)))
@@ -91,7 +95,7 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
     port = free_port()
     folder.mkdir()
     preamble = f"import sys\nsys.path.insert(0, {str(before.resolve())!r})\n" if name == BEFORE and before is not None else ""
-    preamble += SWITCH if name != BEFORE else ""
+    preamble += SWITCH if name != BEFORE else f"import signal\nsignal.signal({RECORD}, signal.SIG_IGN)\n"
     preamble += NO_LIMIT if name == EACH else ""
     (folder / "server.py").write_text(f"{preamble}import sys\nfrom jupyter_server.serverapp import main\nmain(sys.argv[1:])\n")
     options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", "--ServerApp.ip=127.0.0.1", "--log-level=WARN"]
@@ -102,7 +106,7 @@ def start(name: str, origin: int, folder: Path, before: Path | None) -> Subject:
 
 
 async def measure(servers: dict[str, Subject], rounds: int) -> Figures:
-    figures: Figures = {name: ([[], [], [], []], [[], [], [], []]) for name in servers}
+    figures: Figures = {name: ([[], []], [[], []]) for name in servers}
     async with contextlib.AsyncExitStack() as stack:
         for name, subject in servers.items():
             if name != BEFORE:
@@ -110,25 +114,49 @@ async def measure(servers: dict[str, Subject], rounds: int) -> Figures:
                 if name != WATCHED:
                     watch.cancel()
             await measure_one(subject, "")
+            if name != BEFORE:
+                await check_switch(subject)
         for number in range(rounds):
             for name, subject in servers.items():
-                for place, fields in ((0, ""), (2, BROWSER)):
+                for place, fields in enumerate(("", BROWSER)):
                     for is_on in (False, True) if number % 2 else (True, False):
                         one = servers[RECORDING] if name == BEFORE and not is_on else subject
                         if one is not servers.get(BEFORE):
-                            one.process.send_signal(signal.SIGUSR2 if is_on else signal.SIGUSR1)
-                        for offset, value in enumerate(await measure_one(one, fields)):
-                            figures[name][is_on][place + offset].append(value)
+                            one.process.send_signal(ON if is_on else OFF)
+                        figures[name][is_on][place].append(await measure_one(one, fields))
+                        if one is not servers.get(BEFORE):
+                            one.process.send_signal(OFF)
     return figures
 
 
-async def measure_one(subject: Subject, fields: str) -> tuple[float, float]:
-    """Microseconds of CPU and of time for a GET."""
-    head, before = subject.head("GET", "/1024", fields), subject.cpu()
+async def check_switch(subject: Subject) -> None:
+    """Raise RuntimeError unless requests are recorded while the recorder is on, and only then."""
+    for is_on in (False, True):
+        subject.process.send_signal(ON if is_on else OFF)
+        await measure_one(subject, "")
+        await asyncio.to_thread(call, subject, "DELETE")
+        await measure_one(subject, "")
+        if bool(await asyncio.to_thread(call, subject, "GET")) != is_on:
+            raise RuntimeError("the recorder is not taken off and set again")
+
+
+def call(subject: Subject, method: str) -> list[object]:
+    """The exchanges of the origin's port, or DELETE them."""
+    url = f"http://127.0.0.1:{subject.port}/proxy/api/exchanges?target={subject.origin}"
+    request = urllib.request.Request(url, method=method, headers={"Authorization": f"token {TOKEN}"})
+    with urllib.request.urlopen(request) as response:
+        return list(json.loads(response.read() or b"{}").get("exchanges", []))
+
+
+async def measure_one(subject: Subject, fields: str) -> float:
+    """Microseconds of CPU for a GET."""
+    head = subject.head("GET", "/1024", fields)
+    await requests(subject, head, 1024, 8, BEFORE_ROUND)
+    before = subject.cpu()
     await requests(subject, head, 1024, 8, ROUND)
-    cpu = (subject.cpu() - before) / ROUND
-    timing = await requests(subject, head, 1024, 1, ROUND // 4)
-    return cpu * 1e6, statistics.median(timing.each) * 1e6
+    subject.process.send_signal(RECORD)
+    await requests(subject, head, 1024, 1, 1)  # in which the signal is handled
+    return (subject.cpu() - before) / (ROUND + 1) * 1e6
 
 
 @contextlib.asynccontextmanager
@@ -156,14 +184,16 @@ async def watching(subject: Subject):  # type: ignore[no-untyped-def]
 
 def table(figures: Figures) -> str:
     """Rows of Markdown; the differences are those to the recorder that is off."""
-    columns = ["GET: CPU us", "", "GET: us", "", "with a browser's fields: CPU us", "", "us", ""]
+    columns = ["CPU of a GET: us", "", "with a browser's fields: us", ""]
     lines = [f"| Recorder | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
     lines.append(f"| off | {' | '.join(f'{statistics.median(values):.0f} |' for values in figures[RECORDING][False])} |")
     for name, (off, on) in figures.items():
         cells = []
         for values, others in zip(on, off, strict=True):
-            difference = statistics.median(value / other - 1 for value, other in zip(values, others, strict=True))
-            cells.append(f"{statistics.median(values):.0f} | {difference:+.1%}")
+            differences = [value / other - 1 for value, other in zip(values, others, strict=True)]
+            lower, middle, upper = statistics.quantiles(differences, n=4)
+            error = 1.2533 * (upper - lower) / 1.349 / len(differences) ** 0.5  # of the median, were they normally distributed
+            cells.append(f"{statistics.median(values):.0f} | {middle:+.1%} ± {error:.1%}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
