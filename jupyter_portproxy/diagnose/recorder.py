@@ -8,11 +8,11 @@ The first `_BURST` requests of a load are recorded, then `MAX_RATE` a second, in
 were left out before it. So the recorder takes little of what a load test measures. One request by itself takes twice the CPU of
 one in a run, whose code and data are in the processor's caches.
 
-A request that has ended waits until there are `_MAX_WAITING`, at most `_WAITING_TIME`. They are masked and recorded together,
-which takes less CPU than each by itself between other requests. All that reads a recording records those first.
+A request that has ended waits for at most `_WAITING_TIME`. Those that wait are masked and recorded together, which takes less CPU
+than each by itself between other requests. All that reads a recording records those first.
 
 Watchers keep no queues: each remembers the `version` up to which it has what was recorded, and reads what is newer from the
-recording at most every `_BATCH_INTERVAL`. What has left the recording by then it does not get.
+recording. What has left the recording by then it does not get.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ..errors import TooMany
@@ -31,21 +32,20 @@ from ..protocol.headers import Fields, explain_refused_cookies, find_dropped_nam
 from .masking import mask_fields, mask_url
 
 MAX_EXCHANGES = 200  # of one recording
-MAX_SIZE = 1_000_000  # bytes of one recording
+MAX_SIZE = 800_000  # bytes of one recording
 MAX_RECORDINGS = 20
-MAX_RATE = 250.0  # requests a second
-_BURST = 500  # requests that may come faster
-_RUN = 50  # requests
 KEPT_FOR = 600.0  # s
 HEARTBEAT = 15.0  # s between comments on quiet streams, so that reverse proxies keep them open
-_BATCH_INTERVAL = 0.25  # s
-_MAX_WAITING = 32  # ended requests
-_WAITING_TIME = 0.1  # s
-_OVERHEAD = 1600  # bytes of a RecordedExchange without its texts
-_MAX_SHARED_HEADS = 128  # kept, so that later requests with equal fields share them
+MAX_RATE = 100.0  # requests a second
+_BURST = 500  # requests that may come faster
+_RUN = 50  # requests
+_WAITING_TIME = 0.25  # s
+_MAX_WAITING_SIZE = 200_000  # bytes of ended requests of one recording
+_OVERHEAD = 800  # bytes of a RecordedExchange without its texts
+_FIELD_OVERHEAD = 160  # bytes of a field without its texts
+_MAX_SHARED_HEADS = 64  # of a recording, so that later requests with equal fields share them
 _MAX_SHARED_HEAD = 2048  # bytes; a larger one is not shared
 _MAX_METHOD = 32  # characters
-_REMOVED_AFTER, _REMOVED_BEFORE = "request", "response"  # recorded before or after the gateway has removed fields
 _MAX_NAMES = 40  # of fields or cookies, of at most 100 characters each
 Item = dict[str, Any]
 
@@ -80,7 +80,7 @@ class RecordedExchange:
         url: the request target.
         redirect: where the service has redirected to and where the client was sent instead; None if those are equal.
         refused_cookies: names and reasons.
-        size: see `weigh`.
+        size: bytes, estimated from above.
     """
 
     id: int
@@ -106,15 +106,7 @@ class RecordedExchange:
     redirect: tuple[str, str] | None = None
     refused_cookies: tuple[tuple[str, str], ...] = ()
     left_out: int = 0
-    size: int = 0
-
-    def weigh(self) -> None:
-        """Set `size`: bytes, estimated from above."""
-        self.size = _OVERHEAD + len(self.url) + self.request.size + self.response.size
-        if self.redirect is not None:
-            self.size += _weigh(self.redirect)
-        for refused in self.refused_cookies:
-            self.size += 60 + _weigh(refused)
+    size: int = _OVERHEAD
 
 
 class Recording:
@@ -127,6 +119,9 @@ class Recording:
         self.changed = asyncio.Event()
         self.cleared = 0  # the version at which it was emptied last
         self.is_closed = False
+        self.heads: dict[int, RecordedHead] = {}  # by the hash of all that they are made of
+        self.waiting: list[ObservedRequest] = []  # what is to be recorded
+        self.waiting_size = 0
         self.left_out = 0  # requests since the last one that is recorded
         self._allowed = 0  # requests, until the next run
         self._allowed_at = -math.inf  # when the last run began, monotonic
@@ -158,7 +153,9 @@ class Recording:
 
     def clear(self) -> None:
         self.exchanges.clear()
-        self.size, self.version = 0, self.version + 1
+        self.heads.clear()
+        self.waiting.clear()
+        self.size, self.waiting_size, self.version = 0, 0, self.version + 1
         self.cleared = self.version
         self.changed.set()
 
@@ -185,21 +182,21 @@ class Recorder:
     def __init__(self, observe: Callable[[Observer | None], None], find_other_name: Callable[[str], str]) -> None:
         self._set_observer, self._find_other_name = observe, find_other_name
         self._recordings: dict[str, Recording] = {}
-        self._heads: dict[int, RecordedHead] = {}  # by the hash of all that they are made of
         self._lines: dict[tuple[str, str], str] = {}  # see `mask_fields`
         self._last_id = 0
-        self._waiting: list[ObservedRequest] = []
-        self._waiting_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     # ---- for the API ----
 
     def find(self, target: str) -> Recording | None:
         """The recording of a port or service, with all that has ended by now."""
-        self._record_waiting()
-        return self._find(target)
+        recording = self._find(target)
+        if recording is not None:
+            self._record_waiting(recording)
+        return recording
 
     def clear(self, target: str) -> None:
-        if (recording := self.find(target)) is not None:
+        if (recording := self._find(target)) is not None:
             recording.clear()
 
     async def watch(self, target: str) -> AsyncIterator[list[tuple[str, Any]]]:
@@ -225,7 +222,6 @@ class Recorder:
                     continue
                 if recording.is_closed:
                     return
-                await asyncio.sleep(_BATCH_INTERVAL)
                 events: list[tuple[str, Any]] = [("cleared", None)] if recording.cleared > version else []
                 events += [("exchange", exchange) for exchange in recording.since(version)]
                 version = recording.version
@@ -263,8 +259,6 @@ class Recorder:
         recording.clear()
         self._recordings = {target: each for target, each in self._recordings.items() if each is not recording}
         if not self._recordings:
-            self._record_waiting()
-            self._heads.clear()
             self._lines.clear()
             self._set_observer(None)
 
@@ -274,7 +268,7 @@ class Recorder:
     # ---- the gateway's observer ----
 
     def begin(self, target: str, kind: str, method: str, uri: str, scheme: str) -> ObservedRequest | None:
-        recording = self._find(target)
+        recording = self._recordings.get(target) or self._find(target)
         if recording is None or not recording.admit(time.monotonic()):
             return None
         observed = ObservedRequest(self, recording, kind, method, uri, scheme)
@@ -283,38 +277,47 @@ class Recorder:
         return observed
 
     def report(self, observed: ObservedRequest) -> None:
-        waiting = self._waiting
-        waiting.append(observed)
-        if len(waiting) >= _MAX_WAITING or observed.ended is None:  # what has not ended changes
-            self._record_waiting()
-        elif self._waiting_timer is None:
-            self._waiting_timer = asyncio.get_running_loop().call_later(_WAITING_TIME, self._record_waiting)
-
-    def _record_waiting(self) -> None:
-        if self._waiting_timer is not None:
-            self._waiting_timer.cancel()
-            self._waiting_timer = None
-        waiting, self._waiting = self._waiting, []
-        for observed in waiting:
-            self._record(observed)
-
-    def _record(self, observed: ObservedRequest) -> None:
         recording: Recording = observed.recording
         if recording.is_closed:
             return
-        exchange = observed.recorded
-        if exchange is None:
-            self._last_id += 1
-            exchange = observed.recorded = self._describe(observed, self._last_id)
-            observed.fields, observed.response_fields, observed.sent = [], None, None  # a tunnel may be open for long
-        exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
-        exchange.bytes_up, exchange.bytes_down = observed.bytes_up, observed.bytes_down
-        exchange.close_code, exchange.closed_by = observed.close_code, observed.closed_by
-        recording.add(exchange)
+        recording.waiting.append(observed)
+        recording.waiting_size += _weigh_waiting(observed)
+        if recording.waiting_size > _MAX_WAITING_SIZE:
+            self._record_waiting(recording)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_WAITING_TIME, self._record_all)
+
+    def _record_all(self) -> None:
+        self._timer = None
+        for recording in self._recordings.values():
+            self._record_waiting(recording)
+
+    def _record_waiting(self, recording: Recording) -> None:
+        waiting, recording.waiting, recording.waiting_size = recording.waiting, [], 0
+        for observed in waiting:
+            exchange = observed.recorded
+            if exchange is None:
+                self._last_id += 1
+                exchange = observed.recorded = self._describe(observed, self._last_id)
+                observed.fields, observed.response_fields, observed.sent = [], None, None  # a tunnel may be open for long
+            else:
+                exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
+                exchange.bytes_up, exchange.bytes_down = observed.bytes_up, observed.bytes_down
+                exchange.close_code, exchange.closed_by = observed.close_code, observed.closed_by
+            recording.add(exchange)
 
     def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
-        secrets, received, sent = observed.secrets, observed.response_fields, observed.sent
-        response = [*sent.get_all()] if sent is not None else []
+        recording: Recording = observed.recording
+        secrets, received, outbound, sent = observed.secrets, observed.response_fields, observed.outbound_fields, observed.sent
+        url = mask_url(observed.uri, secrets)
+        # What is removed of equal requests to one target is the same, if it is as many.
+        key = hash((None if outbound is None else len(outbound), *secrets, None, *observed.fields))
+        request = recording.heads.get(key) or self._describe_head(
+            recording, key, observed.fields, observed.fields, outbound, secrets
+        )
+        passed = [*sent.get_all()] if sent is not None else []
+        key = hash((*secrets, None, *passed, None, *(received or ())))
+        response = recording.heads.get(key) or self._describe_head(recording, key, passed, received, passed, secrets)
         exchange = RecordedExchange(
             number,
             0,
@@ -322,37 +325,46 @@ class Recorder:
             observed.kind,
             observed.method[:_MAX_METHOD],
             observed.client.scheme if observed.client is not None else observed.scheme,
-            mask_url(observed.uri, secrets),
-            self._describe_head(observed.fields, observed.outbound_fields, secrets),
-            self._describe_head(response, received, secrets, _REMOVED_BEFORE),
+            url,
+            request,
+            response,
             observed.status,
             observed.error,
-            first_byte=observed.first_byte,
-            by_referer=observed.by_referer,
+            observed.ended is None,
+            observed.is_whole,
+            observed.first_byte,
+            observed.ended,
+            observed.bytes_up,
+            observed.bytes_down,
+            observed.close_code,
+            observed.closed_by,
+            observed.by_referer,
             left_out=observed.left_out,
+            size=_OVERHEAD + len(url) + request.size + response.size,
         )
-        if received is not None and exchange.response.has_mapped_fields:
-            self._describe_changes(exchange, observed, received, response)
-        exchange.weigh()
+        if received is not None and response.has_mapped_fields:
+            self._describe_changes(exchange, observed, received, passed)
         return exchange
 
     def _describe_head(
-        self, fields: Fields, others: Fields | None, secrets: Collection[str], direction: str = _REMOVED_AFTER
+        self,
+        recording: Recording,
+        key: int,
+        fields: Fields,
+        before: Fields | None,
+        after: Fields | None,
+        secrets: Collection[str],
     ) -> RecordedHead:
-        """What is kept of `fields`. `others` are the fields on the other side of the gateway; None: there is none."""
-        key = hash((direction, *secrets, None, *fields, None, *(others or ())))
-        head = self._heads.get(key)
-        if head is None:
-            before, after = (fields, others) if direction == _REMOVED_AFTER else (others, fields)
-            removed = [] if before is None or after is None else find_dropped_names(before, after)
-            names = tuple(name[:100] for name in removed[:_MAX_NAMES])
-            text = mask_fields(fields, secrets, self._lines)
-            has_mapped_fields = any(name.lower() in ("location", "set-cookie") for name, _ in before or ())
-            head = RecordedHead(text, names, has_mapped_fields, len(text) + _weigh(names))
-            if head.size <= _MAX_SHARED_HEAD:
-                if len(self._heads) >= _MAX_SHARED_HEADS:
-                    self._heads.clear()
-                self._heads[key] = head
+        """What is kept of `fields`; it was `before` the gateway, if that got it, and `after` it, if that passed it on."""
+        removed = [] if before is None or after is None else find_dropped_names(before, after)
+        names = tuple(name[:100] for name in removed[:_MAX_NAMES])
+        text = mask_fields(fields, secrets, self._lines)
+        has_mapped_fields = any(name.lower() in ("location", "set-cookie") for name, _ in before or ())
+        head = RecordedHead(text, names, has_mapped_fields, len(text) + _weigh(names))
+        if head.size <= _MAX_SHARED_HEAD:
+            if len(recording.heads) >= _MAX_SHARED_HEADS:
+                recording.heads.clear()
+            recording.heads[key] = head
         return head
 
     def _describe_changes(
@@ -364,10 +376,18 @@ class Recorder:
             sent = next((value for name, value in response if name.lower() == "location"), "")
             if sent != location:
                 exchange.redirect = mask_url(location, observed.secrets), mask_url(sent, observed.secrets)
+                exchange.size += _weigh(exchange.redirect)
         destination, client = observed.destination, observed.client
         if "set-cookie" in keys and destination is not None and client is not None:
             refused = explain_refused_cookies(received, destination.route, destination.upstream, client)
             exchange.refused_cookies = tuple((name[:100], reason) for name, reason in refused[:_MAX_NAMES])
+            exchange.size += sum(60 + _weigh(each) for each in exchange.refused_cookies)
+
+
+def _weigh_waiting(observed: ObservedRequest) -> int:
+    """Bytes, estimated from above."""
+    fields = [*observed.fields, *(observed.response_fields or ())]
+    return 2 * _OVERHEAD + len(observed.uri) + len(fields) * _FIELD_OVERHEAD + sum(map(len, chain.from_iterable(fields)))
 
 
 def _weigh(texts: tuple[str, ...]) -> int:

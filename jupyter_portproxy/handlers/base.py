@@ -157,13 +157,14 @@ class ProxyRequest:
             self._observe(self.gateway.observer, route)
 
     def _observe(self, observer: Observer, route: BaseRoute) -> None:
-        target, request = self._redirect_target(route) if isinstance(route, Redirect) else route.target_name, self.request
+        redirect, request = route if isinstance(route, Redirect) else None, self.request
+        target = route.target_name if redirect is None else self._redirect_target(redirect)
         if self.observed is not None or not target:
             return
-        kind = "tcp" if route.tcp_target else "websocket" if self.is_upgrade else "http"
+        kind = "http" if not self.is_upgrade else "tcp" if route.tcp_target else "websocket"
         self.observed = observer.begin(target, kind, request.method or "", request.uri or "", request.protocol)
-        if self.observed is not None and isinstance(route, Redirect):
-            self.observed.by_referer = route.by_referer
+        if self.observed is not None and redirect is not None:
+            self.observed.by_referer = redirect.by_referer
 
     def _redirect_target(self, route: Redirect) -> str:
         """The port or service to which a redirect leads; else empty."""
