@@ -15,7 +15,7 @@ MAX_URL = 2048  # characters
 MAX_VALUE = 1024  # characters of a field
 MAX_HEAD = 8192  # characters of all fields
 _MAX_NAME = 100  # characters of a field's name
-_MAX_KNOWN = 200  # lines, of at most MAX_VALUE characters
+_MAX_KNOWN = 200  # lines, of at most _MAX_NAME and MAX_VALUE characters
 _MIN_SECRET = 6  # characters of a secret that is looked for everywhere
 _CUT = "..."
 
@@ -117,7 +117,7 @@ def mask_fields(
             name, value = field
             masked = mask_field(name, value, secrets)
             line = f"{_cut(name, _MAX_NAME)}: {masked}"
-            if masked == value:
+            if masked == value and len(name) <= _MAX_NAME:
                 if len(known) >= _MAX_KNOWN:
                     known.clear()
                 known[field] = line
