@@ -310,8 +310,9 @@ class Recorder:
         recording: Recording = observed.recording
         secrets, received, outbound, sent = observed.secrets, observed.response_fields, observed.outbound_fields, observed.sent
         url = mask_url(observed.uri, secrets)
-        # What is removed of equal requests to one target is the same, if it is as many.
-        key = hash((None if outbound is None else len(outbound), *secrets, None, *observed.fields))
+        # What is removed follows from the names. A service may get fields that its port does not get.
+        names = None if outbound is None else tuple([name for name, _ in outbound])
+        key = hash((names, *secrets, None, *observed.fields))
         request = recording.heads.get(key) or self._describe_head(
             recording, key, observed.fields, observed.fields, outbound, secrets
         )

@@ -208,6 +208,16 @@ async def test_two_requests_with_equal_heads_share_them_and_others_do_not(record
     await watch.aclose()
 
 
+async def test_equal_requests_of_which_other_fields_are_removed_do_not_share_a_head(recorder):
+    """A service with `absolute_url` and an Authorization of its own gets as many fields as its port does."""
+    watch = recorder.watch("8050")
+    await take(watch)
+    for target, added in (("8050", "X-Forwarded-Prefix"), ("dash", "Authorization")):
+        record(recorder, target, request=[("Authorization", "token x")], outbound=[("Host", "h"), (added, "y")])
+    assert [exchange.request.removed for exchange in recorder.find("8050").since(0)] == [("Authorization",), ()]
+    await watch.aclose()
+
+
 def test_bursts_are_recorded_whole_and_a_lasting_load_in_part():
     recording = Recording()
     assert [recording.admit(100.0) for _ in range(500)] == [True] * 500
