@@ -154,6 +154,8 @@ class Recording:
     def clear(self) -> None:
         self.exchanges.clear()
         self.heads.clear()
+        for observed in self.waiting:
+            observed.forget_head()
         self.waiting.clear()
         self.size, self.waiting_size, self.version = 0, 0, self.version + 1
         self.cleared = self.version
@@ -196,7 +198,7 @@ class Recorder:
         return recording
 
     def clear(self, target: str) -> None:
-        if (recording := self._find(target)) is not None:
+        if (recording := self.find(target)) is not None:  # tunnels that wait are recorded first: they will be reported again
             recording.clear()
 
     async def watch(self, target: str) -> AsyncIterator[list[tuple[str, Any]]]:
@@ -233,6 +235,9 @@ class Recorder:
                 recording.end_timer = loop.call_later(KEPT_FOR, self._end, recording)
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for recording in list(self._recordings.values()):
             self._end(recording)
 
@@ -279,6 +284,7 @@ class Recorder:
     def report(self, observed: ObservedRequest) -> None:
         recording: Recording = observed.recording
         if recording.is_closed:
+            observed.forget_head()
             return
         recording.waiting.append(observed)
         recording.waiting_size += _weigh_waiting(observed)
@@ -299,7 +305,7 @@ class Recorder:
             if exchange is None:
                 self._last_id += 1
                 exchange = observed.recorded = self._describe(observed, self._last_id)
-                observed.fields, observed.response_fields, observed.sent = [], None, None  # a tunnel may be open for long
+                observed.forget_head()
             else:
                 exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
                 exchange.bytes_up, exchange.bytes_down = observed.bytes_up, observed.bytes_down

@@ -87,6 +87,11 @@ class ObservedRequest:
         if self.ended is None:
             self.observer.report(self)
 
+    def forget_head(self) -> None:
+        """Drop what has the request's secrets: a tunnel may be open for long."""
+        self.uri, self.fields, self.secrets, self.client, self.destination = "", [], (), None, None
+        self.outbound_fields, self.response_fields, self.sent = None, None, None
+
     def end(self, *, is_whole: bool = True) -> None:
         """It is over; further calls have no effect."""
         if self.ended is None:

@@ -22,6 +22,7 @@ from jupyter_portproxy.diagnose.recorder import (
 )
 from jupyter_portproxy.errors import TooMany
 from jupyter_portproxy.handlers.response import OrderedHeaders
+from jupyter_portproxy.protocol.headers import Client
 
 
 @pytest.fixture
@@ -253,6 +254,41 @@ async def test_what_was_begun_before_the_end_of_a_recording_is_not_kept(recorder
     recorder.close()
     observed.end()
     assert not recording.exchanges
+    await watch.aclose()
+
+
+@pytest.mark.parametrize(
+    "ends", [Recorder.find, Recorder.clear, lambda recorder, _: recorder.close()], ids=["", "clear", "close"]
+)
+@pytest.mark.parametrize("is_before", [False, True])
+async def test_an_open_tunnel_keeps_nothing_of_its_head(recorder, ends, is_before):
+    watch = recorder.watch("8050")
+    await take(watch)
+    socket = recorder.begin("8050", "websocket", "GET", "/a?pl4nted", "http")
+    fields_ = [("Cookie", "pl4nted")]
+    client = Client("127.0.0.1", "127.0.0.1", "http", "h", secrets=frozenset({"pl4nted"}))
+    socket.pass_on(None, client, fields_, list(fields_))
+    socket.response_fields, socket.sent = fields_, OrderedHeaders(fields_)
+    if is_before:
+        ends(recorder, "8050")
+    socket.open()
+    ends(recorder, "8050")
+    assert "pl4nted" not in repr({name: value for name, value in vars(socket).items() if name != "recorded"})
+    assert socket.sent is None
+    await watch.aclose()
+
+
+async def test_a_tunnel_that_opened_before_its_recording_was_cleared_is_recorded_when_it_closes(recorder):
+    watch = recorder.watch("8050")
+    await take(watch)
+    socket = recorder.begin("8050", "websocket", "GET", "/ws", "http")
+    socket.fields = [("Accept", "*/*")]
+    socket.open()
+    recorder.clear("8050")
+    assert await take(watch) == [("cleared", None)]
+    socket.end()
+    ((_, exchange),) = await take(watch)
+    assert (exchange.url, exchange.request.text, exchange.is_open) == ("/ws", "Accept: */*", False)
     await watch.aclose()
 
 
