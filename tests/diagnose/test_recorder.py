@@ -155,7 +155,7 @@ def weigh(value, seen) -> int:
     size = sys.getsizeof(value)
     if isinstance(value, dict):
         return size + sum(weigh(key, seen) + weigh(item, seen) for key, item in value.items())
-    if isinstance(value, (tuple, list, deque)):
+    if isinstance(value, (tuple, list, deque, set)):
         return size + sum(weigh(item, seen) for item in value)
     if isinstance(value, (RecordedExchange, RecordedHead)):
         return size + sum(weigh(getattr(value, field.name), seen) for field in fields(value))
@@ -164,7 +164,7 @@ def weigh(value, seen) -> int:
 
 def weigh_waiting(observed):
     seen = {id(name) for name in vars(observed)}
-    return weigh([observed.uri, observed.fields, observed.response_fields], seen)
+    return weigh([observed.uri, observed.fields, observed.outbound_fields, observed.response_fields, vars(observed.sent)], seen)
 
 
 LONG = "\xff" * 60_000
@@ -173,6 +173,12 @@ HOSTILE = {
     "long fields": {"request": [("Referer", f"/{LONG}")] * 20, "response": [("Link", LONG)] * 20},
     "many fields": {"request": [(f"X-{number}", "v") for number in range(20_000)], "outbound": []},
     "many fields that are removed": {"response_fields": [(f"{'x' * 500}{number}", "v") for number in range(5_000)]},
+    "many fields that pass": {
+        "request": [(f"X-{number}", "v") for number in range(500)],
+        "outbound": [(f"X-{number}", "v") for number in range(500)],
+        "response": [(f"x-{number}", "v") for number in range(500)],
+        "response_fields": [(f"x-{number}", "v") for number in range(500)],
+    },
     "many cookies": {"request": [("Cookie", "; ".join(f"c{number}=v" for number in range(20_000)))]},
     "nothing": {"uri": ""},
 }
