@@ -23,7 +23,8 @@ from .curl_command import print_command
 from .har import build_archive
 from .recorder import Item, RecordedExchange, Recorder
 
-_SHARE = 0.005  # of the time is spent on printing the events of one watcher, also where many requests pass
+_SHARE = 0.005  # of the time is spent on printing the events of one watcher where many requests pass
+_MAX_PAUSE = 1.0  # s between events; at MAX_RATE a recording still has all that came in that time
 
 
 class ExchangesAPIHandler(ProxyAPIHandler):
@@ -92,7 +93,7 @@ class ExchangeEventsHandler(ExchangesAPIHandler):
                 self.write("".join(map(self._print_event, batch)) or ": still here\n\n")
                 spent = time.perf_counter() - began
                 await self.flush()
-                await asyncio.sleep(spent / _SHARE)
+                await asyncio.sleep(min(spent / _SHARE, _MAX_PAUSE))
         except StreamClosedError:
             pass  # the client has disconnected
         finally:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import deque
 
 import pytest
 from jupyter_server.auth import Authorizer
+
+from jupyter_portproxy.diagnose import recorder_handlers
+from jupyter_portproxy.diagnose.recorder_handlers import describe_exchange
 
 from ..conftest import TOKEN
 from ..support.identity_providers import configured
@@ -38,6 +42,20 @@ async def test_what_is_recorded_can_be_read_saved_and_cleared(call, watch):
         assert watcher.names[-1] == "cleared"
         assert json.loads((await call(f"{PATH}?target={up.port}")).text)["exchanges"] == []
         assert exchange["curl"].startswith("# These values were not recorded: ***\ncurl 'http://127.0.0.1")
+
+
+async def test_a_watcher_gets_each_request_where_printing_takes_long(call, watch, monkeypatch):
+    def describe(exchange, host):
+        time.sleep(0.05)
+        return describe_exchange(exchange, host)
+
+    monkeypatch.setattr(recorder_handlers, "describe_exchange", describe)
+    began = time.monotonic()
+    async with serve(mirror) as up, watch(up.port) as watcher:
+        for number in range(1, 5):
+            await call(f"proxy/port/{up.port}/{number}")
+            await watcher.last(number)
+    assert time.monotonic() - began < 20
 
 
 async def test_nothing_is_recorded_by_reading(call, gateway):
