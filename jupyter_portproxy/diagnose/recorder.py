@@ -4,9 +4,9 @@ A `Recording` is of one port or service. It begins when a watcher opens it and e
 after its last watcher has left. The gateway has an observer only while there is a recording. A WebSocket is recorded when it
 opens, and again, under the same id, when it closes.
 
-The first `_BURST` requests of a load are recorded, then `MAX_RATE` a second, in runs of `_RUN`; each has the number of those that
-were left out before it. So the recorder takes little of what a load test measures. One request by itself takes twice the CPU of
-one in a run, whose code and data are in the processor's caches.
+The first `_BURST` requests of a load are recorded, and what was left of an earlier `_BURST`, then `MAX_RATE` a second, in runs
+of `_RUN`; each has the number of those that were left out before it. So the recorder takes little of what a load test
+measures. One request by itself takes twice the CPU of one in a run, whose code and data are in the processor's caches.
 
 A request that has ended waits for at most `_WAITING_TIME`. Those that wait are masked and recorded together, which takes less CPU
 than each by itself between other requests. All that reads a recording records those first.
