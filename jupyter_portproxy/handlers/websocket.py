@@ -116,6 +116,9 @@ class UpgradeHandler(DetachingHandler):
     async def _accept_bytes(self, tunnel: ByteTunnel, fields: Fields) -> None:
         """Dial, respond with a 101 with these fields besides its own (RFC 6455 4.2.2), and relay bytes."""
         self._gateway.begin(is_activity=self._is_activity)
+        request = self._proxy_request
+        if request.observed is not None:
+            request.observed.fields, request.observed.secrets = request.fields, request.client.secrets
         upstream = await self._dial()
         await self._connect(tunnel, upstream, [*self.accept_fields(), *fields])
 

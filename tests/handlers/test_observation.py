@@ -195,6 +195,21 @@ async def test_raw_tcp_is_one_line(watch, wire, origin, jp_base_url, jp_server_c
         assert (seen["kind"], seen["status"], seen["close_code"], seen["is_open"]) == ("tcp", 101, 1000, False)
 
 
+RAW_PORT = free_port()
+RAW = {"ServerProxy": {"servers": {"raw": {"port": RAW_PORT, "raw_socket_proxy": True}}}}
+
+
+@pytest.mark.parametrize("jp_server_config", [{**configured(), **RAW}])
+async def test_the_head_of_a_raw_socket_has_no_token(watch, wire, origin, jp_base_url, jp_server_config):
+    async with serve(upstreams.echo_frames, port=RAW_PORT), watch("raw") as watcher, await wire() as connection:
+        lines = [f"GET {jp_base_url}raw/{TOKEN} HTTP/1.1", f"Host: {origin}", f"Authorization: token {TOKEN}"]
+        await connection.send("\r\n".join([*lines, *UPGRADE, "", ""]).encode())
+        assert (await connection.head()).status == 101
+        seen = await watcher.last(is_over=False)
+    assert seen["url"].endswith("/raw/***") and ["Authorization", "token ***"] in seen["request_fields"]
+    assert TOKEN not in watcher.raw
+
+
 async def test_other_ports_are_not_recorded_and_nothing_is_observed_without_a_watcher(call, watch, gateway):
     async with serve(mirror) as up, serve(mirror) as other:
         assert gateway.observer is None
