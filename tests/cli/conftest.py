@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ..support.jupyter_processes import environment, jupyter_server
+from ..support.jupyter_processes import WITHOUT_LAB, environment, jupyter_server
 
 SERVE = """
 import http.server, sys
@@ -69,7 +69,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def server(home):
-    with jupyter_server(home) as running:
+    with jupyter_server(home, WITHOUT_LAB) as running:
         yield running
 
 

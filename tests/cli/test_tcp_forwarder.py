@@ -257,6 +257,7 @@ async def test_a_service_that_refuses_does_not_end_it():
 # ---- many, and slow ----
 
 
+@pytest.mark.timeout(240)  # a minute where four other programs run
 @pytest.mark.parametrize("number", [1000, 2000])
 async def test_many_connections_at_once(tmp_path, number):
     raise_limit()
