@@ -140,8 +140,8 @@ class ServicesHandler(ProxyAPIHandler):
     @authorized("execute")
     async def post(self) -> None:
         data = self.json_body("template", "name", "arguments", "kernel")
-        arguments = data.get("arguments") or {}
-        if not isinstance(data.get("template"), str) or not isinstance(arguments, dict):
+        arguments = data.get("arguments")
+        if not isinstance(data.get("template"), str) or not isinstance(arguments, dict | None):
             raise BadInput("'template' must be a string, and 'arguments' an object.", "See the API's description.")
         name, kernel = data.get("name"), data.get("kernel")
         for key, value in (("name", name), ("kernel", kernel)):
