@@ -377,6 +377,14 @@ class NotFound(GatewayError):
         return error
 
     @classmethod
+    def ended_agent(cls, name: str) -> NotFound:
+        """An agent that is still listed and cannot be detached."""
+        error = cls(name)
+        error.message = f"The agent '{_quoted_name(name)}' has ended already."
+        error.hint = "It stays in the list for some minutes, so that you see why."
+        return error
+
+    @classmethod
     def project_file(cls, folder: str) -> NotFound:
         """A folder without a project file."""
         error = cls(folder)

@@ -166,11 +166,14 @@ class ConnectedAgents:
         """End an agent: it does not dial again.
 
         Raises:
-            NotFound
+            NotFound: there is none, or it has ended.
         """
+        self._forget_ended()
         agent = self._agents.get(name)
-        if agent is None or agent.state is AgentState.ENDED:
+        if agent is None:
             raise NotFound(name, "agent")
+        if agent.state is AgentState.ENDED:
+            raise NotFound.ended_agent(name)
         self._dismiss(agent, "It was detached at the server.")
 
     def end_token(self, id_: str) -> None:

@@ -83,7 +83,9 @@ async def test_an_agent_is_listed_and_detached(api, wire_agent, agents):
     assert await api("DELETE", "attached/trainer") == (204, None)
     assert (await agent.read())["is_final"] is True
     status, error = await api("DELETE", "attached/trainer")
-    assert (status, error["message"]) == (404, "There is no agent named 'trainer'.")
+    assert (status, error["message"]) == (404, "The agent 'trainer' has ended already.")
+    status, error = await api("DELETE", "attached/other")
+    assert (status, error["message"]) == (404, "There is no agent named 'other'.")
 
 
 async def test_a_service_is_not_restarted_here(api, wire_agent):

@@ -148,6 +148,8 @@ def test_detach_by_name_and_by_token(agent, program, run, server):
     )
     refused = agent("--name", "trainer", str(program), token=text)
     assert refused.process.communicate(timeout=10) == ("", f"{BadAttachToken.message}\n{BadAttachToken.hint}\n")
+    code, _, errors = run("detach", "trainer")
+    assert code == 1 and errors.startswith("The agent 'trainer' has ended already.\n") and "trainer" in run("attached")[1]
     code, _, errors = run("detach", "nothing")
     assert (code, errors) == (
         1,
