@@ -351,11 +351,22 @@ class BadInput(GatewayError):
         return cls(f"Invalid {kind} name: '{'/'.join(map(_quoted_name, str(name)[:80].split('/')))}'.", hint)
 
 
+# Where a person finds the names, by the kind of what was not found; a kind that no list shows is not here.
+_WHERE_LISTED = {
+    "service": "See the services in the Ports panel, or with: jupyter portproxy list",
+    "reservation": "See the reservations in the Ports panel, or with: jupyter portproxy list",
+    "template": "See the templates with: jupyter portproxy templates",
+    "agent": "See the agents in the Ports panel, or with: jupyter portproxy attached",
+    "attach token": "See the attach tokens in the Ports panel, or with: jupyter portproxy attached",
+    "port rule": "See the rules in the Ports panel, or on the page proxy/.",
+}
+
+
 class NotFound(GatewayError):
     status, code, title = 404, "not_found", "No such service"
 
     def __init__(self, name: str, kind: str = "service") -> None:
-        super().__init__(f"There is no {kind} named '{_quoted_name(str(name))}'.", f"The list of {kind}s shows what there is.")
+        super().__init__(f"There is no {kind} named '{_quoted_name(str(name))}'.", _WHERE_LISTED.get(kind, ""))
 
     @classmethod
     def service_of_folder(cls, name: str, folder: str, names: Iterable[str]) -> NotFound:

@@ -112,7 +112,8 @@ def test_an_error_is_one_sentence(server, run):
     code, _, errors = run("start", "fails")
     cause = "It ended with exit code 3 before it was ready. Its output: this is why"
     assert (code, errors) == (1, f"fails failed: {cause}\nthis is why\n")
-    assert run("start", "none")[2].startswith("There is no template named 'none'.\n")
+    hint = "See the templates with: jupyter portproxy templates\n"
+    assert run("start", "none")[2] == f"There is no template named 'none'.\n{hint}"
     assert "word=x" in next(line for line in run("templates")[1].splitlines() if line.startswith("web "))
     hint = "The names and their defaults: jupyter portproxy templates"
     assert run("start", "web", "word")[2] == f"'word' is not of the form NAME=VALUE.\n{hint}\n"
@@ -136,7 +137,8 @@ def test_a_service_is_restarted(server, run):
     assert run("restart", "web")[1].startswith("web is up: http://")
     assert json.loads(run("restart", "web", "--json")[1])["since"] > started["since"]
     assert run("logs", "web")[1].count("hello log") == 3
-    assert run("restart", "none")[2].startswith("There is no service named 'none'.\n")
+    hint = "See the services in the Ports panel, or with: jupyter portproxy list\n"
+    assert run("restart", "none")[2] == f"There is no service named 'none'.\n{hint}"
 
 
 def test_what_takes_longer_than_an_answer_usually_does_is_waited_for(server, run, home, monkeypatch, capfd):
