@@ -403,6 +403,14 @@ class NotFound(GatewayError):
         error.hint = "Write one from what runs now: jupyter portproxy project init"
         return error
 
+    @classmethod
+    def folder(cls, path: str) -> NotFound:
+        """A folder that does not exist, or is a file."""
+        error = cls(path)
+        error.message = f"There is no folder '{'/'.join(map(_quoted_name, path.split('/')))}'."
+        error.hint = ""
+        return error
+
 
 class FolderChanged(GatewayError):
     """The project files of a folder are not those that were looked at (409)."""

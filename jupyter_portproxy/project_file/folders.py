@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import stat
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -153,14 +154,15 @@ class Folders:
             path: relative to `root_dir`, or absolute.
 
         Raises:
-            NotFound: there is no project file.
+            NotFound: there is no project file, or no such folder.
             BadInput: the path is no text, or too many folders with services are known.
         """
         known = await self._locate(path)
         await self._update(known)
         known = self._remember(known)
         if not self._has_anything(known):
-            raise NotFound.project_file(known.name)
+            is_missing = await asyncio.to_thread(_is_missing, known.path)
+            raise NotFound.folder(known.path) if is_missing else NotFound.project_file(known.name)
         return known
 
     async def refresh(self) -> None:
@@ -412,6 +414,16 @@ def _check_names(known: KnownFolder, names: Iterable[str], available: Iterable[s
     for name in names:
         if name not in available:
             raise NotFound.service_of_folder(name, known.name, available)
+
+
+def _is_missing(path: str) -> bool:
+    """True if there is no such folder; False if that cannot be known, as it is below one that this user may not read."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def _has_removed(file: ProjectFile | None, name: str) -> bool:

@@ -261,8 +261,9 @@ def test_bad_input_is_one_sentence(server, run, shop, home):
     code, output, error = run("up", folder="empty")
     assert (code, output) == (1, "")
     assert error.startswith("There is no project file in the folder 'empty'.\n")
-    assert run("down", "nowhere")[2].startswith("There is no project file in the folder 'nowhere'.\n")
-    assert run("up", "a", "b")[2].startswith("There is no project file in the folder 'a'.\n")
+    for command in ("up", "down"):
+        assert run(command, "nowhere") == (1, "", f"There is no folder '{home}/nowhere'.\n")
+    assert run("up", "a", "b")[2] == f"There is no folder '{home}/a'.\n"
     (shop / "empty").mkdir()
     message = "There is no service named 'other' in the folder 'shop', which has api, db, front.\n"
     for arguments in (("other",), ("./", "other"), ("api", "other"), (str(shop), "other")):

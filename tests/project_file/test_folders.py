@@ -343,7 +343,7 @@ async def test_a_deleted_folder_leaves_its_services_and_down_stops_them(folders,
     assert (item["folder"], item["services"], item["digest"], states(extension)) == (str(shop), [], "", {})
     with pytest.raises(NotFound) as caught:
         await folders.down("shop")
-    assert caught.value.message == "There is no project file in the folder 'shop'."
+    assert caught.value.message == f"There is no folder '{shop}'."
     assert await folders.open("shop") is None
 
 
@@ -458,12 +458,24 @@ async def test_a_path_that_is_none_is_one_sentence(folders, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["none", "shop/portproxy.toml", "/proc/self/fd", "/proc/self/environ", "/dev/null", "/proc/self/exe"]
+    ("path", "message"),
+    [
+        ("", "There is no project file in the folder '{name}'."),
+        ("/proc/self/fd", "There is no project file in the folder 'fd'."),
+        ("none", "There is no folder '{root}/none'."),
+        ("none/ä <b>", "There is no folder '{root}/none/ä %3Cb%3E'."),
+        ("shop/portproxy.toml", "There is no folder '{root}/shop/portproxy.toml'."),
+        ("shop/portproxy.toml/x", "There is no folder '{root}/shop/portproxy.toml/x'."),
+        ("/proc/self/environ", "There is no folder '/proc/{pid}/environ'."),
+        ("/dev/null", "There is no folder '/dev/null'."),
+        ("/proc/self/exe", f"There is no folder '{os.path.realpath('/proc/self/exe')}'."),
+    ],
 )
-async def test_what_has_no_project_file_is_not_found(folders, shop, path):
+async def test_what_has_no_project_file_is_not_found(folders, shop, path, message):
+    root = shop.parent
     with pytest.raises(NotFound) as caught:
         await folders.find(path)
-    assert caught.value.message.startswith("There is no project file in the folder '")
+    assert caught.value.message.startswith(message.format(root=root, name=root.name, pid=os.getpid()))
 
 
 async def test_a_file_that_is_none_makes_nothing_wait(folders, extension, shop, jp_root_dir):
