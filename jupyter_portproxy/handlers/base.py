@@ -44,7 +44,6 @@ from ..protocol.hop_header import HopHeader
 from ..protocol.named_project_urls import NamedProjectRoute
 from ..protocol.project_urls import ProjectRoute
 from ..protocol.urls import (
-    DEFAULT_PORTS,
     BaseRoute,
     Redirect,
     Redirected,
@@ -53,6 +52,7 @@ from ..protocol.urls import (
     find_first_segment,
     is_below,
     parse_url,
+    without_default_port,
 )
 from ..system.descriptors import keep_alive
 from ..upstream.closable import Closable
@@ -134,7 +134,7 @@ class ProxyRequest:
         """The client's Host in lower case, without a default port, as browsers send it; reverse proxies may add that port."""
         host = self.request.headers.get("Host", "").lower()
         for scheme in client_schemes(self.request):
-            host = host.removesuffix(f":{DEFAULT_PORTS[scheme]}")
+            host = without_default_port(scheme, host)
         return host
 
     @property

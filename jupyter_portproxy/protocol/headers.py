@@ -53,6 +53,7 @@ from .urls import (
     split_absolute_url,
     split_port,
     strip_origin,
+    without_default_port,
 )
 
 ERROR_FIELD = "X-Portproxy-Error"  # the code of an error, in each of the gateway's own error responses
@@ -176,15 +177,10 @@ class _Context:
 
     @cached_property
     def forwarded_origins(self) -> frozenset[str]:
-        """The origins, in lower case, that X-Forwarded-Host names to a service; with and without a default port."""
-        client, found = self.client, []
-        forwarded = client.forwarded_client
-        for host in (client.host, client.public_host) if forwarded is None else (forwarded.host,):
-            for scheme, number in DEFAULT_PORTS.items() if host else ():
-                name = host.lower().removesuffix(f":{number}")
-                found += [f"{scheme}://{host.lower()}", f"{scheme}://{name}"]
-                found += [f"{scheme}://{name}:{number}"] if not split_port(name)[1] else []
-        return frozenset(found)
+        """The origins that X-Forwarded-Host names to a service; in lower case, without a default port."""
+        client, forwarded = self.client, self.client.forwarded_client
+        hosts = (client.host, client.public_host) if forwarded is None else (forwarded.host,)
+        return frozenset(f"{scheme}://{without_default_port(scheme, host)}" for host in hosts if host for scheme in DEFAULT_PORTS)
 
     def without_jupyters_cookies(self, line: str) -> str | None:
         """What is left of a Cookie field; None if nothing is.
@@ -516,7 +512,7 @@ def _to_client_url(context: _Context, url: str) -> str:
         # A service that gets X-Forwarded-Proto: https writes https URLs, whatever it speaks here.
         is_public = scheme == "https" == (client.forwarded_client or client).scheme
         if (scheme != upstream.scheme and not is_public) or not _is_authority_of(authority, upstream):
-            is_forwarded = f"{parts[0]}://{authority}".lower() in context.forwarded_origins
+            is_forwarded = parts[0] and f"{scheme}://{without_default_port(scheme, authority)}" in context.forwarded_origins
             return _move_public_url_below(url, rest, route) if is_forwarded else url
         url = rest if rest.startswith("/") else f"/{rest}"
         if (route.keep_prefix or not route.prefix) and url[1:2] in ("/", "\\"):

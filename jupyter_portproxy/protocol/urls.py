@@ -32,6 +32,7 @@ LOOPBACK_NAME = "localhost"
 _BLANKS = " \t\n\r\f\v"
 _MAX_LITERAL = 45  # characters of an IPv6 address that ends with an IPv4 address
 DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORT_SUFFIXES = {scheme: f":{port}" for scheme, port in DEFAULT_PORTS.items()}
 # First path segments below `base_url` of Jupyter's own pages and of its extensions: services cannot have these names.
 RESERVED_NAMES = frozenset([
     "api", "auth", "config", "custom", "doc", "edit", "favicon.ico", "files", "gateway", "hub", "jupyter", "kernelspecs",
@@ -495,12 +496,16 @@ def strip_origin(url: str, host: str) -> str | None:
     if not parts or not parts[0] or not host:
         return None
     scheme, authority, rest = parts
-    authority, host = authority.lower(), host.lower()
     if authority != host:
-        port = f":{DEFAULT_PORTS[scheme.lower()]}"  # RFC 3986 6.2.3
-        if authority.removesuffix(port) != host.removesuffix(port):
+        scheme = scheme.lower()
+        if without_default_port(scheme, authority) != without_default_port(scheme, host):
             return None
     return rest
+
+
+def without_default_port(scheme: str, authority: str) -> str:
+    """`host[:port]` in lower case, without the default port of its scheme, "http" or "https" (RFC 3986 6.2.3)."""
+    return authority.lower().removesuffix(_DEFAULT_PORT_SUFFIXES[scheme])
 
 
 def is_below(path: str, prefix: str) -> bool:

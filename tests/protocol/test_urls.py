@@ -473,6 +473,25 @@ def test_a_port_is_split_from_a_host(host, parts):
 
 
 @pytest.mark.parametrize(
+    ("scheme", "authority", "rest"),
+    [
+        ("http", "Hub.example:80", "hub.example"),
+        ("https", "Hub.example:443", "hub.example"),
+        ("http", "hub.example:443", "hub.example:443"),
+        ("https", "hub.example:8443", "hub.example:8443"),
+        ("http", "[::80]", "[::80]"),
+        ("http", "[::1]:80", "[::1]"),
+        ("http", "hub.example", "hub.example"),
+        ("http", "", ""),
+    ],
+)
+def test_the_default_port_of_a_scheme_is_left_out(scheme, authority, rest):
+    assert routes.without_default_port(scheme, authority) == rest
+    for written in (authority, rest, authority.upper()):
+        assert routes.strip_origin(f"{scheme.upper()}://{written}/x", authority) == ("/x" if authority else None)
+
+
+@pytest.mark.parametrize(
     ("url", "origin"),
     [
         ("HTTPS://Hub.example:8/x?y", "https://hub.example:8"),
