@@ -200,6 +200,15 @@ FRAMEWORKS: tuple[Framework, ...] = (
         },
     ),
     Framework(
+        "Solara",  # its pages have Jupyter's `jupyter-config-data`, too
+        "https://solara.dev/documentation/getting_started/deploying/self-hosted",
+        (),
+        r"\bsolara\s+run\b",
+        {"set-cookie": r"\Asolara-session-id="},
+        r"\b_solara/cdn/|[\"']solara-main[\"']",
+        {"prefix": ("Set the variable `SOLARA_ROOT_PATH={prefix}`.",)},
+    ),
+    Framework(
         "Jupyter server",
         "https://jupyter-server.readthedocs.io/en/latest/other/full-config.html",
         ("jupyter",),

@@ -32,6 +32,7 @@ from .observations import TARGET, observe
         ("java -cp /opt/spark/jars/* org.apache.spark.deploy.SparkSubmit", "Spark"),
         ("python -m uvicorn main:app", "FastAPI"),
         ("python -m jupyterlab --port 9000", "Jupyter server"),
+        ("python /x/bin/solara run app.py --port 8765", "Solara"),
         ("webpack   ", "webpack-dev-server"),  # a title in place of a command line leaves empty arguments
         ("node /x/node_modules/.bin/webpack serve --port 8080", "webpack-dev-server"),
         ("python /x/bin/datasette serve x.db", "Datasette"),
@@ -63,6 +64,9 @@ def test_frameworks_by_their_command_line(command, name):
         ('<body data-sveltekit-preload-data="hover"><script type="module" src="/@vite/client"></script>', "SvelteKit"),
         ('<script src="/proxy/port/8050/_nicegui/3.0/static/nicegui.js"></script>', "NiceGUI"),
         ('Powered by <a href="https://datasette.io/" title="Datasette v0.65">Datasette</a>', "Datasette"),
+        ('<script id="jupyter-config-data" type="application/json">', "Jupyter server"),
+        ('<script id="jupyter-config-data"></script><script src="/_solara/cdn/x@5.2.0/dist/main8.js"></script>', "Solara"),
+        ("<script id='jupyter-config-data'></script><script>solaraInit('solara-main')</script>", "Solara"),
         ("<script>window.grafanaBootData = {}</script>", "Grafana"),
         ("<title>RStudio Server</title>", "RStudio"),
         ('<title>app - Spark Jobs</title><link href="/static/spark-dag-viz.css">', "Spark"),
@@ -83,6 +87,7 @@ def test_frameworks_by_their_markup(html, name):
         ("X-Powered-By", "Next.js", "Next.js"),
         ("Set-Cookie", "csrftoken=abc; Path=/", "Django"),
         ("X-Runtime", "0.012345", "Ruby on Rails"),
+        ("Set-Cookie", "solara-session-id=abc; Path=/; SameSite=lax", "Solara"),
         ("Server", "nginx", None),
     ],
 )
