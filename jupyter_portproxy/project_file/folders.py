@@ -253,11 +253,12 @@ class Folders:
             BadInput: see `find`.
         """
         known = await self.find(path)
+        if names is not None:  # now: one that is being stopped may have left the list when it is this call's turn
+            templates = known.file.templates if known.file is not None else {}
+            _check_names(known, names, {*templates, *(service.template.name for service in self._services_of(known))})
         async with known.changing:
             services = self._services_of(known)
             if names is not None:
-                templates = known.file.templates if known.file is not None else {}
-                _check_names(known, names, {**templates, **{service.template.name: None for service in services}})
                 services = with_related([service for service in services if service.template.name in names], services)
             await self._services.stop_all(services)
         await self._apply(known)  # what the files no longer have leaves the list
