@@ -193,7 +193,8 @@ async def test_a_recording_has_at_most_a_megabyte(recorder, hostile):
         more = {**hostile, "request": [*hostile.get("request", ()), ("X-Number", str(number))]}
         more["uri"] = f"{hostile.get('uri', '/')}?{number}"
         record(recorder, **more)
-        assert sum(map(weigh_waiting, recording.waiting)) <= recording.waiting_size <= 200_000
+        if number % 10 == 0:
+            assert sum(map(weigh_waiting, recording.waiting)) <= recording.waiting_size <= 200_000
     kept = recorder.find("8050").since(0)
     assert kept[-1].id == 300 and 40 <= len(kept) <= MAX_EXCHANGES
     assert weigh(recording.exchanges, set()) <= recording.size + 20_000 <= MAX_SIZE + 20_000  # of the dict itself

@@ -183,7 +183,7 @@ def answer(fields: Fields, isolated: bool) -> None:
 def seconds(work: Callable[[], None]) -> float:
     """The least of some runs: what else this machine does can only add to it."""
     least = float("inf")
-    for run in range(30):
+    for run in range(12):
         begun = time.process_time()
         work()
         least = min(least, time.process_time() - begun)
