@@ -6,7 +6,7 @@ opens, and again, under the same id, when it closes.
 
 The first `_BURST` requests of a load are recorded, and what was left of an earlier `_BURST`, then `MAX_RATE` a second, in runs
 of `_RUN`; each has the number of those that were left out before it. So the recorder takes little of what a load test
-measures. One request by itself takes twice the CPU of one in a run, whose code and data are in the processor's caches.
+measures. One request by itself takes more CPU than one in a run, whose code and data are in the processor's caches.
 
 A request that has ended waits for at most `_WAITING_TIME`. Those that wait are masked and recorded together, which takes less CPU
 than each by itself between other requests. All that reads a recording records those first.

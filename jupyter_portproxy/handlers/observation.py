@@ -54,7 +54,7 @@ def observe_tunnel(tunnel: Tunnel, observed: ObservedRequest) -> None:
 
 
 class ObservedResponse(RelayedResponse):
-    """Makes few calls of its own, for they are most of what recording costs a GET."""
+    """Fills the ObservedRequest. Makes few calls of its own, as each recorded response passes here."""
 
     observed: ObservedRequest
 
