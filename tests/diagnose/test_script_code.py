@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
@@ -9,6 +8,7 @@ from jupyter_portproxy.diagnose.markup import parse_page, parse_script, parse_st
 from jupyter_portproxy.diagnose.report import build_report
 from jupyter_portproxy.diagnose.script_code import FILLER, Code, mask_page, mask_script
 
+from ..support.cpu_time import grows_linearly
 from .observations import observe
 
 
@@ -71,24 +71,20 @@ PIECES = [
 ]  # fmt: skip
 
 
-def seconds_for(text: str) -> float:
-    begin = time.thread_time()
+def diagnose(text: str) -> None:
     parse_script(text, "/")
     parse_style(text, "/")
     parse_page(text, "/")
     build_report(observe(f"<script>{text}", script=text))
-    return time.thread_time() - begin
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_the_work_grows_as_the_text(piece):
-    small, large = piece * (12_000 // len(piece)), piece * (48_000 // len(piece))
-    once = min(seconds_for(small) for _ in range(3))
-    fourfold = min(seconds_for(large) for _ in range(2))
-    assert fourfold < 10 * once + 0.02, (once, fourfold)  # 16 times, if it were quadratic
+    small, large = (piece * (size // len(piece)) for size in (12_000, 48_000))
+    assert grows_linearly(lambda: diagnose(large), lambda: diagnose(small))
 
 
 @pytest.mark.parametrize("ends", ["import", "fetch(", "location", "host +", "io(", "new URL(", "register(", '"', "url(", "a /"])
 def test_long_runs_of_blanks(ends):
-    once, fourfold = (min(seconds_for((ends + " " * size) * 2) for _ in range(2)) for size in (20_000, 80_000))
-    assert fourfold < 10 * once + 0.02, (once, fourfold)
+    small, large = ((ends + " " * size) * 2 for size in (20_000, 80_000))
+    assert grows_linearly(lambda: diagnose(large), lambda: diagnose(small))

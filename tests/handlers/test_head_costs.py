@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +20,7 @@ from jupyter_portproxy.protocol.headers import (
 from jupyter_portproxy.protocol.hop_header import parse_hop_header
 from jupyter_portproxy.protocol.urls import Upstream, parse_url
 
-from ..support.cpu_time import takes_less_than
+from ..support.cpu_time import grows_linearly, takes_less_than
 
 SIZE, MOST = 65536, 0.020  # bytes; seconds of this process
 FIELDS = 500  # c.PortProxy.max_fields
@@ -180,18 +179,6 @@ def answer(fields: Fields, isolated: bool) -> None:
     frame_ancestors.forbids_frame(passed, "http://localhost:8888", {"http://localhost:8888", "http://a.example"})
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """The least of some runs: what else this machine does can only add to it."""
-    least = float("inf")
-    for run in range(12):
-        begun = time.process_time()
-        work()
-        least = min(least, time.process_time() - begun)
-        if run >= 4 and least < MOST / 2:
-            break
-    return least
-
-
 CASES = [pytest.param(request, make, id=f"request: {name}") for name, make in REQUESTS.items()]
 CASES += [pytest.param(answer, make, id=f"answer: {name}") for name, make in ANSWERS.items()]
 
@@ -201,5 +188,4 @@ CASES += [pytest.param(answer, make, id=f"answer: {name}") for name, make in ANS
 def test_the_work_for_a_head_is_linear_in_its_size(work, make, isolated):
     whole, part = make(SIZE), make(SIZE // 4)
     assert takes_less_than(MOST, lambda: work(whole, isolated))
-    # Four times the size is at most twice as much as four times the work; what takes under a millisecond is not compared.
-    assert seconds(lambda: work(whole, isolated)) < max(0.001, 8 * seconds(lambda: work(part, isolated)))
+    assert grows_linearly(lambda: work(whole, isolated), lambda: work(part, isolated))

@@ -21,12 +21,30 @@ def takes_less_than(seconds: float, work: Callable[[], object], runs: int = 30) 
     Other programs slow both down, so that this holds where a limit times `slowness()` of a quiet moment does not.
     """
     for _ in range(runs):
-        begun = time.thread_time()
-        work()
-        taken = time.thread_time() - begun
+        taken = _time(work)
         if taken < seconds or taken < seconds * _run_loop() / _LOOP:
             return True
     return False
+
+
+def grows_linearly(whole: Callable[[], object], part: Callable[[], object], times: int = 4, runs: int = 40) -> bool:
+    """Whether `whole`, which has `times` as much to do as `part`, takes at most twice as much CPU time as that.
+
+    By turns, the least of each: other programs can only add to it. What takes under a millisecond is not compared.
+    """
+    least_whole, least_part = float("inf"), float("inf")
+    for run in range(runs):
+        least_whole = min(least_whole, _time(whole))
+        least_part = min(least_part, _time(part))
+        if run >= 2 and least_whole < max(0.001, 2 * times * least_part):
+            return True
+    return False
+
+
+def _time(work: Callable[[], object]) -> float:
+    begun = time.thread_time()
+    work()
+    return time.thread_time() - begun
 
 
 def _run_loop() -> float:
