@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from ..support import preloaded
 from ..support.jupyter_processes import WITHOUT_LAB, environment, jupyter_server
 
 SERVE = """
@@ -78,10 +78,7 @@ def run(home):
     """Runs `jupyter portproxy ...`; returns (exit code, output, errors)."""
 
     def command(*arguments: str, folder=""):
-        done = subprocess.run(
-            [sys.executable, "-m", "jupyter_portproxy.cli.main", *arguments],
-            env=environment(home), cwd=home / folder, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
+        done = preloaded.run("jupyter_portproxy.cli.main", arguments, env=environment(home), cwd=home / folder)
         return done.returncode, done.stdout, done.stderr
 
     return command

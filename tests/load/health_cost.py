@@ -46,7 +46,7 @@ def measure(seconds: float, period: int) -> float:
             for kind in ("tcp", "http")
         }
         (settings / "templates.json").write_text(json.dumps(templates))
-        with jupyter_server(home) as server:
+        with jupyter_server(home, preloaded=False) as server:
             for number in range(SERVICES):
                 kind = ("tcp", "http")[number % 2]
                 status, text = server.call("POST", "proxy/api/services", {"template": kind, "name": f"{kind}-{number}"})

@@ -370,7 +370,7 @@ def main() -> None:
     print(f"soak of {seconds:g} s, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
-        with jupyter_server(home, *debugged(home)) as server:
+        with jupyter_server(home, *debugged(home), preloaded=False) as server:
             try:
                 asyncio.run(soak(seconds, seed, server, home))
             finally:

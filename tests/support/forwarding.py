@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from . import preloaded
 from .jupyter_processes import environment
 from .upstreams import free_port
 
@@ -24,20 +26,22 @@ class Forwarding:
     """A running command. `ports` are those of this machine, in the order of the arguments; `messages` is standard error."""
 
     def __init__(self, home: Path, arguments: tuple[str, ...], more: Mapping[str, str] | None, count: int) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            env=environment(home, more),
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._output, output = _pipe()
+        self._errors, errors = _pipe()
+        with output, errors:
+            self.process = preloaded.start(
+                "jupyter_portproxy.cli.main",
+                arguments,
+                env=environment(home, more),
+                cwd=home,
+                stdout=output.fileno(),
+                stderr=errors.fileno(),
+            )
         self.messages, self.rows = "", list[dict[str, object]]()
         self._reader = threading.Thread(target=self._read_errors)
         self._reader.start()
-        assert self.process.stdout is not None
         for _ in range(count):
-            line = self.process.stdout.readline()
+            line = self._output.readline()
             assert line, self._end()
             self.rows.append(json.loads(line))
 
@@ -65,15 +69,24 @@ class Forwarding:
         self._reader.join(5)
         return code
 
+    def close(self) -> None:
+        for pipe in (self._output, self._errors):
+            pipe.close()
+
     def _read_errors(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self._errors:
             self.messages += line
 
     def _end(self) -> str:
         self.process.kill()
         self.wait()
         return self.messages
+
+
+def _pipe() -> tuple[IO[str], IO[str]]:
+    """What is written into the second is read from the first."""
+    read, write = os.pipe()
+    return os.fdopen(read), os.fdopen(write, "w")
 
 
 @contextlib.contextmanager
@@ -92,9 +105,7 @@ def forwarding(
         if running.process.poll() is None:
             running.process.kill()
             running.wait()
-        for pipe in (running.process.stdout, running.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        running.close()
 
 
 @contextlib.contextmanager

@@ -68,8 +68,8 @@ class Fresh:
 
 @cache
 def wheel() -> Path:
-    """This clone's, built once for all tests of a run."""
-    return built(ROOT, ROOT / "build" / "wheel-of-the-tests")
+    """This clone's, built once for all tests of a process: files of tests run side by side."""
+    return built(ROOT, ROOT / "build" / f"wheel-of-the-tests-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
 
 
 def built(project: Path, folder: Path) -> Path:

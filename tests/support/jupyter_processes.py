@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .preloaded import Process, run, start
 from .upstreams import free_port
 
 TOKEN = "a-token-of-the-tests"
@@ -28,7 +29,7 @@ class Server:
     """A running server: `url` ends with a slash, `log` is what it has said so far."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Process | subprocess.Popen[bytes]
     _log: Path
 
     @property
@@ -77,21 +78,28 @@ def jupyter_server(
     certificate: Path | None = None,
     python: Path | str = sys.executable,
     module: str = "jupyter_server",
+    preloaded: bool = True,
 ) -> Iterator[Server]:
     """Runs `jupyter server` until the end of the block; `more` are further variables, `base` its base URL, `python` runs it.
 
-    `module` is another application's: "jupyterlab", for one.
+    `module` is another application's: "jupyterlab", for one. With `preloaded=False` it imports all by itself: where its cost is
+    measured.
 
     With a certificate (a PEM file that has its key, too) it speaks https as `localhost`.
     """
     port, log = port or free_port(range(21000, 29000)), home / "server.log"
-    command = [str(python), "-m", module, "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-    command.append(f"--ServerApp.base_url={base}")
+    options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.base_url={base}"]
     if certificate is not None:
-        command += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]
+        options += [f"--ServerApp.certfile={certificate}", f"--ServerApp.keyfile={certificate}"]
     origin = f"https://localhost:{port}" if certificate is not None else f"http://127.0.0.1:{port}"
+    variables = environment(home, more)
+    process: Process | subprocess.Popen[bytes]
     with log.open("w") as output:
-        process = subprocess.Popen([*command, *arguments], env=environment(home, more), cwd=home, stderr=output)
+        if preloaded and python == sys.executable:
+            process = start(module, [*options, *arguments], env=variables, cwd=home, stderr=output.fileno())
+        else:
+            command = [str(python), "-m", module, *options, *arguments]
+            process = subprocess.Popen(command, env=variables, cwd=home, stderr=output)
     server = Server(f"{origin}{base}", process, log)
     try:
         _wait_for(server)
@@ -118,8 +126,5 @@ def _wait_for(server: Server) -> None:
 
 def portproxy(home: Path, *arguments: str, more: Mapping[str, str] | None = None, given: str = "") -> tuple[int, str, str]:
     """Runs `jupyter portproxy ...`; returns exit code, output and errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jupyter_portproxy.cli.main", *arguments],
-        env=environment(home, more), cwd=home, capture_output=True, text=True, timeout=40, check=False, input=given,
-    )  # fmt: skip
+    done = run("jupyter_portproxy.cli.main", arguments, env=environment(home, more), cwd=home, given=given)
     return done.returncode, done.stdout, done.stderr
