@@ -8,6 +8,9 @@ INCUMBENT := jupyter-server-proxy hello-jupyter-proxy jupyter-www-proxy simpervi
 # JupyterHub's proxy, as people install it.
 HUB_PROXY := configurable-http-proxy@5
 
+# Compiled modules are kept, whatever the environment says: the tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
