@@ -76,24 +76,11 @@ class ConnectedAgent:
 
 
 class ConnectedAgents:
-    """The agents of one server.
+    """The agents of one server."""
 
-    Args:
-        check_period: seconds between two looks at the tokens, while there are agents.
-        open_timeout: see `sessions`.
-    """
-
-    def __init__(
-        self,
-        tokens: AttachTokens,
-        services: ServiceManager,
-        log: logging.Logger,
-        *,
-        check_period: float = _CHECK_PERIOD,
-        open_timeout: float = OPEN_TIMEOUT,
-    ) -> None:
+    def __init__(self, tokens: AttachTokens, services: ServiceManager, log: logging.Logger) -> None:
         self.tokens, self._services, self._log = tokens, services, log
-        self._check_period, self._open_timeout = check_period, open_timeout
+        self._check_period, self._open_timeout = _CHECK_PERIOD, OPEN_TIMEOUT
         self._agents: dict[str, ConnectedAgent] = {}
         self._task: asyncio.Task[None] | None = None
 

@@ -43,8 +43,8 @@ class ReverseClient(Closable):
 class ReverseListeners:
     """The clients of one server. Holds one netlink socket; close it."""
 
-    def __init__(self, policy: Policy, log: logging.Logger, owners: SocketOwners | None = None) -> None:
-        self._policy, self._log, self._owners = policy, log, owners or SocketOwners()
+    def __init__(self, policy: Policy, log: logging.Logger) -> None:
+        self._policy, self._log, self._owners = policy, log, SocketOwners()
         self._clients: dict[str, ReverseClient] = {}  # by instance
 
     def find_session(self, id_: str) -> AttachSession | None:

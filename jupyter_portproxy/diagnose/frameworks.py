@@ -10,7 +10,7 @@ documentation of the framework, which `docs` names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .observation import Observation
@@ -56,9 +56,9 @@ class Framework:
         return bool(self.markup) and any(re.search(self.markup, response.text[:_MAX_MARKUP]) for response in responses)
 
 
-def recognize(seen: Observation, frameworks: Iterable[Framework] | None = None) -> Framework | None:
+def recognize(seen: Observation) -> Framework | None:
     """The framework of a page; None for one that is not known."""
-    return next((each for each in (FRAMEWORKS if frameworks is None else frameworks) if each.matches(seen)), None)
+    return next((each for each in FRAMEWORKS if each.matches(seen)), None)
 
 
 _OPEN = "and open `{absolute_prefix}/`."

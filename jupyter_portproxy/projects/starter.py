@@ -22,6 +22,8 @@ from ..system import background_tasks
 
 _POLL_INTERVAL = 0.2  # seconds between two checks of whether a project runs
 _REAP_INTERVAL = 2.0  # seconds between two checks for ended commands
+_MAX_STARTS = 4  # commands at once whose project does not run yet
+_PAUSE = 60.0  # seconds after a failure, in which requests alone start nothing
 
 
 class Starter:
@@ -32,9 +34,7 @@ class Starter:
         base_url: of this server; its projects are below it.
         variables: added to this server's environment for the command.
         is_running: True once a project is `running` in the registry.
-        max_starts: commands at once whose project does not run yet.
         timeout: for one start.
-        pause: after a failure, in which requests alone start nothing.
     """
 
     def __init__(
@@ -45,16 +45,14 @@ class Starter:
         is_running: Callable[[str], Awaitable[bool]],
         log: logging.Logger,
         *,
-        max_starts: int = 4,
         timeout: float = 120.0,
-        pause: float = 60.0,
     ) -> None:
         check_command(command)
         self._command, self._base_url, self._is_running, self._log = list(command), base_url, is_running, log
-        self._timeout, self._pause = timeout, pause
+        self._timeout = timeout
         scripts = str(Path(sys.executable).parent)  # for `jupyter`, if PATH has none
         self._variables = {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), scripts]), **variables}
-        self._slots = asyncio.Semaphore(max_starts)
+        self._slots = asyncio.Semaphore(_MAX_STARTS)
         self._starting: dict[str, asyncio.Event] = {}  # key -> set when a request has found it running
         self._failures: dict[str, tuple[str, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,7 +83,7 @@ class Starter:
         return self._failures.get(key, ("", 0.0))[0]
 
     def failed_lately(self, key: str) -> bool:
-        return key in self._failures and time.monotonic() - self._failures[key][1] < self._pause
+        return key in self._failures and time.monotonic() - self._failures[key][1] < _PAUSE
 
     async def close(self) -> None:
         """Stop watching. Started commands go on."""
