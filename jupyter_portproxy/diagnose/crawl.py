@@ -21,7 +21,7 @@ from .decoding import decode_text
 from .excerpts import locate_field
 from .markup import Markup, parse_page, parse_script, parse_style
 from .observation import Evidence, LoadedKind, Observation, Reference, Response, Target, Visit
-from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, join_url
+from .page_client import MAX_REDIRECTS, Load, Loaded, PageClient, join_url, path_and_query
 
 MAX_CONTENT = 2 << 20  # bytes of a page
 MAX_LOADS = 40  # parts of a page that are requested
@@ -151,7 +151,7 @@ class Crawl:
             return False
         if client is self._direct or not client.is_at_origin(url):
             return True
-        return self._is_below(urlsplit(url).path) or self._is_entrance(url)
+        return self._target.has_below(urlsplit(url).path) or self._is_entrance(url)
 
     async def _read_page(self, loaded: Loaded) -> tuple[Response, Markup | None]:
         content_type = loaded.response.field("content-type")
@@ -262,7 +262,7 @@ class Crawl:
         if not self._proxied.is_at_origin(load.url):
             return True  # an isolated origin
         path = urlsplit(load.url).path or "/"
-        if self._is_below(path):
+        if self._target.has_below(path):
             return True
         reaches = not self._target.is_behind_hub or path.startswith(self._target.base_url)
         return reaches and load.kind in _RESCUED and self._is_lost(load)
@@ -283,9 +283,6 @@ class Crawl:
 
     # ---- URLs ----
 
-    def _is_below(self, path: str) -> bool:
-        return self._target.has_below(path)
-
     def _is_entrance(self, url: str) -> bool:
         """True for a URL on the gateway's own way into the isolated origin of this target; it is sent back with a ticket once."""
         path, enter = urlsplit(url).path, f"{self._target.base_url}proxy/enter"
@@ -293,14 +290,12 @@ class Crawl:
 
     def _path_of(self, url: str) -> str:
         """The path at the service of a URL, for people."""
-        parts = urlsplit(self._to_direct(url))
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return path_and_query(self._to_direct(url))
 
     def _shown(self, url: str, client: PageClient) -> str:
         """The path of a URL of the client's own origin; any other URL as it is."""
-        parts = urlsplit(url)
         is_own = client.owns_url(url) and (client is self._direct or client.is_at_origin(url))
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if is_own else url
+        return path_and_query(url) if is_own else url
 
 
 def _referer_of(page: _Step) -> str:

@@ -11,12 +11,11 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from os import urandom
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from tornado.iostream import IOStream
-
 from ..errors import GatewayError
+from ..gateway.connector import Connector
 from ..gateway.policy import Policy
 from ..handlers.websocket import print_head
 from ..protocol.framing import UPGRADE_FIELDS, Fields, find_field
@@ -70,13 +69,6 @@ class Budget:
         return self.seconds <= 0 or self.bytes <= 0
 
 
-class Transport(Protocol):
-    """Opens exchanges and connections; `gateway.connector.Connector` does."""
-
-    def open(self, outbound: Outbound, trust: Trust | None = None) -> Exchange: ...
-    async def dial(self, upstream: Upstream, timeout: float | None = None, trust: Trust | None = None) -> IOStream: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
     """One GET.
@@ -117,7 +109,7 @@ class PageClient:
 
     origin: str
     upstream: Upstream
-    transport: Transport
+    connector: Connector
     policy: Policy
     budget: Budget
     owns: Callable[[str], bool]
@@ -134,7 +126,7 @@ class PageClient:
         if self.budget.is_spent:
             return Loaded(Response(error="timeout"), url=load.url)
         try:
-            exchange = self.transport.open(self._outbound(load), self.trust)
+            exchange = self.connector.open(self._outbound(load), self.trust)
         except GatewayError as error:
             return Loaded(Response(error=error.code), url=load.url)
         reading = asyncio.ensure_future(self._read(exchange, load, started))
@@ -191,7 +183,7 @@ class PageClient:
 
     async def _upgrade(self, head: bytes, refusal: _RefusedUpgrade, timeout: float) -> Response | None:
         try:
-            stream = await self.transport.dial(self.upstream, min(_CONNECT_TIMEOUT, timeout), self.trust)
+            stream = await self.connector.dial(self.upstream, min(_CONNECT_TIMEOUT, timeout), self.trust)
         except GatewayError as error:
             return Response(error=error.code)
         try:
@@ -300,9 +292,13 @@ async def _result(task: asyncio.Future[T]) -> T | None:
 
 def target_of(url: str) -> str:
     """The request target of a URL, in ASCII."""
-    parts = urlsplit(url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = path_and_query(url)
     return "".join(c if "!" <= c <= "~" else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "replace")) for c in target)
+
+
+def path_and_query(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def join_url(base: str, url: str) -> str:
