@@ -219,6 +219,11 @@ class Visit:
     proxied: Response | None = None
 
     @property
+    def file(self) -> str:
+        """The `file` of evidence in its responses."""
+        return self.direct_url or self.url
+
+    @property
     def is_root_relative(self) -> bool:
         """True for `/static/app.js`, not for `//host/app.js`."""
         return self.url.startswith("/") and not self.url.startswith("//")
@@ -253,7 +258,7 @@ class Observation:
             if response is not None and response.text and visit.direct_url not in codes:
                 is_page = visit.kind in ("page", "frame")
                 mask = mask_page(response.text) if is_page else mask_script(response.text)
-                codes[visit.direct_url] = Code(visit.direct_url or visit.url, response.text, mask)
+                codes[visit.direct_url] = Code(visit.file, response.text, mask)
         return list(codes.values())
 
     def leaves_prefix(self, visit: Visit) -> bool:

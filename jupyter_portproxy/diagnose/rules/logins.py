@@ -45,7 +45,7 @@ def find_login(seen: Observation) -> Iterator[Finding]:
     response = seen.page.direct or seen.page.proxied
     if response is not None and response.status == 401 and not response.error:
         challenge = response.field("www-authenticate")
-        file = seen.page.direct_url or seen.page.url
+        file = seen.page.file
         evidence = locate_field(file, "WWW-Authenticate", challenge) if challenge else locate_start(file, response.text)
         yield Finding("login-required", "The service has a login of its own (401): what is behind it was not examined.", evidence)
     redirect = find_login_redirect(seen)
@@ -72,9 +72,7 @@ def find_login_redirect(seen: Observation) -> LoginRedirect | None:
         for name, written in redirects_of(page.proxied) if page.proxied is not None else []:
             if is_login_elsewhere(seen, page, written):
                 url = urljoin(seen.target.jupyter_origin + page.proxied_url, written.strip())
-                evidence = locate_field(
-                    page.direct_url or page.url, name, page.proxied.field(name.lower()) if page.proxied else ""
-                )
+                evidence = locate_field(page.file, name, page.proxied.field(name.lower()) if page.proxied else "")
                 return LoginRedirect(url, _callback_of(url), evidence)
     return None
 

@@ -31,12 +31,11 @@ def find_forbidden_frames(seen: Observation) -> Iterator[Finding]:
     response, origin = seen.page.proxied, seen.target.jupyter_origin.lower()
     if response is None or not response.is_ok or not forbids_frame(list(response.fields), origin, {origin}):
         return
-    for name in ("content-security-policy", "x-frame-options"):
-        for value in response.all_fields(name):
-            if name == "x-frame-options" or "frame-ancestors" in value.lower():
-                field = "X-Frame-Options" if name == "x-frame-options" else "Content-Security-Policy"
+    for field in ("Content-Security-Policy", "X-Frame-Options"):
+        for value in response.all_fields(field.lower()):
+            if field == "X-Frame-Options" or "frame-ancestors" in value.lower():
                 sentence = f"{field} forbids that the page is shown in a tab of JupyterLab."
-                yield Finding("frame-forbidden", sentence, locate_field(seen.page.direct_url or seen.page.url, field, value))
+                yield Finding("frame-forbidden", sentence, locate_field(seen.page.file, field, value))
                 return
 
 
@@ -46,8 +45,7 @@ def find_blocked_by_csp(seen: Observation) -> Iterator[Finding]:
     response = page.proxied
     if response is None:
         return
-    file = page.direct_url or page.url
-    sources = [(v, locate_field(file, "Content-Security-Policy", v)) for v in response.all_fields("content-security-policy")]
+    sources = [(v, locate_field(page.file, "Content-Security-Policy", v)) for v in response.all_fields("content-security-policy")]
     document = response.document
     metas = document.metas if document is not None else ()
     sources += [(meta.value, meta.evidence) for meta in metas if meta.name == "content-security-policy"]
@@ -100,7 +98,7 @@ def find_refused_cookies(seen: Observation) -> Iterator[Finding]:
             if why := _why_dropped(seen, visit, _name_of(value)):
                 name = make_excerpt(_name_of(value))
                 sentence = f"The cookie {name} does not pass: it {why}. Logins and forms that need it fail."
-                yield Finding("cookie-refused", sentence, locate_field(visit.direct_url or visit.url, "Set-Cookie", value))
+                yield Finding("cookie-refused", sentence, locate_field(visit.file, "Set-Cookie", value))
                 return
 
 
@@ -132,9 +130,7 @@ def find_insecure_cookies(seen: Observation) -> Iterator[Finding]:
                 continue
             if _why_dropped(seen, visit, _name_of(value)):
                 continue  # the browser does not get it
-            yield Finding(
-                "cookie-insecure", f"The cookie {name} {why}.", locate_field(visit.direct_url or visit.url, "Set-Cookie", value)
-            )
+            yield Finding("cookie-insecure", f"The cookie {name} {why}.", locate_field(visit.file, "Set-Cookie", value))
             return
 
 
@@ -153,7 +149,7 @@ def find_shadowed_cookies(seen: Observation) -> Iterator[Finding]:
             paths.setdefault(name, set()).add(match[1].strip().rstrip("/") if match is not None else "")
             if len(paths[name]) > 1:
                 sentence = f"The cookie {make_excerpt(name)} is set at more than one path: the service gets both values."
-                yield Finding("cookie-shadowed", sentence, locate_field(visit.direct_url or visit.url, "Set-Cookie", value))
+                yield Finding("cookie-shadowed", sentence, locate_field(visit.file, "Set-Cookie", value))
                 return
 
 
@@ -181,10 +177,8 @@ def find_missing_fields(seen: Observation) -> Iterator[Finding]:
                 continue
             for match in _DASHED.finditer(response.text[:_MAX_TEXT]):
                 if find_identity_fields([(match[0], "")]):
-                    file = visit.direct_url or visit.url
-                    yield _removed(
-                        match[0], f"the service requires it ({response.status})", locate(file, response.text, *match.span())
-                    )
+                    why = f"the service requires it ({response.status})"
+                    yield _removed(match[0], why, locate(visit.file, response.text, *match.span()))
                     return
 
 

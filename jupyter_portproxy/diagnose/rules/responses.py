@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 from ...protocol.urls import is_below, is_loopback
 from ..excerpts import locate, locate_field, locate_start, make_excerpt
-from ..observation import Evidence, Observation, Response, Visit
+from ..observation import Observation, Response, Visit
 from .finding import Finding, host_of
 from .logins import find_login, is_login_elsewhere, redirects_of
 from .policies import find_missing_fields
@@ -50,18 +50,18 @@ def find_failing_page(seen: Observation) -> Iterator[Finding]:
     response = page.direct if page.direct is not None else page.proxied
     if response is None or response.error or response.status < 400 or is_explained(seen) or (page.proxied or response).is_ok:
         return
-    url, base = make_excerpt(page.direct_url or page.url), _base_path_of(seen)
+    url, base = make_excerpt(page.file), _base_path_of(seen)
     where = ", on localhost too" if page.direct is not None else ""
     sentence = f"The service answers {response.status} for {url}{where}."
     if response.status != 404 or not base:
         is_mounted = response.status == 404 and not target.keeps_prefix
         remedies = (f"If it was started with this base path, open `{target.absolute_prefix}/`.",) if is_mounted else ()
-        yield Finding("page-fails", sentence, _first_line(page, response), remedies)
+        yield Finding("page-fails", sentence, locate_start(page.file, response.text), remedies)
         return
     kept = next((prefix for prefix in target.kept_prefixes if is_below(base, prefix)), "")
     place = f"{kept}/" if kept else f"{target.prefix}/{make_excerpt(base.strip('/'))}/"
     remedies = (f"Its command line has the base path `{make_excerpt(base)}`: open `{place}`.",)
-    yield Finding("page-fails", sentence, _first_line(page, response), remedies, place if kept else None)
+    yield Finding("page-fails", sentence, locate_start(page.file, response.text), remedies, place if kept else None)
 
 
 def find_differing_page(seen: Observation) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def find_differing_page(seen: Observation) -> Iterator[Finding]:
     proxied = page.proxied
     status = proxied.error or proxied.status
     sentence = f"The page has the status {page.direct.status} on localhost and {status} through Jupyter."
-    yield Finding("page-differs", sentence, _first_line(page, proxied))
+    yield Finding("page-differs", sentence, locate_start(page.file, proxied.text))
 
 
 def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def find_redirect_loop(seen: Observation) -> Iterator[Finding]:
             location = response.field("location") if response is not None else ""
             where = "" if _loops(page.direct) or _loops(page.proxied) is False else " through Jupyter"
             sentence = f"The page redirects in a circle{where}; the last one leads to {make_excerpt(location) or 'itself'}."
-            yield Finding("redirect-loop", sentence, locate_field(last.direct_url or last.url, "Location", location))
+            yield Finding("redirect-loop", sentence, locate_field(last.file, "Location", location))
             return
 
 
@@ -102,7 +102,7 @@ def find_outside_redirects(seen: Observation) -> Iterator[Finding]:
             continue
         for name, written in redirects_of(response):
             if not is_login_elsewhere(seen, page, written) and (problem := _leads_outside(seen, page, written)):
-                evidence = locate_field(page.direct_url or page.url, name, response.field(name.lower()))
+                evidence = locate_field(page.file, name, response.field(name.lower()))
                 yield Finding("redirect-outside-prefix", problem, evidence)
                 return
     yield from find_content_redirects(seen)
@@ -114,7 +114,7 @@ def find_forced_https(seen: Observation) -> Iterator[Finding]:
         location = page.proxied.redirect_url if page.proxied is not None else ""
         if _forces_https(seen, location):
             sentence = f"The service redirects to https ({make_excerpt(location)}), and its port speaks http."
-            yield Finding("https-forced", sentence, locate_field(page.direct_url or page.url, "Location", location))
+            yield Finding("https-forced", sentence, locate_field(page.file, "Location", location))
             return
 
 
@@ -127,9 +127,9 @@ def find_refusals(seen: Observation) -> Iterator[Finding]:
                 continue
             assert match is not None  # with a check
             where = " also on localhost" if visit.direct is not None and not visit.direct.is_ok else " only through Jupyter"
-            url = make_excerpt(visit.direct_url or visit.url)
+            url = make_excerpt(visit.file)
             sentence = f"The service's check of {check} refuses {url} with {response.status},{where}."
-            yield Finding("request-refused", sentence, locate(visit.direct_url or visit.url, response.text, *match.span()))
+            yield Finding("request-refused", sentence, locate(visit.file, response.text, *match.span()))
             return
         direct, proxied = visit.direct, visit.proxied
         if direct is not None and direct.is_ok and proxied is not None and proxied.status in _REFUSED and not proxied.error:
@@ -137,8 +137,8 @@ def find_refusals(seen: Observation) -> Iterator[Finding]:
                 f"The service answers {direct.status} on localhost and {proxied.status} through Jupyter: "
                 "it checks Host, Origin or a forwarded field."
             )
-            if not (visit.kind == "page" and _names_browser(proxied)):
-                yield Finding("request-refused", sentence, _first_line(visit, proxied))
+            if visit.kind != "page" or _BROWSER.search(proxied.text[:_MAX_TEXT]) is None:
+                yield Finding("request-refused", sentence, locate_start(visit.file, proxied.text))
                 return
 
 
@@ -148,7 +148,7 @@ def find_browser_checks(seen: Observation) -> Iterator[Finding]:
         match = _BROWSER.search(response.text[:_MAX_TEXT]) if response.status in (400, 403, 406, 418, 426) else None
         if match is not None and not _find_check(response)[0]:
             sentence = f"The service answers {response.status}, as it does not take the doctor for a browser."
-            yield Finding("browsers-only", sentence, locate(page.direct_url or page.url, response.text, *match.span()))
+            yield Finding("browsers-only", sentence, locate(page.file, response.text, *match.span()))
             return
 
 
@@ -173,10 +173,6 @@ def _find_check(response: Response) -> tuple[str, re.Match[str] | None]:
         if match := pattern.search(text):
             return check, match
     return "", None
-
-
-def _names_browser(response: Response) -> bool:
-    return _BROWSER.search(response.text[:_MAX_TEXT]) is not None
 
 
 def _leads_outside(seen: Observation, page: Visit, written: str) -> str:
@@ -217,7 +213,3 @@ def _base_path_of(seen: Observation) -> str:
         re.IGNORECASE,
     )
     return match[1] if match is not None else ""
-
-
-def _first_line(page: Visit, response: Response) -> Evidence:
-    return locate_start(page.direct_url or page.url, response.text)

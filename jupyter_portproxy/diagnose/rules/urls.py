@@ -165,7 +165,7 @@ def find_base_href(seen: Observation) -> Iterator[Finding]:
         return
     url = urljoin(seen.target.jupyter_origin + seen.page.proxied_url, document.base_href.strip())
     origin = seen.target.jupyter_origin
-    if url.startswith(("http:", "https:")) and not (url.startswith(f"{origin}/") and _is_below_prefix(seen, url[len(origin) :])):
+    if url.startswith(("http:", "https:")) and not (url.startswith(f"{origin}/") and seen.target.has_below(url[len(origin) :])):
         sentence = f"<base href={make_excerpt(document.base_href)}> moves all relative URLs of the page out of its prefix."
         yield Finding("base-href", sentence, document.base)
 
@@ -312,7 +312,7 @@ def find_worker_scope(seen: Observation) -> Iterator[Finding]:
     for code in seen.codes:
         for match in code.find(_REGISTER):
             scope = urlsplit(urljoin(seen.target.jupyter_origin + seen.page.proxied_url, match["scope"])).path
-            if not _is_below_prefix(seen, scope):
+            if not seen.target.has_below(scope):
                 sentence = f"The service worker's scope {make_excerpt(match['scope'])} is not below the service's prefix."
                 yield Finding("service-worker-scope", sentence, locate(code.file, code.text, *match.span("scope")))
                 return
@@ -344,7 +344,7 @@ def _content_redirect(seen: Observation, written: str, url: str, evidence: Evide
             )
         return
     path = url[len(origin) :]
-    if _is_below_prefix(seen, path):
+    if seen.target.has_below(path):
         return
     if can_be_redirected(seen) and not leads_to_jupyter(seen, path):
         return  # a notice
@@ -375,10 +375,6 @@ def _refreshes(seen: Observation) -> Iterator[tuple[Visit, MetaTag, str]]:
         meta = response.document.meta("refresh") if response is not None and response.document is not None else None
         if meta is not None and (written := parse_refresh(meta.value)[1]):
             yield page, meta, written
-
-
-def _is_below_prefix(seen: Observation, path: str) -> bool:
-    return seen.target.has_below(path)
 
 
 def _is_missing(visit: Visit) -> bool:
