@@ -40,6 +40,7 @@ def open_socket(server: ServerAddress, timeout: float | None = CONNECT_TIMEOUT) 
     """
     sock = _dial(server)
     try:
+        check_owner(server, sock)
         if server.is_https:
             sock = _wrap(sock, server)
         sock.settimeout(timeout)
@@ -52,13 +53,7 @@ def open_socket(server: ServerAddress, timeout: float | None = CONNECT_TIMEOUT) 
 def _dial(server: ServerAddress) -> socket.socket:
     """The TCP connection below TLS."""
     if server.is_loopback or server.is_local:
-        sock = _connect(server, _LOOPBACK if server.is_loopback and ip_literal(server.host) is None else (server.host,))
-        try:
-            check_owner(server, sock)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return _connect(server, _LOOPBACK if server.is_loopback and ip_literal(server.host) is None else (server.host,))
     proxy = find_proxy(server)
     return _tunnel(server, proxy) if proxy else _connect(server, (server.host,))
 
