@@ -120,14 +120,9 @@ async def check_websocket(access: ServerAccess, path: str, timeout: float = TIME
     Raises:
         HandshakeError, CliError: what `access.approve` raises.
     """
-    try:
-        stream, _ = await _request(access, path, b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
-    except HandshakeError as error:
-        if error.status == _UPGRADE_REQUIRED:
-            return
-        raise
-    stream.close()
-    raise HandshakeError(f"{access.url} does not answer as a WebSocket server.")
+    refusal = await _provoke_refusal(access, path, timeout)
+    if refusal.status != _UPGRADE_REQUIRED:
+        raise refusal
 
 
 async def check_login(access: ServerAccess, timeout: float = TIMEOUT) -> None:
@@ -138,14 +133,19 @@ async def check_login(access: ServerAccess, timeout: float = TIMEOUT) -> None:
     Raises:
         HandshakeError, CliError: what `access.approve` raises.
     """
+    refusal = await _provoke_refusal(access, "proxy/tcp/", timeout)
+    if refusal.code != BadRoute.code:
+        raise refusal
+
+
+async def _provoke_refusal(access: ServerAccess, path: str, timeout: float) -> HandshakeError:
+    """The refusal of a handshake that a server never grants."""
     try:
-        stream, _ = await _request(access, "proxy/tcp/", b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
+        stream, _ = await _request(access, path, b64encode(bytes(16)).decode(), _NO_VERSION, timeout)
     except HandshakeError as error:
-        if error.code == BadRoute.code:
-            return
-        raise
+        return error
     stream.close()
-    raise HandshakeError(f"{access.url} does not answer as a WebSocket server.")
+    return HandshakeError(f"{access.url} does not answer as a WebSocket server.")
 
 
 async def _request(access: ServerAccess, path: str, key: str, version: str, timeout: float) -> tuple[IOStream, Fields | None]:
