@@ -326,7 +326,9 @@ class _EasyHandle:
         self._set_address(upstream, f"{bracket_host(address)}:{upstream.port}")
         curl.setopt(pycurl.REQUEST_TARGET, out.target.encode("latin-1"))
         curl.setopt(pycurl.HTTPHEADER, out.header_lines)
-        on_new_connection = out.content is not None or out.method not in _REPEATABLE or _has_own_connection(upstream)
+        # The URL has a certificate's name, by which the connections of groups cannot be kept apart.
+        has_own_connection = bool(upstream.group) and upstream.scheme == "https"
+        on_new_connection = out.content is not None or out.method not in _REPEATABLE or has_own_connection
         curl.setopt(pycurl.FRESH_CONNECT, on_new_connection)
         curl.setopt(pycurl.FORBID_REUSE, on_new_connection)
         # NOBODY and UPLOAD choose how libcurl frames the exchange; CUSTOMREQUEST only names the method.
@@ -425,11 +427,6 @@ _FIXED_OPTIONS: list[tuple[int, Any]] = [
 def _is_special(upstream: Upstream) -> bool:
     """True if its easy handle has options that must not be left over for another upstream."""
     return bool(upstream.unix_socket) or upstream.scheme == "https"
-
-
-def _has_own_connection(upstream: Upstream) -> bool:
-    """True if its connections cannot be kept apart from those of other groups: with TLS the URL has the certificate's name."""
-    return bool(upstream.group) and upstream.scheme == "https"
 
 
 def _set_trust(curl: Any, trust: Trust) -> None:
