@@ -7,7 +7,6 @@ text with a fixed beginning, by which `protocol.credentials` keeps it from every
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -19,11 +18,10 @@ from typing import Any
 from ..errors import BadInput, NotFound
 from ..protocol.credentials import ATTACH_TOKEN_START
 from ..services.template_keys import NAME, NAME_HINT
-from ..services.user_file import UserDataFile
+from ..services.user_file import UserDataFile, find_entries, is_time, parse_seconds
 
 MAX_TOKENS = 100
 UNREADABLE = ("The server cannot read its list of attach tokens now.", "See the server's log.")  # message and hint
-MAX_SECONDS = 366 * 86400
 _SECRET_SIZE = 32  # bytes of randomness
 _ID_SIZE = 4  # bytes
 _USE_PERIOD = 60.0  # s between two writes of the time of the last use
@@ -94,13 +92,11 @@ class AttachTokens:
         Raises:
             BadInput: the time or name is invalid, or there are too many tokens.
         """
-        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not is_number or not 0 < seconds <= MAX_SECONDS:  # type: ignore[operator]
-            raise BadInput(f"Invalid time: {seconds!r:.40}.", f"Give seconds above 0, at most {MAX_SECONDS} (366 days).")
+        valid_for = parse_seconds(seconds)
         if not isinstance(name, str) or (name and not NAME.match(name)):
             raise BadInput.name("token", name, NAME_HINT)
         text, now = ATTACH_TOKEN_START + secrets.token_urlsafe(_SECRET_SIZE), time.time()
-        token = AttachToken(secrets.token_hex(_ID_SIZE), name, _digest(text), now, now + float(seconds))  # type: ignore[arg-type]
+        token = AttachToken(secrets.token_hex(_ID_SIZE), name, _digest(text), now, now + valid_for)
         with self._file.change() as tokens:
             for each in [each for each in tokens.values() if each.has_ended]:
                 del tokens[each.id]
@@ -133,10 +129,7 @@ def _digest(text: str) -> str:
 
 def _load(data: Any) -> dict[str, AttachToken]:
     """Raises: ValueError, OverflowError"""
-    entries = data.get("tokens") if isinstance(data, dict) else None
-    if not isinstance(entries, list) or len(entries) > MAX_TOKENS:
-        raise ValueError(f"it has no list 'tokens' of at most {MAX_TOKENS} entries")
-    return {token.id: token for token in map(_load_token, entries)}
+    return {token.id: token for token in map(_load_token, find_entries(data, "tokens", list, MAX_TOKENS))}
 
 
 def _load_token(entry: Any) -> AttachToken:
@@ -144,16 +137,11 @@ def _load_token(entry: Any) -> AttachToken:
         token = AttachToken(**entry)
     except TypeError:
         raise ValueError("an entry is not a token") from None
-    texts, times = (token.id, token.name, token.digest), (token.created, token.until, token.used)
-    if not all(isinstance(text, str) for text in texts) or not all(map(_is_time, times[:2])):
-        raise ValueError("an entry is not a token")
-    if token.used is not None and not _is_time(token.used):
+    texts, times = (token.id, token.name, token.digest), (token.created, token.until)
+    is_used = token.used is None or is_time(token.used)
+    if not all(isinstance(text, str) for text in texts) or not all(map(is_time, times)) or not is_used:
         raise ValueError("an entry is not a token")
     return token
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _dump(tokens: dict[str, AttachToken]) -> object:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..services.user_file import UserDataFile
+from ..services.user_file import UserDataFile, find_entries
 
 MAX_CONSENTS = 1000
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
@@ -44,9 +44,7 @@ class Consents:
 
 def _load(data: Any) -> dict[str, str]:
     """Raises: ValueError"""
-    entries = data.get("folders") if isinstance(data, dict) else None
-    if not isinstance(entries, dict) or len(entries) > MAX_CONSENTS:
-        raise ValueError(f"it has no object 'folders' of at most {MAX_CONSENTS} entries")
+    entries = find_entries(data, "folders", dict, MAX_CONSENTS)
     for folder, digest in entries.items():
         if not folder.startswith("/") or not isinstance(digest, str) or not _DIGEST.match(digest):
             raise ValueError(f"invalid entry {folder[:80]!r}")

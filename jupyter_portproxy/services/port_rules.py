@@ -19,7 +19,7 @@ from ..errors import BadInput, NotFound
 from ..protocol import activity
 from ..protocol.urls import parse_ports, print_ports
 from .process_pattern import check_pattern
-from .user_file import UserDataFile
+from .user_file import UserDataFile, find_entries
 
 MAX_RULES = 500
 MAX_LABEL = 100  # characters
@@ -220,11 +220,8 @@ def _merge(rules: list[PortRule]) -> PortAttributes:
 
 def _load(data: Any) -> dict[str, PortRule]:
     """Raises: ValueError"""
-    entries = data.get("rules") if isinstance(data, dict) else None
-    if not isinstance(entries, list) or len(entries) > MAX_RULES:
-        raise ValueError(f"it has no list 'rules' of at most {MAX_RULES} entries")
     rules = {}
-    for entry in entries:
+    for entry in find_entries(data, "rules", list, MAX_RULES):
         if not isinstance(entry, dict) or not entry.keys() <= {*KEYS, "id"}:
             raise ValueError(f"invalid entry {str(entry)[:80]!r}")
         try:

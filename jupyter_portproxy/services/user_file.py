@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from ..system.private_file import hold_lock, replace_file
 
 _LOCK_TIMEOUT = 0.2  # seconds
 _MAX_SIZE = 4 << 20  # bytes
+MAX_SECONDS = 366 * 86400  # for which an entry may count
 _FileState = tuple[int, ...]
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,6 +37,26 @@ _CHANGES = ThreadPoolExecutor(1, thread_name_prefix="portproxy-changes")
 async def in_thread(change: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function that changes a file, in the one thread for changes: it may wait for a lock or the disk."""
     return await asyncio.get_running_loop().run_in_executor(_CHANGES, partial(change, *args, **kwargs))
+
+
+def parse_seconds(value: object) -> float:
+    """The time for which an entry is to count. Raises: BadInput"""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_SECONDS:
+        raise BadInput(f"Invalid time: {value!r:.40}.", f"Give seconds above 0, at most {MAX_SECONDS} (366 days).")
+    return float(value)
+
+
+def is_time(value: object) -> bool:
+    """True for a time in a file. Raises: OverflowError"""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def find_entries(data: Any, key: str, kind: type[T], maximum: int) -> T:
+    """The list or object of entries in a file's JSON value. Raises: ValueError"""
+    entries = data.get(key) if isinstance(data, dict) else None
+    if not isinstance(entries, kind) or len(entries) > maximum:  # type: ignore[arg-type]
+        raise ValueError(f"it has no {'list' if kind is list else 'object'} '{key}' of at most {maximum} entries")
+    return entries
 
 
 @dataclass(frozen=True, slots=True)

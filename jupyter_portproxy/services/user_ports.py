@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, NotFound
-from .user_file import UserDataFile
+from .user_file import UserDataFile, find_entries, is_time, parse_seconds
 
 MAX_PORTS = 1000
-MAX_SECONDS = 366 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,7 @@ class UserPorts:
         Raises:
             BadInput: the time is invalid, or there are too many ports.
         """
-        is_time = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 < seconds <= MAX_SECONDS
-        if seconds is not None and not is_time:
-            raise BadInput(f"Invalid time: {seconds!r:.40}.", f"Give seconds above 0, at most {MAX_SECONDS} (366 days).")
-        added = UserPort(port, time.time() + float(seconds) if isinstance(seconds, (int, float)) else None)
+        added = UserPort(port, None if seconds is None else time.time() + parse_seconds(seconds))
         with self._file.change() as ports:
             for each in [each for each in ports.values() if _has_ended(each)]:
                 del ports[each.port]
@@ -74,13 +69,10 @@ class UserPorts:
 
 def _load(data: Any) -> dict[int, UserPort]:
     """Raises: ValueError, OverflowError"""
-    entries = data.get("ports") if isinstance(data, dict) else None
-    if not isinstance(entries, dict) or len(entries) > MAX_PORTS:
-        raise ValueError(f"it has no object 'ports' of at most {MAX_PORTS} entries")
     ports = {}
-    for text, until in entries.items():
-        is_time = until is None or (isinstance(until, (int, float)) and not isinstance(until, bool) and math.isfinite(until))
-        if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535) or not is_time:
+    for text, until in find_entries(data, "ports", dict, MAX_PORTS).items():
+        is_end = until is None or is_time(until)
+        if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535) or not is_end:
             raise ValueError(f"invalid entry {text[:20]!r}")
         ports[int(text)] = UserPort(int(text), until)
     return ports

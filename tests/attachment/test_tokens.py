@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from jupyter_portproxy.attachment.tokens import MAX_SECONDS, MAX_TOKENS, AttachTokens
+from jupyter_portproxy.attachment.tokens import MAX_TOKENS, AttachTokens
 from jupyter_portproxy.errors import BadInput, NotFound
+from jupyter_portproxy.services.user_file import MAX_SECONDS
 
 LOG = logging.getLogger("test")
 

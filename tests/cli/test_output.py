@@ -8,7 +8,6 @@ import json
 
 import pytest
 
-from jupyter_portproxy.attachment import tokens as attach_tokens
 from jupyter_portproxy.cli.output import (
     MAX_DURATION,
     add_command,
@@ -20,7 +19,7 @@ from jupyter_portproxy.cli.output import (
     read_secret,
 )
 from jupyter_portproxy.errors import BadInput, CliError
-from jupyter_portproxy.services import user_ports
+from jupyter_portproxy.services.user_file import MAX_SECONDS
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "+80", "8_0", "٨٠", "²", "", "x", "80 "])
@@ -41,7 +40,7 @@ def test_what_is_no_duration_is_refused_as_it_was_typed(text):
 
 def test_durations():
     assert [parse_duration(text) for text in ("90s", "30m", "1.5h", "366d")] == [90, 1800, 5400, MAX_DURATION]
-    assert MAX_DURATION == attach_tokens.MAX_SECONDS == user_ports.MAX_SECONDS
+    assert MAX_DURATION == MAX_SECONDS
 
 
 def test_columns_are_as_wide_as_what_is_in_them(capsys):

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from jupyter_portproxy.errors import BadInput, NotFound
-from jupyter_portproxy.services.user_ports import MAX_PORTS, MAX_SECONDS, UserPort, UserPorts
+from jupyter_portproxy.services.user_file import MAX_SECONDS
+from jupyter_portproxy.services.user_ports import MAX_PORTS, UserPort, UserPorts
 
 LOG = logging.getLogger("test")
 
