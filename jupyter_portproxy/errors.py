@@ -365,51 +365,39 @@ _WHERE_LISTED = {
 class NotFound(GatewayError):
     status, code, title = 404, "not_found", "No such service"
 
-    def __init__(self, name: str, kind: str = "service") -> None:
-        super().__init__(f"There is no {kind} named '{_quoted_name(str(name))}'.", _WHERE_LISTED.get(kind, ""))
+    def __init__(self, name: str, kind: str = "service", *, message: str = "", hint: str = "") -> None:
+        default = f"There is no {kind} named '{_quoted_name(str(name))}'."
+        super().__init__(message or default, hint if message else _WHERE_LISTED.get(kind, ""))
 
     @classmethod
     def service_of_folder(cls, name: str, folder: str, names: Iterable[str]) -> NotFound:
         """The folder has no service of this name."""
-        error = cls(name)
-        known = ", ".join(_quoted_name(each) for each in sorted(names)) or "none"
-        error.message = (
-            f"There is no service named '{_quoted_name(name)}' in the folder '{_quoted_name(folder)}', which has {known}."
-        )
-        error.hint = ""
-        return error
+        known = ", ".join(map(_quoted_name, sorted(names))) or "none"
+        where = f"in the folder '{_quoted_name(folder)}', which has {known}"
+        return cls(name, message=f"There is no service named '{_quoted_name(name)}' {where}.")
 
     @classmethod
     def allowed_port(cls, port: int) -> NotFound:
         """A port that the user takes back without having allowed it."""
-        error = cls(str(port))
-        error.message = f"You have not allowed port {port}."
-        error.hint = "List those that you have: jupyter portproxy allowed"
-        return error
+        hint = "List those that you have: jupyter portproxy allowed"
+        return cls(str(port), message=f"You have not allowed port {port}.", hint=hint)
 
     @classmethod
     def ended_agent(cls, name: str) -> NotFound:
         """An agent that is still listed and cannot be detached."""
-        error = cls(name)
-        error.message = f"The agent '{_quoted_name(name)}' has ended already."
-        error.hint = "It stays in the list for some minutes, so that you see why."
-        return error
+        hint = "It stays in the list for some minutes, so that you see why."
+        return cls(name, message=f"The agent '{_quoted_name(name)}' has ended already.", hint=hint)
 
     @classmethod
     def project_file(cls, folder: str) -> NotFound:
         """A folder without a project file."""
-        error = cls(folder)
-        error.message = f"There is no project file in the folder '{_quoted_name(folder)}'."
-        error.hint = "Write one from what runs now: jupyter portproxy project init"
-        return error
+        hint = "Write one from what runs now: jupyter portproxy project init"
+        return cls(folder, message=f"There is no project file in the folder '{_quoted_name(folder)}'.", hint=hint)
 
     @classmethod
     def folder(cls, path: str) -> NotFound:
         """A folder that does not exist, or is a file."""
-        error = cls(path)
-        error.message = f"There is no folder '{'/'.join(map(_quoted_name, path.split('/')))}'."
-        error.hint = ""
-        return error
+        return cls(path, message=f"There is no folder '{'/'.join(map(_quoted_name, path.split('/')))}'.")
 
 
 class FolderChanged(GatewayError):
@@ -651,18 +639,14 @@ class _Shortened(Repr):
 _SHORTENED = _Shortened()
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: str, encoding: str = "latin-1") -> str:
     """A part of a URL with markup, quotes and control characters percent-encoded, safe to print in any format."""
-    return quote(text[:_QUOTE_LIMIT], safe="%!$*+,;:=@~[]()", encoding="latin-1", errors="replace")
+    return quote(text[:_QUOTE_LIMIT], safe="%!$*+,;:=@~[]()", encoding=encoding, errors="replace")
 
 
 def _quoted_name(text: str) -> str:
     """A name, as of a folder, as a person reads it: with markup, quotes and what cannot be printed percent-encoded."""
-    return "".join(c if c == " " or (not c.isascii() and c.isprintable()) else _quoted_character(c) for c in text[:_QUOTE_LIMIT])
-
-
-def _quoted_character(character: str) -> str:
-    return quote(character, safe="%!$*+,;:=@~[]()", errors="replace")
+    return "".join(c if c == " " or (not c.isascii() and c.isprintable()) else _quoted(c, "utf-8") for c in text[:_QUOTE_LIMIT])
 
 
 @cache
