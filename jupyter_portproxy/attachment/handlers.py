@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -293,7 +292,7 @@ class DataHandler(AttachHandler, DetachingHandler):
         """Respond to the handshake, and connect both streams."""
         head = print_head(SWITCHING_PROTOCOLS, self.accept_fields())
         port, waiting = self._session.take(self._id)
-        tunnel = ByteTunnel(self._make_counter(), dials=False)
+        tunnel = ByteTunnel(self._parts.gateway.counters.count_in_tunnels, dials=False)
         self._session.add(port, tunnel)
         try:
             client: IOStream = self.detach()
@@ -302,14 +301,6 @@ class DataHandler(AttachHandler, DetachingHandler):
             tunnel.run_close_callbacks()
             raise
         await tunnel.connect(client, waiting, head)
-
-    def _make_counter(self) -> Callable[[int], None]:
-        counters = self._parts.gateway.counters
-
-        def count(size: int) -> None:
-            counters.bytes_in_tunnels += size
-
-        return count
 
 
 def _ignore_lost(future: asyncio.Future[None]) -> None:

@@ -25,5 +25,8 @@ class Counters:
     def count_upstream_error(self, code: str) -> None:
         self.upstream_errors[code] += 1
 
+    def count_in_tunnels(self, size: int) -> None:
+        self.bytes_in_tunnels += size
+
     def count_refusal(self, setting: str) -> None:
         self.refusals[setting] += 1
