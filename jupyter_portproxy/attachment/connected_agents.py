@@ -18,6 +18,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -113,15 +114,15 @@ class ConnectedAgents:
             raise BadInput(f"All ports of '{hello.name}' were detached at the server.", "Start the agent again.")
         agent = self._make_agent(hello, token, control)
         agent.detached = detached
+        before = set(known.services.values() if known is not None else ())
         try:
             for port in listed:
                 self._attach_port(agent, port)
         except (GatewayError, OSError):
             agent.session.close()
-            self._remove_new_services(agent, known)
+            self._remove_services(set(agent.services.values()) - before)
             raise
-        for service in set(known.services.values() if known is not None else ()) - set(agent.services.values()):
-            self._services.attached.remove(service)
+        self._remove_services(before - set(agent.services.values()))
         self._agents[hello.name] = agent
         control.send(Attached({port: f"{service.prefix}/" for port, service in agent.services.items()}))
         for port in detached & set(hello.ports):
@@ -213,9 +214,8 @@ class ConnectedAgents:
         path = service.endpoint.unix_socket
         agent.session.listen(port, bind_unix_socket(path, mode=0o600, backlog=_BACKLOG))
 
-    def _remove_new_services(self, agent: ConnectedAgent, known: ConnectedAgent | None) -> None:
-        old = set(known.services.values() if known is not None else ())
-        for service in set(agent.services.values()) - old:
+    def _remove_services(self, services: Iterable[Service]) -> None:
+        for service in services:
             self._services.attached.remove(service)
 
     def _detach_port(self, agent: ConnectedAgent, port: int) -> None:
@@ -265,8 +265,7 @@ class ConnectedAgents:
 
     def _forget(self, agent: ConnectedAgent) -> None:
         del self._agents[agent.name]
-        for service in agent.services.values():
-            self._services.attached.remove(service)
+        self._remove_services(agent.services.values())
 
     async def _check_tokens(self) -> None:
         while any(agent.state is not AgentState.ENDED for agent in self._agents.values()):
