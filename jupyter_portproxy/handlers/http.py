@@ -21,7 +21,7 @@ from ..errors import HUB, Forbidden, GatewayError, HostDown
 from ..gateway.destinations import Destination
 from ..gateway.limits import Slot
 from ..protocol import framing
-from ..protocol.named_project_urls import is_followed
+from ..protocol.url_fields import REDIRECT_STATUSES
 from ..protocol.urls import BaseRoute, Redirected
 from ..services.hooks import BufferedResponse
 from ..upstream.closable import Closable, CloseCode
@@ -225,7 +225,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
         gateway, redirects = self._gateway, response.redirects
         assert redirects is not None  # or another relay was chosen
         head = await gateway.read_head(exchange)
-        while is_followed(head.status) and redirects.follow(response.fields_of(head.fields)):
+        while head.status in REDIRECT_STATUSES and redirects.follow(response.fields_of(head.fields)):
             exchange.abort()
             route = destination.route.at(redirects.target)
             destination = replace(destination, route=route)

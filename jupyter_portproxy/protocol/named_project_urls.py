@@ -19,7 +19,7 @@ from . import project_urls
 from .framing import Fields, find_field, normalize_name
 from .headers import Client, strip_client_origin
 from .project_urls import KeyFinder, ProjectRoute
-from .url_fields import REDIRECT_STATUSES, REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
+from .url_fields import REQUEST_URL_FIELDS, RESPONSE_URL_FIELDS
 from .urls import BaseRoute, D, Redirect, Resolver, find_first_segment, is_below, parse_port
 
 _MAX_REDIRECTS = 10
@@ -202,11 +202,6 @@ class UrlMapping:
             return value
         url = self._without_port(rest)
         return value if url == rest else f"{value[: len(value) - len(rest)]}{self.hop_prefix}{url}"
-
-
-def is_followed(status: int) -> bool:
-    """True for the status of a redirect that is followed if it leads to the same service."""
-    return status in REDIRECT_STATUSES
 
 
 class RedirectFollower:

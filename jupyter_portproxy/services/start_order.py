@@ -55,15 +55,11 @@ def with_related(chosen: Collection[Service], services: Collection[Service]) -> 
     waiting = list(stopped)
     while waiting:
         for need in waiting.pop().needs:
-            if need in services and need not in stopped and not _is_needed(need, others):
+            if need in services and need not in stopped and not any(need in each.needs for each in others):
                 stopped.add(need)
                 others = [each for each in others if each is not need]
                 waiting.append(need)
     return list(stopped)
-
-
-def _is_needed(service: Service, by: Collection[Service]) -> bool:
-    return any(service in each.needs for each in by)
 
 
 def _dependents_first(services: Collection[Service]) -> list[Service]:

@@ -12,10 +12,10 @@ from jupyter_portproxy.protocol.named_project_urls import (
     NamedProjectRoute,
     RedirectFollower,
     UrlMapping,
-    is_followed,
     parse_named_project_url,
 )
 from jupyter_portproxy.protocol.project_urls import ProjectRoute
+from jupyter_portproxy.protocol.url_fields import REDIRECT_STATUSES
 from jupyter_portproxy.protocol.urls import Redirect
 
 CLIENT = Client("10.1.1.1", "10.1.1.1", "https", "hub.example")
@@ -170,7 +170,7 @@ def test_redirects_are_followed_ten_times():
 
 @pytest.mark.parametrize("status", [200, 201, 300, 301, 302, 303, 304, 307, 308, 404])
 def test_other_answers_are_the_end(status):
-    assert is_followed(status) == (status in (301, 302, 303, 307, 308))
+    assert (status in REDIRECT_STATUSES) == (status in (301, 302, 303, 307, 308))
     assert not RedirectFollower(ALIAS, AT, CLIENT).follow([("X-Location", "x")])
 
 
