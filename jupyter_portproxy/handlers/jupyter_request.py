@@ -53,8 +53,7 @@ class JupyterRequest(JupyterHandler):
         try:
             if refresh:
                 await self._forget_hub()
-            result = self.identity_provider.get_user(self)
-            user = await result if isinstance(result, Awaitable) else result
+            user: User | None = await ensure_async(self.identity_provider.get_user(self))
         except GatewayError:
             raise
         except HTTPError as error:
@@ -70,8 +69,7 @@ class JupyterRequest(JupyterHandler):
 
     async def authorize(self) -> None:
         """Raises: Forbidden"""
-        allowed = self.authorizer.is_authorized(self, self.current_user, ACTION, RESOURCE)
-        if not (await allowed if isinstance(allowed, Awaitable) else allowed):
+        if not await is_permitted(self, ACTION):
             raise Forbidden("You may not reach services through this server.", f"Ask for the permission {RESOURCE}:{ACTION}.")
 
     @property
