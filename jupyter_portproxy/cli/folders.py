@@ -75,19 +75,19 @@ def _find_folder(client: ApiClient, arguments: list[str]) -> tuple[Item, list[st
     current = None
     if not is_path:
         with suppress(Missing):
-            current = _read_folder(client, "")
+            current = read_folder(client, "")
     if current is not None and any(service["name"] == first for service in current["services"]):
         return current, arguments
     try:
-        return _read_folder(client, first), arguments[1:]
+        return read_folder(client, first), arguments[1:]
     except Missing:
         if current is None:
             raise
         return current, arguments
 
 
-def _read_folder(client: ApiClient, folder: str) -> Item:
-    """Raises: Missing"""
+def read_folder(client: ApiClient, folder: str) -> Item:
+    """A folder of the server's machine. Raises: Missing"""
     item: Item = client.call("GET", f"folders?path={quote(path_on_server(client, folder), safe='')}")
     return item
 
@@ -124,7 +124,7 @@ def _up(client: ApiClient, options: Options) -> int:
         print(f"\nWhat has started goes on. Stop it: {PROGRAM} down {quote_command([folder['folder']])}", file=sys.stderr)
         return 130
     if options.json:
-        print_json({"folder": _read_folder(client, folder["folder"]), "services": services, "failures": failures})
+        print_json({"folder": read_folder(client, folder["folder"]), "services": services, "failures": failures})
     elif services:
         _print_links(client, services)
     elif not failures:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ..errors import CliError
 from .api_command import add_server_options, open_client
-from .folders import describe_content, describe_problem, path_on_server, take_folder
+from .folders import describe_content, describe_problem, read_folder, take_folder
 from .output import PROGRAM, Commands, Options, parse_name, print_json, print_result, printable
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def _run(options: Options) -> int:
     folder = take_folder(options.arguments[is_new:])
     if is_new:
         return _write(folder or ".", options)
-    item = _read(folder or ".") if options.server is None else _call(folder, options)
+    item = _read(folder or ".") if options.server is None else read_folder(open_client(options), folder)
     if options.json:
         print_json(item)
     else:
@@ -67,13 +66,6 @@ def _templates() -> dict[str, Template]:
     from ..services import templates
 
     return templates.load_all(templates.shipped(), templates.from_directories(jupyter_config_path())[0])[0]
-
-
-def _call(folder: str, options: Options) -> dict[str, Any]:
-    """The item of a folder of a server's machine. Raises: CliError"""
-    client = open_client(options)
-    item: dict[str, Any] = client.call("GET", f"folders?path={quote(path_on_server(client, folder), safe='')}")
-    return item
 
 
 # ---- what is understood ----
