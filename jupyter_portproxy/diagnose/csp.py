@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
-from ..protocol.urls import DEFAULT_PORTS
+from ..protocol.frame_ancestors import PORTS, fits_port
 
 Policy = Mapping[str, tuple[str, ...]]  # name of a directive in lower case -> its sources
 
@@ -34,7 +34,6 @@ _SOURCE = re.compile(
     re.IGNORECASE,
 )
 _SECURE = {"http": ("http", "https"), "ws": ("ws", "wss", "http", "https"), "wss": ("wss", "https"), "https": ("https",)}
-_PORTS = {**DEFAULT_PORTS, "ws": 80, "wss": 443}
 _OF_ELEMENTS = ("'nonce-", "'sha256-", "'sha384-", "'sha512-", "'strict-dynamic'")
 
 
@@ -73,7 +72,7 @@ def _parse(text: str) -> Policy:
 def _matches(source: str, url: str, own: str) -> bool:
     try:
         asked, page = urlsplit(url), urlsplit(own)
-        port, own_port = asked.port or _PORTS.get(asked.scheme), page.port or _PORTS.get(page.scheme)
+        port, own_port = asked.port or PORTS.get(asked.scheme), page.port or PORTS.get(page.scheme)
     except ValueError:  # an invalid port
         return True
     expression = source.lower()
@@ -81,7 +80,7 @@ def _matches(source: str, url: str, own: str) -> bool:
         is_newer = asked.scheme in ("https", "wss") or asked.scheme.replace("ws", "http") == page.scheme
         return asked.hostname == page.hostname and port == own_port and is_newer
     if expression == "*":
-        return asked.scheme in _PORTS
+        return asked.scheme in PORTS
     if expression.endswith(":"):
         return asked.scheme in _SECURE.get(expression[:-1], (expression[:-1],))
     match = _SOURCE.match(source)
@@ -92,17 +91,13 @@ def _matches(source: str, url: str, own: str) -> bool:
     return (
         is_scheme
         and _is_host(match["host"].lower(), asked.hostname or "")
-        and _is_port(match["port"], port, asked.scheme)
+        and fits_port(match["port"], port, asked.scheme)
         and (not match["path"] or _is_path(match["path"], asked.path or "/"))
     )
 
 
 def _is_host(wanted: str, host: str) -> bool:
     return wanted == "*" or (host.endswith(wanted[1:]) if wanted.startswith("*.") else host == wanted.strip("[]"))
-
-
-def _is_port(wanted: str | None, port: int | None, scheme: str) -> bool:
-    return wanted == "*" or port == (int(wanted) if wanted else _PORTS.get(scheme)) or (wanted == "80" and port == 443)
 
 
 def _is_path(wanted: str, path: str) -> bool:

@@ -22,6 +22,7 @@ _SOURCE = re.compile(
 )
 _MAX_SOURCES = 4096  # characters of all policies; longer ones are not evaluated
 _OPTIONS = frozenset({"deny", "sameorigin", "allowall"})
+PORTS = {**DEFAULT_PORTS, "ws": 80, "wss": 443}
 
 
 def denies_frames(fields: Fields) -> bool:
@@ -90,12 +91,13 @@ def _matches(source: str, own: str, scheme: str, host: str, port: int) -> bool:
     if source != "*" and scheme not in (wanted, wanted + "s"):
         return False
     if match["host"].startswith("*"):
-        return host.endswith(match["host"][1:]) and (source == "*" or _fits(match["port"], port, scheme))
-    return host == match["host"].strip("[]") and _fits(match["port"], port, scheme)
+        return host.endswith(match["host"][1:]) and (source == "*" or fits_port(match["port"], port, scheme))
+    return host == match["host"].strip("[]") and fits_port(match["port"], port, scheme)
 
 
-def _fits(wanted: str | None, port: int, scheme: str) -> bool:
-    return wanted == "*" or port == (int(wanted) if wanted else DEFAULT_PORTS.get(scheme)) or (wanted == "80" and port == 443)
+def fits_port(wanted: str | None, port: int | None, scheme: str) -> bool:
+    """True if the port of a source expression, or of its scheme without one, matches (CSP Level 3, 6.7)."""
+    return wanted == "*" or port == (int(wanted) if wanted else PORTS.get(scheme)) or (wanted == "80" and port == 443)
 
 
 def _parts(origin: str) -> tuple[str, str, int]:
