@@ -67,7 +67,7 @@ class Readiness:
             service = self._services.service_for(name)
         except NotFound as error:
             return ReadyResult(False, error.message)
-        if path and service.template.protocol not in ("http", "https"):
+        if path and not service.template.has_page:
             raise BadInput(f"The service '{name}' speaks no HTTP, so that no path of it can be looked at.", "Leave the path out.")
         if not service.alive:
             return ReadyResult(False, self._services.failure(service, with_output=with_output).message, _has_ended(service))

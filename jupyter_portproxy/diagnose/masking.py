@@ -72,7 +72,7 @@ def mask_url(url: str, secrets: Collection[str] = ()) -> str:
         text = _PATH_PARAMETER.sub(rf";\1={MASK}", text)
     if "%" in text:
         text = _ENCODED_QUERY.sub(rf"\1{MASK}", text)
-    return text if len(text) <= MAX_URL else _cut(text, MAX_URL)
+    return _cut(text, MAX_URL)
 
 
 def mask_text(text: str, secrets: Collection[str] = ()) -> str:
