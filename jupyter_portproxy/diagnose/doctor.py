@@ -21,7 +21,7 @@ from ..gateway.gateway import Gateway
 from ..isolation.sessions import Origins
 from ..protocol import urls
 from ..protocol.framing import normalize_name
-from ..protocol.headers import HOP_BY_HOP, Fields, find_identity_fields
+from ..protocol.headers import HOP_BY_HOP, Fields
 from ..protocol.urls import LOOPBACK_NAME, Route, ServiceRoute, Upstream
 from ..system.addresses import LOOPBACK
 from ..system.command_lines import mask_secrets, printable
@@ -127,10 +127,9 @@ class Doctor:
         budget, policy = Budget(time.monotonic() + LOOK_TIMEOUT, LOOK_SIZE), self._gateway.policy
         upstream = to.upstream
         direct = PageClient(upstream.origin, upstream, self._connector, policy, budget, lambda host: _is_at(host, upstream))
-        fields = caller_fields(request, token)
         proxied = PageClient(
             target.jupyter_origin, own_upstream(request), self._connector, policy, budget,
-            lambda host: self._is_own(host, target), fields, tuple(find_identity_fields(fields)), True, Trust(verified=False),
+            lambda host: self._is_own(host, target), caller_fields(request, token), True, Trust(verified=False),
         )  # fmt: skip
         return Crawl(
             target, direct, proxied, upstream.origin + to.route.target, f"{target.jupyter_origin}{page}",

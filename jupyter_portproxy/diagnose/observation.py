@@ -163,7 +163,6 @@ class Response:
             `timeout` (headers or content too late), `too_many_redirects`, `not_decodable` (content coding). Empty if nothing was.
         seconds: until the head had arrived.
         redirects: the values of Location that were followed to this response. None is followed for a visit of the kind `page`.
-        removed_fields: names of the request's fields that the gateway does not pass on; of proxied requests only.
         document: what the HTML says; None for other content.
     """
 
@@ -176,7 +175,6 @@ class Response:
     error: str = ""
     seconds: float = 0.0
     redirects: tuple[str, ...] = ()
-    removed_fields: tuple[str, ...] = ()
     document: Document | None = None
 
     def field(self, name: str) -> str:

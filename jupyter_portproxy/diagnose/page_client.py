@@ -102,7 +102,6 @@ class PageClient:
         origin: of the page's URL.
         owns: True for the authority of a URL that this client may request: all of them are at `upstream`.
         fields: sent with each request to `origin`, such as the login at Jupyter.
-        removed_fields: names of those of `fields` that the gateway does not pass on.
         is_gateway: the responses come from this server's gateway, or from Jupyter.
         trust: in the certificate of `upstream`; None for the policy's.
     """
@@ -114,7 +113,6 @@ class PageClient:
     budget: Budget
     owns: Callable[[str], bool]
     fields: Fields = field(default_factory=list)
-    removed_fields: tuple[str, ...] = ()
     is_gateway: bool = False
     trust: Trust | None = None
     jar: CookieJar = field(default_factory=CookieJar)
@@ -228,9 +226,7 @@ class PageClient:
             return Loaded(Response(error=failure.code, seconds=time.monotonic() - started), url=load.url)
         fields = tuple(head.fields)
         self.jar.store(urlsplit(load.url).netloc, urlsplit(load.url).path, fields)
-        response = Response(
-            head.status, head.reason, fields, seconds=time.monotonic() - started, removed_fields=self.removed_fields
-        )
+        response = Response(head.status, head.reason, fields, seconds=time.monotonic() - started)
         coding = find_field(fields, "content-encoding")
         inflater = Inflater(coding, load.max_content)
         error = self._error_in(fields)

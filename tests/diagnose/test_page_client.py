@@ -55,12 +55,6 @@ async def test_fields_go_to_the_origin_alone_and_cookies_beside_the_jar(make_cli
         assert (service.last.one("Cookie"), service.last.one("Authorization")) == (None, None)
 
 
-async def test_the_fields_that_the_gateway_removes_are_in_its_responses(make_client):
-    async with serve(answers(b"x")) as service:
-        client = make_client(service.port, removed_fields=("X-Forwarded-User",))
-        assert (await client.get(load(client))).response.removed_fields == ("X-Forwarded-User",)
-
-
 async def test_a_spent_budget_sends_nothing(make_client):
     async with serve(answers(b"x")) as service:
         for client in (make_client(service.port, seconds=0), make_client(service.port, size=0)):
