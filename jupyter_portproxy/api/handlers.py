@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -33,6 +33,18 @@ _CODES = {400: "bad_input", 401: "unauthenticated", 403: "forbidden", 404: "not_
 _FOLLOW_PERIOD = 0.2  # s
 _MAX_CONTENT = 1 << 20  # bytes
 _TEXT = "text/plain; charset=utf-8"
+Method = Callable[..., Awaitable[None] | None]
+
+
+def permitted(*actions: str) -> Callable[[Method], Method]:
+    """A decorator: the method serves users who are logged in, and to whom the authorizer permits all of these actions."""
+
+    def decorate(method: Method) -> Method:
+        for action in reversed(actions):
+            method = authorized(action)(method)
+        return authenticated(method)
+
+    return decorate
 
 
 class ProxyAPIHandler(APIHandler):
@@ -108,8 +120,7 @@ class ProxyAPIHandler(APIHandler):
 class PortsHandler(ProxyAPIHandler):
     """`GET ports`: the listening ports. `?look=PORT` fetches the page of that port again."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         port = self.get_query_argument("look", "")
         if port and (not port.isascii() or not port.isdigit() or len(port) > 5):
@@ -122,8 +133,7 @@ class PortsHandler(ProxyAPIHandler):
 class TemplatesHandler(ProxyAPIHandler):
     """`GET templates`: the templates that services are started from; with `?kernel=NAME`, whether they are available there."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(await self.listing.templates(self.get_query_argument("kernel", "")))
 
@@ -131,13 +141,11 @@ class TemplatesHandler(ProxyAPIHandler):
 class ServicesHandler(ProxyAPIHandler):
     """`GET services`; `POST services` starts one: {template, name?, arguments?, kernel?}. 201, or 200 if it runs already."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(self.listing.services())
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         data = self.json_body("template", "name", "arguments", "kernel")
         arguments = data.get("arguments")
@@ -159,13 +167,11 @@ class ServicesHandler(ProxyAPIHandler):
 class ServiceHandler(ProxyAPIHandler):
     """`GET services/NAME`; `DELETE services/NAME` stops it and removes it from the list."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self, name: str) -> None:
         await self.send_service(self.services.get(name))
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, name: str) -> None:
         await self.services.delete(name)
         self.send_nothing()
@@ -174,8 +180,7 @@ class ServiceHandler(ProxyAPIHandler):
 class RestartHandler(ProxyAPIHandler):
     """`POST services/NAME/restart`: stops it if it runs, and starts it with the same arguments."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self, name: str) -> None:
         await self.send_service(await self.services.restart(name))
 
@@ -183,8 +188,7 @@ class RestartHandler(ProxyAPIHandler):
 class StopHandler(ProxyAPIHandler):
     """`POST services/NAME/stop`: stops it and keeps its log and arguments."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self, name: str) -> None:
         await self.send_service(await self.services.stop(name))
 
@@ -192,13 +196,11 @@ class StopHandler(ProxyAPIHandler):
 class ReservationsHandler(ProxyAPIHandler):
     """`GET reservations`; `POST reservations` reserves a free port for a name: {name, seconds?}."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(self.listing.reservations())
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         data = self.json_body("name", "seconds")
         if data.get("name") in self.services:
@@ -209,8 +211,7 @@ class ReservationsHandler(ProxyAPIHandler):
 class ReservationHandler(ProxyAPIHandler):
     """`DELETE reservations/NAME`: releases the port."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, name: str) -> None:
         self.reservations.release(name)
         self.send_nothing()
@@ -219,13 +220,11 @@ class ReservationHandler(ProxyAPIHandler):
 class UserPortsHandler(ProxyAPIHandler):
     """`GET allowed-ports`: what the user has allowed; `PUT allowed-ports` allows a port: {port, seconds?}."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(self.listing.user_ports())
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def put(self) -> None:
         data = self.json_body("port", "seconds")
         port = data.get("port")
@@ -239,8 +238,7 @@ class UserPortsHandler(ProxyAPIHandler):
 class UserPortHandler(ProxyAPIHandler):
     """`DELETE allowed-ports/PORT`: takes the port back."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, port: str) -> None:
         number = parse_port(port)
         await self.policy.disallow_for_user(number)
@@ -254,18 +252,15 @@ class PortRulesHandler(ProxyAPIHandler):
     `PATCH port-rules` keeps the attributes that are not sent.
     """
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send([asdict(rule) for rule in self.policy.port_rules.list()])
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def put(self) -> None:
         await self._store(self.policy.port_rules.put)
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def patch(self) -> None:
         await self._store(self.policy.port_rules.change)
 
@@ -278,8 +273,7 @@ class PortRulesHandler(ProxyAPIHandler):
 class PortRuleHandler(ProxyAPIHandler):
     """`DELETE port-rules/ID`: removes the rule."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, rule: str) -> None:
         await in_thread(self.policy.port_rules.remove, rule)
         self.listing.scan_again()
@@ -289,8 +283,7 @@ class PortRuleHandler(ProxyAPIHandler):
 class LogsHandler(ProxyAPIHandler):
     """`GET services/NAME/logs`: its output, at most the last MiB; `?follow=1` streams more until it ends."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self, name: str) -> None:
         service = self.services.get(name)
         self.set_header("Content-Type", _TEXT)
@@ -317,8 +310,7 @@ class LogsHandler(ProxyAPIHandler):
 class EventsHandler(ProxyAPIHandler):
     """`GET events`: server-sent events, a `snapshot`, then `changed` and `removed` (HTML Living Standard, 9.2)."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-store")
@@ -337,8 +329,7 @@ class EventsHandler(ProxyAPIHandler):
 class OriginsHandler(ProxyAPIHandler):
     """`GET origins`: whether services open at isolated origins, and the URL by which a browser tests that it can reach them."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(self.listing.origins(self.request))
 
@@ -346,8 +337,7 @@ class OriginsHandler(ProxyAPIHandler):
 class UnknownPathHandler(ProxyAPIHandler):
     """Any other path below `proxy/api/`: 404."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         raise HTTPError(404)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
 from ..errors import BadInput
 from ..services.kernel_environments import KernelEnvironment
-from .handlers import ProxyAPIHandler
+from .handlers import ProxyAPIHandler, permitted
 
 
 class KernelsHandler(ProxyAPIHandler):
     """All kernels of the server, each with its environment or the reason why it has none here."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send([describe_kernel(name, found) for name, found in await self.services.kernels.read_all()])
 

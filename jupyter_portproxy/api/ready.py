@@ -6,9 +6,6 @@ import asyncio
 import re
 from dataclasses import asdict, dataclass
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
 from ..errors import BadInput, Distrusted, Forbidden, GatewayError, LoopDetected, NotFound
 from ..gateway.policy import Policy
 from ..gateway.probe import Probe, target_of, upstream_of
@@ -18,7 +15,7 @@ from ..protocol.urls import Route, Upstream
 from ..services.manager import ServiceManager
 from ..services.service import Service
 from ..services.template_keys import NAME, NAME_HINT
-from .handlers import ProxyAPIHandler
+from .handlers import ProxyAPIHandler, permitted
 
 _PATH = re.compile(r"/[!\"$-~]{0,2000}\Z")  # as it goes into a request
 
@@ -103,8 +100,7 @@ class ReadyHandler(ProxyAPIHandler):
     def initialize(self, readiness: Readiness) -> None:  # type: ignore[override]
         self._readiness = readiness
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def get(self) -> None:
         port, service, path = (self.get_query_argument(name, "", strip=False) for name in ("port", "service", "path"))
         if bool(port) == bool(service):

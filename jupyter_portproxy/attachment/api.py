@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
-from ..api.handlers import ProxyAPIHandler
+from ..api.handlers import ProxyAPIHandler, permitted
 from ..errors import NothingAttaches
 from ..services.user_file import in_thread
 from .connected_agents import ConnectedAgent, ConnectedAgents
@@ -35,13 +32,11 @@ class AttachAPIHandler(ProxyAPIHandler):
 class AttachTokensHandler(AttachAPIHandler):
     """`GET attach-tokens`: without their text; `POST attach-tokens` makes one and shows its text once: {seconds, name?}."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send([describe_token(token) for token in self.agents.tokens.list()])
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         data = self.json_body("seconds", "name")
         token, text = await in_thread(self.agents.tokens.create, data.get("seconds"), data.get("name", ""))
@@ -51,8 +46,7 @@ class AttachTokensHandler(AttachAPIHandler):
 class AttachTokenHandler(AttachAPIHandler):
     """`DELETE attach-tokens/ID`: revokes it, and detaches its agents."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, token: str) -> None:
         await in_thread(self.agents.tokens.revoke, token)
         self.agents.end_token(token)
@@ -62,8 +56,7 @@ class AttachTokenHandler(AttachAPIHandler):
 class AttachedHandler(AttachAPIHandler):
     """`GET attached`: the agents."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send([describe_agent(agent) for agent in self.agents.list()])
 
@@ -71,8 +64,7 @@ class AttachedHandler(AttachAPIHandler):
 class AttachedAgentHandler(AttachAPIHandler):
     """`DELETE attached/NAME`: detaches an agent, which does not dial again."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self, name: str) -> None:
         self.agents.detach(name)
         self.send_nothing()

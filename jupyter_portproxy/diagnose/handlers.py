@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
-from ..api.handlers import ProxyAPIHandler
+from ..api.handlers import ProxyAPIHandler, permitted
 from ..errors import BadInput
 from .doctor import PATH_HINT, Doctor
 from .observation import Observation
@@ -26,9 +23,7 @@ class DiagnoseHandler(ProxyAPIHandler):
     def initialize(self, doctor: Doctor) -> None:  # type: ignore[override]
         self._doctor = doctor
 
-    @authenticated
-    @authorized("read")
-    @authorized("execute")
+    @permitted("read", "execute")
     async def post(self) -> None:
         data = self.json_body("port", "service", "path")
         name, path = self._target(data), data.get("path", "/")

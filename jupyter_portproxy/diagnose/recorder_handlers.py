@@ -11,11 +11,9 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
 from tornado.iostream import StreamClosedError
-from tornado.web import authenticated
 
-from ..api.handlers import ProxyAPIHandler
+from ..api.handlers import ProxyAPIHandler, permitted
 from ..errors import BadInput, NotFound
 from ..gateway.gateway import Gateway
 from ..protocol.urls import LOOPBACK_NAME, Route, parse_port
@@ -55,9 +53,7 @@ class ExchangesAPIHandler(ProxyAPIHandler):
 class ExchangesHandler(ExchangesAPIHandler):
     """`GET exchanges?target=`: what is recorded, `&format=har` as an HTTP Archive; `DELETE exchanges?target=` empties it."""
 
-    @authenticated
-    @authorized("read")
-    @authorized("execute")
+    @permitted("read", "execute")
     async def get(self) -> None:
         target, form = self.find_target(), self.get_query_argument("format", "json")
         if form not in ("json", "har"):
@@ -70,8 +66,7 @@ class ExchangesHandler(ExchangesAPIHandler):
         else:
             self.send({"target": target, "is_recording": recording is not None, "exchanges": exchanges})
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self) -> None:
         self.recorder.clear(self.find_target())
         self.send_nothing()
@@ -80,9 +75,7 @@ class ExchangesHandler(ExchangesAPIHandler):
 class ExchangeEventsHandler(ExchangesAPIHandler):
     """`GET exchanges/events?target=`: records while it is open; a `snapshot`, then each `exchange`, and `cleared`."""
 
-    @authenticated
-    @authorized("read")
-    @authorized("execute")
+    @permitted("read", "execute")
     async def get(self) -> None:
         watching = self.recorder.watch(self.find_target())
         self.set_header("Content-Type", "text/event-stream")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
-from ..api.handlers import ProxyAPIHandler
+from ..api.handlers import ProxyAPIHandler, permitted
 from ..errors import BadInput, NoProjectFiles
 from .folders import Folders
 from .schema import read_schema
@@ -34,8 +31,7 @@ class FolderAPIHandler(ProxyAPIHandler):
 class FoldersHandler(FolderAPIHandler):
     """`GET folders?path=PATH`: what the project files of a folder say."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def get(self) -> None:
         known = await self.folders.find(self.get_query_argument("path", "", strip=False))
         self.send(self.folders.describe(known))
@@ -44,8 +40,7 @@ class FoldersHandler(FolderAPIHandler):
 class OpenFolderHandler(FolderAPIHandler):
     """`POST folders/open`: a person looks at a folder: {path}. null if it has no project file."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         self.send(await self.folders.open(self.json_body("path").get("path", "")))
 
@@ -53,14 +48,12 @@ class OpenFolderHandler(FolderAPIHandler):
 class ConsentHandler(FolderAPIHandler):
     """`PUT folders/consent` allows a content: {path, digest}; `DELETE folders/consent?path=PATH` takes that back."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def put(self) -> None:
         data = self.json_body("path", "digest")
         self.send(await self.folders.allow(data.get("path", ""), data.get("digest")))
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def delete(self) -> None:
         self.send(await self.folders.withdraw(self.get_query_argument("path", "", strip=False)))
 
@@ -68,8 +61,7 @@ class ConsentHandler(FolderAPIHandler):
 class UpHandler(FolderAPIHandler):
     """`POST folders/up` starts the services of a folder with this digest: {path, digest, services?}."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         data = self.json_body("path", "digest", "services")
         names = _read_names(data)
@@ -80,8 +72,7 @@ class UpHandler(FolderAPIHandler):
 class DownHandler(FolderAPIHandler):
     """`POST folders/down` stops the services of a folder: {path, services?}."""
 
-    @authenticated
-    @authorized("execute")
+    @permitted("execute")
     async def post(self) -> None:
         data = self.json_body("path", "services")
         self.send(await self.folders.down(data.get("path", ""), _read_names(data)))
@@ -98,8 +89,7 @@ def _read_names(data: dict[str, Any]) -> list[str] | None:
 class SchemaHandler(FolderAPIHandler):
     """`GET project-file-schema`: the JSON schema of `portproxy.toml`, for editors."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(read_schema())
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from tornado.web import authenticated
-
-from ..api.handlers import ProxyAPIHandler
+from ..api.handlers import ProxyAPIHandler, permitted
 from ..api.project_list import ProjectList
 from ..errors import BadInput
 from ..handlers.jupyter_request import PROJECTS_RESOURCE
@@ -32,8 +29,7 @@ class ProjectAPIHandler(ProxyAPIHandler):
 class ProjectsHandler(ProjectAPIHandler):
     """`GET projects`: the projects that the user may see."""
 
-    @authenticated
-    @authorized("read")
+    @permitted("read")
     async def get(self) -> None:
         self.send(await self.project_list.read(self.username))
 
@@ -41,8 +37,7 @@ class ProjectsHandler(ProjectAPIHandler):
 class ProjectHandler(ProjectAPIHandler):
     """`PATCH projects/KEY` changes its ports: {allowed_ports}."""
 
-    @authenticated
-    @authorized("write")
+    @permitted("write")
     async def patch(self, key: str) -> None:
         data = self.json_body("allowed_ports")
         if "allowed_ports" not in data:
@@ -54,16 +49,14 @@ class ProjectHandler(ProjectAPIHandler):
 class ProjectMemberHandler(ProjectAPIHandler):
     """`PUT projects/KEY/members/NAME` adds a member or changes the role: {role, allowed_ports?}. `DELETE` removes a member."""
 
-    @authenticated
-    @authorized("write")
+    @permitted("write")
     async def put(self, key: str, name: str) -> None:
         data = self.json_body("role", "allowed_ports")
         role = data.get("role")
         await self.directory.set_member(self.username, key, name, role if isinstance(role, str) else "", _ports(data))
         self.send(await self.project_list.find(self.username, key))
 
-    @authenticated
-    @authorized("write")
+    @permitted("write")
     async def delete(self, key: str, name: str) -> None:
         await self.directory.remove_member(self.username, key, name)
         self.send_nothing()
@@ -72,8 +65,7 @@ class ProjectMemberHandler(ProjectAPIHandler):
 class ProjectReservationsHandler(ProjectAPIHandler):
     """`POST projects/KEY/reservations` reserves a free port of the project for a name: {name, seconds?}."""
 
-    @authenticated
-    @authorized("write")
+    @permitted("write")
     async def post(self, key: str) -> None:
         data = self.json_body("name", "seconds")
         reservation = await self.directory.reserve(self.username, key, data.get("name"), data.get("seconds", 600))
@@ -84,8 +76,7 @@ class ProjectReservationsHandler(ProjectAPIHandler):
 class ProjectReservationHandler(ProjectAPIHandler):
     """`DELETE projects/KEY/reservations/NAME`: releases the port."""
 
-    @authenticated
-    @authorized("write")
+    @permitted("write")
     async def delete(self, key: str, name: str) -> None:
         await self.directory.release(self.username, key, name)
         self.send_nothing()
