@@ -11,6 +11,8 @@ from http.client import responses
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..protocol.framing import find_field
+
 Item = dict[str, Any]
 _UNKNOWN = -1
 _KIND, _CLOSE = "resourceType", "webSocketClose"  # the former as browsers write it
@@ -71,8 +73,8 @@ def _response(exchange: Mapping[str, Any]) -> Item:
         "httpVersion": "HTTP/1.1",
         "cookies": _cookies(fields, "set-cookie"),
         "headers": _headers(fields),
-        "content": {"size": size, "mimeType": _find(fields, "content-type") or "x-unknown"},
-        "redirectURL": _find(fields, "location"),
+        "content": {"size": size, "mimeType": find_field(fields, "content-type") or "x-unknown"},
+        "redirectURL": find_field(fields, "location"),
         "headersSize": _UNKNOWN,
         "bodySize": size,
     }
@@ -84,10 +86,6 @@ def _milliseconds(seconds: float) -> float:
 
 def _headers(fields: Iterable[list[str]]) -> list[Item]:
     return [{"name": name, "value": value} for name, value in fields]
-
-
-def _find(fields: Iterable[list[str]], key: str) -> str:
-    return next((value for name, value in fields if name.lower() == key), "")
 
 
 def _cookies(fields: Iterable[list[str]], key: str) -> list[Item]:

@@ -101,7 +101,8 @@ class _Reading:
             entries = self._begin(GITPOD, ".gitpod.yml")
             self._read(entries, lambda text: gitpod.read(text, entries))
         if self.files.exists(PROCFILE):
-            self._read_procfile(self._begin(PROCFILE, "Procfile"))
+            entries = self._begin(PROCFILE, "Procfile")
+            self._read(entries, lambda text: procfile.read(text, entries, self.files))
         self._read_compose(compose_use)
 
     def _begin(self, path: str, kind: SourceKind) -> Entries:
@@ -115,9 +116,6 @@ class _Reading:
         except UnreadableFile as error:
             entries.add_unreadable(error)
             return None
-
-    def _read_procfile(self, entries: Entries) -> None:
-        self._read(entries, lambda text: procfile.read(text, entries, self.files))
 
     def _read_devcontainer(self) -> ComposeUse | None:
         """Returns: the use of Compose; its files are relative to the folder."""

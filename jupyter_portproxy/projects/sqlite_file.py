@@ -76,7 +76,7 @@ class SqliteFile:
 
         `pragma data_version` covers the commits of other connections; it takes half the time of reading a row.
         """
-        data = self.run(_data_version)
+        data: int = self.run(lambda connection: connection.execute("pragma data_version").fetchone()[0])
         return self.open_count, self._writes, data
 
     def write(self, work: Callable[[SqliteConnection], T]) -> T:
@@ -170,10 +170,6 @@ def _connect(path: Path, prepare: Callable[[SqliteConnection], None]) -> SqliteC
         connection.close()
         raise
     return connection
-
-
-def _data_version(connection: SqliteConnection) -> int:
-    return int(connection.execute("pragma data_version").fetchone()[0])
 
 
 def _create(path: Path) -> FileIdentity:
