@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ..errors import CliError
 from .api_command import add_api_command
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_SAVED = 10_000  # exchanges in an archive, the last ones
 _MAX_EVENT = 4 << 20  # bytes
+_ORIGIN = re.compile(r"[a-z]+://[^/]*")  # with a host as a client has sent it, which may be none
 _REASONS = {  # of cookies that the gateway has refused
     "unnamed": "it has no name",
     "jupyter": "Jupyter has a cookie of that name",
@@ -79,8 +81,7 @@ def _show(exchange: dict[str, Any], options: Options) -> None:
 def print_exchange(exchange: dict[str, Any]) -> str:
     """The line for an exchange: time, status, method, duration, bytes both ways, path, and what the gateway did."""
     at = time.strftime("%H:%M:%S", time.localtime(exchange["since"]))
-    url = urlsplit(exchange["url"])
-    path = f"{url.path}?{url.query}" if url.query else url.path
+    path = _ORIGIN.sub("", exchange["url"]).partition("#")[0]
     method = exchange["method"] if exchange["kind"] == "http" else {"websocket": "WS", "tcp": "TCP"}[exchange["kind"]]
     sizes = f"{_size(exchange['bytes_up'])} up, {_size(exchange['bytes_down'])} down"
     first = _duration(exchange["first_byte"])

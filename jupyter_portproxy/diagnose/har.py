@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from http.client import responses
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..protocol.framing import find_field
 
@@ -95,5 +94,5 @@ def _cookies(fields: Iterable[list[str]], key: str) -> list[Item]:
 
 
 def _parameters(url: str) -> list[Item]:
-    query = urlsplit(url).query
+    query = url.partition("#")[0].partition("?")[2]  # not by a parser, which may refuse the host
     return [{"name": part.partition("=")[0], "value": part.partition("=")[2]} for part in query.split("&") if part]

@@ -10,6 +10,7 @@ import json
 import time
 from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.iostream import StreamClosedError
 
@@ -102,9 +103,9 @@ class ExchangeEventsHandler(ExchangesAPIHandler):
 
 
 def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
-    """Schema `Exchange` of docs/openapi.yaml; `host` is this server's, for requests without the field."""
+    """Schema `Exchange` of docs/openapi.yaml; `host` is this server's, for requests without a valid field."""
     request_fields = _split(exchange.request.text)
-    host = next((value for name, value in request_fields if name.lower() == "host"), host)
+    host = next((value for name, value in request_fields if name.lower() == "host" and _is_host(value)), host)
     scheme = exchange.scheme.replace("http", "ws") if exchange.kind == "websocket" else exchange.scheme
     redirect = {"from": exchange.redirect[0], "to": exchange.redirect[1]} if exchange.redirect else None
     item: Item = {
@@ -140,6 +141,15 @@ def describe_exchange(exchange: RecordedExchange, host: str) -> Item:
 
 def _split(head: str) -> list[list[str]]:
     return [[name, value] for name, _, value in (line.partition(": ") for line in head.split("\n") if line)]
+
+
+def _is_host(text: str) -> bool:
+    """True for a host with or without a port; clients may send anything, and parsers of URLs raise for it."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return bool(parts.hostname) and (parts.port is None or parts.port >= 0)
+    except ValueError:
+        return False
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -10,6 +10,7 @@ from collections import deque
 import pytest
 from jupyter_server.auth import Authorizer
 
+from jupyter_portproxy.cli.watch import print_exchange
 from jupyter_portproxy.diagnose import recorder_handlers
 from jupyter_portproxy.diagnose.recorder_handlers import describe_exchange
 
@@ -42,6 +43,18 @@ async def test_what_is_recorded_can_be_read_saved_and_cleared(call, watch):
         assert watcher.names[-1] == "cleared"
         assert json.loads((await call(f"{PATH}?target={up.port}")).text)["exchanges"] == []
         assert exchange["curl"].startswith("# These values were not recorded: ***\ncurl 'http://127.0.0.1")
+
+
+@pytest.mark.parametrize("host", ["[x", "[abc]", "a]b", "h:99999", ""])
+async def test_a_request_whose_host_is_none_is_shown_and_saved_like_others(call, watch, origin, jp_base_url, host):
+    async with serve(mirror) as up, watch(up.port) as watcher:
+        await call(f"proxy/port/{up.port}/a?b", token=None, fields=["X-A: 1"], host=host or " ")
+        exchange = await watcher.last()
+        archive = await call(f"{PATH}?target={up.port}&format=har")
+    assert exchange["url"] == f"http://{origin}{jp_base_url}proxy/port/{up.port}/a?b"
+    assert print_exchange(exchange).partition("[")[0].endswith(f"  {jp_base_url}proxy/port/{up.port}/a?b  ")
+    [entry] = json.loads(archive.text)["log"]["entries"]
+    assert (entry["request"]["url"], entry["request"]["queryString"]) == (exchange["url"], [{"name": "b", "value": ""}])
 
 
 async def test_a_watcher_gets_each_request_where_printing_takes_long(call, watch, monkeypatch):
