@@ -11,8 +11,8 @@ import pytest
 from jupyter_portproxy.diagnose.curl_command import print_command
 
 
-def exchange(url="http://127.0.0.1:8888/x", method="GET", fields=()):
-    return {"method": method, "url": url, "request_fields": [list(field) for field in fields]}
+def exchange(url="http://127.0.0.1:8888/x", method="GET", fields=(), kind="http"):
+    return {"kind": kind, "method": method, "url": url, "request_fields": [list(field) for field in fields]}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,27 @@ def exchange(url="http://127.0.0.1:8888/x", method="GET", fields=()):
         (
             exchange("http://h/x?a=***", fields=[("Cookie", "a=***")]),
             "# These values were not recorded: ***\ncurl 'http://h/x?a=***' -H 'Cookie: a=***'",
+        ),
+        (
+            exchange("http://h/x?c[0][data]=***"),
+            "# These values were not recorded: ***\ncurl --globoff 'http://h/x?c[0][data]=***'",
+        ),
+        (exchange("http://h/{a,b}"), "curl --globoff 'http://h/{a,b}'"),
+        (exchange("http://h/a/../b"), "curl --path-as-is http://h/a/../b"),
+        (exchange("http://h/.%2E"), "curl --path-as-is http://h/.%2E"),
+        (exchange("http://h/..%2fb/.../.x"), "curl http://h/..%2fb/.../.x"),
+        (exchange("http://h/caf\xc3\xa9"), "curl http://h/caf%C3%A9"),
+        (exchange(fields=[("X-A", "\xc3\xbc")]), "curl http://127.0.0.1:8888/x -H 'X-A: ü'"),
+        (exchange(fields=[("X-A", "'\xfc\\")]), r"curl http://127.0.0.1:8888/x -H $'X-A: \x27\xfc\x5c'"),
+        (exchange(fields=[("X-A", "\xc2\x9b")]), r"curl http://127.0.0.1:8888/x -H $'X-A: \xc2\x9b'"),
+        (
+            exchange(
+                "wss://h/x",
+                fields=[("Connection", "keep-alive, Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "***")],
+                kind="websocket",
+            ),
+            "curl --include --no-buffer --http1.1 https://h/x -H 'Connection: keep-alive, Upgrade' -H 'Upgrade: websocket' "
+            "-H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='",
         ),
     ],
 )

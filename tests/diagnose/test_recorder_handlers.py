@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import shutil
 import time
 from collections import deque
 
@@ -17,7 +19,7 @@ from jupyter_portproxy.diagnose.recorder_handlers import describe_exchange
 from ..conftest import TOKEN
 from ..support.identity_providers import configured
 from ..support.raw_clients import UPGRADE
-from ..support.upstreams import answers, free_port, mirror, says, serve
+from ..support.upstreams import SWITCHING, answers, free_port, mirror, says, serve
 
 PATH = "proxy/api/exchanges"
 
@@ -43,6 +45,38 @@ async def test_what_is_recorded_can_be_read_saved_and_cleared(call, watch):
         assert watcher.names[-1] == "cleared"
         assert json.loads((await call(f"{PATH}?target={up.port}")).text)["exchanges"] == []
         assert exchange["curl"].startswith("# These values were not recorded: ***\ncurl 'http://127.0.0.1")
+
+
+TARGETS = [
+    "a[1]/{b,c}", "a/../b", "./b", "%2e%2e/b", "..%2fb", "/a//b", "a'b\"$c`d`", "a|b\\c", "a%zz",
+]  # fmt: skip
+FIELDS = ["User-Agent: caf\xe9 '\\", "Accept: \xc3\xbc", "Accept-Language:"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="there is no curl or no bash")
+@pytest.mark.parametrize("target", TARGETS)
+async def test_the_command_of_a_request_makes_the_same_request(call, watch, target):
+    async with serve(mirror) as up, watch(up.port) as watcher:
+        assert (await call(f"proxy/port/{up.port}/{target}", "PROPFIND", FIELDS)).status == 200
+        command = (await watcher.last())["curl"].replace("token ***", f"token {TOKEN}")
+        running = await asyncio.create_subprocess_exec("bash", "-c", command, stdout=asyncio.subprocess.PIPE)
+        shown = json.loads((await asyncio.wait_for(running.communicate(), 20))[0])
+    first, second = up.requests
+    assert (second.method, second.target, second.fields) == (first.method, first.target, first.fields)
+    assert shown["target"] == first.target
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="there is no curl or no bash")
+async def test_the_command_of_a_websocket_opens_it(wire, origin, jp_base_url, watch):
+    async with serve(says(SWITCHING)) as up, watch(up.port) as watcher:
+        async with await wire() as connection:
+            lines = [f"GET {jp_base_url}proxy/port/{up.port}/ HTTP/1.1", f"Host: {origin}", f"Authorization: token {TOKEN}"]
+            await connection.send("\r\n".join([*lines, *UPGRADE, "", ""]).encode())
+            assert (await connection.head()).status == 101
+        command = (await watcher.last())["curl"].replace("token ***", f"token {TOKEN}")
+        running = await asyncio.create_subprocess_exec("bash", "-c", command, stdout=asyncio.subprocess.PIPE)
+        shown = (await asyncio.wait_for(running.communicate(), 20))[0]
+    assert shown.startswith(b"HTTP/1.1 101 ")
 
 
 @pytest.mark.parametrize("host", ["[x", "[abc]", "a]b", "h:99999", ""])
