@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import traitlets
+from tornado.escape import json_encode
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import RequestHandler
 from traitlets import Bool, Dict, Float, HasTraits, Instance, Int, List, Unicode, Union
@@ -131,7 +132,8 @@ class RewritableResponse:
     """The `response` of a rewrite_response function, which may change it."""
 
     def __init__(self, response: BufferedResponse) -> None:
-        self._code, self.reason, self.body = response.status, response.reason, response.content
+        self._code, self.reason = response.status, response.reason
+        self.body: Any = response.content
         self.headers = HTTPHeaders()
         for name, value in response.fields:
             self.headers.add(name, value)
@@ -155,8 +157,13 @@ class RewritableResponse:
     def buffered(self) -> BufferedResponse:
         """Raises: ValueError: a field cannot be sent."""
         headers = self.headers if isinstance(self.headers, HTTPHeaders) else HTTPHeaders(self.headers)
+        content = self.body or b""
+        if isinstance(content, Mapping):  # as Tornado's `write` takes it, and text
+            headers["Content-Type"], content = "application/json; charset=UTF-8", json_encode(content)
         fields = [(name, _field_value(name, value)) for name, value in headers.get_all()]
-        return BufferedResponse(int(self._code), str(self.reason or ""), fields, bytes(self.body or b""))
+        return BufferedResponse(
+            int(self._code), str(self.reason or ""), fields, content.encode() if isinstance(content, str) else bytes(content)
+        )
 
 
 def _field_value(name: str, value: Any) -> str:

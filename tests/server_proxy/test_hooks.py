@@ -124,6 +124,24 @@ def test_a_field_may_be_a_number_or_bytes_and_one_that_cannot_be_sent_is_an_erro
             rewrite(lambda response, field=(name, value): setattr(response, "headers", dict([field])), whole(), None, "h", 1, "/")
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "content"),
+    [
+        ("caf\xe9", "text/plain", b"caf\xc3\xa9"),
+        ({"a": 1}, "application/json; charset=UTF-8", b'{"a": 1}'),
+        (bytearray(b"a"), "text/plain", b"a"),
+        ("", "text/plain", b""),
+        (None, "text/plain", b""),
+    ],
+)
+def test_a_body_may_be_what_tornado_writes(body, kind, content):
+    def change(response):
+        response.body = body
+
+    answer = rewrite(change, whole(fields=[("Content-Type", "text/plain")]), None, "h", 1, "/")
+    assert (answer.fields, answer.content) == ([("Content-Type", kind)], content)
+
+
 class Asked:
     """Of a request what jupyter-rsession-proxy's function reads."""
 
