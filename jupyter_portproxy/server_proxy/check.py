@@ -171,7 +171,7 @@ def _check_entry_points() -> Iterator[CheckedOption]:
         try:
             data = entry.load()()
             read_server(entry.name, data, "/", [])
-        except Exception as error:  # another package's code may raise anything
+        except (Exception, SystemExit) as error:  # another package's code may raise anything
             says, write = explain_failure(error)
             yield CheckedOption(option, "ignored", f"It is left out: {says}", where, write)
         else:

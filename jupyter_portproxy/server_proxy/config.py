@@ -139,16 +139,17 @@ def read_entry_points(base_url: str, unknown: list[str]) -> tuple[dict[str, Temp
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         try:
             read[entry.name] = read_server(entry.name, entry.load()(), base_url, unknown)
-        except Exception as error:  # another package's code may raise anything
+        except (Exception, SystemExit) as error:  # another package's code may raise anything
             problems.append(f"The entry point '{entry.name}' ({entry.value}) is left out: {' '.join(explain_failure(error))}")
     return read, problems
 
 
-def explain_failure(error: Exception) -> tuple[str, str]:
+def explain_failure(error: BaseException) -> tuple[str, str]:
     """What is wrong with an entry point that raised, and the remedy, or an empty text."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == INCUMBENT:
         return "It imports jupyter_server_proxy, which is not installed.", _INSTALL
-    return f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}.", ""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}{text and ': '}{text}.", ""
 
 
 def server_names(servers: Mapping[str, object]) -> frozenset[str]:

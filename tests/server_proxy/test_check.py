@@ -126,7 +126,8 @@ def test_entry_points_are_tried(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
     (info / "entry_points.txt").write_text(
-        "[jupyter_serverproxy_servers]\ngood = odd:good\nraises = odd:raises\nclasses = jupyter_server_proxy.handlers:X\n"
+        "[jupyter_serverproxy_servers]\ngood = odd:good\nraises = odd:raises\nexits = sys:exit\n"
+        "classes = jupyter_server_proxy.handlers:X\n"
     )
     good = "def good():\n    return {'port': 8050, 'path_info': 'x', 'launcher_entry': {'timeout': 5}}\n"
     (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no disk')\n")
@@ -134,6 +135,7 @@ def test_entry_points_are_tried(tmp_path):
     assert code == 1
     assert "works     entry point good  (odd:good)" in output
     assert "ignored   entry point raises  (odd:raises)\n          It is left out: OSError: no disk.\n" in output
+    assert "ignored   entry point exits  (sys:exit)\n          It is left out: SystemExit.\n" in output
     assert "ignored   entry point good['path_info']  (odd:good)\n" in output
     assert "ignored   entry point good['launcher_entry']['timeout']  (odd:good)\n" in output
     assert "It is left out: It imports jupyter_server_proxy, which is not installed.\n" in output

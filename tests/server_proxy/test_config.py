@@ -130,9 +130,11 @@ def test_an_entry_point_that_raises_is_logged_and_the_others_work(tmp_path, monk
     info = tmp_path / "odd-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
-    groups = "good = odd:good\nraises = odd:raises\ngone = odd:gone\nnone = odd:none\nclasses = odd.classes:setup\n"
+    groups = (
+        "exits = odd:exits\ngood = odd:good\nraises = odd:raises\ngone = odd:gone\nnone = odd:none\nclasses = odd.classes:setup\n"
+    )
     (info / "entry_points.txt").write_text(f"[{config.ENTRY_POINT_GROUP}]\n{groups}")
-    good = "def good():\n    return {'port': 8050}\n"
+    good = "def good():\n    return {'port': 8050}\ndef exits():\n    raise SystemExit('no licence')\n"
     (tmp_path / "odd.py").write_text(f"{good}def raises():\n    raise OSError('no\\n  disk')\ndef none():\n    return None\n")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd.py").rename(tmp_path / "odd" / "__init__.py")
@@ -142,7 +144,8 @@ def test_an_entry_point_that_raises_is_logged_and_the_others_work(tmp_path, monk
     assert found["good"].endpoint == Endpoint(8050)
     assert {"raises", "gone", "none"} & found.keys() == set()
     assert "The entry point 'raises' (odd:raises) is left out: OSError: no disk. " in problems
-    assert sum("(odd" in problem for problem in problems) == 4
+    assert "The entry point 'exits' (odd:exits) is left out: SystemExit: no licence. " in problems
+    assert sum("(odd" in problem for problem in problems) == 5
     (classes,) = [problem for problem in problems if "odd.classes" in problem]
     assert "It imports jupyter_server_proxy, which is not installed. Its extension may stay disabled: pip install" in classes
 
