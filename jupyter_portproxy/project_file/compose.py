@@ -135,14 +135,27 @@ def _add_service(service: ComposeService, entries: Entries) -> None:
         except (WrongEntry, InvalidVariable) as error:
             entries.add_problem(item.line, f"services.{name}.ports", str(error), getattr(error, "hint", "Correct it."), item.file)
     published = [(port, item) for port, item in ports.values() if _is_reached(port, item, name, entries)]
+    of_all, whole = labels.pop("", {}), {port.published for port, _ in published}
     for port, item in published:
         default = name if len(published) == 1 else f"{name} ({port.target})"
-        values: dict[str, object] = {"ports": port.published, "label": port.name or default, "scheme": port.scheme}
-        values |= {**labels.get("", {}), **labels.get(port.published, {})}
-        entries.add_port(item.line, f"services.{name}.ports", {**values, "label": clean_label(values["label"])}, item.file)
-    for match in sorted(labels.keys() - {"", *(port.published for port, _ in published)}):
-        message = f"A label is for the port {match[:80]}, which '{name}' does not publish."
-        entries.add_problem(service.line, f"services.{name}.labels", message, "Correct it.", service.file)
+        values: dict[str, object] = {"label": port.name or default, "scheme": port.scheme, **of_all}
+        values |= labels.get(port.published, {})
+        within = sorted(match for match in labels.keys() - whole if _is_within(match, port.published))
+        for ports in (port.published, *within):  # the narrowest rule for a port counts
+            own = {**values, **labels.get(ports, {}), "ports": ports}
+            entries.add_port(item.line, f"services.{name}.ports", {**own, "label": clean_label(own["label"])}, item.file)
+    for match in sorted(labels):
+        if not any(_is_within(match, port.published) for port, _ in published):
+            message = f"A label is for the port {match[:80]}, which '{name}' does not publish."
+            entries.add_problem(service.line, f"services.{name}.labels", message, "Correct it.", service.file)
+
+
+def _is_within(ports: str, others: str) -> bool:
+    """True if both are ports or ranges, and the second has all of the first."""
+    if not _PORTS.match(ports) or not _PORTS.match(others):
+        return ports == others
+    (first, _, last), (start, _, end) = ports.partition("-"), others.partition("-")
+    return int(start) <= int(first) <= int(last or first) <= int(end or start)
 
 
 def _is_reached(port: PublishedPort, item: Item, name: str, entries: Entries) -> bool:

@@ -164,6 +164,23 @@ def test_a_wrong_entry_is_left_out_and_the_rest_is_read(read_files, text, proble
         assert [rule.ports for rule in result.ports] == ["2"]
 
 
+def test_a_label_may_be_for_a_port_within_a_published_range(read_files):
+    labels = [
+        "label=Pool",
+        "3001.label=First",
+        "3001.scheme=https",
+        "3003-3004.on-appear=silent",
+        "3005.label=Own",
+        "3000-3006.label=X",
+    ]
+    text = f"services: {{a: {{ports: ['3000-3005:80', '3005:81'], labels: {[f'portproxy.{label}' for label in labels]}}}}}"
+    result = read_files({"compose.yaml": text})
+    assert print_ports(result) == ["3001 'First' https", "3005 'Own'", "3000-3005 'Pool'", "3003-3004 'Pool' silent"]
+    assert print_problems(result) == [
+        "compose.yaml:1 services.a.labels: A label is for the port 3000-3006, which 'a' does not publish."
+    ]
+
+
 def test_a_later_file_may_have_the_same_port_with_other_attributes(read_files):
     long = "{target: 80, published: 8080, name: Shop, app_protocol: http}"
     result = read_files(
