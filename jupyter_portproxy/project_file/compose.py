@@ -140,9 +140,9 @@ def _add_service(service: ComposeService, entries: Entries) -> None:
         default = name if len(published) == 1 else f"{name} ({port.target})"
         values: dict[str, object] = {"label": port.name or default, "scheme": port.scheme, **of_all}
         values |= labels.get(port.published, {})
-        within = sorted(match for match in labels.keys() - whole if _is_within(match, port.published))
-        for ports in (port.published, *within):  # the narrowest rule for a port counts
-            own = {**values, **labels.get(ports, {}), "ports": ports}
+        within = sorted(each for each in labels.keys() - whole if _is_within(each, port.published))
+        for match in [port.published, *within]:  # the narrowest rule for a port counts
+            own = {**values, **labels.get(match, {}), "ports": match}
             entries.add_port(item.line, f"services.{name}.ports", {**own, "label": clean_label(own["label"])}, item.file)
     for match in sorted(labels):
         if not any(_is_within(match, port.published) for port, _ in published):
