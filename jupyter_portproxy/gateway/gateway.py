@@ -22,6 +22,7 @@ from .connector import Connector
 from .counters import Counters
 from .destinations import Destination, DestinationFinder, Projects
 from .limits import Limits, Slot
+from .lingering_close import LingeringClose
 from .logins import Logins
 from .notices import Report
 from .observer import Observer
@@ -73,6 +74,7 @@ class Gateway:
         self.services, self.reservations = services, reservations
         self.base_url, self.foreign_names = base_url, foreign_names
         self.report, self.page_failures = report, PageFailures(report)
+        self.lingering_close = LingeringClose()
         self.observer: Observer | None = None
         self.log: logging.Logger = settings.log
         self._connector, self._on_activity = connector, on_activity
@@ -217,4 +219,5 @@ class Gateway:
         """Close every tunnel (1001 where a frame boundary allows it), and abort every exchange."""
         self._shut_tunnels()
         self.page_failures.close()
+        self.lingering_close.close()
         self._connector.close()

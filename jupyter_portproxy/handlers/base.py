@@ -36,6 +36,7 @@ from ..errors import (
 )
 from ..gateway.destinations import Destination, Requester
 from ..gateway.gateway import Gateway
+from ..gateway.lingering_close import is_read
 from ..gateway.observer import ObservedRequest, Observer
 from ..isolation.sessions import Origins
 from ..protocol import credentials
@@ -519,8 +520,8 @@ class ProxyRequest:
     def respond(self, status: int, fields: Fields, body: bytes = b"", *, is_logged: bool = True) -> None:
         """Write one of the gateway's own responses, unless there is one already.
 
-        A response before the content was read ends the connection (Tornado does that), and says so: a reverse proxy that keeps
-        connections (configurable-http-proxy) would otherwise send its next request into a closed one.
+        A response before the content was read ends the connection, and says so: a reverse proxy that keeps connections
+        (configurable-http-proxy) would otherwise send its next request into a closed one.
         """
         if self.responded:
             return
@@ -532,13 +533,13 @@ class ProxyRequest:
             headers.add(name, value)
         if status != 204:
             headers["Content-Length"] = str(len(body))
-        if not getattr(connection, "_read_finished", True):
+        if not is_read(self.request):
             headers["Connection"] = "close"
         self.drop_close_callback()
         connection.set_close_callback(None)
         start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         connection.write_headers(start_line, headers, body if self.request.method != "HEAD" else None)
-        connection.finish()
+        self.gateway.lingering_close.finish(self.request)
         if is_logged:
             self.log_response(status)
         self.end_observation(0 if is_gone else status, headers, len(body))

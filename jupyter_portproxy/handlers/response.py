@@ -102,7 +102,7 @@ class RelayedResponse:
         await self._connection.write(data)
 
     def finish(self) -> None:
-        self._connection.finish()
+        self._gateway.lingering_close.finish(self._request)
         if self._until_close:
             self._connection.close()
         self._log(self._status)
