@@ -24,14 +24,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# What each module imports, and more: its process begins with it.
+# What each module imports, and more: its process begins with it. Not `jupyterlab.labapp`, whose classes have paths of the home.
 IMPORTED = {
     "jupyter_server": (
         "jupyter_portproxy.app",
-        "jupyterlab.labapp",
-        "notebook.app",
         "jupyter_lsp",
         "jupyter_server_terminals.app",
+        "jupyterlab.commands",
+        "jupyterlab.extensions",
+        "jupyterlab_server",
     ),
     "jupyter_portproxy.cli.main": (
         "jupyter_portproxy.cli.projects",
@@ -131,7 +132,7 @@ def _forks(_: int, module: str, variables: tuple[tuple[str, str], ...]) -> socke
         others = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER"))}
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, module, str(theirs.fileno())],
-            env={**others, **dict(variables), "JUPYTER_PLATFORM_DIRS": "0"},
+            env={**others, **dict(variables), "JUPYTER_PLATFORM_DIRS": "0", "HOME": "/nonexistent"},
             cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
         )  # fmt: skip
     atexit.register(_close, ours, process)
