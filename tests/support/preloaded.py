@@ -116,12 +116,12 @@ def run(
         files = {"stdin": stdin.fileno(), "stdout": stdout.fileno(), "stderr": stderr.fileno()}
         process = start(module, arguments, env=env, cwd=cwd, **files)
         try:
-            process.wait(timeout)
+            code = process.wait(timeout)
         finally:
             process.kill()
         for file in (stdout, stderr):
             file.seek(0)
-        return subprocess.CompletedProcess(process.args, process.returncode or 0, stdout.read(), stderr.read())
+        return subprocess.CompletedProcess(process.args, code, stdout.read(), stderr.read())
 
 
 @functools.cache
