@@ -29,7 +29,7 @@ TESTS = {
     "the service resets the connection in the middle of its response": [RESET],
     "the service is killed, or resets the connection, in the middle of an upload": [RESET, KILLED],
     "a response, of the service or the gateway, comes before the end of an upload": [
-        "handlers.test_lingering_close.test_a_client_that_sends_on_after_the_response_gets_it_and_the_end",
+        "gateway.test_lingering_close.test_a_client_that_sends_on_after_the_response_gets_it_and_the_end",
     ],
     "the client resets its connection": [
         "handlers.test_faults.test_a_reset_of_the_client_cuts_the_upload_and_stops_the_download",
