@@ -14,6 +14,8 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 
+from ..protocol.framing import announces_content
+
 LINGER = 30.0  # s
 MAX_LINGERING = 200  # connections; any more are closed at once
 _POLL = 0.05  # s, until the response is written
@@ -34,7 +36,7 @@ class LingeringClose:
     def finish(self, request: HTTPServerRequest) -> None:
         """End the response. If the content was not read, Tornado closes the connection as soon as it has written all."""
         connection: Any = request.connection
-        if not is_read(request) and _has_content(request) and len(self._timers) < MAX_LINGERING:
+        if not is_read(request) and announces_content(request.headers) and len(self._timers) < MAX_LINGERING:
             self._keep(connection.stream)
         connection.finish()
 
@@ -46,6 +48,7 @@ class LingeringClose:
         """A second descriptor keeps the connection open when Tornado closes the first."""
         with contextlib.suppress(OSError, AttributeError):  # no descriptors are left, or the client has gone
             sock = socket.fromfd(stream.socket.fileno(), stream.socket.family, stream.socket.type)
+            sock.setblocking(False)
             loop = IOLoop.current()
             self._timers[sock] = loop.call_later(self._linger, self._drop, sock)
             loop.add_callback(self._read_when_closed, stream, sock)
@@ -83,7 +86,3 @@ class LingeringClose:
 def is_read(request: HTTPServerRequest) -> bool:
     """True if the request was read to its end."""
     return bool(getattr(request.connection, "_read_finished", True))
-
-
-def _has_content(request: HTTPServerRequest) -> bool:
-    return request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers

@@ -74,7 +74,7 @@ class HttpDelegate(HTTPMessageDelegate, Closable):
                 destination = decision.destination.at(uri)
                 await self._open(decision, destination, decision.outbound_to(destination), slot)
         except Redirected as redirected:
-            if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            if framing.announces_content(headers):
                 # Before the content is read, a browser that still sends would see a broken connection.
                 self._finish = partial(self._request.fail, redirected)
             else:

@@ -28,6 +28,7 @@ from ..handlers.origin_check import client_schemes, is_framed, is_navigation, is
 from ..handlers.router import asks_for_websocket, delegate_for
 from ..protocol import credentials, urls
 from ..protocol.forwarded import first_list_member
+from ..protocol.framing import announces_content
 from ..protocol.origin_hosts import WELL_KNOWN_PATH
 from ..protocol.urls import BaseRoute, D, InvalidRoute, Redirect, Redirected, Resolver, Route, ServiceRoute, parse_origin
 from ..upstream.closable import Closable
@@ -474,8 +475,8 @@ class IsolatedRequest(OriginRequest):
 
     def _is_preflight(self) -> bool:
         headers = self.request.headers
-        has_content = "Content-Length" in headers or "Transfer-Encoding" in headers
-        return self.request.method == "OPTIONS" and "Access-Control-Request-Method" in headers and not has_content
+        asks = self.request.method == "OPTIONS" and "Access-Control-Request-Method" in headers
+        return asks and not announces_content(headers)
 
     def _service_origin(self, host: str) -> str:
         """The origin of a service as other services on this machine address it."""

@@ -7,7 +7,7 @@ Names and status lines of up to MAX_CACHED_LENGTH characters are looked up in ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,6 +41,11 @@ def normalize_name(name: str) -> str:
 def find_field(fields: Iterable[tuple[str, str]], name: str) -> str:
     """The first value of the field `name` (lower case); empty without one."""
     return next((value for key, value in fields if key.lower() == name), "")
+
+
+def announces_content(names: Container[str]) -> bool:
+    """True if a request with fields of these names has content, which may be empty (RFC 9112 6)."""
+    return "Content-Length" in names or "Transfer-Encoding" in names
 
 
 def list_tokens(fields: Iterable[tuple[str, str]], name: str) -> list[str]:

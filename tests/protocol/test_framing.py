@@ -136,3 +136,10 @@ def test_any_head_is_read_or_refused_and_none_carries_control_characters(head):
     except BadUpstream:
         return
     assert all(c == "\t" or ord(c) >= 32 for name, value in fields for c in name + value)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"), [({"Content-Length"}, True), ({"Transfer-Encoding", "Host"}, True), ({"Host", "Content-Type"}, False)]
+)
+def test_the_fields_of_a_request_announce_content(names, expected):
+    assert framing.announces_content(names) is expected
