@@ -33,8 +33,17 @@ export interface IFormOptions<T> {
   removal?: { label: string; remove: (value: T) => Promise<void> };
 }
 
+/** Calls `call` once, as soon as the elements before it are in the page. */
+function AtFirst({ call }: { call: () => void }): null {
+  React.useLayoutEffect(call, []);
+  return null;
+}
+
 class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
-  constructor(private readonly _form: React.ComponentType<IFormProps<T>>) {
+  constructor(
+    private readonly _form: React.ComponentType<IFormProps<T>>,
+    private readonly _focused: string
+  ) {
     super();
   }
 
@@ -52,8 +61,15 @@ class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
   }
 
   protected override render(): React.JSX.Element {
-    return <this._form problem={this._problem} onChange={this._onChange} />;
+    return (
+      <>
+        <this._form problem={this._problem} onChange={this._onChange} />
+        <AtFirst call={this._focus} />
+      </>
+    );
   }
+
+  private _focus = (): void => this.node.querySelector<HTMLElement>(this._focused)?.focus();
 
   private _onChange = (value: T, isComplete: boolean, isRemovable = false): void => {
     this.value = value;
@@ -70,11 +86,14 @@ class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
   private _problem = '';
 }
 
-/** JupyterLab's own dialog accepts Enter also while its button is disabled, and closes before the server has answered. */
+/**
+ * JupyterLab's own dialog accepts Enter also while its button is disabled, and closes before the server has answered. It gives the focus
+ * to the first field only when the browser is idle, and what a person types at that moment would go there: here it keeps what has it.
+ */
 class FormDialog<T> extends Dialog<void> {
   constructor(private readonly _options: IFormOptions<T>) {
     const { title, accept, cancel, alternative, isCautious, focused, form, removal } = _options;
-    const body = new Fields<T>(form);
+    const body = new Fields<T>(form, focused);
     const buttons = [
       ...(removal ? [Dialog.warnButton({ label: removal.label })] : []),
       Dialog.cancelButton(cancel ? { label: cancel } : {}),
@@ -82,7 +101,7 @@ class FormDialog<T> extends Dialog<void> {
       Dialog.okButton({ label: accept })
     ];
     const last = buttons.length - 1;
-    super({ title, body, buttons, defaultButton: isCautious ? (removal ? 1 : 0) : last, focusNodeSelector: focused });
+    super({ title, body, buttons, defaultButton: isCautious ? (removal ? 1 : 0) : last, focusNodeSelector: ':focus' });
     this._fields = body;
     this._accept = last;
   }

@@ -329,6 +329,15 @@ def test_what_the_server_refuses_keeps_the_form_and_what_was_typed(lab, lab_serv
     lab.problems[:] = [text for text in lab.problems if "400" not in text]  # the browser's own line about the answer
 
 
+def test_what_is_typed_before_the_browser_is_idle_goes_where_it_was_typed(lab):
+    lab.evaluate("requestIdleCallback = call => setTimeout(call, 500)")  # it is late where the machine is busy
+    tile(lab, "Folder").click()
+    level = lab.locator('.jp-Dialog label:has-text("Level") input')
+    level.press_sequentially("0123456789", delay=100)
+    expect(level).to_have_value("0123456789")
+    lab.click('.jp-Dialog-button:has-text("Cancel")')
+
+
 def test_a_failed_service_is_edited_and_started_again(lab):
     tile(lab, "Opens a file").click()
     file = lab.locator('.jp-Dialog label:has-text("File") input')
