@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from ..support.jupyter_processes import TOKEN, jupyter_server
 from .chromium import launch_options
+
+STORED = "local_storage,indexeddb,service_workers,cache_storage,file_systems"  # not the HTTP cache
 
 
 def without_news(home: Path) -> None:
@@ -39,6 +42,38 @@ def chromium(playwright):
     browser = playwright.chromium.launch(**launch_options(playwright.chromium))
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session")
+def profile(playwright, tmp_path_factory):
+    """A browser with a folder, as a person's: compiled scripts are kept, and JupyterLab loads with two thirds of the work."""
+    folder, size = tmp_path_factory.mktemp("profile"), {"width": 1280, "height": 800}
+    context = playwright.chromium.launch_persistent_context(folder, viewport=size, **launch_options(playwright.chromium))
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def context(profile):
+    """The browser with a folder, without cookies and without anything that a site has stored."""
+    origins = set()
+
+    def watch(page: Page) -> None:
+        page.on("framenavigated", lambda frame: origins.add(frame.url))
+
+    profile.on("page", watch)
+    yield profile
+    profile.remove_listener("page", watch)
+    blank, *pages = profile.pages
+    for page in pages:
+        page.close()
+    profile.unroute_all()
+    profile.clear_permissions()
+    profile.clear_cookies()
+    devtools = profile.new_cdp_session(blank)
+    for origin in {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, origins) if url.netloc}:
+        devtools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": STORED})
+    devtools.detach()
 
 
 @pytest.fixture

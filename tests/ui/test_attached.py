@@ -14,7 +14,7 @@ from ..support.upstreams import free_port
 from .apps import rooted, running
 from .conftest import without_news
 from .test_lab import picture
-from .test_port_rules import browser
+from .test_port_rules import jupyterlab
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def lab_server(tmp_path_factory):
 
 
 @pytest.fixture
-def lab(chromium, lab_server):
-    with browser(chromium, lab_server) as page:
+def lab(context, lab_server):
+    with jupyterlab(context, lab_server) as page:
         yield page
 
 

@@ -76,8 +76,7 @@ def lab_server(tmp_path_factory):
 
 
 @pytest.fixture
-def lab(chromium, lab_server):
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+def lab(context, lab_server):
     page = context.new_page()
     page.set_default_timeout(8000)
     errors = watch_errors(page, console=True)
@@ -85,7 +84,7 @@ def lab(chromium, lab_server):
     page.click('[data-id="jp-portproxy-panel"]')
     yield page
     picture(page, "last-diagnosis")
-    context.close()
+    page.close()
     # What the broken page itself logs is not JupyterLab's.
     assert [error for error in errors if not re.search(r"/proxy/(port|enter)/|//p\d+\.localhost:", error)] == []
 

@@ -58,9 +58,8 @@ def install_kernel(home: Path) -> None:
 
 
 @pytest.fixture
-def lab(chromium, lab_server):
+def lab(context, lab_server):
     """JupyterLab without its Ports panel. What the page throws or logs as an error fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     log_in(context, lab_server.url)
     page = context.new_page()
     page.set_default_timeout(8000)
@@ -69,7 +68,7 @@ def lab(chromium, lab_server):
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     yield page
     picture(page, "last-environments")
-    context.close()  # first: a tab of a service that is gone logs an error
+    page.close()  # first: a tab of a service that is gone logs an error
     for name in ("demo", "other", "tool"):
         lab_server.call("DELETE", f"proxy/api/services/{name}")
     assert [error for error in errors if "/proxy/service/" not in error and ".localhost:" not in error] == []

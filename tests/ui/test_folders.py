@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
 from .conftest import watch_errors, without_news
@@ -60,9 +60,8 @@ def lab_server(tmp_path_factory, files):
 
 
 @contextlib.contextmanager
-def browser(chromium: Browser, server: Server):
-    """JupyterLab in a browser of its own, with the folder `shop` in its file browser. What the page throws or logs fails."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+def jupyterlab(context: BrowserContext, server: Server):
+    """JupyterLab, with the folder `shop` in its file browser. What the page throws or logs fails."""
     page = context.new_page()
     page.set_default_timeout(8000)
     errors = page.problems = watch_errors(page, console=True)
@@ -70,14 +69,14 @@ def browser(chromium: Browser, server: Server):
     page.wait_for_selector(".jp-LauncherCard", timeout=30_000)
     yield page
     picture(page, "last-folders")
-    context.close()
+    page.close()
     assert errors == []
 
 
 @pytest.fixture
-def lab(chromium, lab_server, files):
+def lab(context, lab_server, files):
     (files / "shop" / "portproxy.toml").write_text(shop(1))
-    with browser(chromium, lab_server) as page:
+    with jupyterlab(context, lab_server) as page:
         yield page
     lab_server.call("DELETE", "proxy/api/folders/consent?path=shop")
 

@@ -92,9 +92,8 @@ def open_lab(page: Page, url: str) -> None:
 
 
 @pytest.fixture
-def lab(chromium, lab_server):
+def lab(context, lab_server):
     """JupyterLab with its Ports panel open. What the page throws or logs as an error fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.set_default_timeout(8000)
     errors = page.problems = watch_errors(page, console=True)
@@ -106,7 +105,7 @@ def lab(chromium, lab_server):
     picture(page, "last")  # for whoever looks into a failure
     for name in TEMPLATES:
         lab_server.call("DELETE", f"proxy/api/services/{name}")
-    context.close()
+    page.close()
     # What a framed service's own requests meet when it is stopped is the service's.
     assert [error for error in errors if not re.search(r"/proxy/(service|port|enter)/|//p[a-z0-9-]+\.localhost:", error)] == []
 
@@ -422,13 +421,11 @@ def long_page(method, path, content, fields):
 
 
 @pytest.fixture(params=[True, False], ids=["origin", "path"])
-def isolated(request, lab):
-    """Whether the browser finds isolated origins."""
+def isolated(request, context):
+    """Whether the browser finds isolated origins; comes before `lab`, which asks for them when it loads."""
     if not request.param:
         answer = {"isolate": "auto", "probe": None, "origin": None}
-        lab.route(re.compile("proxy/api/origins"), lambda route: route.fulfill(json=answer))
-        open_lab(lab, lab.url)
-        lab.click('[data-id="jp-portproxy-panel"]')
+        context.route(re.compile("proxy/api/origins"), lambda route: route.fulfill(json=answer))
     return request.param
 
 
@@ -445,7 +442,7 @@ def tab_of(lab: Page, port: int):
 USES_STORAGE = "(() => { try { localStorage.mine = '1'; return localStorage.mine === '1'; } catch { return false; } })()"
 
 
-def test_a_tab_has_storage(lab, isolated):
+def test_a_tab_has_storage(isolated, lab):
     with listener() as port:
         element = open_port(lab, port)
         expect(element.content_frame.locator("body")).to_be_visible(timeout=10_000)
@@ -473,7 +470,7 @@ def test_a_tab_is_path_based_in_a_browser_without_storage_in_frames(chromium_wit
     context.close()
 
 
-def test_a_tab_may_do_what_a_browser_tab_may(lab, isolated):
+def test_a_tab_may_do_what_a_browser_tab_may(isolated, lab):
     with running(able) as port:
         element = open_port(lab, port)
         frame = element.content_frame
@@ -495,7 +492,7 @@ def test_a_tab_may_do_what_a_browser_tab_may(lab, isolated):
         picture(lab, f"tab-pdf-{'origin' if isolated else 'path'}")
 
 
-def test_a_page_that_forbids_frames_is_said_to_and_opened_outside(lab, isolated):
+def test_a_page_that_forbids_frames_is_said_to_and_opened_outside(isolated, lab):
     cases = [(name, *case) for name, values in FORBIDS.items() for case in values]
     for name, value, shown in cases:
         with running(lambda *request_parts, field={name: value}: (200, {**HTML, **field}, b"<h1>hello</h1>")) as port:
@@ -529,7 +526,7 @@ def test_a_page_cannot_say_where_outside_it_is_opened(lab):
         opened.value.close()
 
 
-def test_a_page_that_wants_the_whole_window_does_not_get_it_by_itself(lab, isolated):
+def test_a_page_that_wants_the_whole_window_does_not_get_it_by_itself(isolated, lab):
     with running(buster) as port:
         expect(open_port(lab, port).content_frame.locator("h1")).to_have_text("hello", timeout=10_000)
         lab.wait_for_timeout(500)
@@ -551,7 +548,7 @@ def test_a_page_that_has_lost_its_session_enters_again(lab):
     lab.problems[:] = [text for text in lab.problems if "403" not in text]
 
 
-def test_a_page_keeps_its_place_and_its_tab_follows_it(lab, lab_server, isolated):
+def test_a_page_keeps_its_place_and_its_tab_follows_it(isolated, lab, lab_server):
     """Its scroll position stays while another tab hides it. A click in it makes its tab the current one."""
     beside = free_port()
     assert lab_server.call("PUT", "proxy/api/port-rules", {"ports": str(beside), "on_appear": "preview"})[0] == 200

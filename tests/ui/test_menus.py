@@ -51,16 +51,15 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def page(chromium, server):
+def page(context, server):
     """A page of a browser that is logged in. What the page throws or logs as an error fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     log_in(context, server.url)
     page = context.new_page()
     page.set_default_timeout(8000)
     page.problems = watch_errors(page, console=True)
     yield page
     picture(page, "last")
-    context.close()
+    page.close()
     for name in ("demo", "other", "hello"):
         server.call("DELETE", f"proxy/api/services/{name}")
     # The browser reports a page that is still starting as 503.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from ..support.jupyter_processes import TOKEN, Server, jupyter_server
 from ..support.upstreams import free_port
@@ -30,9 +30,8 @@ def lab_server(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def browser(chromium: Browser, server: Server):
-    """JupyterLab in a browser of its own, with the Ports panel open. What the page throws fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+def jupyterlab(context: BrowserContext, server: Server):
+    """JupyterLab, with the Ports panel open. What the page throws fails the test."""
     page = context.new_page()
     page.set_default_timeout(8000)
     errors = watch_errors(page)
@@ -41,13 +40,13 @@ def browser(chromium: Browser, server: Server):
     page.click('[data-id="jp-portproxy-panel"]')
     yield page
     picture(page, "last-rules")
-    context.close()
+    page.close()
     assert errors == []
 
 
 @pytest.fixture
-def lab(chromium, lab_server):
-    with browser(chromium, lab_server) as page:
+def lab(context, lab_server):
+    with jupyterlab(context, lab_server) as page:
         yield page
     for rule in rules(lab_server):
         lab_server.call("DELETE", f"proxy/api/port-rules/{rule['id']}")
@@ -84,7 +83,7 @@ def set_rule(server: Server, **rule: object) -> None:
 
 
 def test_another_browser_shows_what_one_has_set(lab, lab_server, chromium):
-    with browser(chromium, lab_server) as other, listener() as port:
+    with jupyterlab(chromium.new_context(viewport={"width": 1280, "height": 800}), lab_server) as other, listener() as port:
         expect(row(lab, port)).to_be_visible(timeout=5000)
         act(lab, port, "Edit…")
         expect(field(lab, "Label")).to_be_focused()
@@ -265,14 +264,14 @@ class Accounts(IdentityProvider):
 c.ServerApp.identity_provider_class = Accounts"""
 
 
-def test_a_server_of_several_people_keeps_no_rules_and_the_settings_apply(chromium, tmp_path):
+def test_a_server_of_several_people_keeps_no_rules_and_the_settings_apply(context, tmp_path):
     port = free_port()
     settings = tmp_path / ".jupyter" / "lab" / "user-settings" / "jupyter-portproxy"
     settings.mkdir(parents=True)
     ports = [{"process": "(?=python)", "label": "Not used"}, {"port": port, "label": "Mine", "action": "preview"}]
     (settings / "plugin.jupyterlab-settings").write_text(json.dumps({"ports": ports}))
     (tmp_path / ".jupyter" / "jupyter_server_config.py").write_text(SEVERAL)
-    with jupyter_server(tmp_path) as server, browser(chromium, server) as page, listener(port=port):
+    with jupyter_server(tmp_path) as server, jupyterlab(context, server) as page, listener(port=port):
         expect(row(page, port).locator(".jp-PortProxy-label")).to_have_text("Mine", timeout=5000)
         expect(page.locator(".jp-PortProxy-frame iframe").content_frame.locator("body")).to_be_visible(timeout=10_000)
         expect(page.locator(".jp-PortProxy-panel [role=alert]")).to_contain_text("A rule is not used: “(?=python)” has “(?=”.")
