@@ -39,6 +39,11 @@ def jp_server_config():
 
 
 @pytest.fixture
+def jp_nbconvert_templates():
+    """pytest-jupyter's copies them for each test, and nothing here converts a notebook."""
+
+
+@pytest.fixture
 def gateway(jp_serverapp):
     """The gateway of the server under test."""
     return jp_serverapp.web_app.settings["portproxy"]
