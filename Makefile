@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Node, for the JupyterLab extension: the machine's, or else the package index's in .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-projects test quick lint types layers panel unit browser docs package client conda soak fuzz versions benchmark tcp-benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
+.PHONY: run run-projects test quick lint types layers panel unit browser light-apps pages docs package client conda soak fuzz versions benchmark tcp-benchmark ablation chain-cost apps first-contact notebook-links code-server old-kernel clean
 
 run: $(VENV)/ready
 	@$(BIN)/python docs/demo.py
@@ -23,7 +23,11 @@ run: $(VENV)/ready
 run-projects: $(VENV)/ready
 	@$(BIN)/python docs/demo_projects.py
 
-test: lint types layers docs panel unit browser package
+# Two at a time what uses one core each; what is printed is not mixed where make can keep it apart.
+APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+test: $(VENV)/ready
+	@$(MAKE) --no-print-directory --jobs 2 $(APART) light-apps panel lint types layers docs package
+	@$(MAKE) --no-print-directory unit pages
 	@$(MAKE) --no-print-directory soak SOAK_SECONDS=60
 	@echo "All checks passed."
 
@@ -42,7 +46,7 @@ panel: $(VENV)/ready
 
 # Files of tests run side by side, each file in one process. WORKERS=0 runs them one after the other. In the order of their names: the
 # long files have few tests, and would be last otherwise, when one process has nothing left to do.
-WORKERS ?= 3
+WORKERS ?= 4
 unit: $(VENV)/ready
 	$(BIN)/python -m tests.support.tcp_programs
 	$(BIN)/python -m pytest tests --ignore tests/ui -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -53,13 +57,17 @@ quick: lint types layers
 	$(BIN)/python -m pytest $(QUICK) -q -n $(WORKERS) --dist loadfile
 
 # Apart from the other tests: Playwright's loop and pytest-jupyter's cannot share a process. Files run side by side where each process can
-# have a loopback network of its own, for the panel of one sees the ports of the others; elsewhere one after the other. The real
-# applications come first and alone: npm fetches one of them.
+# have a loopback network of its own, for the panel of one sees the ports of the others; elsewhere one after the other. Not so the real
+# applications: npm fetches one of them.
 UI_WORKERS ?= auto
 BROWSER = CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120
-browser: $(VENV)/ready
-	$(BIN)/python -m tests.ui.engines
+browser: light-apps pages
+
+light-apps: $(VENV)/ready
 	$(BROWSER) tests/ui/test_apps.py
+
+pages: $(VENV)/ready
+	$(BIN)/python -m tests.ui.engines
 	$(BROWSER) tests/ui --ignore tests/ui/test_apps.py -n $(UI_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The site, into build/docs. A warning is an error: a page that the navigation lacks, a link or an anchor that leads nowhere.
