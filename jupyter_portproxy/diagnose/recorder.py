@@ -286,8 +286,9 @@ class Recorder:
         if recording.is_closed:
             observed.forget_head()
             return
-        recording.waiting.append(observed)
-        recording.waiting_size += _weigh_waiting(observed)
+        waiting = recording.waiting
+        recording.waiting_size += _weigh_waiting(observed, waiting[-1] if waiting else None)
+        waiting.append(observed)
         if recording.waiting_size > _MAX_WAITING_SIZE:
             self._record_waiting(recording)
         elif self._timer is None:
@@ -300,11 +301,17 @@ class Recorder:
 
     def _record_waiting(self, recording: Recording) -> None:
         waiting, recording.waiting, recording.waiting_size = recording.waiting, [], 0
+        sender: Fields | None = None
+        sent: Fields | None = None
+        request = NO_HEAD
         for observed in waiting:
             exchange = observed.recorded
             if exchange is None:
                 self._last_id += 1
-                exchange = observed.recorded = self._describe(observed, self._last_id)
+                if observed.fields is not sender or observed.outbound_fields is not sent:
+                    sender, sent = observed.fields, observed.outbound_fields
+                    request = self._describe_request(observed)
+                exchange = observed.recorded = self._describe(observed, self._last_id, request)
                 observed.forget_head()
             else:
                 exchange.is_open, exchange.is_whole, exchange.seconds = observed.ended is None, observed.is_whole, observed.ended
@@ -312,16 +319,18 @@ class Recorder:
                 exchange.close_code, exchange.closed_by = observed.close_code, observed.closed_by
             recording.add(exchange)
 
-    def _describe(self, observed: ObservedRequest, number: int) -> RecordedExchange:
+    def _describe_request(self, observed: ObservedRequest) -> RecordedHead:
         recording: Recording = observed.recording
-        secrets, received, outbound, sent = observed.secrets, observed.response_fields, observed.outbound_fields, observed.sent
-        url = mask_url(observed.uri, secrets)
+        fields, outbound, secrets = observed.fields, observed.outbound_fields, observed.secrets
         # What is removed follows from the names. A service may get fields that its port does not get.
         names = None if outbound is None else tuple([name for name, _ in outbound])
-        key = hash((names, *secrets, None, *observed.fields))
-        request = recording.heads.get(key) or self._describe_head(
-            recording, key, observed.fields, observed.fields, outbound, secrets
-        )
+        key = hash((names, *secrets, None, *fields))
+        return recording.heads.get(key) or self._describe_head(recording, key, fields, fields, outbound, secrets)
+
+    def _describe(self, observed: ObservedRequest, number: int, request: RecordedHead) -> RecordedExchange:
+        recording: Recording = observed.recording
+        secrets, received, sent = observed.secrets, observed.response_fields, observed.sent
+        url = mask_url(observed.uri, secrets)
         passed = [*sent.get_all()] if sent is not None else []
         key = hash((*secrets, None, *passed, None, *(received or ())))
         response = recording.heads.get(key) or self._describe_head(recording, key, passed, received, passed, secrets)
@@ -391,9 +400,10 @@ class Recorder:
             exchange.size += sum(60 + _weigh(each) for each in exchange.refused_cookies)
 
 
-def _weigh_waiting(observed: ObservedRequest) -> int:
-    """Bytes, estimated from above."""
-    fields = [*observed.fields, *(observed.response_fields or ())]
+def _weigh_waiting(observed: ObservedRequest, before: ObservedRequest | None) -> int:
+    """Bytes, estimated from above, besides those of the one `before`: requests of one decision have the same lists of fields."""
+    is_same = before is not None and observed.fields is before.fields and observed.outbound_fields is before.outbound_fields
+    fields = [*(() if is_same else observed.fields), *(observed.response_fields or ())]
     return 2 * _OVERHEAD + len(observed.uri) + len(fields) * _FIELD_OVERHEAD + sum(map(len, chain.from_iterable(fields)))
 
 
