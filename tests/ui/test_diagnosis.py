@@ -90,15 +90,13 @@ def lab(context, lab_server):
 
 
 @pytest.fixture
-def browser_tab(chromium, lab_server):
+def browser_tab(context, lab_server):
     """A page of a browser that is logged in, without JupyterLab."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     log_in(context, lab_server.url)
     page = context.new_page()
     page.set_default_timeout(15_000)
     yield page
     picture(page, "last-error-page")
-    context.close()
 
 
 def row(page: Page, port: int):

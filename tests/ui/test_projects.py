@@ -225,11 +225,11 @@ async def _place(dsn: str) -> None:
 
 
 @pytest.fixture
-def lab(chromium, lab_site):
+def lab(context, lab_site):
     """The section of projects in JupyterLab's panel. What the page throws fails the test."""
     server, _ = lab_site
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.set_default_timeout(10_000)
     errors = watch_errors(page)
     page.goto(f"{server.url}login?next=/lab%3Freset")
@@ -240,7 +240,7 @@ def lab(chromium, lab_site):
     page.click('[data-id="jp-portproxy-panel"]')
     expect(page.locator('[data-project="demo-ann"]')).to_be_visible(timeout=20_000)
     yield page
-    context.close()
+    page.close()
     assert errors == []
 
 
