@@ -301,15 +301,15 @@ class Recorder:
 
     def _record_waiting(self, recording: Recording) -> None:
         waiting, recording.waiting, recording.waiting_size = recording.waiting, [], 0
-        sender: Fields | None = None
-        sent: Fields | None = None
+        fields: Fields | None = None
+        outbound: Fields | None = None
         request = NO_HEAD
         for observed in waiting:
             exchange = observed.recorded
             if exchange is None:
                 self._last_id += 1
-                if observed.fields is not sender or observed.outbound_fields is not sent:
-                    sender, sent = observed.fields, observed.outbound_fields
+                if observed.fields is not fields or observed.outbound_fields is not outbound:
+                    fields, outbound = observed.fields, observed.outbound_fields
                     request = self._describe_request(observed)
                 exchange = observed.recorded = self._describe(observed, self._last_id, request)
                 observed.forget_head()
