@@ -57,8 +57,8 @@ quick: lint types layers
 	$(BIN)/python -m pytest $(QUICK) -q -n $(WORKERS) --dist loadfile
 
 # Apart from the other tests: Playwright's loop and pytest-jupyter's cannot share a process. Files run side by side where each process can
-# have a loopback network of its own, for the panel of one sees the ports of the others; elsewhere one after the other. Not so the real
-# applications: npm fetches one of them.
+# have a loopback network of its own, for the panel of one sees the ports of the others; elsewhere one after the other. The real
+# applications stay in the machine's network: npm fetches one of them.
 UI_WORKERS ?= auto
 BROWSER = CHROMIUM="$$($(BIN)/python tests/ui/chromium.py)" $(BIN)/python -m pytest -o addopts="-ra --strict-markers" -o timeout=120
 browser: light-apps pages

@@ -88,7 +88,8 @@ class Fields<T> extends ReactWidget implements Dialog.IBodyWidget<void> {
 
 /**
  * JupyterLab's own dialog accepts Enter also while its button is disabled, and closes before the server has answered. It gives the focus
- * to the first field only when the browser is idle, and what a person types at that moment would go there: here it keeps what has it.
+ * to the first field only when the browser is idle, and what a person types at that moment would go there: here the field that has the
+ * focus keeps it.
  */
 class FormDialog<T> extends Dialog<void> {
   constructor(private readonly _options: IFormOptions<T>) {

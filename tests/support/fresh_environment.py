@@ -50,7 +50,7 @@ class Fresh:
         """For commands that are to run in it."""
         found = f"{wheel().parent} {self._packages}"
         pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": found, "PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        pip["PIP_NO_WARN_CONFLICTS"] = "1"  # half of pip's time: between the other packages of the tests' environment
+        pip["PIP_NO_WARN_CONFLICTS"] = "1"  # a look at all packages of the tests' environment, after each installation
         return {**pip, "PATH": f"{self.bin}:{os.environ['PATH']}", "VIRTUAL_ENV": str(self.folder)}
 
     def run(self, command: str, cwd: Path | None = None) -> str:
