@@ -56,10 +56,10 @@ def profile(playwright, tmp_path_factory):
 @pytest.fixture
 def context(profile):
     """The browser with a folder, without cookies and without anything that a site has stored."""
-    origins = set()
+    addresses = set()
 
     def watch(page: Page) -> None:
-        page.on("framenavigated", lambda frame: origins.add(frame.url))
+        page.on("framenavigated", lambda frame: addresses.add(frame.url))
 
     profile.on("page", watch)
     yield profile
@@ -71,7 +71,7 @@ def context(profile):
     profile.clear_permissions()
     profile.clear_cookies()
     devtools = profile.new_cdp_session(blank)
-    for origin in {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, origins) if url.netloc}:
+    for origin in {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, addresses) if url.netloc}:
         devtools.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": STORED})
     devtools.detach()
 

@@ -83,7 +83,8 @@ def set_rule(server: Server, **rule: object) -> None:
 
 
 def test_another_browser_shows_what_one_has_set(lab, lab_server, chromium):
-    with jupyterlab(chromium.new_context(viewport={"width": 1280, "height": 800}), lab_server) as other, listener() as port:
+    another = contextlib.closing(chromium.new_context(viewport={"width": 1280, "height": 800}))
+    with another as context, jupyterlab(context, lab_server) as other, listener() as port:
         expect(row(lab, port)).to_be_visible(timeout=5000)
         act(lab, port, "Edit…")
         expect(field(lab, "Label")).to_be_focused()
